@@ -1,0 +1,49 @@
+"""Random generators of our own, so that the global seed is never read or moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from tsode.errors import ParameterError
+
+RandomState = int | np.random.RandomState | np.random.Generator | torch.Generator | None
+
+
+def new_generator(random_state: RandomState = None) -> torch.Generator:
+    """Make a CPU generator from a seed, a NumPy generator, a torch generator (used as it is) or None (fresh entropy)."""
+    if isinstance(random_state, torch.Generator):
+        return random_state
+    if isinstance(random_state, bool) or not isinstance(
+        random_state, int | np.integer | np.random.RandomState | np.random.Generator | None
+    ):
+        raise ParameterError(
+            f"random_state must be an int, a NumPy or torch generator, or None, but is {random_state!r}: "
+            "pass an integer such as random_state=0."
+        )
+    generator = torch.Generator()
+    if random_state is None:
+        generator.seed()
+        return generator
+    if isinstance(random_state, np.random.RandomState):
+        seed = int(random_state.randint(0, 2**31 - 1))
+    elif isinstance(random_state, np.random.Generator):
+        seed = int(random_state.integers(0, 2**31 - 1))
+    else:
+        seed = int(random_state)
+    return generator.manual_seed(seed % 2**63)
+
+
+@contextmanager
+def seeded_initialisation(generator: torch.Generator) -> Iterator[None]:
+    """Draw weights of modules built inside from `generator`, and leave torch's global state as it was.
+
+    ``nn.Module`` initialisers read the global generator, so it is forked and seeded here.
+    """
+    seed = int(torch.randint(0, 2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,1 @@
+"""Containers that every layer shares: time, batches, paths, beliefs, status, forecasts."""

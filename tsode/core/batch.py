@@ -1,0 +1,140 @@
+"""A padded batch of irregular series, each with its own times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsode._checks import check_shapes
+
+__all__ = ["IrregularBatch"]
+
+
+@dataclass(frozen=True)
+class IrregularBatch:
+    """Irregular series side by side; padding stands at the end of a row.
+
+    Padding repeats the row's last time with nothing seen, so that a padded step has length zero and changes nothing.
+
+    Parameters
+    ----------
+    times : Tensor[b n], float64, in the batch's time unit
+        Event times, non-decreasing along a row.
+    values : Tensor[b n c]
+        Observed values, 0 where `mask` is False: no NaN ever enters a graph.
+    mask : Tensor[b n c], bool
+        True = seen.
+    lengths : Tensor[b], int64
+        Number of events of each row before its padding.
+    static : Tensor[b f] or None
+        Covariates of the whole series.
+    """
+
+    times: Tensor
+    values: Tensor
+    mask: Tensor
+    lengths: Tensor
+    static: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_shapes(
+            times=(self.times, "b n"), values=(self.values, "b n c"), mask=(self.mask, "b n c"),
+            lengths=(self.lengths, "b"),
+        )  # fmt: skip
+
+    @classmethod
+    def from_arrays(
+        cls,
+        times: Sequence[np.ndarray],
+        values: Sequence[np.ndarray],
+        dtype: torch.dtype = torch.float32,
+        static: np.ndarray | None = None,
+    ) -> IrregularBatch:
+        """Pad series of different lengths into one batch.
+
+        Parameters
+        ----------
+        times : sequence of array[n], float64
+            One array a series, sorted.
+        values : sequence of array[n c]
+            NaN = not observed.
+        dtype : torch.dtype
+            Of the values.
+        static : array[b f], optional
+            One row a series.
+        """
+        n_series, n_channels = len(times), values[0].shape[1]
+        lengths = np.array([len(t) for t in times], dtype=np.int64)
+        width = int(lengths.max(initial=0))
+        padded_times = np.zeros((n_series, width))
+        padded_values = np.full((n_series, width, n_channels), np.nan)
+        for row, (t, v) in enumerate(zip(times, values)):
+            padded_times[row, : len(t)] = t
+            padded_times[row, len(t) :] = t[-1] if len(t) else 0.0
+            padded_values[row, : len(t)] = v
+        seen = ~np.isnan(padded_values)
+        return cls(
+            times=torch.from_numpy(padded_times),
+            values=torch.from_numpy(np.where(seen, padded_values, 0.0)).to(dtype),
+            mask=torch.from_numpy(seen),
+            lengths=torch.from_numpy(lengths),
+            static=None if static is None else torch.as_tensor(static, dtype=dtype),
+        )
+
+    @property
+    def n_series(self) -> int:
+        return self.times.shape[0]
+
+    @property
+    def n_events(self) -> int:
+        """Width of the batch: events of the longest row."""
+        return self.times.shape[1]
+
+    @property
+    def n_channels(self) -> int:
+        return self.values.shape[2]
+
+    @property
+    def is_event(self) -> Tensor:
+        """Tensor[b n], bool: True before the padding."""
+        return torch.arange(self.n_events, device=self.times.device) < self.lengths[:, None]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> IrregularBatch:
+        """Move all tensors to `device` and the values to `dtype`; times stay float64."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {name: t if t is None else t.to(device) for name, t in moved.items()}
+        moved["values"] = moved["values"].to(dtype)
+        if moved["static"] is not None:
+            moved["static"] = moved["static"].to(dtype)
+        return IrregularBatch(**moved)
+
+    def select(self, rows: Tensor) -> IrregularBatch:
+        """The series at `rows` (indices), in that order, with the width kept."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
+        return IrregularBatch(**{name: t if t is None else t[rows] for name, t in chosen.items()})
+
+    def last_seen(self) -> tuple[Tensor, Tensor]:
+        """Value last seen of every channel before and up to each event.
+
+        Returns
+        -------
+        last : Tensor[b n+1 c]
+            ``last[:, k]`` is the last value of events ``0 .. k-1`` (0 where there is none).
+        seen : Tensor[b n+1 c], bool
+            Whether there was one.
+        """
+        n = self.n_events
+        steps = torch.arange(1, n + 1, device=self.mask.device)[None, :, None]
+        latest = torch.where(self.mask, steps, 0).cummax(dim=1).values if n else self.mask.long()
+        latest = torch.cat([latest.new_zeros(latest.shape[0], 1, latest.shape[2]), latest], dim=1)
+        seen = latest > 0
+        padded = torch.cat([self.values.new_zeros(self.n_series, 1, self.n_channels), self.values], dim=1)
+        return torch.where(seen, padded.gather(1, latest), 0.0), seen
+
+    def replace(self, **changes: Tensor | None) -> IrregularBatch:
+        """A copy with some fields changed."""
+        return replace(self, **changes)

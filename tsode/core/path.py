@@ -1,0 +1,75 @@
+"""The states of a filter along its events, with both limits at each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsode._checks import check_shapes
+
+__all__ = ["Path"]
+
+
+@dataclass(frozen=True)
+class Path:
+    """States just before and just after each event; between events the state flows.
+
+    Parameters
+    ----------
+    times : Tensor[b n], float64
+        Event times.
+    z_start : Tensor[b d]
+        State before the first event.
+    z_minus, z_plus : Tensor[b n d]
+        Left and right limits at each event. ``z_minus`` predicts what is seen there; ``z_plus`` has seen it.
+    status : Tensor[b], int64
+        Worst `Status` along the row.
+    """
+
+    times: Tensor
+    z_start: Tensor
+    z_minus: Tensor
+    z_plus: Tensor
+    status: Tensor
+
+    def __post_init__(self) -> None:
+        check_shapes(
+            times=(self.times, "b n"), z_start=(self.z_start, "b d"), z_minus=(self.z_minus, "b n d"),
+            z_plus=(self.z_plus, "b n d"), status=(self.status, "b"),
+        )  # fmt: skip
+
+    def index_before(self, query_times: Tensor, side: str = "left") -> Tensor:
+        """Number of events at or before each query time.
+
+        Parameters
+        ----------
+        query_times : Tensor[b m], float64
+        side : {"left", "right"}
+            "left": only events strictly before the query; "right": an event at the query time counts as seen.
+
+        Returns
+        -------
+        Tensor[b m], int64
+            0 where the query stands before every event.
+        """
+        return torch.searchsorted(self.times.contiguous(), query_times.contiguous(), right=side == "right")
+
+    def start_for(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """State and time from which to flow to queries with `index` events behind them.
+
+        Parameters
+        ----------
+        index : Tensor[b m], int64
+            From `index_before`.
+
+        Returns
+        -------
+        z : Tensor[b m d]
+        t : Tensor[b m], float64
+            The first event's time where there is no event behind.
+        """
+        states = torch.cat([self.z_start[:, None], self.z_plus], dim=1)
+        z = states.gather(1, index[..., None].expand(-1, -1, states.shape[2]))
+        return z, self.times.gather(1, (index - 1).clamp(min=0))

@@ -1,0 +1,39 @@
+"""How a solve ended, per row."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+__all__ = ["Status", "worst"]
+
+
+class Status(IntEnum):
+    """Outcome of a solve for one row. A larger value is a worse outcome."""
+
+    OK = 0
+    MAX_STEPS = 1
+    STEP_TOO_SMALL = 2
+    NON_FINITE = 3
+
+    @property
+    def meaning(self) -> str:
+        """What happened, and what usually helps."""
+        return {
+            Status.OK: "reached its end time",
+            Status.MAX_STEPS: "needed more than the allowed number of steps: raise max_steps or loosen rtol and atol",
+            Status.STEP_TOO_SMALL: "asked for steps below the resolution of time: the field is stiff or jumps; "
+            "use a flow or an exponential step, or loosen rtol and atol",
+            Status.NON_FINITE: "left the range of finite numbers: the field grows without bound over this gap; "
+            "shorten the step or scale the values",
+        }[self]
+
+
+def worst(*statuses: Tensor) -> Tensor:
+    """The worse of several outcomes, row by row."""
+    result = statuses[0]
+    for status in statuses[1:]:
+        result = torch.maximum(result, status)
+    return result

@@ -1,0 +1,43 @@
+"""What a family of vector fields promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+__all__ = ["Dynamics"]
+
+
+class Dynamics(nn.Module, ABC):
+    """Right-hand side of ``dz/dt = drift(t, z)``.
+
+    A member promises: the drift of a row depends on that row alone.
+
+    Parameters
+    ----------
+    n_state : int
+        Width of the state.
+
+    Attributes
+    ----------
+    is_autonomous : bool
+        True when the drift does not read `t`; a shift of time then changes nothing.
+    """
+
+    is_autonomous: bool = True
+
+    def __init__(self, n_state: int) -> None:
+        super().__init__()
+        self.n_state = n_state
+
+    @abstractmethod
+    def drift(self, t: Tensor, z: Tensor) -> Tensor:
+        """Rate of change of the state: ``t`` (b,) float64, ``z`` (b d) -> (b d)."""
+
+    def forward(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.drift(t, z)
+
+    def exact_step(self, z: Tensor, dt: Tensor) -> Tensor | None:
+        """One exponential (exact for the linear part) step of length ``dt`` (b 1), or None where there is none."""
+        return None

@@ -1,0 +1,53 @@
+"""Exceptions of tsode. Each is also the built-in exception a caller would expect."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DataError",
+    "FileFormatError",
+    "NotFittedError",
+    "ParameterError",
+    "ShapeError",
+    "SolverError",
+    "TsodeError",
+    "TsodeWarning",
+    "UnknownNameError",
+]
+
+from sklearn.exceptions import NotFittedError as SklearnNotFittedError
+
+
+class TsodeError(Exception):
+    """Base of every error that tsode raises on purpose."""
+
+
+class DataError(TsodeError, ValueError):
+    """The data given cannot be read as irregular time series."""
+
+
+class ParameterError(TsodeError, ValueError):
+    """A parameter of an estimator, model or solver is out of its range."""
+
+
+class ShapeError(TsodeError, ValueError):
+    """Tensors that must agree on an axis do not."""
+
+
+class UnknownNameError(TsodeError, ValueError):
+    """A part was asked for by a name that no registry knows."""
+
+
+class SolverError(TsodeError, RuntimeError):
+    """A solve did not reach its end time for at least one series."""
+
+
+class NotFittedError(TsodeError, SklearnNotFittedError):
+    """A forecast was asked of an estimator that has not been fitted."""
+
+
+class FileFormatError(TsodeError, ValueError):
+    """A model file is damaged, of a newer format, or not a tsode file."""
+
+
+class TsodeWarning(UserWarning):
+    """Something was done in another way than asked; the message says how."""

@@ -21,7 +21,7 @@ class Observation:
     mask : Tensor[b c], the values' dtype
         1 = seen, 0 = not.
     predicted : Tensor[b c p]
-        Parameters of the likelihood that the state just before predicted.
+        What the state just before predicted: the location, and the log scale too for a jump with ``needs_scale``.
     """
 
     values: Tensor
@@ -37,7 +37,14 @@ class JumpMap(nn.Module, ABC):
     Parameters
     ----------
     n_state, n_channels : int
+
+    Attributes
+    ----------
+    needs_scale : bool
+        Whether `jump` reads more of the prediction than its location.
     """
+
+    needs_scale: bool = False
 
     def __init__(self, n_state: int, n_channels: int) -> None:
         super().__init__()

@@ -1,0 +1,41 @@
+"""What an estimator needs of a model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from tsode.core.batch import IrregularBatch
+from tsode.core.forecast import Forecast
+
+__all__ = ["ForecastModel"]
+
+
+class ForecastModel(nn.Module, ABC):
+    """A model that turns histories into predictive distributions at any time.
+
+    A member promises: the forecast of a series depends on that series' events before the query time and on nothing
+    else: not on batch-mates, order, padding, other query times or later data.
+    """
+
+    n_channels: int
+
+    @abstractmethod
+    def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
+        """Predict all channels at each row's own query times.
+
+        Parameters
+        ----------
+        batch : IrregularBatch
+            Histories.
+        query_times : Tensor[b m], float64
+            In any order; before, between or after the events.
+        side : {"left", "right"}
+            "left": an event at the query time is not yet seen (a forecast); "right": it is (a filtered value).
+        """
+
+    @abstractmethod
+    def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+        """Draw joint paths of the observations after the history: Tensor[s b m c]."""

@@ -1,0 +1,143 @@
+"""Jump filter: a state flows between observations, jumps at them, and flows on into the future."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tsode.core.batch import IrregularBatch
+from tsode.core.forecast import Forecast
+from tsode.core.path import Path
+from tsode.core.status import worst
+from tsode.evolution import Evolution
+from tsode.jumps.base import JumpMap, Observation
+from tsode.likelihoods.base import Likelihood
+from tsode.models.base import ForecastModel
+from tsode.readouts import Readout
+
+__all__ = ["Filtered", "JumpFilter"]
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """Everything one pass over a batch of histories gives.
+
+    Parameters
+    ----------
+    path : Path
+    last : Tensor[b n+1 c]
+        ``last[:, k]`` is the value last seen before event ``k``.
+    seen : Tensor[b n+1 c], the values' dtype
+        1 where there was one.
+    """
+
+    path: Path
+    last: Tensor
+    seen: Tensor
+
+
+class JumpFilter(ForecastModel):
+    """Composition of an evolution, a jump, a readout and a likelihood.
+
+    The forecast is the same flow and the same readout run on past the last observation: there is no separate decoder.
+
+    Parameters
+    ----------
+    evolution : Evolution
+        How the state moves between events.
+    jump : JumpMap
+        How it changes at an observation.
+    readout : Readout
+        From the state to the parameters of `likelihood`.
+    likelihood : Likelihood
+    """
+
+    def __init__(self, evolution: Evolution, jump: JumpMap, readout: Readout, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.evolution = evolution
+        self.jump = jump
+        self.readout = readout
+        self.likelihood = likelihood
+        self.n_channels = readout.n_channels
+        self.z_start = nn.Parameter(torch.zeros(evolution.n_state))
+
+    def filter(self, batch: IrregularBatch) -> Filtered:
+        """Run over the events of a batch, each row by its own clock."""
+        last, seen = batch.last_seen()
+        seen = seen.to(batch.values.dtype)
+        return Filtered(self._loop(batch, last, seen), last, seen)
+
+    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
+        """The plain loop: any parts, ordinary autograd. The fused kernels are tested against it."""
+        mask = batch.mask.to(batch.values.dtype)
+        z = self.z_start.expand(batch.n_series, -1)
+        start, status = z, torch.zeros_like(batch.lengths)
+        before, after = [], []
+        for k in range(batch.n_events):
+            evolved = self.evolution.evolve(z, batch.times[:, max(k - 1, 0)], batch.times[:, k])
+            status = worst(status, evolved.status)
+            predicted = self.readout.location(evolved.z, last[:, k], seen[:, k])[..., None]
+            if self.jump.needs_scale:
+                lead = (batch.times[:, k] - batch.times[:, max(k - 1, 0)]).to(z.dtype)
+                log_scale = self.readout.log_scale(evolved.z, lead, last[:, k], seen[:, k])
+                predicted = torch.cat([predicted, log_scale[..., None]], dim=-1)
+            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted))
+            before.append(evolved.z)
+            after.append(z)
+        empty = start[:, None][:, :0]
+        z_minus = torch.stack(before, dim=1) if before else empty
+        z_plus = torch.stack(after, dim=1) if after else empty
+        return Path(batch.times, start, z_minus, z_plus, status)
+
+    def one_step(self, filtered: Filtered) -> Tensor:
+        """Parameters predicted for each event from all before it: Tensor[b n c p]."""
+        path = filtered.path
+        lead = path.times.diff(dim=1, prepend=path.times[:, :1]).to(path.z_minus.dtype)
+        return self.readout(path.z_minus, lead, filtered.last[:, :-1], filtered.seen[:, :-1])
+
+    def ahead(self, filtered: Filtered, query_times: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters at times after (or, where the evolution runs backward, before) the last event, in one pass.
+
+        Parameters
+        ----------
+        filtered : Filtered
+        query_times : Tensor[b m], float64
+
+        Returns
+        -------
+        params : Tensor[b m c p]
+        status : Tensor[b]
+        """
+        path = filtered.path
+        if path.times.shape[1]:
+            z, t = path.z_plus[:, -1], path.times[:, -1]
+        else:
+            z, t = path.z_start, query_times[:, 0]
+        evolved = self.evolution.evolve_to(z, t, query_times)
+        lead = (query_times - t[:, None]).to(z.dtype)
+        shape = (-1, query_times.shape[1], -1)
+        last, seen = filtered.last[:, -1:].expand(*shape), filtered.seen[:, -1:].expand(*shape)
+        return self.readout(evolved.z, lead, last, seen), worst(path.status, evolved.status)
+
+    def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
+        filtered = self.filter(batch)
+        path = filtered.path
+        if not batch.n_events:
+            params, status = self.ahead(filtered, query_times)
+            return Forecast(query_times, params, self.likelihood, status)
+        index = path.index_before(query_times, side)
+        if bool((index == batch.n_events).all()):  # all queries after all events: one flow a series serves them
+            params, status = self.ahead(filtered, query_times)
+            return Forecast(query_times, params, self.likelihood, status)
+        z, t = path.start_for(index)
+        b, m, d = z.shape
+        flat = self.evolution.evolve_to(z.reshape(b * m, d), t.reshape(-1), query_times.reshape(-1, 1))
+        pick = index[..., None].expand(-1, -1, self.n_channels)
+        lead = (query_times - t).to(z.dtype)
+        params = self.readout(
+            flat.z.reshape(b, m, d), lead, filtered.last.gather(1, pick), filtered.seen.gather(1, pick)
+        )
+        status = worst(path.status, flat.status.reshape(b, m).amax(dim=1))
+        return Forecast(query_times, params, self.likelihood, status)

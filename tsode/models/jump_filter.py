@@ -15,6 +15,7 @@ from tsode.evolution import Evolution
 from tsode.jumps.base import JumpMap, Observation
 from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
+from tsode.models.residual_process import ResidualProcess
 from tsode.readouts import Readout
 
 __all__ = ["Filtered", "JumpFilter"]
@@ -54,6 +55,8 @@ class JumpFilter(ForecastModel):
     likelihood : Likelihood
     """
 
+    spread: Tensor
+
     def __init__(self, evolution: Evolution, jump: JumpMap, readout: Readout, likelihood: Likelihood) -> None:
         super().__init__()
         self.evolution = evolution
@@ -62,6 +65,8 @@ class JumpFilter(ForecastModel):
         self.likelihood = likelihood
         self.n_channels = readout.n_channels
         self.z_start = nn.Parameter(torch.zeros(evolution.n_state))
+        self.residuals = ResidualProcess(readout.n_channels)
+        self.register_buffer("spread", torch.ones(()))  # set on validation data after training
 
     def filter(self, batch: IrregularBatch) -> Filtered:
         """Run over the events of a batch, each row by its own clock."""
@@ -97,13 +102,15 @@ class JumpFilter(ForecastModel):
         lead = path.times.diff(dim=1, prepend=path.times[:, :1]).to(path.z_minus.dtype)
         return self.readout(path.z_minus, lead, filtered.last[:, :-1], filtered.seen[:, :-1])
 
-    def ahead(self, filtered: Filtered, query_times: Tensor) -> tuple[Tensor, Tensor]:
+    def ahead(self, filtered: Filtered, query_times: Tensor, with_last: bool = True) -> tuple[Tensor, Tensor]:
         """Parameters at times after (or, where the evolution runs backward, before) the last event, in one pass.
 
         Parameters
         ----------
         filtered : Filtered
         query_times : Tensor[b m], float64
+        with_last : bool
+            Whether the readout is told the last values; a backcast is not.
 
         Returns
         -------
@@ -119,25 +126,40 @@ class JumpFilter(ForecastModel):
         lead = (query_times - t[:, None]).to(z.dtype)
         shape = (-1, query_times.shape[1], -1)
         last, seen = filtered.last[:, -1:].expand(*shape), filtered.seen[:, -1:].expand(*shape)
+        if not with_last:
+            last, seen = torch.zeros_like(last), torch.zeros_like(seen)
         return self.readout(evolved.z, lead, last, seen), worst(path.status, evolved.status)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
+        forecast, _ = self._forecast(batch, query_times, side)
+        return forecast
+
+    def _forecast(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Forecast, Tensor]:
+        """The forecast, and how many events stand behind each query."""
         filtered = self.filter(batch)
         path = filtered.path
-        if not batch.n_events:
-            params, status = self.ahead(filtered, query_times)
-            return Forecast(query_times, params, self.likelihood, status)
         index = path.index_before(query_times, side)
-        if bool((index == batch.n_events).all()):  # all queries after all events: one flow a series serves them
+        if batch.n_events == 0 or bool((index == batch.n_events).all()):
+            # all queries after all events: one flow a series serves them
             params, status = self.ahead(filtered, query_times)
-            return Forecast(query_times, params, self.likelihood, status)
-        z, t = path.start_for(index)
-        b, m, d = z.shape
-        flat = self.evolution.evolve_to(z.reshape(b * m, d), t.reshape(-1), query_times.reshape(-1, 1))
-        pick = index[..., None].expand(-1, -1, self.n_channels)
-        lead = (query_times - t).to(z.dtype)
-        params = self.readout(
-            flat.z.reshape(b, m, d), lead, filtered.last.gather(1, pick), filtered.seen.gather(1, pick)
-        )
-        status = worst(path.status, flat.status.reshape(b, m).amax(dim=1))
-        return Forecast(query_times, params, self.likelihood, status)
+        else:
+            z, t = path.start_for(index)
+            b, m, d = z.shape
+            flat = self.evolution.evolve_to(z.reshape(b * m, d), t.reshape(-1), query_times.reshape(-1, 1))
+            pick = index[..., None].expand(-1, -1, self.n_channels)
+            last, seen = filtered.last.gather(1, pick), filtered.seen.gather(1, pick)
+            params = self.readout(flat.z.reshape(b, m, d), (query_times - t).to(z.dtype), last, seen)
+            status = worst(path.status, flat.status.reshape(b, m).amax(dim=1))
+        params = self.likelihood.rescale(params, self.spread)
+        return Forecast(query_times, params, self.likelihood, status), index
+
+    def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+        """Draw joint paths: the forecast's own marginals, tied together by the fitted `ResidualProcess`."""
+        order = query_times.argsort(dim=1)
+        ordered = query_times.gather(1, order)
+        forecast, segment = self._forecast(batch, ordered, "left")
+        scores = self.residuals.normal_scores(forecast, segment, n_samples, generator)
+        p = torch.special.ndtr(scores.double()).clamp(1e-12, 1.0 - 1e-12)
+        paths = self.likelihood.quantile(forecast.params.double(), p).to(forecast.params)
+        back = order.argsort(dim=1)[None, ..., None].expand_as(paths)
+        return paths.gather(2, back)

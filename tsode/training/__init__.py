@@ -1,0 +1,1 @@
+"""Training: windows of series, objectives, the one loop, calibration."""

@@ -1,0 +1,210 @@
+"""The one training loop: AdamW, warm-up and cosine, clipping, averaged weights, early stopping, best epoch kept."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tsode.errors import SolverError, TsodeWarning
+
+__all__ = ["TrainingPlan", "train"]
+
+Objective = Callable[[Any, Any], tuple[Tensor, dict[str, Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and how fast to train.
+
+    Parameters
+    ----------
+    max_epochs : int
+    learning_rate : float
+        Peak, after a linear warm-up over the first tenth of all steps; then half a cosine down to a thousandth.
+    weight_decay : float
+        Decoupled, on all parameters (Loshchilov & Hutter 2019).
+    clip : float
+        Largest gradient norm.
+    patience : int or None
+        Epochs without a better validation score before training stops; None = never stop early.
+    average : float
+        Decay of the running mean of the weights, which is what is validated and kept; 0 = no averaging.
+    """
+
+    max_epochs: int = 30
+    learning_rate: float = 1e-2
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    patience: int | None = 10
+    average: float = 0.99
+
+
+class _AveragedWeights:
+    """Running mean of a model's parameters (Polyak averaging), swapped in for validation."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.live = list(model.parameters())
+        self.mean = [p.detach().clone() for p in self.live]
+        self.decay = decay
+        self.n_updates = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.n_updates += 1
+        decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
+        torch._foreach_lerp_(self.mean, self.live, 1.0 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange live and averaged weights; twice is nothing."""
+        for live, mean in zip(self.live, self.mean):
+            kept = live.detach().clone()
+            live.copy_(mean)
+            mean.copy_(kept)
+
+
+def train(
+    model: nn.Module,
+    epoch_batches: Callable[[], Iterable[Any]],
+    n_batches: int,
+    objective: Objective,
+    validate: Callable[[nn.Module], dict[str, float]],
+    plan: TrainingPlan,
+    *,
+    verbose: int = 0,
+    callbacks: Sequence[Callable[[dict[str, float]], bool | None]] = (),
+) -> list[dict[str, float]]:
+    """Train in place; on return the model holds the averaged weights of its best validation epoch.
+
+    Ctrl-C ends training early, keeps the best weights so far and says so in a warning.
+
+    Parameters
+    ----------
+    model : nn.Module
+    epoch_batches : callable
+        Gives the batches of one epoch; a batch has ``select(rows)``.
+    n_batches : int
+        Batches an epoch, for the schedule.
+    objective : callable
+        ``(model, batch) -> loss, parts, status``. Rows whose status is not OK are left out and counted.
+    validate : callable
+        ``model -> scores``; ``scores["loss"]`` decides which epoch is best.
+    plan : TrainingPlan
+    verbose : int
+        0 = silent, 1 = one progress line.
+    callbacks : sequence of callable
+        Called with each epoch's row of the history; one that returns True stops training.
+
+    Returns
+    -------
+    list of dict
+        One row an epoch: epoch, train_loss, its parts, valid_loss and other scores, learning_rate, gradient_norm,
+        n_skipped (series left out because their solve failed), seconds.
+
+    Raises
+    ------
+    SolverError
+        If no epoch gave a finite loss.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True
+    )
+    n_steps = max(1, plan.max_epochs * n_batches)
+    warm_up = max(1, n_steps // 10)
+
+    def rate(step: int) -> float:
+        cosine = 0.5 * (1.0 + math.cos(math.pi * min(step, n_steps) / n_steps))
+        return min(1.0, (step + 1) / warm_up) * max(cosine, 1e-3)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    averaged = _AveragedWeights(model, plan.average)
+    history: list[dict[str, float]] = []
+    best_state, best_loss, best_epoch = _snapshot(model), math.inf, 0
+    progress = tqdm(total=plan.max_epochs, disable=not verbose, desc="fit", unit="epoch")
+    try:
+        for epoch in range(1, plan.max_epochs + 1):
+            started = time.perf_counter()
+            model.train()
+            row = _run_epoch(model, epoch_batches(), objective, optimizer, schedule, averaged, plan.clip)
+            averaged.swap()
+            model.eval()
+            with torch.no_grad():
+                scores = validate(model)
+            if scores["loss"] < best_loss:
+                best_state, best_loss, best_epoch = _snapshot(model), scores["loss"], epoch
+            averaged.swap()
+            row = {"epoch": epoch, **row, **{f"valid_{name}": value for name, value in scores.items()}}
+            row["seconds"] = time.perf_counter() - started
+            history.append(row)
+            progress.update()
+            progress.set_postfix(train=f"{row['train_loss']:.4f}", valid=f"{scores['loss']:.4f}", best=best_epoch)
+            asked_to_stop = any([callback(row) is True for callback in callbacks])
+            if asked_to_stop or (plan.patience is not None and epoch - best_epoch >= plan.patience):
+                break
+    except KeyboardInterrupt:
+        warnings.warn(
+            f"fit was interrupted after {len(history)} of {plan.max_epochs} epochs; "
+            f"the best weights so far (epoch {best_epoch}) are kept.",
+            TsodeWarning,
+            stacklevel=3,
+        )
+    finally:
+        progress.close()
+        model.load_state_dict(best_state)
+        model.eval()
+    if history and not math.isfinite(best_loss):
+        raise SolverError(
+            "Training never reached a finite validation score: the values or the solve overflow. "
+            "Lower learning_rate, keep scale='standard', or choose a solver with shorter steps."
+        )
+    return history
+
+
+def _run_epoch(
+    model: nn.Module,
+    batches: Iterable[Any],
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    averaged: _AveragedWeights,
+    clip: float,
+) -> dict[str, float]:
+    """One pass; the means over its batches."""
+    sums: dict[str, float] = {}
+    n_done = n_skipped = 0
+    for batch in batches:
+        loss, parts, status = objective(model, batch)
+        rows_ok = status == 0
+        if not bool(rows_ok.all()):
+            n_skipped += int((~rows_ok).sum())
+            if not bool(rows_ok.any()):
+                continue
+            loss, parts, _ = objective(model, batch.select(rows_ok.nonzero()[:, 0]))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if not bool(torch.isfinite(norm)):  # a step along a non-finite gradient would lose all weights
+            n_skipped += len(status)
+            continue
+        optimizer.step()
+        schedule.step()
+        averaged.update()
+        n_done += 1
+        row = {"train_loss": loss.detach(), **{f"train_{k}": v.detach() for k, v in parts.items()}, "gradient_norm": norm}
+        for name, value in row.items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+    means = {name: value / max(n_done, 1) for name, value in sums.items()}
+    means.setdefault("train_loss", math.nan)
+    return {**means, "learning_rate": schedule.get_last_lr()[0], "n_skipped": float(n_skipped)}
+
+
+def _snapshot(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -1,0 +1,176 @@
+"""Training windows: a context before a cut and the targets after it, cut at random inside each series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsode.core.batch import IrregularBatch
+
+__all__ = ["Series", "Window", "WindowSampler", "drop_values", "make_window"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series in model time and model units.
+
+    Parameters
+    ----------
+    times : array[n], float64, increasing
+    values : array[n c]
+        NaN = not observed.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+
+    @property
+    def span(self) -> float:
+        return float(self.times[-1] - self.times[0]) if len(self.times) else 0.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Contexts, and what came after them.
+
+    Parameters
+    ----------
+    context : IrregularBatch
+        Events up to each row's cut; what a model may see.
+    targets : IrregularBatch
+        Events after the cut, up to the horizon.
+    hidden : IrregularBatch
+        The context before values were dropped from it: what a backcast is scored on.
+    """
+
+    context: IrregularBatch
+    targets: IrregularBatch
+    hidden: IrregularBatch
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Window:
+        return Window(*(batch.to(device, dtype) for batch in (self.context, self.targets, self.hidden)))
+
+    def select(self, rows: Tensor) -> Window:
+        return Window(*(batch.select(rows) for batch in (self.context, self.targets, self.hidden)))
+
+
+def make_window(
+    series: Sequence[Series],
+    cuts: Sequence[float],
+    horizon: float,
+    max_context: int,
+    max_targets: int = 256,
+    dtype: torch.dtype = torch.float32,
+) -> Window:
+    """Cut each series once: the last `max_context` events up to its cut, and the events within `horizon` after it.
+
+    Of more than `max_targets` targets every second (third, ...) is kept.
+    """
+    context_times, context_values, target_times, target_values = [], [], [], []
+    for one, cut in zip(series, cuts):
+        middle = int(np.searchsorted(one.times, cut, side="right"))
+        end = int(np.searchsorted(one.times, cut + horizon, side="right"))
+        start = max(0, middle - max_context)
+        thin = slice(middle, end, -(-max(end - middle, 1) // max_targets))
+        context_times.append(one.times[start:middle])
+        context_values.append(one.values[start:middle])
+        target_times.append(one.times[thin])
+        target_values.append(one.values[thin])
+    context = IrregularBatch.from_arrays(context_times, context_values, dtype)
+    targets = IrregularBatch.from_arrays(target_times, target_values, dtype)
+    return Window(context, targets, context)
+
+
+def drop_values(window: Window, share: float, generator: torch.Generator, probability: float = 0.7) -> Window:
+    """Hide some values of some contexts, so that a model learns from sparser histories than it was given.
+
+    With `probability` a series loses each of its context values with a chance drawn uniformly from [0, `share`].
+    """
+    context = window.context
+    n_series = context.n_series
+    chance = torch.rand(n_series, generator=generator) * share
+    chance = chance * (torch.rand(n_series, generator=generator) < probability)
+    kept = torch.rand(context.mask.shape, generator=generator) >= chance[:, None, None]
+    mask = context.mask & kept
+    return replace(window, context=context.replace(mask=mask, values=context.values * mask))
+
+
+class WindowSampler:
+    """Random windows of a panel, an epoch at a time.
+
+    Half of the windows are cut one horizon before the end of their series (as at prediction time, when the whole
+    history is known), the others uniformly between `margin` horizons after its start and before its end. A long
+    series gives several windows an epoch, one for every two horizons of its span.
+
+    Parameters
+    ----------
+    series : sequence of Series
+    horizon : float
+        Longest lead time, in model time.
+    batch_size, max_context : int
+    min_batches : int
+        Least number of batches an epoch, so that small panels train as long as large ones.
+    drop : float
+        See `drop_values`; 0 = off.
+    """
+
+    def __init__(
+        self,
+        series: Sequence[Series],
+        horizon: float,
+        batch_size: int = 64,
+        max_context: int = 128,
+        min_batches: int = 20,
+        drop: float = 0.3,
+        dtype: torch.dtype = torch.float32,
+        margin: float = 0.4,
+    ) -> None:
+        # a series needs at least one event on either side of a cut
+        self.series = [one for one in series if len(one.times) > 1]
+        self.horizon = horizon
+        self.max_context = max_context
+        self.drop = drop
+        self.dtype = dtype
+        self.margin = margin
+        weight = np.array([max(1, round(one.span / (2.0 * horizon))) for one in self.series], dtype=float)
+        self.weight = torch.from_numpy(weight)
+        self.batch_size = batch_size
+        self.n_batches = max(min_batches, int(weight.sum() // batch_size)) if len(weight) else 0
+
+    def cut_range(self, one: Series) -> tuple[float, float]:
+        """Earliest and latest random cut of a series."""
+        # short series are cut in their inner part, at most `margin` horizons and at least a fifth from either end
+        margin = min(self.margin * self.horizon, 0.2 * one.span)
+        return float(one.times[0]) + margin, float(one.times[-1]) - margin
+
+    def epoch(self, generator: torch.Generator) -> Iterator[Window]:
+        """Draw the windows of one epoch, one batch at a time."""
+        for rows in self.order(generator):
+            yield self.draw(rows, generator)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """Series of each batch: Tensor[batches batch_size]. Each series comes in turn as often as its weight says."""
+        needed = self.n_batches * self.batch_size
+        if bool((self.weight == 1).all()):
+            rounds = -(-needed // len(self.series))
+            shuffled = [torch.randperm(len(self.series), generator=generator) for _ in range(rounds)]
+            return torch.cat(shuffled)[:needed].reshape(self.n_batches, self.batch_size)
+        drawn = torch.multinomial(self.weight, needed, replacement=True, generator=generator)
+        return drawn.reshape(self.n_batches, self.batch_size)
+
+    def draw(self, rows: Tensor, generator: torch.Generator) -> Window:
+        """One batch of windows of the series at `rows`."""
+        chosen = [self.series[i] for i in rows.tolist()]
+        share = torch.rand(len(chosen), generator=generator, dtype=torch.float64).tolist()
+        is_standard = (torch.rand(len(chosen), generator=generator) < 0.5).tolist()
+        cuts = []
+        for one, u, standard in zip(chosen, share, is_standard):
+            low, high = self.cut_range(one)
+            last_cut = float(one.times[-1]) - self.horizon
+            cuts.append(last_cut if standard and low <= last_cut else low + u * (high - low))
+        window = make_window(chosen, cuts, self.horizon, self.max_context, dtype=self.dtype)
+        return drop_values(window, self.drop, generator) if self.drop else window

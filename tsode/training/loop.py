@@ -198,7 +198,11 @@ def _run_epoch(
         schedule.step()
         averaged.update()
         n_done += 1
-        row = {"train_loss": loss.detach(), **{f"train_{k}": v.detach() for k, v in parts.items()}, "gradient_norm": norm}
+        row = {
+            "train_loss": loss.detach(),
+            **{f"train_{k}": v.detach() for k, v in parts.items()},
+            "gradient_norm": norm,
+        }
         for name, value in row.items():
             sums[name] = sums.get(name, 0.0) + float(value)
     means = {name: value / max(n_done, 1) for name, value in sums.items()}

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-__all__ = ["Dynamics"]
+__all__ = ["Dynamics", "Relaxing"]
 
 
 class Dynamics(nn.Module, ABC):
@@ -38,6 +38,18 @@ class Dynamics(nn.Module, ABC):
     def forward(self, t: Tensor, z: Tensor) -> Tensor:
         return self.drift(t, z)
 
-    def exact_step(self, z: Tensor, dt: Tensor) -> Tensor | None:
-        """One exponential (exact for the linear part) step of length ``dt`` (b 1), or None where there is none."""
-        return None
+
+class Relaxing(Dynamics):
+    """Family of fields that pull every coordinate towards a target: ``drift = rate * (target - z)``.
+
+    Both may depend on time and state. `tsode.numerics.ExponentialEuler` steps such a field without a limit on the
+    length of the step.
+    """
+
+    @abstractmethod
+    def relaxation(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Rate and target: ``t`` (b,) float64, ``z`` (b d) -> (b d), (b d)."""
+
+    def drift(self, t: Tensor, z: Tensor) -> Tensor:
+        rate, target = self.relaxation(t, z)
+        return rate * (target - z)

@@ -1,0 +1,65 @@
+"""What a solver promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["Solution", "Solver", "VectorField"]
+
+VectorField = Callable[[Tensor, Tensor], Tensor]
+"""Right-hand side of ``dz/dt = field(t, z)``: ``t`` (b,) float64, ``z`` (b d) -> (b d), each row by itself."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where a solve ended.
+
+    Parameters
+    ----------
+    z : Tensor[b d] or Tensor[b m d]
+        State at the end time(s); the last finite state where a row failed.
+    status : Tensor[b], int64
+        `tsode.core.status.Status` of each row.
+    n_steps : Tensor[b], int64
+        Steps that carried the row forward; -1 where the solver does not tell.
+    """
+
+    z: Tensor
+    status: Tensor
+    n_steps: Tensor
+
+
+class Solver(ABC):
+    """A numerical method: settings only, no weights and no memory between calls.
+
+    A member promises: a row of length zero comes back bit for bit; a row that fails keeps its last finite state and
+    says so in its status; nothing is raised from inside a solve; ``t1 < t0`` works as well as ``t1 > t0``.
+
+    Attributes
+    ----------
+    gradients : tuple of str
+        Ways in which the gradient can be had, see `tsode.numerics.integrate.integrate`.
+    """
+
+    gradients: ClassVar[tuple[str, ...]] = ("backprop", "checkpoint")
+
+    @abstractmethod
+    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str) -> Solution:
+        """Carry ``z`` (b d) from ``t0`` (b,) to ``t1`` (b,), all finite."""
+
+    @abstractmethod
+    def solve_to(
+        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float
+    ) -> Solution:
+        """Carry ``z`` (b d) from ``t0`` (b,) to each of ``times`` (b m), all finite, before or after ``t0``."""
+
+
+def constant(like: Tensor, value: int) -> Tensor:
+    """A count or status for every row of `like` (b ...): Tensor[b], int64."""
+    return torch.full(like.shape[:1], value, dtype=torch.int64, device=like.device)

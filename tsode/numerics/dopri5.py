@@ -1,0 +1,160 @@
+"""Adaptive Runge-Kutta method of order 5, with a step length of its own for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsode.core.status import Status
+from tsode.errors import ParameterError
+from tsode.numerics.base import VectorField, constant
+from tsode.numerics.march import March, MarchingSolver, run_step
+from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_inside, runge_kutta_step
+
+__all__ = ["Dopri5"]
+
+_TABLEAU = Tableau(
+    c=(0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0),
+    a=(
+        (1 / 5,),
+        (3 / 40, 9 / 40),
+        (44 / 45, -56 / 15, 32 / 9),
+        (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+        (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+        (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+    ),
+    b=(35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0.0),
+    inside=(
+        (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        (
+            -8048581381 / 2820520608, 0.0, 131558114200 / 32700410799, -1754552775 / 470086768,
+            127303824393 / 49829197408, -282668133 / 205662961, 40617522 / 29380423,
+        ),
+        (
+            8663915743 / 2820520608, 0.0, -68118460800 / 10900136933, 14199869525 / 1410260304,
+            -318862633887 / 49829197408, 2019193451 / 616988883, -110615467 / 29380423,
+        ),
+        (
+            -12715105075 / 11282082432, 0.0, 87487479700 / 32700410799, -10690763975 / 1880347072,
+            701980252875 / 199316789632, -1453857185 / 822651844, 69997945 / 29380423,
+        ),
+    ),
+)  # fmt: skip
+# The fifth-order weights minus the embedded fourth-order ones.
+_ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
+# Usual limits of the step controller (Hairer, Norsett, Wanner I, section II.4).
+_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
+
+
+@dataclass(frozen=True)
+class Dopri5(MarchingSolver):
+    """Dormand and Prince's method of order 5(4), adaptive row by row, with a quartic inside the step.
+
+    Every row has its own step length and error norm, so its answer does not depend on who shares the batch. A row that
+    has arrived, or failed, waits unchanged.
+
+    Parameters
+    ----------
+    rtol, atol : float
+        A step is accepted when the root mean square over the state of ``error / (atol + rtol * |z|)`` is at most 1.
+        The defaults are tight because gradients need it: at 1e-3 a state that looks right can have a gradient that is
+        several times too large.
+    max_steps : int
+        Attempted steps of a row before it stops with `Status.MAX_STEPS`.
+    first_step : float, optional
+        Length of the first attempt, in the batch's time unit; by default estimated from the field.
+
+    References
+    ----------
+    Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comp. Appl. Math. 6, 1980. Inside the step:
+    Shampine, "Some practical Runge-Kutta formulas", Math. Comp. 46, 1986.
+    """
+
+    rtol: float = 1e-6
+    atol: float = 1e-8
+    max_steps: int = 1000
+    first_step: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.rtol >= 0 and self.atol > 0):
+            raise ParameterError(
+                f"rtol must be at least 0 and atol above 0, but are {self.rtol} and {self.atol}: "
+                "write for instance Dopri5(rtol=1e-6, atol=1e-8)."
+            )
+        if self.max_steps < 1:
+            raise ParameterError(f"max_steps must be at least 1, but is {self.max_steps}.")
+        if self.first_step is not None and not self.first_step > 0:
+            raise ParameterError(f"first_step must be a positive length of time or None, but is {self.first_step}.")
+
+    def march(
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
+    ) -> March:
+        march = March(z, constant(z, Status.OK), constant(z, 0))
+        distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
+        elapsed = torch.zeros_like(t0)
+        active = elapsed < distance
+        if not active.any():
+            return march
+        slope = field(t0, z)
+        step_length = first_step = self._first_step(field, t0, z, slope, direction)
+        for _ in range(self.max_steps):
+            # Steps that are read from must not be cut to their queries: they would depend on them.
+            is_last = (step_length >= distance - elapsed) & (query_step is None)
+            attempt = torch.where(is_last, distance - elapsed, step_length)
+            t = t0 + direction * elapsed
+            dt = torch.where(active, direction * attempt, 0.0)
+            step = run_step(gradient, runge_kutta_step, _TABLEAU, field, t, dt, march.z, slope)
+
+            norm = self._error_norm(march.z, step.z, dt, step.parts).where(step.is_finite, torch.inf)
+            accepted = active & (norm <= 1)
+            # The step length is a choice, not a function of the state: no gradient through it.
+            step_length = attempt.detach() * (_SAFETY * norm**-0.2).clamp(_SHRINK, _GROW).to(t0.dtype)
+            stuck = active & ~accepted & (step_length < 4 * torch.finfo(t0.dtype).eps * (t.abs() + first_step))
+            reason = torch.where(norm.isinf(), int(Status.NON_FINITE), int(Status.STEP_TOO_SMALL))
+            march.status = torch.where(stuck, reason, march.status)
+
+            start, elapsed = march.z, torch.where(accepted, torch.where(is_last, distance, elapsed + attempt), elapsed)
+            march.z = torch.where(accepted[:, None], step.z, start)
+            slope = torch.where(accepted[:, None], step.parts[-1], slope)  # the last slope is the next step's first
+            march.n_steps = march.n_steps + accepted
+            if query_step is not None:
+                march.record(start, step, elapsed)
+            active = (elapsed < distance) & (march.status == Status.OK)
+            if not active.any():  # the loop test
+                return march
+        march.status = torch.where(active, int(Status.MAX_STEPS), march.status)
+        return march
+
+    def interpolate(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
+        return runge_kutta_inside(_TABLEAU, z, parts, dt, theta)
+
+    @torch.no_grad()
+    def _error_norm(self, start: Tensor, end: Tensor, dt: Tensor, slopes: Sequence[Tensor]) -> Tensor:
+        """Error of a step relative to the tolerance, (b,); infinite where it is not finite."""
+        error = dt.to(start.dtype)[:, None] * combine(_ERROR, slopes)
+        norm = _rms(error / (self.atol + self.rtol * torch.maximum(start.abs(), end.abs())))
+        return norm.nan_to_num(nan=torch.inf)
+
+    @torch.no_grad()
+    def _first_step(self, field: VectorField, t0: Tensor, z: Tensor, slope: Tensor, direction: Tensor) -> Tensor:
+        """Length of the first attempt, (b,): Hairer, Norsett, Wanner I, section II.4, "starting step size"."""
+        if self.first_step is not None:
+            return torch.full_like(t0, self.first_step)
+        scale = self.atol + self.rtol * z.abs()
+        size, speed = _rms(z / scale), _rms(slope / scale)
+        is_tiny = (size < 1e-5) | (speed < 1e-5)
+        trial = torch.where(is_tiny, 1e-6, 0.01 * size / speed).nan_to_num(nan=1e-6)
+        probe = torch.addcmul(z, (direction.to(z.dtype) * trial)[:, None], slope)
+        probe = torch.where(probe.isfinite().all(dim=1, keepdim=True), probe, z)
+        bend = _rms((field(t0 + direction * trial, probe) - slope) / scale) / trial
+        steepest = torch.maximum(speed, bend)
+        length = torch.where(steepest <= 1e-15, (trial * 1e-3).clamp(min=1e-6), (0.01 / steepest) ** 0.2)
+        length = torch.minimum(100 * trial, length).nan_to_num(nan=1e-6)
+        return length.clamp(min=1e-12).to(t0.dtype)
+
+
+def _rms(x: Tensor) -> Tensor:
+    return x.square().mean(dim=1).sqrt()

@@ -1,0 +1,60 @@
+"""Exponential Euler steps for fields that relax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from tsode.errors import ParameterError
+from tsode.numerics.base import VectorField
+from tsode.numerics.fixed import FixedStep
+from tsode.numerics.march import March, Step
+
+__all__ = ["ExponentialEuler", "RelaxingField"]
+
+
+@runtime_checkable
+class RelaxingField(Protocol):
+    """A vector field of the form ``rate(t, z) * (target(t, z) - z)``."""
+
+    def __call__(self, t: Tensor, z: Tensor) -> Tensor: ...
+
+    def relaxation(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Rate and target: ``t`` (b,), ``z`` (b d) -> (b d), (b d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExponentialEuler(FixedStep):
+    """Exponential Euler method: order 1, exact for a constant rate and target, stable at any step length.
+
+    The rate and target are held at their values at the start of the step; the linear equation that is left has the
+    solution ``target + (z - target) * exp(-rate * dt)``. Needs a field with a `relaxation`, such as the GRU-ODE.
+
+    References
+    ----------
+    Hochbruck and Ostermann, "Exponential integrators", Acta Numerica 19, 2010, eq. 1.6.
+    """
+
+    def march(
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
+    ) -> March:
+        if not isinstance(field, RelaxingField):
+            raise ParameterError(
+                f"ExponentialEuler needs a field with a method relaxation(t, z) -> (rate, target), which "
+                f"{type(field).__name__} has not: use another solver, for instance Midpoint()."
+            )
+        return super().march(field, z, t0, t1, gradient, query_step)
+
+    def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
+        parts = cast(RelaxingField, field).relaxation(t, z)
+        end = self.interpolate(z, parts, dt.to(z.dtype)[:, None], z.new_ones(()))
+        return Step(end, parts, end.isfinite().all(dim=1))
+
+    def interpolate(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
+        rate, target = parts
+        return z - (target - z) * torch.expm1(-rate * (theta * dt))

@@ -1,0 +1,125 @@
+"""Carry states along a vector field, each row by its own clock: the door to the solvers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tsode._checks import check_shapes
+from tsode.core.status import Status
+from tsode.errors import ParameterError
+from tsode.numerics.base import Solution, Solver, VectorField
+
+__all__ = ["check_gradient", "integrate", "integrate_to"]
+
+
+def integrate(
+    field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, solver: Solver, gradient: str = "backprop"
+) -> Solution:
+    """Carry each state from its own start time to its own end time, forward or backward.
+
+    Rows with ``t0 == t1`` come back unchanged, bit for bit.
+
+    Parameters
+    ----------
+    field : callable
+        Right-hand side: ``t`` (b,) float64, ``z`` (b d) -> (b d), each row by itself.
+    z : Tensor[b d]
+        States at `t0`.
+    t0, t1 : Tensor[b], float64, in the batch's time unit
+        Start and end of each row's interval.
+    solver : Solver
+        A member of `tsode.numerics.SOLVERS`.
+    gradient : {"backprop", "checkpoint", "adjoint"}
+        "backprop" goes back through the stored steps; "checkpoint" stores the states between steps only and computes
+        each step again, for the same gradient at less memory; "adjoint" solves the adjoint equation (`TorchDiffEq`
+        alone), for an approximate gradient at constant memory.
+
+    Returns
+    -------
+    Solution
+        A row whose state or times are not finite comes back unchanged with `Status.NON_FINITE`.
+
+    Raises
+    ------
+    ShapeError
+        If `z`, `t0` and `t1` disagree on ``b``.
+    ParameterError
+        If the solver has no such gradient, or the field is not of the kind the solver needs.
+    """
+    check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"))
+    check_gradient(solver, gradient)
+    is_usable = z.isfinite().all(dim=1) & (t1 - t0).isfinite()
+    solution = solver.solve(
+        field, torch.where(is_usable[:, None], z, 0.0), t0.where(is_usable, 0.0), t1.where(is_usable, 0.0), gradient
+    )
+    return _restore(solution, z, is_usable)
+
+
+def integrate_to(
+    field: VectorField,
+    z: Tensor,
+    t0: Tensor,
+    times: Tensor,
+    solver: Solver,
+    gradient: str = "backprop",
+    query_step: float = 0.25,
+) -> Solution:
+    """Carry each state from its own start time to each of its own times, before or after the start.
+
+    The steps are laid out from `t0` without regard to `times`, and the answers read inside them: an answer depends on
+    its own time only, never on which other times are asked for. The last step may reach past the last of the times.
+
+    Parameters
+    ----------
+    field, z, t0, solver, gradient
+        As in `integrate`.
+    times : Tensor[b m], float64, in the batch's time unit
+        In any order.
+    query_step : float
+        Length that solvers with `n_steps` cut into that many steps; a solver with a `max_step` takes steps of that
+        length instead, and adaptive ones choose their own.
+
+    Returns
+    -------
+    Solution
+        ``z`` : Tensor[b m d]. Past the point where a row failed stands its last finite state.
+
+    Raises
+    ------
+    ShapeError, ParameterError
+        As in `integrate`, and if `query_step` is not positive.
+    """
+    check_shapes(z=(z, "b d"), t0=(t0, "b"), times=(times, "b m"))
+    check_gradient(solver, gradient)
+    if not query_step > 0:
+        raise ParameterError(f"query_step must be a positive length of time, but is {query_step}.")
+    states = z[:, None].expand(-1, times.shape[1], -1)
+    if times.numel() == 0:
+        return Solution(states, torch.zeros_like(t0, dtype=torch.int64), torch.zeros_like(t0, dtype=torch.int64))
+    is_usable = z.isfinite().all(dim=1) & (times - t0[:, None]).isfinite().all(dim=1)
+    solution = solver.solve_to(
+        field,
+        torch.where(is_usable[:, None], z, 0.0),
+        t0.where(is_usable, 0.0),
+        times.where(is_usable[:, None], 0.0),
+        gradient,
+        query_step,
+    )
+    return _restore(solution, states, is_usable)
+
+
+def check_gradient(solver: Solver, gradient: str) -> None:
+    """Raise a `ParameterError` unless the solver offers this way to the gradient."""
+    if gradient not in solver.gradients:
+        raise ParameterError(
+            f"gradient={gradient!r} is not offered by {type(solver).__name__}: "
+            f"use one of {', '.join(solver.gradients)}."
+        )
+
+
+def _restore(solution: Solution, z: Tensor, is_usable: Tensor) -> Solution:
+    """Put back the states of rows that could not be solved for."""
+    rows = is_usable.reshape(-1, *[1] * (z.dim() - 1))
+    status = solution.status.where(is_usable, int(Status.NON_FINITE))
+    return Solution(torch.where(rows, solution.z, z), status, solution.n_steps)

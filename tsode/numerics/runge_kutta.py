@@ -1,0 +1,75 @@
+"""Explicit Runge-Kutta steps, given by their tableau."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsode.numerics.base import VectorField
+from tsode.numerics.march import Step
+
+__all__ = ["Tableau", "combine", "runge_kutta_inside", "runge_kutta_step"]
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """Coefficients of an explicit Runge-Kutta method, in the letters of Hairer, Norsett and Wanner.
+
+    Parameters
+    ----------
+    c : tuple of float
+        Nodes; the first is 0.
+    a : tuple of tuple of float
+        Weights of the earlier slopes in the second, third, ... stage.
+    b : tuple of float
+        Weights of the slopes in the step.
+    inside : tuple of tuple of float
+        Dense output: row p holds each slope's coefficient of ``theta ** (p + 1)``; the columns sum to `b`.
+    """
+
+    c: tuple[float, ...]
+    a: tuple[tuple[float, ...], ...]
+    b: tuple[float, ...]
+    inside: tuple[tuple[float, ...], ...]
+
+
+def combine(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
+    """Weighted sum of slopes; a weight of zero costs nothing and lets no infinity through."""
+    (weight, slope), *rest = [(w, k) for w, k in zip(weights, slopes) if w != 0]
+    total = weight * slope
+    for weight, slope in rest:
+        total = torch.add(total, slope, alpha=weight)
+    return total
+
+
+def runge_kutta_step(
+    tableau: Tableau, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, slope: Tensor | None = None
+) -> Step:
+    """Take one step of length ``dt`` (b,) from ``z`` (b d) at ``t`` (b,).
+
+    Parameters
+    ----------
+    slope : Tensor[b d], optional
+        ``field(t, z)`` where it is known already.
+    """
+    length = dt.to(z.dtype)[:, None]
+    slopes = [field(t, z) if slope is None else slope]
+    is_finite = torch.ones_like(dt, dtype=torch.bool)
+    for node, weights in zip(tableau.c[1:], tableau.a):
+        stage = torch.addcmul(z, length, combine(weights, slopes))
+        is_finite = is_finite & stage.isfinite().all(dim=1)
+        # The field never sees a value that is not finite: a gradient of zero times infinity would reach its weights.
+        slopes.append(field(t + node * dt, torch.where(is_finite[:, None], stage, z)))
+    end = torch.addcmul(z, length, combine(tableau.b, slopes))
+    return Step(end, slopes, is_finite & end.isfinite().all(dim=1))
+
+
+def runge_kutta_inside(tableau: Tableau, z: Tensor, slopes: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
+    """State after the fraction `theta` (... 1) of the step of length `dt` (... 1) that began at `z` (... d)."""
+    slope = torch.zeros_like(z)
+    for weights in reversed(tableau.inside):
+        slope = theta * (slope + combine(weights, slopes))
+    return torch.addcmul(z, dt, slope)

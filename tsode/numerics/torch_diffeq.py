@@ -1,0 +1,118 @@
+"""The methods of torchdiffeq behind our interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchdiffeq import odeint, odeint_adjoint
+
+from tsode.core.status import Status
+from tsode.errors import ParameterError
+from tsode.numerics.base import Solution, Solver, VectorField, constant
+from tsode.numerics.march import run_step
+
+__all__ = ["TorchDiffEq"]
+
+_ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+_FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams")
+
+
+@dataclass(frozen=True)
+class TorchDiffEq(Solver):
+    """A solver of torchdiffeq, run in the time ``s`` from 0 to 1 with ``t = t0 + s (t1 - t0)`` in each row.
+
+    The rows keep their own clocks, but the adaptive methods choose one step, by one error norm, for the whole batch: an
+    answer then depends on its batch-mates within the tolerance, and one row that fails fails them all. Each query is
+    solved for as a row of its own. Meant as a reference, and for the continuous adjoint (``gradient="adjoint"``), which
+    gives no gradient to the times.
+
+    Parameters
+    ----------
+    method : str
+        Name of the method in torchdiffeq.
+    rtol, atol : float
+        Tolerances of the adaptive methods.
+    n_steps : int
+        Steps of the fixed methods in each interval.
+    max_steps : int
+        Steps of the adaptive methods before they stop with `Status.MAX_STEPS`.
+
+    References
+    ----------
+    Chen, torchdiffeq, https://github.com/rtqichen/torchdiffeq; the adjoint: Chen et al., "Neural ordinary differential
+    equations", NeurIPS 2018.
+    """
+
+    gradients: ClassVar[tuple[str, ...]] = ("backprop", "checkpoint", "adjoint")
+
+    method: str = "dopri5"
+    rtol: float = 1e-6
+    atol: float = 1e-8
+    n_steps: int = 1
+    max_steps: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.method not in _ADAPTIVE + _FIXED:
+            raise ParameterError(
+                f"method={self.method!r} is not one of torchdiffeq's that are offered: {', '.join(_ADAPTIVE + _FIXED)}."
+            )
+        if self.n_steps < 1 or self.max_steps < 1:
+            raise ParameterError(
+                f"n_steps and max_steps must be at least 1, but are {self.n_steps} and {self.max_steps}."
+            )
+
+    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str) -> Solution:
+        if gradient == "adjoint" and not isinstance(field, nn.Module):
+            raise ParameterError(
+                f"gradient='adjoint' needs a field that is an nn.Module, to know its parameters, but got a "
+                f"{type(field).__name__}: make it a module or use gradient='backprop'."
+            )
+        try:
+            end = run_step(gradient, self._solve, _Rescaled(field, t0, t1 - t0), z, gradient)
+            status = torch.where(end.isfinite().all(dim=1), int(Status.OK), constant(z, Status.NON_FINITE))
+        except AssertionError as failure:  # torchdiffeq's way to say that the solve failed
+            end, status = z, constant(z, _reason(failure))
+        moved = (status == Status.OK) & (t0 != t1)
+        return Solution(torch.where(moved[:, None], end, z), status.where(t0 != t1, int(Status.OK)), constant(z, -1))
+
+    def solve_to(
+        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float
+    ) -> Solution:
+        b, m = times.shape
+        rows = torch.arange(b, device=z.device).repeat_interleave(m)
+        flat = self.solve(field, z[rows], t0[rows], times.reshape(-1), gradient)
+        return Solution(flat.z.reshape(b, m, -1), flat.status.reshape(b, m).amax(dim=1), constant(z, -1))
+
+    def _solve(self, field: _Rescaled, z: Tensor, gradient: str) -> Tensor:
+        run: Callable[..., Tensor] = odeint_adjoint if gradient == "adjoint" else odeint
+        n_steps = self.n_steps if self.method in _FIXED else 1
+        options = {} if self.method in _FIXED else {"max_num_steps": self.max_steps}
+        s = torch.linspace(0, 1, n_steps + 1, dtype=torch.float64, device=z.device)
+        return run(field, z, s, rtol=self.rtol, atol=self.atol, method=self.method, options=options)[-1]
+
+
+class _Rescaled(nn.Module):
+    """A field in the time ``s``; a module, so that the adjoint finds the field's parameters."""
+
+    def __init__(self, field: VectorField, start: Tensor, span: Tensor) -> None:
+        super().__init__()
+        self.field, self.start, self.span = field, start, span
+
+    def forward(self, s: Tensor, z: Tensor) -> Tensor:
+        return self.span.to(z.dtype)[:, None] * self.field(self.start + s * self.span, z)
+
+
+def _reason(failure: AssertionError) -> Status:
+    """The status behind the message of a failed assertion of torchdiffeq; any other assertion is raised again."""
+    for start, status in (
+        ("max_num_steps", Status.MAX_STEPS),
+        ("underflow in dt", Status.STEP_TOO_SMALL),
+        ("non-finite", Status.NON_FINITE),
+    ):
+        if str(failure).startswith(start):
+            return status
+    raise failure

@@ -1,0 +1,1 @@
+"""The border between pandas and the core: reading, writing, scaling and splitting."""

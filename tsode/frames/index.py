@@ -1,0 +1,91 @@
+"""Times of a pandas index or column <-> native arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tsode.errors import DataError
+
+__all__ = ["native_times", "restore_times"]
+
+
+def native_times(index: pd.Index, where: str) -> tuple[np.ndarray, Any]:
+    """Read times into a plain array.
+
+    Parameters
+    ----------
+    index : pd.Index
+        A column of times is passed as ``pd.Index(column)``.
+    where : str
+        What the error messages call it.
+
+    Returns
+    -------
+    native : array[n]
+        datetime64 (UTC without a zone), timedelta64, float64 or int64.
+    dtype : dtype
+        With which `restore_times` undoes it.
+
+    Raises
+    ------
+    DataError
+        If these are not times, or some are missing or infinite.
+    """
+    if index.dtype == object:
+        index = _infer(index, where)
+    if isinstance(index, pd.PeriodIndex):
+        raise DataError(f"{where} holds periods, not points in time: convert it with `.to_timestamp()`.")
+    if pd.api.types.is_string_dtype(index.dtype):
+        raise DataError(f"{where} holds strings such as {index[0]!r}: parse it first, with `pd.to_datetime(...)`.")
+    if index.dtype.kind not in "Mmfiu":
+        raise DataError(
+            f"{where} has dtype {index.dtype}, which is no time: give datetimes, timedeltas, floats or integers."
+        )
+    missing = np.asarray(index.isna())
+    if missing.any():
+        raise DataError(f"{where} has no time (NaT or NaN) at row {int(missing.argmax())}: drop or complete such rows.")
+    if index.dtype.kind == "M":
+        stamps = pd.DatetimeIndex(index)
+        return (stamps if stamps.tz is None else stamps.tz_convert("UTC").tz_localize(None)).to_numpy(), stamps.dtype
+    if index.dtype.kind == "m":
+        spans = pd.TimedeltaIndex(index)
+        return spans.to_numpy(), spans.dtype
+    native = index.to_numpy(dtype=np.float64 if index.dtype.kind == "f" else np.int64)
+    if not np.isfinite(native).all():
+        raise DataError(f"{where} is infinite at row {int((~np.isfinite(native)).argmax())}: drop such rows.")
+    return native, index.dtype
+
+
+def restore_times(native: np.ndarray, dtype: Any) -> pd.Index:
+    """Undo `native_times`; times that `dtype` cannot hold exactly keep their own, with the time zone restored."""
+    if native.dtype.kind in "mM":
+        unit = getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]
+        cast = native.astype(f"{native.dtype.kind}8[{unit}]")
+        exact = cast if (cast.astype(native.dtype) == native).all() else native
+        if native.dtype.kind == "m":
+            return pd.TimedeltaIndex(exact)
+        tz = getattr(dtype, "tz", None)
+        return pd.DatetimeIndex(exact) if tz is None else pd.DatetimeIndex(exact).tz_localize("UTC").tz_convert(tz)
+    if dtype.kind in "iu" and not (native == np.rint(native)).all():
+        return pd.Index(native)
+    cast_index = pd.Index(native).astype(dtype)
+    return cast_index if (cast_index == native).all() else pd.Index(native)
+
+
+def _infer(index: pd.Index, where: str) -> pd.Index:
+    inferred = index.infer_objects()
+    kind = pd.api.types.infer_dtype(index, skipna=True)
+    if inferred.dtype == object and kind == "date":
+        return pd.DatetimeIndex(index)
+    if inferred.dtype == object and kind == "datetime":
+        zones = {str(stamp.tzinfo) for stamp in index.dropna()}
+        raise DataError(
+            f"{where} mixes time zones ({', '.join(sorted(zones))}; 'None' is without one): "
+            "convert it to one with `pd.to_datetime(..., utc=True)`."
+        )
+    if inferred.dtype == object and kind != "string":
+        raise DataError(f"{where} mixes types ({kind}): give datetimes, timedeltas, floats or integers only.")
+    return inferred

@@ -1,0 +1,58 @@
+"""Ids and column labels as JSON, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tsode.errors import DataError
+
+__all__ = ["decode_label", "encode_label", "guess_label"]
+
+
+def encode_label(label: Hashable) -> Any:
+    """Turn an id or a column label into something `json` can write and `decode_label` can undo.
+
+    Raises
+    ------
+    DataError
+        If the label is not None, a bool, number, string, Timestamp, Timedelta or a tuple of such.
+    """
+    if isinstance(label, np.generic):
+        label = label.item()
+    if label is None or isinstance(label, bool | int | float | str):
+        return label
+    if isinstance(label, tuple):
+        return {"tuple": [encode_label(part) for part in label]}
+    if isinstance(label, pd.Timestamp):
+        naive = label if label.tz is None else label.tz_convert("UTC").tz_localize(None)
+        return {"timestamp": naive.isoformat(), "unit": label.unit, "tz": None if label.tz is None else str(label.tz)}
+    if isinstance(label, pd.Timedelta):
+        return {"timedelta": int(label.to_timedelta64().astype(np.int64)), "unit": label.unit}
+    raise DataError(
+        f"The label {label!r} is a {type(label).__name__}, which cannot be saved: "
+        "use strings, numbers, Timestamps or tuples of these as ids and column labels."
+    )
+
+
+def decode_label(state: Any) -> Hashable:
+    """Undo `encode_label`."""
+    if not isinstance(state, dict):
+        return state
+    if "tuple" in state:
+        return tuple(decode_label(part) for part in state["tuple"])
+    if "timedelta" in state:
+        return pd.Timedelta(np.timedelta64(state["timedelta"], state["unit"]))
+    stamp = pd.Timestamp(state["timestamp"]).as_unit(state["unit"])
+    return stamp if state["tz"] is None else stamp.tz_localize("UTC").tz_convert(state["tz"])
+
+
+def guess_label(label: Hashable, known: Sequence[Hashable]) -> str:
+    """A sentence that names the known label meant, or an empty string: `` Did you mean 'hr'?``."""
+    names = {str(k).lower(): k for k in known}
+    close = get_close_matches(str(label).lower(), names, n=1)
+    return f" Did you mean {names[close[0]]!r}?" if close else ""

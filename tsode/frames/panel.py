@@ -1,0 +1,154 @@
+"""Irregular series side by side, and the container they came in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tsode.core.timeline import kind_of_times
+from tsode.frames.labels import decode_label, encode_label
+
+__all__ = ["Layout", "Panel"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What must be remembered of a container to write results in its kind.
+
+    Parameters
+    ----------
+    kind : {"series", "wide", "long", "multiindex", "list"}
+        "wide" is a frame that holds one series; "list" is one Series or wide frame a series.
+    id_col, time_col : label or None
+        Names of the id and time columns, levels or index.
+    time_in_index : bool
+        Whether times are in the index rather than in a column.
+    id_dtype, time_dtype : pandas or NumPy dtype
+        Of ids (None where there are none) and times, with the time zone.
+    column_names : tuple of label
+        Names of the levels of the columns.
+    is_squeezed : bool
+        Whether one channel is a Series rather than a frame of one column.
+    is_unnamed : bool
+        Whether such a Series has no name.
+    ids_are_names : bool
+        Whether the ids are the names of the Series in a list.
+    """
+
+    kind: str
+    id_col: Hashable = None
+    time_col: Hashable = None
+    time_in_index: bool = True
+    id_dtype: Any = None
+    time_dtype: Any = field(default_factory=lambda: np.dtype(np.float64))
+    column_names: tuple[Hashable, ...] = (None,)
+    is_squeezed: bool = False
+    is_unnamed: bool = False
+    ids_are_names: bool = False
+
+    @property
+    def tz(self) -> Any:
+        """Time zone of the times, or None."""
+        return getattr(self.time_dtype, "tz", None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON.
+
+        Raises
+        ------
+        DataError
+            If a name is of a type that JSON cannot hold.
+        """
+        return {
+            **vars(self),
+            "id_col": encode_label(self.id_col),
+            "time_col": encode_label(self.time_col),
+            "id_dtype": _encode_dtype(self.id_dtype),
+            "time_dtype": _encode_dtype(self.time_dtype),
+            "column_names": [encode_label(name) for name in self.column_names],
+        }
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Layout:
+        """Undo `to_dict`."""
+        return cls(
+            **{
+                **state,
+                "id_col": decode_label(state["id_col"]),
+                "time_col": decode_label(state["time_col"]),
+                "id_dtype": _decode_dtype(state["id_dtype"]),
+                "time_dtype": _decode_dtype(state["time_dtype"]),
+                "column_names": tuple(decode_label(name) for name in state["column_names"]),
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Series with their own times, as plain arrays.
+
+    Parameters
+    ----------
+    ids : list of label
+        One a series; ``[0]`` where the data have none.
+    times : list of array[n]
+        Sorted and distinct: datetime64 (UTC without a zone), timedelta64, float64 or int64.
+    values : list of array[n c], float64
+        NaN = not observed.
+    channels : list of label
+        Column labels.
+    layout : Layout
+        The container they came in.
+    """
+
+    ids: list[Hashable]
+    times: list[np.ndarray]
+    values: list[np.ndarray]
+    channels: list[Hashable]
+    layout: Layout
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def n_channels(self) -> int:
+        return len(self.channels)
+
+    @property
+    def time_kind(self) -> str:
+        """Kind of the times: "datetime", "timedelta", "float" or "int"."""
+        return kind_of_times(self.times[0])
+
+    @property
+    def last_times(self) -> list[Any]:
+        """Time of each series' last row with anything seen; of its last row if nothing was; None if it has no row."""
+        last: list[Any] = []
+        for times, values in zip(self.times, self.values):
+            seen = times[~np.isnan(values).all(axis=1)] if len(times) else times
+            last.append(seen[-1] if len(seen) else times[-1] if len(times) else None)
+        return last
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Panel:
+        """The series at `rows`, in that order."""
+        return replace(
+            self,
+            ids=[self.ids[i] for i in rows],
+            times=[self.times[i] for i in rows],
+            values=[self.values[i] for i in rows],
+        )
+
+
+def _encode_dtype(dtype: Any) -> Any:
+    if isinstance(dtype, pd.CategoricalDtype):
+        return {"categories": [encode_label(c) for c in dtype.categories.tolist()], "ordered": dtype.ordered}
+    return None if dtype is None else str(dtype)
+
+
+def _decode_dtype(state: Any) -> Any:
+    if isinstance(state, dict):
+        return pd.CategoricalDtype([decode_label(c) for c in state["categories"]], ordered=state["ordered"])
+    return None if state is None else pd.api.types.pandas_dtype(state)

@@ -1,0 +1,103 @@
+"""Results -> a container of the kind that came in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tsode.frames.index import restore_times
+from tsode.frames.panel import Layout
+from tsode.frames.table import UNNAMED
+
+__all__ = ["write_frame"]
+
+
+def write_frame(
+    layout: Layout,
+    ids: Sequence[Hashable],
+    times: Sequence[np.ndarray],
+    columns: Mapping[Hashable, Sequence[Any]],
+    *,
+    rows: np.ndarray | None = None,
+    index: pd.Index | None = None,
+) -> Any:
+    """Write columns of results, one array a series, in the kind of container `layout` remembers.
+
+    Times get back their time zone and dtype (integers stay integers where all are whole).
+
+    Parameters
+    ----------
+    layout : Layout
+    ids : sequence of label
+        One a series.
+    times : sequence of array[n]
+        Native times, one array a series.
+    columns : dict of label to sequence of array[n]
+        One array a series.
+    rows : array, int, optional
+        Row of the result for each row of the series set end to end; default: that order.
+    index : pd.Index, optional
+        Index of a result whose times are in a column; default: 0, 1, ...
+
+    Returns
+    -------
+    pd.Series, pd.DataFrame or list of these
+        One column of a layout that had Series is a Series.
+    """
+    lengths = [len(t) for t in times]
+    order = np.arange(sum(lengths)) if rows is None else np.argsort(rows)
+    frame = pd.DataFrame(
+        {j: np.concatenate([np.asarray(part) for part in parts])[order] for j, parts in enumerate(columns.values())}
+    )
+    frame.columns = _label_columns(list(columns), layout.column_names)
+    whens = restore_times(np.concatenate(times)[order], layout.time_dtype).rename(layout.time_col)
+    whose = np.repeat(np.arange(len(ids)), lengths)[order]
+
+    if layout.kind == "list":
+        frame.index = whens
+        return [
+            _squeeze(frame[whose == code], layout, label if layout.ids_are_names else None)
+            for code, label in enumerate(ids)
+        ]
+    if layout.kind == "multiindex":
+        levels = [_label_ids(ids, layout)[whose], whens]
+        frame.index = pd.MultiIndex.from_arrays(levels, names=[layout.id_col, layout.time_col])
+        return _squeeze(frame, layout)
+    if layout.time_in_index:
+        frame.index = whens
+    else:
+        frame.insert(0, layout.time_col, whens)
+        frame.index = pd.RangeIndex(len(frame)) if index is None else index
+    if layout.id_col is not None:
+        frame.insert(0, layout.id_col, _label_ids(ids, layout)[whose])
+    return _squeeze(frame, layout)
+
+
+def _squeeze(frame: pd.DataFrame, layout: Layout, name: Hashable = None) -> Any:
+    if not layout.is_squeezed or frame.shape[1] != 1:
+        return frame
+    series = frame.iloc[:, 0]
+    if name is not None or (layout.is_unnamed and series.name == UNNAMED):
+        series.name = name
+    return series
+
+
+def _label_columns(labels: list[Hashable], names: tuple[Hashable, ...]) -> pd.Index:
+    tuples = [label for label in labels if isinstance(label, tuple) and len(label) == len(names)]
+    if len(names) > 1 and len(tuples) == len(labels):
+        return pd.MultiIndex.from_tuples(tuples, names=names)
+    # `tupleize_cols=False`: labels that are tuples stay labels.
+    return pd.Index(labels, tupleize_cols=False, name=names[0] if len(names) == 1 else None)
+
+
+def _label_ids(ids: Sequence[Hashable], layout: Layout) -> pd.Index:
+    labels = pd.Index(list(ids), tupleize_cols=False)
+    try:
+        cast = labels.astype(layout.id_dtype)
+    except (TypeError, ValueError):
+        return labels
+    # Ids not seen by `layout` (another panel's) need not fit its dtype, or its categories.
+    return labels if cast.isna().any() or list(cast) != list(labels) else cast

@@ -135,6 +135,20 @@ class IrregularBatch:
         padded = torch.cat([self.values.new_zeros(self.n_series, 1, self.n_channels), self.values], dim=1)
         return torch.where(seen, padded.gather(1, latest), 0.0), seen
 
+    def compact(self) -> IrregularBatch:
+        """The same batch without events at which nothing was seen: they become padding."""
+        is_seen = self.mask.any(dim=2)
+        lengths = is_seen.sum(dim=1)
+        order = (~is_seen).to(torch.int8).argsort(dim=1, stable=True)
+        pick = order[..., None].expand_as(self.values)
+        times = self.times.gather(1, order)
+        if self.n_events:
+            last = times.gather(1, (lengths - 1).clamp(min=0)[:, None])
+            times = torch.where(torch.arange(self.n_events, device=times.device) < lengths[:, None], times, last)
+        return replace(
+            self, times=times, values=self.values.gather(1, pick), mask=self.mask.gather(1, pick), lengths=lengths
+        )
+
     def replace(self, **changes: Tensor | None) -> IrregularBatch:
         """A copy with some fields changed."""
         return replace(self, **changes)

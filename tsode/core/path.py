@@ -68,8 +68,10 @@ class Path:
         -------
         z : Tensor[b m d]
         t : Tensor[b m], float64
-            The first event's time where there is no event behind.
+            Of no meaning where there is no event behind.
         """
         states = torch.cat([self.z_start[:, None], self.z_plus], dim=1)
         z = states.gather(1, index[..., None].expand(-1, -1, states.shape[2]))
+        if not self.times.shape[1]:
+            return z, torch.zeros_like(index, dtype=self.times.dtype)
         return z, self.times.gather(1, (index - 1).clamp(min=0))

@@ -15,6 +15,7 @@ from tsode.evolution import Evolution
 from tsode.jumps.base import JumpMap, Observation
 from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
+from tsode.models.fused import kernel_for
 from tsode.models.residual_process import ResidualProcess
 from tsode.readouts import Readout
 
@@ -27,6 +28,8 @@ class Filtered:
 
     Parameters
     ----------
+    batch : IrregularBatch
+        The events that were run over: those at which something was seen.
     path : Path
     last : Tensor[b n+1 c]
         ``last[:, k]`` is the value last seen before event ``k``.
@@ -34,6 +37,7 @@ class Filtered:
         1 where there was one.
     """
 
+    batch: IrregularBatch
     path: Path
     last: Tensor
     seen: Tensor
@@ -53,7 +57,15 @@ class JumpFilter(ForecastModel):
     readout : Readout
         From the state to the parameters of `likelihood`.
     likelihood : Likelihood
+
+    Attributes
+    ----------
+    use_fused : bool
+        Whether a fused kernel runs the events when there is one for these parts (`tsode.models.fused`). It agrees with
+        the plain loop up to rounding; set it to False for double backward.
     """
+
+    use_fused: bool = True
 
     spread: Tensor
 
@@ -69,10 +81,12 @@ class JumpFilter(ForecastModel):
         self.register_buffer("spread", torch.ones(()))  # set on validation data after training
 
     def filter(self, batch: IrregularBatch) -> Filtered:
-        """Run over the events of a batch, each row by its own clock."""
+        """Run over the events of a batch, each row by its own clock; events that saw nothing are left out."""
+        batch = batch.compact()
         last, seen = batch.last_seen()
         seen = seen.to(batch.values.dtype)
-        return Filtered(self._loop(batch, last, seen), last, seen)
+        run = (kernel_for(self) if self.use_fused else None) or JumpFilter._loop
+        return Filtered(batch, run(self, batch, last, seen), last, seen)
 
     def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
         """The plain loop: any parts, ordinary autograd. The fused kernels are tested against it."""
@@ -118,10 +132,10 @@ class JumpFilter(ForecastModel):
         status : Tensor[b]
         """
         path = filtered.path
-        if path.times.shape[1]:
-            z, t = path.z_plus[:, -1], path.times[:, -1]
-        else:
-            z, t = path.z_start, query_times[:, 0]
+        states = torch.cat([path.z_start[:, None], path.z_plus], dim=1)
+        z, t = states[:, -1], query_times[:, 0]
+        if path.times.shape[1]:  # a row that has seen nothing starts at its first query
+            t = torch.where(filtered.batch.lengths > 0, path.times[:, -1], t)
         evolved = self.evolution.evolve_to(z, t, query_times)
         lead = (query_times - t[:, None]).to(z.dtype)
         shape = (-1, query_times.shape[1], -1)
@@ -138,12 +152,14 @@ class JumpFilter(ForecastModel):
         """The forecast, and how many events stand behind each query."""
         filtered = self.filter(batch)
         path = filtered.path
-        index = path.index_before(query_times, side)
-        if batch.n_events == 0 or bool((index == batch.n_events).all()):
+        lengths = filtered.batch.lengths[:, None]
+        index = torch.minimum(path.index_before(query_times, side), lengths)
+        if bool(((index == lengths) & (index > 0)).all()):
             # all queries after all events: one flow a series serves them
             params, status = self.ahead(filtered, query_times)
         else:
             z, t = path.start_for(index)
+            t = torch.where(index > 0, t, query_times)  # nothing seen yet: the start state holds at any time
             b, m, d = z.shape
             flat = self.evolution.evolve_to(z.reshape(b * m, d), t.reshape(-1), query_times.reshape(-1, 1))
             pick = index[..., None].expand(-1, -1, self.n_channels)

@@ -36,9 +36,7 @@ class ResidualProcess(nn.Module):
         self.register_buffer("noise", torch.zeros(n_channels))  # variance of the white part
         self.register_buffer("correlation", torch.eye(n_channels))
 
-    def normal_scores(
-        self, forecast: Forecast, segment: Tensor, n_samples: int, generator: torch.Generator
-    ) -> Tensor:
+    def normal_scores(self, forecast: Forecast, segment: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw standard normal scores, dependent in time, at the forecast's query times.
 
         Parameters

@@ -146,8 +146,8 @@ def train(
             history.append(row)
             progress.update()
             progress.set_postfix(train=f"{row['train_loss']:.4f}", valid=f"{scores['loss']:.4f}", best=best_epoch)
-            asked_to_stop = any([callback(row) is True for callback in callbacks])
-            if asked_to_stop or (plan.patience is not None and epoch - best_epoch >= plan.patience):
+            answers = [callback(row) for callback in callbacks]
+            if True in answers or (plan.patience is not None and epoch - best_epoch >= plan.patience):
                 break
     except KeyboardInterrupt:
         warnings.warn(

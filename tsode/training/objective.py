@@ -86,13 +86,14 @@ class FilterObjective:
         parts = {"forecast": term(params, targets, targets.mask)}
         loss = parts["forecast"]
         if self.one_step and context.n_events:
-            parts["one_step"] = term(model.one_step(filtered), context, context.mask)
+            parts["one_step"] = term(model.one_step(filtered), filtered.batch, filtered.batch.mask)
             loss = loss + self.one_step * parts["one_step"]
         if self.backcast and context.n_events and model.evolution.runs_backward:
             hidden = window.hidden
-            within = hidden.times >= hidden.times[:, -1:] - self.horizon
+            edge = filtered.path.times[:, -1:] - self.horizon
+            within = hidden.times >= edge
             # times out of reach are moved to its edge, so that a decaying mode does not overflow on its way back
-            reach = torch.maximum(hidden.times, hidden.times[:, -1:] - self.horizon)
+            reach = torch.maximum(hidden.times, edge)
             params, back_status = model.ahead(filtered, reach, with_last=False)
             parts["backcast"] = term(params, hidden, hidden.mask & within[..., None])
             loss = loss + self.backcast * parts["backcast"]

@@ -1,0 +1,79 @@
+"""The filter family: named compositions of evolution, jump, readout and likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tsode._registry import lookup
+from tsode.dynamics import DYNAMICS
+from tsode.evolution import Evolution, Solved
+from tsode.flows import DiagonalFlow
+from tsode.jumps import JUMPS, JumpMap
+from tsode.likelihoods import LIKELIHOODS, Likelihood
+from tsode.models.jump_filter import JumpFilter
+from tsode.numerics import SOLVERS
+from tsode.numerics.base import Solver
+from tsode.readouts import Readout
+
+__all__ = ["FILTERS", "build_filter"]
+
+FILTERS: dict[str, dict[str, Any]] = {
+    "innovation": {"evolution": "linear", "jump": "innovation_gru"},
+    "ode_rnn": {"evolution": "mlp", "jump": "gru"},
+    "gru_ode_bayes": {"evolution": "gru_ode", "jump": "bayes_gru", "solver": "exponential_euler"},
+    "neural_jump_ode": {"evolution": "mlp", "jump": "neural_jump"},
+}
+"""Named members of the family, as arguments of `build_filter`.
+
+- "innovation": the default of the library, modes in closed form and a jump on what was not predicted.
+- "ode_rnn": Rubanova, Chen & Duvenaud 2019, algorithm 1.
+- "gru_ode_bayes": De Brouwer, Simm, Arany & Moreau 2019, with an exponential step.
+- "neural_jump_ode": Herrera, Krach & Teichmann 2021.
+"""
+
+
+def build_filter(
+    n_channels: int,
+    *,
+    evolution: str | Evolution = "linear",
+    jump: str | Callable[[int, int], JumpMap] = "innovation_gru",
+    likelihood: str | Likelihood = "normal",
+    solver: str | Solver = "midpoint",
+    n_modes: int = 64,
+    n_static: int = 32,
+    n_state: int = 64,
+    n_hidden: int = 128,
+    gate: bool = True,
+    dropout: float = 0.0,
+) -> JumpFilter:
+    """Assemble a jump filter from parts, by name or instance.
+
+    Parameters
+    ----------
+    n_channels : int
+    evolution : str or Evolution
+        "linear" (`DiagonalFlow` of `n_modes` modes whose rates are set by `n_static` statics), the name of a field in
+        `tsode.dynamics.DYNAMICS` (solved with `solver`, state of width `n_state`), or an instance.
+    jump : str or callable
+        Name in `tsode.jumps.JUMPS`, or ``(n_state, n_channels) -> JumpMap``.
+    likelihood : str or Likelihood
+    solver : str or Solver
+        Name in `tsode.numerics.SOLVERS`, or an instance; not used by "linear".
+    n_hidden : int
+        Hidden units of the readout.
+    gate, dropout
+        See `tsode.readouts.Readout`.
+    """
+    if isinstance(evolution, str):
+        if evolution == "linear":
+            evolution = DiagonalFlow(n_modes, n_static)
+        else:
+            field = lookup({"linear": DiagonalFlow, **DYNAMICS}, evolution, "evolution")(n_state)
+            evolution = Solved(field, lookup(SOLVERS, solver, "solver")() if isinstance(solver, str) else solver)
+    make_jump = lookup(JUMPS, jump, "jump") if isinstance(jump, str) else jump
+    family = lookup(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
+    width = evolution.n_state
+    return JumpFilter(
+        evolution, make_jump(width, n_channels), Readout(width, n_channels, n_hidden, gate, dropout), family
+    )

@@ -20,7 +20,7 @@ Duration = np.timedelta64 | datetime.timedelta | float
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9, "ps": 10**12, "fs": 10**15, "as": 10**18}
 _KINDS = {"M": "datetime", "m": "timedelta", "f": "float", "i": "int", "u": "int"}
-_PLURAL = {"datetime": "datetimes", "timedelta": "timedeltas", "float": "numbers as times", "int": "numbers as times"}
+_PLURAL = {"datetime": "datetimes", "timedelta": "timedeltas", "float": "numbers", "int": "numbers"}
 # Products with the unit are rounded twice (2 x 2**-53), so whole ticks survive below 2**51.
 _EXACT = 2**51
 _FARTHEST = 2**62
@@ -285,8 +285,8 @@ def _read_duration(value: Any, kind: str, name: str) -> tuple[int | float, str |
         what = "a number" if is_number else "a duration" if is_span else f"of type {type(value).__name__}"
         example = f"{name}=3.0" if wants_number else f"{name}='3h'"
         raise ParameterError(
-            f"{name}={value!r} is {what} but the series has {_PLURAL[kind]}: pass {example}"
-            + (" or times=." if name == "horizon" else ".")
+            f"{name}={value!r} is {what} but the series has {_PLURAL[kind]}{' as times' if wants_number else ''}: "
+            f"pass {example}{' or times=' if name == 'horizon' else ''}."
         )
     if wants_number:
         return (int(value) if isinstance(value, int | np.integer) else float(value)), None

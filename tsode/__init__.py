@@ -1,0 +1,12 @@
+"""tsode: forecasts for time series that do not tick."""
+
+from tsode.estimators import (
+    ConstantForecaster,
+    DriftForecaster,
+    JumpODEForecaster,
+    LastValueForecaster,
+)
+
+__all__ = ["ConstantForecaster", "DriftForecaster", "JumpODEForecaster", "LastValueForecaster", "__version__"]
+
+__version__ = "0.1.0"

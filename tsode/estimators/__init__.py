@@ -1,0 +1,18 @@
+"""Forecasters with scikit-learn's interface."""
+
+from tsode.estimators.base import BaseForecaster
+from tsode.estimators.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
+from tsode.estimators.jump_ode import JumpODEForecaster
+
+__all__ = [
+    "FORECASTERS",
+    "BaseForecaster",
+    "ConstantForecaster",
+    "DriftForecaster",
+    "JumpODEForecaster",
+    "LastValueForecaster",
+]
+
+FORECASTERS: dict[str, type[BaseForecaster]] = {
+    made.__name__: made for made in (ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster)
+}

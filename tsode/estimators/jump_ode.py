@@ -1,0 +1,264 @@
+"""The default forecaster: a jump ODE filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tsode._registry import lookup
+from tsode.errors import DataError, ParameterError
+from tsode.estimators.base import BaseForecaster
+from tsode.evolution import Evolution
+from tsode.jumps.base import JumpMap
+from tsode.likelihoods.base import Likelihood
+from tsode.models.filters import FILTERS, build_filter
+from tsode.models.jump_filter import JumpFilter
+from tsode.numerics.base import Solver
+from tsode.training.calibration import calibrate
+from tsode.training.loop import TrainingPlan, train
+from tsode.training.objective import SCORES, FilterObjective, is_ok
+from tsode.training.splits import Split, validation_windows
+from tsode.training.windows import Window, WindowSampler
+
+__all__ = ["JumpODEForecaster"]
+
+
+class JumpODEForecaster(BaseForecaster):
+    """Forecast irregular series with a latent state that flows by an ODE and jumps at observations.
+
+    The default is a filter of complex modes that rotate and decay in closed form, with rates set per series by static
+    parts of the state, and a gated recurrent jump on what was not predicted. It is trained on random windows of the
+    series for forecasts up to one horizon, under a proper score.
+
+    Parameters
+    ----------
+    model : {"innovation", "ode_rnn", "gru_ode_bayes", "neural_jump_ode"} or None
+        A named member of the filter family; it sets `evolution`, `jump` and `solver`. None: they are taken as given.
+    evolution : str or Evolution
+        "linear" (closed form, default), "mlp", "gru_ode", "mean_reverting" ..., or an instance.
+    jump : str or callable
+        "innovation_gru" (default), "gru", "bayes_gru", "neural_jump", or ``(n_state, n_channels) -> JumpMap``.
+    likelihood : {"normal", "student_t"} or Likelihood
+    loss : {"crps", "nll", "mse", "quantile"}
+        Score that training minimises. The CRPS gives usable intervals at no cost in squared error.
+    n_modes, n_static : int
+        Size of the linear evolution.
+    n_state : int
+        Width of the state of the other evolutions.
+    n_hidden : int
+        Hidden units of the readout.
+    solver : str or Solver
+        For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler", or an instance.
+    gate : bool
+        Whether the readout starts from the value last seen of a channel.
+    horizon : "auto", duration or float
+        How far ahead the model is trained to forecast: a duration for datetimes ("6h"), a number for numeric time.
+        "auto" is half the median span of the series.
+    max_context : int
+        Most observations of context in a training window. Forecasts always use the whole history.
+    max_epochs, batch_size, learning_rate, weight_decay
+        Of the training loop, see `tsode.training.loop.TrainingPlan`.
+    drop : float
+        Up to which share of the values of a context is hidden in training.
+    dropout : float
+        Share of the readout's hidden units dropped in training.
+    early_stopping : bool
+        Stop when the validation score has not improved for `patience` epochs. The best epoch is kept either way.
+    patience : int
+    validation_fraction : float
+        Share of the series held out; with fewer than ten series, the last part of each.
+    scale : {"auto", "standard", "robust", "none"}
+        Internal scaling of each channel ("auto" is "standard"). Results are in the data's own units.
+    time_unit : "auto", duration or float
+        One unit of model time. "auto" is one horizon.
+    device : str
+        "auto" takes a GPU where there is one.
+    dtype : {"float32", "float64"}
+    warm_start : bool
+        Continue from the weights of an earlier fit on the same channels.
+    random_state : int, generator or None
+        Seed of everything random in fit; global seeds are neither read nor set.
+    verbose : int
+        1 = a progress line.
+    callbacks : sequence of callable
+        Called with each epoch's row of the history; one that returns True stops training.
+    id_col, time_col : str
+        Columns of a long frame.
+    target : label, list of labels or None
+        Channels; None = all other columns.
+    duplicates : {"error", "mean"}
+        What to do with two values of one channel at one time.
+
+    Attributes
+    ----------
+    module_ : JumpFilter
+        The fitted model, in scaled units and model time.
+    history_ : DataFrame
+        One row an epoch.
+    n_iter_ : int
+        Epochs done.
+    channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
+
+    Examples
+    --------
+    >>> from tsode import JumpODEForecaster
+    >>> from tsode.datasets import load_theophylline
+    >>> frame = load_theophylline()
+    >>> forecaster = JumpODEForecaster(max_epochs=2, n_modes=8, n_static=4, random_state=0).fit(frame)
+    >>> forecaster.predict(horizon=2.0).columns.tolist()
+    ['unique_id', 'ds', 'theophylline_mg_l']
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        evolution: str | Evolution = "linear",
+        jump: str | Callable[[int, int], JumpMap] = "innovation_gru",
+        likelihood: str | Likelihood = "normal",
+        loss: str = "crps",
+        n_modes: int = 64,
+        n_static: int = 32,
+        n_state: int = 64,
+        n_hidden: int = 128,
+        solver: str | Solver = "midpoint",
+        gate: bool = True,
+        horizon: Any = "auto",
+        max_context: int = 128,
+        max_epochs: int = 30,
+        batch_size: int = 64,
+        learning_rate: float = 1e-2,
+        weight_decay: float = 0.01,
+        drop: float = 0.3,
+        dropout: float = 0.0,
+        early_stopping: bool = True,
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        scale: str = "auto",
+        time_unit: Any = "auto",
+        device: str = "auto",
+        dtype: str = "float32",
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
+        id_col: Hashable = "unique_id",
+        time_col: Hashable = "ds",
+        target: Any = None,
+        duplicates: str = "error",
+    ) -> None:
+        self.model = model
+        self.evolution = evolution
+        self.jump = jump
+        self.likelihood = likelihood
+        self.loss = loss
+        self.n_modes = n_modes
+        self.n_static = n_static
+        self.n_state = n_state
+        self.n_hidden = n_hidden
+        self.solver = solver
+        self.gate = gate
+        self.horizon = horizon
+        self.max_context = max_context
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.drop = drop
+        self.dropout = dropout
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.scale = scale
+        self.time_unit = time_unit
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.id_col = id_col
+        self.time_col = time_col
+        self.target = target
+        self.duplicates = duplicates
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        lookup(SCORES, self.loss, "loss")
+        for name in ("n_modes", "n_state", "n_hidden", "max_context", "max_epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ParameterError(
+                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=32."
+                )
+        for name in ("drop", "dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ParameterError(f"{name} is a share, in [0, 1), but is {getattr(self, name)!r}.")
+        if not self.learning_rate > 0.0:
+            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
+
+    def _build(self, n_channels: int) -> JumpFilter:
+        parts = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
+        if self.model is not None:
+            parts |= lookup(FILTERS, self.model, "model")
+        return build_filter(
+            n_channels,
+            **parts,
+            likelihood=self.likelihood,
+            n_modes=self.n_modes,
+            n_static=self.n_static,
+            n_state=self.n_state,
+            n_hidden=self.n_hidden,
+            gate=self.gate,
+            dropout=self.dropout,
+        )
+
+    def _train(
+        self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
+    ) -> list[dict[str, float]]:
+        assert isinstance(module, JumpFilter)
+        dtype, device = self._torch_dtype(), self._torch_device()
+        sampler = WindowSampler(split.train, horizon, self.batch_size, self.max_context, drop=self.drop, dtype=dtype)
+        windows = validation_windows(split.valid, split.valid_from, horizon, self.max_context, dtype)
+        windows = [window.to(device) for window in windows]
+        if not sampler.series or not windows:
+            raise DataError(
+                "There is no series with two observation times on either side of a cut, so nothing can be learned "
+                "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
+            )
+        objective = FilterObjective(self.loss, horizon=horizon)
+        history = train(
+            module,
+            lambda: (window.to(device) for window in sampler.epoch(generator)),
+            sampler.n_batches,
+            objective,
+            lambda model: _validate(model, windows, self.loss),
+            TrainingPlan(
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                patience=self.patience if self.early_stopping else None,
+            ),
+            verbose=self.verbose,
+            callbacks=self.callbacks or (),
+        )
+        calibrate(module, windows)
+        return history
+
+
+def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str) -> dict[str, float]:
+    """Mean score and squared error of the forecasts; a failed solve counts as infinitely bad."""
+    assert isinstance(model, JumpFilter)
+    total = squared = count = 0.0
+    for window in windows:
+        params, status = model.ahead(model.filter(window.context), window.targets.times)
+        if not bool(is_ok(status).all()):
+            return {"loss": float("inf"), "mse": float("inf")}
+        truth, mask = window.targets.values, window.targets.mask
+        total += float((SCORES[loss](model.likelihood, params, truth) * mask).sum())
+        squared += float(((model.likelihood.mean(params) - truth) ** 2 * mask).sum())
+        count += float(mask.sum())
+    return {"loss": total / max(count, 1.0), "mse": squared / max(count, 1.0)}

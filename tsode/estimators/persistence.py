@@ -1,0 +1,173 @@
+"""Model files: one safetensors file whose header holds the rest as JSON. Reading one never runs code."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from tsode._registry import lookup
+from tsode.core.timeline import Timeline
+from tsode.errors import FileFormatError, ParameterError, UnknownNameError
+from tsode.frames.labels import decode_label, encode_label
+from tsode.frames.panel import Layout, Panel
+from tsode.frames.scaling import ChannelScaler
+
+__all__ = ["FORMAT_VERSION", "load_estimator", "save_estimator"]
+
+FORMAT_VERSION = 1
+NOT_SAVED = ("callbacks", "random_state", "verbose")  # they belong to a session, not to a model
+
+T = TypeVar("T")
+
+
+def save_estimator(estimator: Any, path: Any) -> None:
+    """Write a fitted estimator; the file appears whole or not at all.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is an object that JSON cannot hold, such as a part given by instance.
+    """
+    params = {name: value for name, value in estimator.get_params(deep=False).items() if name not in NOT_SAVED}
+    panel: Panel = estimator._panel
+    header = {
+        "format_version": FORMAT_VERSION,
+        "class": type(estimator).__name__,
+        "params": {name: _encode_parameter(name, value) for name, value in params.items()},
+        "timeline": estimator._timeline.to_dict(),
+        "scaler": estimator._scaler.to_dict(),
+        "layout": panel.layout.to_dict(),
+        "ids": [encode_label(key) for key in panel.ids],
+        "channels": [encode_label(name) for name in panel.channels],
+        "history": estimator.history_.to_dict(orient="list"),
+        "n_iter": estimator.n_iter_,
+        "horizon": _encode_span(estimator.horizon_),
+        "time_unit": _encode_span(estimator.time_unit_),
+        "time_dtype": str(panel.times[0].dtype),
+    }
+    tensors = {f"module.{name}": value.detach().cpu().clone() for name, value in estimator.module_.state_dict().items()}
+    plain = [t.view(np.int64) if t.dtype.kind in "mM" else t for t in panel.times]
+    tensors["panel.times"] = torch.from_numpy(np.concatenate(plain).copy())
+    tensors["panel.values"] = torch.from_numpy(np.concatenate(panel.values).copy())
+    tensors["panel.lengths"] = torch.tensor([len(t) for t in panel.times])
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata={"tsode": json.dumps(header)})
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_estimator(cls: type[T], path: Any, device: str) -> T:
+    """Read an estimator written by `save_estimator`.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, is not one of ours, is of a newer format, or holds another class.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no model file {str(path)!r}: give the path that was passed to save().")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        header = json.loads(metadata["tsode"])
+        version = int(header["format_version"])
+    except (SafetensorError, KeyError, ValueError, OSError, TypeError) as error:
+        raise FileFormatError(f"{str(path)!r} is not an undamaged tsode model file ({error}).") from error
+    if version > FORMAT_VERSION:
+        raise FileFormatError(
+            f"{str(path)!r} has format {version}, but this version of tsode reads up to {FORMAT_VERSION}: upgrade tsode."
+        )
+    try:
+        made = lookup(_registry(), str(header["class"]), "forecaster")
+    except UnknownNameError as error:
+        raise FileFormatError(f"{str(path)!r} holds a class that tsode does not have: {error}") from error
+    if not issubclass(made, cls):
+        raise FileFormatError(f"{str(path)!r} holds a {made.__name__}: load it with {made.__name__}.load(path).")
+    try:
+        return _restore(made, header, tensors, device)
+    except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
+        raise FileFormatError(f"{str(path)!r} is damaged: {error}.") from error
+
+
+def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: str) -> Any:
+    estimator = made(**{name: _decode_parameter(value) for name, value in header["params"].items()})
+    lengths = tensors["panel.lengths"].tolist()
+    cuts = np.cumsum(lengths)[:-1]
+    times = tensors["panel.times"].numpy().view(np.dtype(header["time_dtype"]))
+    panel = Panel(
+        ids=[decode_label(key) for key in header["ids"]],
+        times=np.split(times, cuts),
+        values=np.split(tensors["panel.values"].numpy(), cuts),
+        channels=[decode_label(name) for name in header["channels"]],
+        layout=Layout.from_dict(header["layout"]),
+    )
+    estimator._panel = panel
+    estimator._row_of = {key: row for row, key in enumerate(panel.ids)}
+    estimator._timeline = Timeline.from_dict(header["timeline"])
+    estimator._scaler = ChannelScaler.from_dict(header["scaler"])
+    estimator.channels_ = list(panel.channels)
+    estimator.horizon_ = _decode_span(header["horizon"])
+    estimator.time_unit_ = _decode_span(header["time_unit"])
+    estimator.last_times_ = dict(zip(panel.ids, panel.last_times))
+    estimator.n_features_in_ = len(panel.channels)
+    estimator.feature_names_in_ = np.array(panel.channels, dtype=object)
+    estimator.history_ = pd.DataFrame(header["history"])
+    estimator.n_iter_ = int(header["n_iter"])
+    state = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
+    module = estimator._build(len(panel.channels)).to(dtype=estimator._torch_dtype())
+    module.load_state_dict(state)
+    estimator.module_ = module.to(device).eval()
+    return estimator
+
+
+def _registry() -> dict[str, type]:
+    from tsode.estimators import FORECASTERS  # the closed list of classes is above this file's own classes
+
+    return FORECASTERS
+
+
+def _encode_parameter(name: str, value: Any) -> Any:
+    if isinstance(value, np.timedelta64 | pd.Timedelta):
+        return {"label": encode_label(pd.Timedelta(value))}
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return {"array": np.asarray(value).tolist()}
+    if isinstance(value, list):
+        return [_encode_parameter(name, part) for part in value]
+    try:
+        return {"label": encode_label(value)}
+    except Exception as error:
+        raise ParameterError(
+            f"{name}={value!r} cannot be written to a model file: give the part by its registered name, "
+            "or keep the estimator with pickle."
+        ) from error
+
+
+def _decode_parameter(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode_parameter(part) for part in value]
+    if "array" in value:
+        return np.array(value["array"])
+    return decode_label(value["label"])
+
+
+def _encode_span(span: Any) -> Any:
+    return encode_label(pd.Timedelta(span)) if isinstance(span, np.timedelta64) else float(span)
+
+
+def _decode_span(state: Any) -> Any:
+    return state if isinstance(state, float) else decode_label(state).to_timedelta64()

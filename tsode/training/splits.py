@@ -1,0 +1,79 @@
+"""What a fit trains on and what it is validated on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tsode.training.windows import Series, Window, make_window
+
+__all__ = ["Split", "split_for_validation", "validation_windows"]
+
+FEWEST_SERIES = 10  # with fewer, a share of the series is too few to validate on, so the last part of each is held out
+WINDOWS_WANTED = 200
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training series, validation series, and the first time at which the latter may be cut (None = anywhere)."""
+
+    train: list[Series]
+    valid: list[Series]
+    valid_from: list[float] | None
+
+
+def split_for_validation(
+    series: Sequence[Series], fraction: float, horizon: float, generator: torch.Generator
+) -> Split:
+    """Hold out a share of the series, or the last part of each where there are few.
+
+    The last part is `fraction` of the span or one horizon, whichever is longer, but at most a quarter of the span.
+    """
+    usable = [one for one in series if len(one.times) > 1]
+    if len(usable) >= FEWEST_SERIES:
+        n_valid = max(1, round(fraction * len(usable)))
+        order = torch.randperm(len(usable), generator=generator).tolist()
+        return Split([usable[i] for i in sorted(order[n_valid:])], [usable[i] for i in sorted(order[:n_valid])], None)
+    train, cuts = [], []
+    for one in usable:
+        held_out = min(max(fraction * one.span, horizon), 0.25 * one.span)
+        cut = float(one.times[-1]) - held_out
+        before = int(np.searchsorted(one.times, cut, side="right"))
+        train.append(Series(one.times[:before], one.values[:before]))
+        cuts.append(cut)
+    return Split(train, usable, cuts)
+
+
+def validation_windows(
+    series: Sequence[Series],
+    valid_from: Sequence[float] | None,
+    horizon: float,
+    max_context: int,
+    dtype: torch.dtype,
+    batch_size: int = 256,
+) -> list[Window]:
+    """Fixed windows: each series cut one horizon before its end, and evenly before that while few windows are there."""
+    chosen: list[Series] = []
+    cuts: list[float] = []
+    n_cuts = max(1, min(32, -(-WINDOWS_WANTED // max(len(series), 1))))
+    for number, one in enumerate(series):
+        last = float(one.times[-1])
+        if valid_from is None:
+            first = float(one.times[0]) + 0.2 * one.span
+            final = max(last - horizon, float(one.times[0]) + 0.5 * one.span)
+        else:
+            first, final = valid_from[number], last - min(horizon, 0.5 * (last - valid_from[number]))
+        some = np.linspace(final, first, n_cuts) if n_cuts > 1 else np.array([final])
+        # a cut that falls between the same two events as another gives the same window
+        behind = np.searchsorted(one.times, some, side="right")
+        for k in sorted(np.unique(behind, return_index=True)[1]):
+            if 0 < behind[k] < len(one.times):
+                chosen.append(one)
+                cuts.append(float(some[k]))
+    return [
+        make_window(chosen[i : i + batch_size], cuts[i : i + batch_size], horizon, max_context, dtype=dtype)
+        for i in range(0, len(chosen), batch_size)
+    ]

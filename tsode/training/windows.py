@@ -32,6 +32,10 @@ class Series:
     def span(self) -> float:
         return float(self.times[-1] - self.times[0]) if len(self.times) else 0.0
 
+    def active_clock(self, longest: float) -> np.ndarray:
+        """Time since the first event with gaps counted up to `longest`: long silences hold nothing to learn from."""
+        return np.concatenate([[0.0], np.minimum(np.diff(self.times), longest).cumsum()])
+
 
 @dataclass(frozen=True)
 class Window:
@@ -104,7 +108,7 @@ class WindowSampler:
 
     Half of the windows are cut one horizon before the end of their series (as at prediction time, when the whole
     history is known), the others uniformly between `margin` horizons after its start and before its end. A long
-    series gives several windows an epoch, one for every two horizons of its span.
+    series gives several windows an epoch, one for every two horizons of its span, silences left out.
 
     Parameters
     ----------
@@ -136,16 +140,21 @@ class WindowSampler:
         self.drop = drop
         self.dtype = dtype
         self.margin = margin
-        weight = np.array([max(1, round(one.span / (2.0 * horizon))) for one in self.series], dtype=float)
+        self.clocks = [one.active_clock(horizon) for one in self.series]
+        weight = np.array([max(1, round(clock[-1] / (2.0 * horizon))) for clock in self.clocks], dtype=float)
         self.weight = torch.from_numpy(weight)
         self.batch_size = batch_size
         self.n_batches = max(min_batches, int(weight.sum() // batch_size)) if len(weight) else 0
 
-    def cut_range(self, one: Series) -> tuple[float, float]:
-        """Earliest and latest random cut of a series."""
+    def cut(self, row: int, share: float, is_standard: bool) -> float:
+        """When to cut a series: one horizon before its end, or at `share` of its inner part."""
+        one, clock = self.series[row], self.clocks[row]
         # short series are cut in their inner part, at most `margin` horizons and at least a fifth from either end
-        margin = min(self.margin * self.horizon, 0.2 * one.span)
-        return float(one.times[0]) + margin, float(one.times[-1]) - margin
+        margin = min(self.margin * self.horizon, 0.2 * clock[-1])
+        standard = float(one.times[-1]) - self.horizon
+        if is_standard and standard >= one.times[0] + margin:
+            return standard
+        return float(np.interp(margin + share * (clock[-1] - 2.0 * margin), clock, one.times))
 
     def epoch(self, generator: torch.Generator) -> Iterator[Window]:
         """Draw the windows of one epoch, one batch at a time."""
@@ -164,13 +173,10 @@ class WindowSampler:
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Window:
         """One batch of windows of the series at `rows`."""
-        chosen = [self.series[i] for i in rows.tolist()]
-        share = torch.rand(len(chosen), generator=generator, dtype=torch.float64).tolist()
-        is_standard = (torch.rand(len(chosen), generator=generator) < 0.5).tolist()
-        cuts = []
-        for one, u, standard in zip(chosen, share, is_standard):
-            low, high = self.cut_range(one)
-            last_cut = float(one.times[-1]) - self.horizon
-            cuts.append(last_cut if standard and low <= last_cut else low + u * (high - low))
+        rows_listed = rows.tolist()
+        share = torch.rand(len(rows_listed), generator=generator, dtype=torch.float64).tolist()
+        is_standard = (torch.rand(len(rows_listed), generator=generator) < 0.5).tolist()
+        cuts = [self.cut(*what) for what in zip(rows_listed, share, is_standard)]
+        chosen = [self.series[i] for i in rows_listed]
         window = make_window(chosen, cuts, self.horizon, self.max_context, dtype=self.dtype)
         return drop_values(window, self.drop, generator) if self.drop else window

@@ -95,9 +95,12 @@ def _label_columns(labels: list[Hashable], names: tuple[Hashable, ...]) -> pd.In
 
 def _label_ids(ids: Sequence[Hashable], layout: Layout) -> pd.Index:
     labels = pd.Index(list(ids), tupleize_cols=False)
+    dtype = layout.id_dtype
+    # Ids of another panel need not fit the dtype, or be among its categories: then they stay as they are.
+    if isinstance(dtype, pd.CategoricalDtype):
+        return labels.astype(dtype) if labels.isin(dtype.categories).all() else labels
     try:
-        cast = labels.astype(layout.id_dtype)
+        cast = labels.astype(dtype)
     except (TypeError, ValueError):
         return labels
-    # Ids not seen by `layout` (another panel's) need not fit its dtype, or its categories.
-    return labels if cast.isna().any() or list(cast) != list(labels) else cast
+    return cast if list(cast) == list(labels) else labels

@@ -173,6 +173,7 @@ def series(values=(1.0, 2.0), index=(0, 1)) -> pd.Series:
         (long_frame()[["unique_id", "ds"]], "no value columns"),
         (long_frame(hr=[1, np.inf, 2, -np.inf]), r"'hr' is infinite at row 1 \(index 1, 2 in all\).*replace"),
         (long_frame(ward="x", bp=1), r"'ward' holds string values.*drop it, encode it.*target=\['hr', 'bp'\]"),
+        (long_frame().rename(columns={"unique_id": "id"}), "'id' holds string .* tells series apart, pass id_col='id'"),
         (long_frame(ward=pd.Categorical(["x"] * 4)), "'ward' holds categorical values"),
         (long_frame(seen=pd.Timestamp("2020")), "'seen' holds datetime64 values"),
         (long_frame(hr=[1j, 2, 3, 4]), "'hr' holds complex values"),

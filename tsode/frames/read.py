@@ -61,7 +61,7 @@ def read_panel(
         raise DataError("The data have no value columns: add at least one beside id and time.")
     values = np.empty((len(table.times), len(channels)))
     for j, channel in enumerate(channels):
-        values[:, j] = _read_channel(table.columns[channel], channel, table.columns)
+        values[:, j] = _read_channel(table, channel)
     if require_values and np.isnan(values).all():
         raise DataError("All values are NaN, so nothing was observed: check how the data were read or joined.")
 
@@ -100,7 +100,8 @@ def _choose_channels(columns: pd.DataFrame, target: Any) -> list[Hashable]:
     return wanted
 
 
-def _read_channel(column: pd.Series, channel: Hashable, columns: pd.DataFrame) -> np.ndarray:
+def _read_channel(table: Table, channel: Hashable) -> np.ndarray:
+    column = table.columns[channel]
     if column.dtype == object:
         column = column.infer_objects()
         # A missing value beside bools or decimals keeps the column an object.
@@ -108,10 +109,11 @@ def _read_channel(column: pd.Series, channel: Hashable, columns: pd.DataFrame) -
             column = column.astype(np.float64)
     if column.dtype.kind not in "biuf":
         kind = pd.api.types.infer_dtype(column, skipna=True)
-        numeric = [c for c in columns.columns if columns[c].dtype.kind in "biuf"]
+        numeric = [c for c in table.columns.columns if table.columns[c].dtype.kind in "biuf"]
         raise DataError(
             f"Column {channel!r} holds {kind} values ({column.dtype}), not numbers: drop it, encode it as numbers, "
             f"or choose the channels with target={numeric}."
+            + (f" If it tells series apart, pass id_col={channel!r}." if table.layout.kind == "wide" else "")
         )
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     infinite = np.isinf(values)

@@ -38,7 +38,8 @@ def write_frame(
     columns : dict of label to sequence of array[n]
         One array a series.
     rows : array, int, optional
-        Row of the result for each row of the series set end to end; default: that order.
+        Row of the result for each row of the series set end to end; default: that order. In a list each series keeps
+        its own stretch.
     index : pd.Index, optional
         Index of a result whose times are in a column; default: 0, 1, ...
 
@@ -54,14 +55,12 @@ def write_frame(
     )
     frame.columns = _label_columns(list(columns), layout.column_names)
     whens = restore_times(np.concatenate(times)[order], layout.time_dtype).rename(layout.time_col)
-    whose = np.repeat(np.arange(len(ids)), lengths)[order]
-
     if layout.kind == "list":
         frame.index = whens
-        return [
-            _squeeze(frame[whose == code], layout, label if layout.ids_are_names else None)
-            for code, label in enumerate(ids)
-        ]
+        ends = np.cumsum(lengths)
+        names = ids if layout.ids_are_names else [None] * len(ids)
+        return [_squeeze(frame.iloc[e - n : e], layout, name) for e, n, name in zip(ends, lengths, names)]
+    whose = np.repeat(np.arange(len(ids)), lengths)[order]
     if layout.kind == "multiindex":
         levels = [_label_ids(ids, layout)[whose], whens]
         frame.index = pd.MultiIndex.from_arrays(levels, names=[layout.id_col, layout.time_col])

@@ -201,7 +201,7 @@ class JumpODEForecaster(BaseForecaster):
             raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
 
     def _build(self, n_channels: int) -> JumpFilter:
-        parts = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
+        parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         if self.model is not None:
             parts |= lookup(FILTERS, self.model, "model")
         return build_filter(

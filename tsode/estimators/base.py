@@ -239,10 +239,11 @@ class BaseForecaster(BaseEstimator):
         """Forecast quantiles; columns are named ``channel-q-0.1``. See `predict`."""
         levels = _check_levels(quantiles, "quantiles", 1.0)
         query, answer = self._answer(X, times, horizon, context)
-        columns = {
-            f"{name}-q-{level:g}": [a.quantile(level)[:, c] for a in answer]
+        at = [a.quantiles(levels) for a in answer]
+        columns: dict[Hashable, list[np.ndarray]] = {
+            f"{name}-q-{level:g}": [values[:, c, q] for values in at]
             for c, name in enumerate(self.channels_)
-            for level in levels
+            for q, level in enumerate(levels)
         }
         return self._write(query, columns)
 
@@ -264,12 +265,14 @@ class BaseForecaster(BaseEstimator):
         """
         levels = _check_levels([level] if isinstance(level, int | float) else level, "level", 100.0)
         query, answer = self._answer(X, times, horizon, context)
+        low = [a.quantiles([0.5 - share / 200.0 for share in levels]) for a in answer]
+        high = [a.quantiles([0.5 + share / 200.0 for share in levels]) for a in answer]
         columns: dict[Hashable, list[np.ndarray]] = {}
         for c, name in enumerate(self.channels_):
             columns[name] = [a.mean[:, c] for a in answer]
-            for share in levels:
-                columns[f"{name}-lo-{share:g}"] = [a.quantile(0.5 - share / 200.0)[:, c] for a in answer]
-                columns[f"{name}-hi-{share:g}"] = [a.quantile(0.5 + share / 200.0)[:, c] for a in answer]
+            for q, share in enumerate(levels):
+                columns[f"{name}-lo-{share:g}"] = [values[:, c, q] for values in low]
+                columns[f"{name}-hi-{share:g}"] = [values[:, c, q] for values in high]
         return self._write(query, columns)
 
     def sample(
@@ -504,8 +507,10 @@ class _Answer:
     def mean(self) -> np.ndarray:
         return self.family.mean(self.params).numpy()
 
-    def quantile(self, p: float) -> np.ndarray:
-        return self.family.quantile(self.params, torch.tensor(p, dtype=torch.float64)).numpy()
+    def quantiles(self, levels: Sequence[float]) -> np.ndarray:
+        """Array[m c q]."""
+        p = torch.tensor(list(levels), dtype=torch.float64)
+        return self.family.quantile(self.params[..., None, :], p).numpy()
 
     def score(self, x: np.ndarray, metric: str) -> np.ndarray:
         truth = torch.from_numpy(np.nan_to_num(x))
@@ -515,7 +520,7 @@ class _Answer:
             return self.family.crps(self.params, truth).numpy()
         if metric == "mse":
             return (x - self.mean) ** 2
-        return np.abs(x - self.quantile(0.5))
+        return np.abs(x - self.quantiles([0.5])[..., 0])
 
 
 def _merge(panel: Panel, over: Panel) -> Panel:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsode.core.status import Status
 from tsode.errors import ParameterError
-from tsode.numerics.base import VectorField, constant
+from tsode.numerics.base import VectorField, constant, is_finite_row
 from tsode.numerics.march import March, MarchingSolver, run_step
 from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_inside, runge_kutta_step
 
@@ -92,10 +92,11 @@ class Dopri5(MarchingSolver):
     def march(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
     ) -> March:
-        march = March(z, constant(z, Status.OK), constant(z, 0))
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
+        is_usable = is_finite_row(z) & distance.isfinite()
+        march = March(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
         elapsed = torch.zeros_like(t0)
-        active = elapsed < distance
+        active = is_usable & (elapsed < distance)
         if not active.any():
             return march
         slope = field(t0, z)
@@ -148,7 +149,7 @@ class Dopri5(MarchingSolver):
         is_tiny = (size < 1e-5) | (speed < 1e-5)
         trial = torch.where(is_tiny, 1e-6, 0.01 * size / speed).nan_to_num(nan=1e-6)
         probe = torch.addcmul(z, (direction.to(z.dtype) * trial)[:, None], slope)
-        probe = torch.where(probe.isfinite().all(dim=1, keepdim=True), probe, z)
+        probe = torch.where(is_finite_row(probe)[:, None], probe, z)
         bend = _rms((field(t0 + direction * trial, probe) - slope) / scale) / trial
         steepest = torch.maximum(speed, bend)
         length = torch.where(steepest <= 1e-15, (trial * 1e-3).clamp(min=1e-6), (0.01 / steepest) ** 0.2)

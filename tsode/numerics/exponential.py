@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tsode.errors import ParameterError
-from tsode.numerics.base import VectorField
+from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.fixed import FixedStep
 from tsode.numerics.march import March, Step
 
@@ -53,7 +53,8 @@ class ExponentialEuler(FixedStep):
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         parts = cast(RelaxingField, field).relaxation(t, z)
         end = self.interpolate(z, parts, dt.to(z.dtype)[:, None], z.new_ones(()))
-        return Step(end, parts, end.isfinite().all(dim=1))
+        # A step of infinite length would land on the target.
+        return Step(end, parts, is_finite_row(end) & dt.isfinite())
 
     def interpolate(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
         rate, target = parts

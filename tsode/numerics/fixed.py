@@ -35,8 +35,8 @@ class FixedStep(MarchingSolver):
         Longest step, in the time unit of the batch: a row's interval is cut into just enough equal steps. Replaces
         `n_steps`. Rows with fewer steps than others wait, unchanged, at their end.
     max_steps : int
-        With `max_step`: rows that need more stop there with `Status.MAX_STEPS`. The default is far beyond a sensible
-        solve; it keeps a slip in the time unit from running for ever.
+        Rows that need more stop there with `Status.MAX_STEPS`. The default is far beyond a sensible solve; it keeps a
+        slip in the time unit from running for ever.
     """
 
     n_steps: int = 1
@@ -44,10 +44,10 @@ class FixedStep(MarchingSolver):
     max_steps: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.n_steps < 1 or self.max_steps < 1:
+        if not 1 <= self.n_steps <= self.max_steps:
             raise ParameterError(
-                f"n_steps and max_steps must be at least 1, but are {self.n_steps} and {self.max_steps}: "
-                f"write {type(self).__name__}(n_steps=1)."
+                f"n_steps must be between 1 and max_steps={self.max_steps}, but is {self.n_steps}: "
+                f"write for instance {type(self).__name__}(n_steps=1)."
             )
         if self.max_step is not None and not self.max_step > 0:
             raise ParameterError(f"max_step must be a positive length of time or None, but is {self.max_step}.")
@@ -64,18 +64,19 @@ class FixedStep(MarchingSolver):
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
     ) -> March:
         dt, needed, n_rounds = self._grid(t1 - t0, query_step)
-        status = torch.where(needed > self.max_steps, int(Status.MAX_STEPS), constant(z, Status.OK))
-        march = March(z, status, needed.clamp(max=self.max_steps))
+        allowed = needed.clamp(max=self.max_steps)
+        march = March(z, constant(z, Status.OK), allowed)
         for k in range(n_rounds):
             active = k < march.n_steps
             t = t0 + dt * march.n_steps.clamp(max=k)
-            step = run_step(gradient, self.step, field, t, torch.where(active, dt, 0.0), march.z)
-            start, failed = march.z, active & ~step.is_finite
-            march.z = torch.where((active & step.is_finite)[:, None], step.z, start)
-            march.status = torch.where(failed, int(Status.NON_FINITE), march.status)
-            march.n_steps = torch.where(failed, k, march.n_steps)
+            step = run_step(gradient, self.step, field, t, dt * active, march.z)
+            start, accepted = march.z, active & step.is_finite
+            march.z = torch.where(accepted[:, None], step.z, start)
+            march.n_steps = torch.where(accepted, march.n_steps, march.n_steps.clamp(max=k))  # a failed row stops here
             if query_step is not None:
                 march.record(start, step, (dt * march.n_steps.clamp(max=k + 1)).abs())
+        march.status = torch.where(needed > allowed, int(Status.MAX_STEPS), march.status)
+        march.status = torch.where(march.n_steps < allowed, int(Status.NON_FINITE), march.status)
         return march
 
     def _grid(self, span: Tensor, query_step: float | None) -> tuple[Tensor, Tensor, int]:
@@ -86,7 +87,8 @@ class FixedStep(MarchingSolver):
                 return span / self.n_steps, torch.where(span == 0, 0, constant(span, self.n_steps)), self.n_steps
             length = query_step / self.n_steps
         slack = _SLACK if query_step is None else 0.0
-        count = (span.detach().abs() / length * (1 - slack)).ceil()
+        # A span that is not finite gets one step, which fails.
+        count = (span.detach().abs() / length * (1 - slack)).ceil().nan_to_num(nan=1.0, posinf=1.0)
         needed = count.clamp(max=self.max_steps + 1).long()
         n_rounds = min(int(needed.max()), self.max_steps) if needed.numel() else 0
         dt = span / count.clamp(min=1) if query_step is None else span.sign() * length

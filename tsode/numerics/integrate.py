@@ -8,7 +8,7 @@ from torch import Tensor
 from tsode._checks import check_shapes
 from tsode.core.status import Status
 from tsode.errors import ParameterError
-from tsode.numerics.base import Solution, Solver, VectorField
+from tsode.numerics.base import Solution, Solver, VectorField, is_finite_row
 
 __all__ = ["check_gradient", "integrate", "integrate_to"]
 
@@ -49,11 +49,7 @@ def integrate(
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"))
     check_gradient(solver, gradient)
-    is_usable = z.isfinite().all(dim=1) & (t1 - t0).isfinite()
-    solution = solver.solve(
-        field, torch.where(is_usable[:, None], z, 0.0), t0.where(is_usable, 0.0), t1.where(is_usable, 0.0), gradient
-    )
-    return _restore(solution, z, is_usable)
+    return solver.solve(field, z, t0, t1, gradient)
 
 
 def integrate_to(
@@ -83,7 +79,8 @@ def integrate_to(
     Returns
     -------
     Solution
-        ``z`` : Tensor[b m d]. Past the point where a row failed stands its last finite state.
+        ``z`` : Tensor[b m d]. Past the point where a row failed stands its last finite state. A row whose state or any
+        time is not finite is answered with its state and `Status.NON_FINITE`.
 
     Raises
     ------
@@ -97,7 +94,7 @@ def integrate_to(
     states = z[:, None].expand(-1, times.shape[1], -1)
     if times.numel() == 0:
         return Solution(states, torch.zeros_like(t0, dtype=torch.int64), torch.zeros_like(t0, dtype=torch.int64))
-    is_usable = z.isfinite().all(dim=1) & (times - t0[:, None]).isfinite().all(dim=1)
+    is_usable = is_finite_row(z) & is_finite_row(times - t0[:, None])
     solution = solver.solve_to(
         field,
         torch.where(is_usable[:, None], z, 0.0),
@@ -106,7 +103,11 @@ def integrate_to(
         gradient,
         query_step,
     )
-    return _restore(solution, states, is_usable)
+    return Solution(
+        torch.where(is_usable[:, None, None], solution.z, states),
+        solution.status.where(is_usable, int(Status.NON_FINITE)),
+        solution.n_steps,
+    )
 
 
 def check_gradient(solver: Solver, gradient: str) -> None:
@@ -116,10 +117,3 @@ def check_gradient(solver: Solver, gradient: str) -> None:
             f"gradient={gradient!r} is not offered by {type(solver).__name__}: "
             f"use one of {', '.join(solver.gradients)}."
         )
-
-
-def _restore(solution: Solution, z: Tensor, is_usable: Tensor) -> Solution:
-    """Put back the states of rows that could not be solved for."""
-    rows = is_usable.reshape(-1, *[1] * (z.dim() - 1))
-    status = solution.status.where(is_usable, int(Status.NON_FINITE))
-    return Solution(torch.where(rows, solution.z, z), status, solution.n_steps)

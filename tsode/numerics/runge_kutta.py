@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tsode.numerics.base import VectorField
+from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.march import Step
 
 __all__ = ["Tableau", "combine", "runge_kutta_inside", "runge_kutta_step"]
@@ -60,11 +60,11 @@ def runge_kutta_step(
     is_finite = torch.ones_like(dt, dtype=torch.bool)
     for node, weights in zip(tableau.c[1:], tableau.a):
         stage = torch.addcmul(z, length, combine(weights, slopes))
-        is_finite = is_finite & stage.isfinite().all(dim=1)
+        is_finite = is_finite & is_finite_row(stage)
         # The field never sees a value that is not finite: a gradient of zero times infinity would reach its weights.
         slopes.append(field(t + node * dt, torch.where(is_finite[:, None], stage, z)))
     end = torch.addcmul(z, length, combine(tableau.b, slopes))
-    return Step(end, slopes, is_finite & end.isfinite().all(dim=1))
+    return Step(end, slopes, is_finite & is_finite_row(end))
 
 
 def runge_kutta_inside(tableau: Tableau, z: Tensor, slopes: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:

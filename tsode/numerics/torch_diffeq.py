@@ -12,7 +12,7 @@ from torchdiffeq import odeint, odeint_adjoint
 
 from tsode.core.status import Status
 from tsode.errors import ParameterError
-from tsode.numerics.base import Solution, Solver, VectorField, constant
+from tsode.numerics.base import Solution, Solver, VectorField, constant, is_finite_row
 from tsode.numerics.march import run_step
 
 __all__ = ["TorchDiffEq"]
@@ -26,9 +26,9 @@ class TorchDiffEq(Solver):
     """A solver of torchdiffeq, run in the time ``s`` from 0 to 1 with ``t = t0 + s (t1 - t0)`` in each row.
 
     The rows keep their own clocks, but the adaptive methods choose one step, by one error norm, for the whole batch: an
-    answer then depends on its batch-mates within the tolerance, and one row that fails fails them all. Each query is
-    solved for as a row of its own. Meant as a reference, and for the continuous adjoint (``gradient="adjoint"``), which
-    gives no gradient to the times.
+    answer then depends on its batch-mates within the tolerance, and one row that fails fails them all and may spoil the
+    gradient. Each query is solved for as a row of its own. Meant as a reference, and for the continuous adjoint
+    (``gradient="adjoint"``), which gives no gradient to the times.
 
     Parameters
     ----------
@@ -71,13 +71,19 @@ class TorchDiffEq(Solver):
                 f"gradient='adjoint' needs a field that is an nn.Module, to know its parameters, but got a "
                 f"{type(field).__name__}: make it a module or use gradient='backprop'."
             )
+        # The rows share their steps: one that cannot be solved for must not spoil the others.
+        is_usable = is_finite_row(z) & (t1 - t0).isfinite()
+        start, span = t0.where(is_usable, 0.0), (t1 - t0).where(is_usable, 0.0)
         try:
-            end = run_step(gradient, self._solve, _Rescaled(field, t0, t1 - t0), z, gradient)
-            status = torch.where(end.isfinite().all(dim=1), int(Status.OK), constant(z, Status.NON_FINITE))
+            end = run_step(
+                gradient, self._solve, _Rescaled(field, start, span), z.where(is_usable[:, None], 0.0), gradient
+            )
+            status = constant(z, Status.OK).where(is_usable & is_finite_row(end), int(Status.NON_FINITE))
         except AssertionError as failure:  # torchdiffeq's way to say that the solve failed
             end, status = z, constant(z, _reason(failure))
-        moved = (status == Status.OK) & (t0 != t1)
-        return Solution(torch.where(moved[:, None], end, z), status.where(t0 != t1, int(Status.OK)), constant(z, -1))
+        moved = (status == Status.OK) & (span != 0)
+        status = status.where((span != 0) | ~is_usable, int(Status.OK))
+        return Solution(torch.where(moved[:, None], end, z), status, constant(z, -1))
 
     def solve_to(
         self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from torch import nn
+
+from tests.helpers import solve
+from tests.numerics.systems import SYSTEMS
+from tsode.core.status import Status
+from tsode.dynamics import GRUODE
+from tsode.errors import ParameterError
+from tsode.numerics import RK4, Dopri5, Euler, Midpoint, TorchDiffEq
+from tsode.numerics.integrate import integrate, integrate_to
+
+SPANS = torch.tensor([0.02, -0.5, 1.5], dtype=torch.float64)
+START = torch.tensor([0.0, 3.0, -1.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", ["oscillator", "logistic", "driven"])
+def test_our_adaptive_solver_agrees_with_it_at_tight_tolerances(name):
+    system = SYSTEMS[name]
+    z0 = system.z0.expand(3, -1)
+    times = START[:, None] + torch.linspace(-1, 1, 7, dtype=torch.float64)
+    theirs = TorchDiffEq(rtol=1e-10, atol=1e-10)
+    ours = Dopri5(rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        integrate(system.field, z0, START, START + SPANS, ours).z,
+        integrate(system.field, z0, START, START + SPANS, theirs).z, rtol=1e-8, atol=1e-8,
+    )  # fmt: skip
+    torch.testing.assert_close(
+        integrate_to(system.field, z0, START, times, ours).z,
+        integrate_to(system.field, z0, START, times, theirs).z, rtol=1e-8, atol=1e-8,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("ours", "method"), [(Euler, "euler"), (Midpoint, "midpoint")])
+def test_our_fixed_steps_are_its_fixed_steps(ours, method):
+    system = SYSTEMS["driven"]
+    z0 = system.z0.expand(3, -1)
+    solutions = [
+        integrate(system.field, z0, START, START + SPANS, solver).z
+        for solver in (ours(n_steps=3), TorchDiffEq(method, n_steps=3))
+    ]
+    torch.testing.assert_close(*solutions, rtol=1e-12, atol=1e-12)
+
+
+def test_its_rk4_is_another_method_of_order_four():
+    # torchdiffeq's "rk4" is the 3/8 rule.
+    system = SYSTEMS["spiral"]
+    ours, theirs = (solve(system.field, system.z0, 1.0, solver=s(n_steps=20)) for s in (RK4, _rk4_of_torchdiffeq))
+    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
+def _rk4_of_torchdiffeq(n_steps):
+    return TorchDiffEq("rk4", n_steps=n_steps)
+
+
+def test_adjoint_gradient_is_that_of_the_solution():
+    torch.manual_seed(0)
+    field = GRUODE(3).double()
+    z = torch.randn(3, 3, dtype=torch.float64).requires_grad_()
+    inputs = [z, *field.parameters()]
+    gradients = [
+        torch.autograd.grad(integrate(field, z, START, START + SPANS, solver, gradient).z.square().sum(), inputs)
+        for solver, gradient in ((TorchDiffEq(rtol=1e-9, atol=1e-9), "adjoint"), (Dopri5(1e-9, 1e-9), "backprop"))
+    ]
+    for adjoint, backprop in zip(*gradients):
+        torch.testing.assert_close(adjoint, backprop, rtol=1e-6, atol=1e-6)
+
+
+def test_adjoint_needs_a_module():
+    with pytest.raises(ParameterError, match=r"needs a field that is an nn\.Module"):
+        integrate(lambda t, z: -z, torch.ones(3, 1), START, START + 1, TorchDiffEq(), gradient="adjoint")
+
+
+def test_a_failed_solve_is_a_status_not_an_exception():
+    z = torch.tensor([[1.0], [0.1]], dtype=torch.float64)
+    start = torch.zeros(2, dtype=torch.float64)
+
+    def statuses(solver):
+        solution = integrate(lambda t, z: z * z, z, start, start + 2, solver)
+        assert solution.z.isfinite().all()
+        return solution.status.tolist()
+
+    assert statuses(TorchDiffEq()) in ([Status.STEP_TOO_SMALL] * 2, [Status.NON_FINITE] * 2)
+    assert statuses(TorchDiffEq(max_steps=5)) == [Status.MAX_STEPS] * 2
+    assert statuses(TorchDiffEq("euler", n_steps=50)) == [Status.NON_FINITE, Status.OK]
+
+
+def test_other_assertions_pass_through():
+    class Wrong(nn.Module):
+        def forward(self, t, z):
+            raise AssertionError("a bug in the field")
+
+    with pytest.raises(AssertionError, match="a bug in the field"):
+        integrate(Wrong(), torch.ones(3, 1), START, START + 1, TorchDiffEq())
+
+
+def test_unknown_methods_are_refused():
+    with pytest.raises(ParameterError, match=r"'tsit5' is not one of torchdiffeq's.*dopri5"):
+        TorchDiffEq("tsit5")
+    with pytest.raises(ParameterError, match="at least 1"):
+        TorchDiffEq(n_steps=0)

@@ -45,12 +45,9 @@ def test_our_fixed_steps_are_its_fixed_steps(ours, method):
 def test_its_rk4_is_another_method_of_order_four():
     # torchdiffeq's "rk4" is the 3/8 rule.
     system = SYSTEMS["spiral"]
-    ours, theirs = (solve(system.field, system.z0, 1.0, solver=s(n_steps=20)) for s in (RK4, _rk4_of_torchdiffeq))
+    ours = solve(system.field, system.z0, 1.0, solver=RK4(n_steps=20))
+    theirs = solve(system.field, system.z0, 1.0, solver=TorchDiffEq("rk4", n_steps=20))
     torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
-
-
-def _rk4_of_torchdiffeq(n_steps):
-    return TorchDiffEq("rk4", n_steps=n_steps)
 
 
 def test_adjoint_gradient_is_that_of_the_solution():

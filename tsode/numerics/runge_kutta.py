@@ -69,7 +69,8 @@ def runge_kutta_step(
 
 def runge_kutta_inside(tableau: Tableau, z: Tensor, slopes: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
     """State after the fraction `theta` (... 1) of the step of length `dt` (... 1) that began at `z` (... d)."""
-    slope = torch.zeros_like(z)
-    for weights in reversed(tableau.inside):
-        slope = theta * (slope + combine(weights, slopes))
-    return torch.addcmul(z, dt, slope)
+    powers = [theta ** (p + 1) for p in range(len(tableau.inside))]
+    for weights, slope in zip(zip(*tableau.inside), slopes):
+        if any(weights):
+            z = torch.addcmul(z, dt * combine(weights, powers), slope)
+    return z

@@ -107,7 +107,13 @@ def run(name: str, seed: int, settings: dict) -> list[dict]:
                 out = model.predict_quantiles(asked, context=history, quantiles=QUANTILES)
                 quantiles = np.stack([out[[f"{c}-q-{q:g}" for c in channels]].to_numpy() for q in QUANTILES])
                 mean = model.predict(asked, context=history)[channels].to_numpy()
-            row = {"set": name, "split": seed, "target": target, "model": label, "values": int((~np.isnan(truth)).sum())}
+            row = {
+                "set": name,
+                "split": seed,
+                "target": target,
+                "model": label,
+                "values": int((~np.isnan(truth)).sum()),
+            }
             row |= table_row(truth, unit, quantiles, mean) | {"fit_cpu_s": round(fitted, 1)}
             row["epochs"] = getattr(model, "n_iter_", 0)
             rows.append(row)

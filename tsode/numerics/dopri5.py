@@ -112,7 +112,8 @@ class Dopri5(MarchingSolver):
             norm = self._error_norm(march.z, step.z, dt, step.parts).where(step.is_finite, torch.inf)
             accepted = active & (norm <= 1)
             # The step length is a choice, not a function of the state: no gradient through it.
-            step_length = attempt.detach() * (_SAFETY * norm**-0.2).clamp(_SHRINK, _GROW).to(t0.dtype)
+            change = (_SAFETY * norm**-0.2).clamp(_SHRINK, _GROW).to(t0.dtype)
+            step_length = torch.where(active, attempt.detach() * change, step_length)
             stuck = active & ~accepted & (step_length < 4 * torch.finfo(t0.dtype).eps * (t.abs() + first_step))
             reason = torch.where(norm.isinf(), int(Status.NON_FINITE), int(Status.STEP_TOO_SMALL))
             march.status = torch.where(stuck, reason, march.status)

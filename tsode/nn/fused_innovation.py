@@ -26,6 +26,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from tsode.nn.workspace import Workspace, borrow, give_back
+
 __all__ = ["Events", "Weights", "filter_states"]
 
 CLOSED = 1e9  # update gate of a row that sees nothing, before the sigmoid
@@ -33,8 +35,7 @@ CLOSED = 1e9  # update gate of a row that sees nothing, before the sigmoid
 aten = torch.ops.aten
 silu, softplus = aten.silu.out, aten.softplus.out
 silu_backward, tanh_backward = aten.silu_backward.grad_input, aten.tanh_backward.grad_input
-sigmoid_backward, sigmoid_backward_ = aten.sigmoid_backward.default, aten.sigmoid_backward.grad_input
-softplus_backward = aten.softplus_backward.default
+sigmoid_backward, softplus_backward = aten.sigmoid_backward.grad_input, aten.softplus_backward.grad_input
 
 
 class Events(NamedTuple):
@@ -98,7 +99,9 @@ def filter_states(events: Events, weights: Weights) -> tuple[Tensor, Tensor]:
     if torch.is_grad_enabled() and any(w.requires_grad for w in packed):
         z_minus, z_plus = InnovationFilter.apply(events, *packed)
     else:
-        z_minus, z_plus, *_ = run(events, packed, keep=False)
+        work = borrow(packed.z_start)
+        z_minus, z_plus, *_ = run(events, packed, work, keep=False)
+        give_back(work)
     return z_minus.transpose(0, 1), z_plus.transpose(0, 1)
 
 
@@ -123,7 +126,7 @@ def pack(weights: Weights, n_channels: int) -> Packed:
     return Packed(z_start, frequency, w_m, c_m, w_z, w_h, w_g, w_o, b_o)
 
 
-def run(events: Events, packed: Packed, keep: bool) -> tuple[Tensor, ...]:
+def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[Tensor, ...]:
     """The forward loop. With `keep` every event has its own slot in the buffers, else all events share one."""
     gap, values, mask, last, seen, dropout = events
     z_start, frequency, w_m, c_m, w_z, w_h, w_g, w_o, b_o = packed
@@ -144,9 +147,9 @@ def run(events: Events, packed: Packed, keep: bool) -> tuple[Tensor, ...]:
     w_x, w_e, w_h, w_z, w_o, b_o = w_g[:-c], w_g[-c:, d:], w_h.t(), w_z.t(), w_o.t(), b_o.expand(b, -1)
 
     states = values.new_empty(2, n, b, d)
-    blocks, rates = values.new_empty(slots, b, n_hidden + 4 * d), values.new_empty(slots, b, 2 * m)
-    turn, out = values.new_empty(slots, b, 3 * m), values.new_empty(slots, b, n_out)
-    decay, hidden, location = values.new_empty(b, m), values.new_empty(b, n_hidden), values.new_empty(b, c)
+    blocks, rates = work.new(slots, b, n_hidden + 4 * d), work.new(slots, b, 2 * m)
+    turn, out = work.new(slots, b, 3 * m), work.new(slots, b, n_out)
+    decay, hidden, location = work.new(b, m), work.new(b, n_hidden), work.new(b, c)
     minus_one = values.new_tensor(-1.0)
 
     (z_minus,), (z_plus,) = cut(states[0], d), cut(states[1], d)
@@ -191,95 +194,121 @@ def run(events: Events, packed: Packed, keep: bool) -> tuple[Tensor, ...]:
 
 
 class InnovationFilter(torch.autograd.Function):
-    """Gradients of `run`: one sweep back over the events for the states, one product a weight at the end."""
+    """Gradients of `run`: one sweep back over the events."""
 
     @staticmethod
     def forward(ctx: Any, events: Events, *packed: Tensor) -> tuple[Tensor, Tensor]:
-        z_minus, z_plus, *buffers = run(events, Packed(*packed), keep=True)
+        ctx.work = borrow(packed[0])
+        z_minus, z_plus, *ctx.buffers = run(events, Packed(*packed), ctx.work, keep=True)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*events, *packed, z_minus, *buffers)
+        ctx.save_for_backward(*events, *packed, z_minus)
         return z_minus, z_plus
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, into_minus: Tensor | None, into_plus: Tensor | None) -> tuple[Tensor | None, ...]:
-        gap, _, mask, last, _, dropout = ctx.saved_tensors[:6]
-        weights = Packed(*ctx.saved_tensors[6:15])
-        z_minus, blocks, rates, turn, out, to_hidden, to_gates = ctx.saved_tensors[15:]
-        (n, b, c), d, m = mask.shape, len(weights.z_start), len(weights.frequency)
-        n_out, n_hidden = weights.o.shape
-
-        def cut(block: Tensor, *widths: int) -> list[Sequence[Tensor]]:
-            return [part.unbind() for part in block.split(widths, dim=2)]
-
-        # slopes that do not depend on the gradient
-        p_all, q_all = rates.split(m, dim=2)
-        slope = torch.cat([
-            softplus_backward((-gap[..., None]).expand_as(p_all), p_all, 1.0, 20.0),
-            2.0 * sigmoid_backward(turn[..., :m], q_all),
-        ], dim=2)  # fmt: skip
-        to_out = -mask[:, :, None]
-        if n_out > c:
-            to_out = torch.cat([to_out, to_out * sigmoid_backward(last, out[..., c:])[:, :, None]], dim=2)
-
-        d_blocks, d_out, d_turn = torch.empty_like(blocks), torch.empty_like(out), torch.empty_like(rates)
-        d_z, d_minus, work = z_minus.new_zeros(b, d), z_minus.new_empty(b, d), z_minus.new_empty(b, d)
-        d_e, d_hidden, w_e = z_minus.new_empty(b, c), z_minus.new_empty(b, n_hidden), weights.g[d:, -c:].contiguous()
-
-        (zm,), (re, im, _) = cut(z_minus, d), cut(z_minus, m, m, d - 2 * m)
-        _, cosine, sine = cut(turn, m, m, m)
-        h, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
-        (_, rv, _) = cut(blocks, n_hidden + d, 2 * d, d)
-        d_h, d_g, d_r, d_v, d_n = cut(d_blocks, n_hidden, d, d, d, d)
-        (_, d_rv, _), (_, d_rvn) = cut(d_blocks, n_hidden + d, 2 * d, d), cut(d_blocks, n_hidden + d, 3 * d)
-        d_hgrv, _ = cut(d_blocks, n_hidden + 3 * d, d)
-        (d_log,), (d_size, d_phase) = cut(d_turn, 2 * m), cut(d_turn, m, m)
-        d_re, d_im, d_static = d_minus.split([m, m, d - 2 * m], dim=1)
-        d_re_before, d_im_before, d_static_before = d_z.split([m, m, d - 2 * m], dim=1)
-
-        for k in reversed(range(n)):
-            if into_plus is not None:
-                d_z.add_(into_plus[k])
-            # jump: z+ = n + v (z- - n)
-            torch.mul(d_z, v[k], out=d_minus)
-            tanh_backward(torch.sub(d_z, d_minus, out=work), candidate[k], grad_input=d_n[k])
-            torch.mul(d_n[k], r[k], out=d_g[k])
-            torch.mul(d_n[k], g[k], out=d_r[k])
-            torch.mul(torch.sub(zm[k], candidate[k], out=work), d_z, out=d_v[k])
-            sigmoid_backward_(d_rv[k], rv[k], grad_input=d_rv[k])
-            # readout
-            torch.mm(d_rvn[k], w_e, out=d_e)
-            d_out_k = d_out[k]
-            torch.mul(d_e[:, None], to_out[k], out=d_out_k.view(b, -1, c))
-            torch.mm(d_out_k, weights.o, out=d_hidden)
-            if dropout is not None:
-                d_hidden.mul_(dropout[k])
-            silu_backward(d_hidden, h[k], grad_input=d_h[k])
-            # everything that read z-
-            if into_minus is not None:
-                d_minus.add_(into_minus[k])
-            d_minus.addmm_(d_hgrv[k], weights.z)
-            # flow
-            torch.mul(re[k], d_re, out=d_size[k]).addcmul_(im[k], d_im)
-            torch.mul(re[k], d_im, out=d_phase[k]).addcmul_(im[k], d_re, value=-1.0)
-            torch.mul(cosine[k], d_re, out=d_re_before).addcmul_(sine[k], d_im)
-            torch.mul(cosine[k], d_im, out=d_im_before).addcmul_(sine[k], d_re, value=-1.0)
-            torch.addmm(d_static, slope[k].mul_(d_log[k]), weights.m, out=d_static_before)
-
-        def product(left: Tensor, right: Tensor) -> Tensor:
-            return left.flatten(0, 1).t() @ right.flatten(0, 1)
-
-        hidden = functional.silu(blocks[..., :n_hidden])
-        d_frequency = (d_turn[..., m:] * gap[..., None] * (q_all - 0.5).exp()).sum((0, 1))
-        return (
-            None,
-            d_z.sum(0),
-            d_frequency,
-            product(slope, z_minus[..., 2 * m :]),
-            slope.sum((0, 1)),
-            product(d_blocks[..., : n_hidden + 3 * d], z_minus),
-            product(d_blocks[..., :n_hidden], to_hidden),
-            product(d_blocks[..., n_hidden:], to_gates),
-            product(d_out, hidden if dropout is None else hidden * dropout),
-            d_out.sum((0, 1)),
+        events, weights, z_minus = (
+            Events(*ctx.saved_tensors[:6]),
+            Packed(*ctx.saved_tensors[6:-1]),
+            ctx.saved_tensors[-1],
         )
+        work, ctx.work = ctx.work, None
+        if work is None:  # a second time through a kept graph
+            work = borrow(z_minus)
+            _, _, *ctx.buffers = run(events, weights, work, keep=True)
+        gradients = sweep(events, weights, work, z_minus, ctx.buffers, into_minus, into_plus)
+        ctx.buffers = None
+        give_back(work)
+        return None, *gradients
+
+
+def sweep(
+    events: Events,
+    weights: Packed,
+    work: Workspace,
+    z_minus: Tensor,
+    buffers: Sequence[Tensor],
+    into_minus: Tensor | None,
+    into_plus: Tensor | None,
+) -> Packed:
+    """The backward loop, from the gradients of both limits to those of the weights."""
+    blocks, rates, turn, out, to_hidden, to_gates = buffers
+    gap, _, mask, last, _, dropout = events
+    (n, b, c), d, m, (n_out, n_hidden) = mask.shape, z_minus.shape[2], len(weights.frequency), weights.o.shape
+    chunk = max(1, 64 // b)  # events whose gradients enter the weights' together: a product wants rows, a cache few
+
+    def cut(block: Tensor, *widths: int) -> list[Sequence[Tensor]]:
+        return [part.unbind() * -(-n // len(part)) for part in block.split(widths, dim=2)]
+
+    # slopes that do not depend on the gradient
+    p_all, q_all = rates.split(m, dim=2)
+    slope, d_turn, d_out = work.new(n, b, 2 * m), work.new(n, b, 2 * m), work.new(n, b, n_out)
+    softplus_backward((-gap[..., None]).expand_as(p_all), p_all, 1.0, 20.0, grad_input=slope[..., :m])
+    sigmoid_backward(turn[..., :m], q_all, grad_input=slope[..., m:]).mul_(2.0)
+    to_out = -mask[:, :, None]
+    if n_out > c:
+        gated = torch.ops.aten.sigmoid_backward(last, out[..., c:])
+        to_out = torch.cat([to_out, to_out * gated[:, :, None]], dim=2)
+
+    grad = Packed(*(torch.zeros_like(w) for w in weights))
+    d_z, d_minus, room = work.new(b, d).zero_(), work.new(b, d), work.new(b, d)
+    d_e, d_hidden, w_e = work.new(b, c), work.new(b, n_hidden), weights.g[d:, -c:].contiguous()
+    d_blocks = work.new(chunk, b, n_hidden + 4 * d)
+
+    (zm,), (re, im, _) = cut(z_minus, d), cut(z_minus, m, m, d - 2 * m)
+    _, cosine, sine = cut(turn, m, m, m)
+    h, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
+    _, rv, _ = cut(blocks, n_hidden + d, 2 * d, d)
+    d_h, d_g, d_r, d_v, d_n = cut(d_blocks, n_hidden, d, d, d, d)
+    (_, d_rv, _), (_, d_rvn) = cut(d_blocks, n_hidden + d, 2 * d, d), cut(d_blocks, n_hidden + d, 3 * d)
+    d_hgrv, _ = cut(d_blocks, n_hidden + 3 * d, d)
+    (d_log,), (d_size, d_phase), (d_ab,) = cut(d_turn, 2 * m), cut(d_turn, m, m), cut(d_out, n_out)
+    d_re, d_im, d_static = d_minus.split([m, m, d - 2 * m], dim=1)
+    d_re_before, d_im_before, d_static_before = d_z.split([m, m, d - 2 * m], dim=1)
+
+    for k in reversed(range(n)):
+        if into_plus is not None:
+            d_z.add_(into_plus[k])
+        # jump: z+ = n + v (z- - n)
+        torch.mul(d_z, v[k], out=d_minus)
+        tanh_backward(torch.sub(d_z, d_minus, out=room), candidate[k], grad_input=d_n[k])
+        torch.mul(d_n[k], r[k], out=d_g[k])
+        torch.mul(d_n[k], g[k], out=d_r[k])
+        torch.mul(torch.sub(zm[k], candidate[k], out=room), d_z, out=d_v[k])
+        sigmoid_backward(d_rv[k], rv[k], grad_input=d_rv[k])
+        # readout
+        torch.mm(d_rvn[k], w_e, out=d_e)
+        torch.mul(d_e[:, None], to_out[k], out=d_ab[k].view(b, -1, c))
+        torch.mm(d_ab[k], weights.o, out=d_hidden)
+        if dropout is not None:
+            d_hidden.mul_(dropout[k])
+        silu_backward(d_hidden, h[k], grad_input=d_h[k])
+        # everything that read z-
+        if into_minus is not None:
+            d_minus.add_(into_minus[k])
+        d_minus.addmm_(d_hgrv[k], weights.z)
+        # flow
+        torch.mul(re[k], d_re, out=d_size[k]).addcmul_(im[k], d_im)
+        torch.mul(re[k], d_im, out=d_phase[k]).addcmul_(im[k], d_re, value=-1.0)
+        torch.mul(cosine[k], d_re, out=d_re_before).addcmul_(sine[k], d_im)
+        torch.mul(cosine[k], d_im, out=d_im_before).addcmul_(sine[k], d_re, value=-1.0)
+        torch.addmm(d_static, slope[k].mul_(d_log[k]), weights.m, out=d_static_before)
+        # weights
+        if k % chunk == 0:
+            stop = min(k + chunk, n)
+            left = d_blocks[: stop - k].flatten(0, 1).t()
+            grad.z.addmm_(left[: n_hidden + 3 * d], z_minus[k:stop].flatten(0, 1))
+            grad.h.addmm_(left[:n_hidden], to_hidden[k:stop].flatten(0, 1))
+            grad.g.addmm_(left[n_hidden:], to_gates[k:stop].flatten(0, 1))
+
+    hidden = functional.silu(blocks[..., :n_hidden])
+    if dropout is not None:
+        hidden = hidden * dropout
+    return grad._replace(
+        z_start=d_z.sum(0),
+        frequency=(d_turn[..., m:] * gap[..., None] * (q_all - 0.5).exp()).sum((0, 1)),
+        m=slope.flatten(0, 1).t() @ z_minus[..., 2 * m :].flatten(0, 1),
+        c=slope.sum((0, 1)),
+        o=d_out.flatten(0, 1).t() @ hidden.flatten(0, 1),
+        b=d_out.sum((0, 1)),
+    )

@@ -10,14 +10,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.path import Path
+from tsode.dynamics.gru_ode import GRUODE
+from tsode.dynamics.mlp import MLPDynamics
+from tsode.evolution import Solved
 from tsode.flows.diagonal import DiagonalFlow
+from tsode.jumps.gru import GRU
 from tsode.jumps.innovation_gru import InnovationGRU
+from tsode.nn.fused_gru_ode import fused_gru_ode
 from tsode.nn.fused_innovation import Events, Weights, filter_states
+from tsode.nn.fused_ode_rnn import fused_ode_rnn
+from tsode.numerics.exponential import ExponentialEuler
+from tsode.numerics.fixed import RK4, Euler, Midpoint
 from tsode.readouts import Readout
 
 if TYPE_CHECKING:
@@ -59,7 +67,43 @@ def run_innovation(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen:
     return Path(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
 
 
-KERNELS: list[tuple[Callable[[JumpFilter], bool], Run]] = [(is_innovation, run_innovation)]
+METHODS: dict[type, str] = {Euler: "euler", Midpoint: "midpoint", RK4: "rk4"}
+
+
+def is_solved(model: JumpFilter) -> bool:
+    """A perceptron with tanh or a GRU-ODE, a fixed number of steps, and the plain GRU jump."""
+    evolution: Any = model.evolution
+    if type(evolution) is not Solved or type(model.jump) is not GRU or evolution.gradient != "backprop":
+        return False
+    dynamics, solver = evolution.dynamics, evolution.solver
+    if getattr(solver, "max_step", 0) is not None:
+        return False
+    if type(dynamics) is MLPDynamics:
+        return type(solver) in METHODS and all(type(layer) in (nn.Linear, nn.Tanh) for layer in dynamics.layers)
+    return type(dynamics) is GRUODE and type(solver) is ExponentialEuler
+
+
+def run_solved(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
+    """The ODE-RNN and its GRU-ODE variant: `tsode.nn.fused_ode_rnn` and `tsode.nn.fused_gru_ode`."""
+    evolution: Any = model.evolution
+    jump: Any = model.jump
+    dynamics, solver = evolution.dynamics, evolution.solver
+    if batch.values.requires_grad or batch.times.requires_grad or not batch.n_events:
+        return model._loop(batch, last, seen)
+    gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(batch.values.dtype)
+    rest = (solver.n_steps, model.z_start, batch.values, batch.mask, gaps, jump.cell)
+    if type(dynamics) is GRUODE:
+        z_minus, z_plus = fused_gru_ode(dynamics.gates, dynamics.candidate_bias, *rest)
+    else:
+        z_minus, z_plus = fused_ode_rnn(dynamics.layers[::2], METHODS[type(solver)], *rest)
+    # A state that is not finite stays so to the end of its row. The plain loop stops there and says where.
+    if not bool(z_plus[:, -1].isfinite().all()):
+        return model._loop(batch, last, seen)
+    start = model.z_start.expand(batch.n_series, -1)
+    return Path(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
+
+
+KERNELS: list[tuple[Callable[[JumpFilter], bool], Run]] = [(is_innovation, run_innovation), (is_solved, run_solved)]
 
 
 def kernel_for(model: JumpFilter) -> Run | None:

@@ -1,0 +1,55 @@
+"""Scratch memory that outlives a training step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["Workspace", "borrow", "give_back"]
+
+_MAX_IDLE = 2  # one pass is under way as a rule; a second graph may wait for its backward pass
+
+_idle: dict[tuple[torch.dtype, torch.device], list[Workspace]] = {}
+
+
+class Workspace:
+    """Buffers handed out in the order asked for, the same memory again after each `give_back`.
+
+    Fresh pages cost more than the arithmetic done in them. A buffer grows to the largest size ever asked for in its
+    place in the order; its content at first is what the last user left.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.key = like.dtype, like.device
+        self._flat: list[Tensor] = []
+        self._n_used = 0
+
+    def new(self, *shape: int) -> Tensor:
+        """A buffer of this shape, uninitialised."""
+        size = math.prod(shape)
+        if self._n_used == len(self._flat):
+            self._flat.append(self._empty(0))
+        if self._flat[self._n_used].numel() < size:
+            self._flat[self._n_used] = self._empty(size)
+        self._n_used += 1
+        return self._flat[self._n_used - 1][:size].view(shape)
+
+    def _empty(self, size: int) -> Tensor:
+        with torch.inference_mode(False):  # a prediction's memory must serve a training step too
+            return torch.empty(size, dtype=self.key[0], device=self.key[1])
+
+
+def borrow(like: Tensor) -> Workspace:
+    """A workspace of the dtype and device of `like` that nobody else uses."""
+    idle = _idle.setdefault((like.dtype, like.device), [])
+    return idle.pop() if idle else Workspace(like)
+
+
+def give_back(workspace: Workspace) -> None:
+    """Return a workspace; its buffers must not be read any more."""
+    workspace._n_used = 0
+    idle = _idle.setdefault(workspace.key, [])
+    if len(idle) < _MAX_IDLE:
+        idle.append(workspace)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tsode._registry import lookup
+
 __all__ = ["lotka_volterra", "observe", "ornstein_uhlenbeck"]
 
 
@@ -17,22 +19,28 @@ def ornstein_uhlenbeck(
     start: float | Tensor,
     n_paths: int,
     generator: torch.Generator,
+    scheme: str = "exact",
 ) -> Tensor:
-    """Draw paths of ``dX = speed (mean - X) dt + sigma dW`` from its exact transition density.
+    """Draw paths of ``dX = speed (mean - X) dt + sigma dW``.
 
     Parameters
     ----------
     times : Tensor[n], float64, increasing
         The first is the time of `start`.
     start : float or Tensor[n_paths]
+    scheme : {"exact", "euler"}
+        From the exact transition density, or by Euler-Maruyama steps from time to time, as public benchmarks do.
 
     Returns
     -------
     Tensor[n_paths n], float64
     """
     gaps = times.double().diff()
-    keep = (-speed * gaps).exp()
-    spread = sigma * ((1.0 - keep**2) / (2.0 * speed)).sqrt()
+    if lookup({"exact": False, "euler": True}, scheme, "scheme"):
+        keep, spread = 1.0 - speed * gaps, sigma * gaps.sqrt()
+    else:
+        keep = (-speed * gaps).exp()
+        spread = sigma * ((1.0 - keep**2) / (2.0 * speed)).sqrt()
     x = torch.zeros(n_paths, dtype=torch.float64) + start
     path = [x]
     for k in range(len(gaps)):

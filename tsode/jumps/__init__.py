@@ -2,14 +2,16 @@
 
 from tsode.jumps.base import JumpMap, Observation
 from tsode.jumps.bayes_gru import BayesGRU
+from tsode.jumps.gaussian import GaussianConditioning
 from tsode.jumps.gru import GRU
 from tsode.jumps.innovation_gru import InnovationGRU
 from tsode.jumps.neural_jump import NeuralJump
 
-__all__ = ["GRU", "JUMPS", "BayesGRU", "InnovationGRU", "JumpMap", "NeuralJump", "Observation"]
+__all__ = ["GRU", "JUMPS", "BayesGRU", "GaussianConditioning", "InnovationGRU", "JumpMap", "NeuralJump", "Observation"]
 
 JUMPS: dict[str, type[JumpMap]] = {
     "bayes_gru": BayesGRU,
+    "gaussian": GaussianConditioning,
     "gru": GRU,
     "innovation_gru": InnovationGRU,
     "neural_jump": NeuralJump,

@@ -1,0 +1,169 @@
+"""Linear-Gaussian SDEs: with given matrices, and learned ones that are stable whatever their parameters."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from tsode._checks import check_shapes
+from tsode.errors import ParameterError
+from tsode.flows.linear_sde import stationary_moments
+from tsode.models.linear_gaussian import LinearGaussianModel, LinearSystem
+
+__all__ = ["LinearSDE", "StableLinearSDE"]
+
+
+class LinearSDE(LinearGaussianModel):
+    """Linear-Gaussian SDE with given matrices: ``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + r * noise``.
+
+    A matrix given as a tensor or array is fixed; one given as an ``nn.Parameter`` is learned. The state starts at a
+    series' first event from ``N(initial_mean, initial_cov)``.
+
+    Parameters
+    ----------
+    drift : Tensor[d d]
+        A; stable or not.
+    offset : Tensor[d], optional
+        b; zeros by default.
+    diffusion : Tensor[d k]
+        L, of any rank.
+    readout : Tensor[c d]
+        H.
+    readout_offset : Tensor[c], optional
+        d; zeros by default.
+    noise : Tensor[c]
+        r, standard deviations.
+    initial_mean : Tensor[d], optional
+        By default the stationary mean; zeros if `initial_cov` is given.
+    initial_cov : Tensor[d d], optional
+        By default the stationary covariance, which exists if A is stable.
+    dtype : torch.dtype
+        Of the tensors that are not parameters. Double by default: the likelihood is a difference of large numbers.
+
+    Raises
+    ------
+    ShapeError
+        If the matrices disagree on the number of states or channels.
+    ParameterError
+        If no initial covariance is given and A is not stable.
+    """
+
+    drift: Tensor
+    offset: Tensor
+    diffusion: Tensor
+    readout: Tensor
+    readout_offset: Tensor
+    noise: Tensor
+    initial_mean: Tensor | None
+    initial_cov: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        drift: ArrayLike,
+        diffusion: ArrayLike,
+        readout: ArrayLike,
+        noise: ArrayLike,
+        offset: ArrayLike | None = None,
+        readout_offset: ArrayLike | None = None,
+        initial_mean: ArrayLike | None = None,
+        initial_cov: ArrayLike | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        self.n_channels, self.n_state = np.shape(readout)[0], np.shape(drift)[0]
+        self.is_stationary = initial_mean is None and initial_cov is None
+        if initial_mean is None and initial_cov is not None:
+            initial_mean = torch.zeros(self.n_state)
+        given = {
+            "drift": (drift, "d d"),
+            "offset": (torch.zeros(self.n_state) if offset is None else offset, "d"),
+            "diffusion": (diffusion, "d k"),
+            "readout": (readout, "c d"),
+            "readout_offset": (torch.zeros(self.n_channels) if readout_offset is None else readout_offset, "c"),
+            "noise": (noise, "c"),
+            "initial_mean": (initial_mean, "d"),
+            "initial_cov": (initial_cov, "d d"),
+        }
+        tensors: dict[str, tuple[Tensor, str]] = {}
+        for name, (value, letters) in given.items():
+            if isinstance(value, nn.Parameter):
+                self.register_parameter(name, value)
+            else:
+                self.register_buffer(name, None if value is None else torch.as_tensor(value, dtype=dtype).clone())
+            if value is not None:
+                tensors[name] = (getattr(self, name), letters)
+        check_shapes(**tensors)
+        if initial_cov is None:
+            growth = float(torch.linalg.eigvals(self.drift.detach()).real.max())
+            if growth >= 0.0:
+                raise ParameterError(
+                    f"Without initial_cov the series starts in its stationary state, but the drift has none: an "
+                    f"eigenvalue has real part {growth:.3g}, which must be negative. Give initial_mean and initial_cov."
+                )
+
+    def system(self) -> LinearSystem:
+        mean, cov = self.initial_mean, self.initial_cov
+        if mean is None or cov is None:
+            stationary = stationary_moments(self.drift, self.offset, self.diffusion)
+            mean = stationary[0] if mean is None else mean
+            cov = stationary[1] if cov is None else cov
+        return LinearSystem(
+            self.drift, self.offset, self.diffusion, self.readout, self.readout_offset, self.noise,
+            mean, cov, self.is_stationary,
+        )  # fmt: skip
+
+
+class StableLinearSDE(LinearGaussianModel):
+    """Learned stationary linear-Gaussian SDE of any order, stable whatever its parameters are.
+
+    ``A = S - G G' / 2``, ``L = G``, with ``S`` antisymmetric and ``G`` lower triangular with a positive diagonal. Then
+    ``A + A' + L L' = 0``: the stationary covariance is the identity and no equation need be solved for it. Nothing is
+    lost: in coordinates in which its stationary covariance is the identity, every stationary system with noise of
+    full rank reads like this. Scales and levels are the readout's.
+
+    The start is meant for standardised channels and a horizon of one time unit: each channel follows a state of its
+    own with a time constant of half a unit, and a little of the other states, whose time constants run from a tenth
+    of a unit to five units.
+
+    Parameters
+    ----------
+    n_channels : int
+    n_state : int, optional
+        Twice the channels by default, so that each may have a fast and a slow part or oscillate.
+    dtype : torch.dtype
+    """
+
+    def __init__(self, n_channels: int, n_state: int | None = None, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        n_state = 2 * n_channels if n_state is None else n_state
+        if n_state < 1:
+            raise ParameterError(f"n_state={n_state} must be at least 1.")
+        self.n_channels, self.n_state = n_channels, n_state
+        n_own, n_extra = min(n_channels, n_state), max(n_state - n_channels, 0)
+        extra = torch.linspace(math.log(0.1), math.log(5.0), n_extra, dtype=dtype).exp()
+        time_constant = torch.cat([torch.full((n_own,), 0.5, dtype=dtype), extra])
+        self.log_diagonal = nn.Parameter(0.5 * (2.0 / time_constant).log())
+        self.below_diagonal = nn.Parameter(torch.zeros(n_state, n_state, dtype=dtype))
+        # Not zero: with all states uncoupled and unseen, no gradient would tell them apart.
+        self.rotation = nn.Parameter(0.1 * torch.randn(n_state, n_state, dtype=dtype) / math.sqrt(n_state))
+        readout = math.sqrt(0.1 / n_state) * torch.randn(n_channels, n_state, dtype=dtype)
+        channel = torch.arange(n_channels)
+        readout[channel, channel % n_state] += math.sqrt(0.7)
+        self.readout = nn.Parameter(readout)
+        self.readout_offset = nn.Parameter(torch.zeros(n_channels, dtype=dtype))
+        self.log_noise = nn.Parameter(torch.full((n_channels,), 0.5 * math.log(0.2), dtype=dtype))
+
+    def system(self) -> LinearSystem:
+        diffusion = self.below_diagonal.tril(-1) + torch.diag(self.log_diagonal.exp())
+        rotation = self.rotation.triu(1)
+        identity = torch.eye(self.n_state, dtype=diffusion.dtype, device=diffusion.device)
+        zeros = torch.zeros_like(identity[0])
+        return LinearSystem(
+            rotation - rotation.mT - 0.5 * diffusion @ diffusion.mT, zeros, diffusion,
+            self.readout, self.readout_offset, self.log_noise.exp(), zeros, identity, is_stationary=True,
+        )  # fmt: skip

@@ -1,0 +1,5 @@
+"""Pictures of forecasts. matplotlib is imported when one is drawn: ``pip install "tsode[plot]"``."""
+
+from tsode.plots.fan import plot_fan
+
+__all__ = ["plot_fan"]

@@ -1,0 +1,49 @@
+# Everything runs from a checkout in its own .venv; nothing is installed elsewhere.
+#   make demo      fit on real data, print a table, draw a fan chart     make examples   run examples/
+#   make test      the test suite, warnings as errors                    make lint       ruff and mypy
+
+# The first of these that is at least 3.11. Another one: make demo PYTHON=/path/to/python
+PYTHON ?= $(shell for python in python3.11 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+RUN := $(VENV)/bin/python
+# Constraints pin torch: without them pip may choose a build of several GB.
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
+
+.PHONY: demo test lint examples clean
+
+demo: $(VENV)/.plot
+	$(RUN) examples/demo.py
+
+examples: $(VENV)/.plot
+	set -e; for script in examples/*.py; do echo "== $$script"; $(RUN) -W error $$script; done
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -W error
+
+lint: $(VENV)/.dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+clean:
+	rm -rf $(VENV) output
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "tsode needs Python 3.11 or newer: make demo PYTHON=/path/to/python"; exit 1; }
+	@rm -rf $(VENV)
+	@# Some systems ship Python without ensurepip: then the system's own pip fills the environment.
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(RUN) install --quiet --disable-pip-version-check pip; }
+	@touch $@
+
+# A stamp for each set of extras: nothing is installed twice.
+$(VENV)/.plot: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "Installing tsode and what it needs into $(VENV) (once; torch takes most of the time) ..."
+	@$(INSTALL) -e ".[plot]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "Installing tsode and the development tools into $(VENV) (once; torch takes most of the time) ..."
+	@$(INSTALL) -e ".[dev,plot]"
+	@touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ class IrregularBatch:
     times : Tensor[b n], float64, in the batch's time unit
         Event times, non-decreasing along a row.
     values : Tensor[b n c]
-        Observed values, 0 where `mask` is False: no NaN ever enters a graph.
+        Observed values. What stands where `mask` is False is replaced by 0: no NaN ever enters a graph.
     mask : Tensor[b n c], bool
         True = seen.
     lengths : Tensor[b], int64
@@ -45,6 +46,7 @@ class IrregularBatch:
             times=(self.times, "b n"), values=(self.values, "b n c"), mask=(self.mask, "b n c"),
             lengths=(self.lengths, "b"),
         )  # fmt: skip
+        object.__setattr__(self, "values", self.values.where(self.mask, 0.0))
 
     @classmethod
     def from_arrays(
@@ -79,7 +81,7 @@ class IrregularBatch:
         seen = ~np.isnan(padded_values)
         return cls(
             times=torch.from_numpy(padded_times),
-            values=torch.from_numpy(np.where(seen, padded_values, 0.0)).to(dtype),
+            values=torch.from_numpy(padded_values).to(dtype),
             mask=torch.from_numpy(seen),
             lengths=torch.from_numpy(lengths),
             static=None if static is None else torch.as_tensor(static, dtype=dtype),
@@ -105,7 +107,7 @@ class IrregularBatch:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> IrregularBatch:
         """Move all tensors to `device` and the values to `dtype`; times stay float64."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         moved = {name: t if t is None else t.to(device) for name, t in moved.items()}
         moved["values"] = moved["values"].to(dtype)
         if moved["static"] is not None:
@@ -114,8 +116,9 @@ class IrregularBatch:
 
     def select(self, rows: Tensor) -> IrregularBatch:
         """The series at `rows` (indices), in that order, with the width kept."""
-        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
-        return IrregularBatch(**{name: t if t is None else t[rows] for name, t in chosen.items()})
+        chosen: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        chosen = {name: t if t is None else t[rows] for name, t in chosen.items()}
+        return IrregularBatch(**chosen)
 
     def last_seen(self) -> tuple[Tensor, Tensor]:
         """Value last seen of every channel before and up to each event.
@@ -149,6 +152,6 @@ class IrregularBatch:
             self, times=times, values=self.values.gather(1, pick), mask=self.mask.gather(1, pick), lengths=lengths
         )
 
-    def replace(self, **changes: Tensor | None) -> IrregularBatch:
+    def replace(self, **changes: Any) -> IrregularBatch:
         """A copy with some fields changed."""
         return replace(self, **changes)

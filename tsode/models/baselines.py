@@ -73,11 +73,12 @@ class BaselineModel(ForecastModel):
         return paths.gather(2, order.argsort(dim=1)[None, ..., None].expand_as(paths))
 
     def _variance_at(self, lead: Tensor) -> Tensor:
-        position = torch.searchsorted(self.leads, lead.contiguous()).clamp(1, len(self.leads) - 1)
-        left, right = self.leads[position - 1], self.leads[position]
-        share = ((lead - left) / (right - left)).clamp(0.0, 1.0)
+        leads, variances = self.leads.double(), self.variances.double()  # whatever dtype the module was moved to
+        position = torch.searchsorted(leads, lead.contiguous()).clamp(1, len(leads) - 1)
+        left, right = leads[position - 1], leads[position]
+        share = ((lead - left) / (right - left).clamp(min=1e-12)).clamp(0.0, 1.0)
         channel = torch.arange(self.n_channels, device=lead.device)
-        return torch.lerp(self.variances[position - 1, channel], self.variances[position, channel], share)
+        return torch.lerp(variances[position - 1, channel], variances[position, channel], share)
 
     @torch.no_grad()
     def fit(self, batches: Sequence[IrregularBatch], windows: Sequence[tuple[IrregularBatch, IrregularBatch]]) -> None:

@@ -1,0 +1,64 @@
+"""Every member of every registry in a size that is quick to train: a new entry is tested without a line here."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+from tsode.dynamics import DYNAMICS
+from tsode.estimators import FORECASTERS
+from tsode.estimators.base import BaseForecaster
+from tsode.evolution import Evolution, Solved
+from tsode.flows import FLOWS
+from tsode.models.filters import FILTERS, build_filter
+from tsode.models.jump_filter import JumpFilter
+from tsode.numerics import Midpoint
+from tsode.testing import example_panel
+
+SMALL = {
+    "n_modes": 4,
+    "n_static": 2,
+    "n_state": 4,
+    "n_hidden": 8,
+    "max_epochs": 1,
+    "batch_size": 8,
+    "random_state": 0,
+    "device": "cpu",
+}
+
+
+def small(made: type[BaseForecaster], **params: Any) -> BaseForecaster:
+    """A forecaster of this class that fits in well under a second."""
+    known = inspect.signature(made.__init__).parameters
+    return made(**{name: value for name, value in SMALL.items() if name in known}, **params)
+
+
+def _forecasters() -> dict[str, BaseForecaster]:
+    found = {}
+    for dtype in ("float64", "float32"):
+        found |= {f"{name}-{dtype}": small(made, dtype=dtype) for name, made in FORECASTERS.items()}
+    # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below the estimator
+    named = [name for name in FILTERS if name != "innovation"]
+    found |= {f"{name}-float64": small(FORECASTERS["JumpODEForecaster"], model=name, dtype="float64") for name in named}
+    return found
+
+
+SMALL_FORECASTERS = _forecasters()
+
+
+@functools.cache
+def fitted(name: str) -> BaseForecaster:
+    """The forecaster of this name, fitted on `example_panel`; do not change it."""
+    return SMALL_FORECASTERS[name].fit(example_panel())
+
+
+def small_filter(name: str, n_channels: int = 2) -> JumpFilter:
+    """An untrained member of the filter family."""
+    return build_filter(n_channels, **FILTERS[name], n_modes=4, n_static=2, n_state=5, n_hidden=8)
+
+
+def small_evolutions() -> dict[str, Evolution]:
+    """Every flow, and every field under one solver."""
+    flows = {name: made(4) for name, made in FLOWS.items()}
+    return flows | {name: Solved(made(4), Midpoint()) for name, made in DYNAMICS.items()}

@@ -1,0 +1,61 @@
+"""The numerics contract, over every registry."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.registries import SMALL_FORECASTERS, fitted, small_evolutions, small_filter
+from tsode.jumps import JUMPS
+from tsode.likelihoods import LIKELIHOODS
+from tsode.models.baselines import BASELINES
+from tsode.models.filters import FILTERS
+from tsode.testing import (
+    FORECASTER_CHECKS,
+    check_evolution,
+    check_jump,
+    check_likelihood,
+    check_model,
+)
+
+
+@pytest.mark.parametrize("check", FORECASTER_CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("name", SMALL_FORECASTERS)
+def test_forecasters_keep_the_contract(name, check):
+    check(fitted(name))
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters_keep_the_contract(name):
+    torch.manual_seed(0)
+    check_model(small_filter(name))
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters_keep_the_contract_in_the_plain_loop(name):
+    torch.manual_seed(0)
+    model = small_filter(name)
+    model.use_fused = False
+    check_model(model)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baseline_models_keep_the_contract(name):
+    check_model(BASELINES[name](2))
+
+
+@pytest.mark.parametrize("name", small_evolutions())
+def test_evolutions_keep_the_contract(name):
+    torch.manual_seed(0)
+    check_evolution(small_evolutions()[name])
+
+
+@pytest.mark.parametrize("name", JUMPS)
+def test_jumps_keep_the_contract(name):
+    torch.manual_seed(0)
+    check_jump(JUMPS[name](3, 2))
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_likelihoods_keep_the_contract(name):
+    check_likelihood(LIKELIHOODS[name]())

@@ -4,11 +4,11 @@ The plain loop records some forty autograd nodes an event. Here the loop runs on
 backward pass is written out and carries only the gradient of the state from event to event, and every weight gradient
 is one product over all events at the end. One event of the forward pass, for all rows at once::
 
-    [p, q] = theta W_m' + c_m                               rates, from the statics after the last jump
-    u      = u exp(-softplus(p) gap + i phi),   phi = frequency exp(tanh(q) / 2) gap
-    [h, g, r, v] = [last, seen, 1] W_h' + [x, mask, 1] W_g' + z- W_z'    readout and gates: one product with z-
-    [a, b] = silu(h) W_o' + b_o,   e = x - mask (a + last sigmoid(2 + b))     innovation
-    [r, v, n]   += e W_e'
+    [p, q] = theta W_m + c_m                                          rates, from the statics after the last jump
+    u      = u exp(-softplus(p) gap + i phase),   phase = frequency exp(tanh(q) / 2) gap
+    [h, g, r, v, n] = [last, seen, 1] W_h + [x, mask, 1] W_g + z- W_z'  readout and gates: one product with z-
+    [a, b] = silu(h) W_o + b_o,   e = x - mask (a + last sigmoid(b))    innovation
+    [r, v, n] += e W_g
     z+     = (1 - v) n + v z-,   r, v = sigmoid(r), sigmoid(v),   n = tanh(n + r g)
 
 `torch.tanh` costs four sigmoids on a CPU, therefore ``tanh(x) = 2 sigmoid(2 x) - 1`` throughout. Rows that see nothing
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, addcmul, addmm, cos, lerp, mm, mul, sin, sub
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
@@ -79,7 +79,8 @@ class Weights(NamedTuple):
 class Packed(NamedTuple):
     """Weights as the loop reads them, named as in the equations above.
 
-    ``g`` is for the columns ``[x, mask, 1, is empty, e]`` and the four blocks ``g, r, v, n``.
+    ``z`` is (h+3d d); the others stand as they multiply from the right, ``g`` with a row for each of
+    ``[x, mask, 1, is empty, e]`` and the four blocks ``g, r, v, n`` of columns.
     """
 
     z_start: Tensor
@@ -107,88 +108,94 @@ def filter_states(events: Events, weights: Weights) -> tuple[Tensor, Tensor]:
 
 def pack(weights: Weights, n_channels: int) -> Packed:
     """Put the weights together, by ordinary autograd."""
-    z_start, rate, frequency, modulation, gates, hidden, out = weights
+    z_start, rate, frequency, modulation, (w_in, w_state, b_in, b_state), (w_h, b_h), (w_o, b_o) = weights
     d, c, m = len(z_start), n_channels, len(rate)
     w_m, c_m = modulation or (rate.new_zeros(2 * m, 0), rate.new_zeros(2 * m))
-    c_m = c_m + functional.pad(rate, (0, m))
-    w_in, w_state, b_in, b_state = gates
-    w_e, w_x, w_mask = w_in.split(c, dim=1)
-    bias = torch.cat([b_state[2 * d :], b_in + functional.pad(b_state[: 2 * d], (0, d))])
-    empty = bias.new_zeros(4, d)
-    empty[2] = CLOSED
-    w_g = functional.pad(torch.cat([w_x, w_mask], dim=1), (0, 0, d, 0))
-    w_g = torch.cat([w_g, bias[:, None], empty.view(-1, 1), functional.pad(w_e, (0, 0, d, 0))], dim=1)
-    w_h, b_h = hidden
-    w_z = torch.cat([w_h[:, :d], w_state[2 * d :], w_state[: 2 * d]])
-    w_o, b_o = out
+    w_e, w_x, w_mask = functional.pad(w_in.t(), (d, 0)).split(c)
+    b_g = torch.cat([b_state[2 * d :], b_in + functional.pad(b_state[: 2 * d], (0, d))])
+    closed = b_in.new_tensor([0.0, 0.0, CLOSED, 0.0]).repeat_interleave(d)
     b_o = b_o + functional.pad(b_o.new_full((len(b_o) - c,), 2.0), (c, 0))
-    w_h = torch.cat([w_h[:, d:], b_h[:, None]], dim=1)
-    return Packed(z_start, frequency, w_m, c_m, w_z, w_h, w_g, w_o, b_o)
+    return Packed(
+        z_start=z_start,
+        frequency=frequency,
+        m=w_m.t(),
+        c=c_m + functional.pad(rate, (0, m)),
+        z=torch.cat([w_h[:, :d], w_state[2 * d :], w_state[: 2 * d]]),
+        h=torch.cat([w_h[:, d:].t(), b_h[None]]),
+        g=torch.cat([w_x, w_mask, b_g[None], closed[None], w_e]),
+        o=w_o.t(),
+        b=b_o,
+    )
 
 
 def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[Tensor, ...]:
     """The forward loop. With `keep` every event has its own slot in the buffers, else all events share one."""
     gap, values, mask, last, seen, dropout = events
-    z_start, frequency, w_m, c_m, w_z, w_h, w_g, w_o, b_o = packed
-    (n, b, c), d, m, n_hidden, n_out = values.shape, len(z_start), len(frequency), len(w_h), len(w_o)
+    (n, b, c), d, m, (n_hidden, n_out) = values.shape, len(packed.z_start), len(packed.frequency), packed.o.shape
     slots = n if keep else min(n, 1)
 
     def cut(block: Tensor, *widths: int) -> list[Sequence[Tensor]]:
-        return [part.unbind() * (n // max(len(block), 1)) for part in block.split(widths, dim=2)]
+        return [part.unbind() * (n // max(len(block), 1)) for part in block.split(widths or block.shape[2], dim=2)]
+
+    def doubled(weight: Tensor, start: int) -> Tensor:  # from column `start`, for tanh(x) = 2 sigmoid(2 x) - 1
+        return torch.cat([weight[..., :start], 2.0 * weight[..., start:]], dim=-1)
 
     # what does not depend on the state
     one, is_empty = values.new_ones(n, b, 1), (mask == 0).all(dim=2, keepdim=True).to(values.dtype)
     to_hidden = torch.cat([last, seen, one], dim=2) if n_out > c else one
-    to_gates = torch.cat([values, mask, one, is_empty, values], dim=2)  # the last block becomes e
-    base = gap[..., None] * (frequency * math.exp(-0.5))  # exp(tanh(q) / 2) = exp(sigmoid(2 q) - 1 / 2)
-    w_m = torch.cat([w_m[:m], 2.0 * w_m[m:]]).t()
-    c_m = torch.cat([c_m[:m], 2.0 * c_m[m:]]).expand(b, -1)
-    w_g = torch.cat([w_g[: 3 * d], 2.0 * w_g[3 * d :]]).t()
-    w_x, w_e, w_h, w_z, w_o, b_o = w_g[:-c], w_g[-c:, d:], w_h.t(), w_z.t(), w_o.t(), b_o.expand(b, -1)
+    to_gates = torch.cat([values, mask, one, is_empty, values], dim=2)
+    base = gap[..., None] * (packed.frequency * math.exp(-0.5))  # exp(tanh(q) / 2) = exp(sigmoid(2 q) - 1 / 2)
+    w_m, c_m = doubled(packed.m, m), doubled(packed.c, m).repeat(b, 1)
+    w_h, w_o, b_o, w_z = packed.h, packed.o.contiguous(), packed.b.repeat(b, 1), packed.z.t()
+    w_g = doubled(packed.g, 3 * d)
+    w_x, w_e = w_g[:-c], w_g[-c:, d:]
 
     states = values.new_empty(2, n, b, d)
     blocks, rates = work.new(slots, b, n_hidden + 4 * d), work.new(slots, b, 2 * m)
     turn, out = work.new(slots, b, 3 * m), work.new(slots, b, n_out)
-    decay, hidden, location = work.new(b, m), work.new(b, n_hidden), work.new(b, c)
-    minus_one = values.new_tensor(-1.0)
+    grown, hidden, location = work.new(b, 2 * m), work.new(b, n_hidden), work.new(b, c)
+    minus_one = work.new(b, d).fill_(-1.0)
+    size, bend = grown.split(m, dim=1)
 
-    (z_minus,), (z_plus,) = cut(states[0], d), cut(states[1], d)
+    (z_minus,), (z_plus,) = cut(states[0]), cut(states[1])
     (re, im, static), after = cut(states[0], m, m, d - 2 * m), zip(*cut(states[1], m, m, d - 2 * m))
-    (pq,), (p, q), (phase, cosine, sine) = cut(rates, 2 * m), cut(rates, m, m), cut(turn, m, m, m)
+    (pq,), (p, q), (phase, cosine, sine) = cut(rates), cut(rates, m, m), cut(turn, m, m, m)
     (h, grvn), (hgrv, _) = cut(blocks, n_hidden, 4 * d), cut(blocks, n_hidden + 3 * d, d)
     _, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
     (_, rv, _), (_, rvn) = cut(blocks, n_hidden + d, 2 * d, d), cut(blocks, n_hidden + d, 3 * d)
-    (ab,), (a, *gate) = cut(out, n_out), cut(out, *[c] * (n_out // c))
-    x_in, e = cut(to_gates, 2 * c + 2, c)
-    x, h_in, minus_mask, minus_gap = (t.unbind() for t in (values, to_hidden, -mask, -gap[..., None]))
+    (ab,), (a, *gate) = cut(out), cut(out, *[c] * (n_out // c))
+    x, e = cut(to_gates, 2 * c + 2, c)  # e = x to begin with
+    before, minus_mask, values_before = to_hidden.unbind(), (-mask).unbind(), last.unbind()
+    minus_gap, full_turn = (-gap[..., None]).unbind(), base.unbind()
 
-    now = z_start.expand(b, -1).split([m, m, d - 2 * m], dim=1)
+    now = packed.z_start.expand(b, -1).split([m, m, d - 2 * m], dim=1)
     for k in range(n):
-        # flow: z- from the state after the event before
-        torch.addmm(c_m, now[2], w_m, out=pq[k])
-        softplus(p[k], out=decay).mul_(minus_gap[k]).exp_()
-        torch.exp(q[k].sigmoid_(), out=phase[k]).mul_(base[k])
-        torch.cos(phase[k], out=cosine[k]).mul_(decay)
-        torch.sin(phase[k], out=sine[k]).mul_(decay)
-        torch.mul(now[0], cosine[k], out=re[k]).addcmul_(now[1], sine[k], value=-1.0)
-        torch.mul(now[0], sine[k], out=im[k]).addcmul_(now[1], cosine[k])
+        # flow
+        addmm(c_m, now[2], w_m, out=pq[k])
+        softplus(p[k], out=size).mul_(minus_gap[k])
+        torch.sigmoid(q[k], out=bend)
+        grown.exp_()
+        mul(bend, full_turn[k], out=phase[k])
+        cos(phase[k], out=cosine[k]).mul_(size)
+        sin(phase[k], out=sine[k]).mul_(size)
+        mul(now[0], cosine[k], out=re[k]).addcmul_(now[1], sine[k], value=-1.0)
+        mul(now[0], sine[k], out=im[k]).addcmul_(now[1], cosine[k])
         static[k].copy_(now[2])
         # readout
-        torch.mm(h_in[k], w_h, out=h[k])
-        torch.mm(x_in[k], w_x, out=grvn[k])
+        mm(before[k], w_h, out=h[k])
+        mm(x[k], w_x, out=grvn[k])
         hgrv[k].addmm_(z_minus[k], w_z)
         silu(h[k], out=hidden)
         if dropout is not None:
             hidden.mul_(dropout[k])
-        torch.addmm(b_o, hidden, w_o, out=ab[k])
-        located = torch.addcmul(a[k], last[k], gate[0][k].sigmoid_(), out=location) if gate else a[k]
+        addmm(b_o, hidden, w_o, out=ab[k])
+        located = addcmul(a[k], values_before[k], gate[0][k].sigmoid_(), out=location) if gate else a[k]
         # jump
-        torch.addcmul(x[k], minus_mask[k], located, out=e[k])
-        rvn[k].addmm_(e[k], w_e)
+        rvn[k].addmm_(e[k].addcmul_(minus_mask[k], located), w_e)
         rv[k].sigmoid_()
         candidate[k].addcmul_(r[k], g[k], value=2.0).sigmoid_()
         torch.add(minus_one, candidate[k], alpha=2.0, out=candidate[k])
-        torch.lerp(candidate[k], z_minus[k], v[k], out=z_plus[k])
+        lerp(candidate[k], z_minus[k], v[k], out=z_plus[k])
         now = next(after)
     return states[0], states[1], blocks, rates, turn, out, to_hidden, to_gates
 
@@ -201,22 +208,18 @@ class InnovationFilter(torch.autograd.Function):
         ctx.work = borrow(packed[0])
         z_minus, z_plus, *ctx.buffers = run(events, Packed(*packed), ctx.work, keep=True)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*events, *packed, z_minus)
+        ctx.save_for_backward(*events, *packed, z_minus, z_plus)
         return z_minus, z_plus
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, into_minus: Tensor | None, into_plus: Tensor | None) -> tuple[Tensor | None, ...]:
-        events, weights, z_minus = (
-            Events(*ctx.saved_tensors[:6]),
-            Packed(*ctx.saved_tensors[6:-1]),
-            ctx.saved_tensors[-1],
-        )
+        events, packed, states = ctx.saved_tensors[:6], ctx.saved_tensors[6:-2], ctx.saved_tensors[-2:]
         work, ctx.work = ctx.work, None
         if work is None:  # a second time through a kept graph
-            work = borrow(z_minus)
-            _, _, *ctx.buffers = run(events, weights, work, keep=True)
-        gradients = sweep(events, weights, work, z_minus, ctx.buffers, into_minus, into_plus)
+            work = borrow(packed[0])
+            _, _, *ctx.buffers = run(Events(*events), Packed(*packed), work, keep=True)
+        gradients = sweep(Events(*events), Packed(*packed), work, (*states, *ctx.buffers), into_minus, into_plus)
         ctx.buffers = None
         give_back(work)
         return None, *gradients
@@ -224,91 +227,95 @@ class InnovationFilter(torch.autograd.Function):
 
 def sweep(
     events: Events,
-    weights: Packed,
+    packed: Packed,
     work: Workspace,
-    z_minus: Tensor,
-    buffers: Sequence[Tensor],
+    forward: Sequence[Tensor],
     into_minus: Tensor | None,
     into_plus: Tensor | None,
 ) -> Packed:
-    """The backward loop, from the gradients of both limits to those of the weights."""
-    blocks, rates, turn, out, to_hidden, to_gates = buffers
+    """The backward loop: from the gradients of both limits to those of the weights."""
     gap, _, mask, last, _, dropout = events
-    (n, b, c), d, m, (n_out, n_hidden) = mask.shape, z_minus.shape[2], len(weights.frequency), weights.o.shape
-    chunk = max(1, 64 // b)  # events whose gradients enter the weights' together: a product wants rows, a cache few
+    z_minus, z_plus, blocks, rates, turn, out, to_hidden, to_gates = forward
+    (n, b, c), d, m, (n_hidden, n_out) = mask.shape, z_minus.shape[2], len(packed.frequency), packed.o.shape
 
     def cut(block: Tensor, *widths: int) -> list[Sequence[Tensor]]:
-        return [part.unbind() * -(-n // len(part)) for part in block.split(widths, dim=2)]
+        return [part.unbind() for part in block.split(widths or block.shape[2], dim=2)]
 
     # slopes that do not depend on the gradient
     p_all, q_all = rates.split(m, dim=2)
-    slope, d_turn, d_out = work.new(n, b, 2 * m), work.new(n, b, 2 * m), work.new(n, b, n_out)
-    softplus_backward((-gap[..., None]).expand_as(p_all), p_all, 1.0, 20.0, grad_input=slope[..., :m])
-    sigmoid_backward(turn[..., :m], q_all, grad_input=slope[..., m:]).mul_(2.0)
+    slopes, d_turn, d_out = work.new(n, b, 2 * m), work.new(n, b, 2 * m), work.new(n, b, n_out)
+    softplus_backward((-gap[..., None]).expand_as(p_all), p_all, 1.0, 20.0, grad_input=slopes[..., :m])
+    bend = torch.sigmoid(q_all, out=slopes[..., m:])
+    sigmoid_backward(turn[..., :m], bend, grad_input=bend).mul_(2.0)
     to_out = -mask[:, :, None]
     if n_out > c:
         gated = torch.ops.aten.sigmoid_backward(last, out[..., c:])
         to_out = torch.cat([to_out, to_out * gated[:, :, None]], dim=2)
 
-    grad = Packed(*(torch.zeros_like(w) for w in weights))
-    d_z, d_minus, room = work.new(b, d).zero_(), work.new(b, d), work.new(b, d)
-    d_e, d_hidden, w_e = work.new(b, c), work.new(b, n_hidden), weights.g[d:, -c:].contiguous()
-    d_blocks = work.new(chunk, b, n_hidden + 4 * d)
+    d_w_z, d_w_h, d_w_g = (torch.zeros_like(w) for w in (packed.z, packed.h, packed.g))
+    d_z, d_minus, room, d_hidden = work.new(b, d).zero_(), work.new(b, d), work.new(b, d), work.new(b, n_hidden)
+    d_blocks, d_e, w_e = work.new(b, n_hidden + 4 * d), work.new(c, b), packed.g[-c:, d:].contiguous()
 
-    (zm,), (re, im, _) = cut(z_minus, d), cut(z_minus, m, m, d - 2 * m)
-    _, cosine, sine = cut(turn, m, m, m)
+    (zm,), (zp,), (re, im, _), (_, cosine, sine) = (
+        cut(z_minus),
+        cut(z_plus),
+        cut(z_minus, m, m, d - 2 * m),
+        cut(turn, m, m, m),
+    )
     h, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
-    _, rv, _ = cut(blocks, n_hidden + d, 2 * d, d)
-    d_h, d_g, d_r, d_v, d_n = cut(d_blocks, n_hidden, d, d, d, d)
-    (_, d_rv, _), (_, d_rvn) = cut(d_blocks, n_hidden + d, 2 * d, d), cut(d_blocks, n_hidden + d, 3 * d)
-    d_hgrv, _ = cut(d_blocks, n_hidden + 3 * d, d)
-    (d_log,), (d_size, d_phase), (d_ab,) = cut(d_turn, 2 * m), cut(d_turn, m, m), cut(d_out, n_out)
+    (slope,), (d_log,), (d_size, d_phase), (d_ab,) = cut(slopes), cut(d_turn), cut(d_turn, m, m), cut(d_out)
+    d_a_and_b, from_e = d_out.view(n, b, -1, c).unbind(), to_out.unbind()
+    before, x = to_hidden.transpose(1, 2).unbind(), to_gates.transpose(1, 2).unbind()
+    from_minus, from_plus = (g if g is None else g.unbind() for g in (into_minus, into_plus))
+    d_h, d_g, d_r, d_v, d_n = d_blocks.split([n_hidden, d, d, d, d], dim=1)
+    d_hgrv, d_grvn, d_rvn = d_blocks[:, : n_hidden + 3 * d], d_blocks[:, n_hidden:], d_blocks[:, n_hidden + d :].t()
     d_re, d_im, d_static = d_minus.split([m, m, d - 2 * m], dim=1)
     d_re_before, d_im_before, d_static_before = d_z.split([m, m, d - 2 * m], dim=1)
+    d_error, d_hgrv_t, w_m, w_o = d_e.t()[:, None], d_hgrv.t(), packed.m.t(), packed.o.t()
 
     for k in reversed(range(n)):
-        if into_plus is not None:
-            d_z.add_(into_plus[k])
+        if from_plus is not None:
+            d_z.add_(from_plus[k])
         # jump: z+ = n + v (z- - n)
-        torch.mul(d_z, v[k], out=d_minus)
-        tanh_backward(torch.sub(d_z, d_minus, out=room), candidate[k], grad_input=d_n[k])
-        torch.mul(d_n[k], r[k], out=d_g[k])
-        torch.mul(d_n[k], g[k], out=d_r[k])
-        torch.mul(torch.sub(zm[k], candidate[k], out=room), d_z, out=d_v[k])
-        sigmoid_backward(d_rv[k], rv[k], grad_input=d_rv[k])
+        mul(d_z, v[k], out=d_minus)
+        sub(d_z, d_minus, out=room)
+        sub(zp[k], candidate[k], out=d_v).mul_(room)
+        tanh_backward(room, candidate[k], grad_input=d_n)
+        mul(d_n, r[k], out=d_g)
+        sigmoid_backward(mul(d_n, g[k], out=d_r), r[k], grad_input=d_r)
         # readout
-        torch.mm(d_rvn[k], w_e, out=d_e)
-        torch.mul(d_e[:, None], to_out[k], out=d_ab[k].view(b, -1, c))
-        torch.mm(d_ab[k], weights.o, out=d_hidden)
+        mm(w_e, d_rvn, out=d_e)
+        mul(d_error, from_e[k], out=d_a_and_b[k])
+        mm(d_ab[k], w_o, out=d_hidden)
         if dropout is not None:
             d_hidden.mul_(dropout[k])
-        silu_backward(d_hidden, h[k], grad_input=d_h[k])
-        # everything that read z-
-        if into_minus is not None:
-            d_minus.add_(into_minus[k])
-        d_minus.addmm_(d_hgrv[k], weights.z)
+        silu_backward(d_hidden, h[k], grad_input=d_h)
+        # what read z-, and the weights it met
+        if from_minus is not None:
+            d_minus.add_(from_minus[k])
+        d_minus.addmm_(d_hgrv, packed.z)
+        d_w_z.addmm_(d_hgrv_t, zm[k])
+        d_w_h.addmm_(before[k], d_h)
+        d_w_g.addmm_(x[k], d_grvn)
         # flow
-        torch.mul(re[k], d_re, out=d_size[k]).addcmul_(im[k], d_im)
-        torch.mul(re[k], d_im, out=d_phase[k]).addcmul_(im[k], d_re, value=-1.0)
-        torch.mul(cosine[k], d_re, out=d_re_before).addcmul_(sine[k], d_im)
-        torch.mul(cosine[k], d_im, out=d_im_before).addcmul_(sine[k], d_re, value=-1.0)
-        torch.addmm(d_static, slope[k].mul_(d_log[k]), weights.m, out=d_static_before)
-        # weights
-        if k % chunk == 0:
-            stop = min(k + chunk, n)
-            left = d_blocks[: stop - k].flatten(0, 1).t()
-            grad.z.addmm_(left[: n_hidden + 3 * d], z_minus[k:stop].flatten(0, 1))
-            grad.h.addmm_(left[:n_hidden], to_hidden[k:stop].flatten(0, 1))
-            grad.g.addmm_(left[n_hidden:], to_gates[k:stop].flatten(0, 1))
+        mul(re[k], d_re, out=d_size[k]).addcmul_(im[k], d_im)
+        mul(re[k], d_im, out=d_phase[k]).addcmul_(im[k], d_re, value=-1.0)
+        mul(cosine[k], d_re, out=d_re_before).addcmul_(sine[k], d_im)
+        mul(cosine[k], d_im, out=d_im_before).addcmul_(sine[k], d_re, value=-1.0)
+        addmm(d_static, slope[k].mul_(d_log[k]), w_m, out=d_static_before)
 
     hidden = functional.silu(blocks[..., :n_hidden])
     if dropout is not None:
         hidden = hidden * dropout
-    return grad._replace(
+    turns = (torch.sigmoid(q_all) - 0.5).exp() * gap[..., None]
+    return Packed(
         z_start=d_z.sum(0),
-        frequency=(d_turn[..., m:] * gap[..., None] * (q_all - 0.5).exp()).sum((0, 1)),
-        m=slope.flatten(0, 1).t() @ z_minus[..., 2 * m :].flatten(0, 1),
-        c=slope.sum((0, 1)),
-        o=d_out.flatten(0, 1).t() @ hidden.flatten(0, 1),
+        frequency=(d_turn[..., m:] * turns).sum((0, 1)),
+        m=z_minus[..., 2 * m :].flatten(0, 1).t() @ slopes.flatten(0, 1),
+        c=slopes.sum((0, 1)),
+        z=d_w_z,
+        h=d_w_h,
+        g=d_w_g,
+        o=hidden.flatten(0, 1).t() @ d_out.flatten(0, 1),
         b=d_out.sum((0, 1)),
     )

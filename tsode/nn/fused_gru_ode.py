@@ -22,14 +22,15 @@ class GRUFlow(Flow):
 
     def __init__(self, weights: Sequence[Tensor], gaps: Tensor, n_steps: int, work: Workspace, keep: bool) -> None:
         super().__init__(gaps, n_steps, work, keep)
-        self.weight, self.bias, self.candidate_bias = weights
-        self.transposed = self.weight.t().contiguous()
-        d = len(self.candidate_bias)
+        self.weight, *biases = weights
+        self.bias, self.candidate_bias = (bias.expand(gaps.shape[1], -1).contiguous() for bias in biases)
+        self.transposed = self.weight.t()
+        d = self.weight.shape[1]
         self.gates = self.slots(4 * d)
-        self.parts = [
-            [gates[:, low * d : high * d] for low, high in ((0, 3), (0, 2), (0, 1), (1, 2), (2, 3), (3, 4))]
-            for gates in self.gates[1]
-        ]
+        whole, cut, again = self.gates[0].flatten(0, 1), work.cut, 1 if keep else gaps.shape[0] * n_steps
+        (s, r, v, m), (_, rv, _) = cut(whole, d, d, d, d), cut(whole, d, 2 * d, d)
+        (_, rvm) = cut(whole, d, 3 * d)
+        self.parts = list(zip(rvm, rv, r, v, m, s)) * again
         self.stay = self.slots(d)
         self.backward_gap = (-gaps).unbind() * n_steps
 
@@ -46,7 +47,8 @@ class GRUFlow(Flow):
         stay = self.stay[0]
         self.g_gates, slots = self.slots(4, d)
         gate_slopes(self.gates[0].unflatten(-1, (4, d)), starts, stay, -self.gaps * stay, self.g_gates)
-        self.g_parts = [(g, g.view(len(g), 4 * d)[:, : 3 * d]) for g in slots]
+        _, g_rvm = self.work.cut(self.g_gates.flatten(-2).flatten(0, 1), d, 3 * d)
+        self.g_parts = list(zip(slots, g_rvm))
 
     def step_back(self, i: int, g_end: Tensor, g_start: Tensor) -> None:
         g_gates, g_rvm = self.g_parts[i]
@@ -55,7 +57,7 @@ class GRUFlow(Flow):
 
     def gradients(self, starts: Tensor, g_ends: Tensor) -> list[Tensor]:
         d = starts.shape[-1]
-        g_rvm, g_s = self.g_gates.flatten(-2).split([3 * d, d], dim=-1)
+        g_s, g_rvm = self.g_gates.flatten(-2).split([d, 3 * d], dim=-1)
         return [outer(g_rvm, starts), total(g_rvm), total(g_s)]
 
 

@@ -64,7 +64,7 @@ class Flow(ABC):
             buffer = self.work.new(1, 1, b, *shape)
             return buffer, [buffer[0, 0]] * (self.n_steps * n)
         buffer = self.work.new(self.n_steps, n, b, *shape)
-        return buffer, buffer.flatten(0, 1).unbind()
+        return buffer, self.work.cut(buffer.flatten(0, 1))[0]
 
     @abstractmethod
     def step(self, i: int, start: Tensor, end: Tensor) -> None:
@@ -93,7 +93,7 @@ class MLPFlow(Flow):
     method : str
         Key of `TABLEAUS`.
     weights : sequence of Tensor
-        ``A_1, a_1, ..., A_L, a_L, A, a, G, c``.
+        ``A_1, a_1, ..., A_L, a_L, A, a, G, c``, without the last two where there is one stage.
     """
 
     def __init__(
@@ -102,17 +102,17 @@ class MLPFlow(Flow):
         super().__init__(gaps, n_steps, work, keep)
         self.below, self.share = TABLEAUS[method]
         self.weights, self.biases = list(weights[::2]), list(weights[1::2])
+        self.n_layers = len(self.weights) - (1 if len(self.share) == 1 else 2)
+        b, (d, width) = gaps.shape[1], self.weights[self.n_layers].shape
         self.transposed = [w.t() for w in self.weights]
-        d, width = self.weights[-2].shape
-        self.n_layers = len(self.weights) - 2
+        self.full_biases = [bias.expand(b, -1).contiguous() for bias in self.biases]
         # units[j][l]: of layer l in stage j; mean: of the last layer, over the stages as in the step
         self.units = [[self.slots(width) for _ in range(self.n_layers)] for _ in self.share]
         self.mean = self.units[-1][-1] if self.share[-1] == 1 else self.slots(width)
-        b = gaps.shape[1]
         self.v, self.slope, self.f = work.new(b, width), work.new(b, width), work.new(b, d)
 
     def step(self, i: int, start: Tensor, end: Tensor) -> None:
-        gap, weights, biases = self.gap[i], self.transposed, self.biases
+        gap, weights, biases = self.gap[i], self.transposed, self.full_biases
         torch.addmm(biases[0], start, weights[0], out=self.v)
         top = self.v
         for j, layers in enumerate(self.units):
@@ -131,7 +131,7 @@ class MLPFlow(Flow):
             torch.mul(self.units[0][-1][1][i], self.share[0], out=mean)
             for share, layers in zip(self.share[1:], self.units[1:]):
                 mean.add_(layers[-1][1][i], alpha=share)
-        torch.addmm(biases[-2], mean, weights[-2], out=self.f)
+        torch.addmm(biases[self.n_layers], mean, weights[self.n_layers], out=self.f)
         torch.addcmul(start, gap, self.f, out=end)
 
     def prepare(self, starts: Tensor) -> None:
@@ -149,7 +149,7 @@ class MLPFlow(Flow):
 
     def step_back(self, i: int, g_end: Tensor, g_start: Tensor) -> None:
         weights = self.weights
-        g = torch.mm(g_end, weights[-2], out=self.g_mean)
+        g = torch.mm(g_end, weights[self.n_layers], out=self.g_mean)
         for j in reversed(range(len(self.share))):
             layers = self.g_units[j]
             if j + 1 < len(self.share):
@@ -166,29 +166,25 @@ class MLPFlow(Flow):
 
     def gradients(self, starts: Tensor, g_ends: Tensor) -> list[Tensor]:
         def linear(pairs: list[tuple[Tensor, Tensor]]) -> list[Any]:
-            return [sum(outer(g, x) for g, x in pairs), sum(total(g) for g, _ in pairs)] if pairs else [None, None]
+            return [sum(outer(g, x) for g, x in pairs), sum(total(g) for g, _ in pairs)]
 
         stages = list(zip(self.g_units, self.units))
         grads = linear([(self.g_units[0][0][0], starts)])
         for layer in range(1, self.n_layers):
             grads += linear([(g[layer][0], units[layer - 1][0]) for g, units in stages])
         grads += linear([(g_ends.mul_(self.gaps), self.mean[0])])
-        grads += linear(
-            [
-                (g[0][0].mul_(self.gaps * below), units[-1][0])
-                for below, g, units in zip(self.below, self.g_units[1:], self.units)
-            ]
-        )
-        return grads
+        pairs = zip(self.below, self.g_units[1:], self.units)
+        slopes = [(g[0][0].mul_(self.gaps * below), units[-1][0]) for below, g, units in pairs]
+        return grads + linear(slopes) if slopes else grads
 
 
 def gate_slopes(gates: Tensor, before: Tensor, stay: Tensor, factor: Tensor | None, slopes: Tensor) -> None:
-    """Slopes of ``after = s + stay (before - s)`` in the arguments of the gates ``r, u, m, s`` (... 4 d).
+    """Slopes of ``after = s + stay (before - s)`` in the arguments of the gates ``s, r, u, m`` (... 4 d).
 
     `stay` is a function of ``u`` with the slope `factor` (1 where None).
     """
-    r, u, m, s = gates.unbind(dim=-2)
-    f_r, f_u, f_m, f_s = slopes.unbind(dim=-2)
+    s, r, u, m = gates.unbind(dim=-2)
+    f_s, f_r, f_u, f_m = slopes.unbind(dim=-2)
     sigmoid_backward(1 - stay, s, grad_input=f_s)
     torch.mul(f_s, r, out=f_m)
     sigmoid_backward(f_s * m, r, grad_input=f_r)
@@ -209,102 +205,104 @@ def total(g: Tensor) -> Tensor:
 class _Pass:
     """One run over the events, with what its backward pass needs.
 
-    The gates are those of `torch.nn.GRUCell` in the order ``r, u, m, s``: with ``[r, u, m] += W y``, ``r, u`` through a
-    sigmoid and ``s = sigmoid(c + r m)``, where ``[r, u, m, c]`` is first made from the inputs, the jump is
-    ``y+ = s + u (y- - s)``.
+    The jump is that of `torch.nn.GRUCell`: with ``[s, r, u]`` made from the inputs and ``[r, u, m] += W y-``, ``r`` and
+    ``u`` through a sigmoid and ``s = sigmoid(s + r m)``, it is ``y+ = s + u (y- - s)``.
+
+    Parameters
+    ----------
+    inputs : Tensor[n b i]
+    shut : Tensor[n b 1]
+        Added to the argument of ``u``.
+    weights : sequence of Tensor
+        Start (b d); weights ``s, r, u`` of the inputs (3d i), ``r, u, m`` of the state (3d d), biases ``s, r, u, m``
+        (4d); those of the flow.
     """
 
     def __init__(
-        self, make_flow: Callable[..., Flow], n_steps: int, inputs: Tensor, gaps: Tensor, weights: Sequence[Tensor],
-        keep: bool,
+        self, make_flow: Callable[..., Flow], n_steps: int, inputs: Tensor, shut: Tensor, gaps: Tensor,
+        weights: Sequence[Tensor], keep: bool,
     ) -> None:  # fmt: skip
-        self.inputs, self.start = inputs, weights[0]
-        self.w_in, self.b_in, self.w_state = weights[1:4]
+        self.inputs, self.shut = inputs.flatten(0, 1), shut
+        self.start, self.w_in, self.w_state, self.bias, *rest = weights
         self.work = borrow(self.start)
         (self.n, self.b), self.d, self.n_steps = inputs.shape[:2], self.w_state.shape[1], n_steps
-        self.flow = make_flow(weights[4:], gaps, n_steps, self.work, keep)
+        self.flow = make_flow(rest, gaps, n_steps, self.work, keep)
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        n, b, d, new = self.n, self.b, self.d, self.work.new
-        self.gates, self.ends, self.afters = new(n, b, 4 * d), new(self.n_steps, n, b, d), new(n + 1, b, d)
-        torch.addmm(self.b_in, self.inputs.view(n * b, -1), self.w_in.t(), out=self.gates.view(n * b, 4 * d))
+        n, b, d, new, cut = self.n, self.b, self.d, self.work.new, self.work.cut
+        gates, self.ends, self.afters = new(n, b, 4 * d), new(self.n_steps, n, b, d), new(n + 1, b, d)
+        flat, self.gates = gates.flatten(0, 1), gates.view(n, b, 4, d)
+        torch.addmm(self.bias[: 3 * d], self.inputs, self.w_in.t(), out=flat[:, : 3 * d])
+        flat[:, 3 * d :] = self.bias[3 * d :]
+        gates[..., 2 * d : 3 * d].add_(self.shut)
+        self.afters[0] = self.start
+
         w_state, step = self.w_state.t(), self.flow.step
-        ends, afters = [e.unbind() for e in self.ends], self.afters.unbind()
-        afters[0].copy_(self.start)
-        gates = zip(
-            *(
-                self.gates[..., low * d : high * d].unbind()
-                for low, high in ((0, 3), (0, 2), (0, 1), (1, 2), (2, 3), (3, 4))
-            )
-        )
-        for k, (rum, ru, r, u, m, s) in enumerate(gates):
-            y = afters[k]
+        ends, (afters,) = [cut(end)[0] for end in self.ends], cut(self.afters)
+        (s, r, u, m), (_, ru, _), (_, rum) = cut(gates, d, d, d, d), cut(gates, d, 2 * d, d), cut(gates, d, 3 * d)
+        y = afters[0]
+        for k in range(n):
             for j, end in enumerate(ends):
                 step(j * n + k, y, end[k])
                 y = end[k]
-            rum.addmm_(y, w_state)
-            ru.sigmoid_()
-            s.addcmul_(r, m).sigmoid_()
-            torch.lerp(s, y, u, out=afters[k + 1])
+            rum[k].addmm_(y, w_state)
+            ru[k].sigmoid_()
+            s[k].addcmul_(r[k], m[k]).sigmoid_()
+            y = torch.lerp(s[k], y, u[k], out=afters[k + 1])
         minus_one = self.start.new_tensor(-1.0)
         return torch.add(minus_one, self.ends[-1], alpha=2.0), torch.add(minus_one, self.afters[1:], alpha=2.0)
 
-    def backward(self, g_minus: Tensor, g_plus: Tensor) -> list[Tensor]:
-        n, b, d, new, flow = self.n, self.b, self.d, self.work.new, self.flow
-        starts = torch.cat([self.afters[None, :-1], self.ends[:-1]]) if self.n_steps > 1 else self.afters[None, :-1]
+    def backward(self, g_minus: Tensor | None, g_plus: Tensor | None) -> list[Tensor]:
+        n, b, d, new, cut, flow = self.n, self.b, self.d, self.work.new, self.work.cut, self.flow
+        starts = self.afters[None, :-1] if self.n_steps == 1 else torch.cat([self.afters[None, :-1], self.ends[:-1]])
         flow.prepare(starts)
-        # First the derivative of y+ in each gate's argument, then times the gradient of y+: that argument's gradient.
-        gates, g_gates = self.gates.view(n, b, 4, d), new(n, b, 4, d)
-        gate_slopes(gates, self.ends[-1], gates[:, :, 1], None, g_gates)
-        # Gradients after the jumps and after the steps start from what comes from outside (z = 2 y - 1).
+        # First the slopes of y+ in the gates' arguments; times the gradient of y+ they are the arguments' gradients.
+        g_gates = new(n, b, 4, d)
+        gate_slopes(self.gates, self.ends[-1], self.gates[:, :, 2], None, g_gates)
+        # Gradients after the jumps and after the steps; what comes from outside is there first (z = 2 y - 1).
         g_afters, g_ends = new(n + 1, b, d), new(self.n_steps, n, b, d)
+        for g, outside in ((g_afters, g_plus), (g_ends, g_minus)):
+            g.zero_() if outside is None else torch.mul(outside, 2.0, out=g[-n:] if g is g_afters else g[-1])
         g_afters[0] = 0
-        torch.mul(g_plus, 2.0, out=g_afters[1:])
         g_ends[:-1] = 0
-        torch.mul(g_minus, 2.0, out=g_ends[-1])
-        g_rum = g_gates.view(n, b, 4 * d)[..., : 3 * d]
-        slots = zip(
-            range(n),
-            g_afters[1:].unbind(),
-            g_afters[1:, :, None].unbind(),
-            g_gates.unbind(),
-            g_rum.unbind(),
-            self.gates[..., d : 2 * d].unbind(),
-            *(g.unbind() for g in g_ends),
-        )
-        before = g_afters.unbind()
-        for k, g_after, g_after_, gates, rum, u, *ends in reversed(list(slots)):
-            gates.mul_(g_after_)
-            ends[-1].addcmul_(g_after, u).addmm_(rum, self.w_state)
+
+        (slopes,), (g_after,), (g_after_gates,) = cut(g_gates), cut(g_afters), cut(g_afters[:, :, None])
+        ends, (_, _, u, _) = [cut(g)[0] for g in g_ends], cut(self.gates.flatten(2), d, d, d, d)
+        (_, rum), step_back, w_state = cut(g_gates.flatten(2), d, 3 * d), flow.step_back, self.w_state
+        for k in range(n - 1, -1, -1):
+            slopes[k].mul_(g_after_gates[k + 1])
+            ends[-1][k].addcmul_(g_after[k + 1], u[k]).addmm_(rum[k], w_state)
             for j in range(self.n_steps - 1, -1, -1):
-                flow.step_back(j * n + k, ends[j], ends[j - 1] if j else before[k])
-        g_gates = g_gates.view(n, b, 4 * d)
+                step_back(j * n + k, ends[j][k], ends[j - 1][k] if j else g_after[k])
+
+        flat = g_gates.view(n * b, 4 * d)
+        w_in = (self.inputs.t() @ flat[:, : 3 * d]).t()
         return [
-            g_afters[0].clone(), outer(g_gates, self.inputs), total(g_gates), outer(g_rum, self.ends[-1]),
-            *flow.gradients(starts, g_ends),
+            g_afters[0].clone(), w_in, outer(flat[:, d:], self.ends[-1]), total(flat), *flow.gradients(starts, g_ends)
         ]  # fmt: skip
 
 
 class _Events(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, make_flow: Callable[..., Flow], n_steps: int, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         ctx.parts = make_flow, n_steps
-        ctx.run = _Pass(make_flow, n_steps, tensors[0], tensors[1], tensors[2:], keep=True)
+        ctx.run = _Pass(make_flow, n_steps, *tensors[:3], tensors[3:], keep=True)
         return ctx.run.forward()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g_minus: Tensor, g_plus: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, gaps, *weights = ctx.saved_tensors
+    def backward(ctx: Any, g_minus: Tensor | None, g_plus: Tensor | None) -> tuple[Tensor | None, ...]:
+        inputs, shut, gaps, *weights = ctx.saved_tensors
         run, ctx.run = ctx.run, None
         if run is None:  # a second time through a retained graph: the workspace is gone
             make_flow, n_steps = ctx.parts
-            run = _Pass(make_flow, n_steps, inputs, gaps, weights, keep=True)
+            run = _Pass(make_flow, n_steps, inputs, shut, gaps, weights, keep=True)
             run.forward()
         gradients = run.backward(g_minus, g_plus)
         give_back(run.work)
-        return None, None, None, None, *gradients
+        return None, None, None, None, None, *gradients
 
 
 def run_events(
@@ -313,25 +311,22 @@ def run_events(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Flow and jump through all events; `flow_weights` are folded, the rest is as in `fused_ode_rnn`."""
     d = cell.hidden_size
-    mask = mask.transpose(0, 1).to(values.dtype)
-    unseen = 1.0 - mask.amax(dim=2, keepdim=True)
-    inputs = torch.cat([values.transpose(0, 1) * mask, mask, unseen], dim=2)
+    shut = (~mask.any(dim=2)).t().to(values.dtype)[..., None] * SHUT
+    mask = mask.to(values.dtype).transpose(0, 1)
+    inputs = torch.cat([values.transpose(0, 1) * mask, mask], dim=2)
     gaps = (gaps.t() / n_steps)[..., None].contiguous()
-    # Gates r, u, m, s: the first two and the last of the cell from the inputs, its three from the state.
-    zero = cell.weight_ih.new_zeros(d)
-    double = torch.cat([torch.ones_like(zero).repeat(2), torch.full_like(zero, 2.0)])[:, None]
-    w_in, w_state = cell.weight_ih * double, cell.weight_hh * double
-    b_in, b_state = cell.bias_ih * double[:, 0], cell.bias_hh * double[:, 0]
-    b_state = b_state - w_state.sum(dim=1)
-    shut = torch.cat([zero, torch.full_like(zero, SHUT), zero, zero])[:, None]
-    w_in = torch.cat([torch.cat([w_in[: 2 * d], w_in.new_zeros(d, w_in.shape[1]), w_in[2 * d :]]), shut], dim=1)
-    b_in = torch.cat([b_in[: 2 * d] + b_state[: 2 * d], b_state[2 * d :], b_in[2 * d :]])
+    # The candidate n = 2 s - 1 doubles its argument; z = 2 y - 1.
+    one = torch.ones_like(cell.bias_hh)
+    factor = torch.cat([one[: 2 * d], one[:d] + 1])
+    w_in, b_in = (cell.weight_ih * factor[:, None]).roll(d, 0), (cell.bias_ih * factor).roll(d)
+    b_state = torch.addmv(cell.bias_hh, cell.weight_hh, one[:d], alpha=-1) * factor
+    bias = nn.functional.pad(b_in, (0, d)) + nn.functional.pad(b_state, (d, 0))
     start = ((z_start + 1) / 2).expand(values.shape[0], -1)
-    weights = (start, w_in, b_in, 2 * w_state, *flow_weights)
+    weights = (start, w_in, cell.weight_hh * (2 * factor[:, None]), bias, *flow_weights)
     if torch.is_grad_enabled() and any(w.requires_grad for w in weights):
-        z_minus, z_plus = _Events.apply(make_flow, n_steps, inputs, gaps, *weights)
+        z_minus, z_plus = _Events.apply(make_flow, n_steps, inputs, shut, gaps, *weights)
     else:
-        run = _Pass(make_flow, n_steps, inputs, gaps, weights, keep=False)
+        run = _Pass(make_flow, n_steps, inputs, shut, gaps, weights, keep=False)
         z_minus, z_plus = run.forward()
         give_back(run.work)
     return z_minus.transpose(0, 1), z_plus.transpose(0, 1)
@@ -366,11 +361,14 @@ def fused_ode_rnn(
     z_minus, z_plus : Tensor[b n d]
         States just before and just after each event.
     """
-    # tanh(x) = 2 sigmoid(2 x) - 1 and z = 2 y - 1: every layer but the last doubles its argument, reads 2 s - 1.
+    # tanh(x) = 2 sigmoid(2 x) - 1 and z = 2 y - 1: every layer reads 2 s - 1, all but the last double their argument.
     folded = []
     for layer in layers[:-1]:
-        folded += [4 * layer.weight, 2 * (layer.bias - layer.weight.sum(dim=1))]
+        one = layer.weight.new_ones(layer.in_features)
+        folded += [4 * layer.weight, torch.addmv(layer.bias, layer.weight, one, beta=2, alpha=-2)]
     last = layers[-1]
-    folded += [last.weight, (last.bias - last.weight.sum(dim=1)) / 2]
-    folded += [folded[0] @ folded[-2], folded[0] @ folded[-1]]
+    one = last.weight.new_ones(last.in_features)
+    folded += [last.weight, torch.addmv(last.bias, last.weight, one, beta=0.5, alpha=-0.5)]
+    if len(TABLEAUS[method][1]) > 1:
+        folded += [folded[0] @ folded[-2], folded[0] @ folded[-1]]
     return run_events(partial(MLPFlow, method), n_steps, folded, z_start, values, mask, gaps, cell)

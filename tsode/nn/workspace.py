@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 __all__ = ["Workspace", "borrow", "give_back"]
 
 _MAX_IDLE = 2  # one pass is under way as a rule; a second graph may wait for its backward pass
+_MAX_CUTS = 256  # a pass needs some twenty; batches differ in length
 
 _idle: dict[tuple[torch.dtype, torch.device], list[Workspace]] = {}
 
@@ -24,6 +26,7 @@ class Workspace:
     def __init__(self, like: Tensor) -> None:
         self.key = like.dtype, like.device
         self._flat: list[Tensor] = []
+        self._cuts: dict[tuple, list[Sequence[Tensor]]] = {}
         self._n_used = 0
 
     def new(self, *shape: int) -> Tensor:
@@ -33,8 +36,22 @@ class Workspace:
             self._flat.append(self._empty(0))
         if self._flat[self._n_used].numel() < size:
             self._flat[self._n_used] = self._empty(size)
+            self._cuts.clear()
         self._n_used += 1
         return self._flat[self._n_used - 1][:size].view(shape)
+
+    def cut(self, block: Tensor, *widths: int) -> list[Sequence[Tensor]]:
+        """Cut a buffer along its last axis into parts of these widths, and each part along its first axis.
+
+        A view costs as much as a small operation, therefore they are kept for the next pass.
+        """
+        key = (block.data_ptr(), block.shape, block.stride(), widths)
+        if key not in self._cuts:
+            if len(self._cuts) >= _MAX_CUTS:
+                self._cuts.clear()
+            with torch.inference_mode(False):
+                self._cuts[key] = [part.unbind() for part in block.split(widths or block.shape[-1], dim=-1)]
+        return self._cuts[key]
 
     def _empty(self, size: int) -> Tensor:
         with torch.inference_mode(False):  # a prediction's memory must serve a training step too

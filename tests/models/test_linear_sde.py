@@ -10,6 +10,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.status import Status
 from tsode.errors import ParameterError, ShapeError
 from tsode.models.linear_sde import LinearSDE, StableLinearSDE
+from tsode.testing import check_model
 
 OU = {"drift": [[-0.8]], "offset": [0.4], "diffusion": [[0.6]], "readout": [[1.0]], "noise": [0.3]}
 OU_TIMES = np.array([0.0, 0.4, 1.5, 1.6, 4.0, 7.25])
@@ -242,31 +243,86 @@ def test_shift_of_time_changes_nothing():
     torch.testing.assert_close(here, there, rtol=1e-10, atol=1e-10)
 
 
+def assert_moments(drawn, mean, cov):
+    """Compare draws (s k) with a normal distribution; standard errors: mean sqrt(v / n), cov sqrt((v v' + c^2) / n)."""
+    spread, n = np.diag(cov), len(drawn)
+    assert (np.abs(drawn.mean(0) - mean) < 6 * np.sqrt(spread / n)).all()
+    assert (np.abs(np.cov(drawn.T) - cov) < 6 * np.sqrt((np.outer(spread, spread) + cov**2) / n)).all()
+
+
+def observed_moments(dense, times, values, queries):
+    mean, cov = dense.posterior(times, values, queries)
+    n = len(queries) * len(dense.noise)
+    cov = np.einsum("cd,idje,fe->icjf", dense.readout, cov, dense.readout).reshape(n, n)
+    return (mean @ dense.readout.T + dense.readout_offset).ravel(), cov + np.diag(np.tile(dense.noise**2, len(queries)))
+
+
+def assert_increments(drawn, mean, cov):
+    """Their variance over a short step is far below the values' own, so the check of the values would not see it."""
+    contrast = np.eye(len(mean))[2:] - np.eye(len(mean))[:-2]
+    assert_moments(drawn @ contrast.T, contrast @ mean, contrast @ cov @ contrast.T)
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_samples_have_the_moments_of_the_joint_posterior(name):
-    n_samples = 20_000
+def test_samples_after_the_history_have_the_moments_of_the_joint_posterior(name):
+    model, (times, values) = LinearSDE(**SYSTEMS[name]), random_series(7, 5)
+    queries = np.array([5.5, 4.6, 5.6, 7.0])  # in no order
+    drawn = model.sample(collate((times, values)), tensor(queries[None]), 20_000, torch.Generator().manual_seed(0))
+    assert drawn.shape == (20_000, 1, 4, 2)
+    moments = observed_moments(oracle(model, times[0]), times, values, queries)
+    assert_moments(drawn.reshape(20_000, 8).numpy(), *moments)
+    assert_increments(drawn.reshape(20_000, 8).numpy(), *moments)
+
+
+def test_samples_within_the_history_have_the_moments_of_the_forecast():
+    model, (times, values) = LinearSDE(**SYSTEMS["unstable"]), random_series(7, 5)
+    queries = np.array([times[5], 0.1, 5.0, times[1]])  # at events, before and after all of them
+    batch = collate((times, values))
+    drawn = model.sample(batch, tensor(queries[None]), 20_000, torch.Generator().manual_seed(0))[:, 0]
+    forecast = model.forecast(batch, tensor(queries[None]))
+    for k in range(4):
+        mean, variance = forecast.mean[0, k].detach().numpy(), forecast.variance[0, k].detach().numpy()
+        assert (np.abs(drawn[:, k].mean(0).numpy() - mean) < 6 * np.sqrt(variance / 20_000)).all()
+        assert (np.abs(drawn[:, k].var(0).numpy() - variance) < 6 * variance * np.sqrt(2 / 20_000)).all()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_smoothed_samples_have_the_moments_of_the_joint_posterior_anywhere(name):
     model, (times, values) = LinearSDE(**SYSTEMS[name]), random_series(7, 5)
     queries = np.array([5.5, times[3], 2.2, 4.6, 5.6])  # in no order: at an event, between events, after them
-    generator = torch.Generator().manual_seed(0)
-    samples = model.sample(collate((times, values)), tensor(queries[None]), n_samples, generator)
-    assert samples.shape == (n_samples, 1, 5, 2)
-    dense = oracle(model, times[0])
-    mean, cov = dense.posterior(times, values, queries)
-    mean = mean @ dense.readout.T + dense.readout_offset
-    cov = np.einsum("cd,idje,fe->icjf", dense.readout, cov, dense.readout).reshape(10, 10)
-    cov += np.diag(np.tile(dense.noise**2, 5))
-    drawn = samples.reshape(n_samples, 10).numpy()
-    spread = np.diag(cov)
-    # Standard errors: of a mean sqrt(v / n); of a covariance sqrt((v_i v_j + c_ij^2) / n). Six of each.
-    assert (np.abs(drawn.mean(0) - mean.ravel()) < 6 * np.sqrt(spread / n_samples)).all()
-    assert (np.abs(np.cov(drawn.T) - cov) < 6 * np.sqrt((np.outer(spread, spread) + cov**2) / n_samples)).all()
-    # Increments over a short step: their variance is far below the states' own, so the check above would not see it.
-    step = drawn[:, 8:] - drawn[:, :2]
-    contrast = np.zeros((2, 10))
-    contrast[:, 8:], contrast[:, :2] = np.eye(2), -np.eye(2)
-    truth = contrast @ cov @ contrast.T
-    width = np.sqrt((np.outer(np.diag(truth), np.diag(truth)) + truth**2) / n_samples)
-    assert (np.abs(np.cov(step.T) - truth) < 6 * width).all()
+    batch, generator = collate((times, values)), torch.Generator().manual_seed(0)
+    drawn = model.sample_smoothed(batch, tensor(queries[None]), 20_000, generator).reshape(20_000, 10).numpy()
+    moments = observed_moments(oracle(model, times[0]), times, values, queries)
+    assert_moments(drawn, *moments)
+    assert_increments(drawn, *moments)
+
+
+def test_noise_free_path_of_a_random_walk_is_one_path():
+    # Over .001 the Ornstein-Uhlenbeck process moves by a variance of .36 * .001; two of its values apart differ by .45.
+    model = LinearSDE(**{**OU, "noise": [1e-9]})
+    queries = torch.linspace(8.0, 8.1, 101, dtype=torch.float64)[None]
+    batch = collate((OU_TIMES, OU_VALUES[:, None]))
+    for draw in (model.sample, model.sample_smoothed):
+        steps = draw(batch, queries, 200, torch.Generator().manual_seed(0)).diff(dim=2)
+        # 20 000 squares: a standard error of one part in a hundred
+        assert steps.var().item() == pytest.approx(0.36 * 0.001, rel=0.06)
+
+
+def test_no_queries_give_no_samples():
+    batch, none = collate((OU_TIMES, OU_VALUES[:, None])), torch.zeros(1, 0, dtype=torch.float64)
+    for draw in (LinearSDE(**OU).sample, LinearSDE(**OU).sample_smoothed):
+        assert draw(batch, none, 3, torch.Generator()).shape == (3, 1, 0, 1)
+
+
+@pytest.mark.parametrize(("n_channels", "n_state"), [(1, 2), (2, 5)])
+def test_models_keep_the_contract(n_channels, n_state):
+    torch.manual_seed(0)
+    check_model(StableLinearSDE(n_channels, n_state))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_given_systems_keep_the_contract(name):
+    check_model(LinearSDE(**SYSTEMS[name]))
 
 
 def test_same_generator_gives_the_same_samples():
@@ -316,16 +372,21 @@ def test_maximum_likelihood_finds_speed_and_noise_of_an_ornstein_uhlenbeck_proce
 @pytest.mark.slow
 def test_learned_system_finds_a_damped_oscillator():
     truth = LinearSDE(drift=[[0.0, 1.0], [-9.0, -0.6]], diffusion=[[0.0], [3.0]], readout=[[1.0, 0.0]], noise=[0.1])
-    batch = simulate(truth, n_series=300, n_events=8, span=2.5, seed=1)
+    batch = simulate(truth, n_series=150, n_events=8, span=5.0, seed=3)
     torch.manual_seed(0)
     model = StableLinearSDE(n_channels=1, n_state=2)
-    assert model.loss(batch).mean() > truth.loss(batch).mean() + 5.0
-    minimise(lambda: model.loss(batch).mean(), model.parameters(), n_iterations=40)
-    # Nats a series. At its maximum the likelihood is above the truth's; an iteration more or less may lack a little.
-    assert model.loss(batch).mean() < truth.loss(batch).mean() + 0.01
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(40):  # a first step of LBFGS would take the noise to zero, whence no gradient leads back
+        optimizer.zero_grad()
+        model.loss(batch).mean().backward()
+        optimizer.step()
+    minimise(lambda: model.loss(batch).mean(), model.parameters(), n_iterations=15)
+    # In nats a series: five parameters fitted to 150 series gain 2.5 / 150 = .017 on the truth in expectation.
+    assert model.loss(batch).mean() < truth.loss(batch).mean()
     modes = torch.linalg.eigvals(model.system().drift)  # the truth's: -0.3 +- 2.985 i
-    torch.testing.assert_close(modes.real, tensor([-0.3, -0.3]), rtol=0, atol=0.15)
+    torch.testing.assert_close(modes.real, tensor([-0.3, -0.3]), rtol=0, atol=0.1)
     torch.testing.assert_close(modes.imag.abs(), tensor([2.985, 2.985]), rtol=0, atol=0.1)
+    assert model.log_noise.item() == pytest.approx(math.log(0.1), abs=0.3)
 
 
 def test_learned_system_is_stable_and_starts_stationary_whatever_its_parameters():

@@ -177,36 +177,58 @@ class LinearGaussianModel(ForecastModel):
 
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
-        """Draw joint paths of the observations at the query times given the whole history: Tensor[s b m c].
+        """Draw joint paths of the observations at the query times: Tensor[s b m c].
 
-        Exact at any times: after the last event these are forecasts, before it draws from the smoothing
-        distribution, and all times of one path belong together. Forward filter, backward simulation (Carter & Kohn
-        1994) with the queries as events that saw nothing; each backward step conditions a draw of (state, next
-        state) on the next state already drawn (Matheron's rule), which allows for singular noise.
+        Each value has the forecast's own distribution, given the events strictly before its time. Queries with the
+        same observations behind them, as all after the last event have, are one exact path: the first is drawn from
+        its belief, each next from the transition density. Where an observation comes between, the path starts anew;
+        paths given the whole history, earlier and later, are those of `sample_smoothed`.
+        """
+        system, batch = self.system(), _with_event(batch)
+        times, order = query_times.sort(dim=1)
+        times = _reachable(system, batch, times)
+        belief = _carry_to(system, batch, _filter(system, batch), times, "left")
+        n_seen = nn.functional.pad(batch.mask.any(dim=2).cumsum(dim=1), (1, 0))
+        n_behind = n_seen.gather(1, _events_before(batch, times, "left"))
+        is_new = n_behind.diff(dim=1, prepend=n_behind[:, :1] - 1) > 0
+        step = system.transitions(times.diff(dim=1, prepend=times[:, :1]))
+        draws = _normal(belief.mean, n_samples, generator)
+        path = belief.mean + _apply(square_root(belief.cov), draws)
+        push = step.shift + _apply(square_root(step.cov), draws)
+        for k in range(1, times.shape[1]):
+            onward = _apply(step.phi[:, k], path[:, :, k - 1]) + push[:, :, k]
+            path[:, :, k] = path[:, :, k].where(is_new[:, k, None], onward)
+        return self._observe(system, path, order.argsort(dim=1), generator)
+
+    @torch.no_grad()
+    def sample_smoothed(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator
+    ) -> Tensor:
+        """Draw joint paths of the observations at any times given all events, earlier and later: Tensor[s b m c].
+
+        Forward filter, backward simulation (Carter & Kohn 1994) with the queries as events that saw nothing; each
+        backward step conditions a draw of (state, next state) on the next state already drawn (Matheron's rule),
+        which allows for singular noise.
         """
         system, batch = self.system(), _with_event(batch)
         merged, place = _merge(batch, _reachable(system, batch, query_times))
-        filtered = _filter(system, merged)
+        belief = _filter(system, merged).updated
         first = int(place.min()) if place.numel() else merged.n_events - 1  # nothing earlier is asked for
-        belief = filtered.updated
         step = system.transitions(belief.times[:, first:].diff(dim=1))
-
-        def noise(like: Tensor) -> Tensor:
-            shape = (n_samples, *like.shape)
-            return torch.randn(shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
-
         mean, cov = belief.mean[:, first:], belief.cov[:, first:]
-        free = mean + _apply(square_root(cov), noise(mean))
-        free_next = _apply(step.phi, free[:, :, :-1]) + step.shift + _apply(square_root(step.cov), noise(step.shift))
+        path = mean + _apply(square_root(cov), _normal(mean, n_samples, generator))
+        noise = _apply(square_root(step.cov), _normal(step.shift, n_samples, generator))
+        next_state = _apply(step.phi, path[:, :, :-1]) + step.shift + noise
         gain = step.backward_gain(cov[:, :-1])
-        x = free[:, :, -1]
-        path = [x]
         for k in reversed(range(gain.shape[1])):
-            x = free[:, :, k] + _apply(gain[:, k], x - free_next[:, :, k])
-            path.append(x)
-        at_queries = (place - first)[None, :, :, None].expand(n_samples, -1, -1, x.shape[-1])
-        observed = system.observed_mean(torch.stack(path[::-1], dim=2).gather(2, at_queries))
-        return observed + system.noise * noise(observed[0])
+            path[:, :, k] += _apply(gain[:, k], path[:, :, k + 1] - next_state[:, :, k])
+        return self._observe(system, path, place - first, generator)
+
+    def _observe(self, system: LinearSystem, path: Tensor, place: Tensor, generator: torch.Generator) -> Tensor:
+        """Observations with noise (s b m c) of the states of `path` (s b k d) at `place` (b m)."""
+        states = path.gather(2, place[None, :, :, None].expand(len(path), -1, -1, path.shape[-1]))
+        observed = system.observed_mean(states)
+        return observed + system.noise * _normal(observed[0], len(path), generator)
 
 
 def _filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
@@ -305,3 +327,9 @@ def _pick(along: Tensor, index: Tensor) -> Tensor:
 
 def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
     return (matrix @ vector[..., None]).squeeze(-1)
+
+
+def _normal(like: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers (s ...), drawn where the generator is."""
+    shape = (n_samples, *like.shape)
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)

@@ -121,10 +121,10 @@ class LinearSDE(LinearGaussianModel):
 class StableLinearSDE(LinearGaussianModel):
     """Learned stationary linear-Gaussian SDE of any order, stable whatever its parameters are.
 
-    ``A = S - G G' / 2``, ``L = G``, with ``S`` antisymmetric and ``G`` lower triangular with a positive diagonal. Then
-    ``A + A' + L L' = 0``: the stationary covariance is the identity and no equation need be solved for it. Nothing is
-    lost: in coordinates in which its stationary covariance is the identity, every stationary system with noise of
-    full rank reads like this. Scales and levels are the readout's.
+    ``A = S - G G' / 2``, ``L = G``, with ``S`` antisymmetric and ``G`` lower triangular. Then ``A + A' + L L' = 0``:
+    the stationary covariance is the identity and no equation need be solved for it; and no mode grows, for the
+    symmetric part of ``A`` is not positive. Nothing is lost: in coordinates in which its stationary covariance is the
+    identity, every stationary system reads like this. Scales and levels are the readout's.
 
     The start is meant for standardised channels and a horizon of one time unit: each channel follows a state of its
     own with a time constant of half a unit, and a little of the other states, whose time constants run from a tenth
@@ -147,8 +147,8 @@ class StableLinearSDE(LinearGaussianModel):
         n_own, n_extra = min(n_channels, n_state), max(n_state - n_channels, 0)
         extra = torch.linspace(math.log(0.1), math.log(5.0), n_extra, dtype=dtype).exp()
         time_constant = torch.cat([torch.full((n_own,), 0.5, dtype=dtype), extra])
-        self.log_diagonal = nn.Parameter(0.5 * (2.0 / time_constant).log())
-        self.below_diagonal = nn.Parameter(torch.zeros(n_state, n_state, dtype=dtype))
+        # Not the logarithm of the diagonal: a smooth path has noise on few states, and their zeros must be in reach.
+        self.diffusion = nn.Parameter((2.0 / time_constant).sqrt().diag())
         # Not zero: with all states uncoupled and unseen, no gradient would tell them apart.
         self.rotation = nn.Parameter(0.1 * torch.randn(n_state, n_state, dtype=dtype) / math.sqrt(n_state))
         readout = math.sqrt(0.1 / n_state) * torch.randn(n_channels, n_state, dtype=dtype)
@@ -159,7 +159,7 @@ class StableLinearSDE(LinearGaussianModel):
         self.log_noise = nn.Parameter(torch.full((n_channels,), 0.5 * math.log(0.2), dtype=dtype))
 
     def system(self) -> LinearSystem:
-        diffusion = self.below_diagonal.tril(-1) + torch.diag(self.log_diagonal.exp())
+        diffusion = self.diffusion.tril()
         rotation = self.rotation.triu(1)
         identity = torch.eye(self.n_state, dtype=diffusion.dtype, device=diffusion.device)
         zeros = torch.zeros_like(identity[0])

@@ -62,6 +62,9 @@ class _BaselineForecaster(BaseForecaster):
     warm_start = False
     validation_fraction = 0.1
 
+    def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
+        return Split(series, [], None)  # nothing is selected, so all series serve
+
     def _build(self, n_channels: int) -> BaselineModel:
         return self._model(n_channels)
 
@@ -69,18 +72,14 @@ class _BaselineForecaster(BaseForecaster):
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         assert isinstance(module, BaselineModel)
-        # nothing is selected, so all series serve, whole
-        series = split.valid if split.valid_from is not None else [*split.train, *split.valid]
         device, dtype = self._torch_device(), self._torch_dtype()
+        series = [one for one in split.train if len(one.times)]
         chosen, cuts = [], []
         for one in series:
             shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(series))))
             chosen += [one] * len(shares)
             cuts += [float(one.times[0]) + share * one.span for share in shares]
-        everything = [one for one in series if len(one.times)] or [
-            Series(np.zeros(1), np.full((1, module.n_channels), np.nan))
-        ]
-        whole = make_window(everything, [np.inf] * len(everything), 0.0, 10**9, dtype=dtype).to(device)
+        whole = make_window(series, [np.inf] * len(series), 0.0, 10**9, dtype=dtype).to(device)
         windows = []
         for start in range(0, len(chosen), 256):
             part = slice(start, start + 256)

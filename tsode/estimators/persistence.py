@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from tsode._registry import lookup
 from tsode.core.timeline import Timeline
 from tsode.errors import FileFormatError, ParameterError, UnknownNameError
+from tsode.estimators.settings import find_device
 from tsode.frames.labels import decode_label, encode_label
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.scaling import ChannelScaler
@@ -53,6 +54,9 @@ def save_estimator(estimator: Any, path: Any) -> None:
         "horizon": _encode_span(estimator.horizon_),
         "time_unit": _encode_span(estimator.time_unit_),
         "time_dtype": str(panel.times[0].dtype),
+        "n_features_in": estimator.n_features_in_,
+        "is_array": estimator._is_array,
+        "is_squeezed": estimator._is_squeezed,
     }
     tensors = {f"module.{name}": value.detach().cpu().clone() for name, value in estimator.module_.state_dict().items()}
     plain = [t.view(np.int64) if t.dtype.kind in "mM" else t for t in panel.times]
@@ -60,14 +64,12 @@ def save_estimator(estimator: Any, path: Any) -> None:
     tensors["panel.values"] = torch.from_numpy(np.concatenate(panel.values).copy())
     tensors["panel.lengths"] = torch.tensor([len(t) for t in panel.times])
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         save_file(tensors, temporary, metadata={"tsode": json.dumps(header)})
         os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_estimator(cls: type[T], path: Any, device: str) -> T:
@@ -78,6 +80,7 @@ def load_estimator(cls: type[T], path: Any, device: str) -> T:
     FileFormatError
         If the file is damaged, is not one of ours, is of a newer format, or holds another class.
     """
+    place = find_device(device)
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no model file {str(path)!r}: give the path that was passed to save().")
     try:
@@ -90,21 +93,23 @@ def load_estimator(cls: type[T], path: Any, device: str) -> T:
         raise FileFormatError(f"{str(path)!r} is not an undamaged tsode model file ({error}).") from error
     if version > FORMAT_VERSION:
         raise FileFormatError(
-            f"{str(path)!r} has format {version}, but this version of tsode reads up to {FORMAT_VERSION}: upgrade tsode."
+            f"{str(path)!r} has format {version}, but this version of tsode reads up to {FORMAT_VERSION}: "
+            "upgrade tsode."
         )
     try:
-        made = lookup(_registry(), str(header["class"]), "forecaster")
+        # the closed list of classes, and the one that the caller names
+        made = lookup({**_registry(), cls.__name__: cls}, str(header["class"]), "forecaster")
     except UnknownNameError as error:
         raise FileFormatError(f"{str(path)!r} holds a class that tsode does not have: {error}") from error
     if not issubclass(made, cls):
         raise FileFormatError(f"{str(path)!r} holds a {made.__name__}: load it with {made.__name__}.load(path).")
     try:
-        return _restore(made, header, tensors, device)
+        return _restore(made, header, tensors, place)
     except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
         raise FileFormatError(f"{str(path)!r} is damaged: {error}.") from error
 
 
-def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: str) -> Any:
+def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
     estimator = made(**{name: _decode_parameter(value) for name, value in header["params"].items()})
     lengths = tensors["panel.lengths"].tolist()
     cuts = np.cumsum(lengths)[:-1]
@@ -117,14 +122,14 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
         layout=Layout.from_dict(header["layout"]),
     )
     estimator._panel = panel
-    estimator._row_of = {key: row for row, key in enumerate(panel.ids)}
     estimator._timeline = Timeline.from_dict(header["timeline"])
     estimator._scaler = ChannelScaler.from_dict(header["scaler"])
     estimator.channels_ = list(panel.channels)
     estimator.horizon_ = _decode_span(header["horizon"])
     estimator.time_unit_ = _decode_span(header["time_unit"])
     estimator.last_times_ = dict(zip(panel.ids, panel.last_times))
-    estimator.n_features_in_ = len(panel.channels)
+    estimator.n_features_in_ = int(header["n_features_in"])
+    estimator._is_array, estimator._is_squeezed = bool(header["is_array"]), bool(header["is_squeezed"])
     estimator.feature_names_in_ = np.array(panel.channels, dtype=object)
     estimator.history_ = pd.DataFrame(header["history"])
     estimator.n_iter_ = int(header["n_iter"])
@@ -170,4 +175,5 @@ def _encode_span(span: Any) -> Any:
 
 
 def _decode_span(state: Any) -> Any:
-    return state if isinstance(state, float) else decode_label(state).to_timedelta64()
+    span: Any = decode_label(state)
+    return span if isinstance(span, float) else span.to_timedelta64()

@@ -1,0 +1,70 @@
+"""Parameters as users give them -> what is meant by them, or an error that says what to give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tsode.core.timeline import Timeline
+from tsode.errors import ParameterError
+from tsode.frames.panel import Panel
+from tsode.frames.times import read_duration
+
+__all__ = ["find_device", "find_dtype", "find_horizon", "read_levels"]
+
+
+def find_device(name: Any) -> torch.device:
+    """The torch device of this name; "auto" is a GPU where there is one.
+
+    Raises
+    ------
+    ParameterError
+        If there is none.
+    """
+    if isinstance(name, str) and name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ParameterError(f"device={name!r} cannot be used ({reason}): try 'auto' or 'cpu'.") from error
+    return device
+
+
+def find_dtype(name: Any) -> torch.dtype:
+    """The torch dtype of this name."""
+    known = {"float32": torch.float32, "float64": torch.float64}
+    if not isinstance(name, str) or name not in known:
+        raise ParameterError(f"dtype must be 'float32' or 'float64', but is {name!r}.")
+    return known[name]
+
+
+def find_horizon(horizon: Any, panel: Panel) -> Any:
+    """The training horizon in the data's own time; "auto" is half the median span of what was seen of the series."""
+    if not (isinstance(horizon, str) and horizon == "auto"):
+        horizon = read_duration(horizon, panel.time_kind)
+        Timeline.fit(panel.times).duration(horizon)  # raises if it is of another kind or not positive
+        return horizon
+    is_number = panel.time_kind in ("float", "int")
+    seen = [t[~np.isnan(v).all(axis=1)] for t, v in zip(panel.times, panel.values)]
+    spans = [t[-1] - t[0] for t in seen if len(t) > 1]
+    if not spans:  # no series has two times: only a baseline can use this
+        return 1.0 if is_number else np.timedelta64(1, "D")
+    median = np.sort(np.array(spans))[len(spans) // 2]
+    return float(median) / 2.0 if is_number else max(median / 2, np.ones((), dtype=median.dtype)[()])
+
+
+def read_levels(levels: Any, name: str, top: float) -> list[float]:
+    """One level or several, in (0, `top`)."""
+    try:
+        numbers = [float(level) for level in np.atleast_1d(levels)]
+    except (TypeError, ValueError):
+        numbers = []
+    if not numbers or not all(0.0 < level < top for level in numbers):
+        raise ParameterError(
+            f"{name} must lie between 0 and {top:g}, but is {levels!r}: pass e.g. {name}={[top * 0.8]}."
+        )
+    return numbers

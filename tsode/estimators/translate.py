@@ -1,0 +1,77 @@
+"""Panels and queries in the data's own units -> series and batches in the model's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsode.core.batch import IrregularBatch
+from tsode.core.timeline import Timeline
+from tsode.frames.panel import Panel
+from tsode.frames.scaling import ChannelScaler
+from tsode.frames.times import Query
+from tsode.training.windows import Series
+
+__all__ = ["Translator", "merge_panels", "values_at"]
+
+ROWS_AT_ONCE = 256  # series in one batch of a forecast: bounds memory, changes no number
+
+
+@dataclass(frozen=True, eq=False)
+class Translator:
+    """The map between the data's units and the model's."""
+
+    timeline: Timeline
+    scaler: ChannelScaler
+
+    def series(self, panel: Panel) -> list[Series]:
+        """Series in model time and scaled units, without rows in which nothing was seen."""
+        series = []
+        for times, values in zip(panel.times, panel.values):
+            seen = ~np.isnan(values).all(axis=1)
+            series.append(Series(self.timeline.to_model(times[seen]), self.scaler.transform(values[seen])))
+        return series
+
+    def batches(
+        self, query: Query, panel: Panel, dtype: torch.dtype, device: torch.device
+    ) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
+        """Rows of the query, their histories and their query times (b m); series of like length together."""
+        place_of = {key: place for place, key in enumerate(panel.ids)}
+        chosen = self.series(panel.select([place_of[key] for key in query.ids]))
+        asked = [self.timeline.to_model(times) for times in query.times]
+        order = sorted(range(len(chosen)), key=lambda row: len(chosen[row].times))
+        for start in range(0, len(order), ROWS_AT_ONCE):
+            rows = order[start : start + ROWS_AT_ONCE]
+            batch = IrregularBatch.from_arrays(
+                [chosen[row].times for row in rows], [chosen[row].values for row in rows], dtype
+            )
+            # short questions are padded with their own last time; in a list, a series may be asked for no time at all
+            width = max(1, *(len(asked[row]) for row in rows))
+            padded = np.zeros((len(rows), width))
+            for place, row in enumerate(rows):
+                if len(asked[row]):
+                    padded[place] = np.pad(asked[row], (0, width - len(asked[row])), mode="edge")
+            yield rows, batch.to(device), torch.from_numpy(padded).to(device)
+
+
+def merge_panels(panel: Panel, over: Panel) -> Panel:
+    """Series of both; where an id is in both, the one in `over` stands."""
+    taken = set(over.ids)
+    below = panel.select([row for row, key in enumerate(panel.ids) if key not in taken])
+    return replace(
+        over,
+        ids=[*below.ids, *over.ids],
+        times=[*below.times, *over.times],
+        values=[*below.values, *over.values],
+    )
+
+
+def values_at(panel: Panel, query: Query) -> list[np.ndarray]:
+    """What `panel` holds at the times of `query`, which are among its own: one array (m c) a series."""
+    place_of = {key: place for place, key in enumerate(panel.ids)}
+    places = [place_of[key] for key in query.ids]
+    return [panel.values[k][np.searchsorted(panel.times[k], times)] for k, times in zip(places, query.times)]

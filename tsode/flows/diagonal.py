@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tsode.evolution import Evolution, Evolved
+from tsode.nn.rotation import rotate
 
 __all__ = ["DiagonalFlow"]
 
@@ -58,18 +59,11 @@ class DiagonalFlow(Evolution):
         return nn.functional.softplus(self.rate + shift), self.frequency * (0.5 * bend.tanh()).exp()
 
     def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
-        gap = (t1 - t0).to(z.dtype)
-        return Evolved(self._carry(z, gap[:, None]), torch.zeros_like(gap), torch.zeros_like(t0, dtype=torch.int64))
+        evolved = self.evolve_to(z, t0, t1[:, None])
+        return Evolved(evolved.z[:, 0], evolved.cost[:, 0], evolved.status)
 
     def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
         gap = (times - t0[:, None]).to(z.dtype)
-        carried = self._carry(z[:, None], gap[..., None])
+        decay, frequency = self.rates(z[:, None, 2 * self.n_modes :])
+        carried = rotate(z[:, None], decay, frequency, gap[..., None])
         return Evolved(carried, torch.zeros_like(gap), torch.zeros_like(t0, dtype=torch.int64))
-
-    def _carry(self, z: Tensor, gap: Tensor) -> Tensor:
-        real, imaginary, static = z.split([self.n_modes, self.n_modes, self.n_static], dim=-1)
-        decay, frequency = self.rates(static)
-        amplitude = (-decay * gap).exp()
-        cosine, sine = amplitude * (frequency * gap).cos(), amplitude * (frequency * gap).sin()
-        static = static.expand(*cosine.shape[:-1], self.n_static)
-        return torch.cat([real * cosine - imaginary * sine, real * sine + imaginary * cosine, static], dim=-1)

@@ -138,6 +138,14 @@ def test_smoothing_before_the_first_event_runs_a_stationary_system_back():
     torch.testing.assert_close(smoothed.cov[0, 0], tensor(cov[0, :, 0]))
 
 
+def test_interpolation_is_the_smoothed_belief_seen_through_the_noise():
+    model, batch, queries = LinearSDE(**SYSTEMS["unstable"]), collate(random_series(7, 1)), tensor([[2.0, 9.0, 0.0]])
+    system, smoothed, answer = model.system(), model.smooth(batch, queries), model.interpolate(batch, queries)
+    torch.testing.assert_close(answer.mean, smoothed.mean @ system.readout.mT)
+    variance = (system.readout @ smoothed.cov @ system.readout.mT).diagonal(dim1=-2, dim2=-1) + system.noise**2
+    torch.testing.assert_close(answer.variance, variance)
+
+
 def test_smoothing_by_default_answers_at_the_events():
     batch = collate(random_series(7, 1), random_series(5, 2))
     model = LinearSDE(**SYSTEMS["unstable"])

@@ -144,11 +144,13 @@ class LinearGaussianModel(ForecastModel):
         """Normal predictive distribution of each channel's observation, noise included; see `ForecastModel`."""
         system, batch = self.system(), _with_event(batch)
         filtered = _filter(system, batch)
-        belief = _carry_to(system, batch, filtered, query_times, side)
-        family = Normal()
-        params = family.from_moments(system.observed_mean(belief.mean), system.observed_variance(belief.cov).sqrt())
-        is_finite = belief.mean.isfinite().all(-1) & belief.cov.isfinite().all(-1).all(-1)
-        return Forecast(query_times, params, family, worst(filtered.status, _status(is_finite.all(dim=1))))
+        return _seen(system, _carry_to(system, batch, filtered, query_times, side), filtered.status)
+
+    def interpolate(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
+        """Normal distribution of each channel's observation given all events, earlier and later; see `smooth`."""
+        system, batch = self.system(), _with_event(batch)
+        filtered = _filter(system, batch)
+        return _seen(system, _smooth(system, batch, filtered, query_times), filtered.status)
 
     def smooth(self, batch: IrregularBatch, query_times: Tensor | None = None) -> Beliefs:
         """Belief over the state at any times given all events, earlier and later.
@@ -163,17 +165,8 @@ class LinearGaussianModel(ForecastModel):
             In any order; before, between or after the events. By default the events' times.
         """
         system, batch = self.system(), _with_event(batch)
-        filtered = _filter(system, batch)
-        queries = _reachable(system, batch, batch.times if query_times is None else query_times)
-        now = _carry_to(system, batch, filtered, queries, "right")
-        index = _events_before(batch, queries, "right")
-        next_time = torch.cat([batch.times, batch.times[:, -1:]], dim=1).gather(1, index)
-        vector, matrix = (_pick(part, index) for part in _later_evidence(system, batch, filtered))
-        ahead = system.transitions((next_time - queries).clamp(min=0.0))
-        vector, matrix = ahead.pull_back(vector, matrix)
-        cov = now.cov - now.cov @ matrix @ now.cov
-        mean = now.mean - (now.cov @ vector[..., None]).squeeze(-1)
-        return Beliefs(batch.times if query_times is None else query_times, mean, 0.5 * (cov + cov.mT))
+        times = batch.times if query_times is None else query_times
+        return _smooth(system, batch, _filter(system, batch), times)
 
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
@@ -271,6 +264,18 @@ def _carry_to(
     return Beliefs(query_times, *step.carry(mean, cov))
 
 
+def _smooth(system: LinearSystem, batch: IrregularBatch, filtered: FilteredBeliefs, query_times: Tensor) -> Beliefs:
+    """Belief at each query time from the events up to it, and from what those after it say."""
+    queries = _reachable(system, batch, query_times)
+    now = _carry_to(system, batch, filtered, queries, "right")
+    index = _events_before(batch, queries, "right")
+    next_time = torch.cat([batch.times, batch.times[:, -1:]], dim=1).gather(1, index)
+    vector, matrix = (_pick(part, index) for part in _later_evidence(system, batch, filtered))
+    vector, matrix = system.transitions((next_time - queries).clamp(min=0.0)).pull_back(vector, matrix)
+    cov = now.cov - now.cov @ matrix @ now.cov
+    return Beliefs(query_times, now.mean - _apply(now.cov, vector), 0.5 * (cov + cov.mT))
+
+
 def _later_evidence(system: LinearSystem, batch: IrregularBatch, filtered: FilteredBeliefs) -> tuple[Tensor, Tensor]:
     """What each event and all after it say about the state just before it: (b n+1 d), (b n+1 d d); zeros at the end."""
     before = filtered.predicted
@@ -284,6 +289,13 @@ def _later_evidence(system: LinearSystem, batch: IrregularBatch, filtered: Filte
         matrices.append(matrix)
         vector, matrix = step.pull_back(vector, matrix)
     return torch.stack(vectors[::-1], dim=1), torch.stack(matrices[::-1], dim=1)
+
+
+def _seen(system: LinearSystem, belief: Beliefs, status: Tensor) -> Forecast:
+    """Distribution of the observations under beliefs over the state."""
+    family = Normal()
+    params = family.from_moments(system.observed_mean(belief.mean), system.observed_variance(belief.cov).sqrt())
+    return Forecast(belief.times, params, family, worst(status, _status(params.isfinite().flatten(1).all(dim=1))))
 
 
 def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, Tensor]:

@@ -134,13 +134,14 @@ class StableLinearSDE(LinearGaussianModel):
     ----------
     n_channels : int
     n_state : int, optional
-        Twice the channels by default, so that each may have a fast and a slow part or oscillate.
+        By default twice the channels, so that each may have a fast and a slow part or oscillate, but at most 16: the
+        time of a pass grows with its cube.
     dtype : torch.dtype
     """
 
     def __init__(self, n_channels: int, n_state: int | None = None, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        n_state = 2 * n_channels if n_state is None else n_state
+        n_state = min(2 * n_channels, 16) if n_state is None else n_state
         if n_state < 1:
             raise ParameterError(f"n_state={n_state} must be at least 1.")
         self.n_channels, self.n_state = n_channels, n_state

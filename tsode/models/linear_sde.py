@@ -127,31 +127,36 @@ class StableLinearSDE(LinearGaussianModel):
     identity, every stationary system reads like this. Scales and levels are the readout's.
 
     The start is meant for standardised channels and a horizon of one time unit: each channel follows a state of its
-    own with a time constant of half a unit, and a little of the other states, whose time constants run from a tenth
-    of a unit to five units.
+    own with a time constant of half a unit, and a little of the others. Of these, pairs turn with angular frequencies
+    from 1 to 16 radians per unit, and one that is left over has a time constant of five units. (Likelihoods have many
+    maxima in a frequency; from one pair at rest, a period of half a unit was not found in a hundred steps.)
 
     Parameters
     ----------
     n_channels : int
     n_state : int, optional
-        By default twice the channels, so that each may have a fast and a slow part or oscillate, but at most 16: the
-        time of a pass grows with its cube.
+        By default five more than channels: two pairs that turn, and one slow state. The time of a pass grows with its
+        cube.
     dtype : torch.dtype
     """
 
     def __init__(self, n_channels: int, n_state: int | None = None, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        n_state = min(2 * n_channels, 16) if n_state is None else n_state
+        n_state = n_channels + 5 if n_state is None else n_state
         if n_state < 1:
             raise ParameterError(f"n_state={n_state} must be at least 1.")
         self.n_channels, self.n_state = n_channels, n_state
-        n_own, n_extra = min(n_channels, n_state), max(n_state - n_channels, 0)
-        extra = torch.linspace(math.log(0.1), math.log(5.0), n_extra, dtype=dtype).exp()
-        time_constant = torch.cat([torch.full((n_own,), 0.5, dtype=dtype), extra])
+        n_own, n_pairs = min(n_channels, n_state), max(n_state - n_channels, 0) // 2
+        time_constant = torch.full((n_state,), 5.0, dtype=dtype)
+        time_constant[: n_own + 2 * n_pairs] = 1.0
+        time_constant[:n_own] = 0.5
         # Not the logarithm of the diagonal: a smooth path has noise on few states, and their zeros must be in reach.
         self.diffusion = nn.Parameter((2.0 / time_constant).sqrt().diag())
-        # Not zero: with all states uncoupled and unseen, no gradient would tell them apart.
-        self.rotation = nn.Parameter(0.1 * torch.randn(n_state, n_state, dtype=dtype) / math.sqrt(n_state))
+        # Not zero elsewhere: with all states uncoupled and unseen, no gradient would tell them apart.
+        rotation = 0.1 * torch.randn(n_state, n_state, dtype=dtype) / math.sqrt(n_state)
+        first = n_own + 2 * torch.arange(n_pairs)
+        rotation[first, first + 1] = 16.0 ** ((torch.arange(n_pairs, dtype=dtype) + 0.5) / max(n_pairs, 1))
+        self.rotation = nn.Parameter(rotation)
         readout = math.sqrt(0.1 / n_state) * torch.randn(n_channels, n_state, dtype=dtype)
         channel = torch.arange(n_channels)
         readout[channel, channel % n_state] += math.sqrt(0.7)

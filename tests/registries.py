@@ -31,7 +31,7 @@ SMALL = {
 def small(made: type[BaseForecaster], **params: Any) -> BaseForecaster:
     """A forecaster of this class that fits in well under a second."""
     known = inspect.signature(made.__init__).parameters
-    return made(**{name: value for name, value in SMALL.items() if name in known}, **params)
+    return made(**{name: value for name, value in SMALL.items() if name in known} | params)
 
 
 def _forecasters() -> dict[str, BaseForecaster]:

@@ -312,12 +312,14 @@ class BaseForecaster(BaseEstimator):
             raise DataError("A channel is named 'sample', as the column that numbers the samples: rename the channel.")
         generator = new_generator(random_state)
         paths: dict[int, np.ndarray] = {}
+        failed: dict[int, int] = {}
         with one_thread(), torch.no_grad():
             for rows, batch, query_times in self._batches(query, panel):
+                failed |= _failed(self.module_.forecast(batch, query_times), rows)  # samples bring no status
                 drawn = self.module_.sample(batch, query_times, int(n_samples), generator).cpu().double().numpy()
-                self._raise_failed([query.ids[row] for row, x in zip(rows, drawn.swapaxes(0, 1)) if not _is_finite(x)])
                 for place, row in enumerate(rows):
                     paths[row] = self._scaler.inverse(drawn[:, place, : len(query.times[row])])
+        _raise_failed(query, failed)
         counts = [len(t) for t in query.times]
         columns: dict[Hashable, list[np.ndarray]] = {
             "sample": [np.repeat(np.arange(n_samples), count) for count in counts]
@@ -433,16 +435,18 @@ class BaseForecaster(BaseEstimator):
     def _forecast(self, query: Query, panel: Panel, impute: bool = False) -> list[Answer]:
         """Predictive distributions of every series asked for, in the data's own units."""
         answers: dict[int, Answer] = {}
+        failed: dict[int, int] = {}
         shift, scale = (torch.from_numpy(np.array(a)) for a in (self._scaler.shift, self._scaler.scale))
         with one_thread(), torch.no_grad():
             for rows, batch, query_times in self._batches(query, panel):
                 forecast = self._fill(batch, query_times) if impute else self.module_.forecast(batch, query_times)
-                self._check_status(forecast, [query.ids[row] for row in rows])
                 family = forecast.family
                 assert isinstance(family, Likelihood)
+                failed |= _failed(forecast, rows)
                 params = family.affine(forecast.params.cpu().double(), shift, scale)
                 for place, row in enumerate(rows):
                     answers[row] = Answer(family, params[place, : len(query.times[row])])
+        _raise_failed(query, failed)
         return [answers[row] for row in range(len(query.ids))]
 
     def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
@@ -452,19 +456,6 @@ class BaseForecaster(BaseEstimator):
     def _batches(self, query: Query, panel: Panel) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
         device = next(iter(self.module_.state_dict().values())).device
         return Translator(self._timeline, self._scaler).batches(query, panel, self._torch_dtype(), device)
-
-    def _check_status(self, forecast: Forecast, ids: Sequence[Hashable]) -> None:
-        """Raise one named error for all series whose solve failed."""
-        status = forecast.status.cpu()
-        finite = torch.isfinite(forecast.params).flatten(1).all(dim=1).cpu()
-        status = torch.where(finite, status, torch.maximum(status, torch.full_like(status, int(Status.NON_FINITE))))
-        worst = Status(int(status.max()))
-        self._raise_failed([key for key, s in zip(ids, status) if int(s)], worst)
-
-    def _raise_failed(self, ids: Sequence[Hashable], status: Status = Status.NON_FINITE) -> None:
-        if ids:
-            names = ", ".join(repr(key) for key in ids[:5]) + (", ..." if len(ids) > 5 else "")
-            raise SolverError(f"The forecast of series {names} {status.meaning}.")
 
     def _write(self, query: Query, columns: dict[Hashable, list[np.ndarray]], X: Any) -> Any:
         """Results in the kind of container that asked: `X` as the user gave it."""
@@ -500,8 +491,19 @@ def _check_validation(series: list[Series]) -> list[Series]:
     return usable
 
 
-def _is_finite(x: np.ndarray) -> bool:
-    return bool(np.isfinite(x).all())
+def _failed(forecast: Forecast, rows: Sequence[int]) -> dict[int, int]:
+    """Rows of the query whose solve failed -> `Status`."""
+    is_broken = ~torch.isfinite(forecast.params).flatten(1).all(dim=1)
+    status = forecast.status.clamp(min=is_broken * int(Status.NON_FINITE)).tolist()
+    return {row: outcome for row, outcome in zip(rows, status) if outcome}
+
+
+def _raise_failed(query: Query, failed: dict[int, int]) -> None:
+    """Raise one named error for all rows of the query whose solve failed."""
+    if failed:
+        ids = [repr(query.ids[row]) for row in sorted(failed)]
+        names = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+        raise SolverError(f"The forecast of series {names} {Status(max(failed.values())).meaning}.")
 
 
 def _has_ids(panel: Panel) -> bool:

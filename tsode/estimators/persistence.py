@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from tsode._registry import lookup
 from tsode.core.timeline import Timeline
-from tsode.errors import FileFormatError, ParameterError, UnknownNameError
+from tsode.errors import DataError, FileFormatError, ParameterError, UnknownNameError
 from tsode.estimators.settings import find_device
 from tsode.frames.labels import decode_label, encode_label
 from tsode.frames.panel import Layout, Panel
@@ -66,7 +66,8 @@ def save_estimator(estimator: Any, path: Any) -> None:
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        save_file(tensors, temporary, metadata={"tsode": json.dumps(header)})
+        # not `save_file`, whose files only their owner may read
+        temporary.write_bytes(save(tensors, metadata={"tsode": json.dumps(header)}))
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -155,10 +156,10 @@ def _encode_parameter(name: str, value: Any) -> Any:
         return [_encode_parameter(name, part) for part in value]
     try:
         return {"label": encode_label(value)}
-    except Exception as error:
+    except DataError as error:
         raise ParameterError(
-            f"{name}={value!r} cannot be written to a model file: give the part by its registered name, "
-            "or keep the estimator with pickle."
+            f"{name}={type(value).__name__}(...) cannot be written to a model file: give the part by its "
+            "registered name, or keep the estimator with pickle."
         ) from error
 
 

@@ -66,7 +66,7 @@ def join_values(X: Any, y: Any, id_col: Hashable, time_col: Hashable) -> pd.Data
     if is_pandas and isinstance(X, pd.DataFrame) and not y.index.equals(X.index):
         row = next((k for k, (a, b) in enumerate(zip(X.index, y.index)) if a != b), 0)
         raise DataError(
-            f"X and y have different indexes, at row {row} {X.index[row]!r} and {y.index[row]!r}: sort or reindex one "
+            f"X and y have different indexes, at row {row} {X.index[row]} and {y.index[row]}: sort or reindex one "
             "of them, or pass y.to_numpy() if the rows belong together in the order they stand."
         )
     if isinstance(y, pd.DataFrame):

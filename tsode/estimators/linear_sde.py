@@ -1,0 +1,219 @@
+"""Linear-Gaussian SDE as a forecaster: exact filter, fitted by maximum likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsode.core.batch import IrregularBatch
+from tsode.core.forecast import Forecast
+from tsode.errors import DataError, ParameterError
+from tsode.estimators.base import BaseForecaster
+from tsode.models.linear_gaussian import LinearGaussianModel
+from tsode.models.linear_sde import StableLinearSDE
+from tsode.training.loop import TrainingPlan, train
+from tsode.training.splits import Split
+from tsode.training.windows import Series
+
+__all__ = ["LinearSDEForecaster"]
+
+STEPS_AN_EPOCH = 10  # so that a small panel, whose epoch is one batch, is not validated after every step
+
+
+class LinearSDEForecaster(BaseForecaster):
+    """Forecast irregular series with a stationary linear SDE seen through noise: the Kalman filter in continuous time.
+
+    Few parameters and exact answers: forecasts, samples and intervals are those of one Gaussian process, missing
+    values cost nothing, and `impute` uses what came before and after. It is fitted by maximum likelihood and suits
+    few series, noise, and channels that move together; it learns one set of rates for all series, not one for each.
+    After a long silence it returns to the mean of the training data.
+
+    Parameters
+    ----------
+    n_state : int or None
+        Hidden states. None: five more than channels.
+    horizon : "auto", duration or float
+        How far ahead `predict` asks by default, and the scale of the rates at the start of training: a duration for
+        datetimes ("6h"), a number for numeric time. "auto" is half the median span of the series.
+    max_context : int
+        Longer series are trained on in pieces of this many observation times. Forecasts use the whole history.
+    max_epochs, batch_size, learning_rate
+        Of the training loop, see `tsode.training.loop.TrainingPlan`. An epoch is at least ten steps.
+    early_stopping : bool
+        Stop when the validation likelihood has not improved for `patience` epochs. The best epoch is kept either way.
+    patience : int
+    validation_fraction : float
+        Share of the series held out; with fewer than ten series, the last part of each.
+    scale, time_unit, device, warm_start, random_state, verbose, callbacks, id_col, time_col, target, duplicates
+        As in `JumpODEForecaster`.
+    dtype : {"float64", "float32"}
+        Double by default: covariances lose half their digits.
+
+    Attributes
+    ----------
+    module_ : StableLinearSDE
+        The fitted model, in scaled units and model time; ``module_.system()`` gives its matrices.
+    history_, n_iter_, channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
+
+    Examples
+    --------
+    >>> from tsode.datasets import load_theophylline
+    >>> forecaster = LinearSDEForecaster(max_epochs=1, random_state=0).fit(load_theophylline())
+    >>> forecaster.predict_interval(horizon=2.0, level=80).columns.tolist()[2:]
+    ['theophylline_mg_l', 'theophylline_mg_l-lo-80', 'theophylline_mg_l-hi-80']
+    """
+
+    def __init__(
+        self,
+        n_state: int | None = None,
+        *,
+        horizon: Any = "auto",
+        max_context: int = 64,
+        max_epochs: int = 20,
+        batch_size: int = 64,
+        learning_rate: float = 0.1,
+        early_stopping: bool = True,
+        patience: int = 5,
+        validation_fraction: float = 0.1,
+        scale: str = "auto",
+        time_unit: Any = "auto",
+        device: str = "auto",
+        dtype: str = "float64",
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
+        id_col: Hashable = "unique_id",
+        time_col: Hashable = "ds",
+        target: Any = None,
+        duplicates: str = "error",
+    ) -> None:
+        self.n_state = n_state
+        self.horizon = horizon
+        self.max_context = max_context
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.scale = scale
+        self.time_unit = time_unit
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.id_col = id_col
+        self.time_col = time_col
+        self.target = target
+        self.duplicates = duplicates
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        for name in ("n_state", "max_context", "max_epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if name == "n_state" and value is None:
+                continue
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ParameterError(
+                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=8."
+                )
+        if not self.learning_rate > 0.0:
+            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 0.1.")
+
+    def _build(self, n_channels: int) -> StableLinearSDE:
+        return StableLinearSDE(n_channels, self.n_state)
+
+    def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
+        assert isinstance(self.module_, LinearGaussianModel)
+        return self.module_.interpolate(batch, query_times)
+
+    def _train(
+        self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
+    ) -> list[dict[str, float]]:
+        like = next(module.parameters())
+        pieces = [piece for one in split.train for piece in _pieces(one, self.max_context)]
+        held_out = _held_out(split, self.max_context)
+        if not pieces or not held_out:
+            raise DataError(
+                "There is no series with two observation times, so nothing can be learned about change in time. "
+                "Give longer series, or use LastValueForecaster or ConstantForecaster."
+            )
+        batches = [
+            tuple(_collate(part, like) for part in zip(*held_out[k : k + 256])) for k in range(0, len(held_out), 256)
+        ]
+        n_batches = max(STEPS_AN_EPOCH, -(-len(pieces) // self.batch_size))
+
+        def epoch() -> Iterator[IrregularBatch]:
+            order: list[int] = []
+            for _ in range(n_batches):
+                if not order:
+                    order = torch.randperm(len(pieces), generator=generator).tolist()
+                chosen, order = order[: self.batch_size], order[self.batch_size :]
+                yield _collate([pieces[k] for k in chosen], like)
+
+        return train(
+            module,
+            epoch,
+            n_batches,
+            _objective,
+            lambda model: _validate(model, batches),
+            TrainingPlan(
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                weight_decay=0.0,  # rates and noise have no natural zero to shrink towards
+                patience=self.patience if self.early_stopping else None,
+            ),
+            verbose=self.verbose,
+            callbacks=self.callbacks or (),
+        )
+
+
+def _objective(model: LinearGaussianModel, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Negative log-likelihood of a value, in nats."""
+    filtered = model.filter(batch)
+    return -filtered.log_likelihood.sum() / batch.mask.sum().clamp(min=1), {}, filtered.status
+
+
+def _validate(model: torch.nn.Module, batches: Sequence[tuple[IrregularBatch, ...]]) -> dict[str, float]:
+    """Negative log-likelihood of a held-out value given what came before it; infinite where a pass failed."""
+    assert isinstance(model, LinearGaussianModel)
+    total = count = 0.0
+    for known, whole in batches:
+        total -= float((model.log_likelihood(whole) - model.log_likelihood(known)).sum())
+        count += float(whole.mask.sum() - known.mask.sum())
+    score = total / max(count, 1.0)
+    return {"loss": score if np.isfinite(score) else float("inf")}
+
+
+def _held_out(split: Split, n_events: int) -> list[tuple[Series, Series]]:
+    """Pieces to validate on: what is known before, and that with the held-out values after it."""
+    if split.valid_from is None:
+        return [(Series(p.times[:0], p.values[:0]), p) for one in split.valid for p in _pieces(one, n_events)]
+    pairs = []
+    for one, start in zip(split.valid, split.valid_from):
+        cut = int(np.searchsorted(one.times, start, side="right"))
+        known = slice(max(cut - n_events, 0), cut)
+        until = slice(known.start, cut + n_events)
+        pairs.append((Series(one.times[known], one.values[known]), Series(one.times[until], one.values[until])))
+    return pairs
+
+
+def _pieces(series: Series, n_events: int) -> list[Series]:
+    """Consecutive pieces of about equal length, at most `n_events` each; none of a series with fewer than two times."""
+    n = len(series.times)
+    if n < 2:
+        return []
+    cuts = np.linspace(0, n, -(-n // n_events) + 1).astype(int).tolist()
+    return [Series(series.times[i:j], series.values[i:j]) for i, j in pairwise(cuts)]
+
+
+def _collate(series: Sequence[Series], like: Tensor) -> IrregularBatch:
+    return IrregularBatch.from_arrays([s.times for s in series], [s.values for s in series], like.dtype).to(like.device)

@@ -5,8 +5,16 @@ from tsode.estimators import (
     DriftForecaster,
     JumpODEForecaster,
     LastValueForecaster,
+    LinearSDEForecaster,
 )
 
-__all__ = ["ConstantForecaster", "DriftForecaster", "JumpODEForecaster", "LastValueForecaster", "__version__"]
+__all__ = [
+    "ConstantForecaster",
+    "DriftForecaster",
+    "JumpODEForecaster",
+    "LastValueForecaster",
+    "LinearSDEForecaster",
+    "__version__",
+]
 
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 from tsode.estimators.base import BaseForecaster
 from tsode.estimators.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
 from tsode.estimators.jump_ode import JumpODEForecaster
+from tsode.estimators.linear_sde import LinearSDEForecaster
 
 __all__ = [
     "FORECASTERS",
@@ -11,8 +12,10 @@ __all__ = [
     "DriftForecaster",
     "JumpODEForecaster",
     "LastValueForecaster",
+    "LinearSDEForecaster",
 ]
 
 FORECASTERS: dict[str, type[BaseForecaster]] = {
-    made.__name__: made for made in (ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster)
+    made.__name__: made
+    for made in (ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster)
 }

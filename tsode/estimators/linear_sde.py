@@ -62,6 +62,7 @@ class LinearSDEForecaster(BaseForecaster):
 
     Examples
     --------
+    >>> from tsode import LinearSDEForecaster
     >>> from tsode.datasets import load_theophylline
     >>> forecaster = LinearSDEForecaster(max_epochs=1, random_state=0).fit(load_theophylline())
     >>> forecaster.predict_interval(horizon=2.0, level=80).columns.tolist()[2:]

@@ -1,0 +1,57 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsode import LinearSDEForecaster
+from tsode.errors import DataError, ParameterError
+
+
+def waves(n_series, n_times=24, seed=0):
+    """Noisy sines of one period (5), each with its own phase, at random times; the last value is half a period on."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for name in range(n_series):
+        times = np.append(np.sort(rng.uniform(0.0, 15.0, n_times - 1)), 17.5)
+        values = 20.0 + 3.0 * np.sin(2 * np.pi * times / 5.0 + rng.uniform(0, 6)) + 0.3 * rng.normal(size=n_times)
+        frames.append(pd.DataFrame({"unique_id": name, "ds": times, "y": values}))
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    frame = waves(12, n_times=20)
+    return LinearSDEForecaster(horizon=5.0, max_epochs=8, random_state=0).fit(frame[frame["ds"] < 16.0])
+
+
+@pytest.mark.slow
+def test_forecast_of_a_wave_half_a_period_ahead_errs_by_its_noise(fitted):
+    frame = waves(12, n_times=20)
+    error = np.sqrt(-fitted.score(frame[frame["ds"] > 16.0], metric="mse"))
+    assert error < 2 * 0.3  # the waves' own spread is 2.1
+
+
+@pytest.mark.slow
+def test_imputation_uses_what_came_later(fitted):
+    walk = pd.DataFrame({"unique_id": "new", "ds": [0.0, 0.1, 0.2], "y": [20.0, np.nan, 23.0]})
+    filled = fitted.impute(walk)["y"]
+    assert 20.5 < filled[1] < 23.0
+    assert filled[[0, 2]].tolist() == [20.0, 23.0]
+
+
+def test_one_series_longer_than_a_piece_is_cut_and_validated_on_its_end():
+    fitted = LinearSDEForecaster(2, max_context=16, max_epochs=1, random_state=0).fit(waves(1, n_times=50))
+    assert np.isfinite(fitted.history_["valid_loss"]).all()
+    assert np.isfinite(fitted.predict(horizon=[1.0])["y"]).all()
+
+
+def test_error_of_series_with_one_time_says_what_to_use():
+    frame = pd.DataFrame({"unique_id": [0, 1], "ds": [0.0, 1.0], "y": [1.0, 2.0]})
+    with pytest.raises(DataError, match="LastValueForecaster or ConstantForecaster"):
+        LinearSDEForecaster(random_state=0).fit(frame)
+
+
+@pytest.mark.parametrize("wrong", [{"n_state": 0}, {"max_epochs": 0}, {"learning_rate": 0.0}, {"batch_size": 2.5}])
+def test_error_of_a_parameter_out_of_range_names_it(wrong):
+    (name,) = wrong
+    with pytest.raises(ParameterError, match=name):
+        LinearSDEForecaster(**wrong).fit(waves(2))

@@ -54,7 +54,7 @@ def run_innovation(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen:
     if readout.training and readout.dropout.p:
         dropout = functional.dropout(gap.new_ones(*gap.t().shape, hidden.out_features), readout.dropout.p)
     history = (batch.values, batch.mask.to(gap.dtype), last[:, :-1], seen[:, :-1])
-    values, mask, last, seen = (tensor.transpose(0, 1) for tensor in history)
+    values, mask, last, seen = (tensor.permute(1, 2, 0) for tensor in history)
     events = Events(gap.t(), values, mask, last, seen, dropout)
     weights = Weights(
         model.z_start, flow.rate, flow.frequency,

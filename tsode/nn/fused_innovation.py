@@ -33,8 +33,7 @@ __all__ = ["Events", "Weights", "filter_states"]
 CLOSED = 1e9  # update gate of a row that sees nothing, before the sigmoid
 
 aten = torch.ops.aten
-silu, softplus = aten.silu.out, aten.softplus.out
-silu_backward, tanh_backward = aten.silu_backward.grad_input, aten.tanh_backward.grad_input
+softplus, tanh_backward = aten.softplus.out, aten.tanh_backward.grad_input
 sigmoid_backward, softplus_backward = aten.sigmoid_backward.grad_input, aten.softplus_backward.grad_input
 
 
@@ -45,7 +44,7 @@ class Events(NamedTuple):
     ----------
     gap : Tensor[n b]
         Time since the event before.
-    values, mask, last, seen : Tensor[n b c]
+    values, mask, last, seen : Tensor[n c b]
         As in `tsode.models.jump_filter.JumpFilter`, in the state's dtype; `values` are 0 where `mask` is.
     dropout : Tensor[n b h] or None
         Factors of the hidden units of the readout.
@@ -96,7 +95,7 @@ class Packed(NamedTuple):
 
 def filter_states(events: Events, weights: Weights) -> tuple[Tensor, Tensor]:
     """States just before and just after each event: two Tensors[b n d]."""
-    packed = pack(weights, events.values.shape[2])
+    packed = pack(weights, events.values.shape[1])
     if torch.is_grad_enabled() and any(w.requires_grad for w in packed):
         z_minus, z_plus = InnovationFilter.apply(events, *packed)
     else:
@@ -123,7 +122,7 @@ def pack(weights: Weights, n_channels: int) -> Packed:
         z=torch.cat([w_h[:, :d], w_state[2 * d :], w_state[: 2 * d]]),
         h=torch.cat([w_h[:, d:].t(), b_h[None]]),
         g=torch.cat([w_x, w_mask, b_g[None], closed[None], w_e]),
-        o=w_o.t(),
+        o=w_o,
         b=b_o,
     )
 
@@ -131,73 +130,82 @@ def pack(weights: Weights, n_channels: int) -> Packed:
 def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[Tensor, ...]:
     """The forward loop. With `keep` every event has its own slot in the buffers, else all events share one."""
     gap, values, mask, last, seen, dropout = events
-    (n, b, c), d, m, (n_hidden, n_out) = values.shape, len(packed.z_start), len(packed.frequency), packed.o.shape
+    (n, c, b), d, m, (n_out, n_hidden) = values.shape, len(packed.z_start), len(packed.frequency), packed.o.shape
     slots = n if keep else min(n, 1)
 
     def cut(block: Tensor, *widths: int) -> list[Sequence[Tensor]]:
-        return [part.unbind() * (n // max(len(block), 1)) for part in block.split(widths or block.shape[2], dim=2)]
+        return [list(views) * (n // max(slots, 1)) for views in work.cut(block, *widths)]
+
+    def parts(block: Tensor) -> list[Sequence[Tensor]]:
+        return [part.unbind() for part in block.split([m, m, d - 2 * m], dim=2)]
 
     def doubled(weight: Tensor, start: int) -> Tensor:  # from column `start`, for tanh(x) = 2 sigmoid(2 x) - 1
         return torch.cat([weight[..., :start], 2.0 * weight[..., start:]], dim=-1)
 
     # what does not depend on the state
-    one, is_empty = values.new_ones(n, b, 1), (mask == 0).all(dim=2, keepdim=True).to(values.dtype)
-    to_hidden = torch.cat([last, seen, one], dim=2) if n_out > c else one
-    to_gates = torch.cat([values, mask, one, is_empty, values], dim=2)
+    one, is_empty = values.new_ones(n, 1, b), (mask == 0).all(dim=1, keepdim=True).to(values.dtype)
+    to_hidden = torch.cat([last, seen, one], dim=1) if n_out > c else one
+    to_gates = torch.cat([values, mask, one, is_empty, values], dim=1)
     base = gap[..., None] * (packed.frequency * math.exp(-0.5))  # exp(tanh(q) / 2) = exp(sigmoid(2 q) - 1 / 2)
     w_m, c_m = doubled(packed.m, m), doubled(packed.c, m).repeat(b, 1)
-    w_h, w_o, b_o, w_z = packed.h, packed.o.contiguous(), packed.b.repeat(b, 1), packed.z.t()
+    w_h, w_o, b_o, w_z = packed.h, packed.o, packed.b[:, None].repeat(1, b), packed.z.t()
     w_g = doubled(packed.g, 3 * d)
     w_x, w_e = w_g[:-c], w_g[-c:, d:]
 
+    # buffers
     states = values.new_empty(2, n, b, d)
     blocks, rates = work.new(slots, b, n_hidden + 4 * d), work.new(slots, b, 2 * m)
-    turn, out = work.new(slots, b, 3 * m), work.new(slots, b, n_out)
-    grown, hidden, location = work.new(b, 2 * m), work.new(b, n_hidden), work.new(b, c)
+    turn, opened, out = work.new(3, slots, b, m), work.new(slots, b, n_hidden), work.new(slots, n_out, b)
+    grown, dropped, location = work.new(b, 2 * m), work.new(b, n_hidden), work.new(c * b)
     minus_one = work.new(b, d).fill_(-1.0)
     size, bend = grown.split(m, dim=1)
 
-    (z_minus,), (z_plus,) = cut(states[0]), cut(states[1])
-    (re, im, static), after = cut(states[0], m, m, d - 2 * m), zip(*cut(states[1], m, m, d - 2 * m))
-    (pq,), (p, q), (phase, cosine, sine) = cut(rates), cut(rates, m, m), cut(turn, m, m, m)
+    # their parts, one an event
+    z_minus, z_plus = states[0].unbind(), states[1].unbind()
+    (re, im, static), after = parts(states[0]), zip(*parts(states[1]))
+    (pq,), (p, q), (phase,), (cosine,), (sine,) = cut(rates), cut(rates, m, m), *(cut(block) for block in turn)
     (h, grvn), (hgrv, _) = cut(blocks, n_hidden, 4 * d), cut(blocks, n_hidden + 3 * d, d)
     _, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
     (_, rv, _), (_, rvn) = cut(blocks, n_hidden + d, 2 * d, d), cut(blocks, n_hidden + d, 3 * d)
-    (ab,), (a, *gate) = cut(out), cut(out, *[c] * (n_out // c))
-    x, e = cut(to_gates, 2 * c + 2, c)  # e = x to begin with
-    before, minus_mask, values_before = to_hidden.unbind(), (-mask).unbind(), last.unbind()
+    (sigma,), (ab,), (a, *gate) = cut(opened), cut(out), cut(out.view(slots, -1), *[c * b] * (n_out // c))
+    x, e_t = (part.unbind() for part in to_gates.transpose(1, 2).split([2 * c + 2, c], dim=2))
+    e = to_gates.view(n, -1)[:, (2 * c + 2) * b :].unbind()  # e = x to begin with
+    before = to_hidden.transpose(1, 2).unbind()
+    minus_mask, latest = (-mask).reshape(n, -1).unbind(), last.reshape(n, -1).unbind()
     minus_gap, full_turn = (-gap[..., None]).unbind(), base.unbind()
 
     now = packed.z_start.expand(b, -1).split([m, m, d - 2 * m], dim=1)
-    for k in range(n):
-        # flow
-        addmm(c_m, now[2], w_m, out=pq[k])
-        softplus(p[k], out=size).mul_(minus_gap[k])
-        torch.sigmoid(q[k], out=bend)
-        grown.exp_()
-        mul(bend, full_turn[k], out=phase[k])
-        cos(phase[k], out=cosine[k]).mul_(size)
-        sin(phase[k], out=sine[k]).mul_(size)
-        mul(now[0], cosine[k], out=re[k]).addcmul_(now[1], sine[k], value=-1.0)
-        mul(now[0], sine[k], out=im[k]).addcmul_(now[1], cosine[k])
-        static[k].copy_(now[2])
-        # readout
-        mm(before[k], w_h, out=h[k])
-        mm(x[k], w_x, out=grvn[k])
-        hgrv[k].addmm_(z_minus[k], w_z)
-        silu(h[k], out=hidden)
-        if dropout is not None:
-            hidden.mul_(dropout[k])
-        addmm(b_o, hidden, w_o, out=ab[k])
-        located = addcmul(a[k], values_before[k], gate[0][k].sigmoid_(), out=location) if gate else a[k]
-        # jump
-        rvn[k].addmm_(e[k].addcmul_(minus_mask[k], located), w_e)
-        rv[k].sigmoid_()
-        candidate[k].addcmul_(r[k], g[k], value=2.0).sigmoid_()
-        torch.add(minus_one, candidate[k], alpha=2.0, out=candidate[k])
-        lerp(candidate[k], z_minus[k], v[k], out=z_plus[k])
-        now = next(after)
-    return states[0], states[1], blocks, rates, turn, out, to_hidden, to_gates
+    with torch.inference_mode():
+        for k in range(n):
+            # flow
+            addmm(c_m, now[2], w_m, out=pq[k])
+            softplus(p[k], out=size).mul_(minus_gap[k])
+            torch.sigmoid(q[k], out=bend)
+            grown.exp_()
+            mul(bend, full_turn[k], out=phase[k])
+            cos(phase[k], out=cosine[k]).mul_(size)
+            sin(phase[k], out=sine[k]).mul_(size)
+            mul(now[0], cosine[k], out=re[k]).addcmul_(now[1], sine[k], value=-1.0)
+            mul(now[0], sine[k], out=im[k]).addcmul_(now[1], cosine[k])
+            static[k].copy_(now[2])
+            # readout
+            mm(before[k], w_h, out=h[k])
+            mm(x[k], w_x, out=grvn[k])
+            hgrv[k].addmm_(z_minus[k], w_z)
+            hidden = h[k].mul_(torch.sigmoid(h[k], out=sigma[k]))
+            if dropout is not None:
+                hidden = mul(hidden, dropout[k], out=dropped)
+            addmm(b_o, w_o, hidden.t(), out=ab[k])
+            located = addcmul(a[k], latest[k], gate[0][k].sigmoid_(), out=location) if gate else a[k]
+            # jump
+            e[k].addcmul_(minus_mask[k], located)
+            rvn[k].addmm_(e_t[k], w_e)
+            rv[k].sigmoid_()
+            candidate[k].addcmul_(r[k], g[k], value=2.0).sigmoid_()
+            torch.add(minus_one, candidate[k], alpha=2.0, out=candidate[k])
+            lerp(candidate[k], z_minus[k], v[k], out=z_plus[k])
+            now = next(after)
+    return states[0], states[1], blocks, rates, turn, opened, out, to_hidden, to_gates
 
 
 class InnovationFilter(torch.autograd.Function):
@@ -235,78 +243,74 @@ def sweep(
 ) -> Packed:
     """The backward loop: from the gradients of both limits to those of the weights."""
     gap, _, mask, last, _, dropout = events
-    z_minus, z_plus, blocks, rates, turn, out, to_hidden, to_gates = forward
-    (n, b, c), d, m, (n_hidden, n_out) = mask.shape, z_minus.shape[2], len(packed.frequency), packed.o.shape
-
-    def cut(block: Tensor, *widths: int) -> list[Sequence[Tensor]]:
-        return [part.unbind() for part in block.split(widths or block.shape[2], dim=2)]
+    z_minus, z_plus, blocks, rates, turn, opened, out, to_hidden, to_gates = forward
+    (n, c, b), d, m, (n_out, n_hidden) = mask.shape, z_minus.shape[2], len(packed.frequency), packed.o.shape
 
     # slopes that do not depend on the gradient
     p_all, q_all = rates.split(m, dim=2)
-    slopes, d_turn, d_out = work.new(n, b, 2 * m), work.new(n, b, 2 * m), work.new(n, b, n_out)
+    slopes, d_turn, d_out = work.new(n, b, 2 * m), work.new(n, b, 2 * m), work.new(n, n_out, b)
     softplus_backward((-gap[..., None]).expand_as(p_all), p_all, 1.0, 20.0, grad_input=slopes[..., :m])
     bend = torch.sigmoid(q_all, out=slopes[..., m:])
-    sigmoid_backward(turn[..., :m], bend, grad_input=bend).mul_(2.0)
-    to_out = -mask[:, :, None]
+    sigmoid_backward(turn[0], bend, grad_input=bend).mul_(2.0)
+    to_out = -mask[:, None]
     if n_out > c:
-        gated = torch.ops.aten.sigmoid_backward(last, out[..., c:])
-        to_out = torch.cat([to_out, to_out * gated[:, :, None]], dim=2)
+        gated = torch.ops.aten.sigmoid_backward(last, out[:, c:])
+        to_out = torch.cat([to_out, to_out * gated[:, None]], dim=1)
 
-    d_w_z, d_w_h, d_w_g = (torch.zeros_like(w) for w in (packed.z, packed.h, packed.g))
+    # buffers
+    d_w_z, d_w_h, d_w_g, d_w_o = (torch.zeros_like(w) for w in (packed.z, packed.h, packed.g, packed.o))
     d_z, d_minus, room, d_hidden = work.new(b, d).zero_(), work.new(b, d), work.new(b, d), work.new(b, n_hidden)
+    one = d_hidden.new_ones(b, n_hidden)
     d_blocks, d_e, w_e = work.new(b, n_hidden + 4 * d), work.new(c, b), packed.g[-c:, d:].contiguous()
 
-    (zm,), (zp,), (re, im, _), (_, cosine, sine) = (
-        cut(z_minus),
-        cut(z_plus),
-        cut(z_minus, m, m, d - 2 * m),
-        cut(turn, m, m, m),
-    )
+    # their parts, one an event
+    cut, zm, zp = work.cut, z_minus.unbind(), z_plus.unbind()
+    re, im = (part.unbind() for part in z_minus[..., : 2 * m].split(m, dim=2))
+    (cosine,), (sine,), (sigma,) = cut(turn[1]), cut(turn[2]), cut(opened)
     h, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
     (slope,), (d_log,), (d_size, d_phase), (d_ab,) = cut(slopes), cut(d_turn), cut(d_turn, m, m), cut(d_out)
-    d_a_and_b, from_e = d_out.view(n, b, -1, c).unbind(), to_out.unbind()
-    before, x = to_hidden.transpose(1, 2).unbind(), to_gates.transpose(1, 2).unbind()
-    from_minus, from_plus = (g if g is None else g.unbind() for g in (into_minus, into_plus))
+    d_a_and_b, from_e = d_out.view(n, -1, c * b).unbind(), to_out.reshape(n, -1, c * b).unbind()
+    before, x, d_ab_t = to_hidden.unbind(), to_gates.unbind(), d_out.transpose(1, 2).unbind()
+    from_minus, from_plus = (t if t is None else t.unbind() for t in (into_minus, into_plus))
     d_h, d_g, d_r, d_v, d_n = d_blocks.split([n_hidden, d, d, d, d], dim=1)
     d_hgrv, d_grvn, d_rvn = d_blocks[:, : n_hidden + 3 * d], d_blocks[:, n_hidden:], d_blocks[:, n_hidden + d :].t()
     d_re, d_im, d_static = d_minus.split([m, m, d - 2 * m], dim=1)
     d_re_before, d_im_before, d_static_before = d_z.split([m, m, d - 2 * m], dim=1)
-    d_error, d_hgrv_t, w_m, w_o = d_e.t()[:, None], d_hgrv.t(), packed.m.t(), packed.o.t()
+    d_error, d_hgrv_t, w_m = d_e.view(-1), d_hgrv.t(), packed.m.t()
 
-    for k in reversed(range(n)):
-        if from_plus is not None:
-            d_z.add_(from_plus[k])
-        # jump: z+ = n + v (z- - n)
-        mul(d_z, v[k], out=d_minus)
-        sub(d_z, d_minus, out=room)
-        sub(zp[k], candidate[k], out=d_v).mul_(room)
-        tanh_backward(room, candidate[k], grad_input=d_n)
-        mul(d_n, r[k], out=d_g)
-        sigmoid_backward(mul(d_n, g[k], out=d_r), r[k], grad_input=d_r)
-        # readout
-        mm(w_e, d_rvn, out=d_e)
-        mul(d_error, from_e[k], out=d_a_and_b[k])
-        mm(d_ab[k], w_o, out=d_hidden)
-        if dropout is not None:
-            d_hidden.mul_(dropout[k])
-        silu_backward(d_hidden, h[k], grad_input=d_h)
-        # what read z-, and the weights it met
-        if from_minus is not None:
-            d_minus.add_(from_minus[k])
-        d_minus.addmm_(d_hgrv, packed.z)
-        d_w_z.addmm_(d_hgrv_t, zm[k])
-        d_w_h.addmm_(before[k], d_h)
-        d_w_g.addmm_(x[k], d_grvn)
-        # flow
-        mul(re[k], d_re, out=d_size[k]).addcmul_(im[k], d_im)
-        mul(re[k], d_im, out=d_phase[k]).addcmul_(im[k], d_re, value=-1.0)
-        mul(cosine[k], d_re, out=d_re_before).addcmul_(sine[k], d_im)
-        mul(cosine[k], d_im, out=d_im_before).addcmul_(sine[k], d_re, value=-1.0)
-        addmm(d_static, slope[k].mul_(d_log[k]), w_m, out=d_static_before)
+    with torch.inference_mode():
+        for k in reversed(range(n)):
+            if from_plus is not None:
+                d_z.add_(from_plus[k])
+            # jump: z+ = n + v (z- - n)
+            mul(d_z, v[k], out=d_minus)
+            sub(d_z, d_minus, out=room)
+            sub(zp[k], candidate[k], out=d_v).mul_(room)
+            tanh_backward(room, candidate[k], grad_input=d_n)
+            mul(d_n, r[k], out=d_g)
+            sigmoid_backward(mul(d_n, g[k], out=d_r), r[k], grad_input=d_r)
+            # readout
+            mm(w_e, d_rvn, out=d_e)
+            mul(d_error, from_e[k], out=d_a_and_b[k])
+            mm(d_ab_t[k], packed.o, out=d_hidden)
+            if dropout is not None:
+                d_hidden.mul_(dropout[k])
+            mul(lerp(h[k], one, sigma[k], out=d_h), d_hidden, out=d_h)  # silu' = s + silu (1 - s)
+            # what read z-, and the weights it met
+            if from_minus is not None:
+                d_minus.add_(from_minus[k])
+            d_minus.addmm_(d_hgrv, packed.z)
+            d_w_z.addmm_(d_hgrv_t, zm[k])
+            d_w_h.addmm_(before[k], d_h)
+            d_w_g.addmm_(x[k], d_grvn)
+            d_w_o.addmm_(d_ab[k], h[k] if dropout is None else h[k] * dropout[k])
+            # flow
+            mul(re[k], d_re, out=d_size[k]).addcmul_(im[k], d_im)
+            mul(re[k], d_im, out=d_phase[k]).addcmul_(im[k], d_re, value=-1.0)
+            mul(cosine[k], d_re, out=d_re_before).addcmul_(sine[k], d_im)
+            mul(cosine[k], d_im, out=d_im_before).addcmul_(sine[k], d_re, value=-1.0)
+            addmm(d_static, slope[k].mul_(d_log[k]), w_m, out=d_static_before)
 
-    hidden = functional.silu(blocks[..., :n_hidden])
-    if dropout is not None:
-        hidden = hidden * dropout
     turns = (torch.sigmoid(q_all) - 0.5).exp() * gap[..., None]
     return Packed(
         z_start=d_z.sum(0),
@@ -316,6 +320,6 @@ def sweep(
         z=d_w_z,
         h=d_w_h,
         g=d_w_g,
-        o=hidden.flatten(0, 1).t() @ d_out.flatten(0, 1),
-        b=d_out.sum((0, 1)),
+        o=d_w_o,
+        b=d_out.sum((0, 2)),
     )

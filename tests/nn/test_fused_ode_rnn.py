@@ -14,6 +14,7 @@ from tsode.models.jump_filter import JumpFilter
 from tsode.nn.fused_gru_ode import fused_gru_ode
 from tsode.nn.fused_ode_rnn import fused_ode_rnn
 from tsode.numerics import SOLVERS
+from tsode.numerics.exponential import ExponentialEuler
 
 METHODS = ["euler", "midpoint", "rk4", "exponential_euler"]
 
@@ -52,10 +53,10 @@ def fused(model: JumpFilter, batch: IrregularBatch) -> tuple[Tensor, Tensor]:
     field, solver = model.evolution.dynamics, model.evolution.solver
     gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(batch.values.dtype)
     rest = (solver.n_steps, model.z_start, batch.values, batch.mask, gaps, model.jump.cell)
-    name = next(name for name, member in SOLVERS.items() if type(solver) is member)
-    if name == "exponential_euler":
+    if isinstance(solver, ExponentialEuler):
         return fused_gru_ode(field.gates, field.candidate_bias, *rest)
-    return fused_ode_rnn([layer for layer in field.layers if isinstance(layer, nn.Linear)], name, *rest)
+    below = [row[-1] for row in solver.tableau.a]
+    return fused_ode_rnn(field.layers[::2], below, solver.tableau.b, *rest)
 
 
 def weights(model: JumpFilter) -> dict[str, Tensor]:

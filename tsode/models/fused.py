@@ -17,21 +17,23 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.path import Path
 from tsode.dynamics.gru_ode import GRUODE
 from tsode.dynamics.mlp import MLPDynamics
-from tsode.evolution import Solved
+from tsode.evolution import Evolution, Evolved, Solved
 from tsode.flows.diagonal import DiagonalFlow
 from tsode.jumps.gru import GRU
 from tsode.jumps.innovation_gru import InnovationGRU
+from tsode.nn.dense_output import gru_states_at, mlp_states_at
 from tsode.nn.fused_gru_ode import fused_gru_ode
 from tsode.nn.fused_innovation import Events, Weights, filter_states
 from tsode.nn.fused_ode_rnn import fused_ode_rnn
 from tsode.numerics.exponential import ExponentialEuler
 from tsode.numerics.fixed import RK4, Euler, Midpoint
+from tsode.numerics.runge_kutta import Tableau
 from tsode.readouts import Readout
 
 if TYPE_CHECKING:
     from tsode.models.jump_filter import JumpFilter
 
-__all__ = ["KERNELS", "Run", "kernel_for"]
+__all__ = ["KERNELS", "Run", "evolve_to", "kernel_for"]
 
 Run = Callable[["JumpFilter", IrregularBatch, Tensor, Tensor], Path]
 """``(model, batch, last, seen) -> Path``, as `JumpFilter._loop`."""
@@ -67,23 +69,23 @@ def run_innovation(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen:
     return Path(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
 
 
-METHODS: dict[type, str] = {Euler: "euler", Midpoint: "midpoint", RK4: "rk4"}
-
-
-def is_solved(model: JumpFilter) -> bool:
-    """A perceptron with tanh or a GRU-ODE, a fixed number of steps, and the plain GRU jump."""
-    evolution: Any = model.evolution
-    if type(evolution) is not Solved or type(model.jump) is not GRU or evolution.gradient != "backprop":
+def is_neural(evolution: Evolution) -> bool:
+    """A perceptron with tanh by a Runge-Kutta method, or a GRU-ODE by exponential steps."""
+    if type(evolution) is not Solved or evolution.gradient != "backprop":
         return False
-    dynamics, solver = evolution.dynamics, evolution.solver
-    if getattr(solver, "max_step", 0) is not None:
-        return False
+    dynamics: Any = evolution.dynamics
     if type(dynamics) is MLPDynamics:
-        return type(solver) in METHODS and all(type(layer) in (nn.Linear, nn.Tanh) for layer in dynamics.layers)
-    return type(dynamics) is GRUODE and type(solver) is ExponentialEuler
+        is_known = all(type(layer) in (nn.Linear, nn.Tanh) for layer in dynamics.layers)
+        return is_known and type(evolution.solver) in (Euler, Midpoint, RK4)
+    return type(dynamics) is GRUODE and type(evolution.solver) is ExponentialEuler
 
 
-def run_solved(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
+def is_ode_rnn(model: JumpFilter) -> bool:
+    evolution: Any = model.evolution
+    return type(model.jump) is GRU and is_neural(evolution) and evolution.solver.max_step is None
+
+
+def run_ode_rnn(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
     """The ODE-RNN and its GRU-ODE variant: `tsode.nn.fused_ode_rnn` and `tsode.nn.fused_gru_ode`."""
     evolution: Any = model.evolution
     jump: Any = model.jump
@@ -95,7 +97,8 @@ def run_solved(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Ten
     if type(dynamics) is GRUODE:
         z_minus, z_plus = fused_gru_ode(dynamics.gates, dynamics.candidate_bias, *rest)
     else:
-        z_minus, z_plus = fused_ode_rnn(dynamics.layers[::2], METHODS[type(solver)], *rest)
+        tableau = solver.tableau
+        z_minus, z_plus = fused_ode_rnn(dynamics.layers[::2], below(tableau), tableau.b, *rest)
     # A state that is not finite stays so to the end of its row. The plain loop stops there and says where.
     if not bool(z_plus[:, -1].isfinite().all()):
         return model._loop(batch, last, seen)
@@ -103,7 +106,32 @@ def run_solved(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Ten
     return Path(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
 
 
-KERNELS: list[tuple[Callable[[JumpFilter], bool], Run]] = [(is_innovation, run_innovation), (is_solved, run_solved)]
+def below(tableau: Tableau) -> tuple[float, ...]:
+    """Weight of the slope before in each later stage; these methods read no other."""
+    return tuple(row[-1] for row in tableau.a)
+
+
+def evolve_to(evolution: Evolution, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
+    """`evolution.evolve_to`, by a kernel of `tsode.nn.dense_output` where one serves."""
+    if not is_neural(evolution) or times.requires_grad or t0.requires_grad:
+        return evolution.evolve_to(z, t0, times)
+    solved: Any = evolution
+    dynamics, solver = solved.dynamics, solved.solver
+    step, elapsed = solver.max_step or solved.query_step / solver.n_steps, times - t0[:, None]
+    if not bool((elapsed.abs() <= step * solver.max_steps).all()):
+        return evolution.evolve_to(z, t0, times)
+    if type(dynamics) is GRUODE:
+        states = gru_states_at(dynamics.gates, dynamics.candidate_bias, step, z, elapsed)
+    else:
+        tableau = solver.tableau
+        method = below(tableau), tableau.b, tableau.inside
+        states = mlp_states_at(dynamics.layers[::2], *method, step, z, elapsed)
+    if not bool(states.isfinite().all()):
+        return evolution.evolve_to(z, t0, times)
+    return Evolved(states, torch.zeros_like(states[..., 0]), torch.zeros_like(t0, dtype=torch.int64))
+
+
+KERNELS: list[tuple[Callable[[JumpFilter], bool], Run]] = [(is_innovation, run_innovation), (is_ode_rnn, run_ode_rnn)]
 
 
 def kernel_for(model: JumpFilter) -> Run | None:

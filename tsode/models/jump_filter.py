@@ -15,7 +15,7 @@ from tsode.evolution import Evolution
 from tsode.jumps.base import JumpMap, Observation
 from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
-from tsode.models.fused import kernel_for
+from tsode.models.fused import evolve_to, kernel_for
 from tsode.models.residual_process import ResidualProcess
 from tsode.readouts import Readout
 
@@ -136,7 +136,10 @@ class JumpFilter(ForecastModel):
         z, t = states[:, -1], query_times[:, 0]
         if path.times.shape[1]:  # a row that has seen nothing starts at its first query
             t = torch.where(filtered.batch.lengths > 0, path.times[:, -1], t)
-        evolved = self.evolution.evolve_to(z, t, query_times)
+        if self.use_fused:
+            evolved = evolve_to(self.evolution, z, t, query_times)
+        else:
+            evolved = self.evolution.evolve_to(z, t, query_times)
         lead = (query_times - t[:, None]).to(z.dtype)
         shape = (-1, query_times.shape[1], -1)
         last, seen = filtered.last[:, -1:].expand(*shape), filtered.seen[:, -1:].expand(*shape)

@@ -23,15 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from tsode.nn.workspace import Workspace, borrow, give_back
 
-__all__ = ["TABLEAUS", "Flow", "MLPFlow", "fused_ode_rnn", "run_events"]
-
-# Explicit Runge-Kutta methods in which a stage reads only the stage before: its weight there, and the weights of all
-# slopes in the step.
-TABLEAUS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "euler": ((), (1.0,)),
-    "midpoint": ((1 / 2,), (0.0, 1.0)),
-    "rk4": ((1 / 2, 1 / 2, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
-}
+__all__ = ["Flow", "MLPFlow", "fused_ode_rnn", "run_events"]
 
 # Added to the argument of the update gate where nothing is seen: the gate is exactly 1, the state stays bit for bit.
 SHUT = 1e9
@@ -90,17 +82,19 @@ class MLPFlow(Flow):
 
     Parameters
     ----------
-    method : str
-        Key of `TABLEAUS`.
+    below, share : sequence of float
+        A Runge-Kutta method in which a stage reads only the slope before: its weight there, in the second, third, ...
+        stage; and the weights of all slopes in the step.
     weights : sequence of Tensor
         ``A_1, a_1, ..., A_L, a_L, A, a, G, c``, without the last two where there is one stage.
     """
 
     def __init__(
-        self, method: str, weights: Sequence[Tensor], gaps: Tensor, n_steps: int, work: Workspace, keep: bool
-    ) -> None:
+        self, below: Sequence[float], share: Sequence[float], weights: Sequence[Tensor], gaps: Tensor, n_steps: int,
+        work: Workspace, keep: bool,
+    ) -> None:  # fmt: skip
         super().__init__(gaps, n_steps, work, keep)
-        self.below, self.share = TABLEAUS[method]
+        self.below, self.share = below, share
         self.weights, self.biases = list(weights[::2]), list(weights[1::2])
         self.n_layers = len(self.weights) - (1 if len(self.share) == 1 else 2)
         b, (d, width) = gaps.shape[1], self.weights[self.n_layers].shape
@@ -288,7 +282,8 @@ class _Events(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         ctx.parts = make_flow, n_steps
-        ctx.run = _Pass(make_flow, n_steps, *tensors[:3], tensors[3:], keep=True)
+        inputs, shut, gaps, *weights = tensors
+        ctx.run = _Pass(make_flow, n_steps, inputs, shut, gaps, weights, keep=True)
         return ctx.run.forward()
 
     @staticmethod
@@ -333,8 +328,8 @@ def run_events(
 
 
 def fused_ode_rnn(
-    layers: Sequence[nn.Linear], method: str, n_steps: int, z_start: Tensor, values: Tensor, mask: Tensor, gaps: Tensor,
-    cell: nn.GRUCell,
+    layers: Sequence[nn.Linear], below: Sequence[float], share: Sequence[float], n_steps: int, z_start: Tensor,
+    values: Tensor, mask: Tensor, gaps: Tensor, cell: nn.GRUCell,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """States of an ODE-RNN at all events.
 
@@ -342,7 +337,8 @@ def fused_ode_rnn(
     ----------
     layers : sequence of nn.Linear
         The field ``dz/dt``, with a tanh between each two; two of them at least.
-    method : {"euler", "midpoint", "rk4"}
+    below, share : sequence of float
+        The Runge-Kutta method, see `MLPFlow`.
     n_steps : int
         Steps of equal length on the way to each event.
     z_start : Tensor[d]
@@ -369,6 +365,6 @@ def fused_ode_rnn(
     last = layers[-1]
     one = last.weight.new_ones(last.in_features)
     folded += [last.weight, torch.addmv(last.bias, last.weight, one, beta=0.5, alpha=-0.5)]
-    if len(TABLEAUS[method][1]) > 1:
+    if below:
         folded += [folded[0] @ folded[-2], folded[0] @ folded[-1]]
-    return run_events(partial(MLPFlow, method), n_steps, folded, z_start, values, mask, gaps, cell)
+    return run_events(partial(MLPFlow, below, share), n_steps, folded, z_start, values, mask, gaps, cell)

@@ -19,7 +19,7 @@ def lookup(registry: Mapping[str, T], name: str, what: str) -> T:
     UnknownNameError
         If there is no such name; the message lists the known ones and guesses the one meant.
     """
-    if name in registry:
+    if isinstance(name, str) and name in registry:
         return registry[name]
     close = get_close_matches(str(name), registry, n=1)
     guess = f" Did you mean {close[0]!r}?" if close else ""

@@ -44,7 +44,7 @@ def physionet() -> tuple[pd.DataFrame, float, float]:
 
 
 def ushcn() -> tuple[pd.DataFrame, float, float]:
-    return long_frame("ushcn_small"), 147.06, 53.0  # 49.02 units = 1 year
+    return long_frame("ushcn_rebuild"), 147.06, 53.0  # 49.02 units = 1 year
 
 
 def split(frame: pd.DataFrame, seed: int) -> list[pd.DataFrame]:

@@ -138,8 +138,8 @@ class BaseForecaster(BaseEstimator):
                 )
             unit, scaler = self.time_unit_, self._scaler
         else:
-            unit = horizon if self.time_unit == "auto" else read_duration(self.time_unit, panel.time_kind, "time_unit")
-            scaler = ChannelScaler.fit(panel.values, "standard" if self.scale == "auto" else self.scale)
+            unit = self._model_unit(horizon, panel)
+            scaler = ChannelScaler.fit(panel.values, self._scaling())
         timeline = Timeline.fit(panel.times, unit=unit)
         reach = timeline.duration(horizon)
         translator = Translator(timeline, scaler)
@@ -176,6 +176,13 @@ class BaseForecaster(BaseEstimator):
             )
         self._torch_dtype()
         self._torch_device()
+
+    def _model_unit(self, horizon: Any, panel: Panel) -> Any:
+        """One unit of model time, in the data's own time."""
+        return horizon if self.time_unit == "auto" else read_duration(self.time_unit, panel.time_kind, "time_unit")
+
+    def _scaling(self) -> str:
+        return "standard" if self.scale == "auto" else self.scale
 
     def _torch_dtype(self) -> torch.dtype:
         return find_dtype(self.dtype)

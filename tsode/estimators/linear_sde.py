@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,10 +15,13 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.base import BaseForecaster
+from tsode.estimators.translate import Translator
+from tsode.frames.panel import Panel
 from tsode.models.linear_gaussian import LinearGaussianModel
-from tsode.models.linear_sde import StableLinearSDE
+from tsode.models.linear_sde import LinearSDE, StableLinearSDE
 from tsode.training.loop import TrainingPlan, train
 from tsode.training.splits import Split
+from tsode.training.threads import one_thread
 from tsode.training.windows import Series
 
 __all__ = ["LinearSDEForecaster"]
@@ -35,6 +39,11 @@ class LinearSDEForecaster(BaseForecaster):
 
     Parameters
     ----------
+    system : dict or None
+        Matrices of a known system, as arguments of `tsode.models.linear_sde.LinearSDE`: ``drift``, ``diffusion``,
+        ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
+        are in the data's own units, with time in `time_unit` ("auto" is 1 for numeric times); then nothing is
+        learned. None: a stable system is fitted.
     n_state : int or None
         Hidden states. None: five more than channels.
     horizon : "auto", duration or float
@@ -73,6 +82,7 @@ class LinearSDEForecaster(BaseForecaster):
         self,
         n_state: int | None = None,
         *,
+        system: dict[str, Any] | None = None,
         horizon: Any = "auto",
         max_context: int = 64,
         max_epochs: int = 20,
@@ -95,6 +105,7 @@ class LinearSDEForecaster(BaseForecaster):
         duplicates: str = "error",
     ) -> None:
         self.n_state = n_state
+        self.system = system
         self.horizon = horizon
         self.max_context = max_context
         self.max_epochs = max_epochs
@@ -129,8 +140,99 @@ class LinearSDEForecaster(BaseForecaster):
         if not self.learning_rate > 0.0:
             raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 0.1.")
 
-    def _build(self, n_channels: int) -> StableLinearSDE:
-        return StableLinearSDE(n_channels, self.n_state)
+    def _model_unit(self, horizon: Any, panel: Panel) -> Any:
+        if self.system is None or self.time_unit != "auto":
+            return super()._model_unit(horizon, panel)
+        if panel.time_kind in ("datetime", "timedelta"):
+            raise ParameterError(
+                f"The matrices in system= say nothing about the length of one unit of time, but the series has "
+                f"{panel.time_kind}s: pass time_unit='1h' or the like."
+            )
+        return 1.0
+
+    def _scaling(self) -> str:
+        if self.system is None:
+            return super()._scaling()
+        if self.scale not in ("auto", "none"):
+            raise ParameterError(
+                f"system= is in the data's own units, so nothing may be scaled, but scale={self.scale!r}: "
+                "leave it at 'auto'."
+            )
+        return "none"
+
+    def _build(self, n_channels: int) -> LinearGaussianModel:
+        if self.system is None:
+            return StableLinearSDE(n_channels, self.n_state)
+        try:
+            module = LinearSDE(**self.system)
+        except TypeError as error:
+            raise ParameterError(
+                f"system= needs drift, diffusion, readout and noise, and may have offset, readout_offset, initial_mean "
+                f"and initial_cov, but came with {sorted(self.system)}."
+            ) from error
+        if module.n_channels != n_channels:
+            raise DataError(
+                f"The readout of system= has {module.n_channels} channels, but the data have {n_channels}: "
+                "choose the data's channels with target=."
+            )
+        return module
+
+    def log_likelihood(self, X: Any = None) -> pd.Series:
+        """Exact log-likelihood of each series under the fitted or given system, in nats of the data's own units.
+
+        Parameters
+        ----------
+        X : same kinds as in fit, optional
+            By default the data given to fit.
+
+        Returns
+        -------
+        Series
+            Indexed by the ids of the series.
+        """
+        self._check_fitted()
+        assert isinstance(self.module_, LinearGaussianModel)
+        panel = self._panel if X is None else self._read_context(X)
+        series = Translator(self._timeline, self._scaler).series(panel)
+        batch = _collate(series, next(iter(self.module_.state_dict().values())))
+        with one_thread(), torch.no_grad():
+            scaled = self.module_.log_likelihood(batch)
+        # a density in scaled units is larger by the scale of every value seen
+        own = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self._scaler.scale)
+        return pd.Series(scaled.cpu().double().numpy() - own, index=pd.Index(panel.ids, tupleize_cols=False))
+
+    def predict_state(
+        self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, given: str = "past"
+    ) -> Any:
+        """Belief over the hidden state: columns ``state-0``, ``state-0-sd``, ...
+
+        Parameters
+        ----------
+        given : {"past", "present", "all"}
+            What has been seen: observations strictly before a time (forecast), up to and at it (filter), or all of
+            the series (smoother). See `predict` for the others. The states of a fitted system are in model units.
+        """
+        if given not in ("past", "present", "all"):
+            raise ParameterError(f"given={given!r} is not known: choose 'past', 'present' or 'all'.")
+        query, panel = self._ask(X, times, horizon, context)
+        assert isinstance(self.module_, LinearGaussianModel)
+        beliefs: dict[int, np.ndarray] = {}
+        with one_thread(), torch.no_grad():
+            for rows, batch, query_times in self._batches(query, panel):
+                if given == "all":
+                    belief = self.module_.smooth(batch, query_times)
+                else:
+                    side = "left" if given == "past" else "right"
+                    belief = self.module_.forecast_state(batch, query_times, side)
+                spread = belief.cov.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt()
+                both = torch.stack([belief.mean, spread], dim=-1).cpu().double().numpy()
+                for place, row in enumerate(rows):
+                    beliefs[row] = both[place, : len(query.times[row])]
+        columns: dict[Hashable, list[np.ndarray]] = {}
+        for k in range(self.module_.n_state):
+            columns[f"state-{k}"] = [beliefs[row][:, k, 0] for row in range(len(query.ids))]
+            columns[f"state-{k}-sd"] = [beliefs[row][:, k, 1] for row in range(len(query.ids))]
+        return self._write(query, columns, X)
 
     def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         assert isinstance(self.module_, LinearGaussianModel)
@@ -139,6 +241,8 @@ class LinearSDEForecaster(BaseForecaster):
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
+        if self.system is not None:
+            return []
         like = next(module.parameters())
         pieces = [piece for one in split.train for piece in _pieces(one, self.max_context)]
         held_out = _held_out(split, self.max_context)

@@ -154,6 +154,8 @@ def _encode_parameter(name: str, value: Any) -> Any:
         return {"array": np.asarray(value).tolist()}
     if isinstance(value, list):
         return [_encode_parameter(name, part) for part in value]
+    if isinstance(value, dict):
+        return {"dict": {str(key): _encode_parameter(name, part) for key, part in value.items()}}
     try:
         return {"label": encode_label(value)}
     except DataError as error:
@@ -166,6 +168,8 @@ def _encode_parameter(name: str, value: Any) -> Any:
 def _decode_parameter(value: Any) -> Any:
     if isinstance(value, list):
         return [_decode_parameter(part) for part in value]
+    if "dict" in value:
+        return {key: _decode_parameter(part) for key, part in value["dict"].items()}
     if "array" in value:
         return np.array(value["array"])
     return decode_label(value["label"])

@@ -99,22 +99,32 @@ class BaselineModel(ForecastModel):
             leads.append(lead[usable])
             errors.append(error[usable].double() ** 2)
             channels.append(usable.nonzero()[:, 2])
-        lead, error, channel = torch.cat(leads), torch.cat(errors), torch.cat(channels)
-        if len(lead) < 2 * N_LEADS:
+        if sum(map(len, leads)) < 2 * N_LEADS:
             return
-        # knots at quantiles of the leads, so that each holds about as many errors
-        knots = (
-            lead.quantile(torch.linspace(0.0, 1.0, N_LEADS, dtype=torch.float64)) if len(lead) < 10**7 else self.leads
+        lead, error, channel = torch.cat(leads), torch.cat(errors), torch.cat(channels)
+        # bins between quantiles of the leads, so that each holds about as many errors; a knot is its bin's mean lead
+        edges = lead.sort().values[(len(lead) * torch.arange(1, N_LEADS)) // N_LEADS]
+        bins = torch.searchsorted(edges, lead)
+        shape = (N_LEADS, self.n_channels)
+        number, total = (_sum_by(bins * self.n_channels + channel, x, shape) for x in (torch.ones_like(error), error))
+        filled = number.sum(dim=1) > 0
+        knots = _sum_by(bins, lead, (N_LEADS,))[filled] / number.sum(dim=1)[filled]
+        # ten pseudo-observations steady a channel's bin: all channels' profile over leads, at the channel's own level
+        profile = total.sum(dim=1) / number.sum(dim=1).clamp(min=1)
+        level = (total.sum(dim=0) + 10.0 * profile.mean()) / (number.T @ profile + 10.0 * profile.mean()).clamp(
+            min=1e-12
         )
-        self.leads.copy_(knots + torch.arange(N_LEADS) * 1e-9)
-        bins = torch.searchsorted(self.leads, lead).clamp(max=N_LEADS - 1)
-        index = bins * self.n_channels + channel
-        total = torch.zeros(N_LEADS * self.n_channels, dtype=torch.float64).index_add_(0, index, error)
-        number = torch.zeros_like(total).index_add_(0, index, torch.ones_like(error))
-        # ten pseudo-observations of the channel's variance steady a bin with few errors
-        prior = self.variance.expand(N_LEADS, -1).reshape(-1)
-        table = (total + 10.0 * prior) / (number + 10.0)
-        self.variances.copy_(table.reshape(N_LEADS, self.n_channels))
+        table = (total + 10.0 * profile[:, None] * level) / (number + 10.0)
+        # bins may be empty where leads repeat: then the last knot stands several times
+        place = torch.arange(N_LEADS).clamp(max=int(filled.sum()) - 1)
+        self.leads.copy_(knots[place])
+        self.variances.copy_(table[filled][place])
+
+
+def _sum_by(index: Tensor, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sums of `x` over equal `index`, as float64 in the shape given."""
+    total = x.new_zeros(shape, dtype=torch.float64).flatten()
+    return total.index_add_(0, index, x.double()).reshape(shape)
 
 
 @dataclass(frozen=True)

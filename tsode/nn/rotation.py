@@ -1,4 +1,4 @@
-"""Decay and rotation of complex modes over many gaps, with a gradient that keeps three tensors instead of twelve."""
+"""Decay and rotation of complex modes over many gaps, in memory that outlives a training step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from tsode.nn.workspace import Workspace, borrow, give_back
 
 __all__ = ["rotate"]
 
@@ -23,44 +25,68 @@ def rotate(z: Tensor, decay: Tensor, frequency: Tensor, gap: Tensor) -> Tensor:
     -------
     Tensor[b m d]
     """
-    return _Rotate.apply(z, decay, frequency, gap)
+    return _Rotate.apply(z, decay, frequency, gap, torch.is_grad_enabled())
 
 
-def _turn(decay: Tensor, frequency: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-    amplitude, phase = (-decay * gap).exp_(), frequency * gap
-    return phase.cos() * amplitude, phase.sin() * amplitude
+def _in_plain_operations(z: Tensor, decay: Tensor, frequency: Tensor, gap: Tensor) -> Tensor:
+    n = decay.shape[-1]
+    re, im, rest = z.split([n, n, z.shape[-1] - 2 * n], dim=-1)
+    amplitude, phase = (-decay * gap).exp(), frequency * gap
+    cosine, sine = phase.cos() * amplitude, phase.sin() * amplitude
+    return torch.cat([re * cosine - im * sine, re * sine + im * cosine, rest.expand(*gap.shape[:-1], -1)], dim=-1)
+
+
+def _turn(decay: Tensor, frequency: Tensor, gap: Tensor, work: Workspace) -> tuple[Tensor, Tensor, Tensor]:
+    """``exp(-decay gap)`` times cosine and sine of ``frequency gap``, and a third buffer of their shape."""
+    cosine, sine, room = work.new(3, *gap.shape[:-1], decay.shape[-1])
+    torch.mul(frequency, gap, out=room)
+    torch.cos(room, out=cosine)
+    torch.sin(room, out=sine)
+    torch.mul(decay, -gap, out=room).exp_()
+    return cosine.mul_(room), sine.mul_(room), room
 
 
 class _Rotate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, decay: Tensor, frequency: Tensor, gap: Tensor) -> Tensor:
-        n = decay.shape[-1]
-        cosine, sine = _turn(decay, frequency, gap)
-        out = z.new_empty(*cosine.shape[:-1], z.shape[-1])
+    def forward(ctx: Any, z: Tensor, decay: Tensor, frequency: Tensor, gap: Tensor, keep: bool) -> Tensor:
+        n, work = decay.shape[-1], borrow(z)
+        cosine, sine, _ = turn = _turn(decay, frequency, gap, work)
+        out = z.new_empty(*gap.shape[:-1], z.shape[-1])
         re, im = z[..., :n], z[..., n : 2 * n]
         torch.mul(re, cosine, out=out[..., :n]).addcmul_(im, sine, value=-1.0)
         torch.mul(re, sine, out=out[..., n : 2 * n]).addcmul_(im, cosine)
         out[..., 2 * n :] = z[..., 2 * n :]
+        if keep:
+            ctx.kept = work, turn
+        else:
+            give_back(work)
         ctx.save_for_backward(z, decay, frequency, gap, out)
-        ctx.turn = cosine, sine
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        z, decay, frequency, gap, out = ctx.saved_tensors
-        # a second derivative needs the factors as functions of the inputs
-        cosine, sine = _turn(decay, frequency, gap) if torch.is_grad_enabled() else ctx.turn
-        n = decay.shape[-1]
+        *inputs, out = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative
+            wanted = [x for x, is_needed in zip(inputs, ctx.needs_input_grad) if is_needed]
+            found = iter(torch.autograd.grad(_in_plain_operations(*inputs), wanted, grad, create_graph=True))
+            return *(next(found) if is_needed else None for is_needed in ctx.needs_input_grad[:4]), None
+        z, decay, frequency, gap = inputs
+        n, kept, ctx.kept = decay.shape[-1], ctx.kept, None
+        work = kept[0] if kept else borrow(z)  # given back already: a second time through a kept graph
+        cosine, sine, room = kept[1] if kept else _turn(decay, frequency, gap, work)
         g_re, g_im, g_rest = grad.split([n, n, z.shape[-1] - 2 * n], dim=-1)
         re, im = out[..., :n], out[..., n : 2 * n]
-        along, across = g_re * re + g_im * im, g_im * re - g_re * im
-        grad_z = torch.cat([g_re * cosine + g_im * sine, g_im * cosine - g_re * sine, g_rest], dim=-1)
-        grad_gap = None
-        if ctx.needs_input_grad[3]:
-            grad_gap = (frequency * across - decay * along).sum(dim=-1, keepdim=True)
-        return (
-            grad_z.sum_to_size(z.shape),
-            -(along * gap).sum_to_size(decay.shape),
-            (across * gap).sum_to_size(frequency.shape),
+        grad_re = torch.mul(g_re, cosine, out=room).addcmul_(g_im, sine).sum(dim=1, keepdim=True)
+        grad_im = torch.mul(g_im, cosine, out=room).addcmul_(g_re, sine, value=-1.0).sum(dim=1, keepdim=True)
+        along = torch.mul(g_re, re, out=cosine).addcmul_(g_im, im)
+        across = torch.mul(g_im, re, out=sine).addcmul_(g_re, im, value=-1.0)
+        grad_gap = (frequency * across - decay * along).sum(dim=-1, keepdim=True) if ctx.needs_input_grad[3] else None
+        grads = (
+            torch.cat([grad_re, grad_im, g_rest.sum(dim=1, keepdim=True)], dim=-1),
+            -(gap.mT @ along),
+            gap.mT @ across,
             grad_gap,
+            None,
         )
+        give_back(work)
+        return grads

@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["Workspace", "borrow", "give_back"]
 
-_MAX_IDLE = 2  # one pass is under way as a rule; a second graph may wait for its backward pass
+_MAX_IDLE = 4  # a training step holds three: one for the events, one for the forecast, one for the backcast
 _MAX_CUTS = 256  # a pass needs some twenty; batches differ in length
 
 _idle: dict[tuple[torch.dtype, torch.device], list[Workspace]] = {}

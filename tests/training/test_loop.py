@@ -1,0 +1,159 @@
+"""The training loop on problems whose answer is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tsode.errors import SolverError, TsodeWarning
+from tsode.training.loop import TrainingPlan, train
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of rows, some of which may fail."""
+
+    x: torch.Tensor
+    status: torch.Tensor
+
+    def select(self, rows):
+        return Rows(self.x[rows], self.status[rows])
+
+
+class Mean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.at = nn.Parameter(torch.zeros(()))
+
+
+def squared(model, batch):
+    loss = (batch.x - model.at).square().mean()
+    return loss, {"forecast": loss}, batch.status
+
+
+def rows(x, failed=()):
+    status = torch.zeros(len(x), dtype=torch.int64)
+    status[list(failed)] = 3
+    return Rows(torch.tensor(x), status)
+
+
+def run(model, batches, validate=None, **plan):
+    def own(model):
+        return {"loss": float((model.at - 3.0).square().detach())}
+
+    settings = {"max_epochs": 5, "weight_decay": 0.0, "learning_rate": 0.2} | plan
+    callbacks = settings.pop("callbacks", ())
+    return train(
+        model, lambda: batches, len(batches), squared, validate or own, TrainingPlan(**settings), callbacks=callbacks
+    )
+
+
+def test_a_mean_is_found():
+    model = Mean()
+    history = run(model, [rows([2.0, 4.0])] * 20, max_epochs=20)
+    assert model.at.item() == pytest.approx(3.0, abs=0.02)
+    assert [row["epoch"] for row in history] == list(range(1, 21))
+    assert history[-1]["train_loss"] == pytest.approx(1.0, abs=0.01)
+    assert all(row["n_skipped"] == 0.0 for row in history)
+
+
+def test_the_weights_of_the_best_epoch_are_kept():
+    model, seen = Mean(), []
+    scores = iter([3.0, 1.0, 2.0, 5.0])
+
+    def validate(module):
+        seen.append(module.at.item())
+        return {"loss": next(scores)}
+
+    run(model, [rows([2.0, 4.0])] * 3, validate, max_epochs=4)
+    assert model.at.item() == seen[1]
+    assert not model.training
+
+
+def test_training_stops_after_the_patience():
+    scores = iter([3.0, 1.0, 2.0, 2.0, 0.5])
+    history = run(Mean(), [rows([1.0])], lambda _: {"loss": next(scores)}, max_epochs=5, patience=2)
+    assert len(history) == 4
+    scores = iter([3.0, 1.0, 2.0, 2.0, 0.5])
+    assert len(run(Mean(), [rows([1.0])], lambda _: {"loss": next(scores)}, max_epochs=5, patience=None)) == 5
+
+
+def test_rows_whose_solve_failed_are_left_out_and_counted():
+    model = Mean()
+    history = run(model, [rows([2.0, math.nan, 4.0], failed=[1])] * 20, max_epochs=20)
+    assert model.at.item() == pytest.approx(3.0, abs=0.02)
+    assert history[0]["n_skipped"] == 20.0
+    assert history[0]["train_loss"] < 10.0
+
+
+def test_a_batch_of_failures_or_a_gradient_that_is_not_finite_moves_no_weight():
+    for batch in (rows([1.0, 1.0], failed=[0, 1]), rows([math.inf])):
+        model = Mean()
+        history = run(model, [batch], max_epochs=1)
+        assert model.at.item() == 0.0
+        assert history[0]["n_skipped"] == len(batch.x)
+        assert not math.isfinite(history[0]["train_loss"])
+
+
+def test_a_score_that_is_never_finite_is_an_error():
+    with pytest.raises(SolverError, match=r"never reached a finite validation score.*Lower learning_rate"):
+        run(Mean(), [rows([1.0])], lambda _: {"loss": math.nan})
+
+
+def test_gradients_are_clipped():
+    model = Mean()
+    history = run(model, [rows([1e6])], max_epochs=1, clip=1.0)
+    assert history[0]["gradient_norm"] == pytest.approx(2e6)
+    assert abs(model.at.item()) < 1.0
+
+
+def test_the_rate_warms_up_and_falls_to_a_thousandth():
+    history = run(Mean(), [rows([1.0])] * 10, max_epochs=10, learning_rate=0.3)
+    rates = [row["learning_rate"] for row in history]
+    assert max(rates) == rates[0] <= 0.3
+    assert all(np.diff(rates) < 0)
+    assert rates[-1] == pytest.approx(0.3e-3)
+
+
+def test_an_interrupt_keeps_the_best_epoch_and_warns():
+    model, seen = Mean(), []
+
+    def validate(module):
+        seen.append(module.at.item())
+        return {"loss": [2.0, 1.0, 3.0][len(seen) - 1]}
+
+    def interrupt(row):
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.warns(TsodeWarning, match=r"interrupted after 3 of 9 epochs; the best weights so far \(epoch 2\)"):
+        history = run(model, [rows([2.0])] * 3, validate, max_epochs=9, callbacks=[interrupt])
+    assert len(history) == 3
+    assert model.at.item() == seen[1]
+
+
+def test_an_interrupt_inside_an_epoch_keeps_the_epochs_before():
+    model = Mean()
+
+    def batches():
+        yield rows([3.0])
+        if model.at.item() != 0.0:
+            raise KeyboardInterrupt
+
+    with pytest.warns(TsodeWarning, match=r"interrupted after \d of 4 epochs"):
+        train(model, batches, 1, squared, lambda m: {"loss": 1.0}, TrainingPlan(max_epochs=4))
+    assert not model.training
+
+
+def test_every_callback_is_called_and_any_may_stop():
+    calls = []
+    history = run(
+        Mean(), [rows([1.0])], callbacks=[lambda row: calls.append("one") or True, lambda row: calls.append("two")]
+    )
+    assert calls == ["one", "two"]
+    assert len(history) == 1

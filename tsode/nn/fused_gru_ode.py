@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tsode.nn.fused_ode_rnn import Flow, gate_slopes, outer, run_events, total
+from tsode.nn.fused_ode_rnn import Flow, add_linear, gate_slopes, run_events
 from tsode.nn.workspace import Workspace
 
 __all__ = ["GRUFlow", "fused_gru_ode"]
@@ -21,44 +21,48 @@ class GRUFlow(Flow):
     """
 
     def __init__(self, weights: Sequence[Tensor], gaps: Tensor, n_steps: int, work: Workspace, keep: bool) -> None:
-        super().__init__(gaps, n_steps, work, keep)
-        self.weight, *biases = weights
-        self.bias, self.candidate_bias = (bias.expand(gaps.shape[1], -1).contiguous() for bias in biases)
-        self.transposed = self.weight.t()
-        d = self.weight.shape[1]
-        self.gates = self.slots(4 * d)
-        whole, cut, again = self.gates[0].flatten(0, 1), work.cut, 1 if keep else gaps.shape[0] * n_steps
-        (s, r, v, m), (_, rv, _) = cut(whole, d, d, d, d), cut(whole, d, 2 * d, d)
-        (_, rvm) = cut(whole, d, 3 * d)
-        self.parts = list(zip(rvm, rv, r, v, m, s)) * again
-        self.stay = self.slots(d)
-        self.backward_gap = (-gaps).unbind() * n_steps
+        super().__init__(weights, gaps, n_steps, work, keep)
+        d = weights[0].shape[1]
+        self.transposed = weights[0].t()
+        self.bias, self.candidate_bias = (bias.expand(gaps.shape[1], -1).contiguous() for bias in weights[1:])
+        self.gates, _ = self.slots(self.n_kept, 4 * d)
+        self.parts = [self.cut(gates, (d, d, d, d), (d, 2 * d, d), (d, 3 * d)) for gates in self.gates]
+        self.stay = self.slots(self.n_kept, d)
+        self.backward_gap = (-gaps).unbind()
 
-    def step(self, i: int, start: Tensor, end: Tensor) -> None:
-        rvm, rv, r, v, m, s = self.parts[i]
+    def cut(self, block: Tensor, *widths: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
+        """All parts of each event's part of `block`, over and over."""
+        parts = [part for each in widths for part in self.work.cut(block, *each)]
+        return list(zip(*parts)) * (len(self.gaps) // len(block))
+
+    def step(self, j: int, k: int, start: Tensor, end: Tensor) -> None:
+        s, r, v, m, _, rv, _, _, rvm = self.parts[j][k]
         torch.addmm(self.bias, start, self.transposed, out=rvm)
         rv.sigmoid_()
         torch.addcmul(self.candidate_bias, r, m, out=s).sigmoid_()
-        stay = torch.mul(v, self.backward_gap[i], out=self.stay[1][i]).exp_()
+        stay = torch.mul(v, self.backward_gap[k], out=self.stay[1][j][k]).exp_()
         torch.lerp(s, start, stay, out=end)
 
-    def prepare(self, starts: Tensor) -> None:
-        d = starts.shape[-1]
-        stay = self.stay[0]
-        self.g_gates, slots = self.slots(4, d)
-        gate_slopes(self.gates[0].unflatten(-1, (4, d)), starts, stay, -self.gaps * stay, self.g_gates)
-        _, g_rvm = self.work.cut(self.g_gates.flatten(-2).flatten(0, 1), d, 3 * d)
-        self.g_parts = list(zip(slots, g_rvm))
+    def begin_backward(self, n: int) -> None:
+        d = self.transposed.shape[0]
+        self.g_gates, _ = self.slots(n, 4, d)
+        self.g_parts = [list(zip(*self.work.cut(g), self.work.cut(g.flatten(2), d, 3 * d)[1])) for g in self.g_gates]
 
-    def step_back(self, i: int, g_end: Tensor, g_start: Tensor) -> None:
-        g_gates, g_rvm = self.g_parts[i]
+    def begin_group(self, low: int, high: int, starts: Tensor) -> None:
+        self.low = low
+        gates, stay = self.gates[:, low:high].unflatten(-1, (4, -1)), self.stay[0][:, low:high]
+        gate_slopes(gates, starts, stay, -self.gaps[low:high] * stay, self.g_gates[:, : high - low])
+
+    def step_back(self, j: int, k: int, g_end: Tensor, g_start: Tensor) -> None:
+        g_gates, g_rvm = self.g_parts[j][k]
         g_gates.mul_(g_end[:, None])
-        g_start.addcmul_(g_end, self.stay[1][i]).addmm_(g_rvm, self.weight)
+        g_start.addcmul_(g_end, self.stay[1][j][self.low + k]).addmm_(g_rvm, self.weights[0])
 
-    def gradients(self, starts: Tensor, g_ends: Tensor) -> list[Tensor]:
-        d = starts.shape[-1]
-        g_s, g_rvm = self.g_gates.flatten(-2).split([d, 3 * d], dim=-1)
-        return [outer(g_rvm, starts), total(g_rvm), total(g_s)]
+    def end_group(self, low: int, high: int, starts: Tensor, g_ends: Tensor) -> None:
+        weight, bias, candidate_bias = self.g_weights
+        g_s, g_rvm = self.g_gates[:, : high - low].flatten(-2).tensor_split([starts.shape[-1]], dim=-1)
+        add_linear(weight, bias, g_rvm, starts)
+        candidate_bias.add_(g_s.sum(dim=(0, 1, 2)))
 
 
 def fused_gru_ode(

@@ -28,6 +28,9 @@ __all__ = ["Flow", "MLPFlow", "fused_ode_rnn", "run_events"]
 # Added to the argument of the update gate where nothing is seen: the gate is exactly 1, the state stays bit for bit.
 SHUT = 1e9
 
+# Rows (events times series) that the backward pass takes at once: many for the products, few for the cache.
+GROUP = 1024
+
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 
 
@@ -36,43 +39,49 @@ class Flow(ABC):
 
     Parameters
     ----------
+    weights : sequence of Tensor
     gaps : Tensor[n b 1]
         Length of each step on the way to each event.
     n_steps : int
-        Steps on the way to each event; step ``i = j * n + k`` is the ``j``-th before event ``k``.
+        Steps on the way to each event.
     work : Workspace
     keep : bool
-        Whether a backward pass will follow.
+        Whether a backward pass will follow. It goes through the events in groups, the last group first.
     """
 
-    def __init__(self, gaps: Tensor, n_steps: int, work: Workspace, keep: bool) -> None:
-        self.gaps, self.n_steps, self.work, self.keep = gaps, n_steps, work, keep
-        self.gap = gaps.unbind() * n_steps
+    def __init__(self, weights: Sequence[Tensor], gaps: Tensor, n_steps: int, work: Workspace, keep: bool) -> None:
+        self.weights, self.gaps, self.n_steps, self.work = weights, gaps, n_steps, work
+        self.gap = gaps.unbind()
+        self.n_kept = len(gaps) if keep else 1
+        self.g_weights = [torch.zeros_like(w) for w in weights] if keep else []
 
-    def slots(self, *shape: int) -> tuple[Tensor, Sequence[Tensor]]:
-        """A buffer (k n b ...), and its part for each step; one part for all steps when nothing is kept."""
-        n, b, _ = self.gaps.shape
-        if not self.keep:
-            buffer = self.work.new(1, 1, b, *shape)
-            return buffer, [buffer[0, 0]] * (self.n_steps * n)
-        buffer = self.work.new(self.n_steps, n, b, *shape)
-        return buffer, self.work.cut(buffer.flatten(0, 1))[0]
+    def slots(self, n: int, *shape: int) -> Slots:
+        """A buffer (k n b ...) for the steps to `n` events, and its part for each step to each event, over and over."""
+        buffer = self.work.new(self.n_steps, n, self.gaps.shape[1], *shape)
+        return buffer, [list(self.work.cut(part)[0]) * (len(self.gaps) // n) for part in buffer]
 
     @abstractmethod
-    def step(self, i: int, start: Tensor, end: Tensor) -> None:
-        """Write the state (b d) after step `i` from `start` into `end`."""
+    def step(self, j: int, k: int, start: Tensor, end: Tensor) -> None:
+        """Write the state (b d) after the `j`-th step to event `k` from `start` into `end`."""
 
     @abstractmethod
-    def prepare(self, starts: Tensor) -> None:
-        """Compute the factors of the backward steps, all at once, from the states (k n b d) before the steps."""
+    def begin_backward(self, n: int) -> None:
+        """Make room for groups of up to `n` events."""
 
     @abstractmethod
-    def step_back(self, i: int, g_end: Tensor, g_start: Tensor) -> None:
-        """Add to `g_start` (b d) what step `i` makes of the gradient `g_end` at its end."""
+    def begin_group(self, low: int, high: int, starts: Tensor) -> None:
+        """Compute the factors of the steps to the events from `low` to `high`; ``starts`` (k n b d) are before them."""
 
     @abstractmethod
-    def gradients(self, starts: Tensor, g_ends: Tensor) -> list[Tensor]:
-        """Gradients of the weights; both arguments are (k n b d), and `g_ends` may be overwritten."""
+    def step_back(self, j: int, k: int, g_end: Tensor, g_start: Tensor) -> None:
+        """Add to `g_start` (b d) what the `j`-th step to event `k` of the group makes of `g_end`."""
+
+    @abstractmethod
+    def end_group(self, low: int, high: int, starts: Tensor, g_ends: Tensor) -> None:
+        """Add the group's part to `g_weights`; `g_ends` (k n b d) may be overwritten."""
+
+
+Slots = tuple[Tensor, list[list[Tensor]]]
 
 
 class MLPFlow(Flow):
@@ -93,83 +102,87 @@ class MLPFlow(Flow):
         self, below: Sequence[float], share: Sequence[float], weights: Sequence[Tensor], gaps: Tensor, n_steps: int,
         work: Workspace, keep: bool,
     ) -> None:  # fmt: skip
-        super().__init__(gaps, n_steps, work, keep)
+        super().__init__(weights, gaps, n_steps, work, keep)
         self.below, self.share = below, share
-        self.weights, self.biases = list(weights[::2]), list(weights[1::2])
-        self.n_layers = len(self.weights) - (1 if len(self.share) == 1 else 2)
-        b, (d, width) = gaps.shape[1], self.weights[self.n_layers].shape
-        self.transposed = [w.t() for w in self.weights]
-        self.full_biases = [bias.expand(b, -1).contiguous() for bias in self.biases]
+        n_layers = len(weights) // 2 - (2 if below else 1)
+        self.inner, self.outer, self.product = weights[: 2 * n_layers : 2], weights[2 * n_layers], weights[-2]
+        b, (d, width) = gaps.shape[1], self.outer.shape
         # units[j][l]: of layer l in stage j; mean: of the last layer, over the stages as in the step
-        self.units = [[self.slots(width) for _ in range(self.n_layers)] for _ in self.share]
-        self.mean = self.units[-1][-1] if self.share[-1] == 1 else self.slots(width)
+        self.units = [[self.slots(self.n_kept, width) for _ in self.inner] for _ in share]
+        self.mean = self.units[-1][-1] if share[-1] == 1 else self.slots(self.n_kept, width)
         self.v, self.slope, self.f = work.new(b, width), work.new(b, width), work.new(b, d)
+        # A product adds a full matrix faster than a row.
+        layers = [(w.t(), bias.expand(b, -1).contiguous()) for w, bias in zip(weights[::2], weights[1::2])]
+        self.layers = layers[0], layers[n_layers], layers[-1]
+        self.stages = [
+            (a, stage[0][1], [(*layer, slots) for layer, (_, slots) in zip(layers[1:n_layers], stage[1:])])
+            for a, stage in zip((0.0, *below), self.units)
+        ]
 
-    def step(self, i: int, start: Tensor, end: Tensor) -> None:
-        gap, weights, biases = self.gap[i], self.transposed, self.full_biases
-        torch.addmm(biases[0], start, weights[0], out=self.v)
-        top = self.v
-        for j, layers in enumerate(self.units):
-            below, units = top, layers[0][1][i]
-            if j == 0:
-                torch.sigmoid(self.v, out=units)
+    def step(self, j: int, k: int, start: Tensor, end: Tensor) -> None:
+        (first, bias), (outer, outer_bias), (product, product_bias) = self.layers
+        gap, v = self.gap[k], torch.addmm(bias, start, first, out=self.v)
+        for a, slots, layers in self.stages:
+            if not a:
+                units = torch.sigmoid(v, out=slots[j][k])
             else:  # v_j = v + h a_j (G s + c)
-                torch.addmm(biases[-1], below, weights[-1], out=self.slope)
-                torch.addcmul(self.v, gap, self.slope, value=self.below[j - 1], out=units).sigmoid_()
-            for layer in range(1, self.n_layers):
-                below, units = units, layers[layer][1][i]
-                torch.addmm(biases[layer], below, weights[layer], out=units).sigmoid_()
-            top = units
-        mean = self.mean[1][i]
-        if mean is not top:
-            torch.mul(self.units[0][-1][1][i], self.share[0], out=mean)
-            for share, layers in zip(self.share[1:], self.units[1:]):
-                mean.add_(layers[-1][1][i], alpha=share)
-        torch.addmm(biases[self.n_layers], mean, weights[self.n_layers], out=self.f)
-        torch.addcmul(start, gap, self.f, out=end)
+                slope = torch.addmm(product_bias, units, product, out=self.slope)
+                units = torch.addcmul(v, gap, slope, value=a, out=slots[j][k]).sigmoid_()
+            for weight, bias, slots in layers:
+                units = torch.addmm(bias, units, weight, out=slots[j][k]).sigmoid_()
+        if self.mean is not self.units[-1][-1]:
+            units = torch.mul(self.units[0][-1][1][j][k], self.share[0], out=self.mean[1][j][k])
+            for share, stage in zip(self.share[1:], self.units[1:]):
+                units.add_(stage[-1][1][j][k], alpha=share)
+        torch.addcmul(start, gap, torch.addmm(outer_bias, units, outer, out=self.f), out=end)
 
-    def prepare(self, starts: Tensor) -> None:
-        # Each buffer holds the slope of its sigmoid first and the gradient of the sigmoid's argument later. The slopes
-        # of the last layer take the length of the step too, and in the last stage the stage's share of the step.
-        width = self.v.shape[1]
-        self.g_units = [[self.slots(width) for _ in layers] for layers in self.units]
-        one = self.gaps.new_ones(())
-        for layers, g_layers in zip(self.units, self.g_units):
-            length = self.gaps * (self.share[-1] if layers is self.units[-1] else 1.0)
-            for layer, ((units, _), (slope, _)) in enumerate(zip(layers, g_layers), 1):
-                factor = length if layer == self.n_layers else one
-                sigmoid_backward(factor.expand_as(units), units, grad_input=slope)
+    def begin_backward(self, n: int) -> None:
+        self.g_units = [[self.slots(n, self.v.shape[1]) for _ in stage] for stage in self.units]
+        self.g_v = [stage[0][1] for stage in self.g_units]
+        layers = [[(g, w) for (_, g), w in zip(stage[1:], self.inner[1:])][::-1] for stage in self.g_units]
+        # per stage, the last first: its share, its weight in the stage above, the g_v of that and its own
+        self.stages_back = list(zip(self.share, (*self.below, 0.0), (*self.g_v[1:], []), self.g_v, layers))[::-1]
         self.g_mean, self.g_top, self.g_below = (torch.empty_like(self.v) for _ in range(3))
 
-    def step_back(self, i: int, g_end: Tensor, g_start: Tensor) -> None:
-        weights = self.weights
-        g = torch.mm(g_end, weights[self.n_layers], out=self.g_mean)
-        for j in reversed(range(len(self.share))):
-            layers = self.g_units[j]
-            if j + 1 < len(self.share):
-                g_v = self.g_units[j + 1][0][1][i]
-                g = torch.addmm(self.g_mean, g_v, weights[-1], beta=self.share[j], alpha=self.below[j], out=self.g_top)
-            for layer in range(self.n_layers - 1, 0, -1):
-                g = torch.mm(layers[layer][1][i].mul_(g), weights[layer], out=self.g_below)
-            layers[0][1][i].mul_(g)
-        # Every stage starts from v: the first buffer collects the gradient of v.
-        g_v = self.g_units[0][0][1][i]
-        for layers in self.g_units[1:]:
-            g_v.add_(layers[0][1][i])
-        g_start.add_(g_end).addmm_(g_v, weights[0])
+    def begin_group(self, low: int, high: int, starts: Tensor) -> None:
+        # Each buffer holds the slope of its sigmoid first and the gradient of the sigmoid's argument later. The slopes
+        # of the last layer take the length of the step too, and in the last stage the stage's share of the step.
+        gaps, one = self.gaps[low:high], self.gaps.new_ones(())
+        for stage, g_stage in zip(self.units, self.g_units):
+            length = gaps * self.share[-1] if stage is self.units[-1] else gaps
+            for slots, (slopes, _) in zip(stage, g_stage):
+                units, factor = slots[0][:, low:high], length if slots is stage[-1] else one
+                sigmoid_backward(factor.expand_as(units), units, grad_input=slopes[:, : high - low])
 
-    def gradients(self, starts: Tensor, g_ends: Tensor) -> list[Tensor]:
-        def linear(pairs: list[tuple[Tensor, Tensor]]) -> list[Any]:
-            return [sum(outer(g, x) for g, x in pairs), sum(total(g) for g, _ in pairs)]
+    def step_back(self, j: int, k: int, g_end: Tensor, g_start: Tensor) -> None:
+        g_mean = g = torch.mm(g_end, self.outer, out=self.g_mean)
+        for share, a, above, g_v, layers in self.stages_back:
+            if a:
+                g = torch.addmm(g_mean, above[j][k], self.product, beta=share, alpha=a, out=self.g_top)
+            for slots, weight in layers:
+                g = torch.mm(slots[j][k].mul_(g), weight, out=self.g_below)
+            total = g_v[j][k].mul_(g)
+        for g_v in self.g_v[1:]:  # every stage starts from v: the first buffer collects the gradient of v
+            total.add_(g_v[j][k])
+        g_start.add_(g_end).addmm_(total, self.inner[0])
 
-        stages = list(zip(self.g_units, self.units))
-        grads = linear([(self.g_units[0][0][0], starts)])
-        for layer in range(1, self.n_layers):
-            grads += linear([(g[layer][0], units[layer - 1][0]) for g, units in stages])
-        grads += linear([(g_ends.mul_(self.gaps), self.mean[0])])
-        pairs = zip(self.below, self.g_units[1:], self.units)
-        slopes = [(g[0][0].mul_(self.gaps * below), units[-1][0]) for below, g, units in pairs]
-        return grads + linear(slopes) if slopes else grads
+    def end_group(self, low: int, high: int, starts: Tensor, g_ends: Tensor) -> None:
+        gaps, n = self.gaps[low:high], high - low
+        pairs = list(zip(self.g_weights[::2], self.g_weights[1::2]))
+        add_linear(*pairs[0], self.g_units[0][0][0][:, :n], starts)
+        for units, g_units in zip(self.units, self.g_units):
+            for pair, (x, _), (g, _) in zip(pairs[1:], units[:-1], g_units[1:]):
+                add_linear(*pair, g[:, :n], x[:, low:high])
+        add_linear(*pairs[len(self.inner)], g_ends.mul_(gaps), self.mean[0][:, low:high])
+        for a, units, g_units in zip(self.below, self.units, self.g_units[1:]):
+            add_linear(*pairs[-1], g_units[0][0][:, :n].mul_(gaps * a), units[-1][0][:, low:high])
+
+
+def add_linear(g_weight: Tensor, g_bias: Tensor, g: Tensor, x: Tensor) -> None:
+    """Add the gradients of a linear layer from those of its output ``g`` (... p) and its input ``x`` (... q)."""
+    g, x = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
+    g_weight.addmm_(g.t(), x)
+    g_bias.add_(g.sum(dim=0))
 
 
 def gate_slopes(gates: Tensor, before: Tensor, stay: Tensor, factor: Tensor | None, slopes: Tensor) -> None:
@@ -179,21 +192,14 @@ def gate_slopes(gates: Tensor, before: Tensor, stay: Tensor, factor: Tensor | No
     """
     s, r, u, m = gates.unbind(dim=-2)
     f_s, f_r, f_u, f_m = slopes.unbind(dim=-2)
-    sigmoid_backward(1 - stay, s, grad_input=f_s)
+    torch.sub(before, s, out=f_u)
+    if factor is not None:
+        f_u.mul_(factor)
+    sigmoid_backward(f_u, u, grad_input=f_u)
+    torch.sub(stay.new_ones(()), stay, out=f_s)
+    sigmoid_backward(f_s, s, grad_input=f_s)
     torch.mul(f_s, r, out=f_m)
-    sigmoid_backward(f_s * m, r, grad_input=f_r)
-    difference = before - s
-    sigmoid_backward(difference if factor is None else difference.mul_(factor), u, grad_input=f_u)
-
-
-def outer(g: Tensor, x: Tensor) -> Tensor:
-    """Sum of the outer products ``g x'`` over the leading axes: (... p), (... q) -> (p q)."""
-    return g.reshape(-1, g.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
-
-
-def total(g: Tensor) -> Tensor:
-    """Sum over the leading axes: (... p) -> (p)."""
-    return g.reshape(-1, g.shape[-1]).sum(dim=0)
+    sigmoid_backward(torch.mul(f_s, m, out=f_r), r, grad_input=f_r)
 
 
 class _Pass:
@@ -216,17 +222,16 @@ class _Pass:
         self, make_flow: Callable[..., Flow], n_steps: int, inputs: Tensor, shut: Tensor, gaps: Tensor,
         weights: Sequence[Tensor], keep: bool,
     ) -> None:  # fmt: skip
-        self.inputs, self.shut = inputs.flatten(0, 1), shut
+        self.inputs, self.shut, self.n_steps = inputs, shut, n_steps
         self.start, self.w_in, self.w_state, self.bias, *rest = weights
         self.work = borrow(self.start)
-        (self.n, self.b), self.d, self.n_steps = inputs.shape[:2], self.w_state.shape[1], n_steps
         self.flow = make_flow(rest, gaps, n_steps, self.work, keep)
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        n, b, d, new, cut = self.n, self.b, self.d, self.work.new, self.work.cut
+        (n, b), d, new, cut = self.inputs.shape[:2], self.w_state.shape[1], self.work.new, self.work.cut
         gates, self.ends, self.afters = new(n, b, 4 * d), new(self.n_steps, n, b, d), new(n + 1, b, d)
         flat, self.gates = gates.flatten(0, 1), gates.view(n, b, 4, d)
-        torch.addmm(self.bias[: 3 * d], self.inputs, self.w_in.t(), out=flat[:, : 3 * d])
+        torch.addmm(self.bias[: 3 * d], self.inputs.flatten(0, 1), self.w_in.t(), out=flat[:, : 3 * d])
         flat[:, 3 * d :] = self.bias[3 * d :]
         gates[..., 2 * d : 3 * d].add_(self.shut)
         self.afters[0] = self.start
@@ -237,7 +242,7 @@ class _Pass:
         y = afters[0]
         for k in range(n):
             for j, end in enumerate(ends):
-                step(j * n + k, y, end[k])
+                step(j, k, y, end[k])
                 y = end[k]
             rum[k].addmm_(y, w_state)
             ru[k].sigmoid_()
@@ -247,33 +252,45 @@ class _Pass:
         return torch.add(minus_one, self.ends[-1], alpha=2.0), torch.add(minus_one, self.afters[1:], alpha=2.0)
 
     def backward(self, g_minus: Tensor | None, g_plus: Tensor | None) -> list[Tensor]:
-        n, b, d, new, cut, flow = self.n, self.b, self.d, self.work.new, self.work.cut, self.flow
-        starts = self.afters[None, :-1] if self.n_steps == 1 else torch.cat([self.afters[None, :-1], self.ends[:-1]])
-        flow.prepare(starts)
-        # First the slopes of y+ in the gates' arguments; times the gradient of y+ they are the arguments' gradients.
-        g_gates = new(n, b, 4, d)
-        gate_slopes(self.gates, self.ends[-1], self.gates[:, :, 2], None, g_gates)
-        # Gradients after the jumps and after the steps; what comes from outside is there first (z = 2 y - 1).
-        g_afters, g_ends = new(n + 1, b, d), new(self.n_steps, n, b, d)
-        for g, outside in ((g_afters, g_plus), (g_ends, g_minus)):
-            g.zero_() if outside is None else torch.mul(outside, 2.0, out=g[-n:] if g is g_afters else g[-1])
+        (n, b, _, d), new, cut, flow, w_state = self.gates.shape, self.work.new, self.work.cut, self.flow, self.w_state
+        size = max(1, min(n, GROUP // b))
+        flow.begin_backward(size)
+        g_gates, g_ends, g_afters = new(size, b, 4, d), new(self.n_steps, size, b, d), new(n + 1, b, d)
+        g_w_in, g_w_state, g_bias = (torch.zeros_like(w) for w in (self.w_in, self.w_state, self.bias))
+        # The gradients after the jumps and after the steps start as what comes from outside; z = 2 y - 1.
         g_afters[0] = 0
-        g_ends[:-1] = 0
+        if g_plus is None:
+            g_afters.zero_()
+        else:
+            torch.mul(g_plus, 2.0, out=g_afters[1:])
 
-        (slopes,), (g_after,), (g_after_gates,) = cut(g_gates), cut(g_afters), cut(g_afters[:, :, None])
-        ends, (_, _, u, _) = [cut(g)[0] for g in g_ends], cut(self.gates.flatten(2), d, d, d, d)
-        (_, rum), step_back, w_state = cut(g_gates.flatten(2), d, 3 * d), flow.step_back, self.w_state
-        for k in range(n - 1, -1, -1):
-            slopes[k].mul_(g_after_gates[k + 1])
-            ends[-1][k].addcmul_(g_after[k + 1], u[k]).addmm_(rum[k], w_state)
-            for j in range(self.n_steps - 1, -1, -1):
-                step_back(j * n + k, ends[j][k], ends[j - 1][k] if j else g_after[k])
-
-        flat = g_gates.view(n * b, 4 * d)
-        w_in = (self.inputs.t() @ flat[:, : 3 * d]).t()
-        return [
-            g_afters[0].clone(), w_in, outer(flat[:, d:], self.ends[-1]), total(flat), *flow.gradients(starts, g_ends)
-        ]  # fmt: skip
+        (g_after,), (g_after_gates,), (slopes,) = cut(g_afters), cut(g_afters[:, :, None]), cut(g_gates)
+        (_, rum), (_, _, u, _) = cut(g_gates.flatten(2), d, 3 * d), cut(self.gates.flatten(2), d, d, d, d)
+        ends = [cut(g)[0] for g in g_ends]
+        for high in range(n, 0, -size):
+            low = max(high - size, 0)
+            starts, before, gates = self.afters[None, low:high], self.ends[-1, low:high], self.gates[low:high]
+            if self.n_steps > 1:
+                starts = torch.cat([starts, self.ends[:-1, low:high]])
+            flow.begin_group(low, high, starts)
+            # First the slopes of y+ in the gates' arguments, then times the gradient of y+: the arguments' gradients.
+            gate_slopes(gates, before, gates[:, :, 2], None, g_gates[: high - low])
+            g_ends.zero_()
+            if g_minus is not None:
+                torch.mul(g_minus[low:high], 2.0, out=g_ends[-1, : high - low])
+            for k in range(high - low - 1, -1, -1):
+                after = low + k + 1
+                slopes[k].mul_(g_after_gates[after])
+                ends[-1][k].addcmul_(g_after[after], u[low + k]).addmm_(rum[k], w_state)
+                for j in range(self.n_steps - 1, 0, -1):
+                    flow.step_back(j, k, ends[j][k], ends[j - 1][k])
+                flow.step_back(0, k, ends[0][k], g_after[low + k])
+            g = g_gates[: high - low].flatten(2).flatten(0, 1)
+            g_w_in.addmm_(g[:, : 3 * d].t(), self.inputs[low:high].flatten(0, 1))
+            g_w_state.addmm_(g[:, d:].t(), before.flatten(0, 1))
+            g_bias.add_(g.sum(dim=0))
+            flow.end_group(low, high, starts, g_ends[:, : high - low])
+        return [g_afters[0].clone(), g_w_in, g_w_state, g_bias, *flow.g_weights]
 
 
 class _Events(torch.autograd.Function):

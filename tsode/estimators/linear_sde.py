@@ -229,7 +229,7 @@ class LinearSDEForecaster(BaseForecaster):
                 for place, row in enumerate(rows):
                     beliefs[row] = both[place, : len(query.times[row])]
         columns: dict[Hashable, list[np.ndarray]] = {}
-        for k in range(self.module_.n_state):
+        for k in range(belief.mean.shape[-1]):
             columns[f"state-{k}"] = [beliefs[row][:, k, 0] for row in range(len(query.ids))]
             columns[f"state-{k}-sd"] = [beliefs[row][:, k, 1] for row in range(len(query.ids))]
         return self._write(query, columns, X)

@@ -69,8 +69,10 @@ def build_filter(
         if evolution == "linear":
             evolution = DiagonalFlow(n_modes, n_static)
         else:
-            field = lookup({"linear": DiagonalFlow, **DYNAMICS}, evolution, "evolution")(n_state)
-            evolution = Solved(field, lookup(SOLVERS, solver, "solver")() if isinstance(solver, str) else solver)
+            made: Any = lookup({"linear": DiagonalFlow, **DYNAMICS}, evolution, "evolution")
+            evolution = Solved(
+                made(n_state), lookup(SOLVERS, solver, "solver")() if isinstance(solver, str) else solver
+            )
     make_jump = lookup(JUMPS, jump, "jump") if isinstance(jump, str) else jump
     family = lookup(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
     width = evolution.n_state

@@ -90,19 +90,26 @@ def check_fit(estimator: Any) -> None:
 
 def check_leaves_no_trace(estimator: Any) -> None:
     """Nothing is printed, and global random states and settings are neither read nor moved."""
-    random.seed(1)
-    np.random.seed(1)  # noqa: NPY002 (the global state is what this is about)
-    torch.manual_seed(1)
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    # states that no fixed seed leads to
+    random.random()
+    np.random.rand()  # noqa: NPY002
+    torch.rand(1)
     states = _global_state()
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        first = clone(_seeded(estimator)).fit(example_panel())
-        first.predict(times=TIMES)
-        first.sample(times=TIMES, n_samples=3, random_state=0)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            first = clone(_seeded(estimator)).fit(example_panel())
+            first.predict(times=TIMES)
+            first.sample(times=TIMES, n_samples=3, random_state=0)
+        for name, state in _global_state().items():
+            assert state == states[name], f"fit, predict or sample moves the global {name}."
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        torch.set_rng_state(before[2])
     assert not out.getvalue(), f"verbose=0 prints {out.getvalue()[:80]!r}."
     assert not err.getvalue(), f"verbose=0 writes {err.getvalue()[:80]!r} to stderr."
-    for name, state in _global_state().items():
-        assert state == states[name], f"fit, predict or sample moves the global {name}."
 
 
 def check_predict_changes_nothing(estimator: Any) -> None:
@@ -194,13 +201,9 @@ def check_time_unit_and_origin(estimator: Any) -> None:
     expected = seeded.predict_quantiles(times=TIMES)
     columns = [c for c in expected.columns if c not in ("unique_id", "ds")]
     changes: dict[str, Callable[[Any], Any]] = {
-        "a shift of the origin": lambda t: t + pd.Timedelta("9876 days"),
-        "a resolution of nanoseconds": lambda t: (
-            t.as_unit("ns") if isinstance(t, pd.DatetimeIndex) else t.dt.as_unit("ns")
-        ),
-        "a time zone": lambda t: t.tz_localize("UTC") if isinstance(t, pd.DatetimeIndex) else t.dt.tz_localize("UTC"),
-        "times as timedeltas": lambda t: t - START,
-        "times as minutes": lambda t: (t - START) / pd.Timedelta("1min"),
+        "another origin, resolution and time zone": _move_origin,
+        "a count of timedeltas": lambda t: t - START,
+        "a count of minutes": lambda t: (t - START) / pd.Timedelta("1min"),
     }
     for what, change in changes.items():
         answer = clone(seeded).fit(frame.assign(ds=change(frame["ds"]))).predict_quantiles(times=change(TIMES))
@@ -345,7 +348,9 @@ def _fitted(estimator: Any) -> Any:
     """The estimator itself if it is fitted (on `example_panel`), else a clone that is, with a seed."""
     if hasattr(estimator, "channels_"):
         return estimator
-    return clone(estimator).set_params(random_state=0).fit(example_panel())
+    fresh = clone(estimator).set_params(random_state=0)
+    assert fresh.fit(example_panel()) is fresh, "fit does not return self."
+    return fresh
 
 
 def _seeded(estimator: Any) -> Any:
@@ -359,6 +364,13 @@ def _share(estimator: Any) -> float:
 
 def _ask(fitted: Any, context: pd.DataFrame) -> pd.DataFrame:
     return fitted.predict_quantiles(times=TIMES, context=context)
+
+
+def _move_origin(times: Any) -> Any:
+    later = times + pd.Timedelta("9876 days")
+    return (
+        (later if isinstance(later, pd.DatetimeIndex) else later.dt).as_unit("ns").map(lambda t: t.tz_localize("UTC"))
+    )
 
 
 def _of(frame: pd.DataFrame, key: str) -> pd.DataFrame:

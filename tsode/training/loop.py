@@ -51,7 +51,7 @@ class _AveragedWeights:
     """Running mean of a model's parameters (Polyak averaging), swapped in for validation."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.live = list(model.parameters())
+        self.live: list[Tensor] = list(model.parameters())
         self.mean = [p.detach().clone() for p in self.live]
         self.decay = decay
         self.n_updates = 0
@@ -198,7 +198,7 @@ def _run_epoch(
         schedule.step()
         averaged.update()
         n_done += 1
-        row = {
+        row: dict[str, Tensor] = {
             "train_loss": loss.detach(),
             **{f"train_{k}": v.detach() for k, v in parts.items()},
             "gradient_norm": norm,

@@ -176,6 +176,29 @@ def test_no_event_and_one_event_equal_the_plain_loop(n_events):
     )
 
 
+def test_a_batch_without_series_has_no_states_and_no_gradient():
+    model, batch = make_model(), make_batch().select(torch.arange(0))
+    path = run_innovation(model, batch, *batch.last_seen())
+    assert path.z_plus.shape == (0, 7, model.evolution.n_state)
+
+
+def test_values_that_want_a_gradient_get_it():
+    model, batch = make_model(), make_batch()
+    values = batch.values.clone().requires_grad_()
+    model.filter(batch.replace(values=values)).path.z_plus.sum().backward()
+    assert values.grad is not None
+    assert (values.grad != 0).any()
+
+
+def test_rates_far_outside_the_usual_equal_the_plain_loop():
+    model, batch = make_model(), make_batch()
+    with torch.no_grad():
+        model.evolution.rate.fill_(30.0)  # past the linear end of softplus
+        model.evolution.modulation.weight.mul_(1e3)
+    fused, plain = (states_and_gradients(model, batch, fused) for fused in (True, False))
+    torch.testing.assert_close(fused, plain, rtol=1e-9, atol=1e-9)
+
+
 class Replay(nn.Module):
     """Dropout with given factors, one event after the other."""
 

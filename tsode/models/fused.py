@@ -48,7 +48,7 @@ def run_innovation(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen:
     jump: Any = model.jump
     flow: Any = model.evolution
     readout, cell = model.readout, jump.cell
-    if batch.values.requires_grad or not batch.n_events:
+    if batch.values.requires_grad or not batch.times.numel():
         return model._loop(batch, last, seen)
     gap = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(model.z_start.dtype)
     hidden, out = readout.location_hidden, readout.location_out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Sequence
 
 import torch
@@ -53,13 +54,18 @@ class Workspace:
                 self._cuts[key] = [part.unbind() for part in block.split(widths or block.shape[-1], dim=-1)]
         return self._cuts[key]
 
+    @property
+    def size(self) -> int:
+        """Numbers it has room for."""
+        return sum(flat.numel() for flat in self._flat)
+
     def _empty(self, size: int) -> Tensor:
         with torch.inference_mode(False):  # a prediction's memory must serve a training step too
             return torch.empty(size, dtype=self.key[0], device=self.key[1])
 
 
 def borrow(like: Tensor) -> Workspace:
-    """A workspace of the dtype and device of `like` that nobody else uses."""
+    """The largest workspace of the dtype and device of `like` that nobody uses, or a new one."""
     idle = _idle.setdefault((like.dtype, like.device), [])
     return idle.pop() if idle else Workspace(like)
 
@@ -68,5 +74,5 @@ def give_back(workspace: Workspace) -> None:
     """Return a workspace; its buffers must not be read any more."""
     workspace._n_used = 0
     idle = _idle.setdefault(workspace.key, [])
-    if len(idle) < _MAX_IDLE:
-        idle.append(workspace)
+    insort(idle, workspace, key=lambda other: other.size)
+    del idle[:-_MAX_IDLE]

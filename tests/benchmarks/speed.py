@@ -1,0 +1,269 @@
+"""Speed of training and prediction as a ratio to a plain GRU.
+
+    python tests/benchmarks/speed.py [--repeats N] [--check] [--scaling]
+
+Workload: 64 series with 60 own times each in [0, 1], 8 channels of which 70 % are missing, 20 targets in (1, 1.25].
+One step is forward + backward + AdamW (fused); the loss is the CRPS of the 20 targets on both sides. The floor is
+`torch.nn.GRU` of the same state size on the padded ``[values, mask, gap]``, with a head of two perceptrons on
+``(state, lead time)``: location and log scale, as wide as the filter's readout. The filter goes through the same calls
+as in training: ``filter`` and ``ahead``. "whole objective" adds one-step predictions to the loss on both sides.
+
+Rows are measured in one process on one thread, one after the other in every round. A ratio is the median over rounds
+of CPU time by the floor's CPU time in the same round: absolute times on a busy machine vary by more than the bars.
+`--check` ends with a non-zero exit code if a bar does not hold. `--scaling` shows a step's time against observations
+and series; it must hardly depend on whether times are shared, nor, up to the readout, on the number of targets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tsode.core.batch import IrregularBatch
+from tsode.dynamics import GRUODE, MLPDynamics
+from tsode.evolution import Solved
+from tsode.likelihoods import Normal
+from tsode.models.filters import build_filter
+from tsode.models.fused import evolve_to
+from tsode.models.jump_filter import Filtered, JumpFilter
+from tsode.numerics import RK4, Euler, ExponentialEuler, Midpoint
+
+Job = Callable[[], object]
+WARM_UP = 3  # rounds that are not counted
+PREDICT_BAR = 2.5  # times the GRU's prediction, for every row
+GRID_BAR, TARGETS_BAR = 1.1, 1.15
+
+
+class Work(NamedTuple):
+    batch: IrregularBatch
+    query_times: Tensor
+    truth: Tensor
+
+
+class PlainGRU(nn.Module):
+    """The floor: a GRU that knows the gaps, and a head that knows the lead time."""
+
+    def __init__(self, n_state: int, n_hidden: int, n_channels: int = 8) -> None:
+        super().__init__()
+        self.gru = nn.GRU(2 * n_channels + 1, n_state, batch_first=True)
+        self.location, self.log_scale = (
+            nn.Sequential(nn.Linear(n_state + 1, n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_channels))
+            for _ in range(2)
+        )
+
+    def filter(self, batch: IrregularBatch) -> Tensor:
+        gap = batch.times.diff(dim=1, prepend=batch.times[:, :1])[..., None].to(batch.values.dtype)
+        return self.gru(torch.cat([batch.values, batch.mask.to(gap.dtype), gap], dim=2))[0]
+
+    def head(self, state: Tensor, lead: Tensor) -> Tensor:
+        inputs = torch.cat([state.expand(*lead.shape, -1), lead[..., None].to(state.dtype)], dim=-1)
+        return torch.stack([self.location(inputs), self.log_scale(inputs)], dim=-1)
+
+
+def draw(
+    n_series: int = 64, n_events: int = 60, n_targets: int = 20, n_channels: int = 8, shared: bool = False
+) -> Work:
+    """Random series; with `shared` they all have the same times."""
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    n_grids = 1 if shared else n_series
+    times = uniform(n_grids, n_events).sort(dim=1).values.expand(n_series, -1)
+    targets = 1.0 + 0.25 * (1.0 - uniform(n_grids, n_targets)).sort(dim=1).values.expand(n_series, -1)
+    mask = uniform(n_series, n_events, n_channels) < 0.3
+    values = torch.randn(mask.shape, generator=generator) * mask
+    lengths = torch.full((n_series,), n_events)
+    truth = torch.randn(n_series, n_targets, n_channels, generator=generator)
+    return Work(IrregularBatch(times.contiguous(), values, mask, lengths), targets.contiguous(), truth)
+
+
+class Own(NamedTuple):
+    """The library's side of a comparison."""
+
+    model: JumpFilter
+
+    def forecast(self, work: Work) -> tuple[Tensor, Filtered]:
+        filtered = self.model.filter(work.batch)
+        return self.model.ahead(filtered, work.query_times)[0], filtered
+
+    def loss(self, work: Work, whole: bool = False) -> Tensor:
+        params, filtered = self.forecast(work)
+        loss = Normal().crps(params, work.truth).mean()
+        if whole:
+            loss = loss + 0.5 * one_step_loss(self.model.one_step(filtered), filtered.batch)
+        return loss
+
+    def carry(self, work: Work, gradient: Tensor) -> None:
+        """Forward and backward to the states at the targets, without the readout."""
+        path = self.model.filter(work.batch).path
+        states = evolve_to(self.model.evolution, path.z_plus[:, -1], path.times[:, -1], work.query_times).z
+        states.backward(gradient)
+
+
+class Floor(NamedTuple):
+    """The GRU's side."""
+
+    model: PlainGRU
+
+    def forecast(self, work: Work) -> tuple[Tensor, Tensor]:
+        states = self.model.filter(work.batch)
+        return self.model.head(states[:, -1:], work.query_times - work.batch.times[:, -1:]), states
+
+    def loss(self, work: Work, whole: bool = False) -> Tensor:
+        params, states = self.forecast(work)
+        loss = Normal().crps(params, work.truth).mean()
+        if whole:
+            before, times = nn.functional.pad(states[:, :-1], (0, 0, 1, 0)), work.batch.times
+            gaps = times.diff(dim=1, prepend=times[:, :1])
+            loss = loss + 0.5 * one_step_loss(self.model.head(before, gaps), work.batch)
+        return loss
+
+
+class Row(NamedTuple):
+    make: Callable[[], JumpFilter]
+    n_state: int  # of the GRU it is compared with
+    n_hidden: int
+    bar: float
+
+    def sides(self) -> tuple[Own, Floor]:
+        torch.manual_seed(0)
+        return Own(self.make()), Floor(PlainGRU(self.n_state, self.n_hidden))
+
+
+def linear(n_modes: int, n_static: int) -> JumpFilter:
+    return build_filter(8, n_modes=n_modes, n_static=n_static)
+
+
+def ode_rnn(evolution: Solved) -> JumpFilter:
+    return build_filter(8, evolution=evolution, jump="gru", n_hidden=64)
+
+
+ROWS = {
+    "jump filter, 32 modes + 16 statics": Row(lambda: linear(32, 16), 80, 128, 1.6),
+    "jump filter, 64 modes + 32 statics": Row(lambda: linear(64, 32), 160, 128, 1.6),
+    "ODE-RNN 32-64-64-32, Euler": Row(lambda: ode_rnn(Solved(MLPDynamics(32), Euler())), 32, 64, 1.5),
+    "ODE-RNN 32-64-64-32, midpoint": Row(lambda: ode_rnn(Solved(MLPDynamics(32), Midpoint())), 32, 64, 2.1),
+    "ODE-RNN 32-64-64-32, RK4": Row(lambda: ode_rnn(Solved(MLPDynamics(32), RK4())), 32, 64, 3.1),
+    "GRU-ODE 32, exponential step": Row(lambda: ode_rnn(Solved(GRUODE(32), ExponentialEuler())), 32, 64, 1.7),
+}
+
+
+def one_step_loss(params: Tensor, batch: IrregularBatch) -> Tensor:
+    return (Normal().crps(params, batch.values) * batch.mask).sum() / batch.mask.sum()
+
+
+def training(model: nn.Module, loss: Callable[[], Tensor]) -> Job:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+
+    return step
+
+
+def measure(jobs: dict[str, Job], repeats: int) -> dict[str, list[float]]:
+    """CPU seconds of each job in each round; the jobs take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    gc.collect()
+    gc.disable()
+    for _ in range(WARM_UP + repeats):
+        for name, job in jobs.items():
+            start = time.process_time()
+            job()
+            seconds[name].append(time.process_time() - start)
+    gc.enable()
+    return {name: taken[WARM_UP:] for name, taken in seconds.items()}
+
+
+def ratio(seconds: dict[str, list[float]], name: str, floor: str) -> float:
+    return statistics.median(mine / other for mine, other in zip(seconds[name], seconds[floor]))
+
+
+def milliseconds(seconds: dict[str, list[float]], name: str) -> float:
+    return 1e3 * statistics.median(seconds[name])
+
+
+def verdict(value: float, bar: float) -> str:
+    return f"{value:5.2f} <= {bar:<4} {'ok' if value <= bar else 'NO'}"
+
+
+def compare(repeats: int) -> bool:
+    """Print every row beside its floor; True if all bars hold."""
+    work, good = draw(), True
+    print(f"{'':36}{'floor ms':>9}{'own ms':>8}   {'step':<17}{'predict':<17}{'plain loop':>10}{'whole objective':>17}")
+    for name, row in ROWS.items():
+        own, floor = row.sides()
+        plain, _ = row.sides()
+        plain.model.use_fused = False
+        sides: dict[str, Own | Floor] = {"floor": floor, "own": own, "plain": plain}
+        step = measure({k: training(side.model, partial(side.loss, work)) for k, side in sides.items()}, repeats)
+        del sides["plain"]
+        predict = measure({k: torch.no_grad()(partial(side.forecast, work)) for k, side in sides.items()}, repeats)
+        whole = measure({k: training(side.model, partial(side.loss, work, True)) for k, side in sides.items()}, repeats)
+        mine, ahead = ratio(step, "own", "floor"), ratio(predict, "own", "floor")
+        good &= mine <= row.bar and ahead <= PREDICT_BAR
+        times = f"{milliseconds(step, 'floor'):9.1f}{milliseconds(step, 'own'):8.1f}"
+        bars = f"{verdict(mine, row.bar):<17}{verdict(ahead, PREDICT_BAR):<17}"
+        beside = f"{ratio(step, 'plain', 'floor'):10.2f}{ratio(whole, 'own', 'floor'):17.2f}"
+        print(f"{name:36}{times}   {bars}{beside}", flush=True)
+    return good
+
+
+def scaling(repeats: int) -> bool:
+    """Print a step's time against each size of the workload; True if the two bars hold."""
+    good = True
+    for name, row in ROWS.items():
+        own, floor = row.sides()
+        print(f"\n{name}: ms a step (ratio to the floor)")
+        for size, counts in (("n_events", (20, 60, 180, 400)), ("n_series", (16, 64, 256, 512))):
+            print(f"  {size:<10}", end="")
+            for count in counts:
+                work = draw(count, 60) if size == "n_series" else draw(64, count)
+                sides: dict[str, Own | Floor] = {"own": own, "floor": floor}
+                jobs = {k: training(side.model, partial(side.loss, work)) for k, side in sides.items()}
+                seconds = measure(jobs, max(5, repeats * 3840 // work.batch.mask[..., 0].numel()))
+                print(f"{count:>5}: {milliseconds(seconds, 'own'):6.1f} ({ratio(seconds, 'own', 'floor'):.2f})", end="")
+            print()
+        grids = {"different": draw(), "shared": draw(shared=True)}
+        seconds = measure({k: training(own.model, partial(own.loss, work)) for k, work in grids.items()}, repeats)
+        change = ratio(seconds, "different", "shared")
+        carries: dict[str, Job] = {}
+        for count in (20, 200):
+            gradient = torch.randn(64, count, own.model.evolution.n_state)
+            carries[str(count)] = partial(own.carry, draw(n_targets=count), gradient)
+        seconds = measure(carries, repeats)
+        growth = ratio(seconds, "200", "20")
+        print(f"  all times different / one shared grid   {verdict(change, GRID_BAR)}")
+        print(f"  200 targets / 20, without the readout   {verdict(growth, TARGETS_BAR)}", flush=True)
+        good &= change <= GRID_BAR and growth <= TARGETS_BAR
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=40, help="rounds; more on a busy machine")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a bar does not hold")
+    parser.add_argument("--scaling", action="store_true", help="time against observations, series, times and targets")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    good = compare(arguments.repeats)
+    if arguments.scaling:
+        good &= scaling(arguments.repeats)
+    return int(arguments.check and not good)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -90,7 +90,7 @@ def run_ode_rnn(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Te
     evolution: Any = model.evolution
     jump: Any = model.jump
     dynamics, solver = evolution.dynamics, evolution.solver
-    if batch.values.requires_grad or batch.times.requires_grad or not batch.n_events:
+    if batch.values.requires_grad or batch.times.requires_grad or not batch.times.numel():
         return model._loop(batch, last, seen)
     gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(batch.values.dtype)
     rest = (solver.n_steps, model.z_start, batch.values, batch.mask, gaps, jump.cell)

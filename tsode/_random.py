@@ -14,7 +14,7 @@ RandomState = int | np.random.RandomState | np.random.Generator | torch.Generato
 
 
 def new_generator(random_state: RandomState = None) -> torch.Generator:
-    """Make a CPU generator from a seed, a NumPy or torch generator (the latter used as it is) or None (fresh entropy)."""
+    """Make a CPU generator from a seed, a NumPy or torch generator (the latter as it is) or None (fresh entropy)."""
     if isinstance(random_state, torch.Generator):
         return random_state
     if isinstance(random_state, bool) or not isinstance(

@@ -10,6 +10,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV, GroupKFold, TimeSeriesSplit, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from tests.registries import small
@@ -48,6 +49,12 @@ def test_parameters_are_set_and_cloned(made):
     assert type(made()).__name__ in repr(forecaster)
     with pytest.raises(ValueError, match="Invalid parameter 'freq'"):
         forecaster.set_params(freq="D")
+
+
+def test_missing_values_are_declared_to_scikit_learn():
+    tags = get_tags(LastValueForecaster())
+    assert tags.input_tags.allow_nan
+    assert not tags.target_tags.required
 
 
 def test_a_search_over_time_scores_the_rows_after_each_cut():

@@ -207,7 +207,7 @@ def _run_epoch(
             sums[name] = sums.get(name, 0.0) + float(value)
     means = {name: value / max(n_done, 1) for name, value in sums.items()}
     means.setdefault("train_loss", math.nan)
-    return {**means, "learning_rate": schedule.get_last_lr()[0], "n_skipped": float(n_skipped)}
+    return {**means, "learning_rate": float(schedule.get_last_lr()[0]), "n_skipped": float(n_skipped)}
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor]:

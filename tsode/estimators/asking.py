@@ -1,0 +1,340 @@
+"""Asking a fitted forecaster: read the question, run the model over the histories, write the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from tsode._random import new_generator
+from tsode.core.batch import IrregularBatch
+from tsode.core.forecast import Forecast
+from tsode.core.status import Status
+from tsode.core.timeline import Timeline
+from tsode.errors import DataError, NotFittedError, ParameterError, SolverError
+from tsode.estimators.answer import METRICS, Answer
+from tsode.estimators.rows import array_rows, join_values
+from tsode.estimators.settings import find_dtype, read_levels
+from tsode.estimators.translate import Translator, merge_panels, values_at
+from tsode.frames.panel import Panel
+from tsode.frames.read import read_panel
+from tsode.frames.scaling import ChannelScaler
+from tsode.frames.times import Query, read_query
+from tsode.frames.write import write_frame
+from tsode.likelihoods.base import Likelihood
+from tsode.models.base import ForecastModel
+from tsode.training.threads import one_thread
+
+__all__ = ["FittedForecaster"]
+
+
+class FittedForecaster(BaseEstimator):
+    """What a forecaster can be asked once `tsode.estimators.base.BaseForecaster.fit` has set what stands here."""
+
+    id_col: Hashable
+    time_col: Hashable
+    duplicates: str
+    dtype: str
+
+    channels_: list[Hashable]
+    horizon_: Any
+    time_unit_: Any
+    n_features_in_: int
+    module_: ForecastModel
+    _panel: Panel
+    _timeline: Timeline
+    _scaler: ChannelScaler
+    _is_array: bool
+    _is_squeezed: bool
+
+    def predict(self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None) -> Any:
+        """Forecast the mean of every channel.
+
+        A forecast at a time uses the observations strictly before it, from the history of its series.
+
+        Parameters
+        ----------
+        X : rows, optional
+            When and for whom: ids and times as in fit. Value columns are not read.
+        times : list of times, or dict of id to times, optional
+            Ask for these times of every series.
+        horizon : duration or list of durations, optional
+            Ask up to this long after the last observation of each series, evenly spaced; a list asks for exactly
+            these leads. With none of the three, the training horizon is asked for.
+        context : same kinds as X in fit, optional
+            Histories to forecast from, of new or known series; the default is what was given to fit.
+
+        Returns
+        -------
+        Series, DataFrame or list
+            In the kind of `X`, or else of the data in fit; in the data's own units. An array where `X` is an array,
+            of the shape of the `y` in fit.
+        """
+        query, answer = self._answer(X, times, horizon, context)
+        columns = {name: [a.mean[:, c] for a in answer] for c, name in enumerate(self.channels_)}
+        return self._write(query, columns, X)
+
+    def predict_quantiles(
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+    ) -> Any:
+        """Forecast quantiles; columns are named ``channel-q-0.1``. See `predict`."""
+        levels = read_levels(quantiles, "quantiles", 1.0)
+        query, answer = self._answer(X, times, horizon, context)
+        at = [a.quantiles(levels) for a in answer]
+        columns: dict[Hashable, list[np.ndarray]] = {
+            f"{name}-q-{level:g}": [values[:, c, q] for values in at]
+            for c, name in enumerate(self.channels_)
+            for q, level in enumerate(levels)
+        }
+        return self._write(query, columns, X)
+
+    def predict_interval(
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        level: float | Sequence[float] = (80, 95),
+    ) -> Any:
+        """Forecast the mean and central intervals; columns are named ``channel-lo-80``, ``channel-hi-80``.
+
+        Parameters
+        ----------
+        level : per cent or list of per cents
+            Share of observations that an interval should hold. See `predict` for the others.
+        """
+        levels = read_levels(level, "level", 100.0)
+        query, answer = self._answer(X, times, horizon, context)
+        low = [a.quantiles([0.5 - share / 200.0 for share in levels]) for a in answer]
+        high = [a.quantiles([0.5 + share / 200.0 for share in levels]) for a in answer]
+        columns: dict[Hashable, list[np.ndarray]] = {}
+        for c, name in enumerate(self.channels_):
+            columns[name] = [a.mean[:, c] for a in answer]
+            for q, share in enumerate(levels):
+                columns[f"{name}-lo-{share:g}"] = [values[:, c, q] for values in low]
+                columns[f"{name}-hi-{share:g}"] = [values[:, c, q] for values in high]
+        return self._write(query, columns, X)
+
+    def sample(
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        n_samples: int = 100,
+        random_state: Any = None,
+    ) -> Any:
+        """Draw joint paths of future observations.
+
+        One sample is one path: its values at different times, and of different channels, belong together. Filters
+        draw them as the forecast's own marginals tied by a Markov process of forecast errors, whose memory, noise
+        share and correlation between channels were fitted on held-out forecasts; a linear SDE draws them from its
+        exact joint law; baselines from a random walk with their spread.
+
+        Parameters
+        ----------
+        n_samples : int
+        random_state : int, generator or None
+            See `predict` for the others.
+
+        Returns
+        -------
+        DataFrame or list
+            The kind of `predict`, with a column ``sample`` (0, 1, ...) and a row for each sample and time: by series,
+            then sample, then time.
+        """
+        if not isinstance(n_samples, int | np.integer) or n_samples < 1:
+            raise ParameterError(f"n_samples must be a whole number of at least 1, but is {n_samples!r}.")
+        query, panel = self._ask(X, times, horizon, context)
+        if "sample" in self.channels_:
+            raise DataError("A channel is named 'sample', as the column that numbers the samples: rename the channel.")
+        generator = new_generator(random_state)
+        paths: dict[int, np.ndarray] = {}
+        failed: dict[int, int] = {}
+        with one_thread(), torch.no_grad():
+            for rows, batch, query_times in self._batches(query, panel):
+                failed |= _failed(self.module_.forecast(batch, query_times), rows)  # samples bring no status
+                drawn = self.module_.sample(batch, query_times, int(n_samples), generator).cpu().double().numpy()
+                for place, row in enumerate(rows):
+                    paths[row] = self._scaler.inverse(drawn[:, place, : len(query.times[row])])
+        _raise_failed(query, failed)
+        counts = [len(t) for t in query.times]
+        columns: dict[Hashable, list[np.ndarray]] = {
+            "sample": [np.repeat(np.arange(n_samples), count) for count in counts]
+        }
+        for c, name in enumerate(self.channels_):
+            columns[name] = [paths[row][:, :, c].reshape(-1) for row in range(len(counts))]
+        times_again = [np.tile(t, n_samples) for t in query.times]
+        return write_frame(query.layout, query.ids, times_again, columns)
+
+    def impute(self, X: Any) -> Any:
+        """Fill the entries of `X` that are NaN; what was observed stays as it is.
+
+        Filters fill from the past and from the other channels at the same time, not from the future;
+        `LinearSDEForecaster` smooths, so it uses what came later as well.
+
+        Parameters
+        ----------
+        X : same kinds as in fit
+            Its own observed values are the history.
+        """
+        self._check_fitted()
+        panel = self._read_context(X)
+        query = read_query(panel, self._timeline, X, id_col=self.id_col, time_col=self.time_col)
+        filled = [
+            np.where(np.isnan(x), answer.mean, x)
+            for x, answer in zip(values_at(panel, query), self._forecast(query, panel, impute=True))
+        ]
+        return self._write(query, {name: [x[:, c] for x in filled] for c, name in enumerate(self.channels_)}, X)
+
+    def score(self, X: Any, y: Any = None, *, context: Any = None, metric: str = "nll") -> float:
+        """Score forecasts of the values in `X`; greater is better, so errors are negated.
+
+        Series that fit has seen are forecast from their history there (or from `context`). A series that is neither
+        in fit nor in `context` is its own history: each of its rows is forecast from the rows before it.
+
+        Parameters
+        ----------
+        X : same kinds as in fit
+        y : values, optional
+            As in fit.
+        metric : {"nll", "crps", "mse", "mae"}
+            Negative log likelihood in nats of the data's own units, continuous ranked probability score, mean
+            squared error, mean absolute error of the median; means over all observed values.
+        """
+        if metric not in METRICS:
+            raise ParameterError(f"metric={metric!r} is not known: choose one of {', '.join(METRICS)}.")
+        self._check_fitted()
+        self._check_width(X)
+        rows = X if y is None else join_values(X, y, self.id_col, self.time_col)
+        truth = self._read_context(rows)
+        history = self._panel if context is None else merge_panels(self._panel, self._read_context(context))
+        query = read_query(truth, self._timeline, rows, id_col=self.id_col, time_col=self.time_col)
+        if len(truth) == 1 and len(history) == 1 and not _has_ids(truth):
+            history = replace(history, ids=list(truth.ids))
+        answers = self._forecast(query, merge_panels(truth, history))
+        total, count = 0.0, 0
+        for x, answer in zip(values_at(truth, query), answers):
+            seen = ~np.isnan(x)
+            total += float(answer.error(x, metric)[seen].sum())
+            count += int(seen.sum())
+        if not count:
+            raise DataError("X has no observed value to score: give rows with values.")
+        return -total / count
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "module_"):
+            raise NotFittedError(f"This {type(self).__name__} is not fitted yet: call fit(X) first.")
+
+    def _check_width(self, X: Any) -> None:
+        width = X.shape[1] if isinstance(X, np.ndarray) and X.ndim == 2 else 1
+        wanted = self.n_features_in_ if self._is_array else 1
+        if isinstance(X, np.ndarray) and width != wanted:
+            name = type(self).__name__
+            raise DataError(f"X has {width} features, but {name} is expecting {wanted} features as input, as in fit.")
+
+    def _read_context(self, X: Any, channels: list[Hashable] | None = None) -> Panel:
+        """Read a panel with these channels (the fitted ones)."""
+        channels = self.channels_ if channels is None else channels
+        panel = read_panel(
+            X,
+            id_col=self.id_col,
+            time_col=self.time_col,
+            target=channels if not _is_series_like(X) else None,
+            duplicates=self.duplicates,
+            require_values=False,
+        )
+        if len(panel.channels) != len(channels):
+            raise DataError(f"fit saw the channels {channels}, but here are {panel.channels}: give the same columns.")
+        return panel
+
+    def _ask(self, X: Any, times: Any, horizon: Any, context: Any) -> tuple[Query, Panel]:
+        """Read what is asked, and the histories to answer it from."""
+        self._check_fitted()
+        self._check_width(X)
+        panel = self._panel if context is None else self._read_context(context)
+        if X is None and times is None and horizon is None:
+            horizon = self.horizon_
+        if X is not None and context is not None and _has_ids(panel):
+            panel = merge_panels(self._panel, panel)
+        if isinstance(X, np.ndarray):
+            X = array_rows(X, self.time_col)
+        query = read_query(
+            panel, self._timeline, X, times=times, horizon=horizon, id_col=self.id_col, time_col=self.time_col
+        )
+        return query, panel
+
+    def _answer(self, X: Any, times: Any, horizon: Any, context: Any) -> tuple[Query, list[Answer]]:
+        query, panel = self._ask(X, times, horizon, context)
+        return query, self._forecast(query, panel)
+
+    def _forecast(self, query: Query, panel: Panel, impute: bool = False) -> list[Answer]:
+        """Predictive distributions of every series asked for, in the data's own units."""
+        answers: dict[int, Answer] = {}
+        failed: dict[int, int] = {}
+        shift, scale = (torch.from_numpy(np.array(a)) for a in (self._scaler.shift, self._scaler.scale))
+        with one_thread(), torch.no_grad():
+            for rows, batch, query_times in self._batches(query, panel):
+                forecast = self._fill(batch, query_times) if impute else self.module_.forecast(batch, query_times)
+                family = forecast.family
+                assert isinstance(family, Likelihood)
+                failed |= _failed(forecast, rows)
+                params = family.affine(forecast.params.cpu().double(), shift, scale)
+                for place, row in enumerate(rows):
+                    answers[row] = Answer(family, params[place, : len(query.times[row])])
+        _raise_failed(query, failed)
+        return [answers[row] for row in range(len(query.ids))]
+
+    def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
+        """The distribution from which missing entries are filled: filtered, unless a model can smooth."""
+        return self.module_.forecast(batch, query_times, side="right")
+
+    def _batches(self, query: Query, panel: Panel) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
+        device = next(iter(self.module_.state_dict().values())).device
+        return Translator(self._timeline, self._scaler).batches(query, panel, find_dtype(self.dtype), device)
+
+    def _write(self, query: Query, columns: dict[Hashable, list[np.ndarray]], X: Any) -> Any:
+        """Results in the kind of container that asked: `X` as the user gave it."""
+        frame = write_frame(query.layout, query.ids, query.times, columns, rows=query.rows, index=query.index)
+        if self._is_squeezed and isinstance(frame, pd.DataFrame) and frame.shape[1] == 1:
+            frame = frame.iloc[:, 0]
+        return frame.to_numpy() if isinstance(X, np.ndarray) else frame
+
+
+def _failed(forecast: Forecast, rows: Sequence[int]) -> dict[int, int]:
+    """Rows of the query whose solve failed -> `Status`."""
+    is_broken = ~torch.isfinite(forecast.params).flatten(1).all(dim=1)
+    status = forecast.status.clamp(min=is_broken * int(Status.NON_FINITE)).tolist()
+    return {row: outcome for row, outcome in zip(rows, status) if outcome}
+
+
+def _raise_failed(query: Query, failed: dict[int, int]) -> None:
+    """Raise one named error for all rows of the query whose solve failed."""
+    if failed:
+        ids = [repr(query.ids[row]) for row in sorted(failed)]
+        names = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+        raise SolverError(f"The forecast of series {names} {Status(max(failed.values())).meaning}.")
+
+
+def _has_ids(panel: Panel) -> bool:
+    return panel.layout.kind not in ("series", "wide")
+
+
+def _is_series_like(X: Any) -> bool:
+    return isinstance(X, pd.Series) or (isinstance(X, list) and bool(X) and isinstance(X[0], pd.Series))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.registries import SMALL_FORECASTERS, fitted, small
+from tests.registries import fitted, small
 from tsode import ConstantForecaster, DriftForecaster, LastValueForecaster
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators import FORECASTERS
@@ -44,14 +44,12 @@ def last_value():
 # -- data that can be read ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SMALL_FORECASTERS)
-def test_unsorted_rows_are_the_same_data(name):
-    forecaster, frame = fitted(name), example_panel()
-    shuffled = forecaster.predict(horizon="5h", context=frame.sample(frac=1.0, random_state=1))
-    expected = forecaster.predict(horizon="5h", context=frame)
-    merged = expected.merge(shuffled, on=["unique_id", "ds"])
-    assert len(merged) == len(expected) == len(shuffled)
-    np.testing.assert_allclose(merged["a_x"], merged["a_y"], rtol=1e-5)
+@pytest.mark.parametrize("made", FORECASTERS.values())
+def test_unsorted_rows_are_the_same_data(made):
+    frame = example_panel()
+    mixed = pd.concat([part.sample(frac=1.0, random_state=1) for _, part in frame.groupby("unique_id", sort=False)])
+    expected = small(made).fit(frame).predict(horizon="5h")
+    pd.testing.assert_frame_equal(small(made).fit(mixed).predict(horizon="5h"), expected)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +93,7 @@ def test_times_of_1e15_lose_nothing(made):
     np.testing.assert_allclose(out.iloc[:, 2:], expected.iloc[:, 2:], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", SMALL_FORECASTERS)
+@pytest.mark.parametrize("name", [f"{name}-float64" for name in FORECASTERS])
 def test_before_its_first_observation_a_series_is_forecast_like_one_never_seen(name):
     forecaster, frame = fitted(name), example_panel(2)
     early = pd.Timestamp("2024-02-01")
@@ -104,6 +102,15 @@ def test_before_its_first_observation_a_series_is_forecast_like_one_never_seen(n
     unlike = forecaster.predict_quantiles(times={"s0": [early]}, context=other)
     assert known.equals(unlike)
     assert np.isfinite(known.iloc[:, 2:].to_numpy()).all()
+
+
+@pytest.mark.parametrize("made", LEARNED)
+def test_learned_forecasters_lose_nothing_at_times_of_1e15(made):
+    frame = example_panel()
+    hours = (frame["ds"] - frame["ds"].min()) / pd.Timedelta("1h")
+    near = small(made, dtype="float64").fit(frame.assign(ds=hours)).predict_interval(horizon=[1.0, 30.5])
+    far = small(made, dtype="float64").fit(frame.assign(ds=hours + 1e15)).predict_interval(horizon=[1.0, 30.5])
+    pd.testing.assert_frame_equal(far.assign(ds=far["ds"] - 1e15), near, rtol=1e-9)
 
 
 def test_rows_of_one_time_that_fill_each_other_are_one_observation():

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from tests.registries import SMALL_FORECASTERS, fitted, small
 from tsode import JumpODEForecaster, LastValueForecaster
-from tsode.errors import FileFormatError, ParameterError
+from tsode.errors import DataError, FileFormatError, ParameterError
 from tsode.estimators.base import BaseForecaster
 from tsode.flows import DiagonalFlow
 from tsode.testing import check_forecaster, example_panel
@@ -184,6 +184,13 @@ def test_a_part_given_by_instance_is_kept_by_pickle_and_not_by_a_file(tmp_path):
     assert not list(tmp_path.iterdir())
     again = pickle.loads(pickle.dumps(forecaster))
     assert again.predict(horizon="3h").equals(forecaster.predict(horizon="3h"))
+
+
+def test_ids_that_a_file_cannot_hold_are_named(tmp_path):
+    frame = pd.DataFrame({"unique_id": pd.Series([frozenset({1})] * 2, dtype=object), "ds": [0.0, 1.0], "x": 1.0})
+    with pytest.raises(DataError, match=r"frozenset\(\{1\}\) is a frozenset, which cannot be saved"):
+        LastValueForecaster().fit(frame).save(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_loaded_forecaster_can_be_fitted_on(tmp_path):

@@ -1,0 +1,27 @@
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_there_is_a_snippet_of_five_lines_for_each_kind_of_data():
+    assert [len(snippet.strip().splitlines()) for snippet in SNIPPETS] == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("snippet", "result"), list(zip(SNIPPETS, ("bands", "filled", "ahead"))), ids=("series", "wide", "long")
+)
+def test_snippets_run_as_written_and_give_finite_answers(snippet, result):
+    names: dict[str, pd.DataFrame] = {}
+    exec(snippet, names)
+    assert len(names[result])
+    assert names[result].select_dtypes("number").notna().all(axis=None)
+
+
+def test_the_first_line_says_what_is_native():
+    first = next(line for line in README.splitlines() if line and not line.startswith("#"))
+    assert first.startswith("Irregular times and missing values are the native case")

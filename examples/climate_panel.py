@@ -1,4 +1,4 @@
-"""Daily weather at some 120 stations, each observed on its own 5 % of days: learn from three years, forecast the fourth.
+"""Daily weather at some 120 stations, each seen on its own 5 % of days: learn from three years, forecast the fourth.
 
 Five channels at once, 60 days ahead from six starting points, scored against baselines channel by channel.
 """

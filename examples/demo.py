@@ -58,7 +58,9 @@ one = frame[frame["unique_id"] == person]
 grid = pd.timedelta_range(start - pd.Timedelta("20h"), start + HORIZON, freq="2min")
 bands = forecasters["jump ODE"].predict_interval(times=grid, context=one[one["ds"] <= start], level=(50, 80, 95))
 axes = plot_fan(one[one["ds"] <= start], bands, truth=one[one["ds"] > start], label="glucose (mg/dL)")
-axes.figure.suptitle(f"Subject {person}: forecasts from what had been seen so far", x=0.01, ha="left", fontsize="medium")
+axes.figure.suptitle(
+    f"Subject {person}: forecasts from what had been seen so far", x=0.01, ha="left", fontsize="medium"
+)
 Path("output").mkdir(exist_ok=True)
 axes.figure.savefig("output/demo.png", dpi=150)
 print("\nPicture: output/demo.png")

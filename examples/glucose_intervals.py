@@ -1,4 +1,4 @@
-"""Glucose of a person the forecaster has never seen: intervals at chosen times, and whether they hold what they promise.
+"""Glucose of a person the forecaster has never seen: intervals at chosen times, and whether they hold.
 
 Learns from other people, then follows one sensor: whatever has been read so far is the context of the next forecast.
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsode._checks import check_shapes
 
@@ -131,26 +131,25 @@ class IrregularBatch:
             Whether there was one.
         """
         n = self.n_events
-        steps = torch.arange(1, n + 1, device=self.mask.device)[None, :, None]
-        latest = torch.where(self.mask, steps, 0).cummax(dim=1).values if n else self.mask.long()
-        latest = torch.cat([latest.new_zeros(latest.shape[0], 1, latest.shape[2]), latest], dim=1)
-        seen = latest > 0
-        padded = torch.cat([self.values.new_zeros(self.n_series, 1, self.n_channels), self.values], dim=1)
-        return torch.where(seen, padded.gather(1, latest), 0.0), seen
+        steps = torch.arange(1, n + 1, device=self.mask.device, dtype=torch.int32)[:, None]
+        latest = (self.mask * steps).cummax(dim=1).values if n else self.mask.int()
+        latest = nn.functional.pad(latest, (0, 0, 1, 0))
+        padded = nn.functional.pad(self.values, (0, 0, 1, 0))
+        return padded.gather(1, latest.long()), latest > 0
 
     def compact(self) -> IrregularBatch:
         """The same batch without events at which nothing was seen: they become padding."""
         is_seen = self.mask.any(dim=2)
         lengths = is_seen.sum(dim=1)
         order = (~is_seen).to(torch.int8).argsort(dim=1, stable=True)
-        pick = order[..., None].expand_as(self.values)
+        # Whole rows of a matrix: several times faster than a gather along an axis.
+        rows = (order + self.n_events * torch.arange(self.n_series, device=order.device)[:, None]).reshape(-1)
+        values, mask = (t.flatten(0, 1).index_select(0, rows).view_as(t) for t in (self.values, self.mask))
         times = self.times.gather(1, order)
         if self.n_events:
             last = times.gather(1, (lengths - 1).clamp(min=0)[:, None])
             times = torch.where(torch.arange(self.n_events, device=times.device) < lengths[:, None], times, last)
-        return replace(
-            self, times=times, values=self.values.gather(1, pick), mask=self.mask.gather(1, pick), lengths=lengths
-        )
+        return replace(self, times=times, values=values, mask=mask, lengths=lengths)
 
     def replace(self, **changes: Any) -> IrregularBatch:
         """A copy with some fields changed."""

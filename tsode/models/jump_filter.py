@@ -132,9 +132,9 @@ class JumpFilter(ForecastModel):
         status : Tensor[b]
         """
         path = filtered.path
-        states = torch.cat([path.z_start[:, None], path.z_plus], dim=1)
-        z, t = states[:, -1], query_times[:, 0]
+        z, t = path.z_start, query_times[:, 0]
         if path.times.shape[1]:  # a row that has seen nothing starts at its first query
+            z = path.z_plus[:, -1]
             t = torch.where(filtered.batch.lengths > 0, path.times[:, -1], t)
         if self.use_fused:
             evolved = evolve_to(self.evolution, z, t, query_times)

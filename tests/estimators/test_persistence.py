@@ -167,6 +167,11 @@ def test_a_file_with_a_part_missing_or_changed_is_refused(saved, damage):
         LastValueForecaster.load(saved)
 
 
+def test_a_folder_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*deep' to save to: make it first"):
+        LastValueForecaster().fit(example_panel(2)).save(tmp_path / "deep" / "m")
+
+
 def test_no_file_is_said_so(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model file .*give the path that was passed to save"):
         LastValueForecaster.load(tmp_path / "missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -273,6 +274,8 @@ class FittedForecaster(BaseEstimator):
             horizon = self.horizon_
         if X is not None and context is not None and _has_ids(panel):
             panel = merge_panels(self._panel, panel)
+        if isinstance(X, str | int | float | datetime.timedelta | np.timedelta64):
+            raise ParameterError(f"X takes rows of ids and times, but is {X!r}: pass horizon={X!r} for a time ahead.")
         if isinstance(X, np.ndarray):
             X = array_rows(X, self.time_col)
         query = read_query(

@@ -122,7 +122,7 @@ class BaseForecaster(FittedForecaster):
             unit, scaler = self.time_unit_, self._scaler
         else:
             unit = self._model_unit(horizon, panel)
-            scaler = ChannelScaler.fit(panel.values, self._scaling())
+            scaler = _fit_scaler(panel, self._scaling())
         timeline = Timeline.fit(panel.times, unit=unit)
         reach = timeline.duration(horizon)
         translator = Translator(timeline, scaler)
@@ -212,6 +212,19 @@ class BaseForecaster(FittedForecaster):
             Where to put the weights; the machine that saved them does not matter.
         """
         return load_estimator(cls, path, device)
+
+
+def _fit_scaler(panel: Panel, method: str) -> ChannelScaler:
+    with np.errstate(all="ignore"):
+        scaler = ChannelScaler.fit(panel.values, method)
+        is_usable = np.isfinite(scaler.shift) & np.isfinite(scaler.scale) & np.isfinite(1.0 / scaler.scale)
+    for name, usable in zip(panel.channels, is_usable):
+        if not usable:
+            raise DataError(
+                f"The values of {name!r} are too large or too close together for float64 to take their standard "
+                "deviation: bring the channel to another unit, or mend the values that stand out."
+            )
+    return scaler
 
 
 def _check_validation(series: list[Series]) -> list[Series]:

@@ -64,6 +64,8 @@ def save_estimator(estimator: Any, path: Any) -> None:
     tensors["panel.values"] = torch.from_numpy(np.concatenate(panel.values).copy())
     tensors["panel.lengths"] = torch.tensor([len(t) for t in panel.times])
     target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save to: make it first.")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         # not `save_file`, whose files only their owner may read

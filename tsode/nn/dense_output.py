@@ -115,6 +115,25 @@ def mlp_states_at(
     return _either_side(run, step, z, elapsed)
 
 
+class _Relaxed(torch.autograd.Function):
+    """``expm1(rate fraction) pull`` for ``rate`` and ``pull`` (b d) at many fractions (b m) of a step: (b m d)."""
+
+    @staticmethod
+    def forward(ctx: Any, rate: Tensor, pull: Tensor, fraction: Tensor) -> Tensor:
+        grown = (rate[:, None] * fraction[..., None]).expm1_()
+        ctx.save_for_backward(pull, fraction, grown)
+        return grown * pull[:, None]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        pull, fraction, grown = ctx.saved_tensors
+        into = g * grown
+        # the slope of expm1 is itself plus one
+        moment = (fraction[:, None] @ (into + g))[:, 0]
+        return moment * pull, into.sum(dim=1), None
+
+
 def gru_states_at(gates: nn.Linear, candidate_bias: Tensor, step: float, z: Tensor, elapsed: Tensor) -> Tensor:
     """States of a GRU-ODE at many times, by exponential Euler steps; arguments as above and in `fused_gru_ode`."""
     d = len(candidate_bias)
@@ -125,7 +144,7 @@ def gru_states_at(gates: nn.Linear, candidate_bias: Tensor, step: float, z: Tens
             ru, m = gates(start).split([2 * d, d], dim=1)
             r, u = ru.sigmoid().chunk(2, dim=1)
             rate, pull = (u - 1) * step, torch.tanh(torch.addcmul(candidate_bias, r, m)) - start
-            end = end - torch.expm1(rate[:, None] * fraction[..., None]) * pull[:, None]
+            end = end - _Relaxed.apply(rate, pull, fraction)
             start = start - torch.expm1(rate) * pull
         return end
 

@@ -60,12 +60,12 @@ class _Rotate(torch.autograd.Function):
             ctx.kept = work, turn
         else:
             give_back(work)
-        ctx.save_for_backward(z, decay, frequency, gap, out)
+        ctx.save_for_backward(z, decay, frequency, gap)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, out = ctx.saved_tensors
+        inputs = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative
             wanted = [x for x, is_needed in zip(inputs, ctx.needs_input_grad) if is_needed]
             found = iter(torch.autograd.grad(_in_plain_operations(*inputs), wanted, grad, create_graph=True))
@@ -75,16 +75,20 @@ class _Rotate(torch.autograd.Function):
         work = kept[0] if kept else borrow(z)  # given back already: a second time through a kept graph
         cosine, sine, room = kept[1] if kept else _turn(decay, frequency, gap, work)
         g_re, g_im, g_rest = grad.split([n, n, z.shape[-1] - 2 * n], dim=-1)
-        re, im = out[..., :n], out[..., n : 2 * n]
-        grad_re = torch.mul(g_re, cosine, out=room).addcmul_(g_im, sine).sum(dim=1, keepdim=True)
-        grad_im = torch.mul(g_im, cosine, out=room).addcmul_(g_re, sine, value=-1.0).sum(dim=1, keepdim=True)
-        along = torch.mul(g_re, re, out=cosine).addcmul_(g_im, im)
-        across = torch.mul(g_im, re, out=sine).addcmul_(g_re, im, value=-1.0)
-        grad_gap = (frequency * across - decay * along).sum(dim=-1, keepdim=True) if ctx.needs_input_grad[3] else None
+        re, im, _ = z.split([n, n, z.shape[-1] - 2 * n], dim=-1)
+        # all gradients are sums over the gaps of these two, plain or weighted by the gap
+        p = torch.mul(g_re, cosine, out=room).addcmul_(g_im, sine)
+        q = g_im.mul(cosine).addcmul_(g_re, sine, value=-1.0)
+        weight = torch.stack([torch.ones_like(gap), gap], dim=-1).flatten(2).mT
+        (sum_p, moment_p), (sum_q, moment_q) = ((weight @ part).split(1, dim=1) for part in (p, q))
+        grad_gap = None
+        if ctx.needs_input_grad[3]:
+            along, across = re * p + im * q, re * q - im * p
+            grad_gap = (frequency * across - decay * along).sum(dim=-1, keepdim=True)
         grads = (
-            torch.cat([grad_re, grad_im, g_rest.sum(dim=1, keepdim=True)], dim=-1),
-            -(gap.mT @ along),
-            gap.mT @ across,
+            torch.cat([sum_p, sum_q, g_rest.sum(dim=1, keepdim=True)], dim=-1),
+            -(re * moment_p + im * moment_q),
+            re * moment_q - im * moment_p,
             grad_gap,
             None,
         )

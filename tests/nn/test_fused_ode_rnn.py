@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import tsode.nn.fused_ode_rnn as fused_ode_rnn_module
 from tsode.core.batch import IrregularBatch
 from tsode.models.filters import build_filter
 from tsode.models.jump_filter import JumpFilter
@@ -145,3 +146,40 @@ def test_gradcheck_holds_and_a_graph_may_be_gone_through_twice(method: str) -> N
     model, batch = make(method, 2, n_state=2), make_batch()
     parameters = list(weights(model).values())
     assert torch.autograd.gradcheck(lambda *_: fused(model, batch), parameters, fast_mode=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradient_may_come_in_at_one_side_of_the_jumps_only(method: str) -> None:
+    model, batch = make(method), make_batch()
+    for side in range(2):
+        (actual, expected) = (run(model, batch)[side].square().sum() for run in (fused, plain))
+        parameters = list(weights(model).values())
+        for a, e in zip(torch.autograd.grad(actual, parameters), torch.autograd.grad(expected, parameters)):
+            torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_events_in_several_groups_give_the_same_gradients(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = make(method, 2), make_batch()
+    expected = gradients(model, fused(model, batch))
+    monkeypatch.setattr(fused_ode_rnn_module, "GROUP", 15)  # three of the seven events at once
+    for name, gradient in gradients(model, fused(model, batch)).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_filter_tells_a_row_that_fails_as_the_plain_loop_does(method: str) -> None:
+    model, batch = make(method), make_batch()
+    with torch.no_grad():
+        model.z_start[0] = torch.nan
+        actual, expected = model.filter(batch).path, model._loop(batch, *batch.last_seen())
+    assert (actual.status != 0).any()
+    assert torch.equal(actual.status, expected.status)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_filter_uses_the_kernel(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = make(method), make_batch()
+    expected = plain(model, batch.compact())
+    monkeypatch.setattr(JumpFilter, "_loop", None)
+    torch.testing.assert_close(model.filter(batch).path.z_plus, expected[1], rtol=1e-10, atol=1e-13)

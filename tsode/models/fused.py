@@ -75,7 +75,8 @@ def is_neural(evolution: Evolution) -> bool:
         return False
     dynamics: Any = evolution.dynamics
     if type(dynamics) is MLPDynamics:
-        is_known = all(type(layer) in (nn.Linear, nn.Tanh) for layer in dynamics.layers)
+        kinds = [type(layer) for layer in dynamics.layers]
+        is_known = kinds == [nn.Linear, nn.Tanh] * (len(kinds) // 2) + [nn.Linear]
         return is_known and type(evolution.solver) in (Euler, Midpoint, RK4)
     return type(dynamics) is GRUODE and type(evolution.solver) is ExponentialEuler
 

@@ -1,8 +1,8 @@
 """ODE-RNN over a whole batch in one autograd node: a flow between events, a GRU jump at each.
 
 The plain loop spends most of its time on small autograd nodes. Here the forward pass writes what the backward pass
-needs into buffers, the backward pass runs the recursion of the state's gradient alone, and every weight gradient is
-one large product at the end.
+needs into buffers, the backward pass runs the recursion of the state's gradient alone, and the weights' gradients are
+large products over many events at once.
 
 Everything is written in the shifted state ``y = (z + 1) / 2``, which turns ``tanh(x) = 2 sigmoid(2 x) - 1`` into a
 sigmoid: on a CPU a tanh costs more than the product of matrices before it, a sigmoid a third of it. The shift and the
@@ -258,10 +258,8 @@ class _Pass:
         g_gates, g_ends, g_afters = new(size, b, 4, d), new(self.n_steps, size, b, d), new(n + 1, b, d)
         g_w_in, g_w_state, g_bias = (torch.zeros_like(w) for w in (self.w_in, self.w_state, self.bias))
         # The gradients after the jumps and after the steps start as what comes from outside; z = 2 y - 1.
-        g_afters[0] = 0
-        if g_plus is None:
-            g_afters.zero_()
-        else:
+        g_afters.zero_()
+        if g_plus is not None:
             torch.mul(g_plus, 2.0, out=g_afters[1:])
 
         (g_after,), (g_after_gates,), (slopes,) = cut(g_afters), cut(g_afters[:, :, None]), cut(g_gates)
@@ -294,6 +292,8 @@ class _Pass:
 
 
 class _Events(torch.autograd.Function):
+    """`_Pass` as one node; its workspace goes back to the pool after the backward pass."""
+
     @staticmethod
     def forward(ctx: Any, make_flow: Callable[..., Flow], n_steps: int, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
@@ -353,7 +353,7 @@ def fused_ode_rnn(
     Parameters
     ----------
     layers : sequence of nn.Linear
-        The field ``dz/dt``, with a tanh between each two; two of them at least.
+        The field ``dz/dt``, with a tanh between each two; two of them at least, all hidden layers of one width.
     below, share : sequence of float
         The Runge-Kutta method, see `MLPFlow`.
     n_steps : int

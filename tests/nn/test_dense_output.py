@@ -35,7 +35,7 @@ def queries(sides: str) -> tuple[Tensor, Tensor, Tensor]:
     return z, t0, t0[:, None] + signs[sides] * elapsed
 
 
-@pytest.mark.parametrize("settings", [{}, {"n_steps": 3}, {"max_step": 0.15}])
+@pytest.mark.parametrize("settings", [{}, {"n_steps": 3}, {"max_step": 0.15}, {"max_step": 3.0}])
 @pytest.mark.parametrize("sides", ["ahead", "behind", "both"])
 @pytest.mark.parametrize("method", METHODS)
 def test_states_and_gradients_are_those_of_the_solver(

@@ -21,7 +21,7 @@ from tsode.evolution import Evolution, Evolved, Solved
 from tsode.flows.diagonal import DiagonalFlow
 from tsode.jumps.gru import GRU
 from tsode.jumps.innovation_gru import InnovationGRU
-from tsode.nn.dense_output import gru_states_at, mlp_states_at
+from tsode.nn.dense_output import LONGEST_SERIES, gru_states_at, mlp_states_at
 from tsode.nn.fused_gru_ode import fused_gru_ode
 from tsode.nn.fused_innovation import Events, Weights, filter_states
 from tsode.nn.fused_ode_rnn import fused_ode_rnn
@@ -119,9 +119,10 @@ def evolve_to(evolution: Evolution, z: Tensor, t0: Tensor, times: Tensor) -> Evo
     solved: Any = evolution
     dynamics, solver = solved.dynamics, solved.solver
     step, elapsed = solver.max_step or solved.query_step / solver.n_steps, times - t0[:, None]
-    if not bool((elapsed.abs() <= step * solver.max_steps).all()):
+    is_gru = type(dynamics) is GRUODE
+    if (is_gru and step > LONGEST_SERIES) or not bool((elapsed.abs() <= step * solver.max_steps).all()):
         return evolution.evolve_to(z, t0, times)
-    if type(dynamics) is GRUODE:
+    if is_gru:
         states = gru_states_at(dynamics.gates, dynamics.candidate_bias, step, z, elapsed)
     else:
         tableau = solver.tableau

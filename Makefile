@@ -31,9 +31,10 @@ clean:
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "tsode needs Python 3.11 or newer: make demo PYTHON=/path/to/python"; exit 1; }
-	@rm -rf $(VENV)
-	@# Some systems ship Python without ensurepip: then the system's own pip fills the environment.
-	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV) && \
+	@# An environment with pip that is there already serves as it is. Some systems ship Python without ensurepip: then
+	@# the system's own pip fills a new one.
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
+		$(PYTHON) -m venv --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(RUN) install --quiet --disable-pip-version-check pip; }
 	@touch $@
 

@@ -23,5 +23,8 @@ def test_snippets_run_as_written_and_give_finite_answers(snippet, result):
 
 
 def test_the_first_line_says_what_is_native():
-    first = next(line for line in README.splitlines() if line and not line.startswith("#"))
-    assert first.startswith("Irregular times and missing values are the native case")
+    assert "irregular times and missing values are the native case" in README.splitlines()[0]
+
+
+def test_the_two_commands_come_before_anything_else():
+    assert re.findall(r"^make \w+", README.split("##")[0], flags=re.MULTILINE) == ["make demo", "make test"]

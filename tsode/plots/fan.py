@@ -38,7 +38,8 @@ def plot_fan(
     """Draw the forecast of one channel of one series as a fan around its mean.
 
     Ask for `bands` on a dense grid of times that starts before the last observation: up to there a band is the
-    forecast from what had been seen before that time, so it is narrow behind an observation and widens in a gap.
+    forecast from what had been seen before that time, so it is narrow behind an observation and widens in a gap. A
+    dashed line marks the last observation.
 
     Parameters
     ----------

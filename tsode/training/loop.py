@@ -150,9 +150,12 @@ def train(
             if True in answers or (plan.patience is not None and epoch - best_epoch >= plan.patience):
                 break
     except KeyboardInterrupt:
+        kept = f"the best weights so far (epoch {best_epoch}) are kept."
+        if not best_epoch and averaged.n_updates:  # stopped in the first epoch: what it has learned is all there is
+            averaged.swap()
+            best_state, kept = _snapshot(model), "the weights of the unfinished first epoch are kept."
         warnings.warn(
-            f"fit was interrupted after {len(history)} of {plan.max_epochs} epochs; "
-            f"the best weights so far (epoch {best_epoch}) are kept.",
+            f"fit was interrupted after {len(history)} of {plan.max_epochs} epochs; {kept}",
             TsodeWarning,
             stacklevel=3,
         )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsode.likelihoods.base import Likelihood
+from tsode.likelihoods.base import LOG_SCALE_RANGE, Likelihood
 
 __all__ = ["NormalMixture"]
 
@@ -28,7 +28,17 @@ class NormalMixture(Likelihood):
 
     def __init__(self, n_components: int = 3) -> None:
         self.n_components = n_components
-        self.n_params = 3 * n_components
+        self.n_params = self.n_shape = 3 * n_components
+
+    def compose(self, location: Tensor, log_scale: Tensor, shape: Tensor) -> Tensor:
+        """Components around their mean ``location``, in units of ``exp(log_scale)``; `shape` (... 3k) is raw."""
+        offset, log_width, log_weight = shape.unflatten(-1, (3, -1)).unbind(-2)
+        start = torch.linspace(-0.7, 0.7, self.n_components, dtype=shape.dtype, device=shape.device)
+        offset = offset + start
+        offset = offset - (log_weight.softmax(dim=-1) * offset).sum(dim=-1, keepdim=True)
+        scale = log_scale[..., None]
+        width = (scale + log_width - 0.3).clamp(*LOG_SCALE_RANGE)
+        return torch.cat([location[..., None] + scale.exp() * offset, width, log_weight], dim=-1)
 
     def parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Locations, log scales and weights, (... k) each; the weights sum to 1."""
@@ -128,7 +138,7 @@ class NormalMixture(Likelihood):
 
 
 def _below(u: Tensor) -> Tensor:
-    """Normal distribution function: in the lower tail too exact to the last digit, which `torch.special.ndtr` is not."""
+    """Normal distribution function: exact to the last digit in the lower tail too, as `torch.special.ndtr` is not."""
     return 0.5 * torch.erfc(-math.sqrt(0.5) * u)
 
 

@@ -100,8 +100,7 @@ class JumpFilter(ForecastModel):
             predicted = self.readout.location(evolved.z, last[:, k], seen[:, k])[..., None]
             if self.jump.needs_scale:
                 lead = (batch.times[:, k] - batch.times[:, max(k - 1, 0)]).to(z.dtype)
-                log_scale = self.readout.log_scale(evolved.z, lead, last[:, k], seen[:, k])
-                predicted = torch.cat([predicted, log_scale[..., None]], dim=-1)
+                predicted = self._read(evolved.z, lead, last[:, k], seen[:, k])[..., :2]
             z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted))
             before.append(evolved.z)
             after.append(z)
@@ -110,11 +109,15 @@ class JumpFilter(ForecastModel):
         z_plus = torch.stack(after, dim=1) if after else empty
         return Path(batch.times, start, z_minus, z_plus, status)
 
+    def _read(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor) -> Tensor:
+        """Parameters of the likelihood: Tensor[... c p]."""
+        return self.likelihood.compose(*self.readout(z, lead, last, seen))
+
     def one_step(self, filtered: Filtered) -> Tensor:
         """Parameters predicted for each event from all before it: Tensor[b n c p]."""
         path = filtered.path
         lead = path.times.diff(dim=1, prepend=path.times[:, :1]).to(path.z_minus.dtype)
-        return self.readout(path.z_minus, lead, filtered.last[:, :-1], filtered.seen[:, :-1])
+        return self._read(path.z_minus, lead, filtered.last[:, :-1], filtered.seen[:, :-1])
 
     def ahead(self, filtered: Filtered, query_times: Tensor, with_last: bool = True) -> tuple[Tensor, Tensor]:
         """Parameters at times after (or, where the evolution runs backward, before) the last event, in one pass.
@@ -145,7 +148,7 @@ class JumpFilter(ForecastModel):
         last, seen = filtered.last[:, -1:].expand(*shape), filtered.seen[:, -1:].expand(*shape)
         if not with_last:
             last, seen = torch.zeros_like(last), torch.zeros_like(seen)
-        return self.readout(evolved.z, lead, last, seen), worst(path.status, evolved.status)
+        return self._read(evolved.z, lead, last, seen), worst(path.status, evolved.status)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         forecast, _ = self._forecast(batch, query_times, side)
@@ -167,7 +170,7 @@ class JumpFilter(ForecastModel):
             flat = self.evolution.evolve_to(z.reshape(b * m, d), t.reshape(-1), query_times.reshape(-1, 1))
             pick = index[..., None].expand(-1, -1, self.n_channels)
             last, seen = filtered.last.gather(1, pick), filtered.seen.gather(1, pick)
-            params = self.readout(flat.z.reshape(b, m, d), (query_times - t).to(z.dtype), last, seen)
+            params = self._read(flat.z.reshape(b, m, d), (query_times - t).to(z.dtype), last, seen)
             status = worst(path.status, flat.status.reshape(b, m).amax(dim=1))
         params = self.likelihood.rescale(params, self.spread)
         return Forecast(query_times, params, self.likelihood, status), index

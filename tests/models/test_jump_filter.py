@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,7 @@ def test_the_spread_factor_widens_forecasts_and_moves_no_location():
     batch, queries = example_batch(2)
     with torch.no_grad():
         before = model.forecast(batch, queries)
-        model.spread.fill_(2.0)
+        model.spread.log_factor.fill_(math.log(2.0))
         after = model.forecast(batch, queries)
     assert torch.equal(after.mean, before.mean)
     torch.testing.assert_close(after.variance, 4.0 * before.variance)

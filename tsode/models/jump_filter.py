@@ -17,6 +17,7 @@ from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
 from tsode.models.fused import evolve_to, kernel_for
 from tsode.models.residual_process import ResidualProcess
+from tsode.models.spread import SpreadCurve
 from tsode.readouts import Readout
 
 __all__ = ["Filtered", "JumpFilter"]
@@ -67,8 +68,6 @@ class JumpFilter(ForecastModel):
 
     use_fused: bool = True
 
-    spread: Tensor
-
     def __init__(self, evolution: Evolution, jump: JumpMap, readout: Readout, likelihood: Likelihood) -> None:
         super().__init__()
         self.evolution = evolution
@@ -78,7 +77,7 @@ class JumpFilter(ForecastModel):
         self.n_channels = readout.n_channels
         self.z_start = nn.Parameter(torch.zeros(evolution.n_state))
         self.residuals = ResidualProcess(readout.n_channels)
-        self.register_buffer("spread", torch.ones(()))  # set on validation data after training
+        self.spread = SpreadCurve(readout.n_channels)  # set on validation data after training
 
     def filter(self, batch: IrregularBatch) -> Filtered:
         """Run over the events of a batch, each row by its own clock; events that saw nothing are left out."""
@@ -172,7 +171,7 @@ class JumpFilter(ForecastModel):
             last, seen = filtered.last.gather(1, pick), filtered.seen.gather(1, pick)
             params = self._read(flat.z.reshape(b, m, d), (query_times - t).to(z.dtype), last, seen)
             status = worst(path.status, flat.status.reshape(b, m).amax(dim=1))
-        params = self.likelihood.rescale(params, self.spread)
+        params = self.likelihood.rescale(params, self.spread(filtered.batch.since_last(query_times, side)).to(params))
         return Forecast(query_times, params, self.likelihood, status), index
 
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:

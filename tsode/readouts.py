@@ -78,6 +78,8 @@ class Readout(nn.Module):
         hidden = self.dropout(nn.functional.silu(self.scale_hidden(inputs)))
         return self.scale_out(hidden).clamp(*LOG_SCALE_RANGE)
 
-    def forward(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor) -> Tensor:
-        """Parameters ``(location, log scale)`` of every channel: Tensor[... c 2]."""
-        return torch.stack([self.location(z, last, seen), self.log_scale(z, lead, last, seen)], dim=-1)
+    def forward(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, location: Tensor | None = None) -> Tensor:
+        """Parameters ``(location, log scale)`` of every channel: Tensor[... c 2]; a known `location` is taken over."""
+        if location is None:
+            location = self.location(z, last, seen)
+        return torch.stack([location, self.log_scale(z, lead, last, seen)], dim=-1)

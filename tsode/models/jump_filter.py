@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,12 @@ class Filtered:
     path: Path
     last: Tensor
     seen: Tensor
+
+    @cached_property
+    def events(self) -> Tensor:
+        """Index of each event in the flattened batch (b n), padding left out: Tensor[q]."""
+        ragged = getattr(self.path, "ragged", None)
+        return self.batch.is_event.flatten().nonzero()[:, 0] if ragged is None else ragged.events
 
 
 class JumpFilter(ForecastModel):
@@ -111,19 +118,20 @@ class JumpFilter(ForecastModel):
         return Path(batch.times, start, z_minus, z_plus, status)
 
     def one_step(self, filtered: Filtered) -> Tensor:
-        """Parameters predicted for each event from all before it: Tensor[b n c p]."""
-        path = filtered.path
-        lead = path.times.diff(dim=1, prepend=path.times[:, :1]).to(path.z_minus.dtype)
-        return self.readout(path.z_minus, lead, filtered.last[:, :-1], filtered.seen[:, :-1])
+        """Parameters predicted for each of ``filtered.events`` from all before it: Tensor[q c p]."""
+        path, events = filtered.path, filtered.events
+        lead = path.times.diff(dim=1, prepend=path.times[:, :1]).flatten()[events]
+        last, seen = (t[:, :-1].flatten(0, 1).index_select(0, events) for t in (filtered.last, filtered.seen))
+        return self.readout(path.before(events), lead.to(last.dtype), last, seen, path.predicted)
 
-    def ahead(self, filtered: Filtered, query_times: Tensor, with_last: bool = True) -> tuple[Tensor, Tensor]:
+    def ahead(self, filtered: Filtered, query_times: Tensor, with_last: bool | Tensor = True) -> tuple[Tensor, Tensor]:
         """Parameters at times after (or, where the evolution runs backward, before) the last event, in one pass.
 
         Parameters
         ----------
         filtered : Filtered
         query_times : Tensor[b m], float64
-        with_last : bool
+        with_last : bool or Tensor[b m]
             Whether the readout is told the last values; a backcast is not.
 
         Returns
@@ -131,11 +139,12 @@ class JumpFilter(ForecastModel):
         params : Tensor[b m c p]
         status : Tensor[b]
         """
-        path = filtered.path
-        z, t = path.z_start, query_times[:, 0]
-        if path.times.shape[1]:  # a row that has seen nothing starts at its first query
-            z = path.z_plus[:, -1]
+        path, z = filtered.path, filtered.path.z_end
+        t = query_times[:, 0]
+        if path.times.shape[1]:
             t = torch.where(filtered.batch.lengths > 0, path.times[:, -1], t)
+            # a row that has seen nothing: the start state holds at any time
+            query_times = torch.where(filtered.batch.lengths[:, None] > 0, query_times, t[:, None])
         if self.use_fused:
             evolved = evolve_to(self.evolution, z, t, query_times)
         else:
@@ -143,8 +152,9 @@ class JumpFilter(ForecastModel):
         lead = (query_times - t[:, None]).to(z.dtype)
         shape = (-1, query_times.shape[1], -1)
         last, seen = filtered.last[:, -1:].expand(*shape), filtered.seen[:, -1:].expand(*shape)
-        if not with_last:
-            last, seen = torch.zeros_like(last), torch.zeros_like(seen)
+        if with_last is not True:
+            told = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(query_times.shape)
+            last, seen = last * told[..., None], seen * told[..., None]
         return self.readout(evolved.z, lead, last, seen), worst(path.status, evolved.status)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:

@@ -40,7 +40,7 @@ def naive_forecast(model: JumpFilter, times: Tensor, values: Tensor, mask: Tenso
         now = times[k : k + 1]
         before = t if t[0] < now[0] and bool(seen.any()) else now
         z = model.evolution.evolve(z, before, now).z
-        predicted = model.readout(z, (now - before).double(), last, seen)
+        predicted = model._read(z, (now - before).double(), last, seen)
         if not model.jump.needs_scale:
             predicted = predicted[..., :1]
         x, m = values[k][None], mask[k][None].double()
@@ -49,7 +49,7 @@ def naive_forecast(model: JumpFilter, times: Tensor, values: Tensor, mask: Tenso
     query = torch.tensor([[when]], dtype=torch.float64)
     start = t if bool(seen.any()) else query[:, 0]
     z = model.evolution.evolve_to(z, start, query).z[:, 0]
-    return model.readout(z, query[:, 0] - start, last, seen)[0]
+    return model._read(z, query[:, 0] - start, last, seen)[0]
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -106,7 +106,7 @@ def test_without_the_gate_the_last_value_is_not_read():
     model = build_filter(2, n_modes=3, n_static=1, n_hidden=6, gate=False).double()
     z, lead = torch.randn(4, model.evolution.n_state).double(), torch.ones(4).double()
     last = torch.randn(4, 2).double()
-    assert torch.equal(model.readout(z, lead, last, torch.ones(4, 2)), model.readout(z, lead, -last, torch.zeros(4, 2)))
+    assert torch.equal(model._read(z, lead, last, torch.ones(4, 2)), model._read(z, lead, -last, torch.zeros(4, 2)))
     check_model(model)
 
 

@@ -107,8 +107,7 @@ class JumpFilter(ForecastModel):
             predicted = self.readout.location(evolved.z, last[:, k], seen[:, k])[..., None]
             if self.jump.needs_scale:
                 lead = (batch.times[:, k] - batch.times[:, max(k - 1, 0)]).to(z.dtype)
-                log_scale = self.readout.log_scale(evolved.z, lead, last[:, k], seen[:, k])
-                predicted = torch.cat([predicted, log_scale[..., None]], dim=-1)
+                predicted = self._read(evolved.z, lead, last[:, k], seen[:, k])[..., :2]
             z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted))
             before.append(evolved.z)
             after.append(z)
@@ -117,12 +116,19 @@ class JumpFilter(ForecastModel):
         z_plus = torch.stack(after, dim=1) if after else empty
         return Path(batch.times, start, z_minus, z_plus, status)
 
+    def _read(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, location: Tensor | None = None) -> Tensor:
+        """Parameters of the likelihood: Tensor[... c p]; a known `location` is taken over."""
+        if location is None:
+            location = self.readout.location(z, last, seen)
+        spread = self.readout.spread(z, lead, last, seen)
+        return self.likelihood.compose(location, spread[..., 0], spread[..., 1:])
+
     def one_step(self, filtered: Filtered) -> Tensor:
         """Parameters predicted for each of ``filtered.events`` from all before it: Tensor[q c p]."""
         path, events = filtered.path, filtered.events
         lead = path.times.diff(dim=1, prepend=path.times[:, :1]).flatten()[events]
         last, seen = (t[:, :-1].flatten(0, 1).index_select(0, events) for t in (filtered.last, filtered.seen))
-        return self.readout(path.before(events), lead.to(last.dtype), last, seen, path.predicted)
+        return self._read(path.before(events), lead.to(last.dtype), last, seen, path.predicted)
 
     def ahead(self, filtered: Filtered, query_times: Tensor, with_last: bool | Tensor = True) -> tuple[Tensor, Tensor]:
         """Parameters at times after (or, where the evolution runs backward, before) the last event, in one pass.
@@ -155,7 +161,7 @@ class JumpFilter(ForecastModel):
         if with_last is not True:
             told = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(query_times.shape)
             last, seen = last * told[..., None], seen * told[..., None]
-        return self.readout(evolved.z, lead, last, seen), worst(path.status, evolved.status)
+        return self._read(evolved.z, lead, last, seen), worst(path.status, evolved.status)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         forecast, _ = self._forecast(batch, query_times, side)
@@ -177,7 +183,7 @@ class JumpFilter(ForecastModel):
             flat = self.evolution.evolve_to(z.reshape(b * m, d), t.reshape(-1), query_times.reshape(-1, 1))
             pick = index[..., None].expand(-1, -1, self.n_channels)
             last, seen = filtered.last.gather(1, pick), filtered.seen.gather(1, pick)
-            params = self.readout(flat.z.reshape(b, m, d), (query_times - t).to(z.dtype), last, seen)
+            params = self._read(flat.z.reshape(b, m, d), (query_times - t).to(z.dtype), last, seen)
             status = worst(path.status, flat.status.reshape(b, m).amax(dim=1))
         params = self.likelihood.rescale(params, self.spread)
         return Forecast(query_times, params, self.likelihood, status), index

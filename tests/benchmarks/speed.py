@@ -104,13 +104,14 @@ class Own(NamedTuple):
         params, filtered = self.forecast(work)
         loss = Normal().crps(params, work.truth).mean()
         if whole:
-            loss = loss + 0.5 * one_step_loss(self.model.one_step(filtered), filtered.batch)
+            values, mask = (t.flatten(0, 1)[filtered.events] for t in (filtered.batch.values, filtered.batch.mask))
+            loss = loss + 0.5 * one_step_loss(self.model.one_step(filtered), values, mask)
         return loss
 
     def carry(self, work: Work, gradient: Tensor) -> None:
         """Forward and backward to the states at the targets, without the readout."""
         path = self.model.filter(work.batch).path
-        states = evolve_to(self.model.evolution, path.z_plus[:, -1], path.times[:, -1], work.query_times).z
+        states = evolve_to(self.model.evolution, path.z_end, path.times[:, -1], work.query_times).z
         states.backward(gradient)
 
 
@@ -129,7 +130,7 @@ class Floor(NamedTuple):
         if whole:
             before, times = nn.functional.pad(states[:, :-1], (0, 0, 1, 0)), work.batch.times
             gaps = times.diff(dim=1, prepend=times[:, :1])
-            loss = loss + 0.5 * one_step_loss(self.model.head(before, gaps), work.batch)
+            loss = loss + 0.5 * one_step_loss(self.model.head(before, gaps), work.batch.values, work.batch.mask)
         return loss
 
 
@@ -163,8 +164,8 @@ ROWS = {
 }
 
 
-def one_step_loss(params: Tensor, batch: IrregularBatch) -> Tensor:
-    return (Normal().crps(params, batch.values) * batch.mask).sum() / batch.mask.sum()
+def one_step_loss(params: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    return (Normal().crps(params, values) * mask).sum() / mask.sum()
 
 
 def training(model: nn.Module, loss: Callable[[], Tensor]) -> Job:

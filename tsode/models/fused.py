@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.path import Path
+from tsode.core.ragged import Ragged, RaggedPath
 from tsode.dynamics.gru_ode import GRUODE
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.evolution import Evolution, Evolved, Solved
@@ -50,23 +51,27 @@ def run_innovation(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen:
     readout, cell = model.readout, jump.cell
     if batch.values.requires_grad or not batch.times.numel():
         return model._loop(batch, last, seen)
+    ragged = Ragged.of(batch.lengths, batch.n_events)
     gap = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(model.z_start.dtype)
+
+    def listed(tensor: Tensor) -> Tensor:
+        return tensor.to(gap.dtype).flatten(0, 1).index_select(0, ragged.events)
+
     hidden, out = readout.location_hidden, readout.location_out
     dropout = None
     if readout.training and readout.dropout.p:
-        dropout = functional.dropout(gap.new_ones(*gap.t().shape, hidden.out_features), readout.dropout.p)
-    history = (batch.values, batch.mask.to(gap.dtype), last[:, :-1], seen[:, :-1])
-    values, mask, last, seen = (tensor.permute(1, 2, 0) for tensor in history)
-    events = Events(gap.t(), values, mask, last, seen, dropout)
+        dropout = functional.dropout(gap.new_ones(len(ragged.events), hidden.out_features), readout.dropout.p)
+    history = (batch.values, batch.mask, last[:, :-1], seen[:, :-1])
+    values, mask, last, seen = map(listed, history)
+    events = Events(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, dropout)
     weights = Weights(
         model.z_start, flow.rate, flow.frequency,
         (flow.modulation.weight, flow.modulation.bias) if flow.n_static else None,
         (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh),
         (hidden.weight, hidden.bias), (out.weight, out.bias),
     )  # fmt: skip
-    z_minus, z_plus = filter_states(events, weights)
-    start = model.z_start.expand(batch.n_series, -1)
-    return Path(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
+    states = filter_states(events, weights)
+    return RaggedPath(batch.times, model.z_start, ragged, states.minus, states.plus, states.end, states.location)
 
 
 def is_neural(evolution: Evolution) -> bool:

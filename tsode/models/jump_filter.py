@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,12 @@ class Filtered:
     path: Path
     last: Tensor
     seen: Tensor
+
+    @cached_property
+    def events(self) -> Tensor:
+        """Index of each event in the flattened batch (b n), padding left out: Tensor[q]."""
+        ragged = getattr(self.path, "ragged", None)
+        return self.batch.is_event.flatten().nonzero()[:, 0] if ragged is None else ragged.events
 
 
 class JumpFilter(ForecastModel):
@@ -108,24 +115,28 @@ class JumpFilter(ForecastModel):
         z_plus = torch.stack(after, dim=1) if after else empty
         return Path(batch.times, start, z_minus, z_plus, status)
 
-    def _read(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor) -> Tensor:
-        """Parameters of the likelihood: Tensor[... c p]."""
-        return self.likelihood.compose(*self.readout(z, lead, last, seen))
+    def _read(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, location: Tensor | None = None) -> Tensor:
+        """Parameters of the likelihood: Tensor[... c p]; a known `location` is taken over."""
+        if location is None:
+            location = self.readout.location(z, last, seen)
+        spread = self.readout.spread(z, lead, last, seen)
+        return self.likelihood.compose(location, spread[..., 0], spread[..., 1:])
 
     def one_step(self, filtered: Filtered) -> Tensor:
-        """Parameters predicted for each event from all before it: Tensor[b n c p]."""
-        path = filtered.path
-        lead = path.times.diff(dim=1, prepend=path.times[:, :1]).to(path.z_minus.dtype)
-        return self._read(path.z_minus, lead, filtered.last[:, :-1], filtered.seen[:, :-1])
+        """Parameters predicted for each of ``filtered.events`` from all before it: Tensor[q c p]."""
+        path, events = filtered.path, filtered.events
+        lead = path.times.diff(dim=1, prepend=path.times[:, :1]).flatten()[events]
+        last, seen = (t[:, :-1].flatten(0, 1).index_select(0, events) for t in (filtered.last, filtered.seen))
+        return self._read(path.before(events), lead.to(last.dtype), last, seen, path.predicted)
 
-    def ahead(self, filtered: Filtered, query_times: Tensor, with_last: bool = True) -> tuple[Tensor, Tensor]:
+    def ahead(self, filtered: Filtered, query_times: Tensor, with_last: bool | Tensor = True) -> tuple[Tensor, Tensor]:
         """Parameters at times after (or, where the evolution runs backward, before) the last event, in one pass.
 
         Parameters
         ----------
         filtered : Filtered
         query_times : Tensor[b m], float64
-        with_last : bool
+        with_last : bool or Tensor[b m]
             Whether the readout is told the last values; a backcast is not.
 
         Returns
@@ -133,11 +144,12 @@ class JumpFilter(ForecastModel):
         params : Tensor[b m c p]
         status : Tensor[b]
         """
-        path = filtered.path
-        z, t = path.z_start, query_times[:, 0]
-        if path.times.shape[1]:  # a row that has seen nothing starts at its first query
-            z = path.z_plus[:, -1]
+        path, z = filtered.path, filtered.path.z_end
+        t = query_times[:, 0]
+        if path.times.shape[1]:
             t = torch.where(filtered.batch.lengths > 0, path.times[:, -1], t)
+            # a row that has seen nothing: the start state holds at any time
+            query_times = torch.where(filtered.batch.lengths[:, None] > 0, query_times, t[:, None])
         if self.use_fused:
             evolved = evolve_to(self.evolution, z, t, query_times)
         else:
@@ -145,8 +157,9 @@ class JumpFilter(ForecastModel):
         lead = (query_times - t[:, None]).to(z.dtype)
         shape = (-1, query_times.shape[1], -1)
         last, seen = filtered.last[:, -1:].expand(*shape), filtered.seen[:, -1:].expand(*shape)
-        if not with_last:
-            last, seen = torch.zeros_like(last), torch.zeros_like(seen)
+        if with_last is not True:
+            told = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(query_times.shape)
+            last, seen = last * told[..., None], seen * told[..., None]
         return self._read(evolved.z, lead, last, seen), worst(path.status, evolved.status)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:

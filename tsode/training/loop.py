@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tsode.errors import SolverError, TsodeWarning
+from tsode.training.adamw import AdamW
 
 __all__ = ["TrainingPlan", "train"]
 
@@ -114,17 +115,14 @@ def train(
     SolverError
         If no epoch gave a finite loss.
     """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True
-    )
+    optimizer = AdamW(model.parameters(), plan.weight_decay)
     n_steps = max(1, plan.max_epochs * n_batches)
     warm_up = max(1, n_steps // 10)
 
     def rate(step: int) -> float:
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(step, n_steps) / n_steps))
-        return min(1.0, (step + 1) / warm_up) * max(cosine, 1e-3)
+        return plan.learning_rate * min(1.0, (step + 1) / warm_up) * max(cosine, 1e-3)
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     averaged = _AveragedWeights(model, plan.average)
     history: list[dict[str, float]] = []
     best_state, best_loss, best_epoch = _snapshot(model), math.inf, 0
@@ -133,7 +131,7 @@ def train(
         for epoch in range(1, plan.max_epochs + 1):
             started = time.perf_counter()
             model.train()
-            row = _run_epoch(model, epoch_batches(), objective, optimizer, schedule, averaged, plan.clip)
+            row = _run_epoch(model, epoch_batches(), objective, optimizer, rate, averaged, plan.clip)
             averaged.swap()
             model.eval()
             with torch.no_grad():
@@ -175,8 +173,8 @@ def _run_epoch(
     model: nn.Module,
     batches: Iterable[Any],
     objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
+    optimizer: AdamW,
+    rate: Callable[[int], float],
     averaged: _AveragedWeights,
     clip: float,
 ) -> dict[str, float]:
@@ -191,14 +189,13 @@ def _run_epoch(
             if not bool(rows_ok.any()):
                 continue
             loss, parts, _ = objective(model, batch.select(rows_ok.nonzero()[:, 0]))
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
         if not bool(torch.isfinite(norm)):  # a step along a non-finite gradient would lose all weights
             n_skipped += len(status)
             continue
-        optimizer.step()
-        schedule.step()
+        optimizer.step(rate(averaged.n_updates))
         averaged.update()
         n_done += 1
         row: dict[str, Tensor] = {
@@ -210,7 +207,7 @@ def _run_epoch(
             sums[name] = sums.get(name, 0.0) + float(value)
     means = {name: value / max(n_done, 1) for name, value in sums.items()}
     means.setdefault("train_loss", math.nan)
-    return {**means, "learning_rate": float(schedule.get_last_lr()[0]), "n_skipped": float(n_skipped)}
+    return {**means, "learning_rate": rate(averaged.n_updates), "n_skipped": float(n_skipped)}
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tsode.likelihoods.base import Likelihood
-from tsode.models.jump_filter import JumpFilter
+from tsode.models.marginal import MarginalModel
 from tsode.training.windows import Window
 
 __all__ = ["calibrate", "spread_factor"]
@@ -31,11 +31,11 @@ def spread_factor(likelihood: Likelihood, params: Tensor, x: Tensor, level: floa
 
 
 @torch.no_grad()
-def calibrate(model: JumpFilter, windows: Sequence[Window]) -> None:
+def calibrate(model: MarginalModel, windows: Sequence[Window]) -> None:
     """Set the model's spread factor and residual process from validation windows, in place."""
     params, truth, mask, times = [], [], [], []
     for window in windows:
-        ahead, _ = model.ahead(model.filter(window.context), window.targets.times)
+        ahead, _ = model.look_ahead(window.context, window.targets.times)
         params.append(ahead.flatten(0, 1))
         truth.append(window.targets.values.flatten(0, 1))
         mask.append(window.targets.mask.flatten(0, 1))

@@ -53,6 +53,10 @@ class Likelihood(ABC):
     def variance(self, params: Tensor) -> Tensor:
         """Variance (...)."""
 
+    def epistemic(self, params: Tensor) -> Tensor:
+        """Part of the variance (...) that the members of an ensemble disagree about; one model has none."""
+        return torch.zeros_like(params[..., 0])
+
     @abstractmethod
     def quantile(self, params: Tensor, p: Tensor) -> Tensor:
         """Quantile function; `p` broadcasts against (...)."""

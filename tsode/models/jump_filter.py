@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,19 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
-from tsode.core.forecast import Forecast
 from tsode.core.path import Path
 from tsode.core.status import worst
 from tsode.evolution import Evolution
 from tsode.jumps.base import JumpMap, Observation
 from tsode.likelihoods.base import Likelihood
-from tsode.models.base import ForecastModel
-from tsode.models.fused import evolve_to, kernel_for
-from tsode.models.residual_process import ResidualProcess
-from tsode.models.spread import SpreadCurve
+from tsode.models.fused import can_run_together, evolve_to, kernel_for, run_innovations
+from tsode.models.marginal import MarginalModel
 from tsode.readouts import Readout
 
-__all__ = ["Filtered", "JumpFilter"]
+__all__ = ["Filtered", "JumpFilter", "filter_together"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Filtered:
         return self.batch.is_event.flatten().nonzero()[:, 0] if ragged is None else ragged.events
 
 
-class JumpFilter(ForecastModel):
+class JumpFilter(MarginalModel):
     """Composition of an evolution, a jump, a readout and a likelihood.
 
     The forecast is the same flow and the same readout run on past the last observation: there is no separate decoder.
@@ -76,23 +74,20 @@ class JumpFilter(ForecastModel):
     use_fused: bool = True
 
     def __init__(self, evolution: Evolution, jump: JumpMap, readout: Readout, likelihood: Likelihood) -> None:
-        super().__init__()
+        super().__init__(readout.n_channels, likelihood)
         self.evolution = evolution
         self.jump = jump
         self.readout = readout
-        self.likelihood = likelihood
-        self.n_channels = readout.n_channels
         self.z_start = nn.Parameter(torch.zeros(evolution.n_state))
-        self.residuals = ResidualProcess(readout.n_channels)
-        self.spread = SpreadCurve(readout.n_channels)  # set on validation data after training
+
+    @property
+    def filters(self) -> list[JumpFilter]:
+        """The models that are trained: this one. An ensemble has several."""
+        return [self]
 
     def filter(self, batch: IrregularBatch) -> Filtered:
         """Run over the events of a batch, each row by its own clock; events that saw nothing are left out."""
-        batch = batch.compact()
-        last, seen = batch.last_seen()
-        seen = seen.to(batch.values.dtype)
-        run = (kernel_for(self) if self.use_fused else None) or JumpFilter._loop
-        return Filtered(batch, run(self, batch, last, seen), last, seen)
+        return filter_together([self], batch)[0]
 
     def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
         """The plain loop: any parts, ordinary autograd. The fused kernels are tested against it."""
@@ -162,13 +157,11 @@ class JumpFilter(ForecastModel):
             last, seen = last * told[..., None], seen * told[..., None]
         return self._read(evolved.z, lead, last, seen), worst(path.status, evolved.status)
 
-    def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
-        forecast, _ = self._forecast(batch, query_times, side)
-        return forecast
+    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
+        return self.forecast_from(self.filter(batch), query_times, side)
 
-    def _forecast(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Forecast, Tensor]:
-        """The forecast, and how many events stand behind each query."""
-        filtered = self.filter(batch)
+    def forecast_from(self, filtered: Filtered, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Parameters at any times (b m c p), each row's status, and how many events stand behind each query (b m)."""
         path = filtered.path
         lengths = filtered.batch.lengths[:, None]
         index = torch.minimum(path.index_before(query_times, side), lengths)
@@ -184,16 +177,17 @@ class JumpFilter(ForecastModel):
             last, seen = filtered.last.gather(1, pick), filtered.seen.gather(1, pick)
             params = self._read(flat.z.reshape(b, m, d), (query_times - t).to(z.dtype), last, seen)
             status = worst(path.status, flat.status.reshape(b, m).amax(dim=1))
-        params = self.likelihood.rescale(params, self.spread(filtered.batch.since_last(query_times, side)).to(params))
-        return Forecast(query_times, params, self.likelihood, status), index
+        return params, status, index
 
-    def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
-        """Draw joint paths: the forecast's own marginals, tied together by the fitted `ResidualProcess`."""
-        order = query_times.argsort(dim=1)
-        ordered = query_times.gather(1, order)
-        forecast, segment = self._forecast(batch, ordered, "left")
-        scores = self.residuals.normal_scores(forecast, segment, n_samples, generator)
-        p = torch.special.ndtr(scores.double()).clamp(1e-12, 1.0 - 1e-12)
-        paths = self.likelihood.quantile(forecast.params.double(), p).to(forecast.params)
-        back = order.argsort(dim=1)[None, ..., None].expand_as(paths)
-        return paths.gather(2, back)
+
+def filter_together(models: Sequence[JumpFilter], batch: IrregularBatch) -> list[Filtered]:
+    """Run several filters over the same events: in one pass where a kernel can, else one after the other."""
+    batch = batch.compact()
+    last, seen = batch.last_seen()
+    seen = seen.to(batch.values.dtype)
+    if len(models) > 1 and all(model.use_fused for model in models) and can_run_together(models):
+        paths = run_innovations(models, batch, last, seen)
+    else:
+        runs = [(kernel_for(model) if model.use_fused else None) or JumpFilter._loop for model in models]
+        paths = [run(model, batch, last, seen) for run, model in zip(runs, models)]
+    return [Filtered(batch, path, last, seen) for path in paths]

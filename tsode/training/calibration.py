@@ -11,7 +11,7 @@ from torch import Tensor
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.base import Likelihood
-from tsode.models.jump_filter import JumpFilter
+from tsode.models.marginal import MarginalModel
 from tsode.models.spread import FEWEST, SpreadCurve
 from tsode.training.windows import Window
 
@@ -45,8 +45,8 @@ def fit_spread(model: Spreading, windows: Sequence[Window]) -> None:
 
 
 @torch.no_grad()
-def calibrate(model: JumpFilter, windows: Sequence[Window]) -> None:
-    """Set a filter's spread curve and residual process from validation windows, in place."""
+def calibrate(model: MarginalModel, windows: Sequence[Window]) -> None:
+    """Set a model's spread curve and residual process from validation windows, in place."""
     fit_spread(model, windows)
     if sum(int(window.targets.mask.sum()) for window in windows) < FEWEST:
         return

@@ -213,6 +213,7 @@ def _run_epoch(
     clip: float,
 ) -> dict[str, float]:
     """One pass; the means over its batches."""
+    members = getattr(model, "members", [model])
     sums: dict[str, float] = {}
     n_done = n_skipped = 0
     for batch in batches:
@@ -224,8 +225,8 @@ def _run_epoch(
                 continue
             loss, parts, _ = objective(model, batch.select(rows_ok.nonzero()[:, 0]))
         optimizer.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+        (len(members) * loss).backward()  # the loss is the members' mean; each learns as it would alone
+        norm = torch.stack([nn.utils.clip_grad_norm_(member.parameters(), clip) for member in members]).max()
         if not bool(torch.isfinite(norm)):  # a step along a non-finite gradient would lose all weights
             n_skipped += len(status)
             continue

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from tsode._registry import lookup
-from tsode.core.status import Status
+from tsode.core.status import Status, worst
 from tsode.likelihoods.base import Likelihood
-from tsode.models.jump_filter import JumpFilter
+from tsode.models.ensemble import Ensemble
+from tsode.models.jump_filter import Filtered, JumpFilter, filter_together
 from tsode.training.windows import Window
 
 __all__ = ["SCORES", "FilterObjective", "masked_mean"]
@@ -73,25 +74,36 @@ class FilterObjective:
     one_step: float = 0.5
     horizon: float = 1.0
 
-    def __call__(self, model: JumpFilter, window: Window) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK."""
+    def __call__(self, model: JumpFilter | Ensemble, window: Window) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK.
+
+        The loss of an ensemble is the mean of its members' losses: each learns by itself.
+        """
+        members = model.filters
+        filtered = filter_together(members, window.context)
+        goes_back = self.backcast and window.context.n_events and model.evolution.runs_backward
+        asked = ask(window, filtered[0].path.times, self.horizon if goes_back else None)
+        found = [self._member(member, own, asked, bool(goes_back)) for member, own in zip(members, filtered)]
+        parts = {name: torch.stack([own[name] for own, _ in found]).mean() for name in found[0][0]}
+        weights = {"forecast": 1.0, "one_step": self.one_step, "backcast": self.backcast}
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return loss, parts, worst(*(status for _, status in found))
+
+    def _member(
+        self, model: JumpFilter, filtered: Filtered, asked: Asked, goes_back: bool
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The parts of one model's loss, and the status of each row."""
         score = lookup(SCORES, self.score, "score")
-        filtered = model.filter(window.context)
-        has_events = bool(window.context.n_events)
-        reach = self.horizon if self.backcast and has_events and model.evolution.runs_backward else None
-        asked = ask(window, filtered.path.times, reach)
+        is_back = asked.is_back[..., None]
         params, status = model.ahead(filtered, asked.times, ~asked.is_back)
         scores = score(model.likelihood, params, asked.values)
-        parts = {"forecast": masked_mean(scores, asked.mask & ~asked.is_back[..., None])}
-        loss = parts["forecast"]
-        if self.one_step and has_events:
+        parts = {"forecast": masked_mean(scores, asked.mask & ~is_back)}
+        if self.one_step and filtered.batch.n_events:
             values, mask = (t.flatten(0, 1)[filtered.events] for t in (filtered.batch.values, filtered.batch.mask))
             parts["one_step"] = masked_mean(score(model.likelihood, model.one_step(filtered), values), mask)
-            loss = loss + self.one_step * parts["one_step"]
-        if reach is not None:
-            parts["backcast"] = masked_mean(scores, asked.mask & asked.is_back[..., None])
-            loss = loss + self.backcast * parts["backcast"]
-        return loss, parts, status
+        if goes_back:
+            parts["backcast"] = masked_mean(scores, asked.mask & is_back)
+        return parts, status
 
 
 class Asked(NamedTuple):

@@ -1,4 +1,4 @@
-"""The one training loop: AdamW, warm-up and cosine, clipping, averaged weights, early stopping, best epoch kept."""
+"""The one training loop: AdamW, a rate that cools when validation stalls, averaged weights, the best epoch kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from tsode.errors import SolverError, TsodeWarning
 from tsode.training.adamw import AdamW
 
-__all__ = ["TrainingPlan", "train"]
+__all__ = ["Rate", "TrainingPlan", "train"]
 
 Objective = Callable[[Any, Any], tuple[Tensor, dict[str, Tensor], Tensor]]
 

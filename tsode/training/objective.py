@@ -94,8 +94,8 @@ class FilterObjective:
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The parts of one model's loss, and the status of each row."""
         score = lookup(SCORES, self.score, "score")
-        is_back = asked.is_back[..., None]
-        params, status = model.ahead(filtered, asked.times, ~asked.is_back)
+        is_back = asked.is_back.flatten()[asked.at, None]
+        params, status = model.ahead(filtered, asked.times, ~asked.is_back, asked.at)
         scores = score(model.likelihood, params, asked.values)
         parts = {"forecast": masked_mean(scores, asked.mask & ~is_back)}
         if self.one_step and filtered.batch.n_events:
@@ -112,15 +112,19 @@ class Asked(NamedTuple):
     Parameters
     ----------
     times : Tensor[b m], float64
-    values, mask : Tensor[b m c]
     is_back : Tensor[b m], bool
         Whether a query looks back into the context.
+    at : Tensor[q]
+        Those of the flattened queries that are not padding.
+    values, mask : Tensor[q c]
+        The truth there.
     """
 
     times: Tensor
+    is_back: Tensor
+    at: Tensor
     values: Tensor
     mask: Tensor
-    is_back: Tensor
 
 
 def ask(window: Window, event_times: Tensor, reach: float | None) -> Asked:
@@ -137,9 +141,10 @@ def ask(window: Window, event_times: Tensor, reach: float | None) -> Asked:
     is_back = (torch.arange(times.shape[1], device=times.device) >= window.targets.n_events).expand_as(is_asked)
     width = max(1, int(is_asked.sum(dim=1).max())) if is_asked.numel() else 1
     order = (~is_asked).to(torch.int8).argsort(dim=1, stable=True)[:, :width]
-    pick = order[..., None].expand(-1, -1, is_seen.shape[2])
-    values = torch.cat([batch.values for batch in asked], dim=1)
-    return Asked(times.gather(1, order), values.gather(1, pick), is_seen.gather(1, pick), is_back.gather(1, order))
+    at = is_asked.gather(1, order).flatten().nonzero()[:, 0]
+    source = (order + times.shape[1] * torch.arange(len(order), device=order.device)[:, None]).flatten()[at]
+    values = torch.cat([batch.values for batch in asked], dim=1).flatten(0, 1)[source]
+    return Asked(times.gather(1, order), is_back.gather(1, order), at, values, is_seen.flatten(0, 1)[source])
 
 
 def is_ok(status: Tensor) -> Tensor:

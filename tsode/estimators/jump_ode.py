@@ -54,10 +54,10 @@ class JumpODEForecaster(BaseForecaster):
         Hidden units of the readout.
     solver : str or Solver
         For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler", or an instance.
-    n_members : int
+    n_members : "auto" or int
         Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
         equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances
-        are copied, weights and all.
+        are copied, weights and all. "auto" is three of the default parts, and one of others, which do not share a pass.
     gate : bool
         Whether the readout starts from the value last seen of a channel.
     horizon : "auto", duration or float
@@ -127,12 +127,12 @@ class JumpODEForecaster(BaseForecaster):
         jump: str | Callable[[int, int], JumpMap] = "innovation_gru",
         likelihood: str | Likelihood = "normal",
         loss: str = "crps",
-        n_modes: int = 64,
-        n_static: int = 32,
+        n_modes: int = 32,
+        n_static: int = 16,
         n_state: int = 64,
         n_hidden: int = 128,
         solver: str | Solver = "midpoint",
-        n_members: int = 1,
+        n_members: int | str = "auto",
         gate: bool = True,
         horizon: Any = "auto",
         max_context: int = 128,
@@ -140,7 +140,7 @@ class JumpODEForecaster(BaseForecaster):
         batch_size: int = 64,
         learning_rate: float = 1e-2,
         weight_decay: float = 0.01,
-        drop: float = 0.3,
+        drop: float = 0.6,
         dropout: float = 0.0,
         early_stopping: bool = True,
         patience: int = 4,
@@ -200,6 +200,8 @@ class JumpODEForecaster(BaseForecaster):
         counts = ("n_modes", "n_state", "n_hidden", "n_members", "max_context", "max_epochs", "batch_size", "patience")
         for name in counts:
             value = getattr(self, name)
+            if name == "n_members" and isinstance(value, str) and value == "auto":
+                continue
             if not isinstance(value, int | np.integer) or value < 1:
                 raise ParameterError(
                     f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=32."
@@ -214,10 +216,14 @@ class JumpODEForecaster(BaseForecaster):
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         if self.model is not None:
             parts |= lookup(FILTERS, self.model, "model")
+        n_members = self.n_members
+        if isinstance(n_members, str):
+            is_default = parts["evolution"] == "linear" and parts["jump"] == "innovation_gru"
+            n_members = 3 if is_default and self.likelihood in ("normal", "normal_mixture") else 1
         members = [
             build_filter(
                 n_channels,
-                **(parts if self.n_members == 1 else copy.deepcopy(parts)),
+                **(parts if n_members == 1 else copy.deepcopy(parts)),
                 likelihood=self.likelihood,
                 n_modes=self.n_modes,
                 n_static=self.n_static,
@@ -226,9 +232,9 @@ class JumpODEForecaster(BaseForecaster):
                 gate=self.gate,
                 dropout=self.dropout,
             )
-            for _ in range(self.n_members)
+            for _ in range(n_members)
         ]
-        return members[0] if self.n_members == 1 else Ensemble(members)
+        return members[0] if n_members == 1 else Ensemble(members)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator

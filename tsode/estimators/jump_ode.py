@@ -21,7 +21,7 @@ from tsode.models.marginal import MarginalModel
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
 from tsode.training.loop import TrainingPlan, train
-from tsode.training.objective import SCORES, FilterObjective, is_ok
+from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
 from tsode.training.splits import Split, validation_windows
 from tsode.training.windows import Window, WindowSampler
 
@@ -71,6 +71,9 @@ class JumpODEForecaster(BaseForecaster):
         Up to which share of the values of a context is hidden in training.
     dropout : float
         Share of the readout's hidden units dropped in training.
+    balance : float
+        How far channels that are seldom seen are made up for in training, from 0 (every value counts the same) to 1
+        (every channel does), see `tsode.training.objective.channel_weights`.
     early_stopping : bool
         Bring the learning rate down, and then stop, when the validation score has not improved for `patience` epochs;
         else at the end of `max_epochs`. The best epoch is kept either way.
@@ -142,6 +145,7 @@ class JumpODEForecaster(BaseForecaster):
         weight_decay: float = 0.01,
         drop: float = 0.6,
         dropout: float = 0.0,
+        balance: float = 0.5,
         early_stopping: bool = True,
         patience: int = 4,
         validation_fraction: float = 0.1,
@@ -178,6 +182,7 @@ class JumpODEForecaster(BaseForecaster):
         self.weight_decay = weight_decay
         self.drop = drop
         self.dropout = dropout
+        self.balance = balance
         self.early_stopping = early_stopping
         self.patience = patience
         self.validation_fraction = validation_fraction
@@ -209,6 +214,8 @@ class JumpODEForecaster(BaseForecaster):
         for name in ("drop", "dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ParameterError(f"{name} is a share, in [0, 1), but is {getattr(self, name)!r}.")
+        if not 0.0 <= self.balance <= 1.0:
+            raise ParameterError(f"balance must be between 0 and 1, but is {self.balance!r}: try 0.5.")
         if not self.learning_rate > 0.0:
             raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
 
@@ -249,13 +256,14 @@ class JumpODEForecaster(BaseForecaster):
                 "There is no series with two observation times on either side of a cut, so nothing can be learned "
                 "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
             )
-        objective = FilterObjective(self.loss, horizon=horizon)
+        weight = channel_weights(split.train, self.balance).to(device, dtype)
+        objective = FilterObjective(self.loss, horizon=horizon, weight=weight)
         history = train(
             module,
             lambda: (window.to(device) for window in sampler.epoch(generator)),
             sampler.n_batches,
             objective,
-            lambda model: _validate(model, windows, self.loss),
+            lambda model: _validate(model, windows, self.loss, weight),
             TrainingPlan(
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,
@@ -269,7 +277,7 @@ class JumpODEForecaster(BaseForecaster):
         return history
 
 
-def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str) -> dict[str, float]:
+def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str, weight: torch.Tensor) -> dict[str, float]:
     """Mean score and squared error of the forecasts; a failed solve counts as infinitely bad."""
     assert isinstance(model, MarginalModel)
     total = squared = count = 0.0
@@ -279,7 +287,7 @@ def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str) -> d
             return {"loss": float("inf"), "mse": float("inf")}
         mask = window.targets.mask
         truth, params = window.targets.values[mask], params[mask]
-        total += float(SCORES[loss](model.likelihood, params, truth).sum())
+        total += float(SCORES[loss](model.likelihood, params, truth) @ weight[mask.nonzero()[:, 2]])
         squared += float(((model.likelihood.mean(params) - truth) ** 2).sum())
         count += len(truth)
     return {"loss": total / max(count, 1.0), "mse": squared / max(count, 1.0)}

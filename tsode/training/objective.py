@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,9 +15,9 @@ from tsode.core.status import Status, worst
 from tsode.likelihoods.base import Likelihood
 from tsode.models.ensemble import Ensemble
 from tsode.models.jump_filter import Filtered, JumpFilter, filter_together
-from tsode.training.windows import Window
+from tsode.training.windows import Series, Window
 
-__all__ = ["SCORES", "FilterObjective", "masked_mean"]
+__all__ = ["SCORES", "FilterObjective", "channel_weights", "masked_mean"]
 
 
 def _crps(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
@@ -46,9 +47,21 @@ SCORES: dict[str, Callable[[Likelihood, Tensor, Tensor], Tensor]] = {
 }
 
 
-def masked_mean(score: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the entries that are seen; 0 where none is."""
-    return (score * mask).sum() / mask.sum().clamp(min=1)
+def masked_mean(score: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean over the entries that are seen, each with the weight (c,) of its channel; 0 where none is."""
+    total = (score * mask).sum() if weight is None else (score * mask) @ weight
+    return total.sum() / mask.sum().clamp(min=1)
+
+
+def channel_weights(series: Sequence[Series], balance: float) -> Tensor:
+    """Weight of a value of each channel, (c,) float64: its channel's number of values to the power ``-balance``.
+
+    Scaled so that the mean over all values is 1. With 0 every value counts the same, so that channels that are seen
+    often decide; with 1 every channel does.
+    """
+    count = torch.from_numpy(sum((~np.isnan(one.values)).sum(axis=0) for one in series)).double()
+    weight = count.clamp(min=1.0) ** -balance
+    return weight * count.sum() / (weight * count).sum().clamp(min=1e-12)
 
 
 @dataclass(frozen=True)
@@ -67,12 +80,15 @@ class FilterObjective:
         Weights beside the forecast's 1.
     horizon : float
         Reach of the backcast, in model time.
+    weight : Tensor[c] or None
+        Of a value of each channel, see `channel_weights`; None = 1.
     """
 
     score: str = "crps"
     backcast: float = 0.5
     one_step: float = 0.5
     horizon: float = 1.0
+    weight: Tensor | None = None
 
     def __call__(self, model: JumpFilter | Ensemble, window: Window) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK.
@@ -97,12 +113,13 @@ class FilterObjective:
         is_back = asked.is_back.flatten()[asked.at, None]
         params, status = model.ahead(filtered, asked.times, ~asked.is_back, asked.at)
         scores = score(model.likelihood, params, asked.values)
-        parts = {"forecast": masked_mean(scores, asked.mask & ~is_back)}
+        parts = {"forecast": masked_mean(scores, asked.mask & ~is_back, self.weight)}
+        if goes_back:
+            parts["backcast"] = masked_mean(scores, asked.mask & is_back, self.weight)
         if self.one_step and filtered.batch.n_events:
             values, mask = (t.flatten(0, 1)[filtered.events] for t in (filtered.batch.values, filtered.batch.mask))
-            parts["one_step"] = masked_mean(score(model.likelihood, model.one_step(filtered), values), mask)
-        if goes_back:
-            parts["backcast"] = masked_mean(scores, asked.mask & is_back)
+            scores = score(model.likelihood, model.one_step(filtered), values)
+            parts["one_step"] = masked_mean(scores, mask, self.weight)
         return parts, status
 
 

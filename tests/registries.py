@@ -6,14 +6,18 @@ import functools
 import inspect
 from typing import Any
 
-from tsode.dynamics import DYNAMICS
+import torch
+
+from tsode.dynamics import DYNAMICS, SDES
 from tsode.estimators import FORECASTERS
 from tsode.estimators.base import BaseForecaster
 from tsode.evolution import Evolution, Solved
 from tsode.flows import FLOWS
 from tsode.models.filters import FILTERS, build_filter
 from tsode.models.jump_filter import JumpFilter
-from tsode.numerics import Midpoint
+from tsode.numerics import EulerMaruyama, Midpoint
+from tsode.numerics.brownian import BrownianPath
+from tsode.stochastic import SolvedSDE
 from tsode.testing import example_panel
 
 SMALL = {
@@ -59,6 +63,8 @@ def small_filter(name: str, n_channels: int = 2) -> JumpFilter:
 
 
 def small_evolutions() -> dict[str, Evolution]:
-    """Every flow, and every field under one solver."""
+    """Every flow, and every field and stochastic equation under one solver."""
     flows = {name: made(4) for name, made in FLOWS.items()}
-    return flows | {name: Solved(made(4), Midpoint()) for name, made in DYNAMICS.items()}
+    fields = {name: Solved(made(4), Midpoint()) for name, made in DYNAMICS.items()}
+    path = BrownianPath.draw(torch.Generator().manual_seed(0), 1, 4, 2.0)  # of all rows, as in a forecast
+    return flows | fields | {f"sde_{name}": SolvedSDE(made(4), EulerMaruyama(), path) for name, made in SDES.items()}

@@ -64,6 +64,8 @@ class TorchSDE(SDESolver):
         return _METHODS[self.method]
 
     def solve(self, sde: DiagonalSDE, z: Tensor, t0: Tensor, t1: Tensor, brownian: Brownian) -> Solution:
+        if not len(z):  # which torchsde cannot take
+            return Solution(z, constant(z, Status.OK), constant(z, 0))
         span = t1 - t0
         s = torch.linspace(0, 1, self.n_steps + 1, dtype=torch.float64, device=z.device)
         ends = sdeint(

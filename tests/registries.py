@@ -7,12 +7,14 @@ import inspect
 from typing import Any
 
 from tsode.dynamics import DYNAMICS
+from tsode.encoders import ENCODERS, Encoder
 from tsode.estimators import FORECASTERS
 from tsode.estimators.base import BaseForecaster
 from tsode.evolution import Evolution, Solved
 from tsode.flows import FLOWS
 from tsode.models.filters import FILTERS, build_filter
 from tsode.models.jump_filter import JumpFilter
+from tsode.models.latent_ode import LatentODE, build_encoder, build_latent_ode
 from tsode.numerics import Midpoint
 from tsode.testing import example_panel
 
@@ -62,3 +64,16 @@ def small_evolutions() -> dict[str, Evolution]:
     """Every flow, and every field under one solver."""
     flows = {name: made(4) for name, made in FLOWS.items()}
     return flows | {name: Solved(made(4), Midpoint()) for name, made in DYNAMICS.items()}
+
+
+def small_encoders() -> dict[str, Encoder]:
+    """Every encoder, of two channels."""
+    return {name: build_encoder(name, 2, 8, width=8) for name in ENCODERS}
+
+
+def small_latent_ode(encoder: str, evolution: str, n_channels: int = 2) -> LatentODE:
+    """An untrained latent ODE."""
+    return build_latent_ode(
+        n_channels, encoder=encoder, evolution=evolution, n_modes=4, n_state=4, n_static=2, n_encoder=8, n_hidden=8,
+        max_context=6,
+    )  # fmt: skip

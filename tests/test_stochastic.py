@@ -6,13 +6,14 @@ import torch
 import torchsde
 
 from tests.numerics.sde_systems import StratonovichGrowth, brownian
-from tests.numerics.test_torch_sde import InItsWords
+from tests.numerics.test_torch_sde import InItsWords, ItsPath
 from tsode.core.status import Status
 from tsode.dynamics import NeuralSDE, OrnsteinUhlenbeck
 from tsode.errors import ParameterError
 from tsode.numerics import EulerMaruyama, Milstein, TorchSDE
 from tsode.numerics.brownian import BrownianPath
-from tsode.stochastic import SolvedSDE
+from tsode.numerics.sde import Ito
+from tsode.stochastic import Guided, SolvedSDE
 
 
 def ornstein_uhlenbeck(rate, level, sigma, n_state=2):
@@ -77,19 +78,11 @@ def test_path_kl_and_its_gradient_are_those_of_torchsde_on_the_same_path():
     z = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
     start = torch.zeros(3, dtype=torch.float64)
     inputs = [z, *sde.parameters(), *prior.field.parameters(), prior.pull]
-    # one column more for the coordinate in which torchsde keeps the KL
-    path = torchsde.BrownianInterval(0.0, 1.0, size=(3, 3), dtype=torch.float64, entropy=5)
-
-    class Shared:
-        origin, n_noise = start, 2
-
-        def __call__(self, t):
-            return path(0.0, float(t[0]))[:, :2] if t[0] > 0 else torch.zeros(3, 2, dtype=torch.float64)
-
+    path = ItsPath(3, width=3)  # one column more for the coordinate in which torchsde keeps the KL
     states, theirs = torchsde.sdeint(
-        WithPrior(sde, prior), z, [0.0, 1.0], bm=path, method="euler", dt=1 / 8, logqp=True
+        WithPrior(sde, prior), z, [0.0, 1.0], bm=path.path, method="euler", dt=1 / 8, logqp=True
     )
-    ours = SolvedSDE(sde, EulerMaruyama(n_steps=8), Shared(), prior).evolve(z, start, start + 1)
+    ours = SolvedSDE(sde, EulerMaruyama(n_steps=8), path, prior).evolve(z, start, start + 1)
     torch.testing.assert_close(ours.z, states[-1], rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(ours.cost, theirs[0], rtol=1e-10, atol=1e-10)
     for a, b in zip(*(torch.autograd.grad(cost.sum(), inputs) for cost in (ours.cost, theirs))):
@@ -117,6 +110,29 @@ def test_states_and_costs_go_on_from_call_to_call_along_the_same_path(solver):
     if not isinstance(solver, EulerMaruyama):
         expected = expected + 0.5 * g * sde.diffusion_slope(t[1], middle.z) * (dw**2 - dt)
     torch.testing.assert_close(end.z, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_guided_prior_is_the_equation_with_the_control_in_its_drift():
+    torch.manual_seed(0)
+    prior, start = NeuralSDE(2).double(), torch.zeros(3, dtype=torch.float64)
+    z, paths = torch.randn(3, 2, dtype=torch.float64), brownian(3, 2)
+
+    def control(t, z):
+        return torch.sin(3.0 * z) + 1.0
+
+    class Written(Ito):
+        def drift(self, t, z):
+            return prior.drift(t, z) + prior.diffusion(t, z) * control(t, z)
+
+        def diffusion(self, t, z):
+            return prior.diffusion(t, z)
+
+    for solver in (EulerMaruyama(n_steps=4), Milstein(n_steps=4)):
+        guided = SolvedSDE(Guided(prior, control), solver, paths).evolve(z, start, start + 1)
+        written = SolvedSDE(Written(2), solver, paths, prior).evolve(z, start, start + 1)
+        torch.testing.assert_close(guided.z, written.z, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(guided.cost, written.cost, rtol=1e-12, atol=1e-12)
+        assert (guided.cost > 0).all()
 
 
 def test_cost_is_read_inside_the_steps_as_at_their_ends():

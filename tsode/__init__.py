@@ -5,6 +5,7 @@ from tsode.estimators import (
     DriftForecaster,
     JumpODEForecaster,
     LastValueForecaster,
+    LatentODEForecaster,
     LinearSDEForecaster,
 )
 
@@ -13,6 +14,7 @@ __all__ = [
     "DriftForecaster",
     "JumpODEForecaster",
     "LastValueForecaster",
+    "LatentODEForecaster",
     "LinearSDEForecaster",
     "__version__",
 ]

@@ -1,9 +1,10 @@
-"""Likelihoods: from parameters that a readout gives to a distribution of one channel's value."""
+"""Distributions of what is observed, given the state."""
 
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal import Normal
+from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.student_t import StudentT
 
-__all__ = ["LIKELIHOODS", "Likelihood", "Normal", "StudentT"]
+__all__ = ["LIKELIHOODS", "Likelihood", "Normal", "NormalMixture", "StudentT"]
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {"normal": Normal, "student_t": StudentT}
+LIKELIHOODS: dict[str, type[Likelihood]] = {"normal": Normal, "normal_mixture": NormalMixture, "student_t": StudentT}

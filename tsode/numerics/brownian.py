@@ -116,4 +116,4 @@ class BrownianPath:
         hat = (0.5 - (scaled - node - 0.5).abs()) * 2.0 ** (-0.5 * levels)
         which = (cells[..., None] * q + 2**levels + node.long()).reshape(-1)
         bridges = self.bridges.reshape(-1, k).index_select(0, which).reshape(*times.shape, depth, k)
-        return value + (hat.to(bridges.dtype)[..., None, :] @ bridges).squeeze(-2)
+        return value + (hat.to(bridges.dtype)[..., None] * bridges).sum(dim=-2)

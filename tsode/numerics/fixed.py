@@ -29,7 +29,8 @@ class FixedStep(Stepping, MarchingSolver):
     def march(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
     ) -> March:
-        return self.take_steps(partial(self.step, field), z, t0, t1, gradient, query_step)
+        grid = self.grid(t1 - t0, query_step)
+        return self.take_steps(partial(self.step, field), z, t0, grid, gradient, query_step is not None)
 
 
 @dataclass(frozen=True)

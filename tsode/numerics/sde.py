@@ -106,10 +106,9 @@ class SDESolver(ABC):
         """Carry ``z`` (b d) from ``t0`` (b,) to each of ``times >= t0`` (b m), all finite, m at least 1."""
 
 
-def increment(brownian: Brownian, t: Tensor, dt: Tensor, z: Tensor) -> Tensor:
-    """Noise over ``dt`` (b,) or (b m) from ``t``, of the dtype and width of ``z`` (... d)."""
-    dw = brownian(t + dt) - brownian(t)
-    return nn.functional.pad(dw.to(z.dtype), (0, z.shape[-1] - dw.shape[-1]))
+def widen(noise: Tensor, z: Tensor) -> Tensor:
+    """Noise (... k) in the dtype and width of ``z`` (... d), with zeros for coordinates that have none."""
+    return nn.functional.pad(noise.to(z.dtype), (0, z.shape[-1] - noise.shape[-1]))
 
 
 def integrate_sde(

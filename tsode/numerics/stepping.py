@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +14,28 @@ from tsode.errors import ParameterError
 from tsode.numerics.base import constant
 from tsode.numerics.march import March, Step, run_step
 
-__all__ = ["Stepping"]
+__all__ = ["Grid", "Stepping"]
 
 # An interval longer than max_step by a rounding error is not worth a second step.
 _SLACK = 1e-9
+
+
+class Grid(NamedTuple):
+    """Steps of equal length in each row.
+
+    Parameters
+    ----------
+    dt : Tensor[b], float64
+        Their length.
+    needed : Tensor[b], int64
+        Their number.
+    n_rounds : int
+        Of the row with most of them, but at most `Stepping.max_steps`.
+    """
+
+    dt: Tensor
+    needed: Tensor
+    n_rounds: int
 
 
 @dataclass(frozen=True)
@@ -58,18 +77,20 @@ class Stepping:
         step: Callable[[Tensor, Tensor, Tensor], Step],
         z: Tensor,
         t0: Tensor,
-        t1: Tensor,
+        grid: Grid,
         gradient: str = "backprop",
-        query_step: float | None = None,
+        is_recorded: bool = False,
     ) -> March:
-        """Step from `t0` to `t1` exactly, or, given a `query_step`, past `t1` on steps that do not know `t1`.
+        """Take the steps of a `grid` from ``t0`` (b,).
 
         Parameters
         ----------
         step : callable
-            One step: ``t`` (b,), its length ``dt`` (b,), ``z`` (b d) -> `Step`.
+            One step: ``t`` (b,), its length ``dt`` (b,), ``z`` (b d) -> `Step`; called once a round, in order.
+        is_recorded : bool
+            Whether the path is to be read inside the steps.
         """
-        dt, needed, n_rounds = self._grid(t1 - t0, query_step)
+        dt, needed, n_rounds = grid
         allowed = needed.clamp(max=self.max_steps)
         march = March(z, constant(z, Status.OK), allowed)
         for k in range(n_rounds):
@@ -79,18 +100,18 @@ class Stepping:
             start, accepted = march.z, active & taken.is_finite
             march.z = torch.where(accepted[:, None], taken.z, start)
             march.n_steps = torch.where(accepted, march.n_steps, march.n_steps.clamp(max=k))  # a failed row stops here
-            if query_step is not None:
+            if is_recorded:
                 march.record(start, taken, (dt * march.n_steps.clamp(max=k + 1)).abs())
         march.status = torch.where(needed > allowed, int(Status.MAX_STEPS), march.status)
         march.status = torch.where(march.n_steps < allowed, int(Status.NON_FINITE), march.status)
         return march
 
-    def _grid(self, span: Tensor, query_step: float | None) -> tuple[Tensor, Tensor, int]:
-        """Length and number of each row's steps, (b,) each, and the number of rounds."""
+    def grid(self, span: Tensor, query_step: float | None = None) -> Grid:
+        """Steps over ``span`` (b,) exactly, or, given a `query_step`, past its end on steps that do not know it."""
         length = self.max_step
         if length is None:
             if query_step is None:  # known without asking the device
-                return span / self.n_steps, torch.where(span == 0, 0, constant(span, self.n_steps)), self.n_steps
+                return Grid(span / self.n_steps, torch.where(span == 0, 0, constant(span, self.n_steps)), self.n_steps)
             length = query_step / self.n_steps
         slack = _SLACK if query_step is None else 0.0
         # A span that is not finite gets one step, which fails.
@@ -98,4 +119,4 @@ class Stepping:
         needed = count.clamp(max=self.max_steps + 1).long()
         n_rounds = min(int(needed.max()), self.max_steps) if needed.numel() else 0
         dt = span / count.clamp(min=1) if query_step is None else span.sign() * length
-        return dt, needed, n_rounds
+        return Grid(dt, needed, n_rounds)

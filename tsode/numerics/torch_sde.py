@@ -14,7 +14,7 @@ from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solution, constant, is_finite_row
 from tsode.numerics.brownian import Brownian
-from tsode.numerics.sde import DiagonalSDE, SDESolver, increment
+from tsode.numerics.sde import DiagonalSDE, SDESolver, widen
 
 __all__ = ["TorchSDE"]
 
@@ -128,7 +128,8 @@ class _Given(BaseBrownian):
         self.dtype, self.device, self.shape = z.dtype, z.device, z.shape
 
     def __call__(self, ta: Any, tb: Any = None, return_U: bool = False, return_A: bool = False) -> Tensor:
-        dw = increment(self.brownian, self.start + ta * self.span, (tb - ta) * self.span, self.z)
+        start, end = (self.start + s * self.span for s in (ta, tb))
+        dw = widen(self.brownian(end) - self.brownian(start), self.z)
         length = self.span.to(dw.dtype)[:, None]
         return torch.where(length > 0, dw / torch.where(length > 0, length, 1.0).sqrt(), 0.0)
 

@@ -1,0 +1,150 @@
+"""Mixture of normals: skewed, heavy-tailed, and values that pile up at a point."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsode.likelihoods.base import Likelihood
+
+__all__ = ["NormalMixture"]
+
+_MAX_ROUNDS = 64  # bisection alone would halve a bracket this often; Newton's steps end it after some six
+
+
+class NormalMixture(Likelihood):
+    """Mixture of `k` normal distributions with ``3 k`` parameters: locations, log scales, log weights.
+
+    The log weights need not be normalised. A forecast of an ensemble, or of sampled latent states, is a mixture too:
+    see `merge`.
+
+    Parameters
+    ----------
+    n_components : int
+    """
+
+    def __init__(self, n_components: int = 3) -> None:
+        self.n_components = n_components
+        self.n_params = 3 * n_components
+
+    def parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Locations, log scales and weights, (... k) each; the weights sum to 1."""
+        location, log_scale, log_weight = params.unflatten(-1, (3, -1)).unbind(-2)
+        return location, log_scale, log_weight.softmax(dim=-1)
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        location, log_scale, log_weight = params.unflatten(-1, (3, -1)).unbind(-2)
+        u = (x[..., None] - location) * (-log_scale).exp()
+        inside = log_weight.log_softmax(dim=-1) - 0.5 * u * u - log_scale
+        return inside.logsumexp(dim=-1) - 0.5 * math.log(2.0 * math.pi)
+
+    def crps(self, params: Tensor, x: Tensor) -> Tensor:
+        """Closed form of Grimit, Gneiting, Berrocal & Johnson 2006, equation 3."""
+        location, log_scale, weight = self.parts(params)
+        scale = log_scale.exp()
+        score = (weight * _MeanDistance.apply(x[..., None] - location, scale)).sum(dim=-1)
+        # E |X - X'| / 2: pairs of one component have the mean distance 2 scale / sqrt(pi)
+        score = score - (weight * weight * scale).sum(dim=-1) / math.sqrt(math.pi)
+        if params.shape[-1] > 3:
+            i, j = torch.triu_indices(location.shape[-1], location.shape[-1], offset=1, device=params.device)
+            spread = torch.hypot(scale[..., i], scale[..., j])
+            apart = _MeanDistance.apply(location[..., i] - location[..., j], spread)
+            score = score - (weight[..., i] * weight[..., j] * apart).sum(dim=-1)
+        return score
+
+    def mean(self, params: Tensor) -> Tensor:
+        location, _, weight = self.parts(params)
+        return (weight * location).sum(dim=-1)
+
+    def variance(self, params: Tensor) -> Tensor:
+        location, log_scale, weight = self.parts(params)
+        mean = (weight * location).sum(dim=-1, keepdim=True)
+        return (weight * ((2.0 * log_scale).exp() + (location - mean) ** 2)).sum(dim=-1)
+
+    def quantile(self, params: Tensor, p: Tensor) -> Tensor:
+        p = p.to(params)
+        with torch.no_grad():
+            x = self._solve(params, p)
+        # one differentiable step of Newton gives the gradient of the implicit function
+        density = self.log_prob(params.detach(), x).exp().clamp(min=torch.finfo(x.dtype).tiny)
+        step = (self.cdf(params, x) - p) / density
+        # where a component lies so far away that the density vanishes there is nothing to be mended
+        return x - torch.where(step.isfinite() & (step.detach().abs() < 1e-3 * (1.0 + x.abs())), step, 0.0)
+
+    def _solve(self, params: Tensor, p: Tensor) -> Tensor:
+        """Newton's method held in a bracket: a mixture's quantile lies between those of its components."""
+        location, log_scale, weight = self.parts(params)
+        scale = log_scale.exp()
+        ends = location + scale * torch.special.ndtri(p)[..., None]
+        low, high = ends.amin(dim=-1), ends.amax(dim=-1)
+        x = (weight * ends).sum(dim=-1)
+        tolerance = 4.0 * torch.finfo(x.dtype).eps
+        for _ in range(_MAX_ROUNDS):
+            u = (x[..., None] - location) / scale
+            excess = (weight * _below(u)).sum(dim=-1) - p
+            density = (weight / scale * (-0.5 * u * u).exp()).sum(dim=-1) / math.sqrt(2.0 * math.pi)
+            low, high = torch.where(excess < 0, x, low), torch.where(excess > 0, x, high)
+            new = x - excess / density
+            # a step that leaves the bracket, or has no slope to follow, becomes a bisection
+            new = torch.where((new > low) & (new < high), new, 0.5 * (low + high))
+            done = (new - x).abs() <= tolerance * (x.abs() + (high - low))
+            x = torch.where(excess == 0, x, new)
+            if bool((done | (excess == 0)).all()):
+                break
+        return x
+
+    def cdf(self, params: Tensor, x: Tensor) -> Tensor:
+        location, log_scale, weight = self.parts(params)
+        return (weight * _below((x[..., None] - location) * (-log_scale).exp())).sum(dim=-1)
+
+    def from_moments(self, mean: Tensor, scale: Tensor) -> Tensor:
+        k = self.n_components
+        one = torch.stack([mean, scale.log(), torch.zeros_like(mean)], dim=-1)
+        return one[..., None].expand(*one.shape, k).flatten(-2)
+
+    def rescale(self, params: Tensor, factor: Tensor) -> Tensor:
+        """Stretched about the mean, which stays."""
+        location, log_scale, log_weight = params.unflatten(-1, (3, -1)).unbind(-2)
+        mean = self.mean(params)[..., None]
+        factor = factor[..., None]
+        return torch.cat([mean + factor * (location - mean), log_scale + factor.log(), log_weight], dim=-1)
+
+    def affine(self, params: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        location, log_scale, log_weight = params.unflatten(-1, (3, -1)).unbind(-2)
+        shift, scale = shift[..., None], scale[..., None]
+        return torch.cat([shift + scale * location, log_scale + scale.log(), log_weight], dim=-1)
+
+    @staticmethod
+    def merge(params: Tensor) -> Tensor:
+        """Equal-weight mixture of mixtures, or of normals with two parameters: ``(s ... p)`` -> ``(... 3 s k)``."""
+        if params.shape[-1] == 2:
+            params = torch.cat([params, torch.zeros_like(params[..., :1])], dim=-1)
+        location, log_scale, log_weight = params.unflatten(-1, (3, -1)).movedim(0, -2).unbind(-3)
+        blocks = (location, log_scale, log_weight.log_softmax(dim=-1))
+        return torch.cat([block.flatten(-2) for block in blocks], dim=-1)
+
+
+def _below(u: Tensor) -> Tensor:
+    """Normal distribution function: in the lower tail too exact to the last digit, which `torch.special.ndtr` is not."""
+    return 0.5 * torch.erfc(-math.sqrt(0.5) * u)
+
+
+class _MeanDistance(torch.autograd.Function):
+    """``E |N(mean, scale^2)|``; its slopes are cheaper than autograd's."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, scale: Tensor) -> Tensor:
+        u = mean / scale
+        slope = torch.erf(u * math.sqrt(0.5))
+        twice_density = (-0.5 * u * u).exp_().mul_(math.sqrt(2.0 / math.pi))
+        ctx.save_for_backward(slope, twice_density)
+        return torch.addcmul(mean * slope, scale, twice_density)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        slope, twice_density = ctx.saved_tensors
+        return grad * slope, grad * twice_density

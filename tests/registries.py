@@ -17,6 +17,7 @@ from tsode.flows import FLOWS
 from tsode.models.filters import FILTERS, build_filter
 from tsode.models.jump_filter import JumpFilter
 from tsode.models.latent_ode import LatentODE, build_encoder, build_latent_ode
+from tsode.models.latent_sde import LatentSDE, build_latent_sde
 from tsode.numerics import EulerMaruyama, Midpoint
 from tsode.numerics.brownian import BrownianPath
 from tsode.stochastic import SolvedSDE
@@ -83,4 +84,11 @@ def small_latent_ode(encoder: str, evolution: str, n_channels: int = 2) -> Laten
     return build_latent_ode(
         n_channels, encoder=encoder, evolution=evolution, n_modes=4, n_state=4, n_static=2, n_encoder=8, n_hidden=8,
         max_context=6,
+    )  # fmt: skip
+
+
+def small_latent_sde(encoder: str = "backward_ode_rnn", n_channels: int = 2, **how: Any) -> LatentSDE:
+    """An untrained latent SDE."""
+    return build_latent_sde(
+        n_channels, encoder=encoder, n_state=4, n_encoder=8, n_hidden=8, max_context=6, **how
     )  # fmt: skip

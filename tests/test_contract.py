@@ -12,6 +12,7 @@ from tests.registries import (
     small_evolutions,
     small_filter,
     small_latent_ode,
+    small_latent_sde,
 )
 from tsode.encoders import ENCODERS
 from tsode.jumps import JUMPS
@@ -58,6 +59,13 @@ def test_baseline_models_keep_the_contract(name):
 def test_latent_odes_keep_the_contract(encoder, evolution):
     torch.manual_seed(0)
     check_model(small_latent_ode(encoder, evolution))
+
+
+@pytest.mark.parametrize("solver", ["euler_maruyama", "milstein"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_latent_sdes_keep_the_contract(encoder, solver):
+    torch.manual_seed(0)
+    check_model(small_latent_sde(encoder, solver=solver))
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -77,7 +77,7 @@ def test_path_kl_and_its_gradient_are_those_of_torchsde_on_the_same_path():
     sde, prior = NeuralSDE(2, width=8).double(), NeuralSDE(2, width=8).double()
     z = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
     start = torch.zeros(3, dtype=torch.float64)
-    inputs = [z, *sde.parameters(), *prior.field.parameters(), prior.pull]
+    inputs = [z, *sde.parameters(), *prior.field.parameters(), prior.log_pull]
     path = ItsPath(3, width=3)  # one column more for the coordinate in which torchsde keeps the KL
     states, theirs = torchsde.sdeint(
         WithPrior(sde, prior), z, [0.0, 1.0], bm=path.path, method="euler", dt=1 / 8, logqp=True

@@ -33,10 +33,13 @@ class Draws:
         Standard normal, one vector a start state; with 1 in place of b, the same for all rows.
     generator : torch.Generator
         For noise along the path, where a model has any.
+    rows : Tensor[b] or None, int64
+        Which series each row is of; rows of one series share that noise. None: each is of its own.
     """
 
     start: Tensor
     generator: torch.Generator
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -213,8 +216,10 @@ class LatentModel(ForecastModel):
         times = inference.start[:, None].repeat(1, int(counts.max()) if len(counts) else 0)
         has_events = (pieces.lengths > 0)[which]
         times[which[has_events], place[has_events]] = query_times.reshape(-1)[has_events]
-        start = draws.start if draws.start.shape[1] == 1 else draws.start[:, source]
-        paths = self.paths(inference, torch.maximum(times, inference.start[:, None]), replace(draws, start=start))
+        start, rows = (draws.start, None) if draws.start.shape[1] == 1 else (draws.start[:, source], source)
+        paths = self.paths(
+            inference, torch.maximum(times, inference.start[:, None]), replace(draws, start=start, rows=rows)
+        )
         params = self.emit(paths)[:, which, place].unflatten(1, (b, m))
         status = worst(inference.status, paths.status)
         return params, torch.zeros_like(batch.lengths).scatter_reduce(0, source, status, "amax")

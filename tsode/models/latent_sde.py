@@ -1,0 +1,204 @@
+"""Latent SDE: a path with noise of its own, guided through the history by what the encoder read there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from tsode._registry import lookup
+from tsode.core.status import worst
+from tsode.dynamics import SDES
+from tsode.encoders.base import Encoder
+from tsode.models.latent import Draws, Inference, LatentModel, LatentPaths
+from tsode.models.latent_ode import build_encoder
+from tsode.numerics import SDE_SOLVERS
+from tsode.numerics.brownian import BrownianPath
+from tsode.numerics.sde import DiagonalSDE, SDESolver
+from tsode.readouts import Emission
+from tsode.stochastic import Guided, SolvedSDE
+
+__all__ = ["Control", "LatentSDE", "build_latent_sde"]
+
+FIRST_CONTROL = 0.1  # of a layer's usual weights: the posterior starts near the prior, but not without gradient
+
+
+class Control(nn.Module):
+    """What guides a path: a perceptron of the state, the encoder's context and the time to the next event.
+
+    Parameters
+    ----------
+    n_state : int
+    n_context : int
+        Width of the encoder.
+    width : int
+        Hidden units.
+    """
+
+    def __init__(self, n_state: int, n_context: int, width: int = 64) -> None:
+        super().__init__()
+        self.of_context = nn.Linear(n_context, width)
+        self.of_state = nn.Linear(n_state + 2, width, bias=False)
+        self.out = nn.Linear(width, n_state)
+        with torch.no_grad():
+            self.out.weight.mul_(FIRST_CONTROL)
+            self.out.bias.zero_()
+
+    def forward(self, z: Tensor, context: Tensor, lead: Tensor) -> Tensor:
+        """Control ``u`` at ``z`` (s b d), given ``of_context(context)`` (b w) and the time ahead ``lead`` (b 1)."""
+        features = torch.cat([lead, torch.log1p(10.0 * lead)], dim=-1).expand(*z.shape[:-1], -1)
+        return self.out(torch.tanh(context + self.of_state(torch.cat([z, features], dim=-1))))
+
+
+class LatentSDE(LatentModel):
+    """Latent model whose state follows an SDE from its random start (Li et al. 2020).
+
+    The prior path is that of `sde`. The posterior's, up to the last event, is the same equation with a control along
+    its noise, ``drift + diffusion * u(z, context, time to the next event)``; the context is the encoder's at the next
+    event, of that event and all later ones. After the last event nothing is known and the path follows the prior.
+    The divergence of the two along the path is its cost.
+
+    Noise is part of the numbers behind a forecast: path ``i`` of every row follows the same Brownian motion, counted
+    from the row's first event.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    sde : DiagonalSDE
+        Of the latent state; it reads the time since the first event.
+    control : Control
+    emission : Emission
+    solver : SDESolver
+    query_step : float
+        Length that is cut into the solver's steps, and of the cells of the Brownian motion.
+    n_samples, max_context
+        See `LatentModel`.
+
+    References
+    ----------
+    Li et al., "Scalable gradients for stochastic differential equations", AISTATS 2020, section 5.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sde: DiagonalSDE,
+        control: Control,
+        emission: Emission,
+        solver: SDESolver,
+        query_step: float = 0.125,
+        n_samples: int = 32,
+        max_context: int = 128,
+    ) -> None:
+        super().__init__(encoder, emission, sde.n_state, n_samples, max_context)
+        self.sde = sde
+        self.control = control
+        self.solver = solver
+        self.query_step = query_step
+
+    def paths(self, inference: Inference, times: Tensor, draws: Draws) -> LatentPaths:
+        z = inference.state(draws.start)
+        s, b = z.shape[:2]
+        start, events = inference.start, inference.batch.times
+        # a clock of its own for each row, so that an equation that reads the time does not see the origin of the data
+        times = times - start[:, None]
+        last = events[:, -1] - start if events.shape[1] else torch.zeros_like(start)
+        is_ahead = times > last[:, None]
+
+        def fold(of_rows: Tensor) -> Tensor:
+            return of_rows.expand(s, *of_rows.shape).flatten(0, 1)
+
+        zero, end = fold(torch.zeros_like(last)), fold(last)
+        noise = self._noise(draws, b, torch.cat([times, last[:, None]], dim=1))
+        guided = SolvedSDE(Guided(self.sde, self._guide(inference)), self.solver, noise, query_step=self.query_step)
+        stops = torch.cat([times.minimum(last[:, None]), last[:, None]], dim=1)
+        history = guided.evolve_to(z.flatten(0, 1), zero, fold(stops))
+        free = SolvedSDE(self.sde, self.solver, noise, query_step=self.query_step)
+        future = free.evolve_to(history.z[:, -1], end, fold(times.maximum(last[:, None])))
+        z = torch.where(fold(is_ahead)[..., None], future.z, history.z[:, :-1]).unflatten(0, (s, b))
+        status = worst(history.status, future.status).reshape(s, b).amax(dim=0)
+        return LatentPaths(z, history.cost[:, -1].unflatten(0, (s, b)), status)
+
+    def _guide(self, inference: Inference) -> Callable[[Tensor, Tensor], Tensor]:
+        """Control at ``t`` and ``z`` of samples that were folded into the rows."""
+        events, lengths = inference.batch.times - inference.start[:, None], inference.batch.lengths[:, None]
+        b, n = events.shape
+        context = self.control.of_context(inference.encoded.context).flatten(0, 1)
+        first = torch.arange(b, device=events.device)[:, None] * n
+
+        def control(t: Tensor, z: Tensor) -> Tensor:
+            now = t[:b, None]  # of the first sample; the others keep the same time
+            index = torch.minimum(torch.searchsorted(events, now, right=True), lengths - 1).clamp(min=0)
+            lead = (events.gather(1, index) - now).clamp(min=0).to(z.dtype)
+            here = context.index_select(0, (first + index)[:, 0])
+            return self.control(z.unflatten(0, (-1, b)), here, lead).flatten(0, 1)
+
+        return control
+
+    def _noise(self, draws: Draws, n_series: int, times: Tensor) -> BrownianPath:
+        """Brownian motion from time 0 past all `times` (b m): one path a sample, or one a sample and series."""
+        s, device = len(draws.start), times.device
+        step = getattr(self.solver, "max_step", None) or self.query_step
+        most = step * (
+            getattr(self.solver, "max_steps", 10_000) + 1
+        )  # a slip in the time unit must not fill the memory
+        reach = min(float(times.amax()) + 2.0 * step, most) if times.numel() else step
+        is_common = draws.start.shape[1] == 1
+        series = torch.zeros(n_series, dtype=torch.int64, device=device) if is_common else draws.rows
+        if series is None:
+            series = torch.arange(n_series, device=device)
+        n_paths = s * (int(series.max()) + 1) if n_series else s
+        rows = torch.arange(s, device=device)[:, None] * (n_paths // s) + series
+        paths = BrownianPath.draw(
+            draws.generator, -(-n_paths // 2) if is_common else n_paths, self.n_latent, reach, self.query_step, depth=3,
+            dtype=draws.start.dtype, device=device,
+        )  # fmt: skip
+        if is_common:  # few paths must serve for all forecasts: with their reflections, their mean is right
+            paths = paths.antithetic()
+        return paths.starting_at(torch.zeros(rows.numel(), dtype=times.dtype, device=device), rows.flatten())
+
+
+def build_latent_sde(
+    n_channels: int,
+    *,
+    encoder: str | Callable[[int, int], Encoder] = "backward_ode_rnn",
+    sde: str | DiagonalSDE = "neural",
+    solver: str | SDESolver = "euler_maruyama",
+    n_state: int = 16,
+    n_encoder: int = 64,
+    n_hidden: int = 64,
+    observation_scale: str = "channel",
+    n_samples: int = 32,
+    max_context: int = 128,
+) -> LatentSDE:
+    """Assemble a latent SDE from parts, by name or instance.
+
+    Parameters
+    ----------
+    encoder : str or callable
+        Name in `tsode.encoders.ENCODERS`, or ``(n_channels, n_hidden) -> Encoder``.
+    sde : str or DiagonalSDE
+        Name in `tsode.dynamics.SDES`, of `n_state` coordinates.
+    solver : str or SDESolver
+        Name in `tsode.numerics.SDE_SOLVERS`.
+    n_encoder : int
+        Width of the encoder.
+    n_hidden : int
+        Hidden units of the control and of the emission.
+    observation_scale : {"channel", "state"}
+        See `tsode.readouts.Emission`.
+    n_samples, max_context
+        See `LatentModel`.
+    """
+    prior = lookup(SDES, sde, "sde")(n_state) if isinstance(sde, str) else sde
+    made_solver = lookup(SDE_SOLVERS, solver, "solver")() if isinstance(solver, str) else solver
+    return LatentSDE(
+        build_encoder(encoder, n_channels, n_encoder),
+        prior,
+        Control(prior.n_state, n_encoder, n_hidden),
+        Emission(prior.n_state, n_channels, n_hidden, observation_scale),
+        made_solver,
+        n_samples=n_samples,
+        max_context=max_context,
+    )

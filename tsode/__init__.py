@@ -6,6 +6,7 @@ from tsode.estimators import (
     JumpODEForecaster,
     LastValueForecaster,
     LatentODEForecaster,
+    LatentSDEForecaster,
     LinearSDEForecaster,
 )
 
@@ -15,6 +16,7 @@ __all__ = [
     "JumpODEForecaster",
     "LastValueForecaster",
     "LatentODEForecaster",
+    "LatentSDEForecaster",
     "LinearSDEForecaster",
     "__version__",
 ]

@@ -58,6 +58,8 @@ def latent_usage(forecaster: LatentForecaster, X: Any = None) -> LatentUsage:
         for _, batch, _ in translator.batches(query, panel, model.draws.dtype, model.draws.device):
             found.append(model.infer(batch))
     mean, log_scale = (torch.cat([getattr(one, name) for one in found]) for name in ("mean", "log_scale"))
-    usage = measure_usage(mean, log_scale, torch.Generator().manual_seed(0))
+    with one_thread(), torch.no_grad():
+        path_kl = torch.cat([model.path_kl(one) for one in found])
+    usage = measure_usage(mean, log_scale, path_kl, torch.Generator().manual_seed(0))
     warn_unless_used(usage)
     return usage

@@ -4,6 +4,7 @@ from tsode.estimators.base import BaseForecaster
 from tsode.estimators.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
 from tsode.estimators.jump_ode import JumpODEForecaster
 from tsode.estimators.latent_ode import LatentODEForecaster
+from tsode.estimators.latent_sde import LatentSDEForecaster
 from tsode.estimators.linear_sde import LinearSDEForecaster
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "JumpODEForecaster",
     "LastValueForecaster",
     "LatentODEForecaster",
+    "LatentSDEForecaster",
     "LinearSDEForecaster",
 ]
 
@@ -25,6 +27,7 @@ FORECASTERS: dict[str, type[BaseForecaster]] = {
         JumpODEForecaster,
         LastValueForecaster,
         LatentODEForecaster,
+        LatentSDEForecaster,
         LinearSDEForecaster,
     )
 }

@@ -102,9 +102,11 @@ class LatentForecaster(BaseForecaster):
         )
         callbacks = list(self.callbacks or ())
         if self.lagging:
-            ahead = [*module.encoder.parameters(), *module.posterior.parameters()]
             objective = LaggingInference(
-                objective, ahead, lambda: next(iter(sampler.epoch(generator))).to(device), self.learning_rate
+                objective,
+                module.amortised(),
+                lambda: next(iter(sampler.epoch(generator))).to(device),
+                self.learning_rate,
             )
             callbacks.append(objective.watch)
         history = train(
@@ -141,7 +143,8 @@ def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str) -> d
 def _usage(model: LatentModel, windows: Sequence[Window]) -> LatentUsage:
     inferences = [model.infer(window.context) for window in windows]
     mean, log_scale = (torch.cat([getattr(one, name) for one in inferences]) for name in ("mean", "log_scale"))
-    return measure_usage(mean, log_scale, torch.Generator().manual_seed(0))
+    path_kl = torch.cat([model.path_kl(one) for one in inferences])
+    return measure_usage(mean, log_scale, path_kl, torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()

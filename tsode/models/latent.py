@@ -151,6 +151,14 @@ class LatentModel(ForecastModel):
         mean, log_scale = mean.where(is_known, 0.0), log_scale.clamp(*SCALE_RANGE).where(is_known, 0.0)
         return Inference(mean, log_scale, start, batch, encoded, encoded.status)
 
+    def path_kl(self, inference: Inference) -> Tensor:
+        """Divergence of the path from the prior's from its start to the last event, in nats: Tensor[b]."""
+        return inference.mean.new_zeros(len(inference.mean))
+
+    def amortised(self) -> list[nn.Parameter]:
+        """Weights of the posterior: what finds the latent path of a series, and not what it looks like."""
+        return [*self.encoder.parameters(), *self.posterior.parameters()]
+
     def emit(self, paths: LatentPaths) -> Tensor:
         """Parameters of the normal observations along paths: Tensor[s b m c 2]."""
         return self.emission(paths.z)

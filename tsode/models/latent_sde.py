@@ -120,6 +120,12 @@ class LatentSDE(LatentModel):
         status = worst(history.status, future.status).reshape(s, b).amax(dim=0)
         return LatentPaths(z, history.cost[:, -1].unflatten(0, (s, b)), status)
 
+    def path_kl(self, inference: Inference) -> Tensor:
+        return self.paths(inference, inference.start[:, None], self.common_draws()).cost.mean(dim=0)
+
+    def amortised(self) -> list[nn.Parameter]:
+        return [*super().amortised(), *self.control.parameters()]
+
     def _guide(self, inference: Inference) -> Callable[[Tensor, Tensor], Tensor]:
         """Control at ``t`` and ``z`` of samples that were folded into the rows."""
         events, lengths = inference.batch.times - inference.start[:, None], inference.batch.lengths[:, None]

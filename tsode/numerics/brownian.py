@@ -106,14 +106,13 @@ class BrownianPath:
         left = cells + rows[:, None]  # a path has one knot more than cells
         start, end = (knots.index_select(0, at.reshape(-1)).reshape(*times.shape, k) for at in (left, left + 1))
         value = torch.lerp(start, end, inside[..., None].to(start.dtype))
-        depth = q.bit_length() - 1
-        if not depth:
-            return value
-        levels = torch.arange(depth, device=times.device)
-        scaled = inside[..., None] * 2.0**levels
-        node = scaled.floor().nan_to_num().clamp(max=2.0**levels - 1)
-        # Hats of height 1/2 at the middle of each node's interval, scaled by the root of its length.
-        hat = (0.5 - (scaled - node - 0.5).abs()) * 2.0 ** (-0.5 * levels)
-        which = (cells[..., None] * q + 2**levels + node.long()).reshape(-1)
-        bridges = self.bridges.reshape(-1, k).index_select(0, which).reshape(*times.shape, depth, k)
-        return value + (hat.to(bridges.dtype)[..., None] * bridges).sum(dim=-2)
+        bridges = self.bridges.reshape(-1, k)
+        for level in range(q.bit_length() - 1):
+            scaled = inside * 2**level
+            node = scaled.floor().nan_to_num().clamp(max=2**level - 1)
+            # A hat of height 1/2 at the middle of the node's interval, scaled by the root of its length.
+            hat = (0.5 - (scaled - node - 0.5).abs()) * 2.0 ** (-0.5 * level)
+            which = cells * q + 2**level + node.long()
+            bridge = bridges.index_select(0, which.reshape(-1)).reshape(*times.shape, k)
+            value = torch.addcmul(value, hat[..., None].to(bridge.dtype), bridge)
+        return value

@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["ACTIVE", "LatentUsage", "measure_usage", "mutual_information"]
 
 ACTIVE = 0.01  # variance of a posterior mean over the data from which on a unit counts as active
-USED = 0.01  # nats of mutual information below which nothing is used
+USED = 0.01  # nats of mutual information, or along the path, below which nothing is used
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,28 @@ class LatentUsage:
         number of series.
     kl : Tensor[d]
         Mean divergence from the prior of each coordinate, in nats.
+    path_kl : float
+        Mean divergence of the path from the prior's after its start, in nats; 0 where paths have no noise.
     """
 
     active_units: int
     n_units: int
     mutual_information: float
     kl: Tensor
+    path_kl: float = 0.0
 
     @property
     def is_used(self) -> bool:
         """Whether forecasts differ between series by what was seen of them."""
-        return self.active_units > 0 and self.mutual_information > USED
+        return (self.active_units > 0 and self.mutual_information > USED) or self.path_kl > USED
 
 
-def measure_usage(mean: Tensor, log_scale: Tensor, generator: torch.Generator) -> LatentUsage:
-    """Usage of normal posteriors (n d) of `n` series."""
+def measure_usage(mean: Tensor, log_scale: Tensor, path_kl: Tensor, generator: torch.Generator) -> LatentUsage:
+    """Usage of normal posteriors (n d) of `n` series, with the divergences ``path_kl`` (n,) along their paths."""
     kl = 0.5 * (mean**2 + (2.0 * log_scale).exp() - 1.0) - log_scale
     n_active = int((mean.var(dim=0, correction=0) > ACTIVE).sum())
-    return LatentUsage(n_active, mean.shape[1], mutual_information(mean, log_scale, generator), kl.mean(dim=0))
+    information = mutual_information(mean, log_scale, generator)
+    return LatentUsage(n_active, mean.shape[1], information, kl.mean(dim=0), float(path_kl.mean()))
 
 
 def mutual_information(mean: Tensor, log_scale: Tensor, generator: torch.Generator) -> float:

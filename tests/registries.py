@@ -28,7 +28,7 @@ SMALL = {
     "n_static": 2,
     "n_state": 4,
     "n_hidden": 8,
-    "n_encoder": 8,
+    "n_encoder": 16,
     "max_epochs": 1,
     "batch_size": 8,
     "random_state": 0,

@@ -110,7 +110,7 @@ class LatentSDE(LatentModel):
             return of_rows.expand(s, *of_rows.shape).flatten(0, 1)
 
         zero, end = fold(torch.zeros_like(last)), fold(last)
-        noise = self._noise(draws, b, torch.cat([times, last[:, None]], dim=1))
+        noise = self._noise(draws, times, last)
         guided = SolvedSDE(Guided(self.sde, self._guide(inference)), self.solver, noise, query_step=self.query_step)
         stops = torch.cat([times.minimum(last[:, None]), last[:, None]], dim=1)
         history = guided.evolve_to(z.flatten(0, 1), zero, fold(stops))
@@ -130,6 +130,8 @@ class LatentSDE(LatentModel):
         """Control at ``t`` and ``z`` of samples that were folded into the rows."""
         events, lengths = inference.batch.times - inference.start[:, None], inference.batch.lengths[:, None]
         b, n = events.shape
+        if not n:  # no row has anywhere to go
+            return lambda t, z: torch.zeros_like(z)
         context = self.control.of_context(inference.encoded.context).flatten(0, 1)
         first = torch.arange(b, device=events.device)[:, None] * n
 
@@ -142,14 +144,19 @@ class LatentSDE(LatentModel):
 
         return control
 
-    def _noise(self, draws: Draws, n_series: int, times: Tensor) -> BrownianPath:
-        """Brownian motion from time 0 past all `times` (b m): one path a sample, or one a sample and series."""
-        s, device = len(draws.start), times.device
+    def _noise(self, draws: Draws, times: Tensor, last: Tensor) -> BrownianPath:
+        """Brownian motion from time 0 past all ``times`` (b m) and ``last`` (b,).
+
+        One path a sample for numbers that all rows share, else one a sample and series.
+        """
+        s, n_series, device = len(draws.start), len(last), times.device
         step = getattr(self.solver, "max_step", None) or self.query_step
-        most = step * (
-            getattr(self.solver, "max_steps", 10_000) + 1
-        )  # a slip in the time unit must not fill the memory
-        reach = min(float(times.amax()) + 2.0 * step, most) if times.numel() else step
+        reach = step
+        if n_series:
+            known = float(last.max())
+            ahead = float(times.max()) - known if times.numel() else 0.0
+            # a slip in the time unit must not fill the memory: a solver stops there with a status of its own
+            reach = known + min(max(ahead, 0.0), step * getattr(self.solver, "max_steps", 10_000)) + 2.0 * step
         is_common = draws.start.shape[1] == 1
         series = torch.zeros(n_series, dtype=torch.int64, device=device) if is_common else draws.rows
         if series is None:

@@ -22,7 +22,8 @@ class DiagonalSDE(nn.Module, ABC):
 
     A member is an `Ito` or a `Stratonovich` equation and promises: rows do not see each other; the diffusion of a
     coordinate reads the time and that coordinate alone, for otherwise the noise would not commute and no method of
-    order 1 could do with increments.
+    order 1 could do with increments. A solver asks for all rows at once, in their order, so that an equation may hold
+    something for each row.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchsde import BaseBrownian, sdeint
 
 from tsode._registry import lookup
-from tsode.core.status import Status
+from tsode.core.status import Status, worst
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solution, constant, is_finite_row
 from tsode.numerics.brownian import Brownian
@@ -34,15 +34,15 @@ class TorchSDE(SDESolver):
     """A solver of torchsde, run in the time ``s`` from 0 to 1 with ``t = t0 + s (t1 - t0)`` in each row.
 
     The rows keep their own clocks, and torchsde is handed the Brownian path that our own solvers follow, so that
-    nothing is drawn that our generators do not know. Each query is solved for as a row of its own. Meant as a
-    reference, and for its methods of higher order where the noise is additive.
+    nothing is drawn that our generators do not know. Each query is solved for by itself. Meant as a reference, and for
+    its methods of higher order where the noise is additive.
 
     Parameters
     ----------
     method : str
         Name of the method in torchsde.
     n_steps : int
-        Steps in each interval.
+        Steps in each interval, from the start to a query too.
 
     References
     ----------
@@ -51,7 +51,7 @@ class TorchSDE(SDESolver):
     """
 
     method: str = "milstein"
-    n_steps: int = 1
+    n_steps: int = 16
 
     def __post_init__(self) -> None:
         lookup(_METHODS, self.method, "method of torchsde")
@@ -83,13 +83,12 @@ class TorchSDE(SDESolver):
     def solve_to(
         self, sde: DiagonalSDE, z: Tensor, t0: Tensor, times: Tensor, brownian: Brownian, query_step: float
     ) -> Solution:
-        b, m = times.shape
-        rows = torch.arange(b, device=z.device).repeat_interleave(m)
-        flat = self.solve(
-            sde, z[rows], t0[rows], times.reshape(-1), lambda t: brownian(t.reshape(b, m)).reshape(b * m, -1)
-        )
+        # One by one, for an equation may know its rows.
+        each = [self.solve(sde, z, t0, t1, brownian) for t1 in times.unbind(dim=1)]
         return Solution(
-            flat.z.reshape(b, m, -1), flat.status.reshape(b, m).amax(dim=1), flat.n_steps.reshape(b, m).sum(dim=1)
+            torch.stack([one.z for one in each], dim=1),
+            worst(*(one.status for one in each)),
+            torch.stack([one.n_steps for one in each]).sum(dim=0),
         )
 
 

@@ -144,10 +144,10 @@ def test_a_row_that_blows_up_keeps_its_last_finite_state_and_says_so(solver, z):
             return torch.ones_like(z)
 
     z = torch.cat([torch.full((1, 3), 1e30, dtype=torch.float64), torch.zeros(4, 3, dtype=torch.float64)])
-    span = torch.tensor([4.0, 1e-3, 1e-3, 1e-3, 1e-3])
+    span = torch.tensor([0.1, 1e-3, 1e-3, 1e-3, 1e-3])
     expected = [Status.NON_FINITE] + 4 * [Status.OK]
     solution = integrate_sde(Explosive(3), z, T0, T0 + span, solver, paths())
-    answers = integrate_sde_to(Explosive(3), z, T0, (T0 + span)[:, None], solver, paths(), query_step=1e-3)
+    answers = integrate_sde_to(Explosive(3), z, T0, (T0 + span)[:, None], solver, paths(), query_step=1e-2)
     for found in (solution, answers):
         assert found.status.tolist() == expected
         assert found.z.isfinite().all()

@@ -13,6 +13,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.path import Path
 from tsode.core.status import worst
 from tsode.encoders.base import Encoded, Encoder
+from tsode.encoders.reversal import reverse
 from tsode.evolution import Evolution
 
 __all__ = ["BackwardODERNN", "Jump"]
@@ -72,7 +73,7 @@ class BackwardODERNN(Encoder):
         if not batch.n_events:
             hidden = self.z_start.expand(batch.n_series, -1)
             return Encoded(hidden, hidden[:, None][:, :0], torch.zeros_like(batch.lengths))
-        flipped, order = _reverse(batch)
+        flipped, order = reverse(batch)
         path = (self.run or BackwardODERNN.loop)(self, flipped)
         # a row that saw nothing has padding alone, which left its state as it was
         first = torch.where(batch.lengths > 0, flipped.times[:, -1], -start)
@@ -98,14 +99,3 @@ class BackwardODERNN(Encoder):
     def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
         """What a kernel falls back on."""
         return self.loop(batch)
-
-
-def _reverse(batch: IrregularBatch) -> tuple[IrregularBatch, Tensor]:
-    """The events of each row from last to first with times negated, padding still last; and where each event went."""
-    place = torch.arange(batch.n_events, device=batch.times.device)
-    order = torch.where(place < batch.lengths[:, None], batch.lengths[:, None] - 1 - place, place)
-    pick = order[..., None].expand_as(batch.values)
-    first = batch.times[:, :1].expand_as(batch.times)
-    times = -torch.where(place < batch.lengths[:, None], batch.times.gather(1, order), first)
-    flipped = IrregularBatch(times, batch.values.gather(1, pick), batch.mask.gather(1, pick), batch.lengths)
-    return flipped, order

@@ -28,6 +28,7 @@ from tsode.training.windows import Window, WindowSampler
 
 __all__ = ["LatentForecaster", "warn_unless_used"]
 
+MOST_LOOKED_AT = 256  # series of whose posteriors the mutual information is estimated
 FEWEST_HELD_OUT = 20  # values from which a tail can be estimated; with fewer the trained spread stands
 
 
@@ -89,6 +90,9 @@ class LatentForecaster(BaseForecaster):
                 "There is no series with two observation times on either side of a cut, so nothing can be learned "
                 "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
             )
+        # where the posterior is looked at: across series, or across the cuts of one
+        shown = validation_windows(split.train[:MOST_LOOKED_AT], None, horizon, self.max_context, dtype)
+        shown = [window.to(device) for window in shown[:1] or windows]
         module.spread.fill_(1.0)
         objective: Any = LatentObjective(
             self.loss,
@@ -100,6 +104,12 @@ class LatentForecaster(BaseForecaster):
             reconstruction=self.reconstruction,
             kl_weight=self.kl_weight,
         )
+
+        def validate(model: torch.nn.Module) -> dict[str, float]:
+            assert isinstance(model, LatentModel)
+            told = _usage(model, shown).mutual_information
+            return validation_scores(model, windows, self.loss) | {"mutual_information": told}
+
         callbacks = list(self.callbacks or ())
         if self.lagging:
             objective = LaggingInference(
@@ -114,7 +124,7 @@ class LatentForecaster(BaseForecaster):
             lambda: (window.to(device) for window in sampler.epoch(generator)),
             sampler.n_batches,
             objective,
-            lambda model: _validate(model, windows, self.loss),
+            validate,
             TrainingPlan(
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,
@@ -125,18 +135,12 @@ class LatentForecaster(BaseForecaster):
             callbacks=callbacks,
         )
         _calibrate(module, windows)
-        warn_unless_used(_usage(module, windows))
+        warn_unless_used(_usage(module, shown))
         return history
 
     def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         assert isinstance(self.module_, LatentModel)
         return self.module_.interpolate(batch, query_times)
-
-
-def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str) -> dict[str, float]:
-    assert isinstance(model, LatentModel)
-    scores = validation_scores(model, windows, loss)
-    return scores | {"mutual_information": _usage(model, windows).mutual_information}
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ class LatentODEForecaster(LatentForecaster):
 
     Parameters
     ----------
-    encoder : {"backward_ode_rnn", "set_attention"} or callable
+    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
         Or ``(n_channels, n_hidden) -> Encoder``.
     evolution : str or Evolution
         "linear" (closed form, default), "mlp", "mean_reverting" ..., or an instance.
@@ -86,11 +86,11 @@ class LatentODEForecaster(LatentForecaster):
     def __init__(
         self,
         *,
-        encoder: str | Callable[[int, int], Encoder] = "backward_ode_rnn",
+        encoder: str | Callable[[int, int], Encoder] = "backward_filter",
         evolution: str | Evolution = "linear",
         loss: str = "crps",
         kl_schedule: str = "constant",
-        kl_weight: float = 0.1,
+        kl_weight: float = 0.01,
         free_bits: float = 0.0,
         lagging: bool = False,
         reconstruction: float = 0.5,

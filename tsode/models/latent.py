@@ -132,6 +132,9 @@ class LatentModel(ForecastModel):
         self.max_context = max_context
         self.likelihood = NormalMixture(n_samples)
         self.posterior = nn.Linear(encoder.n_hidden, 2 * n_latent)
+        with torch.no_grad():  # a posterior that tells something from the start is not given up for the prior
+            self.posterior.weight[:n_latent].mul_(3.0)
+            self.posterior.bias[n_latent:].sub_(1.0)
         self.register_buffer("draws", _stratified(n_samples, n_latent))
         self.register_buffer("seed", torch.randint(0, 2**62, ()))
         self.register_buffer("spread", torch.ones(()))  # set on validation data after training

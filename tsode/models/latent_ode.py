@@ -11,11 +11,13 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.path import Path
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.encoders import ENCODERS, Encoder
+from tsode.encoders.backward_filter import BackwardFilter
 from tsode.encoders.backward_ode_rnn import BackwardODERNN
 from tsode.encoders.set_attention import SetAttention
 from tsode.evolution import Evolution, Solved
 from tsode.jumps.gru import GRU
 from tsode.models.evolutions import build_evolution
+from tsode.models.filters import build_filter
 from tsode.models.fused import evolve_to, is_ode_rnn, run_ode_rnn
 from tsode.models.latent import Draws, Inference, LatentModel, LatentPaths
 from tsode.numerics.base import Solver
@@ -64,7 +66,7 @@ class LatentODE(LatentModel):
 
 
 def build_encoder(
-    encoder: str | Callable[[int, int], Encoder], n_channels: int, n_hidden: int, width: int = 64
+    encoder: str | Callable[[int, int], Encoder], n_channels: int, n_hidden: int = 64, width: int = 64
 ) -> Encoder:
     """Make an encoder by its name, or by ``(n_channels, n_hidden) -> Encoder``."""
     if not isinstance(encoder, str):
@@ -72,6 +74,9 @@ def build_encoder(
     made = lookup(ENCODERS, encoder, "encoder")
     if made is SetAttention:
         return SetAttention(n_channels, n_hidden, n_heads=4 if n_hidden % 4 == 0 else 1)
+    if made is BackwardFilter:
+        n_modes = max(1, n_hidden // 2)
+        return BackwardFilter(build_filter(n_channels, n_modes=n_modes, n_static=n_modes // 2, n_hidden=width))
     # one short step a gap: what the encoder's flow must do is forget, not solve an equation to many digits
     return BackwardODERNN(Solved(MLPDynamics(n_hidden, width), Euler()), GRU(n_hidden, n_channels), run_backward)
 
@@ -87,7 +92,7 @@ def run_backward(encoder: BackwardODERNN, batch: IrregularBatch) -> Path:
 def build_latent_ode(
     n_channels: int,
     *,
-    encoder: str | Callable[[int, int], Encoder] = "backward_ode_rnn",
+    encoder: str | Callable[[int, int], Encoder] = "backward_filter",
     evolution: str | Evolution = "linear",
     solver: str | Solver = "rk4",
     n_modes: int = 32,

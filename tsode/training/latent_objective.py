@@ -58,7 +58,7 @@ class LatentObjective:
     kl_schedule: str = "constant"
     free_bits: float = 0.0
     reconstruction: float = 0.5
-    kl_weight: float = 0.1
+    kl_weight: float = 0.01
     n_done: int = field(default=0, init=False)
 
     def __call__(self, model: LatentModel, window: Window) -> tuple[Tensor, dict[str, Tensor], Tensor]:

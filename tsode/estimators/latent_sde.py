@@ -24,7 +24,7 @@ class LatentSDEForecaster(LatentForecaster):
 
     Parameters
     ----------
-    encoder : {"backward_ode_rnn", "set_attention"} or callable
+    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
         Or ``(n_channels, n_hidden) -> Encoder``.
     sde : str or DiagonalSDE
         "neural" (default), "ornstein_uhlenbeck", or an instance, whose type says its calculus (`Ito` or
@@ -87,7 +87,7 @@ class LatentSDEForecaster(LatentForecaster):
     def __init__(
         self,
         *,
-        encoder: str | Callable[[int, int], Encoder] = "backward_ode_rnn",
+        encoder: str | Callable[[int, int], Encoder] = "backward_filter",
         sde: str | DiagonalSDE = "neural",
         loss: str = "elbo",
         kl_schedule: str = "constant",

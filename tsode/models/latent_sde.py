@@ -175,7 +175,7 @@ class LatentSDE(LatentModel):
 def build_latent_sde(
     n_channels: int,
     *,
-    encoder: str | Callable[[int, int], Encoder] = "backward_ode_rnn",
+    encoder: str | Callable[[int, int], Encoder] = "backward_filter",
     sde: str | DiagonalSDE = "neural",
     solver: str | SDESolver = "euler_maruyama",
     n_state: int = 16,
@@ -206,10 +206,11 @@ def build_latent_sde(
     """
     prior = lookup(SDES, sde, "sde")(n_state) if isinstance(sde, str) else sde
     made_solver = lookup(SDE_SOLVERS, solver, "solver")() if isinstance(solver, str) else solver
+    made_encoder = build_encoder(encoder, n_channels, n_encoder)
     return LatentSDE(
-        build_encoder(encoder, n_channels, n_encoder),
+        made_encoder,
         prior,
-        Control(prior.n_state, n_encoder, n_hidden),
+        Control(prior.n_state, made_encoder.n_hidden, n_hidden),
         Emission(prior.n_state, n_channels, n_hidden, observation_scale),
         made_solver,
         n_samples=n_samples,

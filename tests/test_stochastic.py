@@ -112,23 +112,23 @@ def test_states_and_costs_go_on_from_call_to_call_along_the_same_path(solver):
     torch.testing.assert_close(end.z, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_a_guided_prior_is_the_equation_with_the_control_in_its_drift():
+def test_a_steered_prior_is_the_equation_with_the_steering_in_its_drift():
     torch.manual_seed(0)
     prior, start = NeuralSDE(2).double(), torch.zeros(3, dtype=torch.float64)
     z, paths = torch.randn(3, 2, dtype=torch.float64), brownian(3, 2)
 
-    def control(t, z):
+    def steer(t, z):
         return torch.sin(3.0 * z) + 1.0
 
     class Written(Ito):
         def drift(self, t, z):
-            return prior.drift(t, z) + prior.diffusion(t, z) * control(t, z)
+            return prior.drift(t, z) + steer(t, z)
 
         def diffusion(self, t, z):
             return prior.diffusion(t, z)
 
     for solver in (EulerMaruyama(n_steps=4), Milstein(n_steps=4)):
-        guided = SolvedSDE(Guided(prior, control), solver, paths).evolve(z, start, start + 1)
+        guided = SolvedSDE(Guided(prior, steer), solver, paths).evolve(z, start, start + 1)
         written = SolvedSDE(Written(2), solver, paths, prior).evolve(z, start, start + 1)
         torch.testing.assert_close(guided.z, written.z, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(guided.cost, written.cost, rtol=1e-12, atol=1e-12)

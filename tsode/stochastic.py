@@ -43,24 +43,24 @@ class ControlledSDE(DiagonalSDE):
 
 
 class Guided(ControlledSDE):
-    """A prior guided by a control: ``dz = (f + g u) dt + g dW``.
+    """A prior that is steered: ``dz = (f + steer) dt + g dW``, which takes the control ``u = steer / g``.
 
     Parameters
     ----------
     prior : DiagonalSDE
-    control : callable
+    steer : callable
         ``t`` (b,), ``z`` (b d) -> (b d).
     """
 
-    def __init__(self, prior: DiagonalSDE, control: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, prior: DiagonalSDE, steer: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__(prior.n_state)
         self.calculus = prior.calculus
-        self.prior, self.control = prior, control
+        self.prior, self.steer = prior, steer
 
     def controlled_terms(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         f, g = self.prior.terms(t, z)
-        u = self.control(t, z)
-        return torch.addcmul(f, g, u), g, u
+        steer = self.steer(t, z)
+        return f + steer, g, steer / g
 
     def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
         return self.prior.diffusion(t, z)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.registries import small
-from tsode import JumpODEForecaster, LastValueForecaster, LatentSDEForecaster, LinearSDEForecaster
+from tsode import LatentSDEForecaster, LinearSDEForecaster
 from tsode.errors import ParameterError, UnknownNameError
 from tsode.numerics import EulerMaruyama
 from tsode.numerics.sde import Stratonovich
@@ -14,12 +14,12 @@ from tsode.testing import example_panel
 SPEED, SIGMA, NOISE = 1.0, 1.0, 0.1
 
 
-def noisy_ornstein_uhlenbeck(n_series, seed, n_times=20):
-    """Series at random times over three units, in stationarity."""
+def noisy_ornstein_uhlenbeck(n_series, seed, n_times=40):
+    """Series at random times over four units, in stationarity."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     frames = []
     for name in range(n_series):
-        times = np.sort(rng.uniform(0.0, 3.0, n_times))
+        times = np.sort(rng.uniform(0.0, 4.0, n_times))
         start = torch.tensor([rng.normal() * SIGMA / (2.0 * SPEED) ** 0.5])
         path = ornstein_uhlenbeck(
             torch.from_numpy(times), speed=SPEED, mean=0.0, sigma=SIGMA, start=start, n_paths=1, generator=generator
@@ -32,12 +32,12 @@ def noisy_ornstein_uhlenbeck(n_series, seed, n_times=20):
 def test_forecast_of_an_ornstein_uhlenbeck_process_is_nearly_the_best_possible():
     train, test = noisy_ornstein_uhlenbeck(100, 0), noisy_ornstein_uhlenbeck(100, 1)
     fitted = LatentSDEForecaster(
-        encoder="set_attention", n_state=4, horizon=1.0, max_epochs=6, random_state=0
+        encoder="set_attention", n_state=8, horizon=1.0, max_epochs=6, random_state=0
     )  # fmt: skip
     fitted.fit(train)
     system = {"drift": [[-SPEED]], "diffusion": [[SIGMA]], "readout": [[1.0]], "noise": [NOISE]}
     best = LinearSDEForecaster(system=system, horizon=1.0, random_state=0).fit(train)
-    history, future = test[test["ds"] < 2.0], test[test["ds"] >= 2.0]
+    history, future = test[test["ds"] < 3.0], test[test["ds"] >= 3.0]
     scores = {}
     for name, forecaster in {"sde": fitted, "best": best}.items():
         out = forecaster.predict_interval(future[["unique_id", "ds"]], context=history, level=[80])

@@ -99,7 +99,7 @@ def test_evidence_bound_is_below_the_exact_evidence_and_training_the_guide_close
 def test_paths_follow_the_prior_where_the_guide_is_silent():
     model, batch = ornstein_uhlenbeck(), on_the_grid(4)
     with torch.no_grad():
-        model.control.out.weight.zero_()
+        model.guide.fastest = 0.0
     inference = model.infer(batch)
     draws = model.fresh_draws(3, 4, torch.Generator().manual_seed(1))
     times = inference.start[:, None] + torch.tensor([0.0, 0.3, 3.0], dtype=torch.float64)
@@ -159,7 +159,7 @@ def test_rows_of_one_series_share_their_noise_in_a_sample():
     # Two queries between events, of different histories: the same Brownian path serves both.
     model, batch = ornstein_uhlenbeck(), on_the_grid(1)
     with torch.no_grad():
-        model.control.out.weight.zero_()
+        model.guide.fastest = 0.0
         model.posterior.weight.zero_()
         model.posterior.bias.zero_()
         model.emission.log_scale.fill_(-5.0)
@@ -181,7 +181,7 @@ def test_cost_has_a_gradient_for_guide_encoder_and_prior():
     inference = model.infer(batch)
     draws = model.fresh_draws(2, batch.n_series, torch.Generator().manual_seed(0))
     model.paths(inference, inference.batch.times, draws).cost.sum().backward()
-    for part in (model.control, model.encoder, model.sde, model.posterior):
+    for part in (model.guide, model.encoder, model.sde, model.posterior):
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
         assert all(p.grad is None or p.grad.isfinite().all() for p in part.parameters())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -20,9 +22,11 @@ class NeuralSDE(Ito):
 
     ``drift = (S - diag(pull)) z + mlp(z)`` with ``S`` antisymmetric: a rotation keeps the length of the state and the
     perceptron is bounded, so that the pull keeps every path in a bounded region for ever, and a forecast far ahead is
-    that of a stationary process. At the start pairs of coordinates turn by one to four radians in a unit of time and
-    relax over one unit. The noise of coordinate ``i`` lies between the two `bounds` and is a small network of ``z_i``
-    alone. It cannot vanish, or the path KL of two drifts had no bound.
+    that of a stationary process. The noise of coordinate ``i`` lies between the two `bounds` and is a small network of
+    ``z_i`` alone. It cannot vanish, or the path KL of two drifts had no bound.
+
+    At the start pairs of coordinates turn by one to four radians in a unit of time and relax over one unit, with the
+    noise that keeps their variance at about 1.
 
     Parameters
     ----------
@@ -39,7 +43,7 @@ class NeuralSDE(Ito):
     """
 
     def __init__(
-        self, n_state: int, width: int = 64, depth: int = 1, bounds: tuple[float, float] = (0.05, 2.0)
+        self, n_state: int, width: int = 64, depth: int = 1, bounds: tuple[float, float] = (0.05, 4.0)
     ) -> None:
         super().__init__(n_state)
         if not 0 < bounds[0] < bounds[1]:
@@ -55,8 +59,8 @@ class NeuralSDE(Ito):
         self.slopes = nn.Parameter(torch.randn(n_state, _N_FEATURES))
         self.offsets = nn.Parameter(torch.randn(n_state, _N_FEATURES))
         self.weights = nn.Parameter(0.1 * torch.randn(n_state, _N_FEATURES))
-        # The middle of the bounds on a logarithmic scale.
-        self.level = nn.Parameter(torch.zeros(n_state))
+        share = math.log(2.0**0.5 / bounds[0]) / math.log(bounds[1] / bounds[0])
+        self.level = nn.Parameter(torch.full((n_state,), share).clamp(0.1, 0.9).logit())
 
     def drift(self, t: Tensor, z: Tensor) -> Tensor:
         turn = self.rotation.triu(1)

@@ -19,45 +19,61 @@ from tsode.numerics.sde import DiagonalSDE, SDESolver
 from tsode.readouts import Emission
 from tsode.stochastic import Guided, SolvedSDE
 
-__all__ = ["Control", "LatentSDE", "build_latent_sde"]
+__all__ = ["Guide", "LatentSDE", "build_latent_sde"]
 
-FIRST_CONTROL = 0.1  # of a layer's usual weights: the posterior starts near the prior, but not without gradient
+FIRST_PULL = -3.0  # logit of the share of the fastest pull, at an event: the posterior starts near the prior
 
 
-class Control(nn.Module):
-    """What guides a path: a perceptron of the state, the encoder's context and the time to the next event.
+class Guide(nn.Module):
+    """What steers a path: a pull to a target, ``pull * (target - z)``, both read off the state and what lies ahead.
+
+    A path that is to meet an observation has to be pulled the harder the nearer it is: for a linear process the best
+    steering has this form, with a pull that falls with the time to go.
 
     Parameters
     ----------
     n_state : int
     n_context : int
         Width of the encoder.
+    n_channels : int
     width : int
         Hidden units.
+    fastest : float
+        Bound of the pull; steps must be no longer than its inverse.
     """
 
-    def __init__(self, n_state: int, n_context: int, width: int = 64) -> None:
+    def __init__(self, n_state: int, n_context: int, n_channels: int, width: int = 64, fastest: float = 8.0) -> None:
         super().__init__()
-        self.of_context = nn.Linear(n_context, width)
+        self.fastest = fastest
+        self.of_event = nn.Linear(n_context + 2 * n_channels, width)
         self.of_state = nn.Linear(n_state + 2, width, bias=False)
-        self.out = nn.Linear(width, n_state)
+        self.target = nn.Linear(width, n_state)
+        self.pull = nn.Linear(width, n_state)
+        self.falls = nn.Parameter(torch.ones(n_state))
         with torch.no_grad():
-            self.out.weight.mul_(FIRST_CONTROL)
-            self.out.bias.zero_()
+            self.pull.bias.fill_(FIRST_PULL)
 
-    def forward(self, z: Tensor, context: Tensor, lead: Tensor) -> Tensor:
-        """Control ``u`` at ``z`` (s b d), given ``of_context(context)`` (b w) and the time ahead ``lead`` (b 1)."""
-        features = torch.cat([lead, torch.log1p(10.0 * lead)], dim=-1).expand(*z.shape[:-1], -1)
-        return self.out(torch.tanh(context + self.of_state(torch.cat([z, features], dim=-1))))
+    def look(self, inference: Inference) -> Tensor:
+        """What each event, with all later ones, says of the way to it: Tensor[b n w]."""
+        batch = inference.batch
+        return self.of_event(torch.cat([inference.encoded.context, batch.values, batch.mask.to(batch.values)], dim=-1))
+
+    def forward(self, z: Tensor, ahead: Tensor, lead: Tensor) -> Tensor:
+        """Steering at ``z`` (s b d), given `look` at the next event (b w) and the time to go to it ``lead`` (b 1)."""
+        log_lead = torch.log1p(10.0 * lead)
+        features = torch.cat([lead, log_lead], dim=-1).expand(*z.shape[:-1], -1)
+        hidden = torch.tanh(ahead + self.of_state(torch.cat([z, features], dim=-1)))
+        pull = self.fastest * torch.sigmoid(self.pull(hidden) - self.falls * log_lead)
+        return pull * (self.target(hidden) - z)
 
 
 class LatentSDE(LatentModel):
     """Latent model whose state follows an SDE from its random start (Li et al. 2020).
 
-    The prior path is that of `sde`. The posterior's, up to the last event, is the same equation with a control along
-    its noise, ``drift + diffusion * u(z, context, time to the next event)``; the context is the encoder's at the next
-    event, of that event and all later ones. After the last event nothing is known and the path follows the prior.
-    The divergence of the two along the path is its cost.
+    The prior path is that of `sde`. The posterior's, up to the last event, is the same equation with a guide's steering
+    in its drift, which reads the state, the next event, the time to go to it and the encoder's context there, of that
+    event and all later ones. After the last event nothing is known and the path follows the prior. The divergence of
+    the two along the path is its cost.
 
     Noise is part of the numbers behind a forecast: path ``i`` of every row follows the same Brownian motion, counted
     from the row's first event.
@@ -67,7 +83,7 @@ class LatentSDE(LatentModel):
     encoder : Encoder
     sde : DiagonalSDE
         Of the latent state; it reads the time since the first event.
-    control : Control
+    guide : Guide
     emission : Emission
     solver : SDESolver
     query_step : float
@@ -84,7 +100,7 @@ class LatentSDE(LatentModel):
         self,
         encoder: Encoder,
         sde: DiagonalSDE,
-        control: Control,
+        guide: Guide,
         emission: Emission,
         solver: SDESolver,
         query_step: float = 0.125,
@@ -93,7 +109,7 @@ class LatentSDE(LatentModel):
     ) -> None:
         super().__init__(encoder, emission, sde.n_state, n_samples, max_context)
         self.sde = sde
-        self.control = control
+        self.guide = guide
         self.solver = solver
         self.query_step = query_step
 
@@ -111,7 +127,7 @@ class LatentSDE(LatentModel):
 
         zero, end = fold(torch.zeros_like(last)), fold(last)
         noise = self._noise(draws, times, last)
-        guided = SolvedSDE(Guided(self.sde, self._guide(inference)), self.solver, noise, query_step=self.query_step)
+        guided = SolvedSDE(Guided(self.sde, self._steer(inference)), self.solver, noise, query_step=self.query_step)
         stops = torch.cat([times.minimum(last[:, None]), last[:, None]], dim=1)
         history = guided.evolve_to(z.flatten(0, 1), zero, fold(stops))
         free = SolvedSDE(self.sde, self.solver, noise, query_step=self.query_step)
@@ -124,25 +140,25 @@ class LatentSDE(LatentModel):
         return self.paths(inference, inference.start[:, None], self.common_draws()).cost.mean(dim=0)
 
     def amortised(self) -> list[nn.Parameter]:
-        return [*super().amortised(), *self.control.parameters()]
+        return [*super().amortised(), *self.guide.parameters()]
 
-    def _guide(self, inference: Inference) -> Callable[[Tensor, Tensor], Tensor]:
-        """Control at ``t`` and ``z`` of samples that were folded into the rows."""
+    def _steer(self, inference: Inference) -> Callable[[Tensor, Tensor], Tensor]:
+        """Steering at ``t`` and ``z`` of samples that were folded into the rows."""
         events, lengths = inference.batch.times - inference.start[:, None], inference.batch.lengths[:, None]
         b, n = events.shape
         if not n:  # no row has anywhere to go
             return lambda t, z: torch.zeros_like(z)
-        context = self.control.of_context(inference.encoded.context).flatten(0, 1)
+        ahead = self.guide.look(inference).flatten(0, 1)
         first = torch.arange(b, device=events.device)[:, None] * n
 
-        def control(t: Tensor, z: Tensor) -> Tensor:
+        def steer(t: Tensor, z: Tensor) -> Tensor:
             now = t[:b, None]  # of the first sample; the others keep the same time
             index = torch.minimum(torch.searchsorted(events, now, right=True), lengths - 1).clamp(min=0)
             lead = (events.gather(1, index) - now).clamp(min=0).to(z.dtype)
-            here = context.index_select(0, (first + index)[:, 0])
-            return self.control(z.unflatten(0, (-1, b)), here, lead).flatten(0, 1)
+            here = ahead.index_select(0, (first + index)[:, 0])
+            return self.guide(z.unflatten(0, (-1, b)), here, lead).flatten(0, 1)
 
-        return control
+        return steer
 
     def _noise(self, draws: Draws, times: Tensor, last: Tensor) -> BrownianPath:
         """Brownian motion from time 0 past all ``times`` (b m) and ``last`` (b,).
@@ -198,7 +214,7 @@ def build_latent_sde(
     n_encoder : int
         Width of the encoder.
     n_hidden : int
-        Hidden units of the control and of the emission.
+        Hidden units of the guide and of the emission.
     observation_scale : {"channel", "state"}
         See `tsode.readouts.Emission`.
     n_samples, max_context
@@ -210,7 +226,7 @@ def build_latent_sde(
     return LatentSDE(
         made_encoder,
         prior,
-        Control(prior.n_state, made_encoder.n_hidden, n_hidden),
+        Guide(prior.n_state, made_encoder.n_hidden, n_channels, n_hidden),
         Emission(prior.n_state, n_channels, n_hidden, observation_scale),
         made_solver,
         n_samples=n_samples,

@@ -28,24 +28,28 @@ class LatentUsage:
         number of series.
     kl : Tensor[d]
         Mean divergence from the prior of each coordinate, in nats.
+    n_series : int
+        How many were looked at.
     """
 
     active_units: int
     n_units: int
     mutual_information: float
     kl: Tensor
+    n_series: int
 
     @property
     def is_used(self) -> bool:
-        """Whether forecasts differ between series by what was seen of them."""
-        return self.active_units > 0 and self.mutual_information > USED
+        """Whether forecasts differ between series by what was seen of them; of one series nobody can say."""
+        return self.n_series < 2 or self.active_units > 0 or self.mutual_information > USED
 
 
 def measure_usage(mean: Tensor, log_scale: Tensor, generator: torch.Generator) -> LatentUsage:
     """Usage of normal posteriors (n d) of `n` series."""
     kl = 0.5 * (mean**2 + (2.0 * log_scale).exp() - 1.0) - log_scale
     n_active = int((mean.var(dim=0, correction=0) > ACTIVE).sum())
-    return LatentUsage(n_active, mean.shape[1], mutual_information(mean, log_scale, generator), kl.mean(dim=0))
+    told = mutual_information(mean, log_scale, generator)
+    return LatentUsage(n_active, mean.shape[1], told, kl.mean(dim=0), len(mean))
 
 
 def mutual_information(mean: Tensor, log_scale: Tensor, generator: torch.Generator) -> float:

@@ -49,6 +49,7 @@ def _forecasters() -> dict[str, BaseForecaster]:
     # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below the estimator
     named = [name for name in FILTERS if name != "innovation"]
     found |= {f"{name}-float64": small(FORECASTERS["JumpODEForecaster"], model=name, dtype="float64") for name in named}
+    found["ensemble-float64"] = small(FORECASTERS["JumpODEForecaster"], n_members=2, dtype="float64")
     return found
 
 

@@ -60,6 +60,6 @@ def latent_usage(forecaster: LatentForecaster, X: Any = None) -> LatentUsage:
     mean, log_scale = (torch.cat([getattr(one, name) for one in found]) for name in ("mean", "log_scale"))
     with one_thread(), torch.no_grad():
         path_kl = torch.cat([model.path_kl(one) for one in found])
-    usage = measure_usage(mean, log_scale, path_kl, torch.Generator().manual_seed(0))
+    usage = measure_usage(mean, log_scale, torch.Generator().manual_seed(0), float(path_kl.mean()))
     warn_unless_used(usage)
     return usage

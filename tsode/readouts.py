@@ -9,8 +9,6 @@ from tsode.errors import ParameterError
 
 __all__ = ["Emission", "Readout"]
 
-LOG_SCALE_RANGE = (-5.0, 3.0)  # in standard deviations of the channel: 0.7 % to twenty-fold
-
 
 class Readout(nn.Module):
     """Two small networks on the state: one for the location, one for the log scale.
@@ -20,23 +18,29 @@ class Readout(nn.Module):
     open (0.88), so that an untrained model already carries the last value forward; where dynamics say more, training
     closes it. Without the gate the location is ``c(z)`` and ``last`` is not read.
 
-    Log scale: a network on the state, ``(last, seen)`` and the lead time, held in [-5, 3].
+    Log scale, and what else a likelihood wants to know: a network on the state, ``(last, seen)`` and the lead time.
 
     Parameters
     ----------
     n_state, n_channels : int
     n_hidden : int
         Units of either hidden layer.
-    n_params : int
-        Parameters a channel of the likelihood: location and log scale.
     gate : bool
         Whether the last value is read.
     dropout : float
         Share of hidden units dropped in training.
+    n_shape : int
+        Numbers a channel beside location and log scale, see `tsode.likelihoods.base.Likelihood.compose`.
     """
 
     def __init__(
-        self, n_state: int, n_channels: int, n_hidden: int = 128, gate: bool = True, dropout: float = 0.0
+        self,
+        n_state: int,
+        n_channels: int,
+        n_hidden: int = 128,
+        gate: bool = True,
+        dropout: float = 0.0,
+        n_shape: int = 0,
     ) -> None:
         super().__init__()
         self.n_state = n_state
@@ -46,7 +50,7 @@ class Readout(nn.Module):
         self.location_hidden = nn.Linear(n_state + n_last, n_hidden)
         self.location_out = nn.Linear(n_hidden, 2 * n_channels if gate else n_channels)
         self.scale_hidden = nn.Linear(n_state + n_last + 2, n_hidden)
-        self.scale_out = nn.Linear(n_hidden, n_channels)
+        self.scale_out = nn.Linear(n_hidden, n_channels * (1 + n_shape))
         self.dropout = nn.Dropout(dropout)
 
     def location(self, z: Tensor, last: Tensor, seen: Tensor) -> Tensor:
@@ -71,18 +75,19 @@ class Readout(nn.Module):
         correction, gate = out.chunk(2, dim=-1)
         return correction + last * torch.sigmoid(2.0 + gate)
 
-    def log_scale(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor) -> Tensor:
-        """Log scale of every channel; ``lead`` (...) is the time since the last event: -> (... c)."""
+    def spread(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor) -> Tensor:
+        """Log scale and shape of every channel; ``lead`` (...) is the time since the last event: -> (... c 1+shape)."""
         lead = lead[..., None]
         # two views of the lead time: one resolves short leads, the other grows without end
         features = torch.cat([lead, torch.log1p(10.0 * lead.abs())], dim=-1)
         inputs = torch.cat([z, last, seen, features] if self.gate else [z, features], dim=-1)
         hidden = self.dropout(nn.functional.silu(self.scale_hidden(inputs)))
-        return self.scale_out(hidden).clamp(*LOG_SCALE_RANGE)
+        return self.scale_out(hidden).unflatten(-1, (self.n_channels, -1))
 
-    def forward(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor) -> Tensor:
-        """Parameters ``(location, log scale)`` of every channel: Tensor[... c 2]."""
-        return torch.stack([self.location(z, last, seen), self.log_scale(z, lead, last, seen)], dim=-1)
+    def forward(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Location (... c), log scale (... c) and shape (... c n_shape) of every channel."""
+        spread = self.spread(z, lead, last, seen)
+        return self.location(z, last, seen), spread[..., 0], spread[..., 1:]
 
 
 class Emission(nn.Module):
@@ -107,11 +112,11 @@ class Emission(nn.Module):
         self.log_scale = nn.Parameter(torch.full((n_channels,), -0.5))
         self.scale = _perceptron(n_state, n_hidden, n_channels) if scale == "state" else None
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Parameters ``(location, log scale)``: (... d) -> (... c 2)."""
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and log scale of every channel: (... d) -> (... c), (... c)."""
         location = self.location(z)
         log_scale = self.log_scale.expand_as(location) if self.scale is None else self.log_scale + self.scale(z)
-        return torch.stack([location, log_scale.clamp(*LOG_SCALE_RANGE)], dim=-1)
+        return location, log_scale
 
 
 def _perceptron(n_in: int, n_hidden: int, n_out: int) -> nn.Module:

@@ -17,7 +17,12 @@ def test_noise_stays_within_its_bounds_whatever_the_weights():
     noise = sde.diffusion(torch.zeros(500, dtype=torch.float64), 1e3 * torch.randn(500, 3))
     assert noise.min() >= 0.1 * (1 - 1e-6)
     assert noise.max() <= 0.5 * (1 + 1e-6)
-    assert noise.std(dim=0).min() > 0
+
+
+def test_noise_of_a_coordinate_depends_on_where_it_is():
+    torch.manual_seed(0)
+    z = torch.linspace(-2, 2, 9)[:, None].expand(-1, 3)
+    assert NeuralSDE(3).diffusion(torch.zeros(9, dtype=torch.float64), z).std(dim=0).min() > 1e-3
 
 
 def test_paths_stay_in_a_bounded_region_for_ever():

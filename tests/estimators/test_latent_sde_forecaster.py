@@ -43,7 +43,6 @@ def test_forecast_of_an_ornstein_uhlenbeck_process_is_nearly_the_best_possible()
         out = forecaster.predict_interval(future[["unique_id", "ds"]], context=history, level=[80])
         inside = (future["x"] >= out["x-lo-80"]) & (future["x"] <= out["x-hi-80"])
         scores[name] = float(((out["x"] - future["x"]) ** 2).mean()), float(inside.mean())
-    print(scores)
     assert scores["sde"][0] < 1.1 * scores["best"][0]
     assert abs(scores["sde"][1] - scores["best"][1]) < 0.05
 

@@ -142,6 +142,14 @@ def test_quantiles_of_a_mixture_are_found_where_its_parts_lie_far_apart():
     assert bool((at.diff() > 0).all())
 
 
+def test_quantiles_of_many_mixtures_are_found():
+    # among so many some send Newton's method round in circles
+    params = torch.randn(20_000, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    p = torch.tensor([0.2, 0.8], dtype=torch.float64)
+    at = NormalMixture(3).quantile(params[:, None], p)
+    torch.testing.assert_close(NormalMixture(3).cdf(params[:, None], at), p.expand(20_000, -1), rtol=1e-12, atol=0)
+
+
 def test_merging_forecasts_gives_their_equal_weight_mixture():
     params = torch.tensor([[[0.0, -1.0]], [[3.0, 0.5]], [[-1.0, 0.0]]], dtype=torch.float64)
     merged = NormalMixture.merge(params)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
+from tsode.core.ragged import Ragged
 from tsode.models.filters import build_filter
 from tsode.models.fused import kernel_for, run_innovation
 from tsode.models.jump_filter import JumpFilter
@@ -217,7 +218,8 @@ def test_dropout_multiplies_the_hidden_units_as_in_the_plain_loop(monkeypatch):
     monkeypatch.setattr(nn.functional, "dropout", lambda *args: drawn.append(draw(*args)) or drawn[-1])
     fused = states_and_gradients(model, batch, fused=True)
     assert set(drawn[0].unique().tolist()) == {0.0, 2.0}
-    model.readout.dropout = Replay(drawn[0])
+    place = Ragged.of(batch.lengths, batch.n_events).place
+    model.readout.dropout = Replay(drawn[0][place.t()])
     plain = states_and_gradients(model, batch, fused=False)
     torch.testing.assert_close(fused, plain, rtol=1e-10, atol=1e-10)
 

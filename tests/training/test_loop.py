@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tsode.errors import SolverError, TsodeWarning
-from tsode.training.loop import TrainingPlan, train
+from tsode.training.loop import Rate, TrainingPlan, train
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,26 @@ def test_the_weights_of_the_best_epoch_are_kept():
     assert not model.training
 
 
-def test_training_stops_after_the_patience():
-    scores = iter([3.0, 1.0, 2.0, 2.0, 0.5])
-    history = run(Mean(), [rows([1.0])], lambda _: {"loss": next(scores)}, max_epochs=5, patience=2)
-    assert len(history) == 4
-    scores = iter([3.0, 1.0, 2.0, 2.0, 0.5])
-    assert len(run(Mean(), [rows([1.0])], lambda _: {"loss": next(scores)}, max_epochs=5, patience=None)) == 5
+def test_the_rate_goes_down_after_the_patience_and_training_then_ends():
+    def rates(scores, **plan):
+        scores = iter(scores)
+        history = run(Mean(), [rows([1.0])] * 10, lambda _: {"loss": next(scores)}, max_epochs=30, cooling=0.1, **plan)
+        return [row["learning_rate"] for row in history]
+
+    # best in the second epoch, two without a better one, three to cool, whatever comes in them
+    found = rates([3.0, 1.0, 2.0, 2.0, 0.5, 0.4, 0.3], patience=2)
+    assert len(found) == 7
+    assert found[2] == found[3] == 0.2 > found[4] > found[5] > found[6] == pytest.approx(0.0002)
+    # validation that never stalls, and no patience: the last three of all epochs cool
+    for found in (rates(range(30, 0, -1), patience=2), rates([1.0] * 30, patience=None)):
+        assert len(found) == 30
+        assert set(found[3:27]) == {0.2}
+        assert 0.2 > found[27] > found[29]
+
+
+def test_the_rate_warms_up_in_a_tenth_of_all_steps():
+    rate = Rate(TrainingPlan(max_epochs=10, learning_rate=1.0), n_batches=20)
+    assert [rate(0), rate(9), rate(19), rate(150)] == [0.05, 0.5, 1.0, 1.0]
 
 
 def test_rows_whose_solve_failed_are_left_out_and_counted():
@@ -110,14 +123,6 @@ def test_gradients_are_clipped():
     history = run(model, [rows([1e6])], max_epochs=1, clip=1.0)
     assert history[0]["gradient_norm"] == pytest.approx(2e6)
     assert abs(model.at.item()) < 1.0
-
-
-def test_the_rate_warms_up_and_falls_to_a_thousandth():
-    history = run(Mean(), [rows([1.0])] * 10, max_epochs=10, learning_rate=0.3)
-    rates = [row["learning_rate"] for row in history]
-    assert max(rates) == rates[0] <= 0.3
-    assert all(np.diff(rates) < 0)
-    assert rates[-1] == pytest.approx(0.3e-3)
 
 
 def test_an_interrupt_keeps_the_best_epoch_and_warns():

@@ -137,6 +137,24 @@ class IrregularBatch:
         padded = nn.functional.pad(self.values, (0, 0, 1, 0))
         return padded.gather(1, latest.long()), latest > 0
 
+    def since_last(self, query_times: Tensor, side: str = "left") -> Tensor:
+        """Time from the last event at which something was seen to each query (b m), float64; 0 where there is none.
+
+        Parameters
+        ----------
+        query_times : Tensor[b m], float64
+        side : {"left", "right"}
+            "left": an event at the query time is not yet seen; "right": it is.
+        """
+        if not self.n_events:
+            return torch.zeros_like(query_times)
+        is_seen = self.mask.any(dim=2)
+        steps = torch.arange(1, self.n_events + 1, device=is_seen.device)
+        latest = nn.functional.pad((is_seen * steps).cummax(dim=1).values, (1, 0))
+        behind = torch.searchsorted(self.times.contiguous(), query_times.contiguous(), right=side == "right")
+        index = latest.gather(1, behind)
+        return torch.where(index > 0, query_times - self.times.gather(1, (index - 1).clamp(min=0)), 0.0)
+
     def compact(self) -> IrregularBatch:
         """The same batch without events at which nothing was seen: they become padding."""
         is_seen = self.mask.any(dim=2)

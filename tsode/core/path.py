@@ -40,6 +40,20 @@ class Path:
             z_plus=(self.z_plus, "b n d"), status=(self.status, "b"),
         )  # fmt: skip
 
+    @property
+    def predicted(self) -> Tensor | None:
+        """Locations predicted for each event (q c), where the pass that made the states has kept them."""
+        return None
+
+    @property
+    def z_end(self) -> Tensor:
+        """State after the last event (of a row without events, its start): Tensor[b d]."""
+        return self.z_plus[:, -1] if self.times.shape[1] else self.z_start
+
+    def before(self, events: Tensor) -> Tensor:
+        """States just before the events at these indices (q,) of the flattened batch (b n): Tensor[q d]."""
+        return self.z_minus.flatten(0, 1).index_select(0, events)
+
     def index_before(self, query_times: Tensor, side: str = "left") -> Tensor:
         """Number of events at or before each query time.
 

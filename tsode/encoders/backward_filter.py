@@ -56,6 +56,6 @@ class BackwardFilter(Encoder):
         path = self.inner.filter(flipped).path
         # a row that saw nothing has padding alone, which left its state as it was
         first = torch.where(batch.lengths > 0, flipped.times[:, -1], -start)
-        summary = self.inner.evolution.evolve(path.z_plus[:, -1], first, -start)
+        summary = self.inner.evolution.evolve(path.z_end, first, -start)
         context = path.z_plus.gather(1, order[..., None].expand_as(path.z_plus))
         return Encoded(summary.z, context, worst(path.status, summary.status))

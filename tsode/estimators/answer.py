@@ -34,6 +34,11 @@ class Answer:
         """Array[m c]."""
         return self.family.mean(self.params).numpy()
 
+    @property
+    def variances(self) -> tuple[np.ndarray, np.ndarray]:
+        """Variance, and its epistemic part: two arrays[m c]."""
+        return self.family.variance(self.params).numpy(), self.family.epistemic(self.params).numpy()
+
     def quantiles(self, levels: Sequence[float]) -> np.ndarray:
         """Array[m c q]."""
         p = torch.tensor(list(levels), dtype=torch.float64)

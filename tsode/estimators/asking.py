@@ -129,6 +129,23 @@ class FittedForecaster(BaseEstimator):
                 columns[f"{name}-hi-{share:g}"] = [values[:, c, q] for values in high]
         return self._write(query, columns, X)
 
+    def predict_spread(self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None) -> Any:
+        """Forecast standard deviations, and what they are made of.
+
+        The square of ``channel-sd`` is the sum of the squares of ``channel-sd-aleatoric`` and ``channel-sd-epistemic``
+        (law of total variance). Aleatoric is what the members of an ensemble hold for noise on average; epistemic is
+        what their means disagree about, which grows away from the data and is 0 for a single model. See `predict` for
+        the parameters.
+        """
+        query, answer = self._answer(X, times, horizon, context)
+        columns: dict[Hashable, list[np.ndarray]] = {}
+        for c, name in enumerate(self.channels_):
+            both = [tuple(part[:, c] for part in a.variances) for a in answer]
+            columns[f"{name}-sd"] = [np.sqrt(total) for total, _ in both]
+            columns[f"{name}-sd-aleatoric"] = [np.sqrt(np.maximum(total - part, 0.0)) for total, part in both]
+            columns[f"{name}-sd-epistemic"] = [np.sqrt(part) for _, part in both]
+        return self._write(query, columns, X)
+
     def sample(
         self,
         X: Any = None,

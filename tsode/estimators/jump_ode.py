@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -14,8 +15,9 @@ from tsode.estimators.base import BaseForecaster
 from tsode.evolution import Evolution
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
+from tsode.models.ensemble import Ensemble
 from tsode.models.filters import FILTERS, build_filter
-from tsode.models.jump_filter import JumpFilter
+from tsode.models.marginal import MarginalModel
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
 from tsode.training.loop import TrainingPlan, train
@@ -52,6 +54,10 @@ class JumpODEForecaster(BaseForecaster):
         Hidden units of the readout.
     solver : str or Solver
         For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler", or an instance.
+    n_members : int
+        Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
+        equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances
+        are copied, weights and all.
     gate : bool
         Whether the readout starts from the value last seen of a channel.
     horizon : "auto", duration or float
@@ -66,7 +72,8 @@ class JumpODEForecaster(BaseForecaster):
     dropout : float
         Share of the readout's hidden units dropped in training.
     early_stopping : bool
-        Stop when the validation score has not improved for `patience` epochs. The best epoch is kept either way.
+        Bring the learning rate down, and then stop, when the validation score has not improved for `patience` epochs;
+        else at the end of `max_epochs`. The best epoch is kept either way.
     patience : int
     validation_fraction : float
         Share of the series held out; with fewer than ten series, the last part of each.
@@ -94,7 +101,7 @@ class JumpODEForecaster(BaseForecaster):
 
     Attributes
     ----------
-    module_ : JumpFilter
+    module_ : JumpFilter or Ensemble
         The fitted model, in scaled units and model time.
     history_ : DataFrame
         One row an epoch.
@@ -125,6 +132,7 @@ class JumpODEForecaster(BaseForecaster):
         n_state: int = 64,
         n_hidden: int = 128,
         solver: str | Solver = "midpoint",
+        n_members: int = 1,
         gate: bool = True,
         horizon: Any = "auto",
         max_context: int = 128,
@@ -135,7 +143,7 @@ class JumpODEForecaster(BaseForecaster):
         drop: float = 0.3,
         dropout: float = 0.0,
         early_stopping: bool = True,
-        patience: int = 10,
+        patience: int = 4,
         validation_fraction: float = 0.1,
         scale: str = "auto",
         time_unit: Any = "auto",
@@ -160,6 +168,7 @@ class JumpODEForecaster(BaseForecaster):
         self.n_state = n_state
         self.n_hidden = n_hidden
         self.solver = solver
+        self.n_members = n_members
         self.gate = gate
         self.horizon = horizon
         self.max_context = max_context
@@ -188,7 +197,8 @@ class JumpODEForecaster(BaseForecaster):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         lookup(SCORES, self.loss, "loss")
-        for name in ("n_modes", "n_state", "n_hidden", "max_context", "max_epochs", "batch_size", "patience"):
+        counts = ("n_modes", "n_state", "n_hidden", "n_members", "max_context", "max_epochs", "batch_size", "patience")
+        for name in counts:
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or value < 1:
                 raise ParameterError(
@@ -200,26 +210,30 @@ class JumpODEForecaster(BaseForecaster):
         if not self.learning_rate > 0.0:
             raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
 
-    def _build(self, n_channels: int) -> JumpFilter:
+    def _build(self, n_channels: int) -> MarginalModel:
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         if self.model is not None:
             parts |= lookup(FILTERS, self.model, "model")
-        return build_filter(
-            n_channels,
-            **parts,
-            likelihood=self.likelihood,
-            n_modes=self.n_modes,
-            n_static=self.n_static,
-            n_state=self.n_state,
-            n_hidden=self.n_hidden,
-            gate=self.gate,
-            dropout=self.dropout,
-        )
+        members = [
+            build_filter(
+                n_channels,
+                **(parts if self.n_members == 1 else copy.deepcopy(parts)),
+                likelihood=self.likelihood,
+                n_modes=self.n_modes,
+                n_static=self.n_static,
+                n_state=self.n_state,
+                n_hidden=self.n_hidden,
+                gate=self.gate,
+                dropout=self.dropout,
+            )
+            for _ in range(self.n_members)
+        ]
+        return members[0] if self.n_members == 1 else Ensemble(members)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
-        assert isinstance(module, JumpFilter)
+        assert isinstance(module, MarginalModel)
         dtype, device = self._torch_dtype(), self._torch_device()
         sampler = WindowSampler(split.train, horizon, self.batch_size, self.max_context, drop=self.drop, dtype=dtype)
         windows = validation_windows(split.valid, split.valid_from, horizon, self.max_context, dtype)
@@ -251,14 +265,15 @@ class JumpODEForecaster(BaseForecaster):
 
 def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str) -> dict[str, float]:
     """Mean score and squared error of the forecasts; a failed solve counts as infinitely bad."""
-    assert isinstance(model, JumpFilter)
+    assert isinstance(model, MarginalModel)
     total = squared = count = 0.0
     for window in windows:
-        params, status = model.ahead(model.filter(window.context), window.targets.times)
+        params, status, _ = model.answer(window.context, window.targets.times, "left")
         if not bool(is_ok(status).all()):
             return {"loss": float("inf"), "mse": float("inf")}
-        truth, mask = window.targets.values, window.targets.mask
-        total += float((SCORES[loss](model.likelihood, params, truth) * mask).sum())
-        squared += float(((model.likelihood.mean(params) - truth) ** 2 * mask).sum())
-        count += float(mask.sum())
+        mask = window.targets.mask
+        truth, params = window.targets.values[mask], params[mask]
+        total += float(SCORES[loss](model.likelihood, params, truth).sum())
+        squared += float(((model.likelihood.mean(params) - truth) ** 2).sum())
+        count += len(truth)
     return {"loss": total / max(count, 1.0), "mse": squared / max(count, 1.0)}

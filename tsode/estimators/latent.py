@@ -16,7 +16,7 @@ from tsode.core.forecast import Forecast
 from tsode.errors import DataError, ParameterError, TsodeWarning
 from tsode.estimators.base import BaseForecaster
 from tsode.models.latent import LatentModel
-from tsode.training.calibration import spread_factor
+from tsode.training.calibration import fit_spread
 from tsode.training.kl_schedule import KL_SCHEDULES
 from tsode.training.lagging import LaggingInference
 from tsode.training.latent_objective import BOUNDS, LatentObjective, validation_scores
@@ -29,7 +29,6 @@ from tsode.training.windows import Window, WindowSampler
 __all__ = ["LatentForecaster", "warn_unless_used"]
 
 MOST_LOOKED_AT = 256  # series of whose posteriors the mutual information is estimated
-FEWEST_HELD_OUT = 20  # values from which a tail can be estimated; with fewer the trained spread stands
 
 
 class LatentForecaster(BaseForecaster):
@@ -93,7 +92,7 @@ class LatentForecaster(BaseForecaster):
         # where the posterior is looked at: across series, or across the cuts of one
         shown = validation_windows(split.train[:MOST_LOOKED_AT], None, horizon, self.max_context, dtype)
         shown = [window.to(device) for window in shown[:1] or windows]
-        module.spread.fill_(1.0)
+        module.spread.reset()
         objective: Any = LatentObjective(
             self.loss,
             self.max_epochs * sampler.n_batches,
@@ -134,7 +133,7 @@ class LatentForecaster(BaseForecaster):
             verbose=self.verbose,
             callbacks=callbacks,
         )
-        _calibrate(module, windows)
+        fit_spread(module, windows)
         warn_unless_used(_usage(module, shown))
         return history
 
@@ -148,19 +147,7 @@ def _usage(model: LatentModel, windows: Sequence[Window]) -> LatentUsage:
     inferences = [model.infer(window.context) for window in windows]
     mean, log_scale = (torch.cat([getattr(one, name) for one in inferences]) for name in ("mean", "log_scale"))
     path_kl = torch.cat([model.path_kl(one) for one in inferences])
-    return measure_usage(mean, log_scale, path_kl, torch.Generator().manual_seed(0))
-
-
-@torch.no_grad()
-def _calibrate(model: LatentModel, windows: Sequence[Window]) -> None:
-    """Set the model's spread factor from validation windows."""
-    params, truth = [], []
-    for window in windows:
-        seen = window.targets.mask
-        params.append(model.forecast(window.context, window.targets.times).params[seen])
-        truth.append(window.targets.values[seen])
-    if sum(map(len, truth)) >= FEWEST_HELD_OUT:
-        model.spread.copy_(spread_factor(model.likelihood, torch.cat(params), torch.cat(truth)))
+    return measure_usage(mean, log_scale, torch.Generator().manual_seed(0), float(path_kl.mean()))
 
 
 def warn_unless_used(usage: LatentUsage) -> None:

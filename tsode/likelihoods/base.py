@@ -7,7 +7,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-__all__ = ["Likelihood"]
+__all__ = ["LOG_SCALE_RANGE", "Likelihood"]
+
+LOG_SCALE_RANGE = (-5.0, 3.0)  # in standard deviations of the channel: 0.7 % to twenty-fold
 
 
 class Likelihood(ABC):
@@ -21,9 +23,19 @@ class Likelihood(ABC):
     ----------
     n_params : int
         Width ``p`` of the last axis.
+    n_shape : int
+        Numbers that a readout gives beside a location and a log scale, see `compose`.
     """
 
     n_params: int
+    n_shape: int = 0
+
+    def compose(self, location: Tensor, log_scale: Tensor, shape: Tensor) -> Tensor:
+        """Parameters (... p) from what a readout gives: location and log scale (...), unbounded `shape` (... n_shape).
+
+        `location` becomes the mean.
+        """
+        return torch.stack([location, log_scale.clamp(*LOG_SCALE_RANGE)], dim=-1)
 
     @abstractmethod
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
@@ -40,6 +52,10 @@ class Likelihood(ABC):
     @abstractmethod
     def variance(self, params: Tensor) -> Tensor:
         """Variance (...)."""
+
+    def epistemic(self, params: Tensor) -> Tensor:
+        """Part of the variance (...) that the members of an ensemble disagree about; one model has none."""
+        return torch.zeros_like(params[..., 0])
 
     @abstractmethod
     def quantile(self, params: Tensor, p: Tensor) -> Tensor:

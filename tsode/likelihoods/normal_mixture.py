@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsode.likelihoods.base import Likelihood
+from tsode.likelihoods.base import LOG_SCALE_RANGE, Likelihood
 
 __all__ = ["NormalMixture"]
 
-_MAX_ROUNDS = 64  # bisection alone would halve a bracket this often; Newton's steps end it after some six
+_MAX_ROUNDS = 100  # more than bisection alone would need; Newton's steps end it after some six
 
 
 class NormalMixture(Likelihood):
@@ -28,7 +28,17 @@ class NormalMixture(Likelihood):
 
     def __init__(self, n_components: int = 3) -> None:
         self.n_components = n_components
-        self.n_params = 3 * n_components
+        self.n_params = self.n_shape = 3 * n_components
+
+    def compose(self, location: Tensor, log_scale: Tensor, shape: Tensor) -> Tensor:
+        """Components around their mean ``location``, in units of ``exp(log_scale)``; `shape` (... 3k) is raw."""
+        offset, log_width, log_weight = shape.unflatten(-1, (3, -1)).unbind(-2)
+        start = torch.linspace(-0.7, 0.7, self.n_components, dtype=shape.dtype, device=shape.device)
+        offset = offset + start
+        offset = offset - (log_weight.softmax(dim=-1) * offset).sum(dim=-1, keepdim=True)
+        scale = log_scale[..., None]
+        width = (scale + log_width - 0.3).clamp(*LOG_SCALE_RANGE)
+        return torch.cat([location[..., None] + scale.exp() * offset, width, log_weight], dim=-1)
 
     def parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Locations, log scales and weights, (... k) each; the weights sum to 1."""
@@ -76,25 +86,33 @@ class NormalMixture(Likelihood):
 
     def _solve(self, params: Tensor, p: Tensor) -> Tensor:
         """Newton's method held in a bracket: a mixture's quantile lies between those of its components."""
-        location, log_scale, weight = self.parts(params)
+        location, log_scale, weight = torch.broadcast_tensors(*self.parts(params), params.new_empty(*p.shape, 1))[:3]
         scale = log_scale.exp()
         ends = location + scale * torch.special.ndtri(p)[..., None]
-        low, high = ends.amin(dim=-1), ends.amax(dim=-1)
-        x = (weight * ends).sum(dim=-1)
+        shape = ends.shape[:-1]
+        location, scale, weight, ends = (t.reshape(-1, t.shape[-1]) for t in (location, scale, weight, ends))
+        p = p.expand(shape).reshape(-1)
+        low, high, x = ends.amin(dim=1), ends.amax(dim=1), (weight * ends).sum(dim=1)
+        found, open_rows, last = x.clone(), torch.arange(len(x), device=x.device), high - low
         tolerance = 4.0 * torch.finfo(x.dtype).eps
         for _ in range(_MAX_ROUNDS):
-            u = (x[..., None] - location) / scale
-            excess = (weight * _below(u)).sum(dim=-1) - p
-            density = (weight / scale * (-0.5 * u * u).exp()).sum(dim=-1) / math.sqrt(2.0 * math.pi)
+            u = (x[:, None] - location) / scale
+            excess = (weight * _below(u)).sum(dim=1) - p
+            density = (weight / scale * (-0.5 * u * u).exp()).sum(dim=1) / math.sqrt(2.0 * math.pi)
             low, high = torch.where(excess < 0, x, low), torch.where(excess > 0, x, high)
             new = x - excess / density
-            # a step that leaves the bracket, or has no slope to follow, becomes a bisection
-            new = torch.where((new > low) & (new < high), new, 0.5 * (low + high))
-            done = (new - x).abs() <= tolerance * (x.abs() + (high - low))
-            x = torch.where(excess == 0, x, new)
-            if bool((done | (excess == 0)).all()):
+            # a step that leaves the bracket, or is more than half the one before (so as not to go in circles), becomes
+            # a bisection
+            is_good = (new > low) & (new < high) & ((new - x).abs() <= 0.5 * last)
+            new = torch.where(is_good, new, 0.5 * (low + high)).where(excess != 0, x)
+            found[open_rows], last = new, (new - x).abs()
+            is_open = last > tolerance * (x.abs() + (high - low))
+            if not bool(is_open.any()):
                 break
-        return x
+            open_rows, x, last, low, high, p, location, scale, weight = (
+                t[is_open] for t in (open_rows, new, last, low, high, p, location, scale, weight)
+            )
+        return found.reshape(shape)
 
     def cdf(self, params: Tensor, x: Tensor) -> Tensor:
         location, log_scale, weight = self.parts(params)
@@ -128,7 +146,7 @@ class NormalMixture(Likelihood):
 
 
 def _below(u: Tensor) -> Tensor:
-    """Normal distribution function: in the lower tail too exact to the last digit, which `torch.special.ndtr` is not."""
+    """Normal distribution function: exact to the last digit in the lower tail too, as `torch.special.ndtr` is not."""
     return 0.5 * torch.erfc(-math.sqrt(0.5) * u)
 
 

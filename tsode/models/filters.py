@@ -70,5 +70,8 @@ def build_filter(
     family = lookup(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
     width = evolution.n_state
     return JumpFilter(
-        evolution, make_jump(width, n_channels), Readout(width, n_channels, n_hidden, gate, dropout), family
+        evolution,
+        make_jump(width, n_channels),
+        Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape),
+        family,
     )

@@ -6,7 +6,7 @@ append its ``(matches, run)`` to `KERNELS`. Parts are matched by exact type: a s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.path import Path
+from tsode.core.ragged import Ragged, RaggedPath
 from tsode.dynamics.gru_ode import GRUODE
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.dynamics.with_static import WithStatic
@@ -34,7 +35,7 @@ from tsode.readouts import Readout
 if TYPE_CHECKING:
     from tsode.models.jump_filter import JumpFilter
 
-__all__ = ["KERNELS", "Run", "evolve_to", "kernel_for"]
+__all__ = ["KERNELS", "Run", "can_run_together", "evolve_to", "kernel_for", "run_innovations"]
 
 Run = Callable[["JumpFilter", IrregularBatch, Tensor, Tensor], Path]
 """``(model, batch, last, seen) -> Path``, as `JumpFilter._loop`."""
@@ -44,30 +45,54 @@ def is_innovation(model: JumpFilter) -> bool:
     return (type(model.evolution), type(model.jump), type(model.readout)) == (DiagonalFlow, InnovationGRU, Readout)
 
 
+def can_run_together(models: Sequence[JumpFilter]) -> bool:
+    """Whether `run_innovations` serves these: default parts of one size and in one state of training."""
+    settings = {
+        (tuple(p.shape for p in model.parameters()), model.readout.training, model.readout.dropout.p)
+        for model in models
+    }
+    return len(settings) == 1 and all(map(is_innovation, models))
+
+
 def run_innovation(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
     """The default filter: `tsode.nn.fused_innovation`."""
-    jump: Any = model.jump
-    flow: Any = model.evolution
-    readout, cell = model.readout, jump.cell
+    return run_innovations([model], batch, last, seen)[0]
+
+
+def run_innovations(models: Sequence[JumpFilter], batch: IrregularBatch, last: Tensor, seen: Tensor) -> list[Path]:
+    """Default filters of one size, in one pass."""
     if batch.values.requires_grad or not batch.times.numel():
-        return model._loop(batch, last, seen)
-    gap = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(model.z_start.dtype)
-    hidden, out = readout.location_hidden, readout.location_out
+        return [model._loop(batch, last, seen) for model in models]
+    first, readout = models[0], models[0].readout
+    ragged = Ragged.of(batch.lengths, batch.n_events)
+    gap = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(first.z_start.dtype)
+
+    def listed(tensor: Tensor) -> Tensor:
+        return tensor.to(gap.dtype).flatten(0, 1).index_select(0, ragged.events)
+
     dropout = None
     if readout.training and readout.dropout.p:
-        dropout = functional.dropout(gap.new_ones(*gap.t().shape, hidden.out_features), readout.dropout.p)
-    history = (batch.values, batch.mask.to(gap.dtype), last[:, :-1], seen[:, :-1])
-    values, mask, last, seen = (tensor.permute(1, 2, 0) for tensor in history)
-    events = Events(gap.t(), values, mask, last, seen, dropout)
-    weights = Weights(
+        several = [len(models)] if len(models) > 1 else []
+        ones = gap.new_ones(*several, len(ragged.events), readout.location_hidden.out_features)
+        dropout = functional.dropout(ones, readout.dropout.p)
+    values, mask, last, seen = map(listed, (batch.values, batch.mask, last[:, :-1], seen[:, :-1]))
+    events = Events(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, dropout)
+    states = filter_states(events, *map(innovation_weights, models))
+    each: Iterable[tuple[Tensor, ...]] = [states] if len(models) == 1 else zip(*(part.unbind() for part in states))
+    return [RaggedPath(batch.times, model.z_start, ragged, *parts) for model, parts in zip(models, each)]
+
+
+def innovation_weights(model: JumpFilter) -> Weights:
+    """The weights as the kernel wants them."""
+    flow: Any = model.evolution
+    cell: Any = model.jump.cell
+    hidden, out = model.readout.location_hidden, model.readout.location_out
+    return Weights(
         model.z_start, flow.rate, flow.frequency,
         (flow.modulation.weight, flow.modulation.bias) if flow.n_static else None,
         (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh),
         (hidden.weight, hidden.bias), (out.weight, out.bias),
     )  # fmt: skip
-    z_minus, z_plus = filter_states(events, weights)
-    start = model.z_start.expand(batch.n_series, -1)
-    return Path(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
 
 
 def is_neural(evolution: Evolution) -> bool:

@@ -12,9 +12,11 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.core.status import worst
 from tsode.encoders.base import Encoded, Encoder
+from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal import Normal
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.base import ForecastModel
+from tsode.models.spread import SpreadCurve
 from tsode.readouts import Emission
 
 __all__ = ["Draws", "Inference", "LatentModel", "LatentPaths"]
@@ -119,7 +121,6 @@ class LatentModel(ForecastModel):
 
     draws: Tensor
     seed: Tensor
-    spread: Tensor
 
     def __init__(
         self, encoder: Encoder, emission: Emission, n_latent: int, n_samples: int = 16, max_context: int = 128
@@ -130,14 +131,14 @@ class LatentModel(ForecastModel):
         self.n_latent = n_latent
         self.n_channels = emission.n_channels
         self.max_context = max_context
-        self.likelihood = NormalMixture(n_samples)
+        self.likelihood: Likelihood = NormalMixture(n_samples)
         self.posterior = nn.Linear(encoder.n_hidden, 2 * n_latent)
         with torch.no_grad():  # a posterior that tells something from the start is not given up for the prior
             self.posterior.weight[:n_latent].mul_(3.0)
             self.posterior.bias[n_latent:].sub_(1.0)
         self.register_buffer("draws", _stratified(n_samples, n_latent))
         self.register_buffer("seed", torch.randint(0, 2**62, ()))
-        self.register_buffer("spread", torch.ones(()))  # set on validation data after training
+        self.spread = SpreadCurve(self.n_channels)  # set on validation data after training
 
     @abstractmethod
     def paths(self, inference: Inference, times: Tensor, draws: Draws) -> LatentPaths:
@@ -164,7 +165,8 @@ class LatentModel(ForecastModel):
 
     def emit(self, paths: LatentPaths) -> Tensor:
         """Parameters of the normal observations along paths: Tensor[s b m c 2]."""
-        return self.emission(paths.z)
+        location, log_scale = self.emission(paths.z)
+        return Normal().compose(location, log_scale, location.new_zeros(*location.shape, 0))
 
     def common_draws(self) -> Draws:
         """The numbers behind every forecast."""
@@ -180,7 +182,8 @@ class LatentModel(ForecastModel):
         batch = batch.compact()
         index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
         index = torch.minimum(index, batch.lengths[:, None])
-        return self._mixture(batch, query_times, (index - self.max_context).clamp(min=0), index)
+        lead = batch.since_last(query_times, side)
+        return self._mixture(batch, query_times, (index - self.max_context).clamp(min=0), index, lead)
 
     def interpolate(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         """Distribution of each channel's observation given the events before and after it.
@@ -189,7 +192,7 @@ class LatentModel(ForecastModel):
         """
         batch = batch.compact()
         first, until = self._around(batch, query_times)
-        return self._mixture(batch, query_times, first, until)
+        return self._mixture(batch, query_times, first, until, batch.since_last(query_times, "right"))
 
     def _around(self, batch: IrregularBatch, query_times: Tensor) -> tuple[Tensor, Tensor]:
         """Range of events around each query (b m); ranges start at few places, so that many queries share one."""
@@ -200,9 +203,12 @@ class LatentModel(ForecastModel):
         first = torch.minimum(first, n - width).clamp(min=0)
         return first, torch.minimum(first + width, n).expand_as(first)
 
-    def _mixture(self, batch: IrregularBatch, query_times: Tensor, first: Tensor, until: Tensor) -> Forecast:
+    def _mixture(
+        self, batch: IrregularBatch, query_times: Tensor, first: Tensor, until: Tensor, lead: Tensor
+    ) -> Forecast:
         params, status = self._answer(batch, query_times, first, until, self.common_draws())
-        params = self.likelihood.rescale(self.likelihood.merge(params), self.spread)
+        merged = NormalMixture.merge(params)
+        params = self.likelihood.rescale(merged, self.spread(lead).to(merged))
         return Forecast(query_times, params, self.likelihood, status)
 
     def _answer(
@@ -243,7 +249,7 @@ class LatentModel(ForecastModel):
         until = torch.minimum(until, batch.lengths[:, None])
         first = (until - self.max_context).clamp(min=0)
         mean = self.likelihood.mean(
-            self.likelihood.merge(self._answer(batch, query_times, first, until, self.common_draws())[0])
+            NormalMixture.merge(self._answer(batch, query_times, first, until, self.common_draws())[0])
         )
         block = max(1, STATES_AT_ONCE // max(1, query_times.numel() * self.n_latent))
         drawn = []
@@ -253,7 +259,8 @@ class LatentModel(ForecastModel):
             shape = params.shape[:-1]
             noise = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
             drawn.append(params[..., 0] + params[..., 1].exp() * noise.to(params))
-        return mean + self.spread * (torch.cat(drawn) - mean)
+        factor = self.spread(batch.since_last(query_times)).to(mean)
+        return mean + factor * (torch.cat(drawn) - mean)
 
 
 def log_likelihood(params: Tensor, batch: IrregularBatch) -> Tensor:

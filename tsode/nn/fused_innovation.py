@@ -1,8 +1,10 @@
 """All events of a jump filter with a diagonal flow and an innovation GRU in one autograd node.
 
-The plain loop records some forty autograd nodes an event. Here the loop runs on preallocated time-major buffers; its
-backward pass is written out and carries only the gradient of the state from event to event, and every weight gradient
-is one product over all events at the end. One event of the forward pass, for all rows at once::
+The plain loop records some forty autograd nodes an event. Here the loop runs on preallocated buffers without padding,
+event by event and the longest rows first; its backward pass is written out and carries only the gradient of the state
+from event to event, and every weight gradient is one product over all events at the end. The members of an ensemble
+stand on a leading axis of states and weights, and share the events. One event of the forward pass, for all rows that
+have it at once::
 
     [p, q] = theta W_m + c_m                                          rates, from the statics after the last jump
     u      = u exp(-softplus(p) gap + i phase),   phase = frequency exp(tanh(q) / 2) gap
@@ -18,17 +20,17 @@ get 1e9 in their update gate: ``v`` is then exactly 1 and its slope exactly 0, s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, addcmul, addmm, cos, lerp, mm, mul, sin, sub
+from torch import Tensor, cos, lerp, mul, sin, sub
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from tsode.nn.workspace import Workspace, borrow, give_back
 
-__all__ = ["Events", "Weights", "filter_states"]
+__all__ = ["Events", "States", "Weights", "filter_states"]
 
 CLOSED = 1e9  # update gate of a row that sees nothing, before the sigmoid
 
@@ -38,18 +40,24 @@ sigmoid_backward, softplus_backward = aten.sigmoid_backward.grad_input, aten.sof
 
 
 class Events(NamedTuple):
-    """What the loop reads at each event, time-major.
+    """What the loop reads, listed as in `tsode.core.ragged.Ragged`; q events, b' rows that have any.
 
     Parameters
     ----------
-    gap : Tensor[n b]
+    sizes : sequence of int
+        Rows that have a first, second, ... event.
+    ends : Tensor[b']
+        Where the last event of each row is listed.
+    gap : Tensor[q]
         Time since the event before.
-    values, mask, last, seen : Tensor[n c b]
+    values, mask, last, seen : Tensor[q c]
         As in `tsode.models.jump_filter.JumpFilter`, in the state's dtype; `values` are 0 where `mask` is.
-    dropout : Tensor[n b h] or None
-        Factors of the hidden units of the readout.
+    dropout : Tensor[q h] or Tensor[k q h] or None
+        Factors of the hidden units of the readout, for each of k members.
     """
 
+    sizes: Sequence[int]
+    ends: Tensor
     gap: Tensor
     values: Tensor
     mask: Tensor
@@ -75,8 +83,27 @@ class Weights(NamedTuple):
     out: tuple[Tensor, Tensor]
 
 
+class States(NamedTuple):
+    """Answer of the loop, for one model or with the members of an ensemble on a leading axis.
+
+    Parameters
+    ----------
+    minus, plus : Tensor[q d]
+        State just before and just after each event.
+    end : Tensor[b' d]
+        State after the last event of each row.
+    location : Tensor[q c]
+        What the readout predicted for each event.
+    """
+
+    minus: Tensor
+    plus: Tensor
+    end: Tensor
+    location: Tensor
+
+
 class Packed(NamedTuple):
-    """Weights as the loop reads them, named as in the equations above.
+    """Weights as the loop reads them, named as in the equations above, with the members on a leading axis if several.
 
     ``z`` is (h+3d d); the others stand as they multiply from the right, ``g`` with a row for each of
     ``[x, mask, 1, is empty, e]`` and the four blocks ``g, r, v, n`` of columns.
@@ -93,16 +120,16 @@ class Packed(NamedTuple):
     b: Tensor
 
 
-def filter_states(events: Events, weights: Weights) -> tuple[Tensor, Tensor]:
-    """States just before and just after each event: two Tensors[b n d]."""
-    packed = pack(weights, events.values.shape[1])
+def filter_states(events: Events, *members: Weights) -> States:
+    """States along the events; of several members of equal sizes, all in one pass."""
+    each = [pack(weights, events.values.shape[1]) for weights in members]
+    packed = each[0] if len(each) == 1 else Packed(*map(torch.stack, zip(*each)))
     if torch.is_grad_enabled() and any(w.requires_grad for w in packed):
-        z_minus, z_plus = InnovationFilter.apply(events, *packed)
-    else:
-        work = borrow(packed.z_start)
-        z_minus, z_plus, *_ = run(events, packed, work, keep=False)
-        give_back(work)
-    return z_minus.transpose(0, 1), z_plus.transpose(0, 1)
+        return States(*InnovationFilter.apply(events, *packed))
+    work = borrow(packed.z_start)
+    states, _ = run(events, packed, work, keep=False)
+    give_back(work)
+    return states
 
 
 def pack(weights: Weights, n_channels: int) -> Packed:
@@ -127,199 +154,245 @@ def pack(weights: Weights, n_channels: int) -> Packed:
     )
 
 
-def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[Tensor, ...]:
-    """The forward loop. With `keep` every event has its own slot in the buffers, else all events share one."""
-    gap, values, mask, last, seen, dropout = events
-    (n, c, b), d, m, (n_out, n_hidden) = values.shape, len(packed.z_start), len(packed.frequency), packed.o.shape
-    slots = n if keep else min(n, 1)
+def products(packed: Packed) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """Matrix product and product with sum, of one member or of all."""
+    return (torch.mm, torch.addmm) if packed.z.dim() == 2 else (torch.bmm, torch.baddbmm)
+
+
+def shared(tensor: Tensor, packed: Packed) -> Tensor:
+    """What all members share, as they read it."""
+    return tensor.expand(*packed.z.shape[:-2], *tensor.shape)
+
+
+def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[States, tuple[Tensor, ...]]:
+    """The forward loop. With `keep` every event has its own part of the buffers, else all events share one."""
+    sizes, ends, gap, values, mask, last, seen, dropout = events
+    (q, c), (*members, n_out, n_hidden) = values.shape, packed.o.shape
+    d, m = packed.z_start.shape[-1], packed.frequency.shape[-1]
+    n, room = len(sizes), q if keep else max(sizes, default=0)
+    mm, addmm = products(packed)
+
+    def listed(block: Tensor) -> Sequence[Tensor]:
+        """Rows of each event."""
+        if keep or block.shape[-2] == q:
+            return block.split(sizes, dim=-2)
+        parts = {size: block.narrow(-2, 0, size) for size in set(sizes)}
+        return [parts[size] for size in sizes]
 
     def cut(block: Tensor, *widths: int) -> list[Sequence[Tensor]]:
-        return [list(views) * (n // max(slots, 1)) for views in work.cut(block, *widths)]
-
-    def parts(block: Tensor) -> list[Sequence[Tensor]]:
-        return [part.unbind() for part in block.split([m, m, d - 2 * m], dim=2)]
+        return [listed(part) for part in block.split(widths, dim=-1)]
 
     def doubled(weight: Tensor, start: int) -> Tensor:  # from column `start`, for tanh(x) = 2 sigmoid(2 x) - 1
         return torch.cat([weight[..., :start], 2.0 * weight[..., start:]], dim=-1)
 
     # what does not depend on the state
-    one, is_empty = values.new_ones(n, 1, b), (mask == 0).all(dim=1, keepdim=True).to(values.dtype)
+    one, is_empty = values.new_ones(q, 1), (mask == 0).all(dim=1, keepdim=True).to(values.dtype)
     to_hidden = torch.cat([last, seen, one], dim=1) if n_out > c else one
-    to_gates = torch.cat([values, mask, one, is_empty, values], dim=1)
-    base = gap[..., None] * (packed.frequency * math.exp(-0.5))  # exp(tanh(q) / 2) = exp(sigmoid(2 q) - 1 / 2)
-    w_m, c_m = doubled(packed.m, m), doubled(packed.c, m).repeat(b, 1)
-    w_h, w_o, b_o, w_z = packed.h, packed.o, packed.b[:, None].repeat(1, b), packed.z.t()
+    to_gates = torch.cat([values, mask, one, is_empty], dim=1)
+    turned = packed.frequency[..., None, :] * math.exp(-0.5)  # exp(tanh(q) / 2) = exp(sigmoid(2 q) - 1 / 2)
+    base = gap[:, None] * turned
+    w_m, c_m = doubled(packed.m, m), doubled(packed.c, m)[..., None, :]
+    w_h, w_o, b_o, w_z = packed.h, packed.o.mT, packed.b[..., None, :], packed.z.mT
     w_g = doubled(packed.g, 3 * d)
-    w_x, w_e = w_g[:-c], w_g[-c:, d:]
+    w_x, w_e = w_g[..., :-c, :], w_g[..., -c:, d:]
 
     # buffers
-    states = values.new_empty(2, n, b, d)
-    blocks, rates = work.new(slots, b, n_hidden + 4 * d), work.new(slots, b, 2 * m)
-    turn, opened, out = work.new(3, slots, b, m), work.new(slots, b, n_hidden), work.new(slots, n_out, b)
-    grown, dropped, location = work.new(b, 2 * m), work.new(b, n_hidden), work.new(c * b)
-    minus_one = work.new(b, d).fill_(-1.0)
-    size, bend = grown.split(m, dim=1)
+    minus, plus = values.new_empty(2, *members, q, d)
+    blocks, rates = work.new(*members, room, n_hidden + 4 * d), work.new(*members, room, 2 * m)
+    turn, opened = work.new(3, *members, room, m), work.new(*members, room, n_hidden)
+    grown, dropped = work.new(*members, room, 2 * m), work.new(*members, room, n_hidden)
+    out, e_all = values.new_empty(*members, q, n_out), work.new(*members, q, c).copy_(values)
+    minus_one = values.new_full((1,), -1.0)
 
     # their parts, one an event
-    z_minus, z_plus = states[0].unbind(), states[1].unbind()
-    (re, im, static), after = parts(states[0]), zip(*parts(states[1]))
-    (pq,), (p, q), (phase,), (cosine,), (sine,) = cut(rates), cut(rates, m, m), *(cut(block) for block in turn)
-    (h, grvn), (hgrv, _) = cut(blocks, n_hidden, 4 * d), cut(blocks, n_hidden + 3 * d, d)
-    _, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
-    (_, rv, _), (_, rvn) = cut(blocks, n_hidden + d, 2 * d, d), cut(blocks, n_hidden + d, 3 * d)
-    (sigma,), (ab,), (a, *gate) = cut(opened), cut(out), cut(out.view(slots, -1), *[c * b] * (n_out // c))
-    x, e_t = (part.unbind() for part in to_gates.transpose(1, 2).split([2 * c + 2, c], dim=2))
-    e = to_gates.view(n, -1)[:, (2 * c + 2) * b :].unbind()  # e = x to begin with
-    before = to_hidden.transpose(1, 2).unbind()
-    minus_mask, latest = (-mask).reshape(n, -1).unbind(), last.reshape(n, -1).unbind()
-    minus_gap, full_turn = (-gap[..., None]).unbind(), base.unbind()
+    z_minus, z_plus = listed(minus), listed(plus)
+    re, im, static = cut(minus, m, m, d - 2 * m)
+    (p, a_rate), pq = cut(rates, m, m), listed(rates)
+    phase, cosine, sine, sigma, h_dropped = map(listed, (*turn, opened, dropped))
+    size, bend = cut(grown, m, m)
+    grown_at = listed(grown)
+    h, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
+    grvn, hgrv = listed(blocks[..., n_hidden:]), listed(blocks[..., : n_hidden + 3 * d])
+    rv, rvn = listed(blocks[..., n_hidden + d : n_hidden + 3 * d]), listed(blocks[..., n_hidden + d :])
+    ab, (a, *gate) = listed(out), cut(out, *[c] * (n_out // c))
+    e, x, before = listed(e_all), listed(shared(to_gates, packed)), listed(shared(to_hidden, packed))
+    minus_mask, latest, minus_gap, full_turn = map(listed, (-mask, last, -gap[:, None], base))
+    kept = [k for size, after in zip(sizes, [*sizes[1:], 0]) for k in (after, size - after)]  # rows with an event more
+    after = [part.split(kept, dim=-2)[::2] for part in plus.split([m, m, d - 2 * m], dim=-1)]
+    factors = None if dropout is None else listed(dropout)
 
-    now = packed.z_start.expand(b, -1).split([m, m, d - 2 * m], dim=1)
+    start = packed.z_start[..., None, :].expand(*members, max(sizes, default=0), d)
+    now = start.split([m, m, d - 2 * m], dim=-1)
     with torch.inference_mode():
         for k in range(n):
             # flow
             addmm(c_m, now[2], w_m, out=pq[k])
-            softplus(p[k], out=size).mul_(minus_gap[k])
-            torch.sigmoid(q[k], out=bend)
-            grown.exp_()
-            mul(bend, full_turn[k], out=phase[k])
-            cos(phase[k], out=cosine[k]).mul_(size)
-            sin(phase[k], out=sine[k]).mul_(size)
+            softplus(p[k], out=size[k]).mul_(minus_gap[k])
+            torch.sigmoid(a_rate[k], out=bend[k])
+            grown_at[k].exp_()
+            mul(bend[k], full_turn[k], out=phase[k])
+            cos(phase[k], out=cosine[k]).mul_(size[k])
+            sin(phase[k], out=sine[k]).mul_(size[k])
             mul(now[0], cosine[k], out=re[k]).addcmul_(now[1], sine[k], value=-1.0)
             mul(now[0], sine[k], out=im[k]).addcmul_(now[1], cosine[k])
             static[k].copy_(now[2])
             # readout
             mm(before[k], w_h, out=h[k])
             mm(x[k], w_x, out=grvn[k])
-            hgrv[k].addmm_(z_minus[k], w_z)
+            addmm(hgrv[k], z_minus[k], w_z, out=hgrv[k])
             hidden = h[k].mul_(torch.sigmoid(h[k], out=sigma[k]))
-            if dropout is not None:
-                hidden = mul(hidden, dropout[k], out=dropped)
-            addmm(b_o, w_o, hidden.t(), out=ab[k])
-            located = addcmul(a[k], latest[k], gate[0][k].sigmoid_(), out=location) if gate else a[k]
+            if factors is not None:
+                hidden = mul(hidden, factors[k], out=h_dropped[k])
+            addmm(b_o, hidden, w_o, out=ab[k])
+            if gate:
+                a[k].addcmul_(latest[k], gate[0][k].sigmoid_())
             # jump
-            e[k].addcmul_(minus_mask[k], located)
-            rvn[k].addmm_(e_t[k], w_e)
+            e[k].addcmul_(minus_mask[k], a[k])
+            addmm(rvn[k], e[k], w_e, out=rvn[k])
             rv[k].sigmoid_()
             candidate[k].addcmul_(r[k], g[k], value=2.0).sigmoid_()
             torch.add(minus_one, candidate[k], alpha=2.0, out=candidate[k])
             lerp(candidate[k], z_minus[k], v[k], out=z_plus[k])
-            now = next(after)
-    return states[0], states[1], blocks, rates, turn, opened, out, to_hidden, to_gates
+            now = [part[k] for part in after]
+    states = States(minus, plus, plus.index_select(-2, ends), out[..., :c])
+    return states, (blocks, rates, turn, opened, out, to_hidden, to_gates, e_all)
 
 
 class InnovationFilter(torch.autograd.Function):
     """Gradients of `run`: one sweep back over the events."""
 
     @staticmethod
-    def forward(ctx: Any, events: Events, *packed: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, events: Events, *packed: Tensor) -> tuple[Tensor, ...]:
         ctx.work = borrow(packed[0])
-        z_minus, z_plus, *ctx.buffers = run(events, Packed(*packed), ctx.work, keep=True)
+        states, ctx.buffers = run(events, Packed(*packed), ctx.work, keep=True)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*events, *packed, z_minus, z_plus)
-        return z_minus, z_plus
+        ctx.sizes = events.sizes
+        ctx.save_for_backward(*events[1:], *packed, states.minus, states.plus)
+        return tuple(states)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, into_minus: Tensor | None, into_plus: Tensor | None) -> tuple[Tensor | None, ...]:
-        events, packed, states = ctx.saved_tensors[:6], ctx.saved_tensors[6:-2], ctx.saved_tensors[-2:]
+    def backward(ctx: Any, *into: Tensor | None) -> tuple[Tensor | None, ...]:
+        n_events = len(Events._fields) - 1
+        saved = ctx.saved_tensors
+        events, packed = Events(ctx.sizes, *saved[:n_events]), Packed(*saved[n_events:-2])
         work, ctx.work = ctx.work, None
         if work is None:  # a second time through a kept graph
-            work = borrow(packed[0])
-            _, _, *ctx.buffers = run(Events(*events), Packed(*packed), work, keep=True)
-        gradients = sweep(Events(*events), Packed(*packed), work, (*states, *ctx.buffers), into_minus, into_plus)
+            work = borrow(packed.z_start)
+            _, ctx.buffers = run(events, packed, work, keep=True)
+        gradients = sweep(events, packed, work, (*saved[-2:], *ctx.buffers), into)
         ctx.buffers = None
         give_back(work)
         return None, *gradients
 
 
 def sweep(
-    events: Events,
-    packed: Packed,
-    work: Workspace,
-    forward: Sequence[Tensor],
-    into_minus: Tensor | None,
-    into_plus: Tensor | None,
+    events: Events, packed: Packed, work: Workspace, forward: Sequence[Tensor], into: Sequence[Tensor | None]
 ) -> Packed:
-    """The backward loop: from the gradients of both limits to those of the weights."""
-    gap, _, mask, last, _, dropout = events
-    z_minus, z_plus, blocks, rates, turn, opened, out, to_hidden, to_gates = forward
-    (n, c, b), d, m, (n_out, n_hidden) = mask.shape, z_minus.shape[2], len(packed.frequency), packed.o.shape
+    """The backward loop: from the gradients of the states to those of the weights."""
+    sizes, _, gap, _, mask, last, _, dropout = events
+    minus, plus, blocks, rates, turn, opened, out, to_hidden, to_gates, e = forward
+    into_minus, into_plus, into_end, into_location = into
+    (q, c), (*members, n_out, n_hidden) = mask.shape, packed.o.shape
+    d, m = minus.shape[-1], packed.frequency.shape[-1]
+    n_rows = max(sizes, default=0)
+    mm, addmm = products(packed)
+
+    def listed(block: Tensor) -> Sequence[Tensor]:
+        return block.split(sizes, dim=-2)
+
+    def cut(block: Tensor, *widths: int) -> list[Sequence[Tensor]]:
+        return [listed(part) for part in block.split(widths, dim=-1)]
+
+    def top(block: Tensor, *widths: int) -> list[list[Tensor]]:
+        """Rows that have the event, of buffers that all events share."""
+        parts = {size: block.narrow(-2, 0, size).split_with_sizes(widths, dim=-1) for size in set(sizes)}
+        return [[parts[size][i] for size in sizes] for i in range(len(widths))]
 
     # slopes that do not depend on the gradient
-    p_all, q_all = rates.split(m, dim=2)
-    slopes, d_turn, d_out = work.new(n, b, 2 * m), work.new(n, b, 2 * m), work.new(n, n_out, b)
-    softplus_backward((-gap[..., None]).expand_as(p_all), p_all, 1.0, 20.0, grad_input=slopes[..., :m])
-    bend = torch.sigmoid(q_all, out=slopes[..., m:])
-    sigmoid_backward(turn[0], bend, grad_input=bend).mul_(2.0)
-    to_out = -mask[:, None]
-    if n_out > c:
-        gated = torch.ops.aten.sigmoid_backward(last, out[:, c:])
-        to_out = torch.cat([to_out, to_out * gated[:, None]], dim=1)
+    p_all, q_all = rates.split(m, dim=-1)
+    slopes, d_turn = work.new(*members, q, 2 * m), work.new(*members, q, 2 * m)
+    softplus_backward((-gap[:, None]).expand_as(p_all), p_all, 1.0, 20.0, grad_input=slopes[..., :m])
+    bend_slope = torch.sigmoid(q_all, out=slopes[..., m:])
+    sigmoid_backward(turn[0], bend_slope, grad_input=bend_slope).mul_(2.0)
+    to_out = shared(-mask, packed)
+    if n_out > c:  # of the correction and of the gate
+        gated = torch.ops.aten.sigmoid_backward(shared(last, packed), out[..., c:])
+        to_out = torch.cat([to_out, to_out * gated], dim=-1)
+    d_out = work.new(*members, q, n_out)
+    if into_location is None:
+        d_out.zero_()
+    else:
+        d_out[..., :c] = into_location
+        if n_out > c:
+            torch.mul(into_location, gated, out=d_out[..., c:])
 
     # buffers
-    d_w_z, d_w_h, d_w_g, d_w_o = (torch.zeros_like(w) for w in (packed.z, packed.h, packed.g, packed.o))
-    d_z, d_minus, room, d_hidden = work.new(b, d).zero_(), work.new(b, d), work.new(b, d), work.new(b, n_hidden)
-    one = d_hidden.new_ones(b, n_hidden)
-    d_blocks, d_e, w_e = work.new(b, n_hidden + 4 * d), work.new(c, b), packed.g[-c:, d:].contiguous()
+    d_z, d_minus, scratch = (work.new(*members, n_rows, width) for width in (d, d, d + n_hidden + n_out))
+    one, d_blocks = minus.new_ones(1), work.new(*members, q, n_hidden + 4 * d)
+    w_e = packed.g[..., -c:, d:].mT.repeat(*[1] * (len(members) + 1), n_out // c)  # as often as it is read
+    if into_end is None:
+        d_z.zero_()
+    else:
+        d_z.copy_(into_end)
 
     # their parts, one an event
-    cut, zm, zp = work.cut, z_minus.unbind(), z_plus.unbind()
-    re, im = (part.unbind() for part in z_minus[..., : 2 * m].split(m, dim=2))
-    (cosine,), (sine,), (sigma,) = cut(turn[1]), cut(turn[2]), cut(opened)
+    zp = listed(plus)
+    re, im, _ = cut(minus, m, m, d - 2 * m)
+    cosine, sine, sigma = map(listed, (turn[1], turn[2], opened))
     h, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
-    (slope,), (d_log,), (d_size, d_phase), (d_ab,) = cut(slopes), cut(d_turn), cut(d_turn, m, m), cut(d_out)
-    d_a_and_b, from_e = d_out.view(n, -1, c * b).unbind(), to_out.reshape(n, -1, c * b).unbind()
-    before, x, d_ab_t = to_hidden.unbind(), to_gates.unbind(), d_out.transpose(1, 2).unbind()
-    from_minus, from_plus = (t if t is None else t.unbind() for t in (into_minus, into_plus))
-    d_h, d_g, d_r, d_v, d_n = d_blocks.split([n_hidden, d, d, d, d], dim=1)
-    d_hgrv, d_grvn, d_rvn = d_blocks[:, : n_hidden + 3 * d], d_blocks[:, n_hidden:], d_blocks[:, n_hidden + d :].t()
-    d_re, d_im, d_static = d_minus.split([m, m, d - 2 * m], dim=1)
-    d_re_before, d_im_before, d_static_before = d_z.split([m, m, d - 2 * m], dim=1)
-    d_error, d_hgrv_t, w_m = d_e.view(-1), d_hgrv.t(), packed.m.t()
+    slope, d_log, (d_size, d_phase) = listed(slopes), listed(d_turn), cut(d_turn, m, m)
+    d_ab, from_e = listed(d_out), listed(to_out)
+    from_minus, from_plus = (t if t is None else listed(t) for t in (into_minus, into_plus))
+    d_h, d_g, d_r, d_v, d_n = cut(d_blocks, n_hidden, d, d, d, d)
+    d_hgrv, d_rvn = listed(d_blocks[..., : n_hidden + 3 * d]), listed(d_blocks[..., n_hidden + d :])
+    (d_z_top,), (d_minus_top,) = top(d_z, d), top(d_minus, d)
+    room_top, d_hidden_top, d_e_top = top(scratch, d, n_hidden, n_out)
+    d_re, d_im, d_static = top(d_minus, m, m, d - 2 * m)
+    d_re_before, d_im_before, d_static_before = top(d_z, m, m, d - 2 * m)
+    factors, w_m = None if dropout is None else listed(dropout), packed.m.mT
 
     with torch.inference_mode():
-        for k in reversed(range(n)):
+        for k in reversed(range(len(sizes))):
+            d_plus, d_before, spare, d_unit = d_z_top[k], d_minus_top[k], room_top[k], d_hidden_top[k]
             if from_plus is not None:
-                d_z.add_(from_plus[k])
+                d_plus.add_(from_plus[k])
             # jump: z+ = n + v (z- - n)
-            mul(d_z, v[k], out=d_minus)
-            sub(d_z, d_minus, out=room)
-            sub(zp[k], candidate[k], out=d_v).mul_(room)
-            tanh_backward(room, candidate[k], grad_input=d_n)
-            mul(d_n, r[k], out=d_g)
-            sigmoid_backward(mul(d_n, g[k], out=d_r), r[k], grad_input=d_r)
+            mul(d_plus, v[k], out=d_before)
+            sub(d_plus, d_before, out=spare)
+            sub(zp[k], candidate[k], out=d_v[k]).mul_(spare)
+            tanh_backward(spare, candidate[k], grad_input=d_n[k])
+            mul(d_n[k], r[k], out=d_g[k])
+            sigmoid_backward(mul(d_n[k], g[k], out=d_r[k]), r[k], grad_input=d_r[k])
             # readout
-            mm(w_e, d_rvn, out=d_e)
-            mul(d_error, from_e[k], out=d_a_and_b[k])
-            mm(d_ab_t[k], packed.o, out=d_hidden)
-            if dropout is not None:
-                d_hidden.mul_(dropout[k])
-            mul(lerp(h[k], one, sigma[k], out=d_h), d_hidden, out=d_h)  # silu' = s + silu (1 - s)
-            # what read z-, and the weights it met
+            d_ab[k].addcmul_(mm(d_rvn[k], w_e, out=d_e_top[k]), from_e[k])
+            mm(d_ab[k], packed.o, out=d_unit)
+            if factors is not None:
+                d_unit.mul_(factors[k])
+            mul(lerp(h[k], one, sigma[k], out=d_h[k]), d_unit, out=d_h[k])  # silu' = s + silu (1 - s)
+            # what read z-
             if from_minus is not None:
-                d_minus.add_(from_minus[k])
-            d_minus.addmm_(d_hgrv, packed.z)
-            d_w_z.addmm_(d_hgrv_t, zm[k])
-            d_w_h.addmm_(before[k], d_h)
-            d_w_g.addmm_(x[k], d_grvn)
-            d_w_o.addmm_(d_ab[k], h[k] if dropout is None else h[k] * dropout[k])
+                d_before.add_(from_minus[k])
+            addmm(d_before, d_hgrv[k], packed.z, out=d_before)
             # flow
-            mul(re[k], d_re, out=d_size[k]).addcmul_(im[k], d_im)
-            mul(re[k], d_im, out=d_phase[k]).addcmul_(im[k], d_re, value=-1.0)
-            mul(cosine[k], d_re, out=d_re_before).addcmul_(sine[k], d_im)
-            mul(cosine[k], d_im, out=d_im_before).addcmul_(sine[k], d_re, value=-1.0)
-            addmm(d_static, slope[k].mul_(d_log[k]), w_m, out=d_static_before)
+            mul(re[k], d_re[k], out=d_size[k]).addcmul_(im[k], d_im[k])
+            mul(re[k], d_im[k], out=d_phase[k]).addcmul_(im[k], d_re[k], value=-1.0)
+            mul(cosine[k], d_re[k], out=d_re_before[k]).addcmul_(sine[k], d_im[k])
+            mul(cosine[k], d_im[k], out=d_im_before[k]).addcmul_(sine[k], d_re[k], value=-1.0)
+            addmm(d_static[k], slope[k].mul_(d_log[k]), w_m, out=d_static_before[k])
 
-    turns = (torch.sigmoid(q_all) - 0.5).exp() * gap[..., None]
+    hidden = blocks[..., :n_hidden] if dropout is None else blocks[..., :n_hidden] * dropout
+    turns = (torch.sigmoid(q_all) - 0.5).exp() * gap[:, None]
+    d_x = shared(to_gates, packed).mT @ d_blocks[..., n_hidden:]
+    d_from_e = functional.pad(e.mT @ d_blocks[..., n_hidden + d :], (d, 0))
     return Packed(
-        z_start=d_z.sum(0),
-        frequency=(d_turn[..., m:] * turns).sum((0, 1)),
-        m=z_minus[..., 2 * m :].flatten(0, 1).t() @ slopes.flatten(0, 1),
-        c=slopes.sum((0, 1)),
-        z=d_w_z,
-        h=d_w_h,
-        g=d_w_g,
-        o=d_w_o,
-        b=d_out.sum((0, 2)),
+        z_start=d_z.sum(-2),
+        frequency=(d_turn[..., m:] * turns).sum(-2),
+        m=minus[..., 2 * m :].mT @ slopes,
+        c=slopes.sum(-2),
+        z=d_blocks[..., : n_hidden + 3 * d].mT @ minus,
+        h=shared(to_hidden, packed).mT @ d_blocks[..., :n_hidden],
+        g=torch.cat([d_x, d_from_e], dim=-2),
+        o=d_out.mT @ hidden,
+        b=d_out.sum(-2),
     )

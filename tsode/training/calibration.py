@@ -1,56 +1,62 @@
-"""After training: one factor on the spread, and the dependence of errors, both from validation windows."""
+"""After training: the spread of forecasts and the dependence of their errors, both from validation windows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from tsode.core.batch import IrregularBatch
+from tsode.core.forecast import Forecast
 from tsode.likelihoods.base import Likelihood
-from tsode.models.jump_filter import JumpFilter
+from tsode.models.marginal import MarginalModel
+from tsode.models.spread import FEWEST, SpreadCurve
 from tsode.training.windows import Window
 
-__all__ = ["calibrate", "spread_factor"]
+__all__ = ["calibrate", "fit_spread"]
 
 
-def spread_factor(likelihood: Likelihood, params: Tensor, x: Tensor, level: float = 0.9) -> Tensor:
-    """Factor on the spread at which the central interval of `level` holds that share of `x`.
+class Spreading(Protocol):
+    """A forecast model whose spread can be set after training."""
 
-    Parameters
-    ----------
-    params : Tensor[k p]
-    x : Tensor[k]
-        Held-out truths.
-    """
-    upper = likelihood.quantile(params, params.new_tensor(0.5 + 0.5 * level))
-    centre = likelihood.quantile(params, params.new_tensor(0.5))
-    ratio = (x - centre).abs() / (upper - centre)
-    position = max(int(level * (len(ratio) + 1)) - 1, 0)
-    return ratio.sort().values[min(position, len(ratio) - 1)].clamp(0.2, 5.0)
+    likelihood: Likelihood
+    spread: SpreadCurve
+
+    def forecast(self, batch: IrregularBatch, query_times: Tensor) -> Forecast: ...
 
 
 @torch.no_grad()
-def calibrate(model: JumpFilter, windows: Sequence[Window]) -> None:
-    """Set the model's spread factor and residual process from validation windows, in place."""
-    params, truth, mask, times = [], [], [], []
+def fit_spread(model: Spreading, windows: Sequence[Window]) -> None:
+    """Set the spread curve of a model from its forecasts of validation windows, in place."""
+    model.spread.reset()
+    params, lead, channel, truth = [], [], [], []
     for window in windows:
-        ahead, _ = model.ahead(model.filter(window.context), window.targets.times)
-        params.append(ahead.flatten(0, 1))
-        truth.append(window.targets.values.flatten(0, 1))
-        mask.append(window.targets.mask.flatten(0, 1))
-        times.append((ahead, window.targets))
-    if not mask or int(sum(m.sum() for m in mask)) < 20:
-        return  # too little to estimate a tail from: the trained spread stands
-    seen = torch.cat(mask)
-    model.spread.copy_(spread_factor(model.likelihood, torch.cat(params)[seen], torch.cat(truth)[seen]))
-    width = max(targets.n_events for _, targets in times)
+        targets = window.targets
+        forecast = model.forecast(window.context, targets.times)
+        row, query, c = targets.mask.nonzero(as_tuple=True)
+        params.append(forecast.params[row, query, c])
+        lead.append(window.context.since_last(targets.times)[row, query])
+        channel.append(c)
+        truth.append(targets.values[row, query, c])
+    if params:
+        model.spread.fit(model.likelihood, torch.cat(params), torch.cat(lead), torch.cat(channel), torch.cat(truth))
+
+
+@torch.no_grad()
+def calibrate(model: MarginalModel, windows: Sequence[Window]) -> None:
+    """Set a model's spread curve and residual process from validation windows, in place."""
+    fit_spread(model, windows)
+    if sum(int(window.targets.mask.sum()) for window in windows) < FEWEST:
+        return
+    width = max(window.targets.n_events for window in windows)
     errors, variances, masks, moments = [], [], [], []
-    for ahead, targets in times:
-        pad = width - targets.n_events
-        ahead = model.likelihood.rescale(ahead, model.spread)
-        errors.append(_widen(targets.values - model.likelihood.mean(ahead), pad))
-        variances.append(_widen(model.likelihood.variance(ahead), pad, fill=1.0))
+    for window in windows:
+        targets, pad = window.targets, width - window.targets.n_events
+        forecast = model.forecast(window.context, targets.times)
+        errors.append(_widen(targets.values - forecast.mean, pad))
+        variances.append(_widen(forecast.variance, pad, fill=1.0))
         masks.append(_widen(targets.mask, pad))
         moments.append(torch.nn.functional.pad(targets.times, (0, pad)))
     model.residuals.fit(torch.cat(moments), torch.cat(errors), torch.cat(variances), torch.cat(masks))

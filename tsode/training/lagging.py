@@ -68,7 +68,7 @@ class LaggingInference:
             for _ in range(STEPS_A_LOOK):
                 loss, _, status = self.objective(model, self.draw())
                 gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-                total += float(loss)
+                total += float(loss.detach())
                 is_sound = not bool(status.any()) and all(g is None or bool(g.isfinite().all()) for g in gradients)
                 if is_sound:
                     for parameter, gradient in zip(self.parameters, gradients):

@@ -28,6 +28,8 @@ class LatentUsage:
         number of series.
     kl : Tensor[d]
         Mean divergence from the prior of each coordinate, in nats.
+    n_series : int
+        How many were looked at.
     path_kl : float
         Mean divergence of the path from the prior's after its start, in nats; 0 where paths have no noise.
     """
@@ -36,20 +38,22 @@ class LatentUsage:
     n_units: int
     mutual_information: float
     kl: Tensor
+    n_series: int
     path_kl: float = 0.0
 
     @property
     def is_used(self) -> bool:
-        """Whether forecasts differ between series by what was seen of them."""
-        return (self.active_units > 0 and self.mutual_information > USED) or self.path_kl > USED
+        """Whether forecasts differ between series by what was seen of them; of one series nobody can say."""
+        is_start_used = self.active_units > 0 or self.mutual_information > USED
+        return self.n_series < 2 or is_start_used or self.path_kl > USED
 
 
-def measure_usage(mean: Tensor, log_scale: Tensor, path_kl: Tensor, generator: torch.Generator) -> LatentUsage:
-    """Usage of normal posteriors (n d) of `n` series, with the divergences ``path_kl`` (n,) along their paths."""
+def measure_usage(mean: Tensor, log_scale: Tensor, generator: torch.Generator, path_kl: float = 0.0) -> LatentUsage:
+    """Usage of normal posteriors (n d) of `n` series, with a mean divergence of `path_kl` along their paths."""
     kl = 0.5 * (mean**2 + (2.0 * log_scale).exp() - 1.0) - log_scale
     n_active = int((mean.var(dim=0, correction=0) > ACTIVE).sum())
-    information = mutual_information(mean, log_scale, generator)
-    return LatentUsage(n_active, mean.shape[1], information, kl.mean(dim=0), float(path_kl.mean()))
+    told = mutual_information(mean, log_scale, generator)
+    return LatentUsage(n_active, mean.shape[1], told, kl.mean(dim=0), len(mean), path_kl)
 
 
 def mutual_information(mean: Tensor, log_scale: Tensor, generator: torch.Generator) -> float:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tsode._registry import lookup
-from tsode.core.batch import IrregularBatch
-from tsode.core.status import Status
+from tsode.core.status import Status, worst
 from tsode.likelihoods.base import Likelihood
-from tsode.models.jump_filter import JumpFilter
+from tsode.models.ensemble import Ensemble
+from tsode.models.jump_filter import Filtered, JumpFilter, filter_together
 from tsode.training.windows import Window
 
 __all__ = ["SCORES", "FilterObjective", "masked_mean"]
@@ -73,32 +74,72 @@ class FilterObjective:
     one_step: float = 0.5
     horizon: float = 1.0
 
-    def __call__(self, model: JumpFilter, window: Window) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK."""
+    def __call__(self, model: JumpFilter | Ensemble, window: Window) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK.
+
+        The loss of an ensemble is the mean of its members' losses: each learns by itself.
+        """
+        members = model.filters
+        filtered = filter_together(members, window.context)
+        goes_back = self.backcast and window.context.n_events and model.evolution.runs_backward
+        asked = ask(window, filtered[0].path.times, self.horizon if goes_back else None)
+        found = [self._member(member, own, asked, bool(goes_back)) for member, own in zip(members, filtered)]
+        parts = {name: torch.stack([own[name] for own, _ in found]).mean() for name in found[0][0]}
+        weights = {"forecast": 1.0, "one_step": self.one_step, "backcast": self.backcast}
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return loss, parts, worst(*(status for _, status in found))
+
+    def _member(
+        self, model: JumpFilter, filtered: Filtered, asked: Asked, goes_back: bool
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The parts of one model's loss, and the status of each row."""
         score = lookup(SCORES, self.score, "score")
-        context, targets = window.context, window.targets
-        filtered = model.filter(context)
+        is_back = asked.is_back[..., None]
+        params, status = model.ahead(filtered, asked.times, ~asked.is_back)
+        scores = score(model.likelihood, params, asked.values)
+        parts = {"forecast": masked_mean(scores, asked.mask & ~is_back)}
+        if self.one_step and filtered.batch.n_events:
+            values, mask = (t.flatten(0, 1)[filtered.events] for t in (filtered.batch.values, filtered.batch.mask))
+            parts["one_step"] = masked_mean(score(model.likelihood, model.one_step(filtered), values), mask)
+        if goes_back:
+            parts["backcast"] = masked_mean(scores, asked.mask & is_back)
+        return parts, status
 
-        def term(params: Tensor, truth: IrregularBatch, mask: Tensor) -> Tensor:
-            return masked_mean(score(model.likelihood, params, truth.values), mask)
 
-        params, status = model.ahead(filtered, targets.times)
-        parts = {"forecast": term(params, targets, targets.mask)}
-        loss = parts["forecast"]
-        if self.one_step and context.n_events:
-            parts["one_step"] = term(model.one_step(filtered), filtered.batch, filtered.batch.mask)
-            loss = loss + self.one_step * parts["one_step"]
-        if self.backcast and context.n_events and model.evolution.runs_backward:
-            hidden = window.hidden
-            edge = filtered.path.times[:, -1:] - self.horizon
-            within = hidden.times >= edge
-            # times out of reach are moved to its edge, so that a decaying mode does not overflow on its way back
-            reach = torch.maximum(hidden.times, edge)
-            params, back_status = model.ahead(filtered, reach, with_last=False)
-            parts["backcast"] = term(params, hidden, hidden.mask & within[..., None])
-            loss = loss + self.backcast * parts["backcast"]
-            status = torch.maximum(status, back_status)
-        return loss, parts, status
+class Asked(NamedTuple):
+    """What a window asks of its series, without what nobody has seen: fewer queries than events to learn from.
+
+    Parameters
+    ----------
+    times : Tensor[b m], float64
+    values, mask : Tensor[b m c]
+    is_back : Tensor[b m], bool
+        Whether a query looks back into the context.
+    """
+
+    times: Tensor
+    values: Tensor
+    mask: Tensor
+    is_back: Tensor
+
+
+def ask(window: Window, event_times: Tensor, reach: float | None) -> Asked:
+    """The targets of a window and, at most `reach` back from the last event, its context."""
+    asked, mask = [window.targets], [window.targets.mask]
+    times = window.targets.times
+    if reach is not None:
+        hidden, edge = window.hidden, event_times[:, -1:] - reach
+        asked, mask = [*asked, hidden], [*mask, hidden.mask & (hidden.times >= edge)[..., None]]
+        # times out of reach are moved to its edge, so that a decaying mode does not overflow on its way back
+        times = torch.cat([times, torch.maximum(hidden.times, edge)], dim=1)
+    is_seen = torch.cat(mask, dim=1)
+    is_asked = is_seen.any(dim=2)
+    is_back = (torch.arange(times.shape[1], device=times.device) >= window.targets.n_events).expand_as(is_asked)
+    width = max(1, int(is_asked.sum(dim=1).max())) if is_asked.numel() else 1
+    order = (~is_asked).to(torch.int8).argsort(dim=1, stable=True)[:, :width]
+    pick = order[..., None].expand(-1, -1, is_seen.shape[2])
+    values = torch.cat([batch.values for batch in asked], dim=1)
+    return Asked(times.gather(1, order), values.gather(1, pick), is_seen.gather(1, pick), is_back.gather(1, order))
 
 
 def is_ok(status: Tensor) -> Tensor:

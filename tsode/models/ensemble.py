@@ -1,0 +1,51 @@
+"""Ensemble of jump filters that run over the events together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from tsode.core.batch import IrregularBatch
+from tsode.core.status import worst
+from tsode.evolution import Evolution
+from tsode.likelihoods.ensemble_mixture import EnsembleMixture
+from tsode.models.jump_filter import JumpFilter, filter_together
+from tsode.models.marginal import MarginalModel
+
+__all__ = ["Ensemble"]
+
+
+class Ensemble(MarginalModel):
+    """Jump filters of one kind with weights of their own; the forecast is the equal-weight mixture of theirs.
+
+    Members of the default parts share one pass over the events, with a leading axis of members; those of other parts
+    run one after the other. What their means disagree about is the epistemic part of the variance, see
+    `tsode.likelihoods.ensemble_mixture.EnsembleMixture` (Lakshminarayanan, Pritzel & Blundell 2017).
+
+    Parameters
+    ----------
+    members : sequence of JumpFilter
+    """
+
+    likelihood: EnsembleMixture
+
+    def __init__(self, members: Sequence[JumpFilter]) -> None:
+        super().__init__(members[0].n_channels, EnsembleMixture(len(members), members[0].likelihood))
+        self.members = nn.ModuleList(members)
+
+    @property
+    def evolution(self) -> Evolution:
+        """That of the first member: all are of one kind."""
+        return self.filters[0].evolution
+
+    @property
+    def filters(self) -> list[JumpFilter]:
+        """The members."""
+        return list(self.members)  # type: ignore[arg-type]
+
+    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
+        filtered = filter_together(self.filters, batch)
+        found = [member.forecast_from(own, query_times, side) for member, own in zip(self.filters, filtered)]
+        params = self.likelihood.merge_members([params for params, _, _ in found])
+        return params, worst(*(status for _, status, _ in found)), found[0][2]

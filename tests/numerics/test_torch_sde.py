@@ -14,9 +14,9 @@ START = torch.zeros(3, dtype=torch.float64)
 PAIRS = [("euler", EulerMaruyama), ("milstein", Milstein)]
 
 
-def neural():
+def neural(**how):
     torch.manual_seed(0)
-    return NeuralSDE(2, width=8).double()
+    return NeuralSDE(2, width=8, **how).double()
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_our_solvers_follow_a_path_of_torchsde_to_the_same_end_with_the_same_gra
 
 
 def test_the_adjoint_gradient_of_torchsde_comes_to_ours_as_its_steps_shrink(z):
-    sde = neural()
+    sde = neural(bounds=(0.1, 0.5))
     brownian = ItsPath(3)
     inputs = [z, *sde.parameters()]
 

@@ -7,6 +7,7 @@ import torch
 from tests.registries import small_latent_sde
 from tsode.core.batch import IrregularBatch
 from tsode.dynamics import OrnsteinUhlenbeck
+from tsode.models import latent_sde
 from tsode.models.latent_sde import LatentSDE, build_latent_sde
 from tsode.numerics import EulerMaruyama, TorchSDE
 from tsode.testing import example_batch
@@ -127,6 +128,23 @@ def test_sampled_paths_are_joint_draws_of_the_process_after_the_last_event():
     error = ((diagonal[:, None] * diagonal + expected**2) / n).sqrt() + keep ** k[:, None] * keep**k * (2 / n) ** 0.5
     assert ((found - expected).abs() <= 6 * error).all()
     assert found[0, 1] > 0.3 * found[0, 0]
+
+
+@pytest.mark.parametrize("n_series", [1, 3])
+def test_samples_are_independent_of_each_other(n_series):
+    model, batch = ornstein_uhlenbeck(), on_the_grid(n_series)
+    drawn = model.sample(batch, batch.times[:, -1:] + 2.0, 2000, torch.Generator().manual_seed(0))[:, 0, 0, 0]
+    first, second = drawn.reshape(2, 1000)
+    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) <= 6 / 1000**0.5
+
+
+def test_blocks_of_samples_bound_memory_and_change_no_number(monkeypatch):
+    torch.manual_seed(0)
+    model = small_latent_sde().double().eval()
+    batch, queries = example_batch(2)
+    whole = model.forecast(batch, queries).params
+    monkeypatch.setattr(latent_sde, "STATES_AT_ONCE", 3000)
+    torch.testing.assert_close(model.forecast(batch, queries).params, whole, rtol=1e-12, atol=1e-12)
 
 
 def test_forecasts_widen_as_the_process_does():

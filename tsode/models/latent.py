@@ -37,11 +37,14 @@ class Draws:
         For noise along the path, where a model has any.
     rows : Tensor[b] or None, int64
         Which series each row is of; rows of one series share that noise. None: each is of its own.
+    is_common : bool
+        Whether these are the numbers behind all forecasts, rather than independent draws.
     """
 
     start: Tensor
     generator: torch.Generator
     rows: Tensor | None = None
+    is_common: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ class LatentModel(ForecastModel):
 
     def common_draws(self) -> Draws:
         """The numbers behind every forecast."""
-        return Draws(self.draws[:, None], torch.Generator().manual_seed(int(self.seed)))
+        return Draws(self.draws[:, None], torch.Generator().manual_seed(int(self.seed)), is_common=True)
 
     def fresh_draws(self, n_samples: int, n_series: int, generator: torch.Generator) -> Draws:
         """Independent numbers for each row."""

@@ -11,7 +11,7 @@ from tsode._registry import lookup
 from tsode.core.status import worst
 from tsode.dynamics import SDES
 from tsode.encoders.base import Encoder
-from tsode.models.latent import Draws, Inference, LatentModel, LatentPaths
+from tsode.models.latent import STATES_AT_ONCE, Draws, Inference, LatentModel, LatentPaths
 from tsode.models.latent_ode import build_encoder
 from tsode.numerics import SDE_SOLVERS
 from tsode.numerics.brownian import BrownianPath
@@ -115,26 +115,51 @@ class LatentSDE(LatentModel):
 
     def paths(self, inference: Inference, times: Tensor, draws: Draws) -> LatentPaths:
         z = inference.state(draws.start)
-        s, b = z.shape[:2]
-        start, events = inference.start, inference.batch.times
+        events = inference.batch.times
         # a clock of its own for each row, so that an equation that reads the time does not see the origin of the data
-        times = times - start[:, None]
-        last = events[:, -1] - start if events.shape[1] else torch.zeros_like(start)
-        is_ahead = times > last[:, None]
+        times = times - inference.start[:, None]
+        last = events[:, -1] - inference.start if events.shape[1] else torch.zeros_like(inference.start)
+        steer = self._steer(inference)
+        noise, followed = self._noise(draws, times, last)
+        size = times.shape[0] * self.n_latent * max(times.shape[1], noise.bridges.shape[1])
+        block = max(1, STATES_AT_ONCE // max(1, size))
+        done = [
+            self._run(*of_block, times, last, steer, noise) for of_block in zip(z.split(block), followed.split(block))
+        ]
+        return LatentPaths(
+            torch.cat([one.z for one in done]),
+            torch.cat([one.cost for one in done]),
+            worst(*(one.status for one in done)),
+        )
+
+    def _run(
+        self,
+        z: Tensor,
+        followed: Tensor,
+        times: Tensor,
+        last: Tensor,
+        steer: Callable[[Tensor, Tensor], Tensor],
+        noise: BrownianPath,
+    ) -> LatentPaths:
+        """Paths from ``z`` (s b d) at time 0 along the Brownian paths `followed` (s b), guided up to ``last`` (b,)."""
+        s, b = followed.shape
 
         def fold(of_rows: Tensor) -> Tensor:
             return of_rows.expand(s, *of_rows.shape).flatten(0, 1)
 
         zero, end = fold(torch.zeros_like(last)), fold(last)
-        noise = self._noise(draws, times, last)
-        guided = SolvedSDE(Guided(self.sde, self._steer(inference)), self.solver, noise, query_step=self.query_step)
+        noise = noise.starting_at(zero, followed.flatten())
+        guided = SolvedSDE(Guided(self.sde, steer), self.solver, noise, query_step=self.query_step)
         stops = torch.cat([times.minimum(last[:, None]), last[:, None]], dim=1)
         history = guided.evolve_to(z.flatten(0, 1), zero, fold(stops))
         free = SolvedSDE(self.sde, self.solver, noise, query_step=self.query_step)
         future = free.evolve_to(history.z[:, -1], end, fold(times.maximum(last[:, None])))
-        z = torch.where(fold(is_ahead)[..., None], future.z, history.z[:, :-1]).unflatten(0, (s, b))
-        status = worst(history.status, future.status).reshape(s, b).amax(dim=0)
-        return LatentPaths(z, history.cost[:, -1].unflatten(0, (s, b)), status)
+        is_ahead = fold(times > last[:, None])[..., None]
+        return LatentPaths(
+            torch.where(is_ahead, future.z, history.z[:, :-1]).unflatten(0, (s, b)),
+            history.cost[:, -1].unflatten(0, (s, b)),
+            worst(history.status, future.status).reshape(s, b).amax(dim=0),
+        )
 
     def path_kl(self, inference: Inference) -> Tensor:
         return self.paths(inference, inference.start[:, None], self.common_draws()).cost.mean(dim=0)
@@ -160,10 +185,10 @@ class LatentSDE(LatentModel):
 
         return steer
 
-    def _noise(self, draws: Draws, times: Tensor, last: Tensor) -> BrownianPath:
-        """Brownian motion from time 0 past all ``times`` (b m) and ``last`` (b,).
+    def _noise(self, draws: Draws, times: Tensor, last: Tensor) -> tuple[BrownianPath, Tensor]:
+        """Brownian motion from time 0 past all ``times`` (b m) and ``last`` (b,), and the path each row follows (s b).
 
-        One path a sample for numbers that all rows share, else one a sample and series.
+        There is one path a sample where all rows share their numbers, else one a sample and series.
         """
         s, n_series, device = len(draws.start), len(last), times.device
         step = getattr(self.solver, "max_step", None) or self.query_step
@@ -173,19 +198,20 @@ class LatentSDE(LatentModel):
             ahead = float(times.max()) - known if times.numel() else 0.0
             # a slip in the time unit must not fill the memory: a solver stops there with a status of its own
             reach = known + min(max(ahead, 0.0), step * getattr(self.solver, "max_steps", 10_000)) + 2.0 * step
-        is_common = draws.start.shape[1] == 1
-        series = torch.zeros(n_series, dtype=torch.int64, device=device) if is_common else draws.rows
-        if series is None:
+        series = draws.rows
+        if draws.start.shape[1] == 1:
+            series = torch.zeros(n_series, dtype=torch.int64, device=device)
+        elif series is None:
             series = torch.arange(n_series, device=device)
         n_paths = s * (int(series.max()) + 1) if n_series else s
-        rows = torch.arange(s, device=device)[:, None] * (n_paths // s) + series
+        followed = torch.arange(s, device=device)[:, None] * (n_paths // s) + series
+        drawn = -(-n_paths // 2) if draws.is_common else n_paths
         paths = BrownianPath.draw(
-            draws.generator, -(-n_paths // 2) if is_common else n_paths, self.n_latent, reach, self.query_step, depth=3,
-            dtype=draws.start.dtype, device=device,
+            draws.generator, drawn, self.n_latent, reach, self.query_step, depth=3, dtype=draws.start.dtype,
+            device=device,
         )  # fmt: skip
-        if is_common:  # few paths must serve for all forecasts: with their reflections, their mean is right
-            paths = paths.antithetic()
-        return paths.starting_at(torch.zeros(rows.numel(), dtype=times.dtype, device=device), rows.flatten())
+        # Few paths must serve for all forecasts: with their reflections, their mean is right.
+        return paths.antithetic() if draws.is_common else paths, followed
 
 
 def build_latent_sde(

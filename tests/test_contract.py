@@ -61,8 +61,9 @@ def test_latent_odes_keep_the_contract(encoder, evolution):
     check_model(small_latent_ode(encoder, evolution))
 
 
-@pytest.mark.parametrize("solver", ["euler_maruyama", "milstein"])
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(
+    ("encoder", "solver"), [*((name, "euler_maruyama") for name in ENCODERS), ("set_attention", "milstein")]
+)
 def test_latent_sdes_keep_the_contract(encoder, solver):
     torch.manual_seed(0)
     check_model(small_latent_sde(encoder, solver=solver))

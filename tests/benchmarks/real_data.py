@@ -1,12 +1,19 @@
 """Accuracy on real data: PhysioNet 2012 set-a and USHCN, three random splits by series.
 
-    python tests/benchmarks/real_data.py [--sets physionet ushcn] [--splits 0 1 2] [--json FILE]
+    python tests/benchmarks/real_data.py [--tasks physionet ...] [--splits 0 1 2] [--estimators ...] [--json FILE]
 
 Series are split 60 / 20 / 20 at random; models see the train part, stop early on the valid part, and forecast the test
-part from its histories. PhysioNet: the first 24 hours are seen, all of the rest is forecast. USHCN: three years are
-seen, the next three observations and all of the following year are forecast. Errors are per channel over all test
-values, in units where the train and valid parts span [0, 1] (PhysioNet) or have unit variance (USHCN), then the mean
-over channels; coverage is over all values. The folder is read from TSODE_REAL_DATA.
+part from its histories. The tasks:
+
+- physionet: the first 24 hours are seen, all of the rest of 48 is forecast.
+- ushcn: three years are seen, the next three observations and all of the following year are forecast, by one model.
+- ushcn_month: 24 months are seen, the next month is forecast, at every month of the last two years.
+
+Errors are per channel over all test values, in units where the train and valid parts span [0, 1] (PhysioNet) or have
+unit variance (USHCN), then the mean over channels; MSE is that of the predictive mean, MAE that of the median, CRPS
+from 99 quantiles. Coverage is over all values. Beside the models stand the mean of each channel, the last value, the
+mean of the series, and (USHCN) the same month of the year before. `pred_cpu_s` is CPU time for the mean of 1,000
+series at all their times. The folder is read from TSODE_REAL_DATA.
 """
 
 from __future__ import annotations
@@ -18,11 +25,13 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tsode import ConstantForecaster, JumpODEForecaster, LastValueForecaster
+from tsode import ConstantForecaster, LastValueForecaster
+from tsode.estimators import FORECASTERS
 
 FOLDER = Path(os.environ.get("TSODE_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data" / "real"))
 LEVELS = (50, 80, 90)
@@ -43,8 +52,18 @@ def physionet() -> tuple[pd.DataFrame, float, float]:
     return frame.dropna(subset=values, how="all"), 24.0, 24.0
 
 
+YEAR = 49.02  # in the time unit of USHCN
+
+
 def ushcn() -> tuple[pd.DataFrame, float, float]:
-    return long_frame("ushcn_rebuild"), 147.06, 53.0  # 49.02 units = 1 year
+    return long_frame("ushcn_rebuild"), 3 * YEAR, 53.0
+
+
+def ushcn_month() -> tuple[pd.DataFrame, float, float]:
+    return long_frame("ushcn_rebuild"), 2 * YEAR, YEAR / 12
+
+
+TASKS = {"physionet": physionet, "ushcn": ushcn, "ushcn_month": ushcn_month}
 
 
 def split(frame: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
@@ -73,79 +92,110 @@ def table_row(truth: np.ndarray, unit: np.ndarray, quantiles: np.ndarray, mean: 
     return row
 
 
-def run(name: str, seed: int, settings: dict) -> list[dict]:
-    frame, cut, horizon = {"physionet": physionet, "ushcn": ushcn}[name]()
+def histories(part: pd.DataFrame, task: str, cut: float, horizon: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What is seen and what is asked; at every month of a task with many cuts, each cut a series of its own."""
+    cuts = [cut + k * horizon for k in range(24)] if task == "ushcn_month" else [cut]
+    seen, asked = [], []
+    for k, when in enumerate(cuts):
+        one = part.assign(unique_id=part["unique_id"].astype(str) + f"-{k}") if len(cuts) > 1 else part
+        start = when - cut if len(cuts) > 1 else -np.inf
+        history = one[(one["ds"] <= when) & (one["ds"] > start)]
+        future = one[(one["ds"] > when) & (one["ds"] <= when + horizon)]
+        asked.append(future[future["unique_id"].isin(history["unique_id"])])
+        seen.append(history[history["unique_id"].isin(asked[-1]["unique_id"])] if len(cuts) > 1 else history)
+    return pd.concat(seen), pd.concat(asked)
+
+
+def same_month_last_year(history: pd.DataFrame, asked: pd.DataFrame, channels: list[str]) -> np.ndarray:
+    """Mean of the same month a year earlier of the same series, else of its history, else 0."""
+    month = YEAR / 12
+
+    def key(times: pd.Series) -> pd.Series:
+        return np.floor(times / month).astype(int)
+
+    past = history[channels].groupby([history["unique_id"], key(history["ds"])]).mean()
+    own = history.groupby("unique_id")[channels].mean().reindex(asked["unique_id"]).to_numpy()
+    before = past.reindex(pd.MultiIndex.from_arrays([asked["unique_id"], key(asked["ds"]) - 12])).to_numpy()
+    return np.nan_to_num(np.where(np.isnan(before), own, before))
+
+
+def run(task: str, seed: int, estimators: list[str], settings: dict) -> list[dict]:
+    frame, cut, horizon = TASKS[task]()
     train, valid, test = split(frame, seed)
     channels = list(frame.columns[2:])
     known = pd.concat([train, valid])[channels]
-    unit = (known.max() - known.min() if name == "physionet" else known.std()).replace(0.0, 1.0).to_numpy()
-    history, future = test[test["ds"] <= cut], test[(test["ds"] > cut) & (test["ds"] <= cut + horizon)]
-    future = future[future["unique_id"].isin(history["unique_id"])]
+    unit = (known.max() - known.min() if task == "physionet" else known.std()).replace(0.0, 1.0).to_numpy()
+    history, future = histories(test, task, cut, horizon)
     targets = {"all": future}
-    if name == "ushcn":
+    if task == "ushcn":
         targets = {"next 3": future.groupby("unique_id").head(3), "next year": future}
     rows = []
-    models = {
+    models: dict[str, Any] = {
         "channel mean": None,
+        "same month": None,
         "last value": LastValueForecaster(horizon=horizon),
         "series mean": ConstantForecaster(horizon=horizon),
-        "JumpODE": JumpODEForecaster(horizon=horizon, random_state=seed, **settings),
     }
+    if task == "physionet":
+        del models["same month"]
+    models |= {name: FORECASTERS[name](horizon=horizon, random_state=seed, **settings) for name in estimators}
     for label, model in models.items():
         started = time.process_time()
-        if isinstance(model, JumpODEForecaster):
+        if label in estimators:
             model.fit(train, validation=valid)
         elif model is not None:
             model.fit(pd.concat([train, valid]))
         fitted = time.process_time() - started
         for target, asked in targets.items():
             truth = asked[channels].to_numpy()
-            if model is None:  # the mean and the quantiles of each channel, whatever the series
-                mean = np.broadcast_to(known.mean().to_numpy(), truth.shape)
-                quantiles = np.stack([np.broadcast_to(q, truth.shape) for q in known.quantile(QUANTILES).to_numpy()])
-            else:
+            started = time.process_time()
+            if model is not None:
+                mean = model.predict(asked, context=history)[channels].to_numpy()
+                predicted = time.process_time() - started
                 out = model.predict_quantiles(asked, context=history, quantiles=QUANTILES)
                 quantiles = np.stack([out[[f"{c}-q-{q:g}" for c in channels]].to_numpy() for q in QUANTILES])
-                mean = model.predict(asked, context=history)[channels].to_numpy()
-            row = {
-                "set": name,
-                "split": seed,
-                "target": target,
-                "model": label,
-                "values": int((~np.isnan(truth)).sum()),
-            }
-            row |= table_row(truth, unit, quantiles, mean) | {"fit_cpu_s": round(fitted, 1)}
-            row["epochs"] = getattr(model, "n_iter_", 0)
+            elif label == "channel mean":  # the mean and the quantiles of each channel, whatever the series
+                mean, predicted = np.broadcast_to(known.mean().to_numpy(), truth.shape), 0.0
+                quantiles = np.stack([np.broadcast_to(q, truth.shape) for q in known.quantile(QUANTILES).to_numpy()])
+            else:
+                mean, predicted = same_month_last_year(history, asked, channels), 0.0
+                quantiles = np.broadcast_to(mean, (len(QUANTILES), *mean.shape))
+            row = {"task": task, "split": seed, "target": target, "model": label}
+            row |= {"values": int((~np.isnan(truth)).sum())} | table_row(truth, unit, quantiles, mean)
+            row |= {"fit_cpu_s": round(fitted, 1), "epochs": getattr(model, "n_iter_", 0)}
+            row["pred_cpu_s"] = round(1000 * predicted / asked["unique_id"].nunique(), 2)
             rows.append(row)
     return rows
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sets", nargs="+", default=["physionet", "ushcn"])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--splits", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--settings", type=json.loads, default={}, help="JSON of JumpODEForecaster parameters")
+    parser.add_argument("--estimators", nargs="+", default=["JumpODEForecaster"], choices=sorted(FORECASTERS))
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON of parameters, for ablations")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if not FOLDER.exists():
         print(f"no data in {FOLDER}: set TSODE_REAL_DATA")
         return 2
     rows: list[dict] = []
-    for name in args.sets:
+    for task in args.tasks:
         for seed in args.splits:
-            rows += run(name, seed, args.settings)
-            print(f"{name} split {seed} done", file=sys.stderr)
+            rows += run(task, seed, args.estimators, args.settings)
+            print(f"{task} split {seed} done", file=sys.stderr, flush=True)
+            if args.json:
+                args.json.write_text(json.dumps(rows, indent=1))
     table = pd.DataFrame(rows)
-    last = table[table["model"] == "last value"].set_index(["set", "split", "target"])
+    last = table[table["model"] == "last value"].set_index(["task", "split", "target"])
     for metric in ("MSE", "MAE"):
-        base = [last.loc[tuple(key), metric] for key in table[["set", "split", "target"]].to_numpy()]
+        base = [last.loc[tuple(key), metric] for key in table[["task", "split", "target"]].to_numpy()]
         table[f"{metric}/last"] = table[metric] / np.array(base)
     pd.options.display.float_format = "{:.4g}".format
+    pd.options.display.width = 250
     print(table.to_string(index=False))
-    mean = table.drop(columns="split").groupby(["set", "target", "model"], sort=False).mean(numeric_only=True)
+    mean = table.drop(columns="split").groupby(["task", "target", "model"], sort=False).mean(numeric_only=True)
     print("\nmean over splits\n" + mean.to_string())
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1))
     return 0
 
 

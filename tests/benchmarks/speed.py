@@ -1,6 +1,6 @@
 """Speed of training and prediction as a ratio to a plain GRU.
 
-    python tests/benchmarks/speed.py [--repeats N] [--check] [--scaling]
+    python tests/benchmarks/speed.py [--repeats N] [--check] [--scaling] [--ensembles]
 
 Workload: 64 series with 60 own times each in [0, 1], 8 channels of which 70 % are missing, 20 targets in (1, 1.25].
 One step is forward + backward + AdamW (fused); the loss is the CRPS of the 20 targets on both sides. The floor is
@@ -18,6 +18,8 @@ Rows are measured in one process on one thread, one after the other in every rou
 of CPU time by the floor's CPU time in the same round: absolute times on a busy machine vary by more than the bars.
 `--check` ends with a non-zero exit code if a bar does not hold. `--scaling` shows a step's time against observations
 and series; it must hardly depend on whether times are shared, nor, up to the readout, on the number of targets.
+`--ensembles` shows instead what M members trained in one pass cost in units of one, for the objective of training on
+windows whose contexts are cut at random.
 """
 
 from __future__ import annotations
@@ -38,12 +40,14 @@ from tsode.core.batch import IrregularBatch
 from tsode.dynamics import GRUODE, MLPDynamics
 from tsode.evolution import Solved
 from tsode.likelihoods import Normal
+from tsode.models.ensemble import Ensemble
 from tsode.models.filters import build_filter
 from tsode.models.fused import evolve_to
 from tsode.models.jump_filter import Filtered, JumpFilter
 from tsode.models.latent_ode import LatentODE, build_latent_ode
 from tsode.numerics import RK4, Euler, ExponentialEuler, Midpoint
 from tsode.training.latent_objective import LatentObjective
+from tsode.training.objective import FilterObjective
 from tsode.training.windows import Window
 
 Job = Callable[[], object]
@@ -313,13 +317,46 @@ def scaling(repeats: int) -> bool:
     return good
 
 
+def cut_at_random(work: Work) -> Window:
+    """A training window: each series keeps 2 to all of its events before the targets."""
+    n_series, n_events = work.batch.times.shape
+    lengths = torch.randint(2, n_events + 1, (n_series,), generator=torch.Generator().manual_seed(1))
+    is_event = torch.arange(n_events) < lengths[:, None]
+    times = torch.where(is_event, work.batch.times, work.batch.times.gather(1, lengths[:, None] - 1))
+    context = IrregularBatch(times, work.batch.values, work.batch.mask & is_event[..., None], lengths)
+    n_targets = torch.full((n_series,), work.truth.shape[1])
+    targets = IrregularBatch(work.query_times, work.truth, torch.ones_like(work.truth, dtype=torch.bool), n_targets)
+    return Window(context, targets, context)
+
+
+def ensembles(repeats: int) -> None:
+    """Print the cost of a training step of an ensemble in units of one model's."""
+    window, objective = cut_at_random(draw()), FilterObjective()
+    for n_modes, n_static in ((16, 8), (32, 16), (64, 32)):
+        jobs: dict[str, Job] = {}
+        for n_members in range(1, 6):
+            torch.manual_seed(0)
+            members = [linear(n_modes, n_static) for _ in range(n_members)]
+            model = members[0] if n_members == 1 else Ensemble(members)
+            jobs[str(n_members)] = training(model, lambda model=model: objective(model, window)[0])
+        seconds = measure(jobs, repeats)
+        ratios = "  ".join(f"{name}: {ratio(seconds, name, '1'):.2f}" for name in jobs)
+        print(
+            f"{n_modes} modes + {n_static} statics: {milliseconds(seconds, '1'):.1f} ms; members: {ratios}", flush=True
+        )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=40, help="rounds; more on a busy machine")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bar does not hold")
     parser.add_argument("--scaling", action="store_true", help="time against observations, series, times and targets")
+    parser.add_argument("--ensembles", action="store_true", help="only what members trained in one pass cost")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.ensembles:
+        ensembles(arguments.repeats)
+        return 0
     good = compare(arguments.repeats)
     good &= compare_latent(arguments.repeats)
     if arguments.scaling:

@@ -21,7 +21,7 @@ from tsode.models.marginal import MarginalModel
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
 from tsode.training.loop import TrainingPlan, train
-from tsode.training.objective import SCORES, FilterObjective, is_ok
+from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
 from tsode.training.splits import Split, validation_windows
 from tsode.training.windows import Window, WindowSampler
 
@@ -54,10 +54,10 @@ class JumpODEForecaster(BaseForecaster):
         Hidden units of the readout.
     solver : str or Solver
         For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler", or an instance.
-    n_members : int
+    n_members : "auto" or int
         Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
         equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances
-        are copied, weights and all.
+        are copied, weights and all. "auto" is three of the default parts, and one of others, which do not share a pass.
     gate : bool
         Whether the readout starts from the value last seen of a channel.
     horizon : "auto", duration or float
@@ -71,6 +71,9 @@ class JumpODEForecaster(BaseForecaster):
         Up to which share of the values of a context is hidden in training.
     dropout : float
         Share of the readout's hidden units dropped in training.
+    balance : float
+        How far channels that are seldom seen are made up for in training, from 0 (every value counts the same) to 1
+        (every channel does), see `tsode.training.objective.channel_weights`.
     early_stopping : bool
         Bring the learning rate down, and then stop, when the validation score has not improved for `patience` epochs;
         else at the end of `max_epochs`. The best epoch is kept either way.
@@ -127,12 +130,12 @@ class JumpODEForecaster(BaseForecaster):
         jump: str | Callable[[int, int], JumpMap] = "innovation_gru",
         likelihood: str | Likelihood = "normal",
         loss: str = "crps",
-        n_modes: int = 64,
-        n_static: int = 32,
+        n_modes: int = 32,
+        n_static: int = 16,
         n_state: int = 64,
         n_hidden: int = 128,
         solver: str | Solver = "midpoint",
-        n_members: int = 1,
+        n_members: int | str = "auto",
         gate: bool = True,
         horizon: Any = "auto",
         max_context: int = 128,
@@ -140,8 +143,9 @@ class JumpODEForecaster(BaseForecaster):
         batch_size: int = 64,
         learning_rate: float = 1e-2,
         weight_decay: float = 0.01,
-        drop: float = 0.3,
+        drop: float = 0.6,
         dropout: float = 0.0,
+        balance: float = 0.5,
         early_stopping: bool = True,
         patience: int = 4,
         validation_fraction: float = 0.1,
@@ -178,6 +182,7 @@ class JumpODEForecaster(BaseForecaster):
         self.weight_decay = weight_decay
         self.drop = drop
         self.dropout = dropout
+        self.balance = balance
         self.early_stopping = early_stopping
         self.patience = patience
         self.validation_fraction = validation_fraction
@@ -200,6 +205,8 @@ class JumpODEForecaster(BaseForecaster):
         counts = ("n_modes", "n_state", "n_hidden", "n_members", "max_context", "max_epochs", "batch_size", "patience")
         for name in counts:
             value = getattr(self, name)
+            if name == "n_members" and isinstance(value, str) and value == "auto":
+                continue
             if not isinstance(value, int | np.integer) or value < 1:
                 raise ParameterError(
                     f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=32."
@@ -207,6 +214,8 @@ class JumpODEForecaster(BaseForecaster):
         for name in ("drop", "dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ParameterError(f"{name} is a share, in [0, 1), but is {getattr(self, name)!r}.")
+        if not 0.0 <= self.balance <= 1.0:
+            raise ParameterError(f"balance must be between 0 and 1, but is {self.balance!r}: try 0.5.")
         if not self.learning_rate > 0.0:
             raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
 
@@ -214,10 +223,14 @@ class JumpODEForecaster(BaseForecaster):
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         if self.model is not None:
             parts |= lookup(FILTERS, self.model, "model")
+        n_members = self.n_members
+        if isinstance(n_members, str):
+            is_default = parts["evolution"] == "linear" and parts["jump"] == "innovation_gru"
+            n_members = 3 if is_default and self.likelihood in ("normal", "normal_mixture") else 1
         members = [
             build_filter(
                 n_channels,
-                **(parts if self.n_members == 1 else copy.deepcopy(parts)),
+                **(parts if n_members == 1 else copy.deepcopy(parts)),
                 likelihood=self.likelihood,
                 n_modes=self.n_modes,
                 n_static=self.n_static,
@@ -226,9 +239,9 @@ class JumpODEForecaster(BaseForecaster):
                 gate=self.gate,
                 dropout=self.dropout,
             )
-            for _ in range(self.n_members)
+            for _ in range(n_members)
         ]
-        return members[0] if self.n_members == 1 else Ensemble(members)
+        return members[0] if n_members == 1 else Ensemble(members)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
@@ -243,13 +256,14 @@ class JumpODEForecaster(BaseForecaster):
                 "There is no series with two observation times on either side of a cut, so nothing can be learned "
                 "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
             )
-        objective = FilterObjective(self.loss, horizon=horizon)
+        weight = channel_weights(split.train, self.balance).to(device, dtype)
+        objective = FilterObjective(self.loss, horizon=horizon, weight=weight)
         history = train(
             module,
             lambda: (window.to(device) for window in sampler.epoch(generator)),
             sampler.n_batches,
             objective,
-            lambda model: _validate(model, windows, self.loss),
+            lambda model: _validate(model, windows, self.loss, weight),
             TrainingPlan(
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,
@@ -263,7 +277,7 @@ class JumpODEForecaster(BaseForecaster):
         return history
 
 
-def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str) -> dict[str, float]:
+def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str, weight: torch.Tensor) -> dict[str, float]:
     """Mean score and squared error of the forecasts; a failed solve counts as infinitely bad."""
     assert isinstance(model, MarginalModel)
     total = squared = count = 0.0
@@ -273,7 +287,7 @@ def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str) -> d
             return {"loss": float("inf"), "mse": float("inf")}
         mask = window.targets.mask
         truth, params = window.targets.values[mask], params[mask]
-        total += float(SCORES[loss](model.likelihood, params, truth).sum())
+        total += float(SCORES[loss](model.likelihood, params, truth) @ weight[mask.nonzero()[:, 2]])
         squared += float(((model.likelihood.mean(params) - truth) ** 2).sum())
         count += len(truth)
     return {"loss": total / max(count, 1.0), "mse": squared / max(count, 1.0)}

@@ -124,7 +124,9 @@ class JumpFilter(MarginalModel):
         last, seen = (t[:, :-1].flatten(0, 1).index_select(0, events) for t in (filtered.last, filtered.seen))
         return self._read(path.before(events), lead.to(last.dtype), last, seen, path.predicted)
 
-    def ahead(self, filtered: Filtered, query_times: Tensor, with_last: bool | Tensor = True) -> tuple[Tensor, Tensor]:
+    def ahead(
+        self, filtered: Filtered, query_times: Tensor, with_last: bool | Tensor = True, at: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Parameters at times after (or, where the evolution runs backward, before) the last event, in one pass.
 
         Parameters
@@ -133,10 +135,12 @@ class JumpFilter(MarginalModel):
         query_times : Tensor[b m], float64
         with_last : bool or Tensor[b m]
             Whether the readout is told the last values; a backcast is not.
+        at : Tensor[q] or None
+            Which of the flattened queries to answer; None = all.
 
         Returns
         -------
-        params : Tensor[b m c p]
+        params : Tensor[b m c p], or Tensor[q c p] with `at`
         status : Tensor[b]
         """
         path, z = filtered.path, filtered.path.z_end
@@ -155,7 +159,10 @@ class JumpFilter(MarginalModel):
         if with_last is not True:
             told = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(query_times.shape)
             last, seen = last * told[..., None], seen * told[..., None]
-        return self._read(evolved.z, lead, last, seen), worst(path.status, evolved.status)
+        read: tuple[Tensor, ...] = (evolved.z, lead, last, seen)
+        if at is not None:
+            read = tuple(tensor.flatten(0, 1).index_select(0, at) for tensor in read)
+        return self._read(*read), worst(path.status, evolved.status)
 
     def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
         return self.forecast_from(self.filter(batch), query_times, side)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,9 +15,9 @@ from tsode.core.status import Status, worst
 from tsode.likelihoods.base import Likelihood
 from tsode.models.ensemble import Ensemble
 from tsode.models.jump_filter import Filtered, JumpFilter, filter_together
-from tsode.training.windows import Window
+from tsode.training.windows import Series, Window
 
-__all__ = ["SCORES", "FilterObjective", "masked_mean"]
+__all__ = ["SCORES", "FilterObjective", "channel_weights", "masked_mean"]
 
 
 def _crps(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
@@ -46,9 +47,21 @@ SCORES: dict[str, Callable[[Likelihood, Tensor, Tensor], Tensor]] = {
 }
 
 
-def masked_mean(score: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the entries that are seen; 0 where none is."""
-    return (score * mask).sum() / mask.sum().clamp(min=1)
+def masked_mean(score: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean over the entries that are seen, each with the weight (c,) of its channel; 0 where none is."""
+    total = (score * mask).sum() if weight is None else (score * mask) @ weight
+    return total.sum() / mask.sum().clamp(min=1)
+
+
+def channel_weights(series: Sequence[Series], balance: float) -> Tensor:
+    """Weight of a value of each channel, (c,) float64: its channel's number of values to the power ``-balance``.
+
+    Scaled so that the mean over all values is 1. With 0 every value counts the same, so that channels that are seen
+    often decide; with 1 every channel does.
+    """
+    count = torch.from_numpy(sum((~np.isnan(one.values)).sum(axis=0) for one in series)).double()
+    weight = count.clamp(min=1.0) ** -balance
+    return weight * count.sum() / (weight * count).sum().clamp(min=1e-12)
 
 
 @dataclass(frozen=True)
@@ -67,12 +80,15 @@ class FilterObjective:
         Weights beside the forecast's 1.
     horizon : float
         Reach of the backcast, in model time.
+    weight : Tensor[c] or None
+        Of a value of each channel, see `channel_weights`; None = 1.
     """
 
     score: str = "crps"
     backcast: float = 0.5
     one_step: float = 0.5
     horizon: float = 1.0
+    weight: Tensor | None = None
 
     def __call__(self, model: JumpFilter | Ensemble, window: Window) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK.
@@ -94,15 +110,16 @@ class FilterObjective:
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The parts of one model's loss, and the status of each row."""
         score = lookup(SCORES, self.score, "score")
-        is_back = asked.is_back[..., None]
-        params, status = model.ahead(filtered, asked.times, ~asked.is_back)
+        is_back = asked.is_back.flatten()[asked.at, None]
+        params, status = model.ahead(filtered, asked.times, ~asked.is_back, asked.at)
         scores = score(model.likelihood, params, asked.values)
-        parts = {"forecast": masked_mean(scores, asked.mask & ~is_back)}
+        parts = {"forecast": masked_mean(scores, asked.mask & ~is_back, self.weight)}
+        if goes_back:
+            parts["backcast"] = masked_mean(scores, asked.mask & is_back, self.weight)
         if self.one_step and filtered.batch.n_events:
             values, mask = (t.flatten(0, 1)[filtered.events] for t in (filtered.batch.values, filtered.batch.mask))
-            parts["one_step"] = masked_mean(score(model.likelihood, model.one_step(filtered), values), mask)
-        if goes_back:
-            parts["backcast"] = masked_mean(scores, asked.mask & is_back)
+            scores = score(model.likelihood, model.one_step(filtered), values)
+            parts["one_step"] = masked_mean(scores, mask, self.weight)
         return parts, status
 
 
@@ -112,15 +129,19 @@ class Asked(NamedTuple):
     Parameters
     ----------
     times : Tensor[b m], float64
-    values, mask : Tensor[b m c]
     is_back : Tensor[b m], bool
         Whether a query looks back into the context.
+    at : Tensor[q]
+        Those of the flattened queries that are not padding.
+    values, mask : Tensor[q c]
+        The truth there.
     """
 
     times: Tensor
+    is_back: Tensor
+    at: Tensor
     values: Tensor
     mask: Tensor
-    is_back: Tensor
 
 
 def ask(window: Window, event_times: Tensor, reach: float | None) -> Asked:
@@ -137,9 +158,10 @@ def ask(window: Window, event_times: Tensor, reach: float | None) -> Asked:
     is_back = (torch.arange(times.shape[1], device=times.device) >= window.targets.n_events).expand_as(is_asked)
     width = max(1, int(is_asked.sum(dim=1).max())) if is_asked.numel() else 1
     order = (~is_asked).to(torch.int8).argsort(dim=1, stable=True)[:, :width]
-    pick = order[..., None].expand(-1, -1, is_seen.shape[2])
-    values = torch.cat([batch.values for batch in asked], dim=1)
-    return Asked(times.gather(1, order), values.gather(1, pick), is_seen.gather(1, pick), is_back.gather(1, order))
+    at = is_asked.gather(1, order).flatten().nonzero()[:, 0]
+    source = (order + times.shape[1] * torch.arange(len(order), device=order.device)[:, None]).flatten()[at]
+    values = torch.cat([batch.values for batch in asked], dim=1).flatten(0, 1)[source]
+    return Asked(times.gather(1, order), is_back.gather(1, order), at, values, is_seen.flatten(0, 1)[source])
 
 
 def is_ok(status: Tensor) -> Tensor:

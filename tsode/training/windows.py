@@ -13,6 +13,8 @@ from tsode.core.batch import IrregularBatch
 
 __all__ = ["Series", "Window", "WindowSampler", "drop_values", "make_window"]
 
+STANDARD_SHARE = 0.25  # of windows that are cut one horizon before the end of their series
+
 
 @dataclass(frozen=True)
 class Series:
@@ -106,7 +108,7 @@ def drop_values(window: Window, share: float, generator: torch.Generator, probab
 class WindowSampler:
     """Random windows of a panel, an epoch at a time.
 
-    Half of the windows are cut one horizon before the end of their series (as at prediction time, when the whole
+    A quarter of the windows is cut one horizon before the end of its series (as at prediction time, when the whole
     history is known), the others uniformly between `margin` horizons after its start and before its end. A long
     series gives several windows an epoch, one for every two horizons of its span, silences left out.
 
@@ -175,7 +177,7 @@ class WindowSampler:
         """One batch of windows of the series at `rows`."""
         rows_listed = rows.tolist()
         share = torch.rand(len(rows_listed), generator=generator, dtype=torch.float64).tolist()
-        is_standard = (torch.rand(len(rows_listed), generator=generator) < 0.5).tolist()
+        is_standard = (torch.rand(len(rows_listed), generator=generator) < STANDARD_SHARE).tolist()
         cuts = [self.cut(*what) for what in zip(rows_listed, share, is_standard)]
         chosen = [self.series[i] for i in rows_listed]
         window = make_window(chosen, cuts, self.horizon, self.max_context, dtype=self.dtype)

@@ -31,6 +31,8 @@ def wide(key: str = "s0") -> pd.DataFrame:
 
 # scikit-learn's arrays repeat times (duplicates="mean") and have several columns (of which one is the time)
 @pytest.mark.filterwarnings("ignore:X has . columns, of which only the first:tsode.errors.TsodeWarning")
+# and are noise, of which a latent path rightly keeps nothing
+@pytest.mark.filterwarnings("ignore:The latent state is not used:tsode.errors.TsodeWarning")
 @pytest.mark.parametrize("made", ALL)
 def test_forecasters_pass_the_api_checks_of_scikit_learn(made):
     checks = list(estimator_checks_generator(small(made, duplicates="mean"), legacy=False))

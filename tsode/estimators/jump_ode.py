@@ -43,7 +43,8 @@ class JumpODEForecaster(BaseForecaster):
         "linear" (closed form, default), "mlp", "gru_ode", "mean_reverting" ..., or an instance.
     jump : str or callable
         "innovation_gru" (default), "gru", "bayes_gru", "neural_jump", or ``(n_state, n_channels) -> JumpMap``.
-    likelihood : {"normal", "student_t"} or Likelihood
+    likelihood : {"normal_mixture", "normal", "student_t"} or Likelihood
+        The default mixes three normals, which follow skew, heavy tails and values that come again and again (no rain).
     loss : {"crps", "nll", "mse", "quantile"}
         Score that training minimises. The CRPS gives usable intervals at no cost in squared error.
     n_modes, n_static : int
@@ -128,7 +129,7 @@ class JumpODEForecaster(BaseForecaster):
         *,
         evolution: str | Evolution = "linear",
         jump: str | Callable[[int, int], JumpMap] = "innovation_gru",
-        likelihood: str | Likelihood = "normal",
+        likelihood: str | Likelihood = "normal_mixture",
         loss: str = "crps",
         n_modes: int = 32,
         n_static: int = 16,

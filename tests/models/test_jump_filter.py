@@ -42,9 +42,9 @@ def naive_forecast(model: JumpFilter, times: Tensor, values: Tensor, mask: Tenso
         now = times[k : k + 1]
         before = t if t[0] < now[0] and bool(seen.any()) else now
         z = model.evolution.evolve(z, before, now).z
-        predicted = model._read(z, (now - before).double(), last, seen)
-        if not model.jump.needs_scale:
-            predicted = predicted[..., :1]
+        params = model._read(z, (now - before).double(), last, seen)
+        predicted = [model.likelihood.mean(params), 0.5 * model.likelihood.variance(params).log()]
+        predicted = torch.stack(predicted[: 1 + model.jump.needs_scale], dim=-1)
         x, m = values[k][None], mask[k][None].double()
         z = model.jump(z, Observation(x * m, m, predicted))
         last, seen, t = torch.where(m > 0, x, last), torch.maximum(seen, m), now

@@ -101,7 +101,9 @@ class JumpFilter(MarginalModel):
             predicted = self.readout.location(evolved.z, last[:, k], seen[:, k])[..., None]
             if self.jump.needs_scale:
                 lead = (batch.times[:, k] - batch.times[:, max(k - 1, 0)]).to(z.dtype)
-                predicted = self._read(evolved.z, lead, last[:, k], seen[:, k])[..., :2]
+                params = self._read(evolved.z, lead, last[:, k], seen[:, k])
+                log_scale = 0.5 * self.likelihood.variance(params).log()
+                predicted = torch.stack([self.likelihood.mean(params), log_scale], dim=-1)
             z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted))
             before.append(evolved.z)
             after.append(z)

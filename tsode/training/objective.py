@@ -29,9 +29,10 @@ def _nll(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
 
 
 def _mse(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
-    # the location learns from the squared error alone; the spread from the CRPS around a location held fixed
-    held = torch.cat([params[..., :1].detach(), params[..., 1:]], dim=-1)
-    return (x - likelihood.mean(params)) ** 2 + likelihood.crps(held, x)
+    mean = likelihood.mean(params)
+    # the mean learns from the squared error alone, all else from the CRPS around a mean held fixed
+    held = likelihood.affine(params, mean.detach() - mean, torch.ones_like(mean))
+    return (x - mean) ** 2 + likelihood.crps(held, x)
 
 
 def _quantile(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:

@@ -161,7 +161,8 @@ class FittedForecaster(BaseEstimator):
         One sample is one path: its values at different times, and of different channels, belong together. Filters
         draw them as the forecast's own marginals tied by a Markov process of forecast errors, whose memory, noise
         share and correlation between channels were fitted on held-out forecasts; a linear SDE draws them from its
-        exact joint law; baselines from a random walk with their spread.
+        exact joint law; a latent model draws a latent path for each, read out with independent noise; baselines from
+        a random walk with their spread.
 
         Parameters
         ----------
@@ -202,8 +203,9 @@ class FittedForecaster(BaseEstimator):
     def impute(self, X: Any) -> Any:
         """Fill the entries of `X` that are NaN; what was observed stays as it is.
 
-        Filters fill from the past and from the other channels at the same time, not from the future;
-        `LinearSDEForecaster` smooths, so it uses what came later as well.
+        `LinearSDEForecaster` and `LatentODEForecaster` smooth: they fill from what came before, at the same time and
+        after. All others filter: they fill from the past and from the other channels at the same time, never from the
+        future.
 
         Parameters
         ----------

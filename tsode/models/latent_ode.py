@@ -76,7 +76,8 @@ def build_encoder(
         return SetAttention(n_channels, n_hidden, n_heads=4 if n_hidden % 4 == 0 else 1)
     if made is BackwardFilter:
         n_modes = max(1, n_hidden // 2)
-        return BackwardFilter(build_filter(n_channels, n_modes=n_modes, n_static=n_modes // 2, n_hidden=width))
+        inner = build_filter(n_channels, likelihood="normal", n_modes=n_modes, n_static=n_modes // 2, n_hidden=width)
+        return BackwardFilter(inner)
     # one short step a gap: what the encoder's flow must do is forget, not solve an equation to many digits
     return BackwardODERNN(Solved(MLPDynamics(n_hidden, width), Euler()), GRU(n_hidden, n_channels), run_backward)
 

@@ -23,7 +23,7 @@ known = frame.loc[frame["ds"] < STARTS[0], "unique_id"]
 frame = frame[frame["unique_id"].isin(known)]  # stations that have a history to forecast from
 channels = list(frame.columns[2:])
 forecasters = {
-    "jump ODE": JumpODEForecaster(horizon=HORIZON, n_modes=32, n_static=16, max_epochs=12, random_state=0, verbose=1),
+    "jump ODE": JumpODEForecaster(horizon=HORIZON, max_epochs=12, random_state=0, verbose=1),
     "last value": LastValueForecaster(horizon=HORIZON),
     "drift": DriftForecaster(horizon=HORIZON),
     "constant": ConstantForecaster(horizon=HORIZON),

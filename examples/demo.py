@@ -22,7 +22,7 @@ frame = load_cgm()  # unique_id, ds, glucose_mg_dl: a reading about every five m
 frame["ds"] = pd.to_timedelta(frame["ds"], unit="min")
 
 forecasters = {
-    "jump ODE": JumpODEForecaster(horizon=HORIZON, n_modes=32, n_static=16, max_epochs=10, random_state=0, verbose=1),
+    "jump ODE": JumpODEForecaster(horizon=HORIZON, max_epochs=10, random_state=0, verbose=1),
     "last value": LastValueForecaster(horizon=HORIZON),
     "drift": DriftForecaster(horizon=HORIZON),
     "constant": ConstantForecaster(horizon=HORIZON),

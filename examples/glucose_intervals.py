@@ -21,7 +21,7 @@ frame["ds"] = pd.to_timedelta(frame["ds"], unit="min")
 others = frame[(frame["unique_id"] != PERSON) & (frame["ds"] < pd.Timedelta("3D"))]
 one = frame[frame["unique_id"] == PERSON]
 
-forecaster = JumpODEForecaster(horizon=HORIZON, n_modes=32, n_static=16, max_epochs=8, random_state=0, verbose=1)
+forecaster = JumpODEForecaster(horizon=HORIZON, max_epochs=8, random_state=0, verbose=1)
 forecaster.fit(others)
 last_value = LastValueForecaster(horizon=HORIZON).fit(others)
 

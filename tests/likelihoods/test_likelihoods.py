@@ -132,6 +132,19 @@ def test_a_mixture_has_the_moments_the_law_and_the_crps_of_its_parts():
         torch.testing.assert_close(family.cdf(params, at), torch.full((50,), p, dtype=torch.float64), rtol=1e-9, atol=0)
 
 
+def test_a_mixture_is_composed_around_its_mean_and_with_the_right_slopes():
+    family, generator = NormalMixture(3), torch.Generator().manual_seed(1)
+    location, log_scale, shape = (
+        torch.randn(*size, generator=generator, dtype=torch.float64).requires_grad_()
+        for size in ((5, 2), (5, 2), (5, 2, 9))
+    )
+    torch.testing.assert_close(family.mean(family.compose(location, log_scale, shape)), location)
+    assert torch.autograd.gradcheck(family.compose, (location, log_scale, shape))
+    # far out, widths stay in their range
+    wide = family.compose(location, log_scale + 50.0, shape)[..., 3:6]
+    assert wide.max() == 3.0
+
+
 def test_quantiles_of_a_mixture_are_found_where_its_parts_lie_far_apart():
     # a point mass at zero with a share of .6, and a wide part: most quantiles lie on a cliff or on a plateau
     params = torch.tensor([0.0, 5.0, -9.0, 0.5, math.log(0.6), math.log(0.4)], dtype=torch.float64)

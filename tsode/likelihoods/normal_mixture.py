@@ -32,12 +32,7 @@ class NormalMixture(Likelihood):
 
     def compose(self, location: Tensor, log_scale: Tensor, shape: Tensor) -> Tensor:
         """Components around their mean ``location``, in units of ``exp(log_scale)``; `shape` (... 3k) is raw."""
-        offset, log_width, log_weight = shape.movedim(-1, 0).chunk(3)  # whole blocks, see `_CRPS`
-        start = torch.linspace(-0.7, 0.7, self.n_components, dtype=shape.dtype, device=shape.device)
-        offset = offset + start.reshape(-1, *[1] * location.dim())
-        offset = offset - (log_weight.softmax(dim=0) * offset).sum(dim=0)
-        width = (log_scale + log_width - 0.3).clamp(*LOG_SCALE_RANGE)
-        return torch.cat([torch.addcmul(location, log_scale.exp(), offset), width, log_weight]).movedim(0, -1)
+        return _Composition.apply(location, log_scale, shape)
 
     def parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Locations, log scales and weights, (... k) each; the weights sum to 1."""
@@ -139,6 +134,42 @@ def _below(u: Tensor) -> Tensor:
     return 0.5 * torch.erfc(-math.sqrt(0.5) * u)
 
 
+def _softmax(log_weight: Tensor) -> Tensor:
+    """Softmax over the first axis: by whole blocks, several times faster than torch's where that axis is short."""
+    weight = (log_weight - log_weight.amax(dim=0)).exp_()
+    return weight.div_(weight.sum(dim=0))
+
+
+class _Composition(torch.autograd.Function):
+    """`NormalMixture.compose` and its slopes in one node, by one contiguous block a parameter."""
+
+    @staticmethod
+    def forward(ctx: Any, location: Tensor, log_scale: Tensor, shape: Tensor) -> Tensor:
+        offset, log_width, log_weight = shape.movedim(-1, 0).contiguous().chunk(3)
+        k = len(offset)
+        start = torch.linspace(-0.7, 0.7, k, dtype=shape.dtype, device=shape.device)
+        weight, scale = _softmax(log_weight), log_scale.exp()
+        offset = offset + start.reshape(-1, *[1] * location.dim())
+        offset.sub_((weight * offset).sum(dim=0))
+        width = log_scale + log_width - 0.3
+        ctx.save_for_backward(weight, offset, scale, (width > LOG_SCALE_RANGE[0]) & (width < LOG_SCALE_RANGE[1]))
+        params = [torch.addcmul(location, scale, offset), width.clamp_(*LOG_SCALE_RANGE), log_weight]
+        return torch.cat(params).movedim(0, -1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight, offset, scale, is_free = ctx.saved_tensors
+        d_location, d_width, d_weight = grad.movedim(-1, 0).contiguous().chunk(3)
+        d_width = d_width * is_free
+        d_offset = scale * d_location
+        total = d_offset.sum(dim=0)
+        d_log_scale = (d_offset * offset).sum(dim=0) + d_width.sum(dim=0)
+        d_weight = torch.addcmul(d_weight, weight * offset, total, value=-1.0)  # sum of weight times offset is 0
+        d_shape = torch.cat([torch.addcmul(d_offset, weight, total, value=-1.0), d_width, d_weight])
+        return d_location.sum(dim=0), d_log_scale, d_shape.movedim(0, -1)
+
+
 class _CRPS(torch.autograd.Function):
     """The score and its slopes in one node: a training step takes it of every value three times.
 
@@ -151,7 +182,7 @@ class _CRPS(torch.autograd.Function):
         wide = params.broadcast_to(*torch.broadcast_shapes(params.shape[:-1], x.shape), params.shape[-1])
         # one contiguous block a parameter: operations on a last axis of three are slow
         location, log_scale, log_weight = wide.movedim(-1, 0).contiguous().chunk(3)
-        scale, weight = log_scale.exp(), log_weight.softmax(dim=0)
+        scale, weight = log_scale.exp(), _softmax(log_weight)
         distance, d_location, d_scale = _mean_distance(x - location, scale)
         d_weight = torch.addcmul(distance, weight, scale, value=-2.0 / math.sqrt(math.pi))
         score = (weight * distance).sum(dim=0) - (weight * weight * scale).sum(dim=0) / math.sqrt(math.pi)

@@ -58,7 +58,7 @@ class JumpODEForecaster(BaseForecaster):
     n_members : "auto" or int
         Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
         equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances
-        are copied, weights and all. "auto" is three of the default parts, and one of others, which do not share a pass.
+        are copied, weights and all. "auto" is two of the default parts, and one of others, which do not share a pass.
     gate : bool
         Whether the readout starts from the value last seen of a channel.
     horizon : "auto", duration or float
@@ -134,13 +134,13 @@ class JumpODEForecaster(BaseForecaster):
         n_modes: int = 32,
         n_static: int = 16,
         n_state: int = 64,
-        n_hidden: int = 128,
+        n_hidden: int = 64,
         solver: str | Solver = "midpoint",
         n_members: int | str = "auto",
         gate: bool = True,
         horizon: Any = "auto",
         max_context: int = 128,
-        max_epochs: int = 30,
+        max_epochs: int = 40,
         batch_size: int = 64,
         learning_rate: float = 1e-2,
         weight_decay: float = 0.01,
@@ -227,7 +227,7 @@ class JumpODEForecaster(BaseForecaster):
         n_members = self.n_members
         if isinstance(n_members, str):
             is_default = parts["evolution"] == "linear" and parts["jump"] == "innovation_gru"
-            n_members = 3 if is_default and self.likelihood in ("normal", "normal_mixture") else 1
+            n_members = 2 if is_default and self.likelihood in ("normal", "normal_mixture") else 1
         members = [
             build_filter(
                 n_channels,

@@ -6,14 +6,21 @@ import functools
 import inspect
 from typing import Any
 
-from tsode.dynamics import DYNAMICS
+import torch
+
+from tsode.dynamics import DYNAMICS, SDES
+from tsode.encoders import ENCODERS, Encoder
 from tsode.estimators import FORECASTERS
 from tsode.estimators.base import BaseForecaster
 from tsode.evolution import Evolution, Solved
 from tsode.flows import FLOWS
 from tsode.models.filters import FILTERS, build_filter
 from tsode.models.jump_filter import JumpFilter
-from tsode.numerics import Midpoint
+from tsode.models.latent_ode import LatentODE, build_encoder, build_latent_ode
+from tsode.models.latent_sde import LatentSDE, build_latent_sde
+from tsode.numerics import EulerMaruyama, Midpoint
+from tsode.numerics.brownian import BrownianPath
+from tsode.stochastic import SolvedSDE
 from tsode.testing import example_panel
 
 SMALL = {
@@ -21,6 +28,7 @@ SMALL = {
     "n_static": 2,
     "n_state": 4,
     "n_hidden": 8,
+    "n_encoder": 16,
     "max_epochs": 1,
     "batch_size": 8,
     "random_state": 0,
@@ -60,6 +68,28 @@ def small_filter(name: str, n_channels: int = 2) -> JumpFilter:
 
 
 def small_evolutions() -> dict[str, Evolution]:
-    """Every flow, and every field under one solver."""
+    """Every flow, and every field and stochastic equation under one solver."""
     flows = {name: made(4) for name, made in FLOWS.items()}
-    return flows | {name: Solved(made(4), Midpoint()) for name, made in DYNAMICS.items()}
+    fields = {name: Solved(made(4), Midpoint()) for name, made in DYNAMICS.items()}
+    path = BrownianPath.draw(torch.Generator().manual_seed(0), 1, 4, 2.0)  # of all rows, as in a forecast
+    return flows | fields | {f"sde_{name}": SolvedSDE(made(4), EulerMaruyama(), path) for name, made in SDES.items()}
+
+
+def small_encoders() -> dict[str, Encoder]:
+    """Every encoder, of two channels."""
+    return {name: build_encoder(name, 2, 8, width=8) for name in ENCODERS}
+
+
+def small_latent_ode(encoder: str, evolution: str, n_channels: int = 2) -> LatentODE:
+    """An untrained latent ODE."""
+    return build_latent_ode(
+        n_channels, encoder=encoder, evolution=evolution, n_modes=4, n_state=4, n_static=2, n_encoder=8, n_hidden=8,
+        max_context=6,
+    )  # fmt: skip
+
+
+def small_latent_sde(encoder: str = "backward_ode_rnn", n_channels: int = 2, **how: Any) -> LatentSDE:
+    """An untrained latent SDE."""
+    return build_latent_sde(
+        n_channels, encoder=encoder, n_state=4, n_encoder=8, n_hidden=8, max_context=6, **how
+    )  # fmt: skip

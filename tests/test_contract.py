@@ -5,13 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.registries import SMALL_FORECASTERS, fitted, small_evolutions, small_filter
+from tests.registries import (
+    SMALL_FORECASTERS,
+    fitted,
+    small_encoders,
+    small_evolutions,
+    small_filter,
+    small_latent_ode,
+    small_latent_sde,
+)
+from tsode.encoders import ENCODERS
 from tsode.jumps import JUMPS
 from tsode.likelihoods import LIKELIHOODS
 from tsode.models.baselines import BASELINES
 from tsode.models.filters import FILTERS
 from tsode.testing import (
     FORECASTER_CHECKS,
+    check_encoder,
     check_evolution,
     check_jump,
     check_likelihood,
@@ -42,6 +52,26 @@ def test_filters_keep_the_contract_in_the_plain_loop(name):
 @pytest.mark.parametrize("name", BASELINES)
 def test_baseline_models_keep_the_contract(name):
     check_model(BASELINES[name](2))
+
+
+@pytest.mark.parametrize("evolution", ["linear", "mlp"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_latent_odes_keep_the_contract(encoder, evolution):
+    torch.manual_seed(0)
+    check_model(small_latent_ode(encoder, evolution))
+
+
+@pytest.mark.parametrize("solver", ["euler_maruyama", "milstein"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_latent_sdes_keep_the_contract(encoder, solver):
+    torch.manual_seed(0)
+    check_model(small_latent_sde(encoder, solver=solver))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_keep_the_contract(name):
+    torch.manual_seed(0)
+    check_encoder(small_encoders()[name])
 
 
 @pytest.mark.parametrize("name", small_evolutions())

@@ -5,6 +5,8 @@ from tsode.estimators import (
     DriftForecaster,
     JumpODEForecaster,
     LastValueForecaster,
+    LatentODEForecaster,
+    LatentSDEForecaster,
     LinearSDEForecaster,
 )
 
@@ -13,6 +15,8 @@ __all__ = [
     "DriftForecaster",
     "JumpODEForecaster",
     "LastValueForecaster",
+    "LatentODEForecaster",
+    "LatentSDEForecaster",
     "LinearSDEForecaster",
     "__version__",
 ]

@@ -1,11 +1,13 @@
-"""From a state to the parameters of a likelihood, with a gated last value."""
+"""From a state to the parameters of a likelihood: with a gated last value, or from the state alone."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Readout"]
+from tsode.errors import ParameterError
+
+__all__ = ["Emission", "Readout"]
 
 
 class Readout(nn.Module):
@@ -86,3 +88,38 @@ class Readout(nn.Module):
         """Location (... c), log scale (... c) and shape (... c n_shape) of every channel."""
         spread = self.spread(z, lead, last, seen)
         return self.location(z, last, seen), spread[..., 0], spread[..., 1:]
+
+
+class Emission(nn.Module):
+    """Location and log scale of every channel from a latent state alone: the ``p(x | z)`` of a latent model.
+
+    Parameters
+    ----------
+    n_state, n_channels : int
+    n_hidden : int
+        Hidden SiLU units of the location, and of the scale where it depends on the state; 0 = linear.
+    scale : {"channel", "state"}
+        Whether the observation scale is one learned number a channel, or depends on the state as well.
+    """
+
+    def __init__(self, n_state: int, n_channels: int, n_hidden: int = 64, scale: str = "channel") -> None:
+        super().__init__()
+        if scale not in ("channel", "state"):
+            raise ParameterError(f"scale={scale!r} is not known: choose 'channel' or 'state'.")
+        self.n_state = n_state
+        self.n_channels = n_channels
+        self.location = _perceptron(n_state, n_hidden, n_channels)
+        self.log_scale = nn.Parameter(torch.full((n_channels,), -0.5))
+        self.scale = _perceptron(n_state, n_hidden, n_channels) if scale == "state" else None
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and log scale of every channel: (... d) -> (... c), (... c)."""
+        location = self.location(z)
+        log_scale = self.log_scale.expand_as(location) if self.scale is None else self.log_scale + self.scale(z)
+        return location, log_scale
+
+
+def _perceptron(n_in: int, n_hidden: int, n_out: int) -> nn.Module:
+    if not n_hidden:
+        return nn.Linear(n_in, n_out)
+    return nn.Sequential(nn.Linear(n_in, n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_out))

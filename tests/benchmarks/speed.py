@@ -11,6 +11,9 @@ as in training: ``filter`` and ``ahead``. "whole objective" adds one-step predic
 The bar on prediction is for one evaluation of the field a gap: two (midpoint) and four (RK4) cost 3.5 and 8 times the
 GRU's arithmetic, so their predictions, at about 2.8 and 4.3 times the GRU's, are shown without a bar.
 
+Latent models: a step is the negative evidence bound of all 80 times, by one path a series, and its floor the GRU's own
+step, as wide as the encoder's state; "decode" is forward and backward of that path alone, to all 80 times.
+
 Rows are measured in one process on one thread, one after the other in every round. A ratio is the median over rounds
 of CPU time by the floor's CPU time in the same round: absolute times on a busy machine vary by more than the bars.
 `--check` ends with a non-zero exit code if a bar does not hold. `--scaling` shows a step's time against observations
@@ -28,7 +31,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +44,9 @@ from tsode.models.ensemble import Ensemble
 from tsode.models.filters import build_filter
 from tsode.models.fused import evolve_to
 from tsode.models.jump_filter import Filtered, JumpFilter
+from tsode.models.latent_ode import LatentODE, build_latent_ode
 from tsode.numerics import RK4, Euler, ExponentialEuler, Midpoint
+from tsode.training.latent_objective import LatentObjective
 from tsode.training.objective import FilterObjective
 from tsode.training.windows import Window
 
@@ -49,6 +54,7 @@ Job = Callable[[], object]
 WARM_UP = 3  # rounds that are not counted
 PREDICT_BAR = 2.5  # times the GRU's prediction, for rows with one evaluation of the field a gap
 GRID_BAR, TARGETS_BAR = 1.1, 1.15
+LATENT_BAR, DECODE_BAR = 3.0, 0.9
 
 
 class Work(NamedTuple):
@@ -169,6 +175,17 @@ ROWS = {
 }
 
 
+LATENT_ROWS: dict[str, dict[str, Any]] = {
+    "latent ODE, RNN 32, field 32-64-64-32, RK4": {
+        "encoder": "backward_ode_rnn", "evolution": "mlp", "n_state": 32, "n_static": 0, "n_encoder": 32,
+    },
+    "latent ODE, set 32, field 32-64-64-32, RK4": {
+        "encoder": "set_attention", "evolution": "mlp", "n_state": 32, "n_static": 0, "n_encoder": 32,
+    },
+    "latent ODE, filter, 32 modes + 16 statics": {},
+}  # fmt: skip
+
+
 def one_step_loss(params: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     return (Normal().crps(params, values) * mask).sum() / mask.sum()
 
@@ -232,6 +249,42 @@ def compare(repeats: int) -> bool:
         beside = f"{ratio(step, 'plain', 'floor'):10.2f}{ratio(whole, 'own', 'floor'):17.2f}"
         print(f"{name:36}{times}   {bars}{beside}", flush=True)
     return good
+
+
+def compare_latent(repeats: int) -> bool:
+    """Print the latent models beside the floor; True if all bars hold."""
+    work, good = draw(), True
+    everything = torch.ones_like(work.truth, dtype=torch.bool)
+    targets = IrregularBatch(work.query_times, work.truth, everything, torch.full((len(everything),), 20))
+    window = Window(work.batch, targets, work.batch)
+    start, times = work.batch.times[:, 0], torch.cat([work.batch.times, work.query_times], dim=1)
+    print(f"\n{'':44}{'floor ms':>9}{'own ms':>8}   {'step':<17}{'decode':<17}")
+    for name, parts in LATENT_ROWS.items():
+        torch.manual_seed(0)
+        model = build_latent_ode(8, **parts)
+        floor = Floor(PlainGRU(model.encoder.n_hidden, 64))
+        objective = LatentObjective("elbo", 1, torch.Generator().manual_seed(0))
+        z = torch.randn(len(start), model.n_latent, requires_grad=True)
+        push = torch.randn(*times.shape, model.n_latent)
+        jobs: dict[str, Job] = {
+            "floor": training(floor.model, partial(floor.loss, work)),
+            "own": training(model, partial(bound_loss, objective, model, window)),
+            "decode": partial(decode, model, z, start, times, push),
+        }
+        seconds = measure(jobs, repeats)
+        mine, path = ratio(seconds, "own", "floor"), ratio(seconds, "decode", "floor")
+        good &= mine <= LATENT_BAR and path <= DECODE_BAR
+        times_taken = f"{milliseconds(seconds, 'floor'):9.1f}{milliseconds(seconds, 'own'):8.1f}"
+        print(f"{name:44}{times_taken}   {verdict(mine, LATENT_BAR):<17}{verdict(path, DECODE_BAR):<17}", flush=True)
+    return good
+
+
+def bound_loss(objective: LatentObjective, model: LatentODE, window: Window) -> Tensor:
+    return objective(model, window)[0]
+
+
+def decode(model: LatentODE, z: Tensor, start: Tensor, times: Tensor, push: Tensor) -> None:
+    evolve_to(model.evolution, z, start, times).z.backward(push)
 
 
 def scaling(repeats: int) -> bool:
@@ -305,6 +358,7 @@ def main() -> int:
         ensembles(arguments.repeats)
         return 0
     good = compare(arguments.repeats)
+    good &= compare_latent(arguments.repeats)
     if arguments.scaling:
         good &= scaling(arguments.repeats)
     return int(arguments.check and not good)

@@ -1,16 +1,36 @@
-"""Vector fields of the latent state."""
+"""Vector fields of the latent state, and its stochastic differential equations."""
 
 from tsode.dynamics.base import Dynamics
+from tsode.dynamics.geometric_brownian import GeometricBrownian
 from tsode.dynamics.gru_ode import GRUODE
 from tsode.dynamics.linear import LinearDynamics
 from tsode.dynamics.mean_reverting import MeanReverting
 from tsode.dynamics.mlp import MLPDynamics
+from tsode.dynamics.neural_sde import NeuralSDE
+from tsode.dynamics.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from tsode.numerics.sde import DiagonalSDE
 
-__all__ = ["DYNAMICS", "GRUODE", "LinearDynamics", "MLPDynamics", "MeanReverting"]
+__all__ = [
+    "DYNAMICS",
+    "GRUODE",
+    "SDES",
+    "GeometricBrownian",
+    "LinearDynamics",
+    "MLPDynamics",
+    "MeanReverting",
+    "NeuralSDE",
+    "OrnsteinUhlenbeck",
+]
 
 DYNAMICS: dict[str, type[Dynamics]] = {
     "gru_ode": GRUODE,
     "linear": LinearDynamics,
     "mean_reverting": MeanReverting,
     "mlp": MLPDynamics,
+}
+
+SDES: dict[str, type[DiagonalSDE]] = {
+    "geometric_brownian": GeometricBrownian,
+    "neural": NeuralSDE,
+    "ornstein_uhlenbeck": OrnsteinUhlenbeck,
 }

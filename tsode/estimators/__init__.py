@@ -3,6 +3,8 @@
 from tsode.estimators.base import BaseForecaster
 from tsode.estimators.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
 from tsode.estimators.jump_ode import JumpODEForecaster
+from tsode.estimators.latent_ode import LatentODEForecaster
+from tsode.estimators.latent_sde import LatentSDEForecaster
 from tsode.estimators.linear_sde import LinearSDEForecaster
 
 __all__ = [
@@ -12,10 +14,20 @@ __all__ = [
     "DriftForecaster",
     "JumpODEForecaster",
     "LastValueForecaster",
+    "LatentODEForecaster",
+    "LatentSDEForecaster",
     "LinearSDEForecaster",
 ]
 
 FORECASTERS: dict[str, type[BaseForecaster]] = {
     made.__name__: made
-    for made in (ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster)
+    for made in (
+        ConstantForecaster,
+        DriftForecaster,
+        JumpODEForecaster,
+        LastValueForecaster,
+        LatentODEForecaster,
+        LatentSDEForecaster,
+        LinearSDEForecaster,
+    )
 }

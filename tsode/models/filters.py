@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tsode._registry import lookup
-from tsode.dynamics import DYNAMICS
-from tsode.evolution import Evolution, Solved
-from tsode.flows import DiagonalFlow
+from tsode.evolution import Evolution
 from tsode.jumps import JUMPS, JumpMap
 from tsode.likelihoods import LIKELIHOODS, Likelihood
+from tsode.models.evolutions import build_evolution
 from tsode.models.jump_filter import JumpFilter
-from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 from tsode.readouts import Readout
 
@@ -66,13 +64,8 @@ def build_filter(
         See `tsode.readouts.Readout`.
     """
     if isinstance(evolution, str):
-        if evolution == "linear":
-            evolution = DiagonalFlow(n_modes, n_static)
-        else:
-            made: Any = lookup({"linear": DiagonalFlow, **DYNAMICS}, evolution, "evolution")
-            evolution = Solved(
-                made(n_state), lookup(SOLVERS, solver, "solver")() if isinstance(solver, str) else solver
-            )
+        n_static = n_static if evolution == "linear" else 0
+        evolution = build_evolution(evolution, solver=solver, n_modes=n_modes, n_static=n_static, n_state=n_state)
     make_jump = lookup(JUMPS, jump, "jump") if isinstance(jump, str) else jump
     family = lookup(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
     width = evolution.n_state

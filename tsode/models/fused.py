@@ -7,7 +7,7 @@ append its ``(matches, run)`` to `KERNELS`. Parts are matched by exact type: a s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from tsode.core.path import Path
 from tsode.core.ragged import Ragged, RaggedPath
 from tsode.dynamics.gru_ode import GRUODE
 from tsode.dynamics.mlp import MLPDynamics
+from tsode.dynamics.with_static import WithStatic
 from tsode.evolution import Evolution, Evolved, Solved
 from tsode.flows.diagonal import DiagonalFlow
 from tsode.jumps.gru import GRU
@@ -99,6 +100,8 @@ def is_neural(evolution: Evolution) -> bool:
     if type(evolution) is not Solved or evolution.gradient != "backprop":
         return False
     dynamics: Any = evolution.dynamics
+    if type(dynamics) is WithStatic and type(dynamics.dynamics) is MLPDynamics:
+        dynamics = dynamics.dynamics
     if type(dynamics) is MLPDynamics:
         kinds = [type(layer) for layer in dynamics.layers]
         is_known = kinds == [nn.Linear, nn.Tanh] * (len(kinds) // 2) + [nn.Linear]
@@ -106,12 +109,24 @@ def is_neural(evolution: Evolution) -> bool:
     return type(dynamics) is GRUODE and type(evolution.solver) is ExponentialEuler
 
 
-def is_ode_rnn(model: JumpFilter) -> bool:
+class _Recurrent(Protocol):
+    """What the kernels of the ODE-RNN read: a `JumpFilter`, or an encoder that runs backward."""
+
+    evolution: Evolution
+    jump: Any
+    z_start: Tensor
+
+    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path: ...
+
+
+def is_ode_rnn(model: _Recurrent) -> bool:
     evolution: Any = model.evolution
-    return type(model.jump) is GRU and is_neural(evolution) and evolution.solver.max_step is None
+    if type(model.jump) is not GRU or not is_neural(evolution) or evolution.solver.max_step is not None:
+        return False
+    return type(evolution.dynamics) is not WithStatic
 
 
-def run_ode_rnn(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
+def run_ode_rnn(model: _Recurrent, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
     """The ODE-RNN and its GRU-ODE variant: `tsode.nn.fused_ode_rnn` and `tsode.nn.fused_gru_ode`."""
     evolution: Any = model.evolution
     jump: Any = model.jump
@@ -152,10 +167,18 @@ def evolve_to(evolution: Evolution, z: Tensor, t0: Tensor, times: Tensor) -> Evo
     else:
         tableau = solver.tableau
         method = below(tableau), tableau.b, tableau.inside
-        states = mlp_states_at(dynamics.layers[::2], *method, step, z, elapsed)
+        states = mlp_states_at(_layers(dynamics), *method, step, z, elapsed)
     if not bool(states.isfinite().all()):
         return evolution.evolve_to(z, t0, times)
     return Evolved(states, torch.zeros_like(states[..., 0]), torch.zeros_like(t0, dtype=torch.int64))
+
+
+def _layers(dynamics: Any) -> list[tuple[Tensor, Tensor]]:
+    """Weights and biases of a perceptron; of coordinates that stand still, zeros."""
+    if type(dynamics) is not WithStatic:
+        return [(layer.weight, layer.bias) for layer in dynamics.layers[::2]]
+    *inner, (weight, bias) = _layers(dynamics.dynamics)
+    return [*inner, (weight * dynamics.is_moving[:, None], bias * dynamics.is_moving)]
 
 
 KERNELS: list[tuple[Callable[[JumpFilter], bool], Run]] = [(is_innovation, run_innovation), (is_ode_rnn, run_ode_rnn)]

@@ -82,14 +82,15 @@ class _Stages(torch.autograd.Function):
 
 
 def mlp_states_at(
-    layers: Sequence[nn.Linear], a: Sequence[float], b: Sequence[float], inside: Sequence[Sequence[float]],
+    layers: Sequence[tuple[Tensor, Tensor]], a: Sequence[float], b: Sequence[float], inside: Sequence[Sequence[float]],
     step: float, z: Tensor, elapsed: Tensor,
 ) -> Tensor:  # fmt: skip
     """States of ``dz/dt = f(z)`` at many times, for a perceptron ``f`` with a tanh between each two layers.
 
     Parameters
     ----------
-    layers : sequence of nn.Linear
+    layers : sequence of (Tensor[out in], Tensor[out])
+        Weight and bias of each layer.
     a : sequence of float
         Weight of the slope before in the second, third, ... stage.
     b : sequence of float
@@ -107,7 +108,7 @@ def mlp_states_at(
     -------
     Tensor[b m d]
     """
-    weights = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+    weights = [tensor for layer in layers for tensor in layer]
 
     def run(theta: Tensor, step: float) -> Tensor:
         theta, coefficients = theta[..., None], z.new_zeros(())

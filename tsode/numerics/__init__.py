@@ -1,12 +1,28 @@
-"""Solvers of ordinary differential equations in which every row has its own clock."""
+"""Solvers of ordinary and stochastic differential equations in which every row has its own clock."""
 
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
+from tsode.numerics.euler_maruyama import EulerMaruyama
 from tsode.numerics.exponential import ExponentialEuler
 from tsode.numerics.fixed import RK4, Euler, Midpoint
+from tsode.numerics.milstein import Milstein
+from tsode.numerics.sde import SDESolver
 from tsode.numerics.torch_diffeq import TorchDiffEq
+from tsode.numerics.torch_sde import TorchSDE
 
-__all__ = ["RK4", "SOLVERS", "Dopri5", "Euler", "ExponentialEuler", "Midpoint", "TorchDiffEq"]
+__all__ = [
+    "RK4",
+    "SDE_SOLVERS",
+    "SOLVERS",
+    "Dopri5",
+    "Euler",
+    "EulerMaruyama",
+    "ExponentialEuler",
+    "Midpoint",
+    "Milstein",
+    "TorchDiffEq",
+    "TorchSDE",
+]
 
 SOLVERS: dict[str, type[Solver]] = {
     "dopri5": Dopri5,
@@ -15,4 +31,10 @@ SOLVERS: dict[str, type[Solver]] = {
     "midpoint": Midpoint,
     "rk4": RK4,
     "torchdiffeq": TorchDiffEq,
+}
+
+SDE_SOLVERS: dict[str, type[SDESolver]] = {
+    "euler_maruyama": EulerMaruyama,
+    "milstein": Milstein,
+    "torchsde": TorchSDE,
 }

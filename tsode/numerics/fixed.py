@@ -5,56 +5,22 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from tsode.core.status import Status
-from tsode.errors import ParameterError
-from tsode.numerics.base import VectorField, constant
-from tsode.numerics.march import March, MarchingSolver, Step, run_step
+from tsode.numerics.base import VectorField
+from tsode.numerics.march import March, MarchingSolver, Step
 from tsode.numerics.runge_kutta import Tableau, runge_kutta_inside, runge_kutta_step
+from tsode.numerics.stepping import Stepping
 
 __all__ = ["RK4", "Euler", "FixedStep", "Midpoint"]
 
-# An interval longer than max_step by a rounding error is not worth a second step.
-_SLACK = 1e-9
-
 
 @dataclass(frozen=True)
-class FixedStep(MarchingSolver):
-    """Family of solvers whose steps do not depend on the state.
-
-    Parameters
-    ----------
-    n_steps : int
-        Steps in each interval. One, because the gaps between observations are usually short beside the time scale of
-        the state.
-    max_step : float, optional
-        Longest step, in the time unit of the batch: a row's interval is cut into just enough equal steps. Replaces
-        `n_steps`. Rows with fewer steps than others wait, unchanged, at their end.
-    max_steps : int
-        Rows that need more stop there with `Status.MAX_STEPS`. The default is far beyond a sensible solve; it keeps a
-        slip in the time unit from running for ever.
-    """
-
-    n_steps: int = 1
-    max_step: float | None = None
-    max_steps: int = 10_000
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.n_steps <= self.max_steps:
-            raise ParameterError(
-                f"n_steps must be between 1 and max_steps={self.max_steps}, but is {self.n_steps}: "
-                f"write for instance {type(self).__name__}(n_steps=1)."
-            )
-        if self.max_step is not None and not self.max_step > 0:
-            raise ParameterError(f"max_step must be a positive length of time or None, but is {self.max_step}.")
-        if self.max_step is not None and self.n_steps != 1:
-            raise ParameterError(
-                f"Both n_steps={self.n_steps} and max_step={self.max_step} were given: give one of them."
-            )
+class FixedStep(Stepping, MarchingSolver):
+    """Family of solvers whose steps do not depend on the state; the settings are those of `Stepping`."""
 
     @abstractmethod
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
@@ -63,36 +29,8 @@ class FixedStep(MarchingSolver):
     def march(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
     ) -> March:
-        dt, needed, n_rounds = self._grid(t1 - t0, query_step)
-        allowed = needed.clamp(max=self.max_steps)
-        march = March(z, constant(z, Status.OK), allowed)
-        for k in range(n_rounds):
-            active = k < march.n_steps
-            t = t0 + dt * march.n_steps.clamp(max=k)
-            step = run_step(gradient, self.step, field, t, dt * active, march.z)
-            start, accepted = march.z, active & step.is_finite
-            march.z = torch.where(accepted[:, None], step.z, start)
-            march.n_steps = torch.where(accepted, march.n_steps, march.n_steps.clamp(max=k))  # a failed row stops here
-            if query_step is not None:
-                march.record(start, step, (dt * march.n_steps.clamp(max=k + 1)).abs())
-        march.status = torch.where(needed > allowed, int(Status.MAX_STEPS), march.status)
-        march.status = torch.where(march.n_steps < allowed, int(Status.NON_FINITE), march.status)
-        return march
-
-    def _grid(self, span: Tensor, query_step: float | None) -> tuple[Tensor, Tensor, int]:
-        """Length and number of each row's steps, (b,) each, and the number of rounds."""
-        length = self.max_step
-        if length is None:
-            if query_step is None:  # known without asking the device
-                return span / self.n_steps, torch.where(span == 0, 0, constant(span, self.n_steps)), self.n_steps
-            length = query_step / self.n_steps
-        slack = _SLACK if query_step is None else 0.0
-        # A span that is not finite gets one step, which fails.
-        count = (span.detach().abs() / length * (1 - slack)).ceil().nan_to_num(nan=1.0, posinf=1.0)
-        needed = count.clamp(max=self.max_steps + 1).long()
-        n_rounds = min(int(needed.max()), self.max_steps) if needed.numel() else 0
-        dt = span / count.clamp(min=1) if query_step is None else span.sign() * length
-        return dt, needed, n_rounds
+        grid = self.grid(t1 - t0, query_step)
+        return self.take_steps(partial(self.step, field), z, t0, grid, gradient, query_step is not None)
 
 
 @dataclass(frozen=True)

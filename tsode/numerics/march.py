@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from tsode.core.status import worst
 from tsode.numerics.base import Solution, Solver, VectorField
 
-__all__ = ["March", "MarchingSolver", "Step", "run_step"]
+__all__ = ["Located", "March", "MarchingSolver", "Step", "locate", "run_step"]
 
 T = TypeVar("T")
 
@@ -60,6 +60,50 @@ class March:
     def record(self, z: Tensor, step: Step, end: Tensor) -> None:
         self.ends.append(end)
         self.tracks.append(torch.stack([z, *step.parts], dim=1))
+
+
+@dataclass(frozen=True)
+class Located:
+    """The steps in which some times fall.
+
+    Parameters
+    ----------
+    start, length : Tensor[b m], float64
+        Begin of the step, as time elapsed since the start of the march, and its length.
+    theta : Tensor[b m], float64
+        Share of the step that has passed, in [0, 1].
+    z : Tensor[b m d]
+        State at the begin of the step.
+    parts : list of Tensor[b m d]
+    """
+
+    start: Tensor
+    length: Tensor
+    theta: Tensor
+    z: Tensor
+    parts: list[Tensor]
+
+
+def locate(march: March, elapsed: Tensor) -> Located:
+    """Find the recorded steps in which the times `elapsed` (b m), float64, not negative, fall.
+
+    Past the end of a row that failed comes its last finite state with ``theta = 0``.
+    """
+    ends = torch.stack(march.ends, dim=1)
+    starts = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)
+    lengths = ends - starts
+    # The first round that ends at or after the query: never one of length zero, unless the row has ended.
+    index = torch.searchsorted(ends.detach(), elapsed.detach().contiguous()).clamp(max=ends.shape[1] - 1)
+    start, length = starts.gather(1, index), lengths.gather(1, index)
+    theta = torch.where(length > 0, (elapsed - start) / torch.where(length > 0, length, 1.0), 0.0).clamp(max=1.0)
+
+    # Whole rows of a matrix: several times faster, forward and backward, than a gather along an axis.
+    tracks = torch.stack(march.tracks, dim=1)
+    b, n_rounds = ends.shape
+    rows = (torch.arange(b, device=index.device)[:, None] * n_rounds + index).reshape(-1)
+    chosen = tracks.reshape(b * n_rounds, -1).index_select(0, rows)
+    z, *parts = chosen.reshape(*index.shape, *tracks.shape[2:]).unbind(dim=2)
+    return Located(start, length, theta, z, parts)
 
 
 def run_step(gradient: str, step: Callable[..., T], *args: object) -> T:
@@ -109,21 +153,7 @@ class MarchingSolver(Solver):
 
         Past the end of a row that failed stands its last finite state.
         """
-        ends = torch.stack(march.ends, dim=1)
-        starts = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)
-        lengths = ends - starts
-        # The first round that ends at or after the query: never one of length zero, unless the row has ended.
-        index = torch.searchsorted(ends.detach(), elapsed.detach().contiguous()).clamp(max=ends.shape[1] - 1)
-        start, length = starts.gather(1, index), lengths.gather(1, index)
-        theta = torch.where(length > 0, (elapsed - start) / torch.where(length > 0, length, 1.0), 0.0).clamp(max=1.0)
-
-        # Whole rows of a matrix: several times faster, forward and backward, than a gather along an axis.
-        tracks = torch.stack(march.tracks, dim=1)
-        b, n_rounds = ends.shape
-        rows = (torch.arange(b, device=index.device)[:, None] * n_rounds + index).reshape(-1)
-        chosen = tracks.reshape(b * n_rounds, -1).index_select(0, rows)
-        z, *parts = chosen.reshape(*index.shape, *tracks.shape[2:]).unbind(dim=2)
-        dtype = z.dtype
-        inside = self.interpolate(z, parts, (sign * length)[..., None].to(dtype), theta[..., None].to(dtype))
+        at = locate(march, elapsed)
+        inside = self.interpolate(at.z, at.parts, (sign * at.length)[..., None].to(at.z), at.theta[..., None].to(at.z))
         # A row that has ended may hold parts that are not finite.
-        return torch.where((theta > 0)[..., None], inside, z)
+        return torch.where((at.theta > 0)[..., None], inside, at.z)

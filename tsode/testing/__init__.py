@@ -7,6 +7,7 @@
 Each check raises an AssertionError that says what was promised; `FORECASTER_CHECKS` holds them one by one.
 """
 
+from tsode.testing.encoders import check_encoder
 from tsode.testing.examples import example_batch, example_panel
 from tsode.testing.forecasters import FORECASTER_CHECKS, check_forecaster
 from tsode.testing.models import MODEL_CHECKS, check_model
@@ -15,6 +16,7 @@ from tsode.testing.parts import check_evolution, check_jump, check_likelihood
 __all__ = [
     "FORECASTER_CHECKS",
     "MODEL_CHECKS",
+    "check_encoder",
     "check_evolution",
     "check_forecaster",
     "check_jump",

@@ -1,0 +1,136 @@
+"""The methods of torchsde behind our interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchsde import BaseBrownian, sdeint
+
+from tsode._registry import lookup
+from tsode.core.status import Status, worst
+from tsode.errors import ParameterError
+from tsode.numerics.base import Solution, constant, is_finite_row
+from tsode.numerics.brownian import Brownian
+from tsode.numerics.sde import DiagonalSDE, SDESolver, widen
+
+__all__ = ["TorchSDE"]
+
+# Those that need no more of a Brownian path than its increments: not "srk" and "log_ode", which need its areas.
+_METHODS = {
+    "euler": ("ito",),
+    "euler_heun": ("stratonovich",),
+    "heun": ("stratonovich",),
+    "midpoint": ("stratonovich",),
+    "milstein": ("ito", "stratonovich"),
+    "reversible_heun": ("stratonovich",),
+}
+
+
+@dataclass(frozen=True)
+class TorchSDE(SDESolver):
+    """A solver of torchsde, run in the time ``s`` from 0 to 1 with ``t = t0 + s (t1 - t0)`` in each row.
+
+    The rows keep their own clocks, and torchsde is handed the Brownian path that our own solvers follow, so that
+    nothing is drawn that our generators do not know. Each query is solved for by itself. Meant as a reference, and for
+    its methods of higher order where the noise is additive.
+
+    Parameters
+    ----------
+    method : str
+        Name of the method in torchsde.
+    n_steps : int
+        Steps in each interval, from the start to a query too.
+
+    References
+    ----------
+    Li et al., "Scalable gradients for stochastic differential equations", AISTATS 2020;
+    https://github.com/google-research/torchsde.
+    """
+
+    method: str = "milstein"
+    n_steps: int = 16
+
+    def __post_init__(self) -> None:
+        lookup(_METHODS, self.method, "method of torchsde")
+        if self.n_steps < 1:
+            raise ParameterError(f"n_steps must be at least 1, but is {self.n_steps}.")
+
+    @property
+    def calculi(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Kinds of equations that the method solves."""
+        return _METHODS[self.method]
+
+    def solve(self, sde: DiagonalSDE, z: Tensor, t0: Tensor, t1: Tensor, brownian: Brownian) -> Solution:
+        if not len(z):  # which torchsde cannot take
+            return Solution(z, constant(z, Status.OK), constant(z, 0))
+        span = t1 - t0
+        s = torch.linspace(0, 1, self.n_steps + 1, dtype=torch.float64, device=z.device)
+        ends = sdeint(
+            _Rescaled(sde, t0, span), z, s[[0, -1]], bm=_Given(brownian, t0, span, z), method=self.method,
+            dt=1.0 / self.n_steps,
+        )  # fmt: skip
+        is_finite = is_finite_row(ends[-1])
+        moved = is_finite & (span != 0)
+        return Solution(
+            torch.where(moved[:, None], ends[-1], z),
+            constant(z, Status.OK).where(is_finite | (span == 0), int(Status.NON_FINITE)),
+            torch.where(span == 0, 0, constant(z, self.n_steps)),
+        )
+
+    def solve_to(
+        self, sde: DiagonalSDE, z: Tensor, t0: Tensor, times: Tensor, brownian: Brownian, query_step: float
+    ) -> Solution:
+        # One by one, for an equation may know its rows.
+        each = [self.solve(sde, z, t0, t1, brownian) for t1 in times.unbind(dim=1)]
+        return Solution(
+            torch.stack([one.z for one in each], dim=1),
+            worst(*(one.status for one in each)),
+            torch.stack([one.n_steps for one in each]).sum(dim=0),
+        )
+
+
+class _Rescaled:
+    """The equation in the time ``s``, in the words of torchsde."""
+
+    noise_type = "diagonal"
+
+    def __init__(self, sde: DiagonalSDE, start: Tensor, span: Tensor) -> None:
+        self.sde, self.start, self.span = sde, start, span
+        self.sde_type = sde.calculus
+
+    def f_and_g(self, s: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        f, g = self.sde.terms(self.start + s * self.span, z)
+        span = self.span.to(z.dtype)[:, None]
+        return f * span, g * span.sqrt()
+
+    def f(self, s: Tensor, z: Tensor) -> Tensor:
+        return self.f_and_g(s, z)[0]
+
+    def g(self, s: Tensor, z: Tensor) -> Tensor:
+        return self.f_and_g(s, z)[1]
+
+
+class _Given(BaseBrownian):
+    """A Brownian path in the time ``s``, whose variance grows by 1 over the interval."""
+
+    levy_area_approximation: Any = "none"
+    # in place of the abstract properties
+    dtype: Any = None
+    device: Any = None
+    shape: Any = None
+
+    def __init__(self, brownian: Brownian, start: Tensor, span: Tensor, z: Tensor) -> None:
+        self.brownian, self.start, self.span, self.z = brownian, start, span, z
+        self.dtype, self.device, self.shape = z.dtype, z.device, z.shape
+
+    def __call__(self, ta: Any, tb: Any = None, return_U: bool = False, return_A: bool = False) -> Tensor:
+        start, end = (self.start + s * self.span for s in (ta, tb))
+        dw = widen(self.brownian(end) - self.brownian(start), self.z)
+        length = self.span.to(dw.dtype)[:, None]
+        return torch.where(length > 0, dw / torch.where(length > 0, length, 1.0).sqrt(), 0.0)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.brownian!r})"

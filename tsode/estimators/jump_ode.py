@@ -37,23 +37,25 @@ class JumpODEForecaster(BaseForecaster):
 
     Parameters
     ----------
-    model : {"innovation", "ode_rnn", "gru_ode_bayes", "neural_jump_ode"} or None
+    model : {"innovation", "ode_rnn", "gru_ode_bayes", "neural_jump_ode", "semilinear"} or None
         A named member of the filter family; it sets `evolution`, `jump` and `solver`. None: they are taken as given.
     evolution : str or Evolution
-        "linear" (closed form, default), "mlp", "gru_ode", "mean_reverting" ..., or an instance.
+        "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "gru_ode",
+        "mean_reverting" ..., or an instance.
     jump : str or callable
         "innovation_gru" (default), "gru", "bayes_gru", "neural_jump", or ``(n_state, n_channels) -> JumpMap``.
     likelihood : {"normal", "student_t"} or Likelihood
     loss : {"crps", "nll", "mse", "quantile"}
         Score that training minimises. The CRPS gives usable intervals at no cost in squared error.
     n_modes, n_static : int
-        Size of the linear evolution.
+        Size of the linear and semilinear evolutions.
     n_state : int
         Width of the state of the other evolutions.
     n_hidden : int
         Hidden units of the readout.
     solver : str or Solver
-        For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler", or an instance.
+        For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler" (for "gru_ode"),
+        "exponential_difference" (for "semilinear"), ..., or an instance.
     n_members : "auto" or int
         Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
         equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances

@@ -62,6 +62,9 @@ class JumpODEForecaster(BaseForecaster):
         are copied, weights and all. "auto" is three of the default parts, and one of others, which do not share a pass.
     gate : bool
         Whether the readout starts from the value last seen of a channel.
+    n_passes : int
+        Times a history is run over, each time from where the last pass ended, so that its early part is read with
+        knowledge of the later one. One by default; see `tsode.models.jump_filter.JumpFilter`.
     horizon : "auto", duration or float
         How far ahead the model is trained to forecast: a duration for datetimes ("6h"), a number for numeric time.
         "auto" is half the median span of the series.
@@ -136,6 +139,7 @@ class JumpODEForecaster(BaseForecaster):
         solver: str | Solver = "midpoint",
         n_members: int | str = "auto",
         gate: bool = True,
+        n_passes: int = 1,
         horizon: Any = "auto",
         max_context: int = 128,
         max_epochs: int = 30,
@@ -172,6 +176,7 @@ class JumpODEForecaster(BaseForecaster):
         self.solver = solver
         self.n_members = n_members
         self.gate = gate
+        self.n_passes = n_passes
         self.horizon = horizon
         self.max_context = max_context
         self.max_epochs = max_epochs
@@ -199,8 +204,10 @@ class JumpODEForecaster(BaseForecaster):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         lookup(SCORES, self.loss, "loss")
-        counts = ("n_modes", "n_state", "n_hidden", "n_members", "max_context", "max_epochs", "batch_size", "patience")
-        for name in counts:
+        for name in (
+            "n_modes", "n_state", "n_hidden", "n_members", "n_passes", "max_context", "max_epochs", "batch_size",
+            "patience",
+        ):  # fmt: skip
             value = getattr(self, name)
             if name == "n_members" and isinstance(value, str) and value == "auto":
                 continue
@@ -233,6 +240,7 @@ class JumpODEForecaster(BaseForecaster):
                 n_hidden=self.n_hidden,
                 gate=self.gate,
                 dropout=self.dropout,
+                n_passes=self.n_passes,
             )
             for _ in range(n_members)
         ]

@@ -46,6 +46,7 @@ def build_filter(
     n_hidden: int = 128,
     gate: bool = True,
     dropout: float = 0.0,
+    n_passes: int = 1,
 ) -> JumpFilter:
     """Assemble a jump filter from parts, by name or instance.
 
@@ -65,6 +66,8 @@ def build_filter(
         Hidden units of the readout.
     gate, dropout
         See `tsode.readouts.Readout`.
+    n_passes : int
+        See `tsode.models.jump_filter.JumpFilter`.
     """
     if isinstance(evolution, str):
         n_static = n_static if evolution in MODAL else 0
@@ -77,4 +80,5 @@ def build_filter(
         make_jump(width, n_channels),
         Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape),
         family,
+        n_passes,
     )

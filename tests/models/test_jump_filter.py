@@ -137,8 +137,8 @@ def test_samples_are_tied_in_time_and_have_the_forecasts_marginals(family):
 @pytest.mark.parametrize("jump", JUMPS)
 def test_any_solver_goes_with_any_jump(solver, jump):
     torch.manual_seed(0)
-    evolution = "gru_ode" if solver == "exponential_euler" else "mlp"
-    model = build_filter(2, evolution=evolution, solver=solver, jump=jump, n_state=3, n_hidden=4)
+    evolution = {"exponential_euler": "gru_ode", "exponential_difference": "semilinear"}.get(solver, "mlp")
+    model = build_filter(2, evolution=evolution, solver=solver, jump=jump, n_modes=2, n_static=1, n_state=3, n_hidden=4)
     batch, queries = example_batch(2, torch.float32)
     forecast = model.forecast(batch, queries)
     assert torch.isfinite(forecast.params).all()

@@ -9,12 +9,13 @@ from tests.numerics.systems import SYSTEMS
 from tsode.core.status import Status
 from tsode.dynamics import GRUODE
 from tsode.errors import ParameterError, ShapeError
-from tsode.numerics import RK4, SOLVERS, Dopri5, Euler, ExponentialEuler, Midpoint
+from tsode.numerics import RK4, SOLVERS, Dopri5, Euler, ExponentialDifference, ExponentialEuler, Midpoint
 from tsode.numerics.integrate import integrate, integrate_to
 
 EXAMPLES = {
     "dopri5": SOLVERS["dopri5"](),
     "euler": SOLVERS["euler"](max_step=0.01),
+    "exponential_difference": SOLVERS["exponential_difference"](max_step=0.01),
     "exponential_euler": SOLVERS["exponential_euler"](max_step=0.01),
     "midpoint": SOLVERS["midpoint"](n_steps=4),
     "rk4": SOLVERS["rk4"](max_step=0.1),
@@ -28,11 +29,20 @@ T1 = torch.tensor([0.7, 2.9, -1.0, 4.5, 0.31], dtype=torch.float64)  # the third
 TIMES = T0[:, None] + torch.tensor([0.4, -0.3, 0.0, 0.93], dtype=torch.float64)
 
 
+class AnySolversField(GRUODE):
+    """A field that every solver can take: besides its relaxation it has a linear part, a decay at rate 1."""
+
+    def linearised(self, t, z):
+        return torch.ones_like(z), torch.zeros_like(z), self.drift(t, z)
+
+    def turn(self, z):
+        return torch.zeros_like(z)
+
+
 @pytest.fixture
 def field():
-    """A field that every solver can take."""
     torch.manual_seed(0)
-    return GRUODE(3).double()
+    return AnySolversField(3).double()
 
 
 @pytest.fixture
@@ -140,10 +150,13 @@ def test_rows_that_are_not_finite_come_back_as_they_are_and_say_so(solver, field
     torch.testing.assert_close(solution.z[[2, 3]], good.z[[2, 3]], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("solver", [Dopri5(), Euler(n_steps=2), ExponentialEuler(n_steps=2), RK4(max_step=0.5)])
+@pytest.mark.parametrize(
+    "solver",
+    [Dopri5(), Euler(n_steps=2), ExponentialDifference(n_steps=2), ExponentialEuler(n_steps=2), RK4(max_step=0.5)],
+)
 def test_gradients_of_state_times_and_weights_are_right(solver, z):
     torch.manual_seed(0)
-    field = GRUODE(2).double()
+    field = AnySolversField(2).double()
     weights = list(field.parameters())
     inputs = [x.clone().requires_grad_() for x in (z[:2, :2], T0[:2], T1[:2], TIMES[:2, :2])]
 

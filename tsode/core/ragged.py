@@ -66,7 +66,8 @@ class RaggedPath(Path):
     Parameters
     ----------
     times : Tensor[b n], float64
-    z_start : Tensor[d]
+    z_start : Tensor[d] or Tensor[b d]
+        With starts of their own, rows without events still share one.
     ragged : Ragged
     minus, plus : Tensor[q d]
         Left and right limits at the listed events.
@@ -88,7 +89,14 @@ class RaggedPath(Path):
     ) -> None:  # fmt: skip
         self.__dict__.update(times=times, ragged=ragged, minus=minus, plus=plus, end=end, _predicted=predicted)
         z_start = z_start if minus.requires_grad else z_start.detach()
-        self.__dict__.update(z_start=z_start.expand(len(times), -1), status=torch.zeros_like(ragged.order))
+        self.__dict__.update(
+            z_start=z_start.expand(len(times), z_start.shape[-1]), status=torch.zeros_like(ragged.order)
+        )
+
+    @property
+    def _shortest(self) -> Tensor:
+        """Start of the shortest row: of those without events, where there are any."""
+        return self.z_start[self.ragged.order[-1:]]
 
     @property
     def predicted(self) -> Tensor:
@@ -99,15 +107,16 @@ class RaggedPath(Path):
         is_padding = self.ragged.place.diff(dim=1, prepend=self.ragged.place[:, :1] - 1) == 0
         place = self.ragged.place + 1
         place = torch.where(is_padding & (place > 0), place + len(self.minus), place)
-        return torch.cat([self.z_start[:1], self.minus, self.plus])[place]
+        return torch.cat([self._shortest, self.minus, self.plus])[place]
 
     @property
     def z_plus(self) -> Tensor:  # type: ignore[override]
-        return torch.cat([self.z_start[:1], self.plus])[self.ragged.place + 1]
+        return torch.cat([self._shortest, self.plus])[self.ragged.place + 1]
 
     @property
     def z_end(self) -> Tensor:
-        return torch.cat([self.end, self.z_start[len(self.end) :]]).index_select(0, self.ragged.order.argsort())
+        order = self.ragged.order
+        return torch.cat([self.end, self.z_start[order[len(self.end) :]]]).index_select(0, order.argsort())
 
     def before(self, events: Tensor) -> Tensor:
         return self.minus if events is self.ragged.events else super().before(events)

@@ -8,6 +8,7 @@ from tsode.dynamics.mean_reverting import MeanReverting
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.dynamics.neural_sde import NeuralSDE
 from tsode.dynamics.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from tsode.dynamics.semilinear import SemilinearDynamics
 from tsode.numerics.sde import DiagonalSDE
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MeanReverting",
     "NeuralSDE",
     "OrnsteinUhlenbeck",
+    "SemilinearDynamics",
 ]
 
 DYNAMICS: dict[str, type[Dynamics]] = {
@@ -27,6 +29,7 @@ DYNAMICS: dict[str, type[Dynamics]] = {
     "linear": LinearDynamics,
     "mean_reverting": MeanReverting,
     "mlp": MLPDynamics,
+    "semilinear": SemilinearDynamics,
 }
 
 SDES: dict[str, type[DiagonalSDE]] = {

@@ -37,10 +37,11 @@ class JumpODEForecaster(BaseForecaster):
 
     Parameters
     ----------
-    model : {"innovation", "ode_rnn", "gru_ode_bayes", "neural_jump_ode"} or None
+    model : {"innovation", "ode_rnn", "gru_ode_bayes", "neural_jump_ode", "semilinear"} or None
         A named member of the filter family; it sets `evolution`, `jump` and `solver`. None: they are taken as given.
     evolution : str or Evolution
-        "linear" (closed form, default), "mlp", "gru_ode", "mean_reverting" ..., or an instance.
+        "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "gru_ode",
+        "mean_reverting" ..., or an instance.
     jump : str or callable
         "innovation_gru" (default), "gru", "bayes_gru", "neural_jump", or ``(n_state, n_channels) -> JumpMap``.
     likelihood : {"normal_mixture", "normal", "student_t"} or Likelihood
@@ -48,19 +49,23 @@ class JumpODEForecaster(BaseForecaster):
     loss : {"crps", "nll", "mse", "quantile"}
         Score that training minimises. The CRPS gives usable intervals at no cost in squared error.
     n_modes, n_static : int
-        Size of the linear evolution.
+        Size of the linear and semilinear evolutions.
     n_state : int
         Width of the state of the other evolutions.
     n_hidden : int
         Hidden units of the readout.
     solver : str or Solver
-        For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler", or an instance.
+        For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler" (for "gru_ode"),
+        "exponential_difference" (for "semilinear"), ..., or an instance.
     n_members : "auto" or int
         Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
         equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances
         are copied, weights and all. "auto" is two of the default parts, and one of others, which do not share a pass.
     gate : bool
         Whether the readout starts from the value last seen of a channel.
+    n_passes : int
+        Times a history is run over, each time from where the last pass ended, so that its early part is read with
+        knowledge of the later one. One by default; see `tsode.models.jump_filter.JumpFilter`.
     horizon : "auto", duration or float
         How far ahead the model is trained to forecast: a duration for datetimes ("6h"), a number for numeric time.
         "auto" is half the median span of the series.
@@ -138,6 +143,7 @@ class JumpODEForecaster(BaseForecaster):
         solver: str | Solver = "midpoint",
         n_members: int | str = "auto",
         gate: bool = True,
+        n_passes: int = 1,
         horizon: Any = "auto",
         max_context: int = 128,
         max_epochs: int = 40,
@@ -175,6 +181,7 @@ class JumpODEForecaster(BaseForecaster):
         self.solver = solver
         self.n_members = n_members
         self.gate = gate
+        self.n_passes = n_passes
         self.horizon = horizon
         self.max_context = max_context
         self.max_epochs = max_epochs
@@ -203,8 +210,10 @@ class JumpODEForecaster(BaseForecaster):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         lookup(SCORES, self.loss, "loss")
-        counts = ("n_modes", "n_state", "n_hidden", "n_members", "max_context", "max_epochs", "batch_size", "patience")
-        for name in counts:
+        for name in (
+            "n_modes", "n_state", "n_hidden", "n_members", "n_passes", "max_context", "max_epochs", "batch_size",
+            "patience",
+        ):  # fmt: skip
             value = getattr(self, name)
             if name == "n_members" and isinstance(value, str) and value == "auto":
                 continue
@@ -239,6 +248,7 @@ class JumpODEForecaster(BaseForecaster):
                 n_hidden=self.n_hidden,
                 gate=self.gate,
                 dropout=self.dropout,
+                n_passes=self.n_passes,
             )
             for _ in range(n_members)
         ]

@@ -27,7 +27,8 @@ class LatentODEForecaster(LatentForecaster):
     encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
         Or ``(n_channels, n_hidden) -> Encoder``.
     evolution : str or Evolution
-        "linear" (closed form, default), "mlp", "mean_reverting" ..., or an instance.
+        "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "mean_reverting" ...,
+        or an instance.
     loss : {"crps", "nll", "mse", "quantile", "elbo", "iwae"}
         What training minimises: a score of the forecasts with a KL, or a bound on the log evidence of history and
         future, see `tsode.training.latent_objective.LatentObjective`.
@@ -47,7 +48,7 @@ class LatentODEForecaster(LatentForecaster):
     n_train_samples : int
         Paths a series in a training step.
     n_modes : int
-        Size of the linear evolution.
+        Size of the linear and semilinear evolutions.
     n_state : int
         Moving coordinates of the other evolutions.
     n_static : int
@@ -57,7 +58,8 @@ class LatentODEForecaster(LatentForecaster):
     observation_scale : {"channel", "state"}
         Whether the spread of an observation about its path is one learned number a channel, or depends on the state.
     solver : str or Solver
-        For evolutions that are solved: "rk4", "midpoint", "dopri5", ..., or an instance.
+        For evolutions that are solved: "rk4", "midpoint", "dopri5", "exponential_difference" (for "semilinear"), ...,
+        or an instance.
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
     horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, validation_fraction

@@ -10,7 +10,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.status import worst
 from tsode.evolution import Evolution
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture
-from tsode.models.jump_filter import JumpFilter, filter_together
+from tsode.models.jump_filter import JumpFilter, answer_together
 from tsode.models.marginal import MarginalModel
 
 __all__ = ["Ensemble"]
@@ -45,7 +45,6 @@ class Ensemble(MarginalModel):
         return list(self.members)  # type: ignore[arg-type]
 
     def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
-        filtered = filter_together(self.filters, batch)
-        found = [member.forecast_from(own, query_times, side) for member, own in zip(self.filters, filtered)]
+        found = answer_together(self.filters, batch, query_times, side)
         params = self.likelihood.merge_members([params for params, _, _ in found])
         return params, worst(*(status for _, status, _ in found)), found[0][2]

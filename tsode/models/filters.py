@@ -9,7 +9,7 @@ from tsode._registry import lookup
 from tsode.evolution import Evolution
 from tsode.jumps import JUMPS, JumpMap
 from tsode.likelihoods import LIKELIHOODS, Likelihood
-from tsode.models.evolutions import build_evolution
+from tsode.models.evolutions import MODAL, build_evolution
 from tsode.models.jump_filter import JumpFilter
 from tsode.numerics.base import Solver
 from tsode.readouts import Readout
@@ -21,6 +21,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "ode_rnn": {"evolution": "mlp", "jump": "gru"},
     "gru_ode_bayes": {"evolution": "gru_ode", "jump": "bayes_gru", "solver": "exponential_euler"},
     "neural_jump_ode": {"evolution": "mlp", "jump": "neural_jump"},
+    "semilinear": {"evolution": "semilinear", "jump": "innovation_gru", "solver": "exponential_difference"},
 }
 """Named members of the family, as arguments of `build_filter`.
 
@@ -28,6 +29,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 - "ode_rnn": Rubanova, Chen & Duvenaud 2019, algorithm 1.
 - "gru_ode_bayes": De Brouwer, Simm, Arany & Moreau 2019, with an exponential step.
 - "neural_jump_ode": Herrera, Krach & Teichmann 2021.
+- "semilinear": the default with a neural correction of the flow, by steps that are exact without it.
 """
 
 
@@ -44,6 +46,7 @@ def build_filter(
     n_hidden: int = 128,
     gate: bool = True,
     dropout: float = 0.0,
+    n_passes: int = 1,
 ) -> JumpFilter:
     """Assemble a jump filter from parts, by name or instance.
 
@@ -51,8 +54,9 @@ def build_filter(
     ----------
     n_channels : int
     evolution : str or Evolution
-        "linear" (`DiagonalFlow` of `n_modes` modes whose rates are set by `n_static` statics), the name of a field in
-        `tsode.dynamics.DYNAMICS` (solved with `solver`, state of width `n_state`), or an instance.
+        "linear" (`DiagonalFlow` of `n_modes` modes whose rates are set by `n_static` statics), "semilinear" (the same
+        with a neural correction, solved with `solver`), the name of another field in `tsode.dynamics.DYNAMICS`
+        (solved with `solver`, state of width `n_state`), or an instance.
     jump : str or callable
         Name in `tsode.jumps.JUMPS`, or ``(n_state, n_channels) -> JumpMap``.
     likelihood : str or Likelihood
@@ -62,9 +66,11 @@ def build_filter(
         Hidden units of the readout.
     gate, dropout
         See `tsode.readouts.Readout`.
+    n_passes : int
+        See `tsode.models.jump_filter.JumpFilter`.
     """
     if isinstance(evolution, str):
-        n_static = n_static if evolution == "linear" else 0
+        n_static = n_static if evolution in MODAL else 0
         evolution = build_evolution(evolution, solver=solver, n_modes=n_modes, n_static=n_static, n_state=n_state)
     make_jump = lookup(JUMPS, jump, "jump") if isinstance(jump, str) else jump
     family = lookup(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
@@ -74,4 +80,5 @@ def build_filter(
         make_jump(width, n_channels),
         Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape),
         family,
+        n_passes,
     )

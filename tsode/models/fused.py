@@ -59,10 +59,14 @@ def run_innovation(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen:
     return run_innovations([model], batch, last, seen)[0]
 
 
-def run_innovations(models: Sequence[JumpFilter], batch: IrregularBatch, last: Tensor, seen: Tensor) -> list[Path]:
-    """Default filters of one size, in one pass."""
+def run_innovations(
+    models: Sequence[JumpFilter], batch: IrregularBatch, last: Tensor, seen: Tensor,
+    starts: Sequence[Tensor] | None = None,
+) -> list[Path]:  # fmt: skip
+    """Default filters of one size, in one pass; with `starts` each row of each begins at a state (b d) of its own."""
     if batch.values.requires_grad or not batch.times.numel():
-        return [model._loop(batch, last, seen) for model in models]
+        given: Sequence[Tensor | None] = starts or [None] * len(models)
+        return [model._loop(batch, last, seen, start) for model, start in zip(models, given)]
     first, readout = models[0], models[0].readout
     ragged = Ragged.of(batch.lengths, batch.n_events)
     gap = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(first.z_start.dtype)
@@ -77,9 +81,14 @@ def run_innovations(models: Sequence[JumpFilter], batch: IrregularBatch, last: T
         dropout = functional.dropout(ones, readout.dropout.p)
     values, mask, last, seen = map(listed, (batch.values, batch.mask, last[:, :-1], seen[:, :-1]))
     events = Events(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, dropout)
-    states = filter_states(events, *map(innovation_weights, models))
+    weights = list(map(innovation_weights, models))
+    if starts is not None:
+        rows = ragged.order[: len(ragged.last)]
+        weights = [own._replace(z_start=start[rows]) for own, start in zip(weights, starts)]
+    states = filter_states(events, *weights)
     each: Iterable[tuple[Tensor, ...]] = [states] if len(models) == 1 else zip(*(part.unbind() for part in states))
-    return [RaggedPath(batch.times, model.z_start, ragged, *parts) for model, parts in zip(models, each)]
+    begin = starts or [model.z_start for model in models]
+    return [RaggedPath(batch.times, start, ragged, *parts) for start, parts in zip(begin, each)]
 
 
 def innovation_weights(model: JumpFilter) -> Weights:

@@ -17,9 +17,10 @@ from tsode.jumps.base import JumpMap, Observation
 from tsode.likelihoods.base import Likelihood
 from tsode.models.fused import can_run_together, evolve_to, kernel_for, run_innovations
 from tsode.models.marginal import MarginalModel
+from tsode.models.ranges import Ranges
 from tsode.readouts import Readout
 
-__all__ = ["Filtered", "JumpFilter", "filter_together"]
+__all__ = ["Filtered", "JumpFilter", "answer_together", "filter_together"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Filtered:
     batch : IrregularBatch
         The events that were run over: those at which something was seen.
     path : Path
+        Of the last pass; its states between two events may know what comes after.
+    first : Path
+        Of the first pass, in which every state knows its own past alone.
     last : Tensor[b n+1 c]
         ``last[:, k]`` is the value last seen before event ``k``.
     seen : Tensor[b n+1 c], the values' dtype
@@ -39,13 +43,14 @@ class Filtered:
 
     batch: IrregularBatch
     path: Path
+    first: Path
     last: Tensor
     seen: Tensor
 
     @cached_property
     def events(self) -> Tensor:
         """Index of each event in the flattened batch (b n), padding left out: Tensor[q]."""
-        ragged = getattr(self.path, "ragged", None)
+        ragged = getattr(self.first, "ragged", None)
         return self.batch.is_event.flatten().nonzero()[:, 0] if ragged is None else ragged.events
 
 
@@ -63,6 +68,11 @@ class JumpFilter(MarginalModel):
     readout : Readout
         From the state to the parameters of `likelihood`.
     likelihood : Likelihood
+    n_passes : int
+        Times the events are run over. Each further pass starts from where the last one ended, so that early events are
+        read with knowledge of the later ones; the start moves by a linear map of that state, which is zero before
+        training. A query between events is answered from passes over its own past, at the cost of a row for each
+        number of events that a query has behind it; one-step predictions come from the first pass.
 
     Attributes
     ----------
@@ -73,12 +83,17 @@ class JumpFilter(MarginalModel):
 
     use_fused: bool = True
 
-    def __init__(self, evolution: Evolution, jump: JumpMap, readout: Readout, likelihood: Likelihood) -> None:
+    def __init__(
+        self, evolution: Evolution, jump: JumpMap, readout: Readout, likelihood: Likelihood, n_passes: int = 1
+    ) -> None:
         super().__init__(readout.n_channels, likelihood)
         self.evolution = evolution
         self.jump = jump
         self.readout = readout
+        self.n_passes = n_passes
         self.z_start = nn.Parameter(torch.zeros(evolution.n_state))
+        if n_passes > 1:
+            self.restart = nn.Parameter(torch.zeros(evolution.n_state, evolution.n_state))
 
     @property
     def filters(self) -> list[JumpFilter]:
@@ -89,10 +104,14 @@ class JumpFilter(MarginalModel):
         """Run over the events of a batch, each row by its own clock; events that saw nothing are left out."""
         return filter_together([self], batch)[0]
 
-    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
+    def start_after(self, path: Path) -> Tensor:
+        """Where the pass after this one starts: Tensor[b d]."""
+        return torch.addmm(self.z_start, path.z_end, self.restart)
+
+    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor, start: Tensor | None = None) -> Path:
         """The plain loop: any parts, ordinary autograd. The fused kernels are tested against it."""
         mask = batch.mask.to(batch.values.dtype)
-        z = self.z_start.expand(batch.n_series, -1)
+        z = self.z_start.expand(batch.n_series, -1) if start is None else start
         start, status = z, torch.zeros_like(batch.lengths)
         before, after = [], []
         for k in range(batch.n_events):
@@ -121,7 +140,7 @@ class JumpFilter(MarginalModel):
 
     def one_step(self, filtered: Filtered) -> Tensor:
         """Parameters predicted for each of ``filtered.events`` from all before it: Tensor[q c p]."""
-        path, events = filtered.path, filtered.events
+        path, events = filtered.first, filtered.events
         lead = path.times.diff(dim=1, prepend=path.times[:, :1]).flatten()[events]
         last, seen = (t[:, :-1].flatten(0, 1).index_select(0, events) for t in (filtered.last, filtered.seen))
         return self._read(path.before(events), lead.to(last.dtype), last, seen, path.predicted)
@@ -146,11 +165,11 @@ class JumpFilter(MarginalModel):
         status : Tensor[b]
         """
         path, z = filtered.path, filtered.path.z_end
-        t = query_times[:, 0]
+        t, has_events = query_times[:, 0], filtered.batch.lengths > 0
         if path.times.shape[1]:
-            t = torch.where(filtered.batch.lengths > 0, path.times[:, -1], t)
-            # a row that has seen nothing: the start state holds at any time
-            query_times = torch.where(filtered.batch.lengths[:, None] > 0, query_times, t[:, None])
+            t = torch.where(has_events, path.times[:, -1], t)
+        # a row that has seen nothing: the start state holds at any time
+        query_times = torch.where(has_events[:, None], query_times, t[:, None])
         if self.use_fused:
             evolved = evolve_to(self.evolution, z, t, query_times)
         else:
@@ -167,7 +186,7 @@ class JumpFilter(MarginalModel):
         return self._read(*read), worst(path.status, evolved.status)
 
     def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
-        return self.forecast_from(self.filter(batch), query_times, side)
+        return answer_together([self], batch, query_times, side)[0]
 
     def forecast_from(self, filtered: Filtered, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
         """Parameters at any times (b m c p), each row's status, and how many events stand behind each query (b m)."""
@@ -194,9 +213,39 @@ def filter_together(models: Sequence[JumpFilter], batch: IrregularBatch) -> list
     batch = batch.compact()
     last, seen = batch.last_seen()
     seen = seen.to(batch.values.dtype)
-    if len(models) > 1 and all(model.use_fused for model in models) and can_run_together(models):
-        paths = run_innovations(models, batch, last, seen)
+    together = all(model.use_fused for model in models) and can_run_together(models)
+    if len(models) > 1 and together:
+        first = run_innovations(models, batch, last, seen)
     else:
         runs = [(kernel_for(model) if model.use_fused else None) or JumpFilter._loop for model in models]
-        paths = [run(model, batch, last, seen) for run, model in zip(runs, models)]
-    return [Filtered(batch, path, last, seen) for path in paths]
+        first = [run(model, batch, last, seen) for run, model in zip(runs, models)]
+    paths = first
+    for _ in range(1, models[0].n_passes):
+        starts = [model.start_after(path) for model, path in zip(models, paths)]
+        if together:
+            paths = run_innovations(models, batch, last, seen, starts)
+        else:
+            paths = [model._loop(batch, last, seen, start) for model, start in zip(models, starts)]
+    return [Filtered(batch, *both, last, seen) for both in zip(paths, first)]
+
+
+def answer_together(
+    models: Sequence[JumpFilter], batch: IrregularBatch, query_times: Tensor, side: str
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """What `MarginalModel.answer` promises, of several filters over the same events."""
+    if models[0].n_passes > 1:
+        batch = batch.compact()
+        index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
+        index = torch.minimum(index, batch.lengths[:, None])
+        if bool((index < batch.lengths[:, None]).any()):
+            ranges = Ranges.of(batch, torch.zeros_like(index), index)
+            filtered = filter_together(models, ranges.pieces)
+            rest = ranges.pieces.times[:, -1] if ranges.pieces.n_events else query_times.new_zeros(len(ranges.source))
+            asked = ranges.gather(query_times, rest)
+            found = [model.ahead(own, asked) for model, own in zip(models, filtered)]
+            return [
+                (params[ranges.which, ranges.place], ranges.worst(status, batch.n_series), index)
+                for params, status in found
+            ]
+    filtered = filter_together(models, batch)
+    return [model.forecast_from(own, query_times, side) for model, own in zip(models, filtered)]

@@ -16,6 +16,7 @@ from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal import Normal
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.base import ForecastModel
+from tsode.models.ranges import Ranges, cut
 from tsode.models.spread import SpreadCurve
 from tsode.readouts import Emission
 
@@ -150,7 +151,7 @@ class LatentModel(ForecastModel):
     def infer(self, batch: IrregularBatch) -> Inference:
         """Posterior of each row's start state given its last `max_context` events at which something was seen."""
         batch = batch.compact()
-        batch = _cut(batch, (batch.lengths - self.max_context).clamp(min=0), batch.lengths)
+        batch = cut(batch, (batch.lengths - self.max_context).clamp(min=0), batch.lengths)
         start = batch.times[:, 0] if batch.n_events else batch.times.new_zeros(batch.n_series)
         encoded = self.encoder(batch, start)
         mean, log_scale = self.posterior(encoded.summary).chunk(2, dim=1)
@@ -221,28 +222,17 @@ class LatentModel(ForecastModel):
 
         Each distinct range of events is a row of its own, encoded once.
         """
-        (b, m), n = query_times.shape, batch.n_events
-        row = torch.arange(b, device=query_times.device)[:, None].expand(b, m)
-        key = ((row * (n + 1) + first) * (n + 1) + until).reshape(-1)
-        _, which, counts = key.unique(return_inverse=True, return_counts=True)
-        order = which.argsort(stable=True)
-        leader = order[counts.cumsum(0) - counts]  # one query of each range
-        place = torch.empty_like(which)
-        place[order] = torch.arange(b * m, device=which.device) - (counts.cumsum(0) - counts)[which[order]]
-        source = row.reshape(-1)[leader]
-        pieces = _cut(batch.select(source), first.reshape(-1)[leader], until.reshape(-1)[leader])
-        inference = self.infer(pieces)
+        ranges = Ranges.of(batch, first, until)
+        inference = self.infer(ranges.pieces)
         # where nothing was seen the prior holds at any time, and where a range begins after its query, from there on
-        times = inference.start[:, None].repeat(1, int(counts.max()) if len(counts) else 0)
-        has_events = (pieces.lengths > 0)[which]
-        times[which[has_events], place[has_events]] = query_times.reshape(-1)[has_events]
-        start, rows = (draws.start, None) if draws.start.shape[1] == 1 else (draws.start[:, source], source)
-        paths = self.paths(
-            inference, torch.maximum(times, inference.start[:, None]), replace(draws, start=start, rows=rows)
+        begin = inference.start[:, None]
+        times = torch.where(ranges.pieces.lengths[:, None] > 0, ranges.gather(query_times, inference.start), begin)
+        start, rows = (
+            (draws.start, None) if draws.start.shape[1] == 1 else (draws.start[:, ranges.source], ranges.source)
         )
-        params = self.emit(paths)[:, which, place].unflatten(1, (b, m))
-        status = worst(inference.status, paths.status)
-        return params, torch.zeros_like(batch.lengths).scatter_reduce(0, source, status, "amax")
+        paths = self.paths(inference, torch.maximum(times, begin), replace(draws, start=start, rows=rows))
+        params = self.emit(paths)[:, ranges.which, ranges.place]
+        return params, ranges.worst(worst(inference.status, paths.status), batch.n_series)
 
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
@@ -269,20 +259,6 @@ class LatentModel(ForecastModel):
 def log_likelihood(params: Tensor, batch: IrregularBatch) -> Tensor:
     """Log density of what was seen of each row along each path, in nats: (s b m c 2) -> (s b)."""
     return (Normal().log_prob(params, batch.values) * batch.mask).sum(dim=(-2, -1))
-
-
-def _cut(batch: IrregularBatch, first: Tensor, until: Tensor) -> IrregularBatch:
-    """Events ``first .. until - 1`` of each row."""
-    lengths = until - first
-    width = int(lengths.max()) if len(lengths) else 0
-    if width == batch.n_events and not bool(first.any()) and torch.equal(lengths, batch.lengths):
-        return batch
-    place = torch.arange(width, device=first.device).expand(len(first), -1)
-    is_event = place < lengths[:, None]
-    pick = (first[:, None] + torch.minimum(place, (lengths - 1).clamp(min=0)[:, None])).clamp(max=batch.n_events - 1)
-    spread = pick[..., None].expand(-1, -1, batch.n_channels)
-    mask = batch.mask.gather(1, spread) & is_event[..., None]
-    return IrregularBatch(batch.times.gather(1, pick), batch.values.gather(1, spread), mask, lengths, batch.static)
 
 
 def _stratified(n_samples: int, n_latent: int) -> Tensor:

@@ -71,7 +71,7 @@ class Weights(NamedTuple):
 
     ``modulation``: (2m s), (2m), or None without statics; ``gates``: (3d 3c), (3d d), (3d), (3d) of a
     `torch.nn.GRUCell`; ``hidden``: (h d) or (h d+2c), (h); ``out``: (c h) or (2c h), (c) or (2c). The last value is
-    read and gated if ``out`` has twice the channels.
+    read and gated if ``out`` has twice the channels. ``z_start``: (d), or (b' d) for a start of each row.
     """
 
     z_start: Tensor
@@ -135,7 +135,7 @@ def filter_states(events: Events, *members: Weights) -> States:
 def pack(weights: Weights, n_channels: int) -> Packed:
     """Put the weights together, by ordinary autograd."""
     z_start, rate, frequency, modulation, (w_in, w_state, b_in, b_state), (w_h, b_h), (w_o, b_o) = weights
-    d, c, m = len(z_start), n_channels, len(rate)
+    d, c, m = z_start.shape[-1], n_channels, len(rate)
     w_m, c_m = modulation or (rate.new_zeros(2 * m, 0), rate.new_zeros(2 * m))
     w_e, w_x, w_mask = functional.pad(w_in.t(), (d, 0)).split(c)
     b_g = torch.cat([b_state[2 * d :], b_in + functional.pad(b_state[: 2 * d], (0, d))])
@@ -157,6 +157,11 @@ def pack(weights: Weights, n_channels: int) -> Packed:
 def products(packed: Packed) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
     """Matrix product and product with sum, of one member or of all."""
     return (torch.mm, torch.addmm) if packed.z.dim() == 2 else (torch.bmm, torch.baddbmm)
+
+
+def has_own_starts(packed: Packed) -> bool:
+    """Whether every row has a start of its own."""
+    return packed.z_start.dim() == packed.z.dim()
 
 
 def shared(tensor: Tensor, packed: Packed) -> Tensor:
@@ -221,7 +226,9 @@ def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[St
     after = [part.split(kept, dim=-2)[::2] for part in plus.split([m, m, d - 2 * m], dim=-1)]
     factors = None if dropout is None else listed(dropout)
 
-    start = packed.z_start[..., None, :].expand(*members, max(sizes, default=0), d)
+    start = packed.z_start
+    if not has_own_starts(packed):
+        start = start[..., None, :].expand(*members, max(sizes, default=0), d)
     now = start.split([m, m, d - 2 * m], dim=-1)
     with torch.inference_mode():
         for k in range(n):
@@ -386,7 +393,7 @@ def sweep(
     d_x = shared(to_gates, packed).mT @ d_blocks[..., n_hidden:]
     d_from_e = functional.pad(e.mT @ d_blocks[..., n_hidden + d :], (d, 0))
     return Packed(
-        z_start=d_z.sum(-2),
+        z_start=d_z.clone() if has_own_starts(packed) else d_z.sum(-2),
         frequency=(d_turn[..., m:] * turns).sum(-2),
         m=minus[..., 2 * m :].mT @ slopes,
         c=slopes.sum(-2),

@@ -4,6 +4,7 @@ from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.euler_maruyama import EulerMaruyama
 from tsode.numerics.exponential import ExponentialEuler
+from tsode.numerics.exponential_difference import ExponentialDifference
 from tsode.numerics.fixed import RK4, Euler, Midpoint
 from tsode.numerics.milstein import Milstein
 from tsode.numerics.sde import SDESolver
@@ -17,6 +18,7 @@ __all__ = [
     "Dopri5",
     "Euler",
     "EulerMaruyama",
+    "ExponentialDifference",
     "ExponentialEuler",
     "Midpoint",
     "Milstein",
@@ -27,6 +29,7 @@ __all__ = [
 SOLVERS: dict[str, type[Solver]] = {
     "dopri5": Dopri5,
     "euler": Euler,
+    "exponential_difference": ExponentialDifference,
     "exponential_euler": ExponentialEuler,
     "midpoint": Midpoint,
     "rk4": RK4,

@@ -1,0 +1,89 @@
+"""Exponential time differencing for fields with a linear part that turns and decays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from tsode.errors import ParameterError
+from tsode.numerics.base import VectorField, is_finite_row
+from tsode.numerics.fixed import FixedStep
+from tsode.numerics.march import March, Step
+
+__all__ = ["ExponentialDifference", "SemilinearField"]
+
+
+@runtime_checkable
+class SemilinearField(Protocol):
+    """A vector field of the form ``-decay * z + frequency * turn(z) + remainder(t, z)``.
+
+    ``turn`` is a quarter turn of the coordinates that come in pairs (multiplication of complex modes by ``i``), and 0
+    in those that stand alone, where ``frequency`` is 0 too.
+    """
+
+    def __call__(self, t: Tensor, z: Tensor) -> Tensor: ...
+
+    def linearised(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Decay, frequency and the whole drift: ``t`` (b,), ``z`` (b d) -> three times (b d)."""
+        ...
+
+    def turn(self, z: Tensor) -> Tensor:
+        """Quarter turn: (b d) -> (b d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExponentialDifference(FixedStep):
+    """Exponential time differencing (ETD1): order 1, exact in the linear part and for a constant remainder.
+
+    Rates and remainder are held at their values at the start of the step. With ``lambda = -decay + i frequency`` the
+    equation that is left has the solution ``z + (exp(lambda dt) - 1) / lambda * drift``, the formula of the reference
+    with its two terms in ``z`` put together. The length of a step is limited by the remainder alone. Needs a field with
+    a `linearised`, such as the semilinear one.
+
+    References
+    ----------
+    Cox and Matthews, "Exponential time differencing for stiff systems", Journal of Computational Physics 176, 2002,
+    eq. 4.
+    """
+
+    def march(
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
+    ) -> March:
+        if not isinstance(field, SemilinearField):
+            raise ParameterError(
+                f"ExponentialDifference needs a field with the methods linearised(t, z) -> (decay, frequency, drift) "
+                f"and turn(z), which {type(field).__name__} has not: use another solver, for instance Midpoint()."
+            )
+        return super().march(field, z, t0, t1, gradient, query_step)
+
+    def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
+        semilinear = cast(SemilinearField, field)
+        decay, frequency, drift = semilinear.linearised(t, z)
+        parts = (decay, frequency, drift, semilinear.turn(drift))
+        end = self.interpolate(z, parts, dt.to(z.dtype)[:, None], z.new_ones(()))
+        return Step(end, parts, is_finite_row(end))
+
+    def interpolate(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
+        decay, frequency, drift, turned = parts
+        real, imaginary = _integrated_exponential(decay, frequency, theta * dt)
+        return z + real * drift + imaginary * turned
+
+
+def _integrated_exponential(decay: Tensor, frequency: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of ``(exp(lambda dt) - 1) / lambda``, which is `dt` where ``lambda`` is 0."""
+    # exp(lambda dt) - 1 without the loss of digits at short steps: 1 - cos(x) = 2 sin(x / 2)^2
+    angle, growth = frequency * dt, torch.expm1(-decay * dt)
+    versine = 2.0 * torch.sin(0.5 * angle).square()
+    real, imaginary = growth - versine * (growth + 1.0), (growth + 1.0) * angle.sin()
+    square = decay.square() + frequency.square()
+    is_zero = square == 0.0
+    square = torch.where(is_zero, 1.0, square)
+    return (
+        torch.where(is_zero, dt, (frequency * imaginary - decay * real) / square),
+        -(frequency * real + decay * imaginary) / square,
+    )

@@ -32,7 +32,7 @@ def noisy_ornstein_uhlenbeck(n_series, seed, n_times=40):
 def test_forecast_of_an_ornstein_uhlenbeck_process_is_nearly_the_best_possible():
     train, test = noisy_ornstein_uhlenbeck(100, 0), noisy_ornstein_uhlenbeck(100, 1)
     fitted = LatentSDEForecaster(
-        encoder="set_attention", n_state=8, horizon=1.0, max_epochs=6, random_state=0
+        encoder="set_attention", n_state=8, horizon=1.0, max_epochs=12, random_state=0
     )  # fmt: skip
     fitted.fit(train)
     system = {"drift": [[-SPEED]], "diffusion": [[SIGMA]], "readout": [[1.0]], "noise": [NOISE]}

@@ -183,7 +183,7 @@ def test_spread_parts_add_up_and_disagreement_grows_off_the_data(tmp_path):
 
 
 def test_a_single_model_has_no_epistemic_part():
-    model = JumpODEForecaster(n_modes=4, n_static=2, n_hidden=8, max_epochs=1, random_state=0).fit(waves())
+    model = JumpODEForecaster(n_members=1, n_modes=4, n_static=2, n_hidden=8, max_epochs=1, random_state=0).fit(waves())
     spread = model.predict_spread(horizon=1.0)
     assert (spread["x-sd-epistemic"] == 0.0).all()
     assert (spread["x-sd"] == spread["x-sd-aleatoric"]).all()

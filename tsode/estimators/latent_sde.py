@@ -110,7 +110,7 @@ class LatentSDEForecaster(LatentForecaster):
         weight_decay: float = 0.01,
         drop: float = 0.3,
         early_stopping: bool = True,
-        patience: int = 10,
+        patience: int = 4,
         validation_fraction: float = 0.1,
         scale: str = "auto",
         time_unit: Any = "auto",

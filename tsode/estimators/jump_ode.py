@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from tsode._registry import lookup
-from tsode.errors import DataError, ParameterError
-from tsode.estimators.base import BaseForecaster
+from tsode.errors import ParameterError
+from tsode.estimators.windowed import WindowedForecaster
 from tsode.evolution import Evolution
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
@@ -20,15 +20,14 @@ from tsode.models.filters import FILTERS, build_filter
 from tsode.models.marginal import MarginalModel
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
-from tsode.training.loop import TrainingPlan, train
 from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
-from tsode.training.splits import Split, validation_windows
-from tsode.training.windows import Window, WindowSampler
+from tsode.training.splits import Split
+from tsode.training.windows import Window
 
 __all__ = ["JumpODEForecaster"]
 
 
-class JumpODEForecaster(BaseForecaster):
+class JumpODEForecaster(WindowedForecaster):
     """Forecast irregular series with a latent state that flows by an ODE and jumps at observations.
 
     The default is a filter of complex modes that rotate and decay in closed form, with rates set per series by static
@@ -258,31 +257,11 @@ class JumpODEForecaster(BaseForecaster):
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         assert isinstance(module, MarginalModel)
-        dtype, device = self._torch_dtype(), self._torch_device()
-        sampler = WindowSampler(split.train, horizon, self.batch_size, self.max_context, drop=self.drop, dtype=dtype)
-        windows = validation_windows(split.valid, split.valid_from, horizon, self.max_context, dtype)
-        windows = [window.to(device) for window in windows]
-        if not sampler.series or not windows:
-            raise DataError(
-                "There is no series with two observation times on either side of a cut, so nothing can be learned "
-                "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
-            )
-        weight = channel_weights(split.train, self.balance).to(device, dtype)
+        sampler, windows = self._windows(split, horizon)
+        weight = channel_weights(split.train, self.balance).to(self._torch_device(), self._torch_dtype())
         objective = FilterObjective(self.loss, horizon=horizon, weight=weight)
-        history = train(
-            module,
-            lambda: (window.to(device) for window in sampler.epoch(generator)),
-            sampler.n_batches,
-            objective,
-            lambda model: _validate(model, windows, self.loss, weight),
-            TrainingPlan(
-                max_epochs=self.max_epochs,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                patience=self.patience if self.early_stopping else None,
-            ),
-            verbose=self.verbose,
-            callbacks=self.callbacks or (),
+        history = self._learn(
+            module, sampler, objective, lambda model: _validate(model, windows, self.loss, weight), generator
         )
         calibrate(module, windows)
         return history

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,25 +13,24 @@ from torch import Tensor
 from tsode._registry import lookup
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
-from tsode.errors import DataError, ParameterError, TsodeWarning
-from tsode.estimators.base import BaseForecaster
+from tsode.errors import ParameterError, TsodeWarning
+from tsode.estimators.windowed import WindowedForecaster
 from tsode.models.latent import LatentModel
 from tsode.training.calibration import fit_spread
 from tsode.training.kl_schedule import KL_SCHEDULES
 from tsode.training.lagging import LaggingInference
 from tsode.training.latent_objective import BOUNDS, LatentObjective, validation_scores
 from tsode.training.latent_usage import LatentUsage, measure_usage
-from tsode.training.loop import TrainingPlan, train
 from tsode.training.objective import SCORES
 from tsode.training.splits import Split, validation_windows
-from tsode.training.windows import Window, WindowSampler
+from tsode.training.windows import Window
 
 __all__ = ["LatentForecaster", "warn_unless_used"]
 
 MOST_LOOKED_AT = 256  # series of whose posteriors the mutual information is estimated
 
 
-class LatentForecaster(BaseForecaster):
+class LatentForecaster(WindowedForecaster):
     """Base of the forecasters that draw a latent path from a posterior given the context.
 
     A subclass stores the parameters listed here among its own and builds a `LatentModel` in ``_build``.
@@ -44,16 +43,6 @@ class LatentForecaster(BaseForecaster):
     lagging: bool
     reconstruction: float
     n_train_samples: int
-    max_context: int
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    drop: float
-    early_stopping: bool
-    patience: int
-    verbose: int
-    callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None
 
     counts: tuple[str, ...] = ("n_samples", "n_train_samples", "max_context", "max_epochs", "batch_size", "patience")
     """Parameters that are whole numbers of at least 1."""
@@ -80,15 +69,8 @@ class LatentForecaster(BaseForecaster):
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         assert isinstance(module, LatentModel)
+        sampler, windows = self._windows(split, horizon)
         dtype, device = self._torch_dtype(), self._torch_device()
-        sampler = WindowSampler(split.train, horizon, self.batch_size, self.max_context, drop=self.drop, dtype=dtype)
-        windows = validation_windows(split.valid, split.valid_from, horizon, self.max_context, dtype)
-        windows = [window.to(device) for window in windows]
-        if not sampler.series or not windows:
-            raise DataError(
-                "There is no series with two observation times on either side of a cut, so nothing can be learned "
-                "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
-            )
         # where the posterior is looked at: across series, or across the cuts of one
         shown = validation_windows(split.train[:MOST_LOOKED_AT], None, horizon, self.max_context, dtype)
         shown = [window.to(device) for window in shown[:1] or windows]
@@ -109,7 +91,7 @@ class LatentForecaster(BaseForecaster):
             told = _usage(model, shown).mutual_information
             return validation_scores(model, windows, self.loss) | {"mutual_information": told}
 
-        callbacks = list(self.callbacks or ())
+        callbacks = []
         if self.lagging:
             objective = LaggingInference(
                 objective,
@@ -118,21 +100,7 @@ class LatentForecaster(BaseForecaster):
                 self.learning_rate,
             )
             callbacks.append(objective.watch)
-        history = train(
-            module,
-            lambda: (window.to(device) for window in sampler.epoch(generator)),
-            sampler.n_batches,
-            objective,
-            validate,
-            TrainingPlan(
-                max_epochs=self.max_epochs,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                patience=self.patience if self.early_stopping else None,
-            ),
-            verbose=self.verbose,
-            callbacks=callbacks,
-        )
+        history = self._learn(module, sampler, objective, validate, generator, callbacks)
         fit_spread(module, windows)
         warn_unless_used(_usage(module, shown))
         return history

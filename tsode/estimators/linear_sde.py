@@ -54,7 +54,8 @@ class LinearSDEForecaster(BaseForecaster):
     max_epochs, batch_size, learning_rate
         Of the training loop, see `tsode.training.loop.TrainingPlan`. An epoch is at least ten steps.
     early_stopping : bool
-        Stop when the validation likelihood has not improved for `patience` epochs. The best epoch is kept either way.
+        Bring the learning rate down, and then stop, when the validation likelihood has not improved for `patience`
+        epochs. The best epoch is kept either way.
     patience : int
     validation_fraction : float
         Share of the series held out; with fewer than ten series, the last part of each.

@@ -54,7 +54,7 @@ class TrainingPlan:
 class Rate:
     """Learning rate of each step: a linear warm-up, the peak for as long as validation gets better, half a cosine down.
 
-    How long it pays to train differs a hundredfold between data sets. The rate therefore stays at its peak until the
+    How long it pays to train differs between data sets. The rate therefore stays at its peak until the
     validation score has not improved for some epochs, or until just as many are left as cooling takes.
 
     Parameters

@@ -1,0 +1,311 @@
+"""Events at known times (doses, infusions, resets, marks) as users write them: one row an event, repeats as one row."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Hashable, Sequence
+from numbers import Real
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from tsode.errors import DataError
+from tsode.frames.index import native_times, restore_times
+from tsode.frames.labels import guess_label
+from tsode.frames.table import ID_COL, TIME_COL
+from tsode.frames.times import read_duration
+
+__all__ = ["KINDS", "EventTable", "read_events"]
+
+KINDS = ("add", "set", "multiply", "reset", "reset_add", "mark", "rate")
+_NEEDS_AMOUNT = ("add", "set", "multiply", "reset_add")
+_NUMBERS = ("amount", "rate", "n_more", "steady_state", "priority")
+_SPANS = ("duration", "every")
+_COLUMNS = ("kind", "target", "amount", "duration", "rate", "every", "n_more", "steady_state", "priority")
+
+
+class EventTable:
+    """Events at known times, as one object that is handed on whole.
+
+    A frame of events may have as many rows as the data have; where arguments are cut to the rows of a split, as
+    scikit-learn's metadata routing does, it would be cut too. An `EventTable` has no length and cannot be.
+    Every argument `events=` takes a frame or one of these.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row an event, with the columns
+
+        - `id_col`: of which series; may be left out where there is one series,
+        - `time_col`: when, in the kind of time of the series,
+        - ``kind``: "add" (default where there is an amount), "set", "multiply", "reset" (all states to zero),
+          "reset_add" (reset, then add), "mark" (something happened; default where there is no amount) or "rate"
+          (an input at a constant rate),
+        - ``target``: name of the state or channel that is changed, or of what was given; None = the first,
+        - ``amount``: what is added, set or multiplied by,
+        - ``duration`` or ``rate``: the amount is not given at once but as an infusion over this time, or at this rate
+          per unit of time; an input of kind "rate" with neither amount nor duration goes on to the end,
+        - ``every`` and ``n_more``: given again this often, at this interval,
+        - ``steady_state``: True (or 1) if it has been given at the interval ``every`` for ever before, so that the
+          state is the periodic one; 2 if that is to be added to the state there is,
+        - ``priority``: order at one time, smallest first (default 0); then the order of rows decides.
+
+        All but the time may be left out, and so may entries (None or NaN).
+    id_col, time_col : label
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> doses = EventTable(pd.DataFrame({"unique_id": ["a"], "ds": [0.0], "amount": [100.0], "every": 12, "n_more": 2}))
+    >>> doses.expand()["ds"].tolist()
+    [0.0, 12.0, 24.0]
+    """
+
+    def __init__(self, frame: pd.DataFrame, id_col: Hashable = ID_COL, time_col: Hashable = TIME_COL) -> None:
+        self._frame = _to_pandas(frame)
+        self.id_col, self.time_col = id_col, time_col
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A copy of the events as they were given."""
+        return self._frame.copy()
+
+    def expand(self) -> pd.DataFrame:
+        """The events with every repeat as a row of its own, in the order in which they are applied."""
+        rows = read_events(self, None)
+        table = pd.DataFrame({self.time_col: restore_times(rows["time"].to_numpy(), rows.attrs["time_dtype"])})
+        if self.id_col in self._frame.columns:
+            table.insert(0, self.id_col, rows["id"].to_numpy())
+        for name in _COLUMNS:
+            if name in self._frame.columns and name != "n_more":
+                table[name] = rows[name].to_numpy()
+        return table
+
+    def __repr__(self) -> str:
+        return f"EventTable({len(self._frame)} rows)"
+
+
+def read_events(
+    data: Any, ids: Sequence[Hashable] | None, *, id_col: Hashable = ID_COL, time_col: Hashable = TIME_COL
+) -> pd.DataFrame:
+    """Read events, every repeat as a row of its own, in the order in which they are applied.
+
+    Parameters
+    ----------
+    data : DataFrame, polars frame or EventTable
+        See `EventTable`, whose own names of columns stand.
+    ids : sequence of label or None
+        The series there are: events without an id column belong to the only one. None: not checked.
+    id_col, time_col : label
+
+    Returns
+    -------
+    DataFrame
+        Columns ``id``, ``time`` (native), ``kind``, ``target`` (object; None = the first), ``amount`` (float; 0 where
+        not given), ``duration`` (timedelta64, or float and inf without end; missing for what happens at once), ``rate``
+        (of what has a duration, per unit of the times; NaN where these are a clock's), ``every``, ``steady_state``,
+        ``priority``. Sorted by id, time, priority and row. Events of other series than `ids` are left in.
+        ``attrs["time_dtype"]`` is that of the times given.
+
+    Raises
+    ------
+    DataError
+        If the events cannot be read; the message says which row and how to mend it.
+    """
+    if isinstance(data, EventTable):
+        data, id_col, time_col = data._frame, data.id_col, data.time_col
+    frame = _to_pandas(data)
+    if time_col not in frame.columns:
+        raise DataError(
+            f"The events have no time column {time_col!r}.{guess_label(time_col, list(frame.columns))} "
+            f"The columns are {list(frame.columns)}."
+        )
+    if "side" in frame.columns:
+        raise DataError("Events have no side: pass side='after' to what reads the state, and drop the column 'side'.")
+    for name in frame.columns:
+        if name not in (id_col, time_col, *_COLUMNS):
+            raise DataError(
+                f"The events have a column {name!r} that says nothing to a model.{guess_label(name, _COLUMNS)} "
+                f"Known: {', '.join(_COLUMNS)}. Drop it, or rename it."
+            )
+    times, time_dtype = native_times(pd.Index(frame[time_col]), f"The time column {time_col!r} of the events")
+    n = len(frame)
+    rows = pd.DataFrame({"id": _read_ids(frame, ids, id_col), "time": times, "row": np.arange(n)})
+    is_clock = times.dtype.kind in "mM"
+    for name in _NUMBERS:
+        rows[name] = _read_numbers(frame, name)
+    for name in _SPANS:
+        rows[name] = _read_spans(frame, name, is_clock)
+    given = {name: np.array([not pd.isna(x) for x in frame[name]], bool) if name in frame else np.zeros(n, bool)
+             for name in ("amount", "rate", "duration", "every")}  # fmt: skip
+    rows["target"] = _read_labels(frame, "target")
+    rows["kind"] = _read_kinds(frame, given["amount"] | given["rate"])
+    for k in range(n):
+        _check_row(rows, k, given)
+    rows = _with_infusions(rows, given, is_clock)
+    rows = _expand(rows)
+    rows = rows.sort_values(["time", "priority", "row"], kind="stable")
+    rows = rows.iloc[np.argsort(pd.factorize(rows["id"])[0], kind="stable")]
+    rows = rows.drop(columns=["row", "n_more"]).reset_index(drop=True)
+    rows.attrs["time_dtype"] = time_dtype
+    return rows
+
+
+def _to_pandas(data: Any) -> pd.DataFrame:
+    if isinstance(data, pd.DataFrame):
+        frame = data
+    else:
+        native = nw.from_native(data, eager_only=True, pass_through=True)
+        if not isinstance(native, nw.DataFrame):
+            raise DataError(
+                f"events= takes a frame with one row an event, but is a {type(data).__name__}: "
+                "pass pd.DataFrame({'unique_id': ..., 'ds': ..., 'kind': ..., 'amount': ...})."
+            )
+        frame = native.to_pandas()
+    repeated = frame.columns[frame.columns.duplicated()]
+    if len(repeated):
+        raise DataError(f"The events have the column {repeated[0]!r} more than once: rename or drop one of them.")
+    return frame.reset_index(drop=True)
+
+
+def _read_ids(frame: pd.DataFrame, ids: Sequence[Hashable] | None, id_col: Hashable) -> np.ndarray:
+    labels = np.empty(len(frame), dtype=object)
+    if id_col in frame.columns:
+        labels[:] = frame[id_col].tolist()
+        missing = frame[id_col].isna().to_numpy()
+        if missing.any():
+            raise DataError(f"The events have no id at row {int(missing.argmax())}: name the series, or drop the row.")
+    elif ids is not None and len(ids) > 1:
+        raise DataError(
+            f"The events do not say of which of the {len(ids)} series they are: add the column {id_col!r}, "
+            "or name it with id_col=."
+        )
+    else:
+        labels[:] = [ids[0] if ids else 0] * len(frame)
+    return labels
+
+
+def _read_numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
+    if name not in frame.columns:
+        return np.zeros(len(frame))
+    try:
+        numbers = pd.to_numeric(frame[name].astype(object).where(frame[name].notna(), 0.0)).to_numpy(dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The column {name!r} of the events must hold numbers, but {error}.") from error
+    if not np.isfinite(numbers).all():
+        raise DataError(f"The column {name!r} of the events is infinite at row {int((~np.isfinite(numbers)).argmax())}.")
+    return numbers
+
+
+def _read_spans(frame: pd.DataFrame, name: str, is_clock: bool) -> np.ndarray:
+    """Durations as timedelta64 where times are a clock's, else float64; NaT or NaN where there is none."""
+    spans = np.full(len(frame), np.timedelta64("NaT", "ns")) if is_clock else np.full(len(frame), np.nan)
+    for row, value in enumerate(frame[name].tolist() if name in frame.columns else []):
+        if pd.isna(value):
+            continue
+        span = read_duration(value, "datetime" if is_clock else "float", name)
+        is_span = isinstance(span, np.timedelta64 | datetime.timedelta)
+        if is_clock != is_span or not (is_span or isinstance(span, Real)):
+            wanted = "a duration such as '12h'" if is_clock else "a number in the unit of the times"
+            raise DataError(f"{name}={value!r} at row {row} of the events must be {wanted}, as the times are.")
+        if not is_span and not np.isfinite(span):
+            raise DataError(f"{name}={value!r} at row {row} of the events must be finite: leave it out for no end.")
+        spans[row] = pd.Timedelta(span).to_timedelta64() if is_clock else float(span)
+    return spans
+
+
+def _read_labels(frame: pd.DataFrame, name: str) -> np.ndarray:
+    labels = np.empty(len(frame), dtype=object)
+    if name in frame.columns:
+        labels[:] = [None if pd.isna(x) else x for x in frame[name].tolist()]
+    return labels
+
+
+def _read_kinds(frame: pd.DataFrame, has_amount: np.ndarray) -> np.ndarray:
+    kinds = np.where(has_amount, "add", "mark").astype(object)
+    for row, kind in enumerate(_read_labels(frame, "kind")):
+        if kind is None:
+            continue
+        if kind not in KINDS:
+            raise DataError(
+                f"kind={kind!r} at row {row} of the events is not known.{guess_label(kind, KINDS)} "
+                f"Known: {', '.join(KINDS)}."
+            )
+        kinds[row] = kind
+    return kinds
+
+
+def _check_row(rows: pd.DataFrame, k: int, given: dict[str, np.ndarray]) -> None:
+    kind, n_more, state = rows["kind"][k], rows["n_more"][k], rows["steady_state"][k]
+    every, duration, rate = rows["every"][k], rows["duration"][k], rows["rate"][k]
+    has_amount, has_rate, has_duration, has_every = (
+        given[name][k] for name in ("amount", "rate", "duration", "every")
+    )
+    zero = 0 * duration if has_duration else 0 * every
+    where = f"at row {k} of the events"
+    if kind in _NEEDS_AMOUNT and not (has_amount or (has_rate and has_duration)):
+        raise DataError(f"kind={kind!r} {where} needs an amount: fill it in, or use kind='mark' for a mere sign.")
+    if kind == "rate" and not (has_rate or (has_amount and has_duration)):
+        raise DataError(f"kind='rate' {where} needs a rate, or an amount and a duration.")
+    if kind in ("set", "multiply", "reset", "mark") and ((has_rate and rate != 0.0) or has_duration):
+        raise DataError(f"kind={kind!r} {where} happens at once: drop its rate and duration, or use kind='add'.")
+    if rate < 0.0 and kind != "rate":
+        raise DataError(f"rate={rate:g} {where} must be positive: rates that a model estimates are not supported.")
+    if has_duration and (duration < zero or (kind == "rate" and duration == zero)):
+        raise DataError(f"duration={duration} {where} must be positive.")
+    if has_amount and has_rate and rate != 0.0 and has_duration:
+        raise DataError(f"amount, rate and duration {where} say one thing twice: drop one of them.")
+    if n_more < 0 or n_more != int(n_more):
+        raise DataError(f"n_more={n_more:g} {where} must be a whole number of repeats, 0 or more.")
+    is_endless = kind == "rate" and not has_duration and not has_amount
+    if (n_more or (state and not is_endless)) and not (has_every and every > zero):
+        raise DataError(f"n_more and steady_state {where} need a positive interval: fill in `every`.")
+    if state not in (0.0, 1.0, 2.0):
+        raise DataError(f"steady_state={state:g} {where} must be True (1), False (0), or 2 to add to the state.")
+    if state and kind not in ("add", "rate"):
+        raise DataError(f"steady_state {where} is of doses that are added, but kind is {kind!r}.")
+
+
+def _with_infusions(rows: pd.DataFrame, given: dict[str, np.ndarray], is_clock: bool) -> pd.DataFrame:
+    """Fill in the one of amount, rate and duration that follows from the others."""
+    amounts, rates, durations = (rows[name].to_numpy(copy=True) for name in ("amount", "rate", "duration"))
+    for k, kind in enumerate(rows["kind"]):
+        has_rate = given["rate"][k] and (rates[k] != 0.0 or kind == "rate")  # others write 0 for "at once"
+        has_duration = given["duration"][k] and durations[k] != 0 * durations[k]
+        if has_rate and is_clock:
+            raise DataError(
+                f"rate at row {k} of the events has no unit of time where times are datetimes: "
+                "give the amount and its duration ('4h') instead."
+            )
+        if has_rate and given["amount"][k] and rates[k] != 0.0:
+            durations[k] = amounts[k] / rates[k]
+        elif has_rate:
+            durations[k] = durations[k] if has_duration else np.inf
+            amounts[k] = rates[k] * durations[k] if has_duration else 0.0
+        elif has_duration:
+            rates[k] = np.nan if is_clock else amounts[k] / durations[k]
+        else:
+            rates[k], durations[k] = 0.0, np.timedelta64("NaT") if is_clock else np.nan
+    return rows.assign(amount=amounts, rate=rates, duration=durations)
+
+
+def _expand(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every repeat as a row of its own; repeats of a steady-state dose are plain."""
+    count = rows["n_more"].to_numpy(dtype=np.int64)
+    if not count.any():
+        return rows
+    at = np.repeat(np.arange(len(rows)), count + 1)
+    number = np.arange(len(at)) - np.repeat(np.cumsum(count + 1) - (count + 1), count + 1)
+    long = rows.iloc[at].reset_index(drop=True)
+    is_repeat = number > 0
+    every = long["every"].to_numpy()[is_repeat]
+    times = long["time"].to_numpy(copy=True)
+    if times.dtype.kind == "i" and (every != np.rint(every)).any():
+        times = times.astype(np.float64)
+    later = times[is_repeat] + number[is_repeat] * every
+    if times.dtype.kind in "mM":
+        times = times.astype(later.dtype)
+    times[is_repeat] = later
+    return long.assign(time=times, steady_state=np.where(is_repeat, 0.0, long["steady_state"]))

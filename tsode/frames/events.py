@@ -194,8 +194,9 @@ def _read_numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
         numbers = pd.to_numeric(frame[name].astype(object).where(frame[name].notna(), 0.0)).to_numpy(dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"The column {name!r} of the events must hold numbers, but {error}.") from error
-    if not np.isfinite(numbers).all():
-        raise DataError(f"The column {name!r} of the events is infinite at row {int((~np.isfinite(numbers)).argmax())}.")
+    is_finite = np.isfinite(numbers)
+    if not is_finite.all():
+        raise DataError(f"The column {name!r} of the events is infinite at row {int(is_finite.argmin())}.")
     return numbers
 
 
@@ -240,9 +241,7 @@ def _read_kinds(frame: pd.DataFrame, has_amount: np.ndarray) -> np.ndarray:
 def _check_row(rows: pd.DataFrame, k: int, given: dict[str, np.ndarray]) -> None:
     kind, n_more, state = rows["kind"][k], rows["n_more"][k], rows["steady_state"][k]
     every, duration, rate = rows["every"][k], rows["duration"][k], rows["rate"][k]
-    has_amount, has_rate, has_duration, has_every = (
-        given[name][k] for name in ("amount", "rate", "duration", "every")
-    )
+    has_amount, has_rate, has_duration, has_every = (given[name][k] for name in ("amount", "rate", "duration", "every"))
     zero = 0 * duration if has_duration else 0 * every
     where = f"at row {k} of the events"
     if kind in _NEEDS_AMOUNT and not (has_amount or (has_rate and has_duration)):

@@ -31,15 +31,15 @@ def test_an_event_at_the_query_is_seen_from_the_right_only(path):
 
 
 def test_a_query_starts_from_the_state_after_the_last_event_behind_it(path):
-    z, t = path.start_for(torch.tensor([[0, 1, 3]]))
-    assert z[..., 0].tolist() == [[0.0, 11.0, 31.0]]
-    assert t[0, 1:].tolist() == [1.0, 2.0]
+    z, t = path.starts
+    assert z[..., 0].tolist() == [[0.0, 11.0, 21.0, 31.0]]
+    assert t[0, 1:].tolist() == [1.0, 2.0, 2.0]
 
 
 def test_a_path_without_events_is_its_start():
     z = torch.zeros(2, 0, 3)
     path = Path(torch.zeros(2, 0, dtype=torch.float64), torch.ones(2, 3), z, z, torch.zeros(2, dtype=torch.int64))
-    start, t = path.start_for(path.index_before(torch.tensor([[1.0], [5.0]], dtype=torch.float64)))
+    start, t = path.starts
     assert start.tolist() == [[[1.0] * 3]] * 2
     assert t.tolist() == [[0.0], [0.0]]
 

@@ -34,4 +34,4 @@ def test_the_worst_status_of_the_ranges_of_a_row_is_its_own():
     ranges = Ranges.of(batch.compact(), torch.zeros_like(until), until)
     status = torch.zeros_like(ranges.source)
     status[ranges.which[2, 0]] = 2
-    assert ranges.worst(status, batch.n_series).tolist() == [2 if row == 2 else 0 for row in range(batch.n_series)]
+    assert ranges.worst(status).tolist() == [2 if row == 2 else 0 for row in range(batch.n_series)]

@@ -20,6 +20,8 @@ class IrregularBatch:
     """Irregular series side by side; padding stands at the end of a row.
 
     Padding repeats the row's last time with nothing seen, so that a padded step has length zero and changes nothing.
+    An event is an observation, or an input at a known time (a dose), of which everything but the effect is known ahead;
+    of both at one time the observation comes first.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ class IrregularBatch:
         Number of events of each row before its padding.
     static : Tensor[b f] or None
         Covariates of the whole series.
+    inputs : Tensor[b n e] or None
+        What is put in at each event, zeros at observations; None where there are no inputs at all.
     """
 
     times: Tensor
@@ -40,6 +44,7 @@ class IrregularBatch:
     mask: Tensor
     lengths: Tensor
     static: Tensor | None = None
+    inputs: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_shapes(
@@ -55,6 +60,7 @@ class IrregularBatch:
         values: Sequence[np.ndarray],
         dtype: torch.dtype = torch.float32,
         static: np.ndarray | None = None,
+        inputs: Sequence[np.ndarray] | None = None,
     ) -> IrregularBatch:
         """Pad series of different lengths into one batch.
 
@@ -68,6 +74,8 @@ class IrregularBatch:
             Of the values.
         static : array[b f], optional
             One row a series.
+        inputs : sequence of array[n e], optional
+            One array a series; 0 at observations.
         """
         n_series, n_channels = len(times), values[0].shape[1]
         lengths = np.array([len(t) for t in times], dtype=np.int64)
@@ -78,6 +86,11 @@ class IrregularBatch:
             padded_times[row, : len(t)] = t
             padded_times[row, len(t) :] = t[-1] if len(t) else 0.0
             padded_values[row, : len(t)] = v
+        padded_inputs = None
+        if inputs is not None:
+            padded_inputs = torch.zeros(n_series, width, inputs[0].shape[1], dtype=dtype)
+            for row, u in enumerate(inputs):
+                padded_inputs[row, : len(u)] = torch.as_tensor(u, dtype=dtype)
         seen = ~np.isnan(padded_values)
         return cls(
             times=torch.from_numpy(padded_times),
@@ -85,6 +98,7 @@ class IrregularBatch:
             mask=torch.from_numpy(seen),
             lengths=torch.from_numpy(lengths),
             static=None if static is None else torch.as_tensor(static, dtype=dtype),
+            inputs=padded_inputs,
         )
 
     @property
@@ -105,13 +119,20 @@ class IrregularBatch:
         """Tensor[b n], bool: True before the padding."""
         return torch.arange(self.n_events, device=self.times.device) < self.lengths[:, None]
 
+    @property
+    def is_input(self) -> Tensor:
+        """Tensor[b n], bool: True where something is put in."""
+        if self.inputs is None:
+            return torch.zeros_like(self.times, dtype=torch.bool)
+        return (self.inputs != 0).any(dim=2)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> IrregularBatch:
         """Move all tensors to `device` and the values to `dtype`; times stay float64."""
         moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         moved = {name: t if t is None else t.to(device) for name, t in moved.items()}
-        moved["values"] = moved["values"].to(dtype)
-        if moved["static"] is not None:
-            moved["static"] = moved["static"].to(dtype)
+        for name in ("values", "static", "inputs"):
+            if moved[name] is not None:
+                moved[name] = moved[name].to(dtype)
         return IrregularBatch(**moved)
 
     def select(self, rows: Tensor) -> IrregularBatch:
@@ -137,6 +158,11 @@ class IrregularBatch:
         padded = nn.functional.pad(self.values, (0, 0, 1, 0))
         return padded.gather(1, latest.long()), latest > 0
 
+    def n_seen(self, query_times: Tensor) -> Tensor:
+        """Number of events strictly before each query (b m) at which something was seen: Tensor[b m]."""
+        count = nn.functional.pad(self.mask.any(dim=2).cumsum(dim=1), (1, 0))
+        return count.gather(1, torch.searchsorted(self.times.contiguous(), query_times.contiguous()))
+
     def since_last(self, query_times: Tensor, side: str = "left") -> Tensor:
         """Time from the last event at which something was seen to each query (b m), float64; 0 where there is none.
 
@@ -156,18 +182,21 @@ class IrregularBatch:
         return torch.where(index > 0, query_times - self.times.gather(1, (index - 1).clamp(min=0)), 0.0)
 
     def compact(self) -> IrregularBatch:
-        """The same batch without events at which nothing was seen: they become padding."""
-        is_seen = self.mask.any(dim=2)
+        """The same batch without events at which nothing was seen or put in: they become padding."""
+        is_seen = self.mask.any(dim=2) | self.is_input
         lengths = is_seen.sum(dim=1)
         order = (~is_seen).to(torch.int8).argsort(dim=1, stable=True)
         # Whole rows of a matrix: several times faster than a gather along an axis.
         rows = (order + self.n_events * torch.arange(self.n_series, device=order.device)[:, None]).reshape(-1)
-        values, mask = (t.flatten(0, 1).index_select(0, rows).view_as(t) for t in (self.values, self.mask))
+        parts = {"values": self.values, "mask": self.mask}
+        if self.inputs is not None:
+            parts["inputs"] = self.inputs
+        moved = {name: t.flatten(0, 1).index_select(0, rows).view_as(t) for name, t in parts.items()}
         times = self.times.gather(1, order)
         if self.n_events:
             last = times.gather(1, (lengths - 1).clamp(min=0)[:, None])
             times = torch.where(torch.arange(self.n_events, device=times.device) < lengths[:, None], times, last)
-        return replace(self, times=times, values=values, mask=mask, lengths=lengths)
+        return replace(self, times=times, lengths=lengths, **moved)
 
     def replace(self, **changes: Any) -> IrregularBatch:
         """A copy with some fields changed."""

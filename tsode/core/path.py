@@ -70,22 +70,13 @@ class Path:
         """
         return torch.searchsorted(self.times.contiguous(), query_times.contiguous(), right=side == "right")
 
-    def start_for(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """State and time from which to flow to queries with `index` events behind them.
+    @property
+    def starts(self) -> tuple[Tensor, Tensor]:
+        """States and times from which the path goes on after ``0, 1, ..., n`` events: Tensor[b n+1 d], Tensor[b n+1].
 
-        Parameters
-        ----------
-        index : Tensor[b m], int64
-            From `index_before`.
-
-        Returns
-        -------
-        z : Tensor[b m d]
-        t : Tensor[b m], float64
-            Of no meaning where there is no event behind.
+        The first of the times is of no meaning: nothing has happened yet.
         """
         states = torch.cat([self.z_start[:, None], self.z_plus], dim=1)
-        z = states.gather(1, index[..., None].expand(-1, -1, states.shape[2]))
         if not self.times.shape[1]:
-            return z, torch.zeros_like(index, dtype=self.times.dtype)
-        return z, self.times.gather(1, (index - 1).clamp(min=0))
+            return states, self.times.new_zeros(len(self.times), 1)
+        return states, torch.cat([self.times[:, :1], self.times], dim=1)

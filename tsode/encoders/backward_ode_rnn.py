@@ -35,6 +35,7 @@ class _Seen:
     values: Tensor
     mask: Tensor
     predicted: Tensor
+    inputs: Tensor | None = None
 
 
 class BackwardODERNN(Encoder):

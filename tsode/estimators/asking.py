@@ -23,10 +23,12 @@ from tsode.estimators.answer import METRICS, Answer
 from tsode.estimators.rows import array_rows, join_values
 from tsode.estimators.settings import find_dtype, read_levels
 from tsode.estimators.translate import Translator, merge_panels, values_at
+from tsode.frames.events import read_events
+from tsode.frames.inputs import InputCoder
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
-from tsode.frames.times import Query, read_query
+from tsode.frames.times import Query, check_kind, read_query
 from tsode.frames.write import write_frame
 from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
@@ -43,6 +45,11 @@ class FittedForecaster(BaseEstimator):
     duplicates: str
     dtype: str
 
+    reads_events: bool = False
+    """Whether `events` in fit are learned from; if not, they are an error."""
+    has_linear_inputs: bool = False
+    """Whether the effect of an event grows with its amount."""
+
     channels_: list[Hashable]
     horizon_: Any
     time_unit_: Any
@@ -51,13 +58,17 @@ class FittedForecaster(BaseEstimator):
     _panel: Panel
     _timeline: Timeline
     _scaler: ChannelScaler
+    _coder: InputCoder | None
     _is_array: bool
     _is_squeezed: bool
 
-    def predict(self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None) -> Any:
+    def predict(
+        self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, events: Any = None
+    ) -> Any:
         """Forecast the mean of every channel.
 
-        A forecast at a time uses the observations strictly before it, from the history of its series.
+        A forecast at a time uses the observations strictly before it, from the history of its series, and the events
+        strictly before it.
 
         Parameters
         ----------
@@ -70,6 +81,9 @@ class FittedForecaster(BaseEstimator):
             these leads. With none of the three, the training horizon is asked for.
         context : same kinds as X in fit, optional
             Histories to forecast from, of new or known series; the default is what was given to fit.
+        events : DataFrame or EventTable, optional
+            All events at known times, past and to come, of the series that are asked about; the default is what was
+            given to fit. See `fit`.
 
         Returns
         -------
@@ -77,7 +91,7 @@ class FittedForecaster(BaseEstimator):
             In the kind of `X`, or else of the data in fit; in the data's own units. An array where `X` is an array,
             of the shape of the `y` in fit.
         """
-        query, answer = self._answer(X, times, horizon, context)
+        query, answer = self._answer(X, times, horizon, context, events)
         columns = {name: [a.mean[:, c] for a in answer] for c, name in enumerate(self.channels_)}
         return self._write(query, columns, X)
 
@@ -88,11 +102,12 @@ class FittedForecaster(BaseEstimator):
         times: Any = None,
         horizon: Any = None,
         context: Any = None,
+        events: Any = None,
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
     ) -> Any:
         """Forecast quantiles; columns are named ``channel-q-0.1``. See `predict`."""
         levels = read_levels(quantiles, "quantiles", 1.0)
-        query, answer = self._answer(X, times, horizon, context)
+        query, answer = self._answer(X, times, horizon, context, events)
         at = [a.quantiles(levels) for a in answer]
         columns: dict[Hashable, list[np.ndarray]] = {
             f"{name}-q-{level:g}": [values[:, c, q] for values in at]
@@ -108,6 +123,7 @@ class FittedForecaster(BaseEstimator):
         times: Any = None,
         horizon: Any = None,
         context: Any = None,
+        events: Any = None,
         level: float | Sequence[float] = (80, 95),
     ) -> Any:
         """Forecast the mean and central intervals; columns are named ``channel-lo-80``, ``channel-hi-80``.
@@ -118,7 +134,7 @@ class FittedForecaster(BaseEstimator):
             Share of observations that an interval should hold. See `predict` for the others.
         """
         levels = read_levels(level, "level", 100.0)
-        query, answer = self._answer(X, times, horizon, context)
+        query, answer = self._answer(X, times, horizon, context, events)
         low = [a.quantiles([0.5 - share / 200.0 for share in levels]) for a in answer]
         high = [a.quantiles([0.5 + share / 200.0 for share in levels]) for a in answer]
         columns: dict[Hashable, list[np.ndarray]] = {}
@@ -129,7 +145,9 @@ class FittedForecaster(BaseEstimator):
                 columns[f"{name}-hi-{share:g}"] = [values[:, c, q] for values in high]
         return self._write(query, columns, X)
 
-    def predict_spread(self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None) -> Any:
+    def predict_spread(
+        self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, events: Any = None
+    ) -> Any:
         """Forecast standard deviations, and what they are made of.
 
         The square of ``channel-sd`` is the sum of the squares of ``channel-sd-aleatoric`` and ``channel-sd-epistemic``
@@ -137,7 +155,7 @@ class FittedForecaster(BaseEstimator):
         what their means disagree about, which grows away from the data and is 0 for a single model. See `predict` for
         the parameters.
         """
-        query, answer = self._answer(X, times, horizon, context)
+        query, answer = self._answer(X, times, horizon, context, events)
         columns: dict[Hashable, list[np.ndarray]] = {}
         for c, name in enumerate(self.channels_):
             both = [tuple(part[:, c] for part in a.variances) for a in answer]
@@ -153,6 +171,7 @@ class FittedForecaster(BaseEstimator):
         times: Any = None,
         horizon: Any = None,
         context: Any = None,
+        events: Any = None,
         n_samples: int = 100,
         random_state: Any = None,
     ) -> Any:
@@ -178,7 +197,7 @@ class FittedForecaster(BaseEstimator):
         """
         if not isinstance(n_samples, int | np.integer) or n_samples < 1:
             raise ParameterError(f"n_samples must be a whole number of at least 1, but is {n_samples!r}.")
-        query, panel = self._ask(X, times, horizon, context)
+        query, panel = self._ask(X, times, horizon, context, events)
         if "sample" in self.channels_:
             raise DataError("A channel is named 'sample', as the column that numbers the samples: rename the channel.")
         generator = new_generator(random_state)
@@ -200,7 +219,7 @@ class FittedForecaster(BaseEstimator):
         times_again = [np.tile(t, n_samples) for t in query.times]
         return write_frame(query.layout, query.ids, times_again, columns)
 
-    def impute(self, X: Any) -> Any:
+    def impute(self, X: Any, *, events: Any = None) -> Any:
         """Fill the entries of `X` that are NaN; what was observed stays as it is.
 
         `LinearSDEForecaster` and `LatentODEForecaster` smooth: they fill from what came before, at the same time and
@@ -211,9 +230,11 @@ class FittedForecaster(BaseEstimator):
         ----------
         X : same kinds as in fit
             Its own observed values are the history.
+        events : DataFrame or EventTable, optional
+            See `predict`.
         """
         self._check_fitted()
-        panel = self._read_context(X)
+        panel = self._with_events(self._read_context(X), events)
         query = read_query(panel, self._timeline, X, id_col=self.id_col, time_col=self.time_col)
         filled = [
             np.where(np.isnan(x), answer.mean, x)
@@ -221,7 +242,7 @@ class FittedForecaster(BaseEstimator):
         ]
         return self._write(query, {name: [x[:, c] for x in filled] for c, name in enumerate(self.channels_)}, X)
 
-    def score(self, X: Any, y: Any = None, *, context: Any = None, metric: str = "nll") -> float:
+    def score(self, X: Any, y: Any = None, *, context: Any = None, events: Any = None, metric: str = "nll") -> float:
         """Score forecasts of the values in `X`; greater is better, so errors are negated.
 
         Series that fit has seen are forecast from their history there (or from `context`). A series that is neither
@@ -232,6 +253,8 @@ class FittedForecaster(BaseEstimator):
         X : same kinds as in fit
         y : values, optional
             As in fit.
+        events : DataFrame or EventTable, optional
+            See `predict`.
         metric : {"nll", "crps", "mse", "mae"}
             Negative log likelihood in nats of the data's own units, continuous ranked probability score, mean
             squared error, mean absolute error of the median; means over all observed values.
@@ -246,7 +269,7 @@ class FittedForecaster(BaseEstimator):
         query = read_query(truth, self._timeline, rows, id_col=self.id_col, time_col=self.time_col)
         if len(truth) == 1 and len(history) == 1 and not _has_ids(truth):
             history = replace(history, ids=list(truth.ids))
-        answers = self._forecast(query, merge_panels(truth, history))
+        answers = self._forecast(query, self._with_events(merge_panels(truth, history), events))
         total, count = 0.0, 0
         for x, answer in zip(values_at(truth, query), answers):
             seen = ~np.isnan(x)
@@ -284,7 +307,30 @@ class FittedForecaster(BaseEstimator):
             raise DataError(f"fit saw the channels {channels}, but here are {panel.channels}: give the same columns.")
         return panel
 
-    def _ask(self, X: Any, times: Any, horizon: Any, context: Any) -> tuple[Query, Panel]:
+    def _read_events(self, events: Any, panel: Panel) -> pd.DataFrame:
+        """Read events of the series in `panel`, and of others."""
+        if not self.reads_events:
+            raise DataError(
+                f"{type(self).__name__} does not read events: leave out events=, or use a forecaster that does, such "
+                "as JumpODEForecaster."
+            )
+        rows = read_events(events, panel.ids, id_col=self.id_col, time_col=self.time_col)
+        if len(rows):
+            check_kind(rows["time"].to_numpy(), rows.attrs["time_dtype"], panel, "events=")
+        return rows
+
+    def _known_inputs(self) -> InputCoder:
+        if self._coder is None:
+            raise DataError("fit saw no events, so their effect is not known: leave out events=, or fit with events.")
+        return self._coder
+
+    def _with_events(self, panel: Panel, events: Any) -> Panel:
+        """The panel with these events, or those of fit."""
+        if events is None:
+            return replace(panel, inputs=self._panel.inputs)
+        return replace(panel, inputs=self._known_inputs().encode(self._read_events(events, panel)))
+
+    def _ask(self, X: Any, times: Any, horizon: Any, context: Any, events: Any) -> tuple[Query, Panel]:
         """Read what is asked, and the histories to answer it from."""
         self._check_fitted()
         self._check_width(X)
@@ -300,10 +346,10 @@ class FittedForecaster(BaseEstimator):
         query = read_query(
             panel, self._timeline, X, times=times, horizon=horizon, id_col=self.id_col, time_col=self.time_col
         )
-        return query, panel
+        return query, self._with_events(panel, events)
 
-    def _answer(self, X: Any, times: Any, horizon: Any, context: Any) -> tuple[Query, list[Answer]]:
-        query, panel = self._ask(X, times, horizon, context)
+    def _answer(self, X: Any, times: Any, horizon: Any, context: Any, events: Any) -> tuple[Query, list[Answer]]:
+        query, panel = self._ask(X, times, horizon, context, events)
         return query, self._forecast(query, panel)
 
     def _forecast(self, query: Query, panel: Panel, impute: bool = False) -> list[Answer]:
@@ -329,7 +375,10 @@ class FittedForecaster(BaseEstimator):
 
     def _batches(self, query: Query, panel: Panel) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
         device = next(iter(self.module_.state_dict().values())).device
-        return Translator(self._timeline, self._scaler).batches(query, panel, find_dtype(self.dtype), device)
+        return self._translator().batches(query, panel, find_dtype(self.dtype), device)
+
+    def _translator(self) -> Translator:
+        return Translator(self._timeline, self._scaler, len(self._coder.columns) if self._coder else 0)
 
     def _write(self, query: Query, columns: dict[Hashable, list[np.ndarray]], X: Any) -> Any:
         """Results in the kind of container that asked: `X` as the user gave it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from tsode.estimators.persistence import load_estimator, save_estimator
 from tsode.estimators.rows import join_values
 from tsode.estimators.settings import find_device, find_dtype, find_horizon
 from tsode.estimators.translate import Translator
+from tsode.frames.inputs import InputCoder, Inputs
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
@@ -73,8 +75,8 @@ class BaseForecaster(FittedForecaster):
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _build(self, n_channels: int) -> ForecastModel:
-        """A fresh model for scaled data in model time."""
+    def _build(self, n_channels: int, n_inputs: int) -> ForecastModel:
+        """A fresh model for scaled data in model time, of which `n_inputs` columns say what is put in."""
 
     @abstractmethod
     def _train(
@@ -84,7 +86,7 @@ class BaseForecaster(FittedForecaster):
 
     # -- fit -------------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, *, validation: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, events: Any = None, validation: Any = None) -> Self:
         """Learn from irregular series.
 
         Parameters
@@ -96,6 +98,11 @@ class BaseForecaster(FittedForecaster):
         y : Series, DataFrame or array, optional
             Values row-aligned with `X`; then value columns of `X` are not read. A plain array `X` gives the times in
             its first column.
+        events : DataFrame or EventTable, optional
+            Events at known times (doses, infusions, resets, marks) of the series in `X` and `validation`, one row an
+            event; see `tsode.frames.events.EventTable`. Their effect is learned. Those of other series are kept for
+            later forecasts. Pass an `EventTable` through scikit-learn's metadata routing: it is never cut to the rows
+            of a split, as a frame of the length of `X` would be.
         validation : same kinds as X, optional
             Series to validate on, instead of a share of `X`.
 
@@ -125,20 +132,28 @@ class BaseForecaster(FittedForecaster):
             scaler = _fit_scaler(panel, self._scaling())
         timeline = Timeline.fit(panel.times, unit=unit)
         reach = timeline.duration(horizon)
-        translator = Translator(timeline, scaler)
+        coder = self._coder if is_refit else None
+        inputs: dict[Hashable, Inputs] = {}
+        if events is not None:
+            rows_of_events = self._read_events(events, panel)
+            coder = InputCoder.fit(rows_of_events, self.has_linear_inputs) if not is_refit else self._known_inputs()
+            inputs = coder.encode(rows_of_events)
+            panel = replace(panel, inputs=inputs)
+        n_inputs = len(coder.columns) if coder else 0
+        translator = Translator(timeline, scaler, n_inputs)
         series = translator.series(panel)
         if validation is None:
             split = self._split(series, reach, generator)
         else:
-            held_out = translator.series(self._read_context(validation, panel.channels))
+            held_out = translator.series(replace(self._read_context(validation, panel.channels), inputs=inputs))
             split = Split(series, _check_validation(held_out), None)
         with one_thread(), seeded_initialisation(generator):
             if is_refit:  # a copy: a fit that fails leaves the weights as they were
                 module = copy.deepcopy(self.module_)
             else:
-                module = self._build(len(panel.channels)).to(self._torch_device(), self._torch_dtype())
+                module = self._build(len(panel.channels), n_inputs).to(self._torch_device(), self._torch_dtype())
             rows = self._train(module, split, reach, generator)
-        self._panel, self._timeline, self._scaler = panel, timeline, scaler
+        self._panel, self._timeline, self._scaler, self._coder = panel, timeline, scaler, coder
         self._is_array, self._is_squeezed = isinstance(X, np.ndarray), y is not None and np.ndim(y) == 1
         self.module_ = module.eval()
         self.channels_ = list(panel.channels)

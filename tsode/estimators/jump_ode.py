@@ -127,6 +127,8 @@ class JumpODEForecaster(WindowedForecaster):
     ['unique_id', 'ds', 'theophylline_mg_l']
     """
 
+    reads_events = True
+
     def __init__(
         self,
         model: str | None = None,
@@ -228,7 +230,7 @@ class JumpODEForecaster(WindowedForecaster):
         if not self.learning_rate > 0.0:
             raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
 
-    def _build(self, n_channels: int) -> MarginalModel:
+    def _build(self, n_channels: int, n_inputs: int) -> MarginalModel:
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         if self.model is not None:
             parts |= lookup(FILTERS, self.model, "model")
@@ -248,6 +250,7 @@ class JumpODEForecaster(WindowedForecaster):
                 gate=self.gate,
                 dropout=self.dropout,
                 n_passes=self.n_passes,
+                n_inputs=n_inputs,
             )
             for _ in range(n_members)
         ]
@@ -272,7 +275,7 @@ def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str, weig
     assert isinstance(model, MarginalModel)
     total = squared = count = 0.0
     for window in windows:
-        params, status, _ = model.answer(window.context, window.targets.times, "left")
+        params, status = model.answer(window.context, window.targets.times, "left")
         if not bool(is_ok(status).all()):
             return {"loss": float("inf"), "mse": float("inf")}
         mask = window.targets.mask

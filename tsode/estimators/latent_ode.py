@@ -170,7 +170,7 @@ class LatentODEForecaster(LatentForecaster):
 
     counts = (*LatentForecaster.counts, "n_modes", "n_state", "n_encoder", "n_hidden")
 
-    def _build(self, n_channels: int) -> LatentODE:
+    def _build(self, n_channels: int, n_inputs: int) -> LatentODE:
         return build_latent_ode(
             n_channels,
             encoder=self.encoder,

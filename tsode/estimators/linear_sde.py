@@ -15,14 +15,13 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.base import BaseForecaster
-from tsode.estimators.translate import Translator
 from tsode.frames.panel import Panel
 from tsode.models.linear_gaussian import LinearGaussianModel
 from tsode.models.linear_sde import LinearSDE, StableLinearSDE
 from tsode.training.loop import TrainingPlan, train
 from tsode.training.splits import Split
 from tsode.training.threads import one_thread
-from tsode.training.windows import Series
+from tsode.training.windows import Series, collate
 
 __all__ = ["LinearSDEForecaster"]
 
@@ -35,7 +34,8 @@ class LinearSDEForecaster(BaseForecaster):
     Few parameters and exact answers: forecasts, samples and intervals are those of one Gaussian process, missing
     values cost nothing, and `impute` uses what came before and after. It is fitted by maximum likelihood and suits
     few series, noise, and channels that move together; it learns one set of rates for all series, not one for each.
-    After a long silence it returns to the mean of the training data.
+    After a long silence it returns to the mean of the training data. Events at known times move the state by a learned
+    matrix times their amounts, so that twice the dose has twice the effect.
 
     Parameters
     ----------
@@ -128,6 +128,9 @@ class LinearSDEForecaster(BaseForecaster):
         self.target = target
         self.duplicates = duplicates
 
+    reads_events = True
+    has_linear_inputs = True
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         for name in ("n_state", "max_context", "max_epochs", "batch_size", "patience"):
@@ -161,9 +164,14 @@ class LinearSDEForecaster(BaseForecaster):
             )
         return "none"
 
-    def _build(self, n_channels: int) -> LinearGaussianModel:
+    def _build(self, n_channels: int, n_inputs: int) -> LinearGaussianModel:
         if self.system is None:
-            return StableLinearSDE(n_channels, self.n_state)
+            return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs)
+        if n_inputs:
+            raise DataError(
+                "system= says nothing about what is put in: leave out events=, or give known dynamics and events to "
+                "tsode.solve."
+            )
         try:
             module = LinearSDE(**self.system)
         except TypeError as error:
@@ -178,13 +186,15 @@ class LinearSDEForecaster(BaseForecaster):
             )
         return module
 
-    def log_likelihood(self, X: Any = None) -> pd.Series:
+    def log_likelihood(self, X: Any = None, *, events: Any = None) -> pd.Series:
         """Exact log-likelihood of each series under the fitted or given system, in nats of the data's own units.
 
         Parameters
         ----------
         X : same kinds as in fit, optional
             By default the data given to fit.
+        events : DataFrame or EventTable, optional
+            See `predict`.
 
         Returns
         -------
@@ -193,8 +203,8 @@ class LinearSDEForecaster(BaseForecaster):
         """
         self._check_fitted()
         assert isinstance(self.module_, LinearGaussianModel)
-        panel = self._panel if X is None else self._read_context(X)
-        series = Translator(self._timeline, self._scaler).series(panel)
+        panel = self._with_events(self._panel if X is None else self._read_context(X), events)
+        series = self._translator().series(panel)
         batch = _collate(series, next(iter(self.module_.state_dict().values())))
         with one_thread(), torch.no_grad():
             scaled = self.module_.log_likelihood(batch)
@@ -203,7 +213,14 @@ class LinearSDEForecaster(BaseForecaster):
         return pd.Series(scaled.cpu().double().numpy() - own, index=pd.Index(panel.ids, tupleize_cols=False))
 
     def predict_state(
-        self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, given: str = "past"
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        events: Any = None,
+        given: str = "past",
     ) -> Any:
         """Belief over the hidden state: columns ``state-0``, ``state-0-sd``, ...
 
@@ -215,7 +232,7 @@ class LinearSDEForecaster(BaseForecaster):
         """
         if given not in ("past", "present", "all"):
             raise ParameterError(f"given={given!r} is not known: choose 'past', 'present' or 'all'.")
-        query, panel = self._ask(X, times, horizon, context)
+        query, panel = self._ask(X, times, horizon, context, events)
         assert isinstance(self.module_, LinearGaussianModel)
         beliefs: dict[int, np.ndarray] = {}
         with one_thread(), torch.no_grad():
@@ -302,13 +319,13 @@ def _validate(model: torch.nn.Module, batches: Sequence[tuple[IrregularBatch, ..
 def _held_out(split: Split, n_events: int) -> list[tuple[Series, Series]]:
     """Pieces to validate on: what is known before, and that with the held-out values after it."""
     if split.valid_from is None:
-        return [(Series(p.times[:0], p.values[:0]), p) for one in split.valid for p in _pieces(one, n_events)]
+        return [(p.part(slice(0)), p) for one in split.valid for p in _pieces(one, n_events)]
     pairs = []
     for one, start in zip(split.valid, split.valid_from):
         cut = int(np.searchsorted(one.times, start, side="right"))
         known = slice(max(cut - n_events, 0), cut)
         until = slice(known.start, cut + n_events)
-        pairs.append((Series(one.times[known], one.values[known]), Series(one.times[until], one.values[until])))
+        pairs.append((_part(one, known), _part(one, until)))
     return pairs
 
 
@@ -318,8 +335,18 @@ def _pieces(series: Series, n_events: int) -> list[Series]:
     if n < 2:
         return []
     cuts = np.linspace(0, n, -(-n // n_events) + 1).astype(int).tolist()
-    return [Series(series.times[i:j], series.values[i:j]) for i, j in pairwise(cuts)]
+    return [_part(series, slice(i, j)) for i, j in pairwise(cuts)]
+
+
+def _part(series: Series, rows: slice) -> Series:
+    """Some of the observations, and what is put in up to the last of them; from the first of them on, or from ever."""
+    times = series.times[rows]
+    if not len(times):
+        return series.part(rows, slice(0))
+    begin = times[0] if rows.start else -np.inf
+    put_in = slice(*np.searchsorted(series.input_times, [begin, times[-1]]))
+    return series.part(rows, put_in)
 
 
 def _collate(series: Sequence[Series], like: Tensor) -> IrregularBatch:
-    return IrregularBatch.from_arrays([s.times for s in series], [s.values for s in series], like.dtype).to(like.device)
+    return collate(series, like.dtype).to(like.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from tsode._registry import lookup
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, FileFormatError, ParameterError, UnknownNameError
 from tsode.estimators.settings import find_device
+from tsode.frames.inputs import InputCoder, Inputs
 from tsode.frames.labels import decode_label, encode_label
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.scaling import ChannelScaler
@@ -57,12 +59,22 @@ def save_estimator(estimator: Any, path: Any) -> None:
         "n_features_in": estimator.n_features_in_,
         "is_array": estimator._is_array,
         "is_squeezed": estimator._is_squeezed,
+        "inputs": None if estimator._coder is None else estimator._coder.to_dict(),
+        "ids_of_inputs": [encode_label(key) for key in panel.inputs],
     }
     tensors = {f"module.{name}": value.detach().cpu().clone() for name, value in estimator.module_.state_dict().items()}
     plain = [t.view(np.int64) if t.dtype.kind in "mM" else t for t in panel.times]
     tensors["panel.times"] = torch.from_numpy(np.concatenate(plain).copy())
     tensors["panel.values"] = torch.from_numpy(np.concatenate(panel.values).copy())
     tensors["panel.lengths"] = torch.tensor([len(t) for t in panel.times])
+    if panel.inputs:
+        put_in = list(panel.inputs.values())
+        kind = np.result_type(*(one.times.dtype for one in put_in))
+        times = np.concatenate([one.times.astype(kind) for one in put_in])
+        tensors["inputs.times"] = torch.from_numpy(times.view(np.int64))
+        tensors["inputs.values"] = torch.from_numpy(np.concatenate([one.values for one in put_in]))
+        tensors["inputs.lengths"] = torch.tensor([len(one.times) for one in put_in])
+        header["time_dtype_of_inputs"] = str(kind)
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save to: make it first.")
@@ -123,8 +135,11 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
         values=np.split(tensors["panel.values"].numpy(), cuts),
         channels=[decode_label(name) for name in header["channels"]],
         layout=Layout.from_dict(header["layout"]),
+        inputs=_restore_inputs(header, tensors),
     )
     estimator._panel = panel
+    coder = header.get("inputs")
+    estimator._coder = None if coder is None else InputCoder.from_dict(coder)
     estimator._timeline = Timeline.from_dict(header["timeline"])
     estimator._scaler = ChannelScaler.from_dict(header["scaler"])
     estimator.channels_ = list(panel.channels)
@@ -137,10 +152,21 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
     estimator.history_ = pd.DataFrame(header["history"])
     estimator.n_iter_ = int(header["n_iter"])
     state = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
-    module = estimator._build(len(panel.channels)).to(dtype=estimator._torch_dtype())
+    n_inputs = len(estimator._coder.columns) if estimator._coder else 0
+    module = estimator._build(len(panel.channels), n_inputs).to(dtype=estimator._torch_dtype())
     module.load_state_dict(state)
     estimator.module_ = module.to(device).eval()
     return estimator
+
+
+def _restore_inputs(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[Hashable, Inputs]:
+    ids = header.get("ids_of_inputs", [])
+    if not ids:
+        return {}
+    cuts = np.cumsum(tensors["inputs.lengths"].tolist())[:-1]
+    times = np.split(tensors["inputs.times"].numpy().view(np.dtype(header["time_dtype_of_inputs"])), cuts)
+    values = np.split(tensors["inputs.values"].numpy(), cuts)
+    return {decode_label(key): Inputs(*both) for key, both in zip(ids, zip(times, values))}
 
 
 def _registry() -> dict[str, type]:

@@ -14,7 +14,7 @@ from tsode.core.timeline import Timeline
 from tsode.frames.panel import Panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.times import Query
-from tsode.training.windows import Series
+from tsode.training.windows import Series, collate
 
 __all__ = ["Translator", "merge_panels", "values_at"]
 
@@ -23,17 +23,34 @@ ROWS_AT_ONCE = 256  # series in one batch of a forecast: bounds memory, changes 
 
 @dataclass(frozen=True, eq=False)
 class Translator:
-    """The map between the data's units and the model's."""
+    """The map between the data's units and the model's.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    scaler : ChannelScaler
+    n_inputs : int
+        Width of what is put in at known times.
+    """
 
     timeline: Timeline
     scaler: ChannelScaler
+    n_inputs: int = 0
 
     def series(self, panel: Panel) -> list[Series]:
         """Series in model time and scaled units, without rows in which nothing was seen."""
         series = []
-        for times, values in zip(panel.times, panel.values):
+        for key, times, values in zip(panel.ids, panel.times, panel.values):
             seen = ~np.isnan(values).all(axis=1)
-            series.append(Series(self.timeline.to_model(times[seen]), self.scaler.transform(values[seen])))
+            own = panel.inputs.get(key) if self.n_inputs else None
+            series.append(
+                Series(
+                    self.timeline.to_model(times[seen]),
+                    self.scaler.transform(values[seen]),
+                    np.empty(0) if own is None else self.timeline.to_model(own.times),
+                    np.empty((0, self.n_inputs)) if own is None else own.values,
+                )
+            )
         return series
 
     def batches(
@@ -46,9 +63,7 @@ class Translator:
         order = sorted(range(len(chosen)), key=lambda row: len(chosen[row].times))
         for start in range(0, len(order), ROWS_AT_ONCE):
             rows = order[start : start + ROWS_AT_ONCE]
-            batch = IrregularBatch.from_arrays(
-                [chosen[row].times for row in rows], [chosen[row].values for row in rows], dtype
-            )
+            batch = collate([chosen[row] for row in rows], dtype)
             # short questions are padded with their own last time; in a list, a series may be asked for no time at all
             width = max(1, *(len(asked[row]) for row in rows))
             padded = np.zeros((len(rows), width))
@@ -67,6 +82,7 @@ def merge_panels(panel: Panel, over: Panel) -> Panel:
         ids=[*below.ids, *over.ids],
         times=[*below.times, *over.times],
         values=[*below.values, *over.values],
+        inputs={**panel.inputs, **over.inputs},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tsode.core.timeline import kind_of_times
+from tsode.frames.inputs import Inputs
 from tsode.frames.labels import decode_label, encode_label
 
 __all__ = ["Layout", "Panel"]
@@ -103,6 +104,8 @@ class Panel:
         Column labels.
     layout : Layout
         The container they came in.
+    inputs : dict of id to Inputs
+        What is put into which series at known times.
     """
 
     ids: list[Hashable]
@@ -110,6 +113,7 @@ class Panel:
     values: list[np.ndarray]
     channels: list[Hashable]
     layout: Layout
+    inputs: Mapping[Hashable, Inputs] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

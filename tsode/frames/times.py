@@ -16,7 +16,7 @@ from tsode.frames.labels import guess_label
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 
-__all__ = ["Query", "read_duration", "read_query"]
+__all__ = ["Query", "check_kind", "read_duration", "read_query"]
 
 _MOST_POINTS = 200
 
@@ -131,7 +131,7 @@ def _read_rows(panel: Panel, data: Any, id_col: Hashable, time_col: Hashable) ->
     table = open_table(data, id_col, time_col)
     if not len(table.times):
         raise DataError("X has no rows: give one row for each time to forecast.")
-    _check_kind(table.times, table.layout.time_dtype, panel, "X")
+    check_kind(table.times, table.layout.time_dtype, panel, "X")
     ids = table.ids
     if table.layout.kind in ("series", "wide"):
         if len(panel) > 1:
@@ -157,7 +157,7 @@ def _read_times(asked: Any, panel: Panel) -> np.ndarray:
     if index.dtype.kind not in "mMfiu" and any(isinstance(t, str) for t in index):
         index = _parse_times(index, panel.time_kind, panel.layout.tz)
     native, dtype = native_times(index, "times=")
-    _check_kind(native, dtype, panel, "times=")
+    check_kind(native, dtype, panel, "times=")
     return native
 
 
@@ -183,7 +183,8 @@ def _is_local(time: Any) -> bool:
     return isinstance(time, str) and pd.Timestamp(time).tz is None
 
 
-def _check_kind(native: np.ndarray, dtype: Any, panel: Panel, where: str) -> None:
+def check_kind(native: np.ndarray, dtype: Any, panel: Panel, where: str) -> None:
+    """Raise a `DataError` unless these are times of the kind that the series in `panel` have."""
     asked, known = kind_of_times(native), panel.time_kind
     if asked != known and not {asked, known} <= {"float", "int"}:
         names = {"datetime": "datetimes", "timedelta": "timedeltas"}

@@ -1,10 +1,11 @@
-"""What a family of jumps at observations promises."""
+"""What a family of jumps promises."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["JumpMap", "Observation"]
@@ -22,21 +23,26 @@ class Observation:
         1 = seen, 0 = not.
     predicted : Tensor[b c p]
         What the state just before predicted: the location, and the log scale too for a jump with ``needs_scale``.
+    inputs : Tensor[b e] or None
+        What is put in (a dose); 0 where nothing is. None = nowhere.
     """
 
     values: Tensor
     mask: Tensor
     predicted: Tensor
+    inputs: Tensor | None = None
 
 
 class JumpMap(nn.Module, ABC):
-    """Change of state at an observation: ``z_plus = jump(z_minus, observation)``.
+    """Change of state at an observation or input: ``z_plus = jump(z_minus, observation)``.
 
-    A member promises: a row with nothing seen keeps its state bit for bit; unseen values are never read.
+    A member promises: a row with nothing seen or put in keeps its state bit for bit; unseen values are never read.
 
     Parameters
     ----------
     n_state, n_channels : int
+    n_inputs : int
+        Width of the inputs.
 
     Attributes
     ----------
@@ -46,16 +52,28 @@ class JumpMap(nn.Module, ABC):
 
     needs_scale: bool = False
 
-    def __init__(self, n_state: int, n_channels: int) -> None:
+    def __init__(self, n_state: int, n_channels: int, n_inputs: int = 0) -> None:
         super().__init__()
         self.n_state = n_state
         self.n_channels = n_channels
+        self.n_inputs = n_inputs
 
     @abstractmethod
     def jump(self, z: Tensor, observation: Observation) -> Tensor:
-        """State after the observation, where at least one channel is seen: ``z`` (b d) -> (b d)."""
+        """State after the observation, where anything is seen or put in: ``z`` (b d) -> (b d)."""
+
+    def read(self, observation: Observation, *features: Tensor) -> Tensor:
+        """What a cell is fed: `features` (b ...) and the inputs, zeros where there are none."""
+        if not self.n_inputs:
+            return torch.cat(features, dim=-1)
+        inputs = observation.inputs
+        if inputs is None:
+            inputs = features[0].new_zeros(len(features[0]), self.n_inputs)
+        return torch.cat([*features, inputs], dim=-1)
 
     def forward(self, z: Tensor, observation: Observation) -> Tensor:
-        """State after the observation; rows that see nothing are returned as they are."""
+        """State after the observation; rows that see nothing and get nothing are returned as they are."""
         is_seen = (observation.mask > 0).any(dim=1, keepdim=True)
+        if observation.inputs is not None:
+            is_seen = is_seen | (observation.inputs != 0).any(dim=1, keepdim=True)
         return self.jump(z, observation).where(is_seen, z)

@@ -24,11 +24,11 @@ class BayesGRU(JumpMap):
 
     needs_scale = True
 
-    def __init__(self, n_state: int, n_channels: int, n_features: int = 4) -> None:
-        super().__init__(n_state, n_channels)
+    def __init__(self, n_state: int, n_channels: int, n_inputs: int = 0, n_features: int = 4) -> None:
+        super().__init__(n_state, n_channels, n_inputs)
         self.weight = nn.Parameter(torch.randn(n_channels, 4, n_features) / 2.0)
         self.bias = nn.Parameter(torch.zeros(n_channels, n_features))
-        self.cell = nn.GRUCell(n_channels * n_features, n_state)
+        self.cell = nn.GRUCell(n_channels * n_features + n_inputs, n_state)
 
     def jump(self, z: Tensor, observation: Observation) -> Tensor:
         mask = observation.mask
@@ -37,4 +37,4 @@ class BayesGRU(JumpMap):
         error = 5.0 * ((observation.values - location) * (-log_scale).exp() / 5.0).tanh()
         features = torch.stack([observation.values, location, log_scale, error], dim=-1) * mask[..., None]
         mapped = torch.einsum("bcf,cfg->bcg", features, self.weight) + self.bias
-        return self.cell((mapped.relu() * mask[..., None]).flatten(1), z)
+        return self.cell(self.read(observation, (mapped.relu() * mask[..., None]).flatten(1)), z)

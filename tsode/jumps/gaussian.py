@@ -117,8 +117,8 @@ class GaussianConditioning(JumpMap):
     n_state, n_channels : int
     """
 
-    def __init__(self, n_state: int, n_channels: int) -> None:
-        super().__init__(n_state, n_channels)
+    def __init__(self, n_state: int, n_channels: int, n_inputs: int = 0) -> None:
+        super().__init__(n_state, n_channels, n_inputs)
         self.factor = nn.Parameter(torch.eye(n_state))  # P = factor factor'
         self.readout = nn.Parameter(torch.randn(n_channels, n_state) / math.sqrt(n_state))
         self.log_noise = nn.Parameter(torch.full((n_channels,), -1.0))  # gain of 0.9 at the start: trust what is seen

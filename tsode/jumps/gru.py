@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from tsode.jumps.base import JumpMap, Observation
@@ -11,11 +10,11 @@ __all__ = ["GRU"]
 
 
 class GRU(JumpMap):
-    """GRU cell on ``[mask * x, mask]`` (Rubanova et al. 2019, algorithm 1)."""
+    """GRU cell on ``[mask * x, mask, input]`` (Rubanova et al. 2019, algorithm 1)."""
 
-    def __init__(self, n_state: int, n_channels: int) -> None:
-        super().__init__(n_state, n_channels)
-        self.cell = nn.GRUCell(2 * n_channels, n_state)
+    def __init__(self, n_state: int, n_channels: int, n_inputs: int = 0) -> None:
+        super().__init__(n_state, n_channels, n_inputs)
+        self.cell = nn.GRUCell(2 * n_channels + n_inputs, n_state)
 
     def jump(self, z: Tensor, observation: Observation) -> Tensor:
-        return self.cell(torch.cat([observation.values * observation.mask, observation.mask], dim=-1), z)
+        return self.cell(self.read(observation, observation.values * observation.mask, observation.mask), z)

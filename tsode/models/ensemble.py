@@ -44,7 +44,7 @@ class Ensemble(MarginalModel):
         """The members."""
         return list(self.members)  # type: ignore[arg-type]
 
-    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
+    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
         found = answer_together(self.filters, batch, query_times, side)
-        params = self.likelihood.merge_members([params for params, _, _ in found])
-        return params, worst(*(status for _, status, _ in found)), found[0][2]
+        params = self.likelihood.merge_members([params for params, _ in found])
+        return params, worst(*(status for _, status in found))

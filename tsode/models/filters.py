@@ -47,6 +47,7 @@ def build_filter(
     gate: bool = True,
     dropout: float = 0.0,
     n_passes: int = 1,
+    n_inputs: int = 0,
 ) -> JumpFilter:
     """Assemble a jump filter from parts, by name or instance.
 
@@ -66,19 +67,24 @@ def build_filter(
         Hidden units of the readout.
     gate, dropout
         See `tsode.readouts.Readout`.
-    n_passes : int
-        See `tsode.models.jump_filter.JumpFilter`.
+    n_passes, n_inputs : int
+        See `tsode.models.jump_filter.JumpFilter`. A jump that is given as a callable does not read inputs: their effect
+        on the state is linear.
     """
     if isinstance(evolution, str):
         n_static = n_static if evolution in MODAL else 0
         evolution = build_evolution(evolution, solver=solver, n_modes=n_modes, n_static=n_static, n_state=n_state)
-    make_jump = lookup(JUMPS, jump, "jump") if isinstance(jump, str) else jump
     family = lookup(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
     width = evolution.n_state
+    if isinstance(jump, str):
+        jump_map = lookup(JUMPS, jump, "jump")(width, n_channels, n_inputs)
+    else:
+        jump_map = jump(width, n_channels)
     return JumpFilter(
         evolution,
-        make_jump(width, n_channels),
+        jump_map,
         Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape),
         family,
         n_passes,
+        n_inputs,
     )

@@ -64,7 +64,7 @@ def run_innovations(
     starts: Sequence[Tensor] | None = None,
 ) -> list[Path]:  # fmt: skip
     """Default filters of one size, in one pass; with `starts` each row of each begins at a state (b d) of its own."""
-    if batch.values.requires_grad or not batch.times.numel():
+    if batch.values.requires_grad or _grows(batch.inputs) or not batch.times.numel():
         given: Sequence[Tensor | None] = starts or [None] * len(models)
         return [model._loop(batch, last, seen, start) for model, start in zip(models, given)]
     first, readout = models[0], models[0].readout
@@ -79,8 +79,11 @@ def run_innovations(
         several = [len(models)] if len(models) > 1 else []
         ones = gap.new_ones(*several, len(ragged.events), readout.location_hidden.out_features)
         dropout = functional.dropout(ones, readout.dropout.p)
-    values, mask, last, seen = map(listed, (batch.values, batch.mask, last[:, :-1], seen[:, :-1]))
-    events = Events(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, dropout)
+    inputs = batch.inputs
+    if inputs is None or not first.n_inputs:
+        inputs = gap.new_zeros(*gap.shape, first.n_inputs)
+    values, mask, last, seen, inputs = map(listed, (batch.values, batch.mask, last[:, :-1], seen[:, :-1], inputs))
+    events = Events(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, inputs, dropout)
     weights = list(map(innovation_weights, models))
     if starts is not None:
         rows = ragged.order[: len(ragged.last)]
@@ -101,7 +104,13 @@ def innovation_weights(model: JumpFilter) -> Weights:
         (flow.modulation.weight, flow.modulation.bias) if flow.n_static else None,
         (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh),
         (hidden.weight, hidden.bias), (out.weight, out.bias),
+        None if model.push is None else model.push.weight,
     )  # fmt: skip
+
+
+def _grows(inputs: Tensor | None) -> bool:
+    """Whether a gradient is asked for what is put in."""
+    return inputs is not None and inputs.requires_grad
 
 
 def is_neural(evolution: Evolution) -> bool:
@@ -132,7 +141,7 @@ def is_ode_rnn(model: _Recurrent) -> bool:
     evolution: Any = model.evolution
     if type(model.jump) is not GRU or not is_neural(evolution) or evolution.solver.max_step is not None:
         return False
-    return type(evolution.dynamics) is not WithStatic
+    return type(evolution.dynamics) is not WithStatic and not model.jump.n_inputs
 
 
 def run_ode_rnn(model: _Recurrent, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from tsode.core.batch import IrregularBatch
 from tsode.core.path import Path
 from tsode.core.status import worst
-from tsode.evolution import Evolution
+from tsode.evolution import Evolution, Evolved, Solved
 from tsode.jumps.base import JumpMap, Observation
 from tsode.likelihoods.base import Likelihood
 from tsode.models.fused import can_run_together, evolve_to, kernel_for, run_innovations
 from tsode.models.marginal import MarginalModel
-from tsode.models.ranges import Ranges
+from tsode.models.ranges import Ranges, Shared
 from tsode.readouts import Readout
 
 __all__ = ["Filtered", "JumpFilter", "answer_together", "filter_together"]
@@ -30,7 +30,7 @@ class Filtered:
     Parameters
     ----------
     batch : IrregularBatch
-        The events that were run over: those at which something was seen.
+        The events that were run over: those at which something was seen or put in.
     path : Path
         Of the last pass; its states between two events may know what comes after.
     first : Path
@@ -53,6 +53,14 @@ class Filtered:
         ragged = getattr(self.first, "ragged", None)
         return self.batch.is_event.flatten().nonzero()[:, 0] if ragged is None else ragged.events
 
+    @cached_property
+    def n_observed(self) -> Tensor:
+        """Number of events up to the last at which something was seen: Tensor[b]."""
+        if self.batch.inputs is None:
+            return self.batch.lengths
+        steps = torch.arange(1, self.batch.n_events + 1, device=self.batch.mask.device)
+        return (self.batch.mask.any(dim=2) * steps).amax(dim=1)
+
 
 class JumpFilter(MarginalModel):
     """Composition of an evolution, a jump, a readout and a likelihood.
@@ -73,6 +81,9 @@ class JumpFilter(MarginalModel):
         read with knowledge of the later ones; the start moves by a linear map of that state, which is zero before
         training. A query between events is answered from passes over its own past, at the cost of a row for each
         number of events that a query has behind it; one-step predictions come from the first pass.
+    n_inputs : int
+        Width of what is put in at known times. Its effect on the state is linear (`push`) and, for a jump that reads
+        inputs, whatever that makes of it.
 
     Attributes
     ----------
@@ -84,7 +95,13 @@ class JumpFilter(MarginalModel):
     use_fused: bool = True
 
     def __init__(
-        self, evolution: Evolution, jump: JumpMap, readout: Readout, likelihood: Likelihood, n_passes: int = 1
+        self,
+        evolution: Evolution,
+        jump: JumpMap,
+        readout: Readout,
+        likelihood: Likelihood,
+        n_passes: int = 1,
+        n_inputs: int = 0,
     ) -> None:
         super().__init__(readout.n_channels, likelihood)
         self.evolution = evolution
@@ -92,6 +109,8 @@ class JumpFilter(MarginalModel):
         self.readout = readout
         self.n_passes = n_passes
         self.z_start = nn.Parameter(torch.zeros(evolution.n_state))
+        self.n_inputs = n_inputs
+        self.push = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
         if n_passes > 1:
             self.restart = nn.Parameter(torch.zeros(evolution.n_state, evolution.n_state))
 
@@ -123,7 +142,10 @@ class JumpFilter(MarginalModel):
                 params = self._read(evolved.z, lead, last[:, k], seen[:, k])
                 log_scale = 0.5 * self.likelihood.variance(params).log()
                 predicted = torch.stack([self.likelihood.mean(params), log_scale], dim=-1)
-            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted))
+            inputs = None if batch.inputs is None else batch.inputs[:, k]
+            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, inputs))
+            if self.push is not None and inputs is not None:
+                z = z + self.push(inputs)
             before.append(evolved.z)
             after.append(z)
         empty = start[:, None][:, :0]
@@ -148,7 +170,7 @@ class JumpFilter(MarginalModel):
     def ahead(
         self, filtered: Filtered, query_times: Tensor, with_last: bool | Tensor = True, at: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Parameters at times after (or, where the evolution runs backward, before) the last event, in one pass.
+        """Parameters at times after (or, where the evolution runs backward, before) the last event, from one flow.
 
         Parameters
         ----------
@@ -185,27 +207,57 @@ class JumpFilter(MarginalModel):
             read = tuple(tensor.flatten(0, 1).index_select(0, at) for tensor in read)
         return self._read(*read), worst(path.status, evolved.status)
 
-    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
+    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
         return answer_together([self], batch, query_times, side)[0]
 
-    def forecast_from(self, filtered: Filtered, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Parameters at any times (b m c p), each row's status, and how many events stand behind each query (b m)."""
+    def forecast_from(self, filtered: Filtered, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
+        """Parameters at any times (b m c p), and each row's status."""
         path = filtered.path
         lengths = filtered.batch.lengths[:, None]
         index = torch.minimum(path.index_before(query_times, side), lengths)
         if bool(((index == lengths) & (index > 0)).all()):
             # all queries after all events: one flow a series serves them
-            params, status = self.ahead(filtered, query_times)
-        else:
-            z, t = path.start_for(index)
-            t = torch.where(index > 0, t, query_times)  # nothing seen yet: the start state holds at any time
-            b, m, d = z.shape
-            flat = self.evolution.evolve_to(z.reshape(b * m, d), t.reshape(-1), query_times.reshape(-1, 1))
-            pick = index[..., None].expand(-1, -1, self.n_channels)
-            last, seen = filtered.last.gather(1, pick), filtered.seen.gather(1, pick)
-            params = self._read(flat.z.reshape(b, m, d), (query_times - t).to(z.dtype), last, seen)
-            status = worst(path.status, flat.status.reshape(b, m).amax(dim=1))
-        return params, status, index
+            return self.ahead(filtered, query_times)
+        return self.after(filtered, query_times, index)
+
+    def after(
+        self,
+        filtered: Filtered,
+        query_times: Tensor,
+        index: Tensor,
+        with_last: bool | Tensor = True,
+        at: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Parameters at times that have ``index`` (b m) events behind them, each flow from the last of these.
+
+        See `ahead` for the other arguments, and for what is returned.
+        """
+        (b, m), width = query_times.shape, filtered.batch.n_events + 1
+        asked = torch.arange(b * m, device=index.device) if at is None else at
+        start = (index + width * torch.arange(b, device=index.device)[:, None]).flatten()[asked]
+        z, t = (part.flatten(0, 1)[start] for part in filtered.path.starts)
+        # where nothing has happened yet, the start state holds at any time
+        times = torch.where(start % width > 0, query_times.flatten()[asked], t)
+        evolved = self._evolve_each(z, t, times, start)
+        last, seen = (part.flatten(0, 1)[start] for part in (filtered.last, filtered.seen))
+        if with_last is not True:
+            told = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(b, m).flatten()[asked]
+            last, seen = last * told[:, None], seen * told[:, None]
+        params = self._read(evolved.z, (times - t).to(z.dtype), last, seen)
+        row = asked.div(m, rounding_mode="floor") if m else asked
+        status = filtered.path.status.scatter_reduce(0, row, evolved.status, "amax")
+        return (params.unflatten(0, (b, m)) if at is None else params), status
+
+    def _evolve_each(self, z: Tensor, t: Tensor, times: Tensor, start: Tensor) -> Evolved:
+        """Carry ``z`` (q d) from ``t`` to ``times`` (q,); a solver takes its steps once for all of one ``start``."""
+        if not isinstance(self.evolution, Solved) or not len(start):
+            return self.evolution.evolve(z, t, times)
+        shared = Shared.of(start)
+        z, t = z[shared.leader], t[shared.leader]
+        run = evolve_to if self.use_fused else type(self.evolution).evolve_to
+        evolved = run(self.evolution, z, t, shared.gather(times, t))
+        which, place = shared.which, shared.place
+        return Evolved(evolved.z[which, place], evolved.cost[which, place], evolved.status[which])
 
 
 def filter_together(models: Sequence[JumpFilter], batch: IrregularBatch) -> list[Filtered]:
@@ -231,7 +283,7 @@ def filter_together(models: Sequence[JumpFilter], batch: IrregularBatch) -> list
 
 def answer_together(
     models: Sequence[JumpFilter], batch: IrregularBatch, query_times: Tensor, side: str
-) -> list[tuple[Tensor, Tensor, Tensor]]:
+) -> list[tuple[Tensor, Tensor]]:
     """What `MarginalModel.answer` promises, of several filters over the same events."""
     if models[0].n_passes > 1:
         batch = batch.compact()
@@ -243,9 +295,6 @@ def answer_together(
             rest = ranges.pieces.times[:, -1] if ranges.pieces.n_events else query_times.new_zeros(len(ranges.source))
             asked = ranges.gather(query_times, rest)
             found = [model.ahead(own, asked) for model, own in zip(models, filtered)]
-            return [
-                (params[ranges.which, ranges.place], ranges.worst(status, batch.n_series), index)
-                for params, status in found
-            ]
+            return [(params[ranges.which, ranges.place], ranges.worst(status)) for params, status in found]
     filtered = filter_together(models, batch)
     return [model.forecast_from(own, query_times, side) for model, own in zip(models, filtered)]

@@ -232,7 +232,7 @@ class LatentModel(ForecastModel):
         )
         paths = self.paths(inference, torch.maximum(times, begin), replace(draws, start=start, rows=rows))
         params = self.emit(paths)[:, ranges.which, ranges.place]
-        return params, ranges.worst(worst(inference.status, paths.status), batch.n_series)
+        return params, ranges.worst(worst(inference.status, paths.status))
 
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:

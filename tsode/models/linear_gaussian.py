@@ -21,7 +21,7 @@ __all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem"]
 
 @dataclass(frozen=True)
 class LinearSystem:
-    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + r * noise``.
+    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + r * noise``; an input ``u`` moves ``x`` to ``x + P u``.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ class LinearSystem:
     is_stationary : bool
         Whether the initial belief is the stationary one, and so holds at any time before the first event as well.
         If not, the state stands still before the first event.
+    push : Tensor[d e] or None
+        P; None without inputs.
     """
 
     drift: Tensor
@@ -54,6 +56,11 @@ class LinearSystem:
     initial_mean: Tensor
     initial_cov: Tensor
     is_stationary: bool
+    push: Tensor | None = None
+
+    def pushes(self, batch: IrregularBatch) -> Tensor | None:
+        """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""
+        return None if self.push is None or batch.inputs is None else batch.inputs.to(self.push) @ self.push.mT
 
     def transitions(self, gaps: Tensor) -> Transition:
         """Exact transitions over `gaps` (...)."""
@@ -173,25 +180,24 @@ class LinearGaussianModel(ForecastModel):
         """Draw joint paths of the observations at the query times: Tensor[s b m c].
 
         Each value has the forecast's own distribution, given the events strictly before its time. Queries with the
-        same observations behind them, as all after the last event have, are one exact path: the first is drawn from
-        its belief, each next from the transition density. Where an observation comes between, the path starts anew;
-        paths given the whole history, earlier and later, are those of `sample_smoothed`.
+        same observations behind them, as all after the last one have, are one exact path: the first is drawn from its
+        belief, the departure of each next one from the mean by the transition density. Where an observation comes
+        between, the path starts anew; paths given the whole history, earlier and later, are those of `sample_smoothed`.
         """
         system, batch = self.system(), _with_event(batch)
         times, order = query_times.sort(dim=1)
         times = _reachable(system, batch, times)
         belief = _carry_to(system, batch, _filter(system, batch), times, "left")
-        n_seen = nn.functional.pad(batch.mask.any(dim=2).cumsum(dim=1), (1, 0))
-        n_behind = n_seen.gather(1, _events_before(batch, times, "left"))
+        n_behind = batch.n_seen(times)
         is_new = n_behind.diff(dim=1, prepend=n_behind[:, :1] - 1) > 0
         step = system.transitions(times.diff(dim=1, prepend=times[:, :1]))
         draws = _normal(belief.mean, n_samples, generator)
-        path = belief.mean + _apply(square_root(belief.cov), draws)
-        push = step.shift + _apply(square_root(step.cov), draws)
+        departure = _apply(square_root(belief.cov), draws)
+        noise = _apply(square_root(step.cov), draws)
         for k in range(1, times.shape[1]):
-            onward = _apply(step.phi[:, k], path[:, :, k - 1]) + push[:, :, k]
-            path[:, :, k] = path[:, :, k].where(is_new[:, k, None], onward)
-        return self._observe(system, path, order.argsort(dim=1), generator)
+            onward = _apply(step.phi[:, k], departure[:, :, k - 1]) + noise[:, :, k]
+            departure[:, :, k] = departure[:, :, k].where(is_new[:, k, None], onward)
+        return self._observe(system, belief.mean + departure, order.argsort(dim=1), generator)
 
     @torch.no_grad()
     def sample_smoothed(
@@ -212,6 +218,9 @@ class LinearGaussianModel(ForecastModel):
         path = mean + _apply(square_root(cov), _normal(mean, n_samples, generator))
         noise = _apply(square_root(step.cov), _normal(step.shift, n_samples, generator))
         next_state = _apply(step.phi, path[:, :, :-1]) + step.shift + noise
+        pushes = system.pushes(merged)
+        if pushes is not None:
+            next_state = next_state + pushes[:, first + 1 :]
         gain = step.backward_gain(cov[:, :-1])
         for k in reversed(range(gain.shape[1])):
             path[:, :, k] += _apply(gain[:, k], path[:, :, k + 1] - next_state[:, :, k])
@@ -229,6 +238,7 @@ def _filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
     cov = system.initial_cov.expand(batch.n_series, -1, -1)
     steps = system.transitions(batch.times.diff(dim=1, prepend=batch.times[:, :1])).unbind()
     log_likelihood, status = torch.zeros_like(mean[:, 0]), torch.zeros_like(batch.lengths)
+    pushes = system.pushes(batch)
     means: tuple[list[Tensor], list[Tensor]] = ([], [])
     covs: tuple[list[Tensor], list[Tensor]] = ([], [])
     for k, step in enumerate(steps):
@@ -237,6 +247,8 @@ def _filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
         means[0].append(mean)
         covs[0].append(cov)
         mean, cov = after.mean, after.cov
+        if pushes is not None:
+            mean = mean + pushes[:, k]
         means[1].append(mean)
         covs[1].append(cov)
         log_likelihood = log_likelihood + after.log_prob
@@ -305,7 +317,11 @@ def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, 
     spread = order[..., None].expand(-1, -1, batch.n_channels)
     values = nn.functional.pad(batch.values, (0, 0, 0, m)).gather(1, spread)
     mask = nn.functional.pad(batch.mask, (0, 0, 0, m)).gather(1, spread)
-    merged = IrregularBatch(times, values, mask, torch.full_like(batch.lengths, times.shape[1]))
+    inputs = batch.inputs
+    if inputs is not None:
+        inputs = nn.functional.pad(inputs, (0, 0, 0, m)).gather(1, order[..., None].expand(-1, -1, inputs.shape[2]))
+    lengths = torch.full_like(batch.lengths, times.shape[1])
+    merged = IrregularBatch(times, values, mask, lengths, batch.static, inputs)
     return merged, order.argsort(dim=1)[:, batch.n_events :]
 
 

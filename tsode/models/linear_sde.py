@@ -138,9 +138,17 @@ class StableLinearSDE(LinearGaussianModel):
         By default five more than channels: two pairs that turn, and one slow state. The time of a pass grows with its
         cube.
     dtype : torch.dtype
+    n_inputs : int
+        Width of what is put in at known times, which is added to the state by a learned matrix.
     """
 
-    def __init__(self, n_channels: int, n_state: int | None = None, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(
+        self,
+        n_channels: int,
+        n_state: int | None = None,
+        dtype: torch.dtype = torch.float64,
+        n_inputs: int = 0,
+    ) -> None:
         super().__init__()
         n_state = n_channels + 5 if n_state is None else n_state
         if n_state < 1:
@@ -163,6 +171,7 @@ class StableLinearSDE(LinearGaussianModel):
         self.readout = nn.Parameter(readout)
         self.readout_offset = nn.Parameter(torch.zeros(n_channels, dtype=dtype))
         self.log_noise = nn.Parameter(torch.full((n_channels,), 0.5 * math.log(0.2), dtype=dtype))
+        self.push = nn.Parameter(0.1 * torch.randn(n_state, n_inputs, dtype=dtype)) if n_inputs else None
 
     def system(self) -> LinearSystem:
         diffusion = self.diffusion.tril()
@@ -172,4 +181,5 @@ class StableLinearSDE(LinearGaussianModel):
         return LinearSystem(
             rotation - rotation.mT - 0.5 * diffusion @ diffusion.mT, zeros, diffusion,
             self.readout, self.readout_offset, self.log_noise.exp(), zeros, identity, is_stationary=True,
+            push=self.push,
         )  # fmt: skip

@@ -40,25 +40,20 @@ class MarginalModel(ForecastModel):
         self.spread = SpreadCurve(n_channels)
 
     @abstractmethod
-    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Parameters as trained (b m c p), status of each row, and number of events behind each query (b m)."""
-
-    def _forecast(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Forecast, Tensor]:
-        """The forecast, and how many events stand behind each query."""
-        params, status, index = self.answer(batch, query_times, side)
-        factor = self.spread(batch.since_last(query_times, side)).to(params)
-        return Forecast(query_times, self.likelihood.rescale(params, factor), self.likelihood, status), index
+    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
+        """Parameters as trained (b m c p), and status of each row."""
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
-        forecast, _ = self._forecast(batch, query_times, side)
-        return forecast
+        params, status = self.answer(batch, query_times, side)
+        factor = self.spread(batch.since_last(query_times, side)).to(params)
+        return Forecast(query_times, self.likelihood.rescale(params, factor), self.likelihood, status)
 
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw joint paths: the forecast's own marginals, tied together by the fitted `ResidualProcess`."""
         order = query_times.argsort(dim=1)
         ordered = query_times.gather(1, order)
-        forecast, segment = self._forecast(batch, ordered, "left")
-        scores = self.residuals.normal_scores(forecast, segment, n_samples, generator)
+        forecast = self.forecast(batch, ordered)
+        scores = self.residuals.normal_scores(forecast, batch.n_seen(ordered), n_samples, generator)
         p = torch.special.ndtr(scores.double()).clamp(1e-12, 1.0 - 1e-12)
         paths = self.likelihood.quantile(forecast.params.double(), p).to(forecast.params)
         back = order.argsort(dim=1)[None, ..., None].expand_as(paths)

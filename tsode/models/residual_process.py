@@ -44,7 +44,7 @@ class ResidualProcess(nn.Module):
         forecast : Forecast
             Query times in increasing order along each row.
         segment : Tensor[b m]
-            Number of events behind each query; an event between two queries starts the error anew.
+            Number of observations behind each query; one between two queries starts the error anew.
 
         Returns
         -------

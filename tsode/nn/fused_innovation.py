@@ -8,13 +8,14 @@ have it at once::
 
     [p, q] = theta W_m + c_m                                          rates, from the statics after the last jump
     u      = u exp(-softplus(p) gap + i phase),   phase = frequency exp(tanh(q) / 2) gap
-    [h, g, r, v, n] = [last, seen, 1] W_h + [x, mask, 1] W_g + z- W_z'  readout and gates: one product with z-
+    [h, g, r, v, n] = [last, seen, 1] W_h + [x, mask, input, 1] W_g + z- W_z'    one product with z-
     [a, b] = silu(h) W_o + b_o,   e = x - mask (a + last sigmoid(b))    innovation
     [r, v, n] += e W_g
-    z+     = (1 - v) n + v z-,   r, v = sigmoid(r), sigmoid(v),   n = tanh(n + r g)
+    z+     = (1 - v) n + v z- + input P,   r, v = sigmoid(r), sigmoid(v),   n = tanh(n + r g)
 
-`torch.tanh` costs four sigmoids on a CPU, therefore ``tanh(x) = 2 sigmoid(2 x) - 1`` throughout. Rows that see nothing
-get 1e9 in their update gate: ``v`` is then exactly 1 and its slope exactly 0, so state and gradient pass untouched.
+`torch.tanh` costs four sigmoids on a CPU, therefore ``tanh(x) = 2 sigmoid(2 x) - 1`` throughout. Rows that see and get
+nothing have 1e9 in their update gate: ``v`` is then exactly 1 and its slope exactly 0, so state and gradient pass
+untouched.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Events(NamedTuple):
         As in `tsode.models.jump_filter.JumpFilter`, in the state's dtype; `values` are 0 where `mask` is.
     dropout : Tensor[q h] or Tensor[k q h] or None
         Factors of the hidden units of the readout, for each of k members.
+    inputs : Tensor[q e]
+        What is put in; e may be 0.
     """
 
     sizes: Sequence[int]
@@ -63,15 +66,17 @@ class Events(NamedTuple):
     mask: Tensor
     last: Tensor
     seen: Tensor
+    inputs: Tensor
     dropout: Tensor | None = None
 
 
 class Weights(NamedTuple):
-    """Weights of the three parts, as their modules hold them; m modes, s statics, d = 2 m + s, h hidden, c channels.
+    """Weights of the parts, as their modules hold them; m modes, s statics, d = 2 m + s, h hidden, c channels.
 
-    ``modulation``: (2m s), (2m), or None without statics; ``gates``: (3d 3c), (3d d), (3d), (3d) of a
+    ``modulation``: (2m s), (2m), or None without statics; ``gates``: (3d 3c+e), (3d d), (3d), (3d) of a
     `torch.nn.GRUCell`; ``hidden``: (h d) or (h d+2c), (h); ``out``: (c h) or (2c h), (c) or (2c). The last value is
-    read and gated if ``out`` has twice the channels. ``z_start``: (d), or (b' d) for a start of each row.
+    read and gated if ``out`` has twice the channels. ``z_start``: (d), or (b' d) for a start of each row. ``push``:
+    (d e) for e inputs, or None without.
     """
 
     z_start: Tensor
@@ -81,6 +86,7 @@ class Weights(NamedTuple):
     gates: tuple[Tensor, Tensor, Tensor, Tensor]
     hidden: tuple[Tensor, Tensor]
     out: tuple[Tensor, Tensor]
+    push: Tensor | None = None
 
 
 class States(NamedTuple):
@@ -106,7 +112,7 @@ class Packed(NamedTuple):
     """Weights as the loop reads them, named as in the equations above, with the members on a leading axis if several.
 
     ``z`` is (h+3d d); the others stand as they multiply from the right, ``g`` with a row for each of
-    ``[x, mask, 1, is empty, e]`` and the four blocks ``g, r, v, n`` of columns.
+    ``[x, mask, input, 1, is empty, e]`` and the four blocks ``g, r, v, n`` of columns.
     """
 
     z_start: Tensor
@@ -118,6 +124,7 @@ class Packed(NamedTuple):
     g: Tensor
     o: Tensor
     b: Tensor
+    push: Tensor
 
 
 def filter_states(events: Events, *members: Weights) -> States:
@@ -134,10 +141,10 @@ def filter_states(events: Events, *members: Weights) -> States:
 
 def pack(weights: Weights, n_channels: int) -> Packed:
     """Put the weights together, by ordinary autograd."""
-    z_start, rate, frequency, modulation, (w_in, w_state, b_in, b_state), (w_h, b_h), (w_o, b_o) = weights
+    z_start, rate, frequency, modulation, (w_in, w_state, b_in, b_state), (w_h, b_h), (w_o, b_o), push = weights
     d, c, m = z_start.shape[-1], n_channels, len(rate)
     w_m, c_m = modulation or (rate.new_zeros(2 * m, 0), rate.new_zeros(2 * m))
-    w_e, w_x, w_mask = functional.pad(w_in.t(), (d, 0)).split(c)
+    w_e, w_x, w_mask, w_input = functional.pad(w_in.t(), (d, 0)).split([c, c, c, w_in.shape[1] - 3 * c])
     b_g = torch.cat([b_state[2 * d :], b_in + functional.pad(b_state[: 2 * d], (0, d))])
     closed = b_in.new_tensor([0.0, 0.0, CLOSED, 0.0]).repeat_interleave(d)
     b_o = b_o + functional.pad(b_o.new_full((len(b_o) - c,), 2.0), (c, 0))
@@ -148,9 +155,10 @@ def pack(weights: Weights, n_channels: int) -> Packed:
         c=c_m + functional.pad(rate, (0, m)),
         z=torch.cat([w_h[:, :d], w_state[2 * d :], w_state[: 2 * d]]),
         h=torch.cat([w_h[:, d:].t(), b_h[None]]),
-        g=torch.cat([w_x, w_mask, b_g[None], closed[None], w_e]),
+        g=torch.cat([w_x, w_mask, w_input, b_g[None], closed[None], w_e]),
         o=w_o,
         b=b_o,
+        push=rate.new_zeros(0, d) if push is None else push.t(),
     )
 
 
@@ -171,7 +179,7 @@ def shared(tensor: Tensor, packed: Packed) -> Tensor:
 
 def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[States, tuple[Tensor, ...]]:
     """The forward loop. With `keep` every event has its own part of the buffers, else all events share one."""
-    sizes, ends, gap, values, mask, last, seen, dropout = events
+    sizes, ends, gap, values, mask, last, seen, inputs, dropout = events
     (q, c), (*members, n_out, n_hidden) = values.shape, packed.o.shape
     d, m = packed.z_start.shape[-1], packed.frequency.shape[-1]
     n, room = len(sizes), q if keep else max(sizes, default=0)
@@ -191,9 +199,11 @@ def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[St
         return torch.cat([weight[..., :start], 2.0 * weight[..., start:]], dim=-1)
 
     # what does not depend on the state
-    one, is_empty = values.new_ones(q, 1), (mask == 0).all(dim=1, keepdim=True).to(values.dtype)
+    is_empty = (torch.cat([mask, inputs], dim=1) == 0).all(dim=1, keepdim=True).to(values.dtype)
+    one = values.new_ones(q, 1)
     to_hidden = torch.cat([last, seen, one], dim=1) if n_out > c else one
-    to_gates = torch.cat([values, mask, one, is_empty], dim=1)
+    to_gates = torch.cat([values, mask, inputs, one, is_empty], dim=1)
+    pushes = listed(inputs @ packed.push) if packed.push.shape[-2] else None
     turned = packed.frequency[..., None, :] * math.exp(-0.5)  # exp(tanh(q) / 2) = exp(sigmoid(2 q) - 1 / 2)
     base = gap[:, None] * turned
     w_m, c_m = doubled(packed.m, m), doubled(packed.c, m)[..., None, :]
@@ -260,6 +270,8 @@ def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[St
             candidate[k].addcmul_(r[k], g[k], value=2.0).sigmoid_()
             torch.add(minus_one, candidate[k], alpha=2.0, out=candidate[k])
             lerp(candidate[k], z_minus[k], v[k], out=z_plus[k])
+            if pushes is not None:
+                z_plus[k].add_(pushes[k])
             now = [part[k] for part in after]
     states = States(minus, plus, plus.index_select(-2, ends), out[..., :c])
     return states, (blocks, rates, turn, opened, out, to_hidden, to_gates, e_all)
@@ -297,8 +309,11 @@ def sweep(
     events: Events, packed: Packed, work: Workspace, forward: Sequence[Tensor], into: Sequence[Tensor | None]
 ) -> Packed:
     """The backward loop: from the gradients of the states to those of the weights."""
-    sizes, _, gap, _, mask, last, _, dropout = events
+    sizes, _, gap, _, mask, last, _, inputs, dropout = events
     minus, plus, blocks, rates, turn, opened, out, to_hidden, to_gates, e = forward
+    has_inputs = packed.push.shape[-2] > 0
+    if has_inputs:  # the state before anything was put in
+        plus = plus - inputs @ packed.push
     into_minus, into_plus, into_end, into_location = into
     (q, c), (*members, n_out, n_hidden) = mask.shape, packed.o.shape
     d, m = minus.shape[-1], packed.frequency.shape[-1]
@@ -344,7 +359,8 @@ def sweep(
         d_z.copy_(into_end)
 
     # their parts, one an event
-    zp = listed(plus)
+    zp, d_pushed = listed(plus), work.new(*members, q if has_inputs else 0, d)
+    d_push = listed(d_pushed) if has_inputs else ()
     re, im, _ = cut(minus, m, m, d - 2 * m)
     cosine, sine, sigma = map(listed, (turn[1], turn[2], opened))
     h, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
@@ -364,6 +380,8 @@ def sweep(
             d_plus, d_before, spare, d_unit = d_z_top[k], d_minus_top[k], room_top[k], d_hidden_top[k]
             if from_plus is not None:
                 d_plus.add_(from_plus[k])
+            if has_inputs:
+                d_push[k].copy_(d_plus)
             # jump: z+ = n + v (z- - n)
             mul(d_plus, v[k], out=d_before)
             sub(d_plus, d_before, out=spare)
@@ -402,4 +420,5 @@ def sweep(
         g=torch.cat([d_x, d_from_e], dim=-2),
         o=d_out.mT @ hidden,
         b=d_out.sum(-2),
+        push=shared(inputs, packed).mT @ d_pushed if has_inputs else torch.zeros_like(packed.push),
     )

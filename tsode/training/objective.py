@@ -69,9 +69,9 @@ def channel_weights(series: Sequence[Series], balance: float) -> Tensor:
 class FilterObjective:
     """Weighted sum of three scores of one pass: forecast, backcast and one-step.
 
-    The backcast runs the flow back from the last event over the context, at most one horizon, without the last
-    value: it asks the state to remember the path it came along. It is left out where the evolution cannot run
-    backward. Each term is the mean over the batch's values of its kind.
+    The backcast runs the flow back from the last observation over the context, at most one horizon and not past an
+    input, without the last value: it asks the state to remember the path it came along. It is left out where the
+    evolution cannot run backward. Each term is the mean over the batch's values of its kind.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class FilterObjective:
         members = model.filters
         filtered = filter_together(members, window.context)
         goes_back = self.backcast and window.context.n_events and model.evolution.runs_backward
-        asked = ask(window, filtered[0].path.times, self.horizon if goes_back else None)
+        asked = ask(window, filtered[0], self.horizon if goes_back else None)
         found = [self._member(member, own, asked, bool(goes_back)) for member, own in zip(members, filtered)]
         parts = {name: torch.stack([own[name] for own, _ in found]).mean() for name in found[0][0]}
         weights = {"forecast": 1.0, "one_step": self.one_step, "backcast": self.backcast}
@@ -112,7 +112,12 @@ class FilterObjective:
         """The parts of one model's loss, and the status of each row."""
         score = lookup(SCORES, self.score, "score")
         is_back = asked.is_back.flatten()[asked.at, None]
-        params, status = model.ahead(filtered, asked.times, ~asked.is_back, asked.at)
+        if filtered.batch.inputs is None:
+            params, status = model.ahead(filtered, asked.times, ~asked.is_back, asked.at)
+        else:
+            index = torch.minimum(filtered.path.index_before(asked.times), filtered.batch.lengths[:, None])
+            index = torch.where(asked.is_back, filtered.n_observed[:, None], index)
+            params, status = model.after(filtered, asked.times, index, ~asked.is_back, asked.at)
         scores = score(model.likelihood, params, asked.values)
         parts = {"forecast": masked_mean(scores, asked.mask & ~is_back, self.weight)}
         if goes_back:
@@ -145,12 +150,12 @@ class Asked(NamedTuple):
     mask: Tensor
 
 
-def ask(window: Window, event_times: Tensor, reach: float | None) -> Asked:
-    """The targets of a window and, at most `reach` back from the last event, its context."""
+def ask(window: Window, filtered: Filtered, reach: float | None) -> Asked:
+    """The targets of a window and, at most `reach` back from the last observation, its context."""
     asked, mask = [window.targets], [window.targets.mask]
     times = window.targets.times
     if reach is not None:
-        hidden, edge = window.hidden, event_times[:, -1:] - reach
+        hidden, edge = window.hidden, _earliest(filtered, reach)
         asked, mask = [*asked, hidden], [*mask, hidden.mask & (hidden.times >= edge)[..., None]]
         # times out of reach are moved to its edge, so that a decaying mode does not overflow on its way back
         times = torch.cat([times, torch.maximum(hidden.times, edge)], dim=1)
@@ -163,6 +168,17 @@ def ask(window: Window, event_times: Tensor, reach: float | None) -> Asked:
     source = (order + times.shape[1] * torch.arange(len(order), device=order.device)[:, None]).flatten()[at]
     values = torch.cat([batch.values for batch in asked], dim=1).flatten(0, 1)[source]
     return Asked(times.gather(1, order), is_back.gather(1, order), at, values, is_seen.flatten(0, 1)[source])
+
+
+def _earliest(filtered: Filtered, reach: float) -> Tensor:
+    """How far back a flow from the last observation is asked for: Tensor[b 1]."""
+    batch, last = filtered.batch, (filtered.n_observed - 1).clamp(min=0)[:, None]
+    edge = batch.times.gather(1, last) - reach
+    if batch.inputs is None:
+        return edge
+    is_before = torch.arange(batch.n_events, device=last.device) < last
+    latest = batch.times.where(batch.is_input & is_before, -torch.inf).amax(dim=1, keepdim=True)
+    return torch.maximum(edge, latest)
 
 
 def is_ok(status: Tensor) -> Tensor:

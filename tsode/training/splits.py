@@ -42,7 +42,7 @@ def split_for_validation(
         held_out = min(max(fraction * one.span, horizon), 0.25 * one.span)
         cut = float(one.times[-1]) - held_out
         before = int(np.searchsorted(one.times, cut, side="right"))
-        train.append(Series(one.times[:before], one.values[:before]))
+        train.append(one.part(slice(before)))
         cuts.append(cut)
     return Split(train, usable, cuts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 
-__all__ = ["Series", "Window", "WindowSampler", "drop_values", "make_window"]
+__all__ = ["Series", "Window", "WindowSampler", "collate", "drop_values", "make_window"]
 
 STANDARD_SHARE = 0.25  # of windows that are cut one horizon before the end of their series
 
@@ -25,10 +25,19 @@ class Series:
     times : array[n], float64, increasing
     values : array[n c]
         NaN = not observed.
+    input_times : array[k], float64, not decreasing
+    inputs : array[k e]
+        What is put in at known times.
     """
 
     times: np.ndarray
     values: np.ndarray
+    input_times: np.ndarray = field(default_factory=lambda: np.empty(0))
+    inputs: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+    def part(self, rows: slice, inputs: slice = slice(None)) -> Series:
+        """Some of the observations, and of what is put in."""
+        return Series(self.times[rows], self.values[rows], self.input_times[inputs], self.inputs[inputs])
 
     @property
     def span(self) -> float:
@@ -39,6 +48,21 @@ class Series:
         return np.concatenate([[0.0], np.minimum(np.diff(self.times), longest).cumsum()])
 
 
+def collate(series: Sequence[Series], dtype: torch.dtype = torch.float32) -> IrregularBatch:
+    """Pad series into one batch, with what is put in as events of their own; an observation at one time comes first."""
+    if not series or not series[0].inputs.shape[1]:
+        return IrregularBatch.from_arrays([one.times for one in series], [one.values for one in series], dtype)
+    times, values, inputs = [], [], []
+    for one in series:
+        joined = np.concatenate([one.times, one.input_times])
+        order = np.argsort(joined, kind="stable")
+        n, k = len(one.times), len(one.input_times)
+        times.append(joined[order])
+        values.append(np.concatenate([one.values, np.full((k, one.values.shape[1]), np.nan)])[order])
+        inputs.append(np.concatenate([np.zeros((n, one.inputs.shape[1])), one.inputs])[order])
+    return IrregularBatch.from_arrays(times, values, dtype, inputs=inputs)
+
+
 @dataclass(frozen=True)
 class Window:
     """Contexts, and what came after them.
@@ -46,7 +70,7 @@ class Window:
     Parameters
     ----------
     context : IrregularBatch
-        Events up to each row's cut; what a model may see.
+        Observations up to each row's cut, and what is put in up to the horizon: what a model may see.
     targets : IrregularBatch
         Events after the cut, up to the horizon.
     hidden : IrregularBatch
@@ -74,21 +98,21 @@ def make_window(
 ) -> Window:
     """Cut each series once: the last `max_context` events up to its cut, and the events within `horizon` after it.
 
-    Of more than `max_targets` targets every second (third, ...) is kept.
+    Of more than `max_targets` targets every second (third, ...) is kept. What is put in is known ahead: it belongs to
+    the context up to the horizon, from the first observation there on if that is not the series' own first.
     """
-    context_times, context_values, target_times, target_values = [], [], [], []
+    contexts, targets = [], []
     for one, cut in zip(series, cuts):
         middle = int(np.searchsorted(one.times, cut, side="right"))
         end = int(np.searchsorted(one.times, cut + horizon, side="right"))
         start = max(0, middle - max_context)
         thin = slice(middle, end, -(-max(end - middle, 1) // max_targets))
-        context_times.append(one.times[start:middle])
-        context_values.append(one.values[start:middle])
-        target_times.append(one.times[thin])
-        target_values.append(one.values[thin])
-    context = IrregularBatch.from_arrays(context_times, context_values, dtype)
-    targets = IrregularBatch.from_arrays(target_times, target_values, dtype)
-    return Window(context, targets, context)
+        begin = float(one.times[start]) if start else -np.inf
+        put_in = slice(*np.searchsorted(one.input_times, [begin, np.nextafter(cut + horizon, np.inf)]))
+        contexts.append(one.part(slice(start, middle), put_in))
+        targets.append(one.part(thin, slice(0)))
+    context = collate(contexts, dtype)
+    return Window(context, collate(targets, dtype), context)
 
 
 def drop_values(window: Window, share: float, generator: torch.Generator, probability: float = 0.7) -> Window:

@@ -1,0 +1,157 @@
+"""Events at known times -> numbers that a model is fed: one column for each thing that can happen."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tsode.errors import DataError
+from tsode.frames.labels import decode_label, encode_label
+
+__all__ = ["InputCoder", "Inputs"]
+
+AMOUNT, GIVEN, RATE, STEADY = "amount", "given", "rate", "steady"
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What is put into one series.
+
+    Parameters
+    ----------
+    times : array[k]
+        Native times, sorted.
+    values : array[k e], float64
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+
+    def equals(self, other: Inputs | None) -> bool:
+        return (
+            other is not None and np.array_equal(self.times, other.times) and np.array_equal(self.values, other.values)
+        )
+
+
+@dataclass(frozen=True)
+class InputCoder:
+    """Columns for each kind and target of event, learned from the events in fit.
+
+    What is given at once has its amount, and a column that says that it was given; an infusion is a rate that goes up
+    at its start and down by as much at its end; a reset or a mark only happens. Amounts and rates are divided by their
+    mean size. What changes nothing (an amount of 0 added, a multiplication by 1) is no event.
+
+    Parameters
+    ----------
+    columns : tuple of (kind, target, part)
+        Part is "amount", "given", "rate" or "steady" (the amount of a dose in steady state).
+    scale : tuple of float
+        What each column is divided by.
+    is_linear : bool
+        Whether of what has an amount it is left out that it was given, so that columns grow with the amount.
+    """
+
+    columns: tuple[tuple[str, Hashable, str], ...]
+    scale: tuple[float, ...]
+    is_linear: bool = False
+
+    @classmethod
+    def fit(cls, rows: pd.DataFrame, is_linear: bool = False) -> InputCoder:
+        """Find the columns in the events that `tsode.frames.events.read_events` gives.
+
+        Raises
+        ------
+        DataError
+            If there is no event.
+        """
+        sizes: dict[tuple[str, Hashable, str], list[float]] = {}
+        for parts in _parts(rows, is_linear):
+            for key, number in parts.items():
+                sizes.setdefault(key, []).append(abs(number))
+        if not sizes:
+            raise DataError("The events change nothing in any series: give their amounts, or leave out events=.")
+        columns = sorted(sizes, key=lambda key: (key[0], str(key[1]), key[2]))
+        means = (float(np.mean(sizes[key])) for key in columns)
+        scale = (1.0 if key[2] == GIVEN else mean for key, mean in zip(columns, means))
+        return cls(tuple(columns), tuple(scale), is_linear)
+
+    def encode(self, rows: pd.DataFrame) -> dict[Hashable, Inputs]:
+        """The inputs of each series that has events.
+
+        Raises
+        ------
+        DataError
+            If an event is of a kind or target that fit has not seen.
+        """
+        place = {key: column for column, key in enumerate(self.columns)}
+        starts = rows["time"].to_numpy()
+        ends = starts + rows["duration"].to_numpy() if len(rows) else starts
+        if starts.dtype.kind in "iu" and rows["duration"].notna().any():
+            starts = starts.astype(np.float64)
+        has_end = rows["duration"].notna().to_numpy() & ~np.isinf(_as_float(rows["duration"]))
+        found: dict[Hashable, list[tuple[Any, int, int, np.ndarray]]] = {}
+        for row, parts in enumerate(_parts(rows, self.is_linear)):
+            if not parts:
+                continue
+            values = np.zeros(len(self.columns))
+            for key, number in parts.items():
+                if key not in place:
+                    known = sorted({f"{kind} of {target!r}" if target else kind for kind, target, _ in self.columns})
+                    what = f"{key[0]} of {key[1]!r}" if key[1] else key[0]
+                    raise DataError(
+                        f"There is an event {what!r} ({key[2]}), but the model has seen none in fit, so its effect is "
+                        f"not known. Seen: {', '.join(known)}. Fit with such events, or change kind or target."
+                    )
+                values[place[key]] = number / self.scale[place[key]]
+            own = found.setdefault(rows["id"].iat[row], [])
+            own.append((starts[row], 1, len(own), values))
+            if has_end[row]:
+                own.append((ends[row], 0, len(own), -values))  # an end comes before a start at one time
+        coded: dict[Hashable, Inputs] = {}
+        for name, listed in found.items():
+            listed.sort(key=lambda one: one[:3])
+            coded[name] = Inputs(np.array([one[0] for one in listed]), np.stack([one[3] for one in listed]))
+        return coded
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        columns = [[kind, encode_label(target), part] for kind, target, part in self.columns]
+        return {"columns": columns, "scale": list(self.scale), "is_linear": self.is_linear}
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> InputCoder:
+        """Undo `to_dict`."""
+        columns = tuple((kind, decode_label(target), part) for kind, target, part in state["columns"])
+        return cls(columns, tuple(state["scale"]), bool(state["is_linear"]))
+
+
+def _as_float(durations: pd.Series) -> np.ndarray:
+    values = durations.to_numpy()
+    return values / np.timedelta64(1, "s") if values.dtype.kind == "m" else values.astype(np.float64)
+
+
+def _parts(rows: pd.DataFrame, is_linear: bool) -> list[dict[tuple[str, Hashable, str], float]]:
+    """What each event puts in, unscaled; nothing for an event that changes nothing."""
+    found = []
+    durations = _as_float(rows["duration"])
+    columns = (rows[name].to_numpy() for name in ("kind", "target", "amount", "rate", "steady_state"))
+    for kind, target, amount, rate, steady, duration in zip(*columns, durations):
+        parts: dict[tuple[str, Hashable, str], float] = {}
+        if not np.isnan(duration):
+            size = amount / duration if np.isnan(rate) else rate
+            if size:
+                parts[kind, target, RATE] = size
+        elif not ((kind == "add" and amount == 0.0) or (kind == "multiply" and amount == 1.0)):
+            has_amount = kind not in ("reset", "mark")
+            if not (has_amount and is_linear):
+                parts[kind, target, GIVEN] = 1.0
+            if has_amount:
+                parts[kind, target, AMOUNT] = amount
+            if steady:
+                parts[kind, target, STEADY] = amount
+        found.append(parts)
+    return found

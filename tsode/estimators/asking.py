@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from tsode.core.timeline import Timeline
 from tsode.errors import DataError, NotFittedError, ParameterError, SolverError
 from tsode.estimators.answer import METRICS, Answer
 from tsode.estimators.rows import array_rows, join_values
+from tsode.estimators.scenarios import compare
 from tsode.estimators.settings import find_dtype, read_levels
 from tsode.estimators.translate import Translator, merge_panels, values_at
 from tsode.frames.events import read_events
@@ -200,16 +201,7 @@ class FittedForecaster(BaseEstimator):
         query, panel = self._ask(X, times, horizon, context, events)
         if "sample" in self.channels_:
             raise DataError("A channel is named 'sample', as the column that numbers the samples: rename the channel.")
-        generator = new_generator(random_state)
-        paths: dict[int, np.ndarray] = {}
-        failed: dict[int, int] = {}
-        with one_thread(), torch.no_grad():
-            for rows, batch, query_times in self._batches(query, panel):
-                failed |= _failed(self.module_.forecast(batch, query_times), rows)  # samples bring no status
-                drawn = self.module_.sample(batch, query_times, int(n_samples), generator).cpu().double().numpy()
-                for place, row in enumerate(rows):
-                    paths[row] = self._scaler.inverse(drawn[:, place, : len(query.times[row])])
-        _raise_failed(query, failed)
+        paths = self._paths(query, panel, int(n_samples), new_generator(random_state))
         counts = [len(t) for t in query.times]
         columns: dict[Hashable, list[np.ndarray]] = {
             "sample": [np.repeat(np.arange(n_samples), count) for count in counts]
@@ -218,6 +210,54 @@ class FittedForecaster(BaseEstimator):
             columns[name] = [paths[row][:, :, c].reshape(-1) for row in range(len(counts))]
         times_again = [np.tile(t, n_samples) for t in query.times]
         return write_frame(query.layout, query.ids, times_again, columns)
+
+    def what_if(
+        self,
+        scenarios: Mapping[str, Any],
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        level: float | Sequence[float] = (80,),
+        n_samples: int = 200,
+        random_state: Any = None,
+    ) -> pd.DataFrame:
+        """Forecast under several event tables, and by how much they differ from the first.
+
+        The differences are paired: all scenarios share the same random numbers, so that the band of a difference
+        holds what the events change and not what would have been uncertain anyway. A series whose events are the same
+        in two scenarios has a difference of exactly zero.
+
+        What is reported is how forecasts differ between series in which these events happen. It may be read as the
+        effect of causing them only if, in the data of fit, events were given for reasons that the model sees (they
+        were randomised, or decided from the observed history alone); if such histories had some chance of every
+        compared table; and if an event does the same whoever decides it. Doses that go to the sicker patient, for
+        reasons that are not in the data, look harmful here as they do in any regression.
+
+        Parameters
+        ----------
+        scenarios : dict of name to events
+            All events of the series, past and to come, as in `predict`; None stands for those given to fit. The first
+            is what the others are compared with.
+        X, times, horizon, context
+            See `predict`.
+        level : per cent or list of per cents
+            Of the bands.
+        n_samples : int
+            Paths from which the bands of differences are taken.
+        random_state : int, generator or None
+
+        Returns
+        -------
+        DataFrame
+            A row for each scenario, series and time, whatever the container of the data: the ids and times, then
+            ``scenario``, and for each channel its mean ``channel``, its band ``channel-lo-80``, ``channel-hi-80``,
+            the difference of means ``channel-diff`` and the band of paired differences ``channel-diff-lo-80``,
+            ``channel-diff-hi-80``.
+        """
+        query, panel = self._ask(X, times, horizon, context, None)
+        return compare(self, scenarios, query, panel, int(n_samples), level, random_state)
 
     def impute(self, X: Any, *, events: Any = None) -> Any:
         """Fill the entries of `X` that are NaN; what was observed stays as it is.
@@ -368,6 +408,19 @@ class FittedForecaster(BaseEstimator):
                     answers[row] = Answer(family, params[place, : len(query.times[row])])
         _raise_failed(query, failed)
         return [answers[row] for row in range(len(query.ids))]
+
+    def _paths(self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator) -> list[np.ndarray]:
+        """Joint paths (s m c) of every series asked for, in the data's own units."""
+        paths: dict[int, np.ndarray] = {}
+        failed: dict[int, int] = {}
+        with one_thread(), torch.no_grad():
+            for rows, batch, query_times in self._batches(query, panel):
+                failed |= _failed(self.module_.forecast(batch, query_times), rows)  # samples bring no status
+                drawn = self.module_.sample(batch, query_times, n_samples, generator).cpu().double().numpy()
+                for place, row in enumerate(rows):
+                    paths[row] = self._scaler.inverse(drawn[:, place, : len(query.times[row])])
+        _raise_failed(query, failed)
+        return [paths[row] for row in range(len(query.ids))]
 
     def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         """The distribution from which missing entries are filled: filtered, unless a model can smooth."""

@@ -31,11 +31,6 @@ class Inputs:
     times: np.ndarray
     values: np.ndarray
 
-    def equals(self, other: Inputs | None) -> bool:
-        return (
-            other is not None and np.array_equal(self.times, other.times) and np.array_equal(self.values, other.values)
-        )
-
 
 @dataclass(frozen=True)
 class InputCoder:

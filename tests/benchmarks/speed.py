@@ -1,6 +1,6 @@
 """Speed of training and prediction as a ratio to a plain GRU.
 
-    python tests/benchmarks/speed.py [--repeats N] [--check] [--scaling] [--ensembles]
+    python tests/benchmarks/speed.py [--repeats N] [--check] [--scaling] [--ensembles] [--inputs]
 
 Workload: 64 series with 60 own times each in [0, 1], 8 channels of which 70 % are missing, 20 targets in (1, 1.25].
 One step is forward + backward + AdamW (fused); the loss is the CRPS of the 20 targets on both sides. The floor is
@@ -19,7 +19,8 @@ of CPU time by the floor's CPU time in the same round: absolute times on a busy 
 `--check` ends with a non-zero exit code if a bar does not hold. `--scaling` shows a step's time against observations
 and series; it must hardly depend on whether times are shared, nor, up to the readout, on the number of targets.
 `--ensembles` shows instead what M members trained in one pass cost in units of one, for the objective of training on
-windows whose contexts are cut at random.
+windows whose contexts are cut at random. `--inputs` shows instead what such a step costs with three inputs a series at
+known times, anywhere in context and horizon, in units of one with three more observations.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ WARM_UP = 3  # rounds that are not counted
 PREDICT_BAR = 2.5  # times the GRU's prediction, for rows with one evaluation of the field a gap
 GRID_BAR, TARGETS_BAR = 1.1, 1.15
 LATENT_BAR, DECODE_BAR = 3.0, 0.9
+INPUTS_BAR = 1.3
 
 
 class Work(NamedTuple):
@@ -329,6 +331,45 @@ def cut_at_random(work: Work) -> Window:
     return Window(context, targets, context)
 
 
+def with_inputs(window: Window, n_inputs: int = 3) -> Window:
+    """The window with inputs at random times up to the last target, each an event of its own."""
+    context, generator = window.context, torch.Generator().manual_seed(2)
+    n_series, n_events = context.times.shape
+    when = 1.25 * torch.rand(n_series, n_inputs, generator=generator, dtype=torch.float64)
+    is_event = torch.cat([context.is_event, torch.ones_like(when, dtype=torch.bool)], dim=1)
+    times = torch.cat([context.times, when], dim=1)
+    order = times.where(is_event, torch.inf).argsort(dim=1, stable=True)
+    lengths = is_event.sum(dim=1)
+    times = times.gather(1, order)
+    last = times.gather(1, lengths[:, None] - 1)
+    times = torch.where(torch.arange(times.shape[1]) < lengths[:, None], times, last)
+    pick = order[..., None].expand(-1, -1, context.n_channels)
+    values, mask = (nn.functional.pad(t, (0, 0, 0, n_inputs)).gather(1, pick) for t in (context.values, context.mask))
+    amounts = torch.rand(n_series, n_inputs, 2, generator=generator)
+    inputs = nn.functional.pad(amounts, (0, 0, n_events, 0)).gather(1, order[..., None].expand(-1, -1, 2))
+    longer = IrregularBatch(times, values, mask, lengths, inputs=inputs)
+    return Window(longer, window.targets, longer)
+
+
+def inputs(repeats: int) -> bool:
+    """Print the cost of a training step with three inputs in units of one with three more observations."""
+    objective, good = FilterObjective(), True
+    plain, fed = cut_at_random(draw(n_events=63)), with_inputs(cut_at_random(draw()))
+    for title, settings in {
+        "default, 32 modes + 16 statics": {"n_modes": 32, "n_static": 16, "n_hidden": 64},
+        "ODE-RNN, midpoint": {"evolution": "mlp", "jump": "gru", "n_state": 32},
+    }.items():
+        jobs: dict[str, Job] = {}
+        for name, window, width in (("observations", plain, 0), ("inputs", fed, 2)):
+            torch.manual_seed(0)
+            model = build_filter(8, n_inputs=width, **settings)
+            jobs[name] = training(model, lambda model=model, window=window: objective(model, window)[0])
+        cost = ratio(measure(jobs, repeats), "inputs", "observations")
+        print(f"{title:<32} with 3 inputs / with 3 observations more   {verdict(cost, INPUTS_BAR)}", flush=True)
+        good &= cost <= INPUTS_BAR
+    return good
+
+
 def ensembles(repeats: int) -> None:
     """Print the cost of a training step of an ensemble in units of one model's."""
     window, objective = cut_at_random(draw()), FilterObjective()
@@ -352,11 +393,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bar does not hold")
     parser.add_argument("--scaling", action="store_true", help="time against observations, series, times and targets")
     parser.add_argument("--ensembles", action="store_true", help="only what members trained in one pass cost")
+    parser.add_argument("--inputs", action="store_true", help="only what inputs at known times cost")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.ensembles:
         ensembles(arguments.repeats)
         return 0
+    if arguments.inputs:
+        return int(not inputs(arguments.repeats) and arguments.check)
     good = compare(arguments.repeats)
     good &= compare_latent(arguments.repeats)
     if arguments.scaling:

@@ -42,7 +42,8 @@ Run = Callable[["JumpFilter", IrregularBatch, Tensor, Tensor], Path]
 
 
 def is_innovation(model: JumpFilter) -> bool:
-    return (type(model.evolution), type(model.jump), type(model.readout)) == (DiagonalFlow, InnovationGRU, Readout)
+    parts = (type(model.evolution), type(model.jump), type(model.readout))
+    return parts == (DiagonalFlow, InnovationGRU, Readout) and model.jump.n_inputs == model.n_inputs
 
 
 def can_run_together(models: Sequence[JumpFilter]) -> bool:
@@ -64,7 +65,7 @@ def run_innovations(
     starts: Sequence[Tensor] | None = None,
 ) -> list[Path]:  # fmt: skip
     """Default filters of one size, in one pass; with `starts` each row of each begins at a state (b d) of its own."""
-    if batch.values.requires_grad or _grows(batch.inputs) or not batch.times.numel():
+    if _grows(batch.values) or _grows(batch.inputs) or not batch.times.numel():
         given: Sequence[Tensor | None] = starts or [None] * len(models)
         return [model._loop(batch, last, seen, start) for model, start in zip(models, given)]
     first, readout = models[0], models[0].readout
@@ -108,9 +109,9 @@ def innovation_weights(model: JumpFilter) -> Weights:
     )  # fmt: skip
 
 
-def _grows(inputs: Tensor | None) -> bool:
-    """Whether a gradient is asked for what is put in."""
-    return inputs is not None and inputs.requires_grad
+def _grows(data: Tensor | None) -> bool:
+    """Whether a gradient is asked for data, which kernels do not give."""
+    return data is not None and data.requires_grad
 
 
 def is_neural(evolution: Evolution) -> bool:
@@ -141,7 +142,7 @@ def is_ode_rnn(model: _Recurrent) -> bool:
     evolution: Any = model.evolution
     if type(model.jump) is not GRU or not is_neural(evolution) or evolution.solver.max_step is not None:
         return False
-    return type(evolution.dynamics) is not WithStatic and not model.jump.n_inputs
+    return type(evolution.dynamics) is not WithStatic and model.jump.n_inputs == getattr(model, "n_inputs", 0)
 
 
 def run_ode_rnn(model: _Recurrent, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
@@ -149,10 +150,11 @@ def run_ode_rnn(model: _Recurrent, batch: IrregularBatch, last: Tensor, seen: Te
     evolution: Any = model.evolution
     jump: Any = model.jump
     dynamics, solver = evolution.dynamics, evolution.solver
-    if batch.values.requires_grad or batch.times.requires_grad or not batch.times.numel():
+    if any(_grows(part) for part in (batch.values, batch.times, batch.inputs)) or not batch.times.numel():
         return model._loop(batch, last, seen)
     gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(batch.values.dtype)
-    rest = (solver.n_steps, model.z_start, batch.values, batch.mask, gaps, jump.cell)
+    push = model.push.weight if jump.n_inputs else None  # type: ignore[attr-defined]
+    rest = (solver.n_steps, model.z_start, batch.values, batch.mask, gaps, jump.cell, batch.inputs, push)
     if type(dynamics) is GRUODE:
         z_minus, z_plus = fused_gru_ode(dynamics.gates, dynamics.candidate_bias, *rest)
     else:

@@ -213,6 +213,8 @@ class _Pass:
     inputs : Tensor[n b i]
     shut : Tensor[n b 1]
         Added to the argument of ``u``.
+    pushed : Tensor[n b d] or None
+        Added to the state after the jump.
     weights : sequence of Tensor
         Start (b d); weights ``s, r, u`` of the inputs (3d i), ``r, u, m`` of the state (3d d), biases ``s, r, u, m``
         (4d); those of the flow.
@@ -220,9 +222,9 @@ class _Pass:
 
     def __init__(
         self, make_flow: Callable[..., Flow], n_steps: int, inputs: Tensor, shut: Tensor, gaps: Tensor,
-        weights: Sequence[Tensor], keep: bool,
+        pushed: Tensor | None, weights: Sequence[Tensor], keep: bool,
     ) -> None:  # fmt: skip
-        self.inputs, self.shut, self.n_steps = inputs, shut, n_steps
+        self.inputs, self.shut, self.pushed, self.n_steps = inputs, shut, pushed, n_steps
         self.start, self.w_in, self.w_state, self.bias, *rest = weights
         self.work = borrow(self.start)
         self.flow = make_flow(rest, gaps, n_steps, self.work, keep)
@@ -248,10 +250,12 @@ class _Pass:
             ru[k].sigmoid_()
             s[k].addcmul_(r[k], m[k]).sigmoid_()
             y = torch.lerp(s[k], y, u[k], out=afters[k + 1])
+            if self.pushed is not None:
+                y.add_(self.pushed[k])
         minus_one = self.start.new_tensor(-1.0)
         return torch.add(minus_one, self.ends[-1], alpha=2.0), torch.add(minus_one, self.afters[1:], alpha=2.0)
 
-    def backward(self, g_minus: Tensor | None, g_plus: Tensor | None) -> list[Tensor]:
+    def backward(self, g_minus: Tensor | None, g_plus: Tensor | None) -> list[Tensor | None]:
         (n, b, _, d), new, cut, flow, w_state = self.gates.shape, self.work.new, self.work.cut, self.flow, self.w_state
         size = max(1, min(n, GROUP // b))
         flow.begin_backward(size)
@@ -288,29 +292,30 @@ class _Pass:
             g_w_state.addmm_(g[:, d:].t(), before.flatten(0, 1))
             g_bias.add_(g.sum(dim=0))
             flow.end_group(low, high, starts, g_ends[:, : high - low])
-        return [g_afters[0].clone(), g_w_in, g_w_state, g_bias, *flow.g_weights]
+        g_pushed = None if self.pushed is None else g_afters[1:].clone()
+        return [g_pushed, g_afters[0].clone(), g_w_in, g_w_state, g_bias, *flow.g_weights]
 
 
 class _Events(torch.autograd.Function):
     """`_Pass` as one node; its workspace goes back to the pool after the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, make_flow: Callable[..., Flow], n_steps: int, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, make_flow: Callable[..., Flow], n_steps: int, *tensors: Any) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         ctx.parts = make_flow, n_steps
-        inputs, shut, gaps, *weights = tensors
-        ctx.run = _Pass(make_flow, n_steps, inputs, shut, gaps, weights, keep=True)
+        inputs, shut, gaps, pushed, *weights = tensors
+        ctx.run = _Pass(make_flow, n_steps, inputs, shut, gaps, pushed, weights, keep=True)
         return ctx.run.forward()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g_minus: Tensor | None, g_plus: Tensor | None) -> tuple[Tensor | None, ...]:
-        inputs, shut, gaps, *weights = ctx.saved_tensors
+        inputs, shut, gaps, pushed, *weights = ctx.saved_tensors
         run, ctx.run = ctx.run, None
         if run is None:  # a second time through a retained graph: the workspace is gone
             make_flow, n_steps = ctx.parts
-            run = _Pass(make_flow, n_steps, inputs, shut, gaps, weights, keep=True)
+            run = _Pass(make_flow, n_steps, inputs, shut, gaps, pushed, weights, keep=True)
             run.forward()
         gradients = run.backward(g_minus, g_plus)
         give_back(run.work)
@@ -319,13 +324,19 @@ class _Events(torch.autograd.Function):
 
 def run_events(
     make_flow: Callable[..., Flow], n_steps: int, flow_weights: Sequence[Tensor], z_start: Tensor, values: Tensor,
-    mask: Tensor, gaps: Tensor, cell: nn.GRUCell,
+    mask: Tensor, gaps: Tensor, cell: nn.GRUCell, put_in: Tensor | None, push: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Flow and jump through all events; `flow_weights` are folded, the rest is as in `fused_ode_rnn`."""
     d = cell.hidden_size
-    shut = (~mask.any(dim=2)).t().to(values.dtype)[..., None] * SHUT
+    is_shut = ~mask.any(dim=2)
     mask = mask.to(values.dtype).transpose(0, 1)
-    inputs = torch.cat([values.transpose(0, 1) * mask, mask], dim=2)
+    read, pushed = [values.transpose(0, 1) * mask, mask], None
+    if push is not None:
+        put_in = values.new_zeros(*is_shut.shape, push.shape[1]) if put_in is None else put_in
+        is_shut = is_shut & ~(put_in != 0).any(dim=2)
+        read.append(put_in.transpose(0, 1))
+        pushed = read[-1] @ push.t() / 2
+    inputs, shut = torch.cat(read, dim=2), is_shut.t().to(values.dtype)[..., None] * SHUT
     gaps = (gaps.t() / n_steps)[..., None].contiguous()
     # The candidate n = 2 s - 1 doubles its argument; z = 2 y - 1.
     one = torch.ones_like(cell.bias_hh)
@@ -336,9 +347,9 @@ def run_events(
     start = ((z_start + 1) / 2).expand(values.shape[0], -1)
     weights = (start, w_in, cell.weight_hh * (2 * factor[:, None]), bias, *flow_weights)
     if torch.is_grad_enabled() and any(w.requires_grad for w in weights):
-        z_minus, z_plus = _Events.apply(make_flow, n_steps, inputs, shut, gaps, *weights)
+        z_minus, z_plus = _Events.apply(make_flow, n_steps, inputs, shut, gaps, pushed, *weights)
     else:
-        run = _Pass(make_flow, n_steps, inputs, shut, gaps, weights, keep=False)
+        run = _Pass(make_flow, n_steps, inputs, shut, gaps, pushed, weights, keep=False)
         z_minus, z_plus = run.forward()
         give_back(run.work)
     return z_minus.transpose(0, 1), z_plus.transpose(0, 1)
@@ -346,7 +357,8 @@ def run_events(
 
 def fused_ode_rnn(
     layers: Sequence[nn.Linear], below: Sequence[float], share: Sequence[float], n_steps: int, z_start: Tensor,
-    values: Tensor, mask: Tensor, gaps: Tensor, cell: nn.GRUCell,
+    values: Tensor, mask: Tensor, gaps: Tensor, cell: nn.GRUCell, put_in: Tensor | None = None,
+    push: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """States of an ODE-RNN at all events.
 
@@ -367,7 +379,11 @@ def fused_ode_rnn(
     gaps : Tensor[b n]
         Time since the event before, in the states' dtype.
     cell : nn.GRUCell
-        The jump: reads ``[mask * values, mask]``.
+        The jump: reads ``[mask * values, mask]``, and `put_in` if there is a `push`.
+    put_in : Tensor[b n e] or None
+        Inputs; None = zeros.
+    push : Tensor[d e] or None
+        What inputs add to the state after the jump; None = no inputs.
 
     Returns
     -------
@@ -384,4 +400,5 @@ def fused_ode_rnn(
     folded += [last.weight, torch.addmv(last.bias, last.weight, one, beta=0.5, alpha=-0.5)]
     if below:
         folded += [folded[0] @ folded[-2], folded[0] @ folded[-1]]
-    return run_events(partial(MLPFlow, below, share), n_steps, folded, z_start, values, mask, gaps, cell)
+    flow = partial(MLPFlow, below, share)
+    return run_events(flow, n_steps, folded, z_start, values, mask, gaps, cell, put_in, push)

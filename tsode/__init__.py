@@ -9,10 +9,12 @@ from tsode.estimators import (
     LatentSDEForecaster,
     LinearSDEForecaster,
 )
+from tsode.frames.events import EventTable
 
 __all__ = [
     "ConstantForecaster",
     "DriftForecaster",
+    "EventTable",
     "JumpODEForecaster",
     "LastValueForecaster",
     "LatentODEForecaster",

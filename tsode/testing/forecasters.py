@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 from sklearn.base import clone
 
-from tsode.errors import NotFittedError
+from tsode.errors import DataError, NotFittedError
+from tsode.frames.events import EventTable
 from tsode.testing.closeness import assert_frames_close, tolerance
 from tsode.testing.examples import START, example_panel
 
@@ -321,6 +322,44 @@ def check_copies(estimator: Any) -> None:
         assert copy.horizon_ == fitted.horizon_, f"{what} changes horizon_."
 
 
+def check_events(estimator: Any) -> None:
+    """Events at known times are read, or refused by name; one that is to come changes no forecast before it."""
+    events = _events()
+    if not getattr(estimator, "reads_events", False):
+        try:
+            clone(estimator).fit(example_panel(), events=events)
+        except DataError:
+            return
+        raise AssertionError("fit takes events, but reads_events is False.")
+    frame = example_panel()
+    fitted = clone(_seeded(estimator)).fit(frame, events=events)
+    together = fitted.predict_quantiles(times=TIMES, context=frame)
+    shuffled = EventTable(events.sample(frac=1.0, random_state=3))
+    again = fitted.predict_quantiles(times=TIMES, context=frame, events=shuffled)
+    _same(fitted, again, together, "the order of rows of events is free, and those of fit are the default")
+    alone = fitted.predict_quantiles(times=TIMES, context=frame[frame["unique_id"] == "s2"], events=events)
+    _same(fitted, alone, _of(together, "s2"), "a series alone is forecast as in a batch")
+    blank = events.head(3).assign(ds=lambda f: f["ds"] + pd.Timedelta("1h"), kind="add", target="a", amount=0.0)
+    padded = fitted.predict_quantiles(times=TIMES, context=frame, events=pd.concat([events, blank]))
+    _same(fitted, padded, together, "an event that adds nothing changes nothing")
+    for when in TIMES[1:3]:
+        known = fitted.predict_quantiles(times=[when], context=frame)
+        past = fitted.predict_quantiles(times=[when], context=frame, events=events[events["ds"] < when])
+        _same(fitted, past, known, "events from a time on never change the forecast at it")
+    stronger = events.assign(amount=3.0 * events["amount"])
+    answer = fitted.what_if({"base": None, "same": events, "more": stronger}, times=TIMES, random_state=0, n_samples=8)
+    for name in ("base", "same", "more"):
+        gap = answer[answer["scenario"] == name].filter(like="-diff").abs().to_numpy()
+        assert np.isfinite(gap).all(), "what_if gives finite differences."
+        assert (gap == 0).all() == (name != "more"), f"the difference of {name!r} from the base is {gap.max():.3g}."
+    with tempfile.TemporaryDirectory() as folder:
+        fitted.save(Path(folder) / "model.safetensors")
+        loaded = type(fitted).load(Path(folder) / "model.safetensors")
+    assert loaded.predict_quantiles(times=TIMES).equals(fitted.predict_quantiles(times=TIMES)), (
+        "load changes forecasts."
+    )
+
+
 FORECASTER_CHECKS: tuple[Callable[[Any], None], ...] = (
     check_constructor_only_stores,
     check_unfitted,
@@ -340,6 +379,7 @@ FORECASTER_CHECKS: tuple[Callable[[Any], None], ...] = (
     check_impute,
     check_score,
     check_copies,
+    check_events,
 )
 """Each takes a forecaster: not fitted yet, or fitted on `example_panel()` (which saves the fit)."""
 
@@ -375,6 +415,15 @@ def _move_origin(times: Any) -> Any:
 
 def _of(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     return frame[frame["unique_id"] == key].reset_index(drop=True)
+
+
+def _events() -> pd.DataFrame:
+    """Doses, infusions and marks in five of the series of `example_panel`."""
+    times = START + pd.to_timedelta([3.0, 11.5, 30.25, 47.0, 90.0], unit="h")
+    kinds = {"kind": ["add", "add", "mark", "add", "add"], "target": ["a", "a", None, "b", "a"]}
+    doses = {"amount": [2.0, 1.0, np.nan, 3.0, 2.0], "duration": [pd.NaT, pd.NaT, pd.NaT, pd.Timedelta("5h"), pd.NaT]}
+    one = pd.DataFrame({"ds": times, **kinds, **doses})
+    return pd.concat([one.assign(unique_id=f"s{k}") for k in range(5)], ignore_index=True)
 
 
 def _rows() -> pd.DataFrame:

@@ -22,6 +22,7 @@ from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
 from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
 from tsode.training.splits import Split
+from tsode.training.threads import one_thread
 from tsode.training.windows import Window
 
 __all__ = ["JumpODEForecaster"]
@@ -65,6 +66,9 @@ class JumpODEForecaster(WindowedForecaster):
     n_passes : int
         Times a history is run over, each time from where the last pass ended, so that its early part is read with
         knowledge of the later one. One by default; see `tsode.models.jump_filter.JumpFilter`.
+    informative_times : bool
+        Whether it is modelled when observations come (a patient who gets worse is looked at more often): the state
+        then learns from the timing of observations too, and `predict_intensity` forecasts their rate.
     horizon : "auto", duration or float
         How far ahead the model is trained to forecast: a duration for datetimes ("6h"), a number for numeric time.
         "auto" is half the median span of the series.
@@ -145,6 +149,7 @@ class JumpODEForecaster(WindowedForecaster):
         n_members: int | str = "auto",
         gate: bool = True,
         n_passes: int = 1,
+        informative_times: bool = False,
         horizon: Any = "auto",
         max_context: int = 128,
         max_epochs: int = 40,
@@ -183,6 +188,7 @@ class JumpODEForecaster(WindowedForecaster):
         self.n_members = n_members
         self.gate = gate
         self.n_passes = n_passes
+        self.informative_times = informative_times
         self.horizon = horizon
         self.max_context = max_context
         self.max_epochs = max_epochs
@@ -230,6 +236,34 @@ class JumpODEForecaster(WindowedForecaster):
         if not self.learning_rate > 0.0:
             raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
 
+    def predict_intensity(
+        self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, events: Any = None
+    ) -> Any:
+        """Forecast the rate at which observations of a series come, for a model with ``informative_times=True``.
+
+        Given all that came strictly before a time, and that nothing came since. See `predict` for the parameters.
+
+        Returns
+        -------
+        Series, DataFrame or list
+            The kind of `predict`, with a column ``intensity``: expected observations per unit of the times, or per
+            hour where these are datetimes or timedeltas.
+        """
+        query, panel = self._ask(X, times, horizon, context, events)
+        module: Any = self.module_
+        members = module.filters
+        if not self.informative_times:
+            raise ParameterError("It was not modelled when observations come: fit with informative_times=True.")
+        is_clock = isinstance(self.time_unit_, np.timedelta64)
+        unit = self._timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)
+        found: dict[int, np.ndarray] = {}
+        with one_thread(), torch.no_grad():
+            for rows, batch, query_times in self._batches(query, panel):
+                rates = torch.stack([member.rate(batch, query_times) for member in members]).mean(dim=0)
+                for place, row in enumerate(rows):
+                    found[row] = unit * rates[place, : len(query.times[row])].cpu().double().numpy()
+        return self._write(query, {"intensity": [found[row] for row in range(len(query.ids))]}, X)
+
     def _build(self, n_channels: int, n_inputs: int) -> MarginalModel:
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         if self.model is not None:
@@ -251,6 +285,7 @@ class JumpODEForecaster(WindowedForecaster):
                 dropout=self.dropout,
                 n_passes=self.n_passes,
                 n_inputs=n_inputs,
+                informative_times=self.informative_times,
             )
             for _ in range(n_members)
         ]

@@ -11,6 +11,7 @@ from tsode.jumps import JUMPS, JumpMap
 from tsode.likelihoods import LIKELIHOODS, Likelihood
 from tsode.models.evolutions import MODAL, build_evolution
 from tsode.models.jump_filter import JumpFilter
+from tsode.models.observation_times import ObservationIntensity
 from tsode.numerics.base import Solver
 from tsode.readouts import Readout
 
@@ -48,6 +49,7 @@ def build_filter(
     dropout: float = 0.0,
     n_passes: int = 1,
     n_inputs: int = 0,
+    informative_times: bool = False,
 ) -> JumpFilter:
     """Assemble a jump filter from parts, by name or instance.
 
@@ -70,6 +72,8 @@ def build_filter(
     n_passes, n_inputs : int
         See `tsode.models.jump_filter.JumpFilter`. A jump that is given as a callable does not read inputs: their effect
         on the state is linear.
+    informative_times : bool
+        Whether it is modelled when observations come, see `tsode.models.observation_times`.
     """
     if isinstance(evolution, str):
         n_static = n_static if evolution in MODAL else 0
@@ -87,4 +91,5 @@ def build_filter(
         family,
         n_passes,
         n_inputs,
+        ObservationIntensity(width) if informative_times else None,
     )

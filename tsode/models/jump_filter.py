@@ -17,6 +17,7 @@ from tsode.jumps.base import JumpMap, Observation
 from tsode.likelihoods.base import Likelihood
 from tsode.models.fused import can_run_together, evolve_to, kernel_for, run_innovations
 from tsode.models.marginal import MarginalModel
+from tsode.models.observation_times import ObservationIntensity
 from tsode.models.ranges import Ranges, Shared
 from tsode.readouts import Readout
 
@@ -84,6 +85,8 @@ class JumpFilter(MarginalModel):
     n_inputs : int
         Width of what is put in at known times. Its effect on the state is linear (`push`) and, for a jump that reads
         inputs, whatever that makes of it.
+    intensity : ObservationIntensity or None
+        Rate at which observations come; None where their timing is not modelled.
 
     Attributes
     ----------
@@ -102,6 +105,7 @@ class JumpFilter(MarginalModel):
         likelihood: Likelihood,
         n_passes: int = 1,
         n_inputs: int = 0,
+        intensity: ObservationIntensity | None = None,
     ) -> None:
         super().__init__(readout.n_channels, likelihood)
         self.evolution = evolution
@@ -110,6 +114,7 @@ class JumpFilter(MarginalModel):
         self.n_passes = n_passes
         self.z_start = nn.Parameter(torch.zeros(evolution.n_state))
         self.n_inputs = n_inputs
+        self.intensity = intensity
         self.push = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
         if n_passes > 1:
             self.restart = nn.Parameter(torch.zeros(evolution.n_state, evolution.n_state))
@@ -232,12 +237,9 @@ class JumpFilter(MarginalModel):
 
         See `ahead` for the other arguments, and for what is returned.
         """
-        (b, m), width = query_times.shape, filtered.batch.n_events + 1
+        b, m = query_times.shape
         asked = torch.arange(b * m, device=index.device) if at is None else at
-        start = (index + width * torch.arange(b, device=index.device)[:, None]).flatten()[asked]
-        z, t = (part.flatten(0, 1)[start] for part in filtered.path.starts)
-        # where nothing has happened yet, the start state holds at any time
-        times = torch.where(start % width > 0, query_times.flatten()[asked], t)
+        z, t, times, start = self._starts(filtered, query_times, index, at)
         evolved = self._evolve_each(z, t, times, start)
         last, seen = (part.flatten(0, 1)[start] for part in (filtered.last, filtered.seen))
         if with_last is not True:
@@ -247,6 +249,31 @@ class JumpFilter(MarginalModel):
         row = asked.div(m, rounding_mode="floor") if m else asked
         status = filtered.path.status.scatter_reduce(0, row, evolved.status, "amax")
         return (params.unflatten(0, (b, m)) if at is None else params), status
+
+    def rate(self, batch: IrregularBatch, query_times: Tensor) -> Tensor:
+        """Rate at which observations come at each query time, given the events strictly before it: Tensor[b m].
+
+        In events per unit of model time; of no meaning before the first event, which the model takes as given.
+        """
+        assert self.intensity is not None
+        filtered = self.filter(batch)
+        index = torch.minimum(filtered.path.index_before(query_times), filtered.batch.lengths[:, None])
+        z, t, times, start = self._starts(filtered, query_times, index)
+        states = self._evolve_each(z, t, times, start).z
+        return self.intensity(states, (times - t).to(states.dtype)).view_as(query_times)
+
+    def _starts(
+        self, filtered: Filtered, query_times: Tensor, index: Tensor, at: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """State (q d), its time, the time asked for and the number of the start, for those of the queries in `at`."""
+        width = filtered.batch.n_events + 1
+        start = (index + width * torch.arange(len(index), device=index.device)[:, None]).flatten()
+        times = query_times.flatten()
+        if at is not None:
+            start, times = start[at], times[at]
+        z, t = (part.flatten(0, 1)[start] for part in filtered.path.starts)
+        # where nothing has happened yet, the start state holds at any time
+        return z, t, torch.where(start % width > 0, times, t), start
 
     def _evolve_each(self, z: Tensor, t: Tensor, times: Tensor, start: Tensor) -> Evolved:
         """Carry ``z`` (q d) from ``t`` to ``times`` (q,); a solver takes its steps once for all of one ``start``."""

@@ -15,6 +15,7 @@ from tsode.core.status import Status, worst
 from tsode.likelihoods.base import Likelihood
 from tsode.models.ensemble import Ensemble
 from tsode.models.jump_filter import Filtered, JumpFilter, filter_together
+from tsode.models.observation_times import times_loss
 from tsode.training.windows import Series, Window
 
 __all__ = ["SCORES", "FilterObjective", "channel_weights", "masked_mean"]
@@ -67,7 +68,7 @@ def channel_weights(series: Sequence[Series], balance: float) -> Tensor:
 
 @dataclass(frozen=True)
 class FilterObjective:
-    """Weighted sum of three scores of one pass: forecast, backcast and one-step.
+    """Weighted sum of scores of one pass: forecast, backcast, one-step and, for a model of them, observation times.
 
     The backcast runs the flow back from the last observation over the context, at most one horizon and not past an
     input, without the last value: it asks the state to remember the path it came along. It is left out where the
@@ -83,6 +84,8 @@ class FilterObjective:
         Reach of the backcast, in model time.
     weight : Tensor[c] or None
         Of a value of each channel, see `channel_weights`; None = 1.
+    times : float
+        Weight of the log-likelihood of when observations come, where the model has an intensity.
     """
 
     score: str = "crps"
@@ -90,6 +93,7 @@ class FilterObjective:
     one_step: float = 0.5
     horizon: float = 1.0
     weight: Tensor | None = None
+    times: float = 0.05
 
     def __call__(self, model: JumpFilter | Ensemble, window: Window) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK.
@@ -102,7 +106,7 @@ class FilterObjective:
         asked = ask(window, filtered[0], self.horizon if goes_back else None)
         found = [self._member(member, own, asked, bool(goes_back)) for member, own in zip(members, filtered)]
         parts = {name: torch.stack([own[name] for own, _ in found]).mean() for name in found[0][0]}
-        weights = {"forecast": 1.0, "one_step": self.one_step, "backcast": self.backcast}
+        weights = {"forecast": 1.0, "one_step": self.one_step, "backcast": self.backcast, "times": self.times}
         loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return loss, parts, worst(*(status for _, status in found))
 
@@ -126,6 +130,8 @@ class FilterObjective:
             values, mask = (t.flatten(0, 1)[filtered.events] for t in (filtered.batch.values, filtered.batch.mask))
             scores = score(model.likelihood, model.one_step(filtered), values)
             parts["one_step"] = masked_mean(scores, mask, self.weight)
+        if model.intensity is not None and filtered.batch.n_events:
+            parts["times"] = times_loss(model, filtered)
         return parts, status
 
 

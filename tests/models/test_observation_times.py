@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,7 +31,7 @@ def test_the_likelihood_of_observation_times_is_that_of_a_quadrature(parts):
         def rate(t, one=one):
             return model.rate(one, torch.tensor([[t]], dtype=torch.float64)).item()
 
-        for before, after in zip(times, times[1:]):
+        for before, after in pairwise(times):
             inside = (before + 1e-9 * (after - before), after)
             total += quad(rate, *inside, epsabs=1e-10)[0] - np.log(rate(after))
             count += 1

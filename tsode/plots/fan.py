@@ -14,12 +14,14 @@ from tsode.frames.index import restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
+from tsode.plots.event_ticks import draw_event_ticks, event_spans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_fan"]
+__all__ = ["axis_values", "band_levels", "choose", "history_dots", "label_time_axis", "plot_fan"]
 
+DOTS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": "black"}
 _SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
 
@@ -30,6 +32,7 @@ def plot_fan(
     *,
     series: Hashable = None,
     truth: Any = None,
+    events: Any = None,
     label: str | None = None,
     ax: Axes | None = None,
     id_col: Hashable = "unique_id",
@@ -53,6 +56,8 @@ def plot_fan(
         Id; may be left out if `history` has one series only.
     truth : any container that fit reads, optional
         Observations that the forecast has not used: circles, as far as `bands` goes.
+    events : DataFrame or EventTable, optional
+        Events at known times: ticks below the axes, bars for what lasts.
     label : str, optional
         What the vertical axis says, best with the unit; the default is the channel.
     ax : Axes, optional
@@ -75,21 +80,20 @@ def plot_fan(
     try:
         import matplotlib.pyplot as plt
         from matplotlib.colors import to_rgb
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     except ImportError as error:
         raise ImportError("plot_fan draws with matplotlib: `pip install matplotlib`.") from error
 
     seen = read_panel(history, id_col=id_col, time_col=time_col)
-    channel = _choose(channel, seen.channels, "channel")
-    series = _choose(series, seen.ids, "series")
+    channel = choose(channel, seen.channels, "channel")
+    series = choose(series, seen.ids, "series")
     forecast = read_panel(bands, id_col=id_col, time_col=time_col)
-    levels = _levels(forecast.channels, channel)
+    levels = band_levels(forecast.channels, channel)
     names = [channel, *(f"{channel}-{end}-{level}" for level in levels for end in ("lo", "hi"))]
     times, columns = _series(forecast, series, names, "bands")
     if ax is None:
         ax = plt.subplots(figsize=(9.0, 4.5), layout="constrained")[1]
 
-    x, xlabel, seconds = _axis(times, forecast)
+    x, xlabel, seconds = axis_values(times, forecast)
     hue = np.array(to_rgb("C0"))
     for number, level in enumerate(levels):
         paleness = 0.8 - 0.5 * number / len(levels)  # opaque shades: overlapping fans keep their colours
@@ -98,24 +102,24 @@ def plot_fan(
         ax.fill_between(x, low, high, color=color, linewidth=0.0, label=f"{level} %")
     ax.plot(x, columns[:, 0], color=tuple(0.7 * hue), linewidth=1.2, label="mean")
 
-    past_times, past = _series(seen, series, [channel], "history")
-    is_shown = (past_times >= times[0]) & (past_times <= times[-1]) & ~np.isnan(past[:, 0])
-    dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": "black"}
-    ax.plot(_axis(past_times[is_shown], seen, seconds)[0], past[is_shown, 0], **dots, label="observed")
+    history_dots(ax, history, series, channel, times, seconds, id_col, time_col)
     if truth is not None:
         later = read_panel(truth, id_col=id_col, time_col=time_col)
         later_times, after = _series(later, series, [channel], "truth")
         is_shown = (later_times >= times[0]) & (later_times <= times[-1]) & ~np.isnan(after[:, 0])
-        circles = dots | {"markerfacecolor": "white"}
-        ax.plot(_axis(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later")
+        circles = DOTS | {"markerfacecolor": "white"}
+        ax.plot(
+            axis_values(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later"
+        )
+    if events is not None:
+        spans = event_spans(events, series, times[0], times[-1], id_col, time_col)
+        starts, ends = (axis_values(one, forecast, seconds)[0] for one in spans)
+        draw_event_ticks(ax, starts, ends, label="event")
     cutoff = seen.select([seen.ids.index(series)]).last_times[0]
     if cutoff is not None and times[0] < cutoff < times[-1]:
-        ax.axvline(_axis(np.array([cutoff]), seen, seconds)[0][0], color="0.5", linewidth=0.8, linestyle="--")
+        ax.axvline(axis_values(np.array([cutoff]), seen, seconds)[0][0], color="0.5", linewidth=0.8, linestyle="--")
 
-    if forecast.time_kind == "datetime":
-        locator = AutoDateLocator(tz=forecast.layout.tz)
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=forecast.layout.tz))
+    label_time_axis(ax, forecast)
     ax.set(xlabel=xlabel, ylabel=str(channel) if label is None else label)
     ax.margins(x=0.01)
     ax.spines[["top", "right"]].set_visible(False)
@@ -124,7 +128,34 @@ def plot_fan(
     return ax
 
 
-def _choose(wanted: Hashable, known: Sequence[Hashable], what: str) -> Hashable:
+def history_dots(
+    ax: Axes,
+    history: Any,
+    series: Hashable,
+    channel: Hashable,
+    shown: np.ndarray,
+    seconds: float | None,
+    id_col: Hashable,
+    time_col: Hashable,
+) -> None:
+    """Draw the observations of one channel of one series, between the first and last of the times `shown`."""
+    seen = read_panel(history, id_col=id_col, time_col=time_col)
+    times, values = _series(seen, series, [channel], "history")
+    is_shown = (times >= shown[0]) & (times <= shown[-1]) & ~np.isnan(values[:, 0])
+    ax.plot(axis_values(times[is_shown], seen, seconds)[0], values[is_shown, 0], **DOTS, label="observed")
+
+
+def label_time_axis(ax: Axes, panel: Panel) -> None:
+    """Dates as short as they can be, in the time zone of the panel; nothing for other times."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    if panel.time_kind == "datetime":
+        locator = AutoDateLocator(tz=panel.layout.tz)
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=panel.layout.tz))
+
+
+def choose(wanted: Hashable, known: Sequence[Hashable], what: str) -> Hashable:
     if wanted is None and len(known) == 1:
         return known[0]
     shown = ", ".join(repr(k) for k in known[:5]) + (", ..." if len(known) > 5 else "")
@@ -135,7 +166,7 @@ def _choose(wanted: Hashable, known: Sequence[Hashable], what: str) -> Hashable:
     return wanted
 
 
-def _levels(columns: Sequence[Hashable], channel: Hashable) -> list[str]:
+def band_levels(columns: Sequence[Hashable], channel: Hashable) -> list[str]:
     """Levels with both ends among the columns, the widest first."""
     ends = re.compile(re.escape(f"{channel}-lo-") + r"(\d+(\.\d+)?)")
     found = [match[1] for match in map(ends.fullmatch, map(str, columns)) if match]
@@ -160,7 +191,7 @@ def _series(panel: Panel, series: Hashable, columns: Sequence[Hashable], what: s
     return panel.times[row], panel.values[row][:, [panel.channels.index(name) for name in columns]]
 
 
-def _axis(times: np.ndarray, panel: Panel, seconds: float | None = None) -> tuple[Any, str, float | None]:
+def axis_values(times: np.ndarray, panel: Panel, seconds: float | None = None) -> tuple[Any, str, float | None]:
     """Times as matplotlib takes them, what the axis says, and the unit that durations are shown in."""
     name = panel.layout.time_col
     if panel.time_kind == "datetime":

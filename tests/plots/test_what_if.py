@@ -11,7 +11,7 @@ from matplotlib.collections import PolyCollection
 from tsode.errors import DataError, ParameterError
 from tsode.plots import plot_fan, plot_what_if
 
-START = pd.Timestamp("2024-01-01", tz="UTC")
+TIMES = [np.arange(5.0), pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(np.arange(5), unit="h")]
 
 
 @pytest.fixture(autouse=True)

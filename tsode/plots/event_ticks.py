@@ -41,6 +41,8 @@ def draw_event_ticks(
     color, label
         Of matplotlib.
     """
+    if not len(starts):
+        return
     height = 0.015 + 0.03 * row
     transform = ax.get_xaxis_transform()
     for start, end in zip(starts, ends):

@@ -38,9 +38,7 @@ def bands(ax) -> list[tuple[float, float]]:
     return [(float(y.min()), float(y.max())) for y in heights]
 
 
-@pytest.mark.parametrize(
-    "times", [np.arange(5.0), START + pd.to_timedelta(np.arange(5), unit="h")], ids=["num", "date"]
-)
+@pytest.mark.parametrize("times", TIMES, ids=["numbers", "datetimes"])
 def test_every_scenario_has_its_mean_and_widest_band(times):
     history = pd.DataFrame({"unique_id": "a", "ds": times[:2], "hr": [1.0, 2.0]})
     ax = plot_what_if(answer(times), "hr", history=history, label="heart rate")
@@ -56,9 +54,7 @@ def test_differences_are_of_all_scenarios_but_the_first():
     assert ax.get_ylabel() == "difference in hr"
 
 
-@pytest.mark.parametrize(
-    "times", [np.arange(5.0), START + pd.to_timedelta(np.arange(5), unit="h")], ids=["num", "date"]
-)
+@pytest.mark.parametrize("times", TIMES, ids=["numbers", "datetimes"])
 def test_events_have_ticks_where_they_start_and_bars_as_long_as_they_last(times):
     lasting = [1.5, None] if isinstance(times, np.ndarray) else ["90min", None]
     doses = pd.DataFrame({"unique_id": "a", "ds": [times[1], times[3]], "amount": 1.0, "duration": lasting})

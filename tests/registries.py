@@ -50,6 +50,8 @@ def _forecasters() -> dict[str, BaseForecaster]:
     named = [name for name in FILTERS if name != "innovation"]
     found |= {f"{name}-float64": small(FORECASTERS["JumpODEForecaster"], model=name, dtype="float64") for name in named}
     found["ensemble-float64"] = small(FORECASTERS["JumpODEForecaster"], n_members=2, dtype="float64")
+    informative = {"n_members": 2, "informative_times": True}
+    found["informative-float64"] = small(FORECASTERS["JumpODEForecaster"], **informative, dtype="float64")
     found["passes-float64"] = small(FORECASTERS["JumpODEForecaster"], n_members=2, n_passes=2, dtype="float64")
     return found
 

@@ -92,7 +92,11 @@ class BackwardODERNN(Encoder):
         for k in range(batch.n_events):
             evolved = self.evolution.evolve(z, nothing, gaps[:, k])
             status = worst(status, evolved.status)
-            z = self.jump(evolved.z, _Seen(batch.values[:, k], mask[:, k], torch.zeros_like(mask[:, k, :, None])))
+            predicted, inputs = (
+                torch.zeros_like(mask[:, k, :, None]),
+                None if batch.inputs is None else batch.inputs[:, k],
+            )
+            z = self.jump(evolved.z, _Seen(batch.values[:, k], mask[:, k], predicted, inputs))
             before.append(evolved.z)
             after.append(z)
         return Path(batch.times, start, torch.stack(before, dim=1), torch.stack(after, dim=1), status)

@@ -29,4 +29,8 @@ def reverse(batch: IrregularBatch) -> tuple[IrregularBatch, Tensor]:
     order = torch.where(is_event, batch.lengths[:, None] - 1 - place, place)
     pick = order[..., None].expand_as(batch.values)
     times = -torch.where(is_event, batch.times.gather(1, order), batch.times[:, :1])
-    return IrregularBatch(times, batch.values.gather(1, pick), batch.mask.gather(1, pick), batch.lengths), order
+    inputs = batch.inputs
+    if inputs is not None:
+        inputs = inputs.gather(1, order[..., None].expand_as(inputs))
+    values, mask = batch.values.gather(1, pick), batch.mask.gather(1, pick)
+    return IrregularBatch(times, values, mask, batch.lengths, inputs=inputs), order

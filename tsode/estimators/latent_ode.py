@@ -168,6 +168,7 @@ class LatentODEForecaster(LatentForecaster):
         self.target = target
         self.duplicates = duplicates
 
+    reads_events = True
     counts = (*LatentForecaster.counts, "n_modes", "n_state", "n_encoder", "n_hidden")
 
     def _build(self, n_channels: int, n_inputs: int) -> LatentODE:
@@ -184,4 +185,5 @@ class LatentODEForecaster(LatentForecaster):
             observation_scale=self.observation_scale,
             n_samples=self.n_samples,
             max_context=self.max_context,
+            n_inputs=n_inputs,
         )

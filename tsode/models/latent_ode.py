@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from tsode._registry import lookup
 from tsode.core.batch import IrregularBatch
 from tsode.core.path import Path
+from tsode.core.status import worst
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.encoders import ENCODERS, Encoder
 from tsode.encoders.backward_filter import BackwardFilter
@@ -20,6 +22,7 @@ from tsode.models.evolutions import build_evolution
 from tsode.models.filters import build_filter
 from tsode.models.fused import evolve_to, is_ode_rnn, run_ode_rnn
 from tsode.models.latent import Draws, Inference, LatentModel, LatentPaths
+from tsode.models.ranges import Shared
 from tsode.numerics.base import Solver
 from tsode.numerics.fixed import Euler
 from tsode.readouts import Emission
@@ -39,6 +42,8 @@ class LatentODE(LatentModel):
     emission : Emission
     n_samples, max_context
         See `LatentModel`.
+    n_inputs : int
+        Width of what is put in at known times, which is added to the state by a learned matrix.
     """
 
     use_fused: bool = True
@@ -50,25 +55,68 @@ class LatentODE(LatentModel):
         emission: Emission,
         n_samples: int = 16,
         max_context: int = 128,
+        n_inputs: int = 0,
     ) -> None:
         super().__init__(encoder, emission, evolution.n_state, n_samples, max_context)
         self.evolution = evolution
+        self.push = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
 
     def paths(self, inference: Inference, times: Tensor, draws: Draws) -> LatentPaths:
         z = inference.state(draws.start)
-        s, b, m = len(z), *times.shape
         # a clock of its own for each row, so that a field that reads the time does not see the origin of the data
-        elapsed = (times - inference.start[:, None]).expand(s, b, m).reshape(s * b, m)
+        elapsed = times - inference.start[:, None]
+        if self.push is None or inference.batch.inputs is None:
+            z, status = self._flow(z, torch.zeros_like(inference.start), elapsed)
+        else:
+            z, status = self._flow_through(inference, z, elapsed)
+        return LatentPaths(z, z.new_zeros(z.shape[:2]), status)
+
+    def _flow(self, z: Tensor, t0: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Carry ``z`` (s b d) from ``t0`` (b,) to each of ``times`` (b m): states (s b m d), and status (b,)."""
+        s, b, m = len(z), *times.shape
         run = evolve_to if self.use_fused else type(self.evolution).evolve_to
-        evolved = run(self.evolution, z.flatten(0, 1), elapsed.new_zeros(s * b), elapsed)
-        cost = evolved.cost.new_zeros(s, b)
-        return LatentPaths(evolved.z.unflatten(0, (s, b)), cost, evolved.status.reshape(s, b).amax(dim=0))
+        evolved = run(
+            self.evolution, z.flatten(0, 1), t0.expand(s, b).reshape(-1), times.expand(s, b, m).reshape(s * b, m)
+        )
+        return evolved.z.unflatten(0, (s, b)), evolved.status.reshape(s, b).amax(dim=0)
+
+    def _flow_through(self, inference: Inference, z: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_flow` from the start, through all inputs of each row: a state at the time of one does not know it."""
+        assert self.push is not None
+        batch = inference.batch
+        batch = batch.replace(mask=torch.zeros_like(batch.mask)).compact()
+        assert batch.inputs is not None
+        input_times = batch.times - inference.start[:, None]
+        t = torch.zeros_like(inference.start)
+        starts, begins, statuses = [z], [t], []
+        for k in range(batch.n_events):
+            until = torch.where(k < batch.lengths, input_times[:, k], t)
+            states, status = self._flow(starts[-1], t, until[:, None])
+            starts.append(states[:, :, 0] + self.push(batch.inputs[:, k]))
+            begins.append(until)
+            statuses.append(status)
+            t = until
+        index = torch.minimum(torch.searchsorted(input_times.contiguous(), times.contiguous()), batch.lengths[:, None])
+        n_starts = len(starts)
+        row = torch.arange(len(times), device=times.device)[:, None]
+        shared = Shared.of((row * n_starts + index).flatten())
+        which = (row * n_starts + index).flatten()[shared.leader]
+        z, t = torch.stack(starts, dim=2).flatten(1, 2)[:, which], torch.stack(begins, dim=1).flatten()[which]
+        states, status = self._flow(z, t, shared.gather(times.flatten(), t))
+        found = states[:, shared.which, shared.place].unflatten(1, times.shape)
+        source = which.div(n_starts, rounding_mode="floor")
+        worst_of_rows = torch.zeros_like(batch.lengths).scatter_reduce(0, source, status, "amax")
+        return found, worst(worst_of_rows, *statuses)
 
 
 def build_encoder(
-    encoder: str | Callable[[int, int], Encoder], n_channels: int, n_hidden: int = 64, width: int = 64
+    encoder: str | Callable[[int, int], Encoder],
+    n_channels: int,
+    n_hidden: int = 64,
+    width: int = 64,
+    n_inputs: int = 0,
 ) -> Encoder:
-    """Make an encoder by its name, or by ``(n_channels, n_hidden) -> Encoder``."""
+    """Make an encoder by its name, or by ``(n_channels, n_hidden) -> Encoder``; set attention reads no inputs."""
     if not isinstance(encoder, str):
         return encoder(n_channels, n_hidden)
     made = lookup(ENCODERS, encoder, "encoder")
@@ -76,10 +124,18 @@ def build_encoder(
         return SetAttention(n_channels, n_hidden, n_heads=4 if n_hidden % 4 == 0 else 1)
     if made is BackwardFilter:
         n_modes = max(1, n_hidden // 2)
-        inner = build_filter(n_channels, likelihood="normal", n_modes=n_modes, n_static=n_modes // 2, n_hidden=width)
+        inner = build_filter(
+            n_channels,
+            likelihood="normal",
+            n_modes=n_modes,
+            n_static=n_modes // 2,
+            n_hidden=width,
+            n_inputs=n_inputs,
+        )
         return BackwardFilter(inner)
     # one short step a gap: what the encoder's flow must do is forget, not solve an equation to many digits
-    return BackwardODERNN(Solved(MLPDynamics(n_hidden, width), Euler()), GRU(n_hidden, n_channels), run_backward)
+    jump = GRU(n_hidden, n_channels, n_inputs)
+    return BackwardODERNN(Solved(MLPDynamics(n_hidden, width), Euler()), jump, run_backward)
 
 
 def run_backward(encoder: BackwardODERNN, batch: IrregularBatch) -> Path:
@@ -104,6 +160,7 @@ def build_latent_ode(
     observation_scale: str = "channel",
     n_samples: int = 16,
     max_context: int = 128,
+    n_inputs: int = 0,
 ) -> LatentODE:
     """Assemble a latent ODE from parts, by name or instance.
 
@@ -121,10 +178,13 @@ def build_latent_ode(
         See `tsode.readouts.Emission`.
     n_samples, max_context
         See `LatentModel`.
+    n_inputs : int
+        See `LatentODE`.
     """
     # with RK4, two steps to a horizon leave an error of 1e-6 in a smooth field
     flow = build_evolution(
         evolution, solver=solver, n_modes=n_modes, n_state=n_state, n_static=n_static, query_step=0.5
     )
     emission = Emission(flow.n_state, n_channels, n_hidden, observation_scale)
-    return LatentODE(build_encoder(encoder, n_channels, n_encoder), flow, emission, n_samples, max_context)
+    made = build_encoder(encoder, n_channels, n_encoder, n_inputs=n_inputs)
+    return LatentODE(made, flow, emission, n_samples, max_context, n_inputs)

@@ -9,6 +9,7 @@ from tsode.estimators import (
     LatentSDEForecaster,
     LinearSDEForecaster,
 )
+from tsode.solve import solve, solve_schedule
 
 __all__ = [
     "ConstantForecaster",
@@ -19,6 +20,8 @@ __all__ = [
     "LatentSDEForecaster",
     "LinearSDEForecaster",
     "__version__",
+    "solve",
+    "solve_schedule",
 ]
 
 __version__ = "0.1.0"

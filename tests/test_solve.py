@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from scipy.linalg import expm
 from tsode import solve, solve_schedule
 from tsode.errors import DataError, ParameterError, ShapeError, SolverError
 from tsode.frames import EventTable, read_schedule
-from tsode.numerics import RK4
+from tsode.numerics import RK4, Dopri5
 
 CL, V, KA = 2.0, 20.0, 1.2
 K = CL / V
@@ -104,8 +106,13 @@ def test_two_compartments_follow_the_matrix_exponential():
 
 
 def test_infusions_overlap_and_add():
-    events = frame(ds=[0.0, 2.0, 3.0], amount=[60.0, np.nan, np.nan], duration=[6.0, 4.0, np.nan], rate=[np.nan, 5.0, 2.0],
-                   kind=["add", "rate", "rate"])  # fmt: skip
+    events = frame(
+        ds=[0.0, 2.0, 3.0],
+        kind=["add", "rate", "rate"],
+        amount=[60.0, np.nan, np.nan],
+        duration=[6.0, 4.0, np.nan],
+        rate=[np.nan, 5.0, 2.0],
+    )
     times = np.array([1.0, 2.0, 3.0, 5.0, 6.0, 7.5, 30.0])
     truth = infused(times, 10.0, 6.0) + infused(times - 2, 5.0, 4.0) + infused(times - 3, 2.0, np.inf)
     close(amounts(times, events), truth)
@@ -154,8 +161,13 @@ def test_resets_empty_all_states_and_end_infusions():
         events = base.assign(kind=["add", kind])
         truth = [infused(3.0, 10.0, 6.0), bolus(2.0, amount), bolus(5.0, amount)]
         close(amounts(times, events), truth)
-    late = frame(ds=[0.0, 3.0, 4.0], kind=["rate", "reset", "add"], rate=[10.0, np.nan, np.nan], amount=[np.nan, np.nan, 8.0],
-                 duration=[np.nan, np.nan, 2.0])  # fmt: skip
+    late = frame(
+        ds=[0.0, 3.0, 4.0],
+        kind=["rate", "reset", "add"],
+        rate=[10.0, np.nan, np.nan],
+        amount=[np.nan, np.nan, 8.0],
+        duration=[np.nan, np.nan, 2.0],
+    )
     close(amounts([3.0, 7.0], late), [infused(3.0, 10.0, np.inf), infused(3.0, 4.0, 2.0)])
 
 
@@ -171,10 +183,11 @@ def test_set_and_multiply_change_their_target_alone():
 
 def test_marks_and_events_after_the_last_time_change_nothing():
     plain = amounts([1.0, 2.0], frame(ds=[0.0], amount=[10.0]))
-    later = frame(ds=[0.0, 2.0, 5.0], amount=[10.0, 99.0, np.nan], kind=["add", "add", "reset"])
+    later = frame(ds=[0.0, 2.5, 5.0], amount=[10.0, 99.0, np.nan], kind=["add", "add", "reset"])
     assert (amounts([1.0, 2.0], later) == plain).all()
+    close(amounts([1.0, 2.0], later.assign(ds=[0.0, 2.0, 5.0])), plain)
     marked = frame(ds=[0.0, 1.5], amount=[10.0, np.nan])
-    close(amounts([1.0, 2.0], marked), plain, rtol=1e-12)
+    close(amounts([1.0, 2.0], marked), plain)
 
 
 def test_events_before_the_first_time_are_in_the_answer_and_the_start_is_the_first_of_both():
@@ -219,23 +232,31 @@ def test_which_other_times_are_asked_changes_nothing():
 
 
 def test_doubling_the_doses_of_a_linear_system_doubles_its_state():
-    events = frame(ds=[0.0, 2.0, 5.0], target=["depot", "drug", "drug"], amount=[100.0, 60.0, 30.0], duration=[np.nan, 3.0, np.nan],
-                   every=[8.0, np.nan, 4.0], steady_state=[1, 0, 2])  # fmt: skip
+    events = frame(
+        ds=[0.0, 2.0, 5.0],
+        target=["depot", "drug", "drug"],
+        amount=[100.0, 60.0, 30.0],
+        duration=[np.nan, 3.0, np.nan],
+        every=[8.0, np.nan, 4.0],
+        steady_state=[1, 0, 2],
+    )
     times = np.linspace(0, 20, 9)
-    how = {"field": oral, "states": ["depot", "drug"], "side": "after"}
-    close(amounts(times, events.assign(amount=2 * events["amount"]), **how), 2 * amounts(times, events, **how))
+    # Fixed steps are linear too: nothing but the doses differs.
+    how = {"field": oral, "states": ["depot", "drug"], "side": "after", "solver": RK4(max_step=0.25)}
+    twice = amounts(times, events.assign(amount=2 * events["amount"]), **how)
+    close(twice, 2 * amounts(times, events, **how), rtol=1e-12)
 
 
 def test_the_steady_state_of_saturable_elimination_is_what_many_doses_lead_to():
     def field(t, z):
-        return -20.0 * z / (5.0 + z)
+        return -20.0 * z / (30.0 + z)
 
-    dose = frame(ds=[0.0], amount=[100.0], every=[8.0])
-    steady = amounts([0.0, 5.0], dose.assign(steady_state=1), field=field, side="after")
-    long = amounts([8.0 * 60, 8.0 * 60 + 5], dose.assign(n_more=60), field=field, side="after")
+    dose = frame(ds=[0.0], amount=[30.0], every=[4.0])
+    steady = amounts([0.0, 3.0], dose.assign(steady_state=1), field=field, side="after")
+    long = amounts([80.0, 83.0], dose.assign(n_more=20), field=field, side="after")  # forgets at 0.37 a dose
     close(steady, long)
     infusion = frame(ds=[0.0], kind=["rate"], rate=[12.0], steady_state=[1])
-    close(amounts([0.0], infusion, field=field, side="after"), [12 * 5 / (20 - 12)])
+    close(amounts([0.0], infusion, field=field, side="after"), [12 * 30 / (20 - 12)])
 
 
 def test_a_dose_on_top_of_an_own_production_is_in_steady_state_with_it():
@@ -276,17 +297,17 @@ def test_a_solve_that_fails_names_its_series():
     with pytest.raises(
         SolverError, match=r"The solution of series 'wild' left the range|series 'wild' asked for steps"
     ):
-        solve(lambda t, z: z**2, {"calm": [0.1], "wild": [1.0]}, times)
+        solve(lambda t, z: z**2, {"calm": [0.1], "wild": [1.0]}, times, solver=Dopri5())
 
 
 def test_the_field_is_never_asked_on_the_wrong_side_of_an_event():
     def field(t, z):
         """Elimination switches at time 5, where a mark stands."""
-        return -torch.where(t >= 5.0, 1.0, 0.1)[:, None] * z
+        return -(0.1 + 0.9 * (t >= 5.0).double())[:, None] * z
 
     start, mark = frame(ds=[0.0], amount=[100.0]), frame(ds=[0.0, 5.0], amount=[100.0, np.nan])
     truth = 100 * np.exp([-0.5, -1.5])
-    close(amounts([5.0, 6.0], mark, field=field), truth, rtol=1e-11)
+    close(amounts([5.0, 6.0], mark, field=field), truth)
     close(amounts([5.0, 6.0], start, field=field), truth, rtol=1e-7)
 
 
@@ -303,7 +324,8 @@ def test_gradients_of_a_concentration_are_those_of_the_closed_form():
     volume = torch.tensor(V, dtype=torch.float64, requires_grad=True)
     doses = frame(ds=[0.0, 12.0], amount=[100.0, 60.0], duration=[np.nan, 4.0])
     schedule = read_schedule([20.0], doses, states=["drug"])
-    state = solve_schedule(lambda t, z: -clearance / volume * z, [0.0], schedule)
+    solver = Dopri5(rtol=1e-12, atol=1e-14)
+    state = solve_schedule(lambda t, z: -clearance / volume * z, [0.0], schedule, solver=solver)
     (state[0, 0] / volume).backward()
 
     def concentration(cl, v):
@@ -313,18 +335,18 @@ def test_gradients_of_a_concentration_are_those_of_the_closed_form():
         return (dose + infusion) / v
 
     exact = torch.autograd.functional.jacobian(concentration, (clearance.detach(), volume.detach()))
-    close([clearance.grad, volume.grad], [float(x) for x in exact], rtol=1e-8)
+    close([clearance.grad, volume.grad], [float(x) for x in exact])
 
 
 def test_gradients_go_through_a_steady_state_by_amounts_starts_and_parameters():
-    from dataclasses import replace
 
     dose = frame(ds=[0.0, 4.0], amount=[100.0, 50.0], duration=[np.nan, 30.0], every=[12.0, 12.0], steady_state=[1, 2])
     schedule = read_schedule([0.0, 4.0, 9.0], dose, states=["drug"])
 
     def state(k, amount, start):
         own = replace(schedule, events=replace(schedule.events, amount=amount))
-        return solve_schedule(lambda t, z: -k * z / (1 + 0.001 * z), start, own, side="after")[:, 0]
+        field, solver = lambda t, z: -k * z / (1 + 0.001 * z), RK4(max_step=1.0)
+        return solve_schedule(field, start, own, solver=solver, side="after")[:, 0]
 
     k, start = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (K, [2.0]))
     amount = schedule.events.amount.clone().requires_grad_()
@@ -343,8 +365,15 @@ def test_each_series_may_have_parameters_of_its_own():
 
 
 def test_datetimes_give_what_numbers_give():
-    numbers = frame(ds=[0.0, 4.0, 9.5], amount=[100.0, 60.0, np.nan], duration=[np.nan, 3.0, np.nan], every=[12.0, np.nan, np.nan],
-                    rate=[np.nan, np.nan, 2.0], kind=["add", "add", "rate"], steady_state=[1, 0, 0])  # fmt: skip
+    numbers = frame(
+        ds=[0.0, 4.0, 9.5],
+        kind=["add", "add", "rate"],
+        amount=[100.0, 60.0, np.nan],
+        duration=[np.nan, 3.0, np.nan],
+        rate=[np.nan, np.nan, 2.0],
+        every=[12.0, np.nan, np.nan],
+        steady_state=[1, 0, 0],
+    )
     times = np.array([0.0, 4.0, 5.25, 30.0])
     truth = amounts(times, numbers, side="after")
     for tz in (None, "Europe/Zurich"):
@@ -409,7 +438,7 @@ def test_errors_say_what_to_write():
         amounts(pd.to_datetime(["2024-01-01"]), dose, time_unit="1h")
     with pytest.raises(DataError, match="both have a time zone or neither"):
         amounts(pd.to_datetime(["2024-01-01"]), dose.assign(ds=pd.Timestamp("2024-01-01", tz="UTC")), time_unit="1h")
-    with pytest.raises(DataError, match="None of the events is of a series asked for: .* Mind numbers and strings"):
+    with pytest.raises(DataError, match=r"None of the events is of a series asked for: .* Mind numbers and strings"):
         amounts({1: [1.0]}, dose.assign(unique_id="1"))
     with pytest.raises(ParameterError, match="side='left' is not known: it is 'before' or 'after'"):
         amounts([1.0], dose, side="left")

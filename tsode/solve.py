@@ -22,7 +22,7 @@ from tsode.numerics.dosing import solve_through
 __all__ = ["TIGHT", "solve", "solve_schedule"]
 
 # Tight enough that what is printed of a state is right; many steps, as an input may go on for years.
-TIGHT = Dopri5(rtol=1e-11, atol=1e-13, max_steps=100_000)
+TIGHT = Dopri5(rtol=1e-10, atol=1e-12, max_steps=10_000)
 
 
 def solve(

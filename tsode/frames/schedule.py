@@ -105,15 +105,16 @@ def read_schedule(
     """
     if isinstance(states, str) or not states or len(set(states)) < len(states):
         raise ParameterError(f"states={states!r} must be a list of one name or more, each once.")
-    if isinstance(events, EventTable):
-        events, id_col, time_col = events.frame, events.id_col, events.time_col
-    asked = _read_asked(times, events, ids, id_col, time_col)
+    if events is not None and not isinstance(events, EventTable):
+        events = EventTable(events, id_col, time_col)
+    if ids is None:
+        ids = [0] if events is None else events.ids or [0]
+    asked = _read_asked(times, ids, id_col, time_col)
     kind = kind_of_times(asked.times)
     unit = _read_unit(time_unit, kind)
     table = None
     if events is not None:
-        table = read_events(events, asked.ids, id_col=id_col, time_col=time_col, time_unit=unit)
-        table = _own_events(table, asked, id_col)
+        table = _own_events(read_events(events, asked.ids, time_unit=unit), asked, events.id_col)
     starts = None if t0 is None else _read_starts(t0, asked)
     natives = [
         asked.times,
@@ -144,9 +145,7 @@ def read_schedule(
     return Schedule(asked.ids, tuple(states), torch.from_numpy(start), torch.from_numpy(padded), known, *where, answers)
 
 
-def _read_asked(
-    times: Any, events: Any, ids: Sequence[Hashable] | None, id_col: Hashable, time_col: Hashable
-) -> _Asked:
+def _read_asked(times: Any, ids: Sequence[Hashable], id_col: Hashable, time_col: Hashable) -> _Asked:
     if _is_frame(times):
         table = open_table(times, id_col, time_col)
         if table.layout.id_col is not None:
@@ -162,10 +161,9 @@ def _read_asked(
         asked = _to_index(times)
         native, dtype = native_times(asked if len(asked) else pd.Index([], dtype=np.float64), "times=")
         index = pd.RangeIndex(len(native))
-    whose = list(ids) if ids is not None else _ids_of(events, id_col)
-    codes = np.repeat(np.arange(len(whose)), len(native))
-    index = index if len(whose) == 1 else pd.RangeIndex(len(codes))
-    return _Asked(whose, codes, np.tile(native, len(whose)), index, dtype)
+    codes = np.repeat(np.arange(len(ids)), len(native))
+    index = index if len(ids) == 1 else pd.RangeIndex(len(codes))
+    return _Asked(list(ids), codes, np.tile(native, len(ids)), index, dtype)
 
 
 def _is_frame(data: Any) -> bool:
@@ -176,15 +174,6 @@ def _to_index(times: Any) -> pd.Index:
     if isinstance(times, Tensor):
         times = times.detach().cpu().numpy()
     return times if isinstance(times, pd.Index) else pd.Index([times] if np.ndim(times) == 0 else times)
-
-
-def _ids_of(events: Any, id_col: Hashable) -> list[Hashable]:
-    """The series of the events, or a single one."""
-    if _is_frame(events):
-        frame = nw.from_native(events, eager_only=True).to_pandas()
-        if id_col in frame.columns and len(frame):
-            return list(pd.unique(frame[id_col].dropna()))
-    return [0]
 
 
 def _read_unit(time_unit: Any, kind: str) -> np.timedelta64 | None:

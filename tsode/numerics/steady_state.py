@@ -42,45 +42,48 @@ def find_root(balance: Balance, z: Tensor, size: Tensor) -> tuple[Tensor, Tensor
         Of the balance, at `z`.
     is_found : Tensor[b], bool
     """
-    wants_gradient = torch.is_grad_enabled()
     limit = _MOST * torch.maximum(size, z.detach().abs().amax(dim=1))
     last, step, damping = z.detach(), torch.zeros_like(z), torch.ones_like(size)
-    is_held = torch.zeros_like(z, dtype=torch.bool)
+    slopes, is_held = last.new_zeros(*z.shape, z.shape[1]), torch.zeros_like(z, dtype=torch.bool)
     least = torch.full_like(size, torch.inf)
     for _ in range(_MAX_ROUNDS):
-        x = (last + damping[:, None] * step).detach()
-        value, slopes, newton, held, is_known = _newton(balance, x)
-        norm = torch.where(is_known, value.detach().norm(dim=1), torch.inf)
+        x = last + damping[:, None] * step
+        value, steepness, held, is_known = _linearise(balance, x)
+        norm = torch.where(is_known, value.norm(dim=1), torch.inf)
         is_better = norm < least
         # Where Newton's step makes the balance worse it is too long: half of it.
         damping = torch.where(is_better, (2 * damping).clamp(max=1), damping / 2)
         last = torch.where(is_better[:, None], x, last)
-        step = torch.where(is_better[:, None], newton.detach(), step)
+        slopes = torch.where(is_better[:, None, None], steepness, slopes)
         is_held = torch.where(is_better[:, None], held, is_held)
+        step = torch.where(is_better[:, None], _newton_step(slopes, is_held, value), step)
         least = torch.minimum(least, norm)
         reach = last.abs().amax(dim=1)
         is_found = (least <= _TOLERANCE * torch.maximum(reach, size)) & (reach <= limit)
         if is_found.all():
             break
     # One more step from where the search ended; the gradient goes through it.
-    value, slopes, newton, _, is_known = _newton(balance, torch.where(is_held, z, last))
-    root = torch.where(is_held, z, last) + newton
-    return (root if wants_gradient else root.detach()), slopes, is_found & is_known
+    base = torch.where(is_held, z, last)
+    value, is_known = balance(base)
+    return base + _newton_step(slopes, is_held, value), slopes, is_found & is_known
 
 
-def _newton(balance: Balance, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The balance at `x`, its derivative, Newton's step, which states are held, and whether all of it is finite."""
+def _linearise(balance: Balance, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The balance at `x`, its derivative, which states are in balance anyhow, and whether a row is finite."""
     with torch.enable_grad():
-        x = x if x.requires_grad else x.requires_grad_()
+        x = x.detach().requires_grad_()
         value, is_known = balance(x)
         slopes = _jacobian(value, x)
-        is_known = is_known & is_finite_row(value) & is_finite_row(slopes.flatten(1))
-        held = (value == 0) & (slopes == 0).all(dim=2)
-        free = slopes.masked_fill(held[:, None, :] | ~is_known[:, None, None], 0.0)
-        # What has no inverse is left out: then the balance stays as it is, and is not found.
-        inverse = torch.linalg.pinv(free, atol=0.0, rtol=1e-12)
-        step = -(inverse @ value.where(is_known[:, None], 0.0)[..., None])[..., 0]
-    return value, slopes, step, held, is_known
+    is_known = is_known & is_finite_row(value) & is_finite_row(slopes.flatten(1))
+    value = value.detach().where(is_known[:, None], 0.0)
+    slopes = slopes.where(is_known[:, None, None], 0.0)
+    return value, slopes, (value == 0) & (slopes == 0).all(dim=2), is_known
+
+
+def _newton_step(slopes: Tensor, is_held: Tensor, value: Tensor) -> Tensor:
+    # What has no inverse is left out: then the balance stays as it is, and is not found.
+    inverse = torch.linalg.pinv(slopes.masked_fill(is_held[:, None, :], 0.0), atol=0.0, rtol=1e-12)
+    return -(inverse @ value[..., None])[..., 0]
 
 
 def _jacobian(value: Tensor, x: Tensor) -> Tensor:

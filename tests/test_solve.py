@@ -458,3 +458,8 @@ def test_errors_say_what_to_write():
         amounts([1.0], None, t0=[0.0, 1.0])
     with pytest.raises(ParameterError, match="list of one name or more, each once"):
         amounts([1.0], None, states=["drug", "drug"])
+
+
+def test_a_constant_input_with_a_duration_of_zero_ends_in_its_steady_state():
+    events = frame(ds=[1.0], kind=["rate"], rate=[5.0], duration=[0.0], steady_state=[1])
+    close(amounts([1.0, 6.0], events, side="after"), [5 / K, bolus(5.0, 5 / K)])

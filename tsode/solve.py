@@ -180,7 +180,7 @@ def _read_states(z0: Any, ids: list[Hashable], states: Sequence[Hashable]) -> Te
     if isinstance(z0, Mapping):
         values = [torch.as_tensor(z0.get(name, 0.0), dtype=torch.float64) for name in states]
         return torch.stack([value.expand(len(ids)) for value in values], dim=1)
-    z = torch.as_tensor(np.asarray(z0) if not isinstance(z0, Tensor) else z0, dtype=torch.float64)
+    z = z0.double() if isinstance(z0, Tensor) else torch.from_numpy(np.array(z0, dtype=np.float64))
     if z.dim() > 2 or (z.dim() and z.shape[-1] != len(states)) or (z.dim() == 2 and z.shape[0] not in (1, len(ids))):
         raise ShapeError(
             f"z0 has shape {tuple(z.shape)}, but there are {len(ids)} series of {len(states)} states {list(states)}: "

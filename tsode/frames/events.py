@@ -49,7 +49,8 @@ class EventTable:
           per unit of time; an input of kind "rate" with neither amount nor duration goes on to the end,
         - ``every`` and ``n_more``: given again this often, at this interval,
         - ``steady_state``: True (or 1) if it has been given at the interval ``every`` for ever before, so that the
-          state is the periodic one; 2 if that is to be added to the state there is,
+          state is the periodic one; 2 if that is to be added to the state there is. An input of kind "rate" without an
+          interval has gone on for ever; it goes on to the end, or with a ``duration`` of 0 ends at this time,
         - ``priority``: order at one time, smallest first (default 0); then the order of rows decides.
 
         All but the time may be left out, and so may entries (None or NaN).
@@ -79,7 +80,8 @@ class EventTable:
 
     def expand(self) -> pd.DataFrame:
         """The events with every repeat as a row of its own, in the order in which they are applied."""
-        rows, time_dtype = _read_rows(self._frame, None, self.id_col, self.time_col)
+        rows, time_dtype = read_given(self._frame, None, self.id_col, self.time_col)
+        rows = _expand(rows)
         table = self._frame.iloc[rows["row"].to_numpy()].reset_index(drop=True)
         table[self.time_col] = restore_times(rows["time"].to_numpy(), time_dtype)
         if "steady_state" in table:
@@ -127,20 +129,23 @@ def read_events(
     """
     if isinstance(data, EventTable):
         data, id_col, time_col = data._frame, data.id_col, data.time_col
-    rows, time_dtype = _read_rows(_to_pandas(data), ids, id_col, time_col, time_unit)
-    rows = rows.drop(columns=["row", "n_more"])
+    rows, time_dtype = read_given(_to_pandas(data), ids, id_col, time_col, time_unit)
+    rows = _expand(rows).drop(columns=["series", "row", "n_more"])
     rows.attrs["time_dtype"] = time_dtype
     return rows
 
 
-def _read_rows(
+def read_given(
     frame: pd.DataFrame,
     ids: Sequence[Hashable] | None,
     id_col: Hashable,
     time_col: Hashable,
     time_unit: np.timedelta64 | None = None,
 ) -> tuple[pd.DataFrame, Any]:
-    """The rows of `read_events`, with that of the frame which each comes from, and the dtype of the times."""
+    """The rows of `read_events` before repeats become rows of their own, and the dtype of the times.
+
+    Further columns are ``row`` of the frame, ``series`` (a code) and ``n_more``; the order is that of the frame.
+    """
     _check_columns(frame, id_col, time_col)
     # An empty frame has columns of no dtype.
     index = pd.Index(frame[time_col]) if len(frame) else pd.Index([], dtype=_empty_dtype(frame[time_col]))
@@ -165,9 +170,7 @@ def _read_rows(
     for k in range(n):
         _check_row(rows, k, given)
     rows = _with_infusions(rows, given, is_clock, time_unit)
-    rows["series"] = pd.factorize(labels)[0]
-    rows = _expand(rows).sort_values(["series", "time", "priority", "row"], kind="stable", ignore_index=True)
-    return rows.drop(columns="series"), time_dtype
+    return rows.assign(series=pd.factorize(labels)[0]), time_dtype
 
 
 def _check_columns(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable) -> None:
@@ -290,7 +293,8 @@ def _check_row(rows: pd.DataFrame, k: int, given: dict[str, np.ndarray]) -> None
         raise DataError(f"kind={kind!r} {where} happens at once: drop its rate and duration, or use kind='add'.")
     if rate < 0.0 and kind != "rate":
         raise DataError(f"rate={rate:g} {where} must be positive: rates that a model estimates are not supported.")
-    if has_duration and (duration < zero or (kind == "rate" and duration == zero)):
+    ends_now = kind == "rate" and has_duration and duration == zero and state and not has_amount
+    if has_duration and (duration < zero or (kind == "rate" and duration == zero and not ends_now)):
         raise DataError(f"duration={duration} {where} must be positive.")
     if has_amount and has_rate and rows["amount"][k] * rate < 0.0:
         raise DataError(f"amount={rows['amount'][k]:g} and rate={rate:g} {where} must have one sign.")
@@ -298,7 +302,7 @@ def _check_row(rows: pd.DataFrame, k: int, given: dict[str, np.ndarray]) -> None
         raise DataError(f"amount, rate and duration {where} say one thing twice: drop one of them.")
     if n_more < 0 or n_more != int(n_more):
         raise DataError(f"n_more={n_more:g} {where} must be a whole number of repeats, 0 or more.")
-    is_endless = kind == "rate" and not has_duration and not has_amount
+    is_endless = kind == "rate" and not has_amount and (not has_duration or ends_now)
     if (n_more or (state and not is_endless)) and not (has_every and every > zero):
         raise DataError(f"n_more and steady_state {where} need a positive interval: fill in `every`.")
     if state not in (0.0, 1.0, 2.0):
@@ -332,7 +336,9 @@ def _with_infusions(
             rates[k] = np.nan if is_clock and time_unit is None else amounts[k] / length
         else:
             rates[k], length = 0.0, np.nan
-        if not is_clock:
+        if kind == "rate" and given["duration"][k] and not has_duration:
+            pass  # a steady state that ends now: its duration is 0
+        elif not is_clock:
             durations[k] = length
         elif np.isfinite(length) and not has_duration:
             durations[k] = (one * length).to_timedelta64()
@@ -342,10 +348,11 @@ def _with_infusions(
 
 
 def _expand(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every repeat as a row of its own; repeats of a steady-state dose are plain."""
+    """Every repeat as a row of its own, in the order in which they are applied; those of a steady state are plain."""
+    order = ["series", "time", "priority", "row"]
     count = rows["n_more"].to_numpy(dtype=np.int64)
     if not count.any():
-        return rows
+        return rows.sort_values(order, kind="stable", ignore_index=True)
     at = np.repeat(np.arange(len(rows)), count + 1)
     number = np.arange(len(at)) - np.repeat(np.cumsum(count + 1) - (count + 1), count + 1)
     long = rows.iloc[at].reset_index(drop=True)
@@ -358,4 +365,5 @@ def _expand(rows: pd.DataFrame) -> pd.DataFrame:
     if times.dtype.kind in "mM":
         times = times.astype(later.dtype)
     times[is_repeat] = later
-    return long.assign(time=times, steady_state=np.where(is_repeat, 0.0, long["steady_state"]))
+    long = long.assign(time=times, steady_state=np.where(is_repeat, 0.0, long["steady_state"]))
+    return long.sort_values(order, kind="stable", ignore_index=True)

@@ -141,8 +141,16 @@ def read_schedule(
     answers = pd.DataFrame(
         {id_col: pd.Index(asked.ids, tupleize_cols=False)[rows], time_col: restore_times(asked.times, asked.dtype)}
     ).set_index(asked.index)
-    where = [torch.from_numpy(np.array(x, dtype=np.int64)) for x in (rows, columns)]
-    return Schedule(asked.ids, tuple(states), torch.from_numpy(start), torch.from_numpy(padded), known, *where, answers)
+    return Schedule(
+        ids=asked.ids,
+        states=tuple(states),
+        t0=torch.from_numpy(start),
+        times=torch.from_numpy(padded),
+        events=known,
+        row=torch.from_numpy(np.array(rows, dtype=np.int64)),
+        column=torch.from_numpy(np.array(columns, dtype=np.int64)),
+        answers=answers,
+    )
 
 
 def _read_asked(times: Any, ids: Sequence[Hashable], id_col: Hashable, time_col: Hashable) -> _Asked:
@@ -202,7 +210,16 @@ def _own_events(table: pd.DataFrame, asked: _Asked, id_col: Hashable) -> pd.Data
             f"None of the events is of a series asked for: the column {id_col!r} of the events has "
             f"{table['id'].iloc[0]!r}, the series are {asked.ids[:5]!r}. Mind numbers and strings."
         )
-    return table[is_own].reset_index(drop=True)
+    table = table[is_own].reset_index(drop=True)
+    # A constant input that ends when it has led to its steady state: from then on the same is taken away.
+    ends_now = ((table["kind"] == "rate") & (table["duration"] == 0 * table["duration"])).to_numpy()
+    table = table.loc[np.repeat(table.index, 1 + ends_now)]
+    is_counter = table.index.duplicated()
+    return table.assign(
+        rate=table["rate"].where(~is_counter, -table["rate"]),
+        steady_state=table["steady_state"].where(~is_counter, 0.0),
+        duration=table["duration"].mask(np.repeat(ends_now, 1 + ends_now)),
+    ).reset_index(drop=True)
 
 
 def _check_kind(native: np.ndarray, dtype: Any, asked: _Asked, where: str) -> None:
@@ -295,7 +312,7 @@ def _find_target(target: Any, states: tuple[Hashable, ...]) -> int:
     if target in states:
         return states.index(target)
     # A column of integers with empty cells holds floats.
-    if isinstance(target, Real) and not isinstance(target, bool) and target in range(len(states)):
+    if isinstance(target, int | float) and not isinstance(target, bool) and target in range(len(states)):
         return int(target)
     raise DataError(
         f"An event has the target {target!r}, which is no state.{guess_label(target, states)} "

@@ -116,7 +116,8 @@ def solve_through(
     segment = torch.searchsorted(stops.time, times.contiguous(), right=side == "after")
     targets = torch.nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)
     running = torch.zeros_like(events.kind)
-    clock, answers, found = t0, [], torch.zeros_like(segment)
+    answers: list[Tensor] = []
+    clock, found = t0, torch.zeros_like(segment)
     for k in range(stops.time.shape[1] + 1):
         is_last = k == stops.time.shape[1]
         stop = stops.time[:, k] if not is_last else torch.full_like(clock, torch.inf)

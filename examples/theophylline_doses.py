@@ -1,8 +1,8 @@
 """Fit known dynamics through doses, then ask what other doses would do.
 
-Theophylline swallowed once by twelve people: absorbed from the gut at a rate ka, spread over a volume V, eliminated with
-a clearance CL. Each person's parameters are found by gradients through the solver, pulled towards those of all; then one
-of them gets twice the dose, and the dose again every twelve hours until nothing changes any more. Writes
+Theophylline swallowed once by twelve people: absorbed from the gut at a rate ka, spread over a volume V, and eliminated
+with a clearance CL. Each person's parameters are found by gradients through the solver, pulled towards those of all;
+then one of them gets twice the dose, and the dose again every twelve hours until nothing changes any more. Writes
 output/theophylline_doses.png.
 """
 
@@ -93,12 +93,13 @@ for k, person in enumerate([1, 5, 9]):
     curve, points = smooth[smooth["unique_id"] == person], seen[seen["unique_id"] == person]
     left.plot(points["ds"], points["theophylline_mg_l"], ".", color=f"C{k}")
     left.plot(curve["ds"], curve["blood"] / fitted[row, 2].item(), color=f"C{k}", label=f"person {person}")
-left.plot(0, 0, "|", color="black", ms=14, label="dose", clip_on=False)
+left.plot(0, 0, "^", color="black", ms=6, label="dose", clip_on=False)
+left.set_ylim(bottom=0)
 left.set(xlabel="hours since the dose", ylabel="theophylline (mg/L)", title="Measured and fitted")
 left.legend(frameon=False, fontsize="small")
 for name, curve in curves.items():
-    right.plot(curve.index, curve, "--" if "ever" in name else "-", label=name)
-right.plot(np.arange(0, 96, 12), np.zeros(8), "|", color="black", ms=14, label="dose", clip_on=False)
+    right.plot(curve.index, curve, "--" if "for ever" in name else "-", label=name)
+right.plot(np.arange(0, 96, 12), np.zeros(8), "^", color="black", ms=6, label="dose", clip_on=False)
 right.set(xlabel="hours", title=f"Person {schedule.ids[one]}: what other doses would do")
 right.set_ylim(bottom=0)
 right.legend(frameon=False, fontsize="small", ncols=2)

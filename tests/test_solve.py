@@ -119,6 +119,11 @@ def test_infusions_overlap_and_add():
     close(amounts(times, events, side="after"), truth)
 
 
+@pytest.mark.parametrize("length", [1e-9, 1e-20])
+def test_an_infusion_however_short_gives_all_of_its_amount(length):
+    close(amounts([2.0], frame(ds=[1.0], amount=[3.0], duration=[length])), bolus(1.0, 3.0))
+
+
 def test_an_input_is_exactly_zero_after_infusions_have_ended():
     events = frame(ds=[0.0, 0.05], amount=[0.1, 0.2], rate=[0.1, 0.2])
     left = amounts([2.0, 50.0], events, field=lambda t, z: 0 * z)
@@ -446,6 +451,12 @@ def test_errors_say_what_to_write():
         solve(oral, [1.0, 2.0, 3.0], [1.0], states=["depot", "drug"])
     with pytest.raises(DataError, match="z0= has nothing for series 'b'"):
         solve(one, {"a": [1.0]}, {"a": [1.0], "b": [1.0]})
+    with pytest.raises(DataError, match="must name the same states, but only one of them has 'durg'"):
+        solve(oral, {"depot": 0.0, "durg": 1.0}, [1.0], states=["depot", "drug"])
+    with pytest.raises(ParameterError, match="states='drug' must be a list"):
+        amounts([1.0], None, states="drug")
+    with pytest.raises(ParameterError, match="time_unit=3 is no positive duration"):
+        amounts(pd.to_datetime(["2024-01-01"]), None, time_unit=3)
     with pytest.raises(DataError, match="z0 holds NaN"):
         solve(one, [np.nan], [1.0])
     with pytest.raises(ShapeError, match=r"shape of z, \(1, 2\), but gives shape \(1,\): with"):

@@ -57,12 +57,13 @@ def solve(
         read; without the column `id_col` its times are asked of every series, as those of an array are.
     events : DataFrame, polars frame or EventTable, optional
         See `tsode.frames.EventTable`. Targets are names in `states`, or places in the state counted from 0. A reset
-        sets all states to zero and ends running infusions, as in NONMEM (EVID 3 and 4).
+        sets all states to zero and ends running infusions, as in NONMEM (EVID 3 and 4). A steady state is found by
+        Newton's method on one interval; of a field that reads the time, on the one before the event.
     states : sequence of label, optional
         Names of the states; default: the keys of `z0` if it is a dict of states, else "state_0", "state_1", ...
     t0 : time, or dict of id to time, optional
         When `z0` holds; default: the first of a series' own events and asked times. Nothing may be before it.
-    time_unit : duration such as "1h"
+    time_unit : duration such as "1h", optional
         One unit of the field's time, where times are datetimes or timedeltas: needed there. Numbers are the field's
         time as they are; timedeltas are counted from zero, datetimes from the first time of all (`t0` included).
     solver : Solver
@@ -100,14 +101,14 @@ def solve(
     1          0  12.0  30.119
     2          0  24.0  39.191
     """
-    names = _name_states(z0) if states is None else list(states)
+    names = _name_states(z0) if states is None else states
     schedule = read_schedule(
         times, events, states=names, ids=_ids_of(z0, names), t0=t0, time_unit=time_unit, id_col=id_col,
         time_col=time_col,
     )  # fmt: skip
     with torch.no_grad():
         values = solve_schedule(field, z0, schedule, solver=solver, side=side)
-    columns = pd.DataFrame(values.numpy(), schedule.answers.index, pd.Index(names, tupleize_cols=False))
+    columns = pd.DataFrame(values.numpy(), schedule.answers.index, pd.Index(schedule.states, tupleize_cols=False))
     return pd.concat([schedule.answers, columns], axis=1)
 
 
@@ -146,11 +147,11 @@ def solve_schedule(
 
 
 def _is_by_state(z0: Any, states: Sequence[Hashable] | None = None) -> bool:
-    """Whether a dict is of states, not of ids: its values are numbers, and its keys names of states."""
-    return isinstance(z0, Mapping) and (
-        all(np.ndim(value) == 0 and not isinstance(value, Mapping) for value in z0.values())
-        if states is None
-        else len(z0) > 0 and set(z0) <= set(states)
+    """Whether a dict is of states, not of ids: its values are numbers, and where the states are known it names one."""
+    return (
+        isinstance(z0, Mapping)
+        and all(np.ndim(value) == 0 and not isinstance(value, Mapping) for value in z0.values())
+        and (states is None or not set(z0).isdisjoint(states))
     )
 
 
@@ -163,7 +164,7 @@ def _name_states(z0: Any) -> list[Hashable]:
     return [f"state_{k}" for k in range(width)]
 
 
-def _ids_of(z0: Any, states: list[Hashable]) -> list[Hashable] | None:
+def _ids_of(z0: Any, states: Sequence[Hashable]) -> list[Hashable] | None:
     """The series that the initial states tell of."""
     if isinstance(z0, Mapping):
         return None if _is_by_state(z0, states) else list(z0)
@@ -178,7 +179,10 @@ def _read_states(z0: Any, ids: list[Hashable], states: Sequence[Hashable]) -> Te
             raise DataError(f"z0= has nothing for series {missing[0]!r}.{guess_label(missing[0], list(z0))}")
         return torch.cat([_read_states(z0[label], [label], states) for label in ids])
     if isinstance(z0, Mapping):
-        values = [torch.as_tensor(z0.get(name, 0.0), dtype=torch.float64) for name in states]
+        for name in [*z0, *states]:
+            if name not in z0 or name not in states:
+                raise DataError(f"z0= and states= must name the same states, but only one of them has {name!r}.")
+        values = [torch.as_tensor(z0[name], dtype=torch.float64) for name in states]
         return torch.stack([value.expand(len(ids)) for value in values], dim=1)
     z = z0.double() if isinstance(z0, Tensor) else torch.from_numpy(np.array(z0, dtype=np.float64))
     if z.dim() > 2 or (z.dim() and z.shape[-1] != len(states)) or (z.dim() == 2 and z.shape[0] not in (1, len(ids))):

@@ -195,7 +195,8 @@ def _read_unit(time_unit: Any, kind: str) -> np.timedelta64 | None:
         unit = pd.Timedelta(read_duration(time_unit, kind, "time_unit"))
     except (TypeError, ValueError) as error:
         raise ParameterError(f"time_unit={time_unit!r} is no duration: write it like '1h' or '1min'.") from error
-    if not unit > pd.Timedelta(0) or isinstance(time_unit, Real):
+    is_number = isinstance(time_unit, Real) and not isinstance(time_unit, np.timedelta64)
+    if not unit > pd.Timedelta(0) or is_number:
         raise ParameterError(f"time_unit={time_unit!r} is no positive duration: write it like '1h' or '1min'.")
     return unit.to_timedelta64()
 

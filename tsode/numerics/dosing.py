@@ -110,8 +110,9 @@ def solve_through(
     status, n_steps = constant(z, Status.OK), constant(z, 0)
     if not times.numel():
         return Solution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps)
-    # An input so short that it ends when it begins happens at once.
-    events = replace(events, duration=events.duration.where(events.time + events.duration > events.time, 0.0))
+    # The length that an input has between its stops: all of its amount is given, at once where rounding leaves none.
+    length = (events.time + events.duration) - events.time
+    events = replace(events, duration=length.where(events.time.isfinite(), events.duration))
     stops = _line_up(events, until=times.amax(dim=1))
     segment = torch.searchsorted(stops.time, times.contiguous(), right=side == "after")
     targets = torch.nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)

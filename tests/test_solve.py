@@ -277,10 +277,11 @@ def test_a_parameter_kept_as_a_state_stays_in_steady_state():
         drug, k = z.unbind(-1)
         return torch.stack([-k * drug, torch.zeros_like(k)], dim=-1)
 
-    dose = frame(ds=[0.0], amount=[100.0], every=[12.0], steady_state=[1])
-    found = solve(field, {"drug": 0.0, "k": K}, [0.0], events=dose, side="after")
-    assert found["k"].item() == K
-    close(found["drug"], [100 / (1 - np.exp(-12 * K))])
+    dose = frame(ds=[0.0], amount=[100.0], every=[12.0])
+    for kind in (1, 2):
+        found = solve(field, {"drug": 7.0, "k": K}, [0.0], events=dose.assign(steady_state=kind), side="after")
+        assert found["k"].item() == K
+        close(found["drug"], [100 / (1 - np.exp(-12 * K)) + 7.0 * (kind == 2)])
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class EventTable:
     @property
     def ids(self) -> list[Hashable]:
         """The series there are events of, in order of appearance; empty where there is no id column."""
-        return list(pd.unique(self._frame[self.id_col].dropna())) if self.id_col in self._frame else []
+        return pd.unique(self._frame[self.id_col].dropna()).tolist() if self.id_col in self._frame else []
 
     def expand(self) -> pd.DataFrame:
         """The events with every repeat as a row of its own, in the order in which they are applied."""

@@ -320,4 +320,6 @@ def _reach_steady_state(
         is_constant[:, None], growth.real <= 1e-9 * growth.abs().amax(1, True), (1 + growth).abs() < 1.000001
     )
     status = torch.where((steady > 0) & ~(is_found & fades.all(dim=1)), int(Status.NO_STEADY_STATE), constant(z, 0))
-    return torch.where((steady == 1)[:, None], root, torch.where((steady == 2)[:, None], z + root, z)), status
+    # A parameter kept as a state is in balance whatever the doses: they add nothing to it.
+    added = root.masked_fill((slopes == 0).all(dim=2), 0.0)
+    return torch.where((steady == 1)[:, None], root, torch.where((steady == 2)[:, None], z + added, z)), status

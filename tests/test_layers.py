@@ -20,7 +20,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"models"}),
     frozenset({"frames", "training"}),
     frozenset({"estimators"}),
-    frozenset({"backtest", "cli", "datasets", "diagnostics", "integrations", "plots", "testing"}),
+    frozenset({"backtest", "cli", "datasets", "diagnostics", "integrations", "plots", "solve", "testing"}),
 )
 ROW_OF = {place: row for row, places in enumerate(ROWS) for place in places}
 

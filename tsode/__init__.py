@@ -10,6 +10,7 @@ from tsode.estimators import (
     LinearSDEForecaster,
 )
 from tsode.frames.events import EventTable
+from tsode.solve import solve, solve_schedule
 
 __all__ = [
     "ConstantForecaster",
@@ -21,6 +22,8 @@ __all__ = [
     "LatentSDEForecaster",
     "LinearSDEForecaster",
     "__version__",
+    "solve",
+    "solve_schedule",
 ]
 
 __version__ = "0.1.0"

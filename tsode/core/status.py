@@ -17,6 +17,7 @@ class Status(IntEnum):
     MAX_STEPS = 1
     STEP_TOO_SMALL = 2
     NON_FINITE = 3
+    NO_STEADY_STATE = 4
 
     @property
     def meaning(self) -> str:
@@ -28,6 +29,8 @@ class Status(IntEnum):
             "use a flow or an exponential step, or loosen rtol and atol",
             Status.NON_FINITE: "left the range of finite numbers: the field grows without bound over this gap; "
             "shorten the step or scale the values",
+            Status.NO_STEADY_STATE: "has an event in steady state, but no steady state was found: more is put in than "
+            "can leave, or a state only ever grows; write the repeats out (`every` and `n_more`) instead",
         }[self]
 
 

@@ -1,1 +1,14 @@
 """The border between pandas and the core: reading, writing, scaling and splitting."""
+
+from tsode.frames.events import EventTable
+from tsode.frames.nonmem import events_from_nonmem, observations_from_nonmem, to_nonmem
+from tsode.frames.schedule import Schedule, read_schedule
+
+__all__ = [
+    "EventTable",
+    "Schedule",
+    "events_from_nonmem",
+    "observations_from_nonmem",
+    "read_schedule",
+    "to_nonmem",
+]

@@ -49,7 +49,8 @@ class EventTable:
           per unit of time; an input of kind "rate" with neither amount nor duration goes on to the end,
         - ``every`` and ``n_more``: given again this often, at this interval,
         - ``steady_state``: True (or 1) if it has been given at the interval ``every`` for ever before, so that the
-          state is the periodic one; 2 if that is to be added to the state there is,
+          state is the periodic one; 2 if that is to be added to the state there is. An input of kind "rate" without an
+          interval has gone on for ever; it goes on to the end, or with a ``duration`` of 0 ends at this time,
         - ``priority``: order at one time, smallest first (default 0); then the order of rows decides.
 
         All but the time may be left out, and so may entries (None or NaN).
@@ -72,23 +73,32 @@ class EventTable:
         """A copy of the events as they were given."""
         return self._frame.copy()
 
+    @property
+    def ids(self) -> list[Hashable]:
+        """The series there are events of, in order of appearance; empty where there is no id column."""
+        return pd.unique(self._frame[self.id_col].dropna()).tolist() if self.id_col in self._frame else []
+
     def expand(self) -> pd.DataFrame:
         """The events with every repeat as a row of its own, in the order in which they are applied."""
-        rows = read_events(self, None)
-        table = pd.DataFrame({self.time_col: restore_times(rows["time"].to_numpy(), rows.attrs["time_dtype"])})
-        if self.id_col in self._frame.columns:
-            table.insert(0, self.id_col, rows["id"].to_numpy())
-        for name in _COLUMNS:
-            if name in self._frame.columns and name != "n_more":
-                table[name] = rows[name].to_numpy()
-        return table
+        rows, time_dtype = read_given(self._frame, None, self.id_col, self.time_col)
+        rows = _expand(rows)
+        table = self._frame.iloc[rows["row"].to_numpy()].reset_index(drop=True)
+        table[self.time_col] = restore_times(rows["time"].to_numpy(), time_dtype)
+        if "steady_state" in table:
+            table["steady_state"] = rows["steady_state"].astype(np.int64)
+        return table.drop(columns=["n_more"], errors="ignore")
 
     def __repr__(self) -> str:
         return f"EventTable({len(self._frame)} rows)"
 
 
 def read_events(
-    data: Any, ids: Sequence[Hashable] | None, *, id_col: Hashable = ID_COL, time_col: Hashable = TIME_COL
+    data: Any,
+    ids: Sequence[Hashable] | None,
+    *,
+    id_col: Hashable = ID_COL,
+    time_col: Hashable = TIME_COL,
+    time_unit: np.timedelta64 | None = None,
 ) -> pd.DataFrame:
     """Read events, every repeat as a row of its own, in the order in which they are applied.
 
@@ -99,14 +109,17 @@ def read_events(
     ids : sequence of label or None
         The series there are: events without an id column belong to the only one. None: not checked.
     id_col, time_col : label
+    time_unit : np.timedelta64, optional
+        What a rate is per, where times are a clock's; without it a rate is refused there.
 
     Returns
     -------
     DataFrame
         Columns ``id``, ``time`` (native), ``kind``, ``target`` (object; None = the first), ``amount`` (float; 0 where
-        not given), ``duration`` (timedelta64, or float and inf without end; missing for what happens at once), ``rate``
-        (of what has a duration, per unit of the times; NaN where these are a clock's), ``every``, ``steady_state``,
-        ``priority``. Sorted by id, time, priority and row. Events of other series than `ids` are left in.
+        not given), ``duration`` (timedelta64, or float and inf without end; missing for what happens at once, and for
+        an input without end where times are a clock's), ``rate`` (of what has a duration, per unit of the times; NaN
+        where these are a clock's and no `time_unit` was given), ``every``, ``steady_state``, ``priority``. Sorted by
+        id (in order of appearance), time, priority and row. Events of other series than `ids` are left in.
         ``attrs["time_dtype"]`` is that of the times given.
 
     Raises
@@ -116,7 +129,51 @@ def read_events(
     """
     if isinstance(data, EventTable):
         data, id_col, time_col = data._frame, data.id_col, data.time_col
-    frame = _to_pandas(data)
+    rows, time_dtype = read_given(_to_pandas(data), ids, id_col, time_col, time_unit)
+    rows = _expand(rows).drop(columns=["series", "row", "n_more"])
+    rows.attrs["time_dtype"] = time_dtype
+    return rows
+
+
+def read_given(
+    frame: pd.DataFrame,
+    ids: Sequence[Hashable] | None,
+    id_col: Hashable,
+    time_col: Hashable,
+    time_unit: np.timedelta64 | None = None,
+) -> tuple[pd.DataFrame, Any]:
+    """The rows of `read_events` before repeats become rows of their own, and the dtype of the times.
+
+    Further columns are ``row`` of the frame, ``series`` (a code) and ``n_more``; the order is that of the frame.
+    """
+    _check_columns(frame, id_col, time_col)
+    # An empty frame has columns of no dtype.
+    index = pd.Index(frame[time_col]) if len(frame) else pd.Index([], dtype=_empty_dtype(frame[time_col]))
+    times, time_dtype = native_times(index, f"The time column {time_col!r} of the events")
+    n = len(frame)
+    labels = _read_ids(frame, ids, id_col)
+    rows = pd.DataFrame({"id": labels, "time": times, "row": np.arange(n)})
+    is_clock = times.dtype.kind in "mM"
+    for name in _NUMBERS:
+        rows[name] = _read_numbers(frame, name)
+    for name in _SPANS:
+        rows[name] = _read_spans(frame, name, is_clock)
+    given = {
+        name: frame[name].notna().to_numpy() if name in frame else np.zeros(n, dtype=bool)
+        for name in ("amount", "rate", "duration", "every")
+    }
+    rows["target"] = _read_labels(frame, "target")
+    rows["kind"] = _read_kinds(frame, given["amount"] | given["rate"])
+    # A constant input of no amount has no end: tables without empty cells write it so.
+    is_said = (rows["kind"] != "rate").to_numpy() | (rows["amount"] != 0.0).to_numpy()
+    given["amount"] = given["amount"] & is_said
+    for k in range(n):
+        _check_row(rows, k, given)
+    rows = _with_infusions(rows, given, is_clock, time_unit)
+    return rows.assign(series=pd.factorize(labels)[0]), time_dtype
+
+
+def _check_columns(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable) -> None:
     if time_col not in frame.columns:
         raise DataError(
             f"The events have no time column {time_col!r}.{guess_label(time_col, list(frame.columns))} "
@@ -130,27 +187,10 @@ def read_events(
                 f"The events have a column {name!r} that says nothing to a model.{guess_label(name, _COLUMNS)} "
                 f"Known: {', '.join(_COLUMNS)}. Drop it, or rename it."
             )
-    times, time_dtype = native_times(pd.Index(frame[time_col]), f"The time column {time_col!r} of the events")
-    n = len(frame)
-    rows = pd.DataFrame({"id": _read_ids(frame, ids, id_col), "time": times, "row": np.arange(n)})
-    is_clock = times.dtype.kind in "mM"
-    for name in _NUMBERS:
-        rows[name] = _read_numbers(frame, name)
-    for name in _SPANS:
-        rows[name] = _read_spans(frame, name, is_clock)
-    given = {name: np.array([not pd.isna(x) for x in frame[name]], bool) if name in frame else np.zeros(n, bool)
-             for name in ("amount", "rate", "duration", "every")}  # fmt: skip
-    rows["target"] = _read_labels(frame, "target")
-    rows["kind"] = _read_kinds(frame, given["amount"] | given["rate"])
-    for k in range(n):
-        _check_row(rows, k, given)
-    rows = _with_infusions(rows, given, is_clock)
-    rows = _expand(rows)
-    rows = rows.sort_values(["time", "priority", "row"], kind="stable")
-    rows = rows.iloc[np.argsort(pd.factorize(rows["id"])[0], kind="stable")]
-    rows = rows.drop(columns=["row", "n_more"]).reset_index(drop=True)
-    rows.attrs["time_dtype"] = time_dtype
-    return rows
+
+
+def _empty_dtype(column: pd.Series) -> Any:
+    return np.float64 if column.dtype == object else column.dtype
 
 
 def _to_pandas(data: Any) -> pd.DataFrame:
@@ -252,49 +292,66 @@ def _check_row(rows: pd.DataFrame, k: int, given: dict[str, np.ndarray]) -> None
         raise DataError(f"kind={kind!r} {where} happens at once: drop its rate and duration, or use kind='add'.")
     if rate < 0.0 and kind != "rate":
         raise DataError(f"rate={rate:g} {where} must be positive: rates that a model estimates are not supported.")
-    if has_duration and (duration < zero or (kind == "rate" and duration == zero)):
+    ends_now = kind == "rate" and has_duration and duration == zero and state and not has_amount
+    if has_duration and (duration < zero or (kind == "rate" and duration == zero and not ends_now)):
         raise DataError(f"duration={duration} {where} must be positive.")
+    if has_amount and has_rate and rows["amount"][k] * rate < 0.0:
+        raise DataError(f"amount={rows['amount'][k]:g} and rate={rate:g} {where} must have one sign.")
     if has_amount and has_rate and rate != 0.0 and has_duration:
         raise DataError(f"amount, rate and duration {where} say one thing twice: drop one of them.")
     if n_more < 0 or n_more != int(n_more):
         raise DataError(f"n_more={n_more:g} {where} must be a whole number of repeats, 0 or more.")
-    is_endless = kind == "rate" and not has_duration and not has_amount
+    is_endless = kind == "rate" and not has_amount and (not has_duration or ends_now)
     if (n_more or (state and not is_endless)) and not (has_every and every > zero):
         raise DataError(f"n_more and steady_state {where} need a positive interval: fill in `every`.")
     if state not in (0.0, 1.0, 2.0):
         raise DataError(f"steady_state={state:g} {where} must be True (1), False (0), or 2 to add to the state.")
-    if state and kind not in ("add", "rate"):
+    if state and kind not in ("add", "reset_add", "rate"):
         raise DataError(f"steady_state {where} is of doses that are added, but kind is {kind!r}.")
 
 
-def _with_infusions(rows: pd.DataFrame, given: dict[str, np.ndarray], is_clock: bool) -> pd.DataFrame:
+def _with_infusions(
+    rows: pd.DataFrame, given: dict[str, np.ndarray], is_clock: bool, time_unit: np.timedelta64 | None
+) -> pd.DataFrame:
     """Fill in the one of amount, rate and duration that follows from the others."""
     amounts, rates, durations = (rows[name].to_numpy(copy=True) for name in ("amount", "rate", "duration"))
+    # Lengths of time as numbers, for the arithmetic of rates.
+    one: Any = pd.Timedelta(1, "ns") if time_unit is None else pd.Timedelta(time_unit)
     for k, kind in enumerate(rows["kind"]):
-        has_rate = given["rate"][k] and (rates[k] != 0.0 or kind == "rate")  # others write 0 for "at once"
         has_duration = given["duration"][k] and durations[k] != 0 * durations[k]
-        if has_rate and is_clock:
+        is_amount_enough = kind != "rate" or (given["amount"][k] and has_duration)
+        has_rate = given["rate"][k] and not (rates[k] == 0.0 and is_amount_enough)  # 0 says "none" there
+        length = (pd.Timedelta(durations[k]) / one if is_clock else durations[k]) if has_duration else np.inf
+        if has_rate and is_clock and time_unit is None:
             raise DataError(
                 f"rate at row {k} of the events has no unit of time where times are datetimes: "
                 "give the amount and its duration ('4h') instead."
             )
         if has_rate and given["amount"][k] and rates[k] != 0.0:
-            durations[k] = amounts[k] / rates[k]
+            length = amounts[k] / rates[k]
         elif has_rate:
-            durations[k] = durations[k] if has_duration else np.inf
-            amounts[k] = rates[k] * durations[k] if has_duration else 0.0
+            amounts[k] = rates[k] * length if has_duration else 0.0
         elif has_duration:
-            rates[k] = np.nan if is_clock else amounts[k] / durations[k]
+            rates[k] = np.nan if is_clock and time_unit is None else amounts[k] / length
         else:
-            rates[k], durations[k] = 0.0, np.timedelta64("NaT") if is_clock else np.nan
+            rates[k], length = 0.0, np.nan
+        if kind == "rate" and given["duration"][k] and not has_duration:
+            pass  # a steady state that ends now: its duration is 0
+        elif not is_clock:
+            durations[k] = length
+        elif np.isfinite(length) and not has_duration:
+            durations[k] = (one * length).to_timedelta64()
+        elif not has_duration:
+            durations[k] = np.timedelta64("NaT")
     return rows.assign(amount=amounts, rate=rates, duration=durations)
 
 
 def _expand(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every repeat as a row of its own; repeats of a steady-state dose are plain."""
+    """Every repeat as a row of its own, in the order in which they are applied; those of a steady state are plain."""
+    order = ["series", "time", "priority", "row"]
     count = rows["n_more"].to_numpy(dtype=np.int64)
     if not count.any():
-        return rows
+        return rows.sort_values(order, kind="stable", ignore_index=True)
     at = np.repeat(np.arange(len(rows)), count + 1)
     number = np.arange(len(at)) - np.repeat(np.cumsum(count + 1) - (count + 1), count + 1)
     long = rows.iloc[at].reset_index(drop=True)
@@ -307,4 +364,5 @@ def _expand(rows: pd.DataFrame) -> pd.DataFrame:
     if times.dtype.kind in "mM":
         times = times.astype(later.dtype)
     times[is_repeat] = later
-    return long.assign(time=times, steady_state=np.where(is_repeat, 0.0, long["steady_state"]))
+    long = long.assign(time=times, steady_state=np.where(is_repeat, 0.0, long["steady_state"]))
+    return long.sort_values(order, kind="stable", ignore_index=True)

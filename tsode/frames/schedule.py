@@ -1,0 +1,321 @@
+"""Times asked for and events at known times -> tensors of the solver, and back to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tsode.core.timeline import Timeline, kind_of_times
+from tsode.errors import DataError, ParameterError
+from tsode.frames.events import EventTable, read_events
+from tsode.frames.index import native_times, restore_times
+from tsode.frames.labels import guess_label
+from tsode.frames.table import ID_COL, TIME_COL, open_table
+from tsode.frames.times import read_duration
+from tsode.numerics.dosing import EventKind, KnownEvents
+
+__all__ = ["Schedule", "read_schedule"]
+
+_KINDS = {
+    "mark": EventKind.MARK,
+    "add": EventKind.ADD,
+    "rate": EventKind.ADD,
+    "set": EventKind.SET,
+    "multiply": EventKind.MULTIPLY,
+    "reset": EventKind.RESET,
+    "reset_add": EventKind.RESET_ADD,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Times asked for and events of every series, ready for `tsode.solve_schedule`.
+
+    Parameters
+    ----------
+    ids : list of label
+        The series, in the order of the rows (b) that a field sees.
+    states : tuple of label
+        Names of the states (d).
+    t0 : Tensor[b], float64
+        When each series starts.
+    times : Tensor[b m], float64
+        Asked for; a series with fewer repeats its last.
+    events : KnownEvents
+        Its `amount` (b k) may be replaced by one that requires a gradient.
+    row, column : Tensor[n], int64
+        Place in `times` of each answer.
+    answers : DataFrame, n rows
+        Ids and times of the answers.
+    """
+
+    ids: list[Hashable]
+    states: tuple[Hashable, ...]
+    t0: Tensor
+    times: Tensor
+    events: KnownEvents
+    row: Tensor
+    column: Tensor
+    answers: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Times asked for, one entry an answer: series and native time; the index and dtype to answer with."""
+
+    ids: list[Hashable]
+    codes: np.ndarray
+    times: np.ndarray
+    index: pd.Index
+    dtype: Any
+
+
+def read_schedule(
+    times: Any,
+    events: Any = None,
+    *,
+    states: Sequence[Hashable],
+    ids: Sequence[Hashable] | None = None,
+    t0: Any = None,
+    time_unit: Any = None,
+    id_col: Hashable = ID_COL,
+    time_col: Hashable = TIME_COL,
+) -> Schedule:
+    """Read times and events once, to be solved for many parameters.
+
+    Parameters
+    ----------
+    times, events, states, t0, time_unit, id_col, time_col
+        As in `tsode.solve`.
+    ids : sequence of label, optional
+        The series, where `times` does not tell; default: those of the events, or a single one.
+
+    Raises
+    ------
+    DataError, ParameterError
+        If an argument cannot be read.
+    """
+    if isinstance(states, str) or not states or len(set(states)) < len(states):
+        raise ParameterError(f"states={states!r} must be a list of one name or more, each once.")
+    if events is not None and not isinstance(events, EventTable):
+        events = EventTable(events, id_col, time_col)
+    if ids is None:
+        ids = [0] if events is None else events.ids or [0]
+    asked = _read_asked(times, ids, id_col, time_col)
+    kind = kind_of_times(asked.times)
+    unit = _read_unit(time_unit, kind)
+    table = None
+    if events is not None:
+        table = _own_events(read_events(events, asked.ids, time_unit=unit), asked, events.id_col)
+    starts = None if t0 is None else _read_starts(t0, asked)
+    natives = [
+        asked.times,
+        *([] if table is None else [table["time"].to_numpy()]),
+        *([] if starts is None else [starts]),
+    ]
+    to_model = _clock(kind, unit, natives)
+
+    n = len(asked.ids)
+    rows, columns = asked.codes, _count_within(asked.codes, n)
+    model = to_model(asked.times)
+    known = _read_known(table, asked.ids, tuple(states), to_model, unit)
+    first = np.full(n, np.inf)
+    np.minimum.at(first, rows, model)
+    first = np.minimum(first, known.time.numpy().min(axis=1, initial=np.inf))
+    start = np.where(np.isfinite(first), first, 0.0) if starts is None else to_model(starts)
+    if (first < start).any():
+        label = asked.ids[int((first < start).argmax())]
+        raise DataError(f"Series {label!r} has an event or an asked time before t0: start earlier, or drop the rows.")
+    padded = np.repeat(start[:, None], columns.max(initial=-1) + 1, axis=1)
+    padded[rows, columns] = model
+    # The last time of a shorter row once more; not its start, which may be far from where the solver is then.
+    padded = np.where(_is_filled(rows, columns, padded.shape), padded, padded.max(axis=1, initial=-np.inf)[:, None])
+    answers = pd.DataFrame(
+        {id_col: pd.Index(asked.ids, tupleize_cols=False)[rows], time_col: restore_times(asked.times, asked.dtype)}
+    ).set_index(asked.index)
+    return Schedule(
+        ids=asked.ids,
+        states=tuple(states),
+        t0=torch.from_numpy(start),
+        times=torch.from_numpy(padded),
+        events=known,
+        row=torch.from_numpy(np.array(rows, dtype=np.int64)),
+        column=torch.from_numpy(np.array(columns, dtype=np.int64)),
+        answers=answers,
+    )
+
+
+def _read_asked(times: Any, ids: Sequence[Hashable], id_col: Hashable, time_col: Hashable) -> _Asked:
+    if _is_frame(times):
+        table = open_table(times, id_col, time_col)
+        if table.layout.id_col is not None:
+            return _Asked(table.ids, table.codes, table.times, table.index, table.layout.time_dtype)
+        index, native, dtype = table.index, table.times, table.layout.time_dtype
+    elif isinstance(times, Mapping):
+        parts = [_to_index(part) for part in times.values()]
+        filled = [part for part in parts if len(part)] or [pd.Index([], dtype=np.float64)]
+        native, dtype = native_times(filled[0].append(filled[1:]), "times=")
+        codes = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        return _Asked(list(times), codes, native, pd.RangeIndex(len(native)), dtype)
+    else:
+        asked = _to_index(times)
+        native, dtype = native_times(asked if len(asked) else pd.Index([], dtype=np.float64), "times=")
+        index = pd.RangeIndex(len(native))
+    codes = np.repeat(np.arange(len(ids)), len(native))
+    index = index if len(ids) == 1 else pd.RangeIndex(len(codes))
+    return _Asked(list(ids), codes, np.tile(native, len(ids)), index, dtype)
+
+
+def _is_frame(data: Any) -> bool:
+    return isinstance(data, pd.DataFrame) or isinstance(nw.from_native(data, pass_through=True), nw.DataFrame)
+
+
+def _to_index(times: Any) -> pd.Index:
+    if isinstance(times, Tensor):
+        times = times.detach().cpu().numpy()
+    return times if isinstance(times, pd.Index) else pd.Index([times] if np.ndim(times) == 0 else times)
+
+
+def _read_unit(time_unit: Any, kind: str) -> np.timedelta64 | None:
+    if kind in ("float", "int"):
+        if time_unit is not None:
+            raise ParameterError(f"time_unit={time_unit!r}, but the times are numbers, which have a unit: drop it.")
+        return None
+    if time_unit is None:
+        raise ParameterError(f"The times are {kind}s: say what one unit of the field's time is, as in time_unit='1h'.")
+    try:
+        unit = pd.Timedelta(read_duration(time_unit, kind, "time_unit"))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"time_unit={time_unit!r} is no duration: write it like '1h' or '1min'.") from error
+    is_number = isinstance(time_unit, Real) and not isinstance(time_unit, np.timedelta64)
+    if not unit > pd.Timedelta(0) or is_number:
+        raise ParameterError(f"time_unit={time_unit!r} is no positive duration: write it like '1h' or '1min'.")
+    return unit.to_timedelta64()
+
+
+def _own_events(table: pd.DataFrame, asked: _Asked, id_col: Hashable) -> pd.DataFrame:
+    """The events of the series asked for."""
+    _check_kind(table["time"].to_numpy(), table.attrs["time_dtype"], asked, "The events")
+    known = set(asked.ids)
+    is_own = np.array([label in known for label in table["id"]], dtype=bool)
+    if len(table) and not is_own.any():
+        raise DataError(
+            f"None of the events is of a series asked for: the column {id_col!r} of the events has "
+            f"{table['id'].iloc[0]!r}, the series are {asked.ids[:5]!r}. Mind numbers and strings."
+        )
+    table = table[is_own].reset_index(drop=True)
+    # A constant input that ends when it has led to its steady state: from then on the same is taken away.
+    ends_now = ((table["kind"] == "rate") & (table["duration"] == 0 * table["duration"])).to_numpy()
+    table = table.loc[np.repeat(table.index, 1 + ends_now)]
+    is_counter = table.index.duplicated()
+    return table.assign(
+        rate=table["rate"].where(~is_counter, -table["rate"]),
+        steady_state=table["steady_state"].where(~is_counter, 0.0),
+        duration=table["duration"].mask(np.repeat(ends_now, 1 + ends_now)),
+    ).reset_index(drop=True)
+
+
+def _check_kind(native: np.ndarray, dtype: Any, asked: _Asked, where: str) -> None:
+    if not len(native):
+        return
+    kind, wanted = kind_of_times(native), kind_of_times(asked.times)
+    if kind != wanted and not {kind, wanted} <= {"float", "int"}:
+        raise DataError(f"{where} has times of the kind {kind}, but times= has {wanted}: convert one to the other.")
+    if (getattr(dtype, "tz", None) is None) != (getattr(asked.dtype, "tz", None) is None):
+        raise DataError(f"{where} and times= must both have a time zone or neither: use `.dt.tz_localize(...)`.")
+
+
+def _read_starts(t0: Any, asked: _Asked) -> np.ndarray:
+    if isinstance(t0, Mapping):
+        missing = [label for label in asked.ids if label not in t0]
+        if missing:
+            raise DataError(f"t0= has no time for series {missing[0]!r}.{guess_label(missing[0], list(t0))}")
+        index = pd.Index([t0[label] for label in asked.ids])
+    elif np.ndim(t0) == 0:
+        index = pd.Index([t0] * len(asked.ids))
+    else:
+        raise DataError("t0= is one time for every series, or a dict of id to time.")
+    native, dtype = native_times(index, "t0=")
+    _check_kind(native, dtype, asked, "t0=")
+    return native
+
+
+def _clock(kind: str, unit: np.timedelta64 | None, natives: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """The field's time of native times: numbers as they are, a clock's in units since its origin."""
+    if unit is None:
+        return lambda native: native.astype(np.float64)
+    timeline = Timeline.fit([native for native in natives if len(native)] or [np.zeros(1, natives[0].dtype)], unit)
+    return (replace(timeline, origin=0) if kind == "timedelta" else timeline).to_model
+
+
+def _count_within(codes: np.ndarray, n: int) -> np.ndarray:
+    """Number of earlier answers of the same series, for each answer."""
+    return pd.Series(codes).groupby(codes).cumcount().to_numpy() if len(codes) else codes
+
+
+def _is_filled(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    filled = np.zeros(shape, dtype=bool)
+    filled[rows, columns] = True
+    return filled
+
+
+def _read_known(
+    table: pd.DataFrame | None,
+    ids: list[Hashable],
+    states: tuple[Hashable, ...],
+    to_model: Callable[[np.ndarray], np.ndarray],
+    unit: np.timedelta64 | None,
+) -> KnownEvents:
+    """Events of every series in a row, padded with marks at an infinite time."""
+    n = 0 if table is None else len(table)
+    row = np.zeros(n, dtype=np.int64)
+    if table is not None:
+        place = {label: k for k, label in enumerate(ids)}
+        row = np.array([place[label] for label in table["id"]], dtype=np.int64)
+    column = _count_within(row, len(ids))
+
+    def spread(values: Any, dtype: Any, fill: float = 0) -> Tensor:
+        block = np.full((len(ids), column.max(initial=-1) + 1), fill, dtype=dtype)
+        block[row, column] = values
+        return torch.from_numpy(block)
+
+    if table is None or not n:
+        empty, whole = spread([], np.float64), spread([], np.int64)
+        return KnownEvents(empty, whole, whole, empty, empty, empty, whole)
+    duration, every = (_spans(table[name].to_numpy(), unit) for name in ("duration", "every"))
+    is_endless = (table["kind"] == "rate").to_numpy() & ~np.isfinite(duration)
+    return KnownEvents(
+        time=spread(to_model(table["time"].to_numpy()), np.float64, np.inf),
+        kind=spread([int(_KINDS[kind]) for kind in table["kind"]], np.int64),
+        target=spread([_find_target(target, states) for target in table["target"]], np.int64),
+        amount=spread(np.where(is_endless, table["rate"], table["amount"]), np.float64),
+        duration=spread(np.where(is_endless, np.inf, np.nan_to_num(duration)), np.float64),
+        every=spread(np.nan_to_num(every), np.float64),
+        steady_state=spread(table["steady_state"].to_numpy(), np.int64),
+    )
+
+
+def _spans(values: np.ndarray, unit: np.timedelta64 | None) -> np.ndarray:
+    return values.astype(np.float64) if unit is None else values / unit
+
+
+def _find_target(target: Any, states: tuple[Hashable, ...]) -> int:
+    if target is None:
+        return 0
+    if target in states:
+        return states.index(target)
+    # A column of integers with empty cells holds floats.
+    if isinstance(target, int | float) and not isinstance(target, bool) and target in range(len(states)):
+        return int(target)
+    raise DataError(
+        f"An event has the target {target!r}, which is no state.{guess_label(target, states)} "
+        f"The states are {list(states)}; a number counts them from 0."
+    )

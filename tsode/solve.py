@@ -1,0 +1,214 @@
+"""Known dynamics solved through events at known times: a plain function in, a frame of states out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tsode.core.status import Status
+from tsode.errors import DataError, ParameterError, ShapeError, SolverError
+from tsode.frames.labels import guess_label
+from tsode.frames.schedule import Schedule, read_schedule
+from tsode.frames.table import ID_COL, TIME_COL
+from tsode.numerics import Dopri5
+from tsode.numerics.base import Solver, VectorField
+from tsode.numerics.dosing import solve_through
+
+__all__ = ["TIGHT", "solve", "solve_schedule"]
+
+# Tight enough that what is printed of a state is right; many steps, as an input may go on for years.
+TIGHT = Dopri5(rtol=1e-10, atol=1e-12, max_steps=10_000)
+
+
+def solve(
+    field: VectorField,
+    z0: Any,
+    times: Any,
+    *,
+    events: Any = None,
+    states: Sequence[Hashable] | None = None,
+    t0: Any = None,
+    time_unit: Any = None,
+    solver: Solver = TIGHT,
+    side: str = "before",
+    id_col: Hashable = ID_COL,
+    time_col: Hashable = TIME_COL,
+) -> pd.DataFrame:
+    """Solve known dynamics through events at known times.
+
+    The solver stops at each series' own events exactly, applies them and starts again; an infusion is an input to its
+    target's right-hand side from its begin to its end. Series do not see each other.
+
+    Parameters
+    ----------
+    field : callable
+        Right-hand side ``dz/dt = field(t, z)``: ``t`` (b,), ``z`` (b d) -> (b d), float64 tensors, one row a series in
+        the order of `Schedule.ids`. It may hold tensors with one entry a series.
+    z0 : number, array, tensor or dict
+        States at `t0`, before any event: one vector (d,) for every series, one row a series (b d), a dict of state to
+        number, or a dict of id to vector or to such a dict. A number is that of every state.
+    times : array of times, dict of id to times, or frame
+        When the states are asked for. A frame has a row for each answer and may have other columns, which are not
+        read; without the column `id_col` its times are asked of every series, as those of an array are.
+    events : DataFrame, polars frame or EventTable, optional
+        See `tsode.frames.EventTable`. Targets are names in `states`, or places in the state counted from 0. A reset
+        sets all states to zero and ends running infusions, as in NONMEM (EVID 3 and 4). A steady state is found by
+        Newton's method on one interval; of a field that reads the time, on the one before the event.
+    states : sequence of label, optional
+        Names of the states; default: the keys of `z0` if it is a dict of states, else "state_0", "state_1", ...
+    t0 : time, or dict of id to time, optional
+        When `z0` holds; default: the first of a series' own events and asked times. Nothing may be before it.
+    time_unit : duration such as "1h", optional
+        One unit of the field's time, where times are datetimes or timedeltas: needed there. Numbers are the field's
+        time as they are; timedeltas are counted from zero, datetimes from the first time of all (`t0` included).
+    solver : Solver
+        Of fixed steps give `max_step`: they are laid out anew from every event.
+    side : {"before", "after"}
+        What is answered at the time of an event: the state before the first event of that time, or after the last.
+    id_col, time_col : label
+
+    Returns
+    -------
+    DataFrame
+        ``id_col``, ``time_col`` and a column a state; one row a time asked for, in the order and with the index of
+        `times`. Of an array: series by series.
+
+    Raises
+    ------
+    DataError, ParameterError
+        If an argument cannot be read.
+    SolverError
+        If a series did not get to its last time, or has no steady state; it is named.
+
+    See Also
+    --------
+    solve_schedule : the same as a tensor, through which gradients go.
+
+    Examples
+    --------
+    Two doses into one compartment, eliminated at a rate of 0.1 an hour:
+
+    >>> import pandas as pd
+    >>> doses = pd.DataFrame({"ds": [0.0], "target": ["drug"], "amount": [100.0], "every": 12.0, "n_more": 1})
+    >>> solve(lambda t, z: -0.1 * z, {"drug": 0.0}, [6.0, 12.0, 24.0], events=doses).round(3)
+       unique_id    ds    drug
+    0          0   6.0  54.881
+    1          0  12.0  30.119
+    2          0  24.0  39.191
+    """
+    names = _name_states(z0) if states is None else states
+    schedule = read_schedule(
+        times, events, states=names, ids=_ids_of(z0, names), t0=t0, time_unit=time_unit, id_col=id_col,
+        time_col=time_col,
+    )  # fmt: skip
+    with torch.no_grad():
+        values = solve_schedule(field, z0, schedule, solver=solver, side=side)
+    columns = pd.DataFrame(values.numpy(), schedule.answers.index, pd.Index(schedule.states, tupleize_cols=False))
+    return pd.concat([schedule.answers, columns], axis=1)
+
+
+def solve_schedule(
+    field: VectorField, z0: Any, schedule: Schedule, *, solver: Solver = TIGHT, side: str = "before"
+) -> Tensor:
+    """States at the times asked for, as a tensor that gradients go through.
+
+    Differentiable by `z0`, by ``schedule.events.amount`` and by whatever `field` holds; through a steady state by the
+    implicit function theorem.
+
+    Parameters
+    ----------
+    field, z0, solver, side
+        As in `solve`.
+    schedule : Schedule
+        From `tsode.frames.read_schedule`.
+
+    Returns
+    -------
+    Tensor[n d], float64
+        In the order of ``schedule.answers``.
+
+    Raises
+    ------
+    SolverError
+        As in `solve`.
+    """
+    if side not in ("before", "after"):
+        raise ParameterError(f"side={side!r} is not known: it is 'before' or 'after' the events of a time.")
+    start = _read_states(z0, schedule.ids, schedule.states)
+    _check_field(field, schedule.t0, start)
+    solution = solve_through(field, start, schedule.t0, schedule.times, schedule.events, solver, side)
+    _check_status(solution.status, schedule.ids)
+    return solution.z[schedule.row, schedule.column]
+
+
+def _is_by_state(z0: Any, states: Sequence[Hashable] | None = None) -> bool:
+    """Whether a dict is of states, not of ids: its values are numbers, and where the states are known it names one."""
+    return (
+        isinstance(z0, Mapping)
+        and all(np.ndim(value) == 0 and not isinstance(value, Mapping) for value in z0.values())
+        and (states is None or not set(z0).isdisjoint(states))
+    )
+
+
+def _name_states(z0: Any) -> list[Hashable]:
+    if _is_by_state(z0):
+        return list(z0)
+    if isinstance(z0, Mapping) and z0:
+        return _name_states(next(iter(z0.values())))
+    width = 1 if np.ndim(z0) == 0 else np.shape(z0)[-1]
+    return [f"state_{k}" for k in range(width)]
+
+
+def _ids_of(z0: Any, states: Sequence[Hashable]) -> list[Hashable] | None:
+    """The series that the initial states tell of."""
+    if isinstance(z0, Mapping):
+        return None if _is_by_state(z0, states) else list(z0)
+    return list(range(np.shape(z0)[0])) if np.ndim(z0) == 2 and np.shape(z0)[0] > 1 else None
+
+
+def _read_states(z0: Any, ids: list[Hashable], states: Sequence[Hashable]) -> Tensor:
+    """Initial states, (b d) float64."""
+    if isinstance(z0, Mapping) and not _is_by_state(z0, states):
+        missing = [label for label in ids if label not in z0]
+        if missing:
+            raise DataError(f"z0= has nothing for series {missing[0]!r}.{guess_label(missing[0], list(z0))}")
+        return torch.cat([_read_states(z0[label], [label], states) for label in ids])
+    if isinstance(z0, Mapping):
+        for name in [*z0, *states]:
+            if name not in z0 or name not in states:
+                raise DataError(f"z0= and states= must name the same states, but only one of them has {name!r}.")
+        values = [torch.as_tensor(z0[name], dtype=torch.float64) for name in states]
+        return torch.stack([value.expand(len(ids)) for value in values], dim=1)
+    z = z0.double() if isinstance(z0, Tensor) else torch.from_numpy(np.array(z0, dtype=np.float64))
+    if z.dim() > 2 or (z.dim() and z.shape[-1] != len(states)) or (z.dim() == 2 and z.shape[0] not in (1, len(ids))):
+        raise ShapeError(
+            f"z0 has shape {tuple(z.shape)}, but there are {len(ids)} series of {len(states)} states {list(states)}: "
+            f"give ({len(states)},) for all, or ({len(ids)}, {len(states)})."
+        )
+    if not z.detach().isfinite().all():
+        raise DataError("z0 holds NaN or infinity: the state must be known where it starts.")
+    return z.expand(len(ids), len(states))
+
+
+def _check_field(field: VectorField, t: Tensor, z: Tensor) -> None:
+    """Ask the field once: what it gives must have the shape of the state."""
+    with torch.no_grad():
+        slope = field(t, z)
+    if not isinstance(slope, Tensor) or slope.shape != z.shape:
+        came = f"shape {tuple(slope.shape)}" if isinstance(slope, Tensor) else f"a {type(slope).__name__}"
+        raise ShapeError(
+            f"field(t, z) must give a tensor of the shape of z, {tuple(z.shape)}, but gives {came}: with "
+            "`a, b = z.unbind(-1)` for instance `torch.stack([-a, a - b], dim=-1)`."
+        )
+
+
+def _check_status(status: Tensor, ids: list[Hashable]) -> None:
+    failed = {repr(label): outcome for label, outcome in zip(ids, status.tolist()) if outcome}
+    if failed:
+        names = ", ".join(list(failed)[:5]) + (", ..." if len(failed) > 5 else "")
+        raise SolverError(f"The solution of series {names} {Status(max(failed.values())).meaning}.")

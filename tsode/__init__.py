@@ -8,6 +8,7 @@ from tsode.estimators import (
     LatentODEForecaster,
     LatentSDEForecaster,
     LinearSDEForecaster,
+    PointProcessForecaster,
 )
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "LatentODEForecaster",
     "LatentSDEForecaster",
     "LinearSDEForecaster",
+    "PointProcessForecaster",
     "__version__",
 ]
 

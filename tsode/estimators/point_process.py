@@ -1,0 +1,556 @@
+"""Marked point processes: when the next event comes, and of which mark."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from tsode._random import new_generator, seeded_initialisation
+from tsode._registry import lookup
+from tsode.core.events import EventBatch
+from tsode.core.timeline import Timeline
+from tsode.errors import DataError, NotFittedError, ParameterError
+from tsode.estimators.event_files import load_point_process, save_point_process
+from tsode.estimators.settings import find_device, find_dtype, read_levels
+from tsode.frames.index import restore_times
+from tsode.frames.streams import Streams, read_streams
+from tsode.frames.times import read_duration, read_query
+from tsode.frames.write import write_frame
+from tsode.intensities.base import Intensity, Walk
+from tsode.intensities.thinning import simulate
+from tsode.intensities.waiting import next_event
+from tsode.models.intensities import build_intensity
+from tsode.training.loop import TrainingPlan, train
+from tsode.training.pieces import Piece, Pieces, batched, cut_pieces, event_nll, hold_out, mean_nll
+from tsode.training.threads import one_thread
+
+__all__ = ["PointProcessForecaster"]
+
+ROWS_AT_ONCE = 256  # streams or paths in one batch: bounds memory, changes no number
+LONGEST_PIECE = 128  # scored events of one stretch of a long stream in training
+UNTIL = {"window": True, "last_event": False}
+
+
+class PointProcessForecaster(BaseEstimator):
+    """Forecast when events come and of which mark, with an intensity that depends on the events before.
+
+    The default is a neural jump intensity: a latent state flows in closed form between events and is set anew at each.
+    Beside it stand the exact classics, to compare with or to be right with where they hold.
+
+    Parameters
+    ----------
+    intensity : {"neural_jump", "hawkes", "self_correcting", "poisson"}
+        A member of `tsode.intensities.INTENSITIES`.
+    n_hidden : int
+        Width of the memory of the neural intensity.
+    n_modes, n_static : int
+        Decaying and constant parts of its latent state between events.
+    condition_on_first : bool or None
+        Whether the first event of a stream is given rather than scored. None: given where no `windows` are passed,
+        for a window that is opened by an event says nothing about it.
+    until : {"window", "last_event"}
+        Whether the silence between the last event and the end of the window counts. Without `windows` there is none.
+    time_unit : "auto", duration or number
+        One unit of model time; "auto" is about the median gap between events.
+    rate_unit : duration or number, optional
+        Unit of time of intensities and log-likelihoods; the default is 1 for numbers and one hour for datetimes and
+        timedeltas.
+    validation_fraction : float
+        Share of the streams held out to stop early (with fewer than ten streams, the last part of each).
+    early_stopping : bool
+        Whether the learning rate goes down once validation has not improved for `patience` epochs.
+    id_col, time_col, mark_col : label
+        Columns of the frames: one row an event. ``mark_col=None`` = events without marks.
+
+    Attributes
+    ----------
+    marks_ : list
+        Labels of the marks, in order.
+    module_ : Intensity
+        The fitted intensity, in model time.
+    time_unit_ : np.timedelta64 or float
+        One unit of model time.
+    history_ : DataFrame
+        Training history, one row an epoch; losses per event in model time.
+    n_iter_ : int
+        Epochs done.
+    """
+
+    def __init__(
+        self,
+        intensity: str = "neural_jump",
+        *,
+        n_hidden: int = 64,
+        n_modes: int = 32,
+        n_static: int = 16,
+        condition_on_first: bool | None = None,
+        until: str = "window",
+        time_unit: Any = "auto",
+        rate_unit: Any = None,
+        max_epochs: int = 60,
+        batch_size: int = 64,
+        learning_rate: float = 1e-2,
+        weight_decay: float = 0.01,
+        early_stopping: bool = True,
+        patience: int = 6,
+        validation_fraction: float = 0.1,
+        device: str = "auto",
+        dtype: str = "float32",
+        random_state: Any = None,
+        verbose: int = 0,
+        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
+        id_col: Hashable = "unique_id",
+        time_col: Hashable = "ds",
+        mark_col: Hashable = "mark",
+    ) -> None:
+        self.intensity = intensity
+        self.n_hidden = n_hidden
+        self.n_modes = n_modes
+        self.n_static = n_static
+        self.condition_on_first = condition_on_first
+        self.until = until
+        self.time_unit = time_unit
+        self.rate_unit = rate_unit
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.id_col = id_col
+        self.time_col = time_col
+        self.mark_col = mark_col
+
+    # -- fit -------------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, *, validation: Any = None, windows: Any = None) -> Self:
+        """Learn from event streams by maximum likelihood.
+
+        Parameters
+        ----------
+        X : DataFrame
+            One row an event: `id_col` (may be absent where there is one stream), `time_col` (datetimes, timedeltas or
+            numbers), `mark_col` (any labels). Rows need no order.
+        y : ignored
+        validation : DataFrame, optional
+            Streams to validate on, instead of a share of `X`.
+        windows : DataFrame, optional
+            ``id_col, start, end``, one row a stream of `X` and of `validation`: when each was watched. A stream with
+            a window and no row in `X` had no events. The default is from the first event of each stream to its last.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, ParameterError
+        """
+        self._check_parameters()
+        generator = new_generator(self.random_state)
+        held_out = None
+        if validation is not None and windows is not None:
+            windows, watched = self._share_windows(windows, validation)
+            held_out = self._read(validation, watched, None, "validation")
+        streams = self._read(X, windows, None)
+        if not any(len(t) for t in streams.times):
+            raise DataError("X has no rows: give at least one event.")
+        if validation is not None:
+            held_out = self._read(validation, None if held_out is None else watched, streams.marks, "validation")
+        spans = [np.append(t, [s, e]) for t, s, e in zip(streams.times, streams.start, streams.end)]
+        unit = self.time_unit if self.time_unit != "auto" else None
+        kind = streams.as_panel().time_kind
+        timeline = Timeline.fit(
+            spans if streams.is_window_given else streams.times,
+            unit="auto" if unit is None else read_duration(unit, kind, "time_unit"),
+        )
+        pieces = self._pieces(streams, timeline)
+        if held_out is None:
+            learned, checked = hold_out(pieces, self.validation_fraction, generator)
+        else:
+            learned, checked = pieces, self._pieces(held_out, timeline)
+        if not any(piece.n_scored for piece in learned):
+            raise DataError(
+                "No stream has an event to learn from after its first: give longer streams, or windows= that say when "
+                "each was watched."
+            )
+        with one_thread(), seeded_initialisation(generator):
+            module = build_intensity(
+                self.intensity, len(streams.marks), n_hidden=self.n_hidden, n_modes=self.n_modes, n_static=self.n_static
+            ).to(find_device(self.device), find_dtype(self.dtype))
+            rows = self._train(module, learned, checked, generator)
+        self._streams, self._timeline = streams, timeline
+        self.module_ = module.eval()
+        self.marks_ = streams.marks
+        self.time_unit_ = timeline.span(np.ones(1))[0]
+        self.history_ = pd.DataFrame(rows)
+        self.n_iter_ = len(rows)
+        return self
+
+    def _train(
+        self, module: Intensity, learned: list[Piece], checked: list[Piece], generator: torch.Generator
+    ) -> list[dict[str, float]]:
+        device = find_device(self.device)
+        module.initialise(Pieces(learned, self.batch_size).all.to(device).events)
+        if module.forgets:
+            learned = [part for piece in learned for part in cut_pieces(piece, LONGEST_PIECE)]
+        sampler = Pieces(learned, self.batch_size)
+        valid = [batch.to(device) for batch in batched(checked, ROWS_AT_ONCE)]
+
+        def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+            nll, n_scored = event_nll(model, batch, self.until)
+            return nll.sum() / n_scored.sum().clamp(min=1), {}, torch.zeros_like(n_scored)
+
+        return train(
+            module,
+            lambda: (batch.to(device) for batch in sampler.epoch(generator)),
+            sampler.n_batches,
+            objective,
+            lambda model: {"loss": mean_nll(model, valid, self.until)},  # type: ignore[arg-type]
+            TrainingPlan(
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                # the parameters of an exact member mean something, and zero is no better a value than another
+                weight_decay=0.0 if module.is_exact else self.weight_decay,
+                patience=self.patience if self.early_stopping else None,
+            ),
+            verbose=self.verbose,
+            callbacks=self.callbacks or (),
+        )
+
+    # -- how good is it --------------------------------------------------------------------------------------------
+
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        windows: Any = None,
+        until: str | None = None,
+        condition_on_first: bool | None = None,
+    ) -> float:
+        """Log-likelihood per event, in nats, of times in `rate_unit` and marks; higher is better.
+
+        The sum over all streams over the number of scored events of all; in a unit of time c times as long it is
+        greater by log c.
+
+        Parameters
+        ----------
+        X : DataFrame
+            As in fit.
+        windows : DataFrame, optional
+            As in fit.
+        until, condition_on_first : optional
+            Conventions other than those of the constructor.
+        """
+        table = self.log_likelihood(X, windows=windows, until=until, condition_on_first=condition_on_first)
+        n_events = int(table["n_events"].sum())
+        if not n_events:
+            raise DataError("X has no event to score: the first of each stream is given, so give longer streams.")
+        return float(table["log_likelihood"].sum() / n_events)
+
+    def log_likelihood(
+        self, X: Any, *, windows: Any = None, until: str | None = None, condition_on_first: bool | None = None
+    ) -> pd.DataFrame:
+        """Log-likelihood and number of scored events of each stream (see `score`): one row a stream."""
+        until = self.until if until is None else until
+        lookup(UNTIL, until, "end of a log-likelihood")
+        streams = self._read_later(X, windows)
+        unit = np.log(self._per_rate_unit())
+        found = np.zeros((len(streams), 2))
+        for rows, walk, n_given in self._walks(streams, condition_on_first):
+            n_scored = walk.is_scored(n_given).sum(dim=1).numpy()
+            found[rows, 0] = walk.log_likelihood(n_given, until).double().numpy() + n_scored * unit
+            found[rows, 1] = n_scored
+        frame = self._one_row_each(streams)
+        return frame.assign(log_likelihood=found[:, 0], n_events=found[:, 1].astype(np.int64))
+
+    def residuals(self, X: Any, *, windows: Any = None, condition_on_first: bool | None = None) -> pd.DataFrame:
+        """Time-rescaled gaps: the compensator between each scored event and the one before it.
+
+        Under the true intensity they are independent and exponential with mean 1 (Brown et al. 2002).
+
+        Returns
+        -------
+        DataFrame
+            ids, times, marks and ``residual``: one row a scored event.
+        """
+        streams = self._read_later(X, windows)
+        parts: dict[int, np.ndarray] = {}
+        given = np.zeros(len(streams), dtype=np.int64)
+        for rows, walk, n_given in self._walks(streams, condition_on_first):
+            for place, row in enumerate(rows):
+                given[row] = n_given[place]
+                parts[row] = walk.increments[place, given[row] : len(streams.times[row])].double().numpy()
+        columns: dict[Hashable, list[Any]] = {}
+        if self.mark_col is not None:
+            columns[self.mark_col] = [
+                pd.Series([self.marks_[k] for k in codes[n:]]) for codes, n in zip(streams.codes, given)
+            ]
+        columns["residual"] = [parts[row] for row in range(len(streams))]
+        return write_frame(streams.layout, streams.ids, [t[n:] for t, n in zip(streams.times, given)], columns)
+
+    def ks_test(self, X: Any, *, windows: Any = None, condition_on_first: bool | None = None) -> Any:
+        """Kolmogorov-Smirnov test that the `residuals` are exponential: ``statistic`` and ``pvalue``."""
+        found = self.residuals(X, windows=windows, condition_on_first=condition_on_first)["residual"]
+        if not len(found):
+            raise DataError("X has no event to test: the first of each stream is given, so give longer streams.")
+        return scipy.stats.kstest(found.to_numpy(), "expon")
+
+    # -- what comes ------------------------------------------------------------------------------------------------
+
+    def predict_intensity(
+        self, *, times: Any = None, horizon: Any = None, context: Any = None, windows: Any = None
+    ) -> pd.DataFrame:
+        """Intensity of each mark, in events per `rate_unit`, from the events strictly before each time.
+
+        After the last known event this is the rate while nothing else happens, not the mean over what may happen
+        (`simulate` gives that).
+
+        Parameters
+        ----------
+        times : list of times, or dict of id to times, optional
+            Not before a window starts.
+        horizon : duration or list of durations, optional
+            Ask for evenly spaced times up to this long after the end of each window; a list asks for exactly these.
+        context : DataFrame, optional
+            Histories, as `X` in fit, of new or known streams; the default is what was given to fit.
+        windows : DataFrame, optional
+            Of the context, as in fit: a window that ends after the last event says that nothing happened since.
+
+        Returns
+        -------
+        DataFrame
+            ids, times and one column a mark.
+        """
+        streams = self._context(context, windows)
+        query = read_query(streams.as_panel(), self._timeline, times=times, horizon=horizon)
+        place_of = {key: place for place, key in enumerate(streams.ids)}
+        asked = streams.select([place_of[key] for key in query.ids])
+        for key, start, wanted in zip(asked.ids, asked.start, query.times):
+            if len(wanted) and wanted[0] < start:
+                raise DataError(
+                    f"times= asks for {wanted[0]} of stream {key!r}, before it was watched from {start} on."
+                )
+        rates: list[Any] = [None] * len(asked)
+        per_unit = self._per_rate_unit()
+        for rows, batch in self._batches(asked):
+            asked_of = [torch.from_numpy(self._timeline.to_model(query.times[row])) for row in rows]
+            moments = torch.nn.utils.rnn.pad_sequence(asked_of, batch_first=True).to(batch.times.device)
+            n_before = torch.searchsorted(batch.times.contiguous(), moments).minimum(batch.lengths[:, None])
+            states = self.module_.states(batch)
+            since = torch.cat([batch.start[:, None], batch.times], dim=1).gather(1, n_before)
+            row_of = torch.arange(len(rows), device=states.device)[:, None]
+            outlook = self.module_.ahead(
+                states[row_of, n_before].flatten(0, 1), (moments - since).clamp(min=0.0).reshape(-1, 1)
+            )
+            found = outlook.rates.reshape(*moments.shape, -1).cpu().double().numpy() * per_unit
+            for place, row in enumerate(rows):
+                rates[row] = found[place, : len(query.times[row])]
+        columns = {label: [r[:, k] for r in rates] for k, label in enumerate(self.marks_)}
+        return write_frame(query.layout, query.ids, query.times, columns, rows=query.rows)
+
+    def predict_next(
+        self, *, context: Any = None, windows: Any = None, quantiles: Sequence[float] = (0.1, 0.5, 0.9)
+    ) -> pd.DataFrame:
+        """Distribution of the time until the next event, and of its mark, given silence up to the end of the window.
+
+        Parameters
+        ----------
+        context, windows : optional
+            As in `predict_intensity`.
+        quantiles : sequence of float
+            In (0, 1).
+
+        Returns
+        -------
+        DataFrame
+            One row a stream: its id; `time_col`, the end of its window; ``wait``, the mean time from then until the
+            next event; ``wait-q-0.1`` and so on, its quantiles; ``p-<mark>``, the probability of each mark.
+        """
+        levels = read_levels(quantiles, "quantiles", 1.0)
+        streams = self._context(context, windows)
+        waits = np.zeros((len(streams), 1 + len(levels)))
+        marks = np.zeros((len(streams), len(self.marks_)))
+        for rows, batch in self._batches(streams):
+            found = next_event(self.module_, self.module_.remember(batch), batch.end - batch.last, levels)
+            waits[rows] = torch.cat([found.mean[:, None], found.quantiles], dim=1).cpu().numpy()
+            marks[rows] = found.mark_probabilities.cpu().numpy()
+        frame = self._one_row_each(streams)
+        frame[self.time_col] = restore_times(np.array(streams.end), streams.layout.time_dtype)
+        for k, name in enumerate(["wait", *(f"wait-q-{level:g}" for level in levels)]):
+            frame[name] = self._timeline.span(waits[:, k])
+        for k, label in enumerate(self.marks_):
+            frame[f"p-{label}"] = marks[:, k]
+        return frame
+
+    def simulate(
+        self, horizon: Any, *, n_samples: int = 100, context: Any = None, windows: Any = None, random_state: Any = None
+    ) -> pd.DataFrame:
+        """Draw the events of the next `horizon` after the end of each window, exactly (Ogata's thinning).
+
+        Parameters
+        ----------
+        horizon : duration
+        n_samples : int
+            Paths a stream.
+        context, windows : optional
+            As in `predict_intensity`.
+        random_state : int, generator or None
+
+        Returns
+        -------
+        DataFrame
+            ids, ``sample``, times and marks: one row an event, by stream, sample and time. A path without events has
+            no rows.
+        """
+        if not isinstance(n_samples, int | np.integer) or n_samples < 1:
+            raise ParameterError(f"n_samples must be a whole number of at least 1, but is {n_samples!r}.")
+        streams = self._context(context, windows)
+        span = self._timeline.duration(read_duration(horizon, streams.as_panel().time_kind))
+        if span <= 0.0:
+            raise ParameterError(f"horizon={horizon!r} must be positive.")
+        seed = int(torch.randint(0, 2**62, (), generator=new_generator(random_state)))
+        parts: list[pd.DataFrame] = []
+        streams_at_once = max(1, 16 * ROWS_AT_ONCE // int(n_samples))
+        for rows, batch in self._batches(streams, streams_at_once):
+            whose = np.repeat(np.array(rows), n_samples)
+            sample = np.tile(np.arange(n_samples), len(rows))
+            names = np.array([zlib.crc32(repr(streams.ids[row]).encode()) for row in rows], dtype=np.uint64)
+            keys = (np.repeat(names, n_samples) << np.uint64(32)) + sample.astype(np.uint64) ^ np.uint64(seed)
+            z = self.module_.remember(batch).repeat_interleave(int(n_samples), dim=0)
+            since = (batch.end - batch.last).repeat_interleave(int(n_samples))
+            drawn = simulate(self.module_, z, since, torch.full_like(since, span), keys)
+            ends = batch.end.cpu().numpy().repeat(n_samples)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "row": whose[drawn.rows],
+                        "sample": sample[drawn.rows],
+                        "time": ends[drawn.rows] + drawn.times,
+                        "code": drawn.marks,
+                    }
+                )
+            )
+        found = pd.concat(parts).sort_values(["row", "sample"], kind="stable", ignore_index=True)
+        frame = self._one_row_each(streams).iloc[found["row"].to_numpy()].reset_index(drop=True)
+        frame["sample"] = found["sample"]
+        native = self._timeline.to_native(found["time"].to_numpy())
+        frame[self.time_col] = restore_times(native, streams.layout.time_dtype)
+        if self.mark_col is not None:
+            frame[self.mark_col] = pd.Series(self.marks_)[found["code"].to_numpy()].to_numpy()
+        return frame
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, path: Any) -> None:
+        """Write parameters, weights and history to one file (safetensors with a JSON header); all or nothing."""
+        self._check_fitted()
+        save_point_process(self, path)
+
+    @classmethod
+    def load(cls, path: Any, device: str = "cpu") -> Self:
+        """Read a fitted forecaster back. Nothing in a file can run code."""
+        return load_point_process(cls, path, device)
+
+    # -- between ---------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        if not isinstance(self.validation_fraction, float) or not 0.0 < self.validation_fraction < 1.0:
+            raise ParameterError(
+                f"validation_fraction is a share, in (0, 1), but is {self.validation_fraction!r}: try 0.1."
+            )
+        find_dtype(self.dtype)
+        find_device(self.device)
+        lookup(UNTIL, self.until, "end of a log-likelihood")
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "module_"):
+            raise NotFittedError(f"This {type(self).__name__} is not fitted yet: call fit(X) first.")
+
+    def _read(self, X: Any, windows: Any, marks: Sequence[Hashable] | None, name: str = "X") -> Streams:
+        return read_streams(
+            X, id_col=self.id_col, time_col=self.time_col, mark_col=self.mark_col, windows=windows, marks=marks,
+            name=name,
+        )  # fmt: skip
+
+    def _read_later(self, X: Any, windows: Any, name: str = "X") -> Streams:
+        self._check_fitted()
+        return self._read(X, windows, self.marks_, name)
+
+    def _context(self, context: Any, windows: Any) -> Streams:
+        self._check_fitted()
+        if context is None and windows is None:
+            return self._streams
+        if context is None:
+            raise ParameterError("windows= belongs to a context=: pass the events too.")
+        return self._read_later(context, windows, "context")
+
+    def _share_windows(self, windows: Any, validation: Any) -> tuple[Any, Any]:
+        """Windows of the streams of `X` and of `validation`."""
+        if self.id_col not in getattr(windows, "columns", ()) or self.id_col not in getattr(validation, "columns", ()):
+            raise DataError(f"windows= and validation= both need the column {self.id_col!r} to be told apart.")
+        is_valid = windows[self.id_col].isin(validation[self.id_col])
+        return windows[~is_valid], windows[is_valid]
+
+    def _n_given(self, streams: Streams, condition_on_first: bool | None) -> int:
+        chosen = self.condition_on_first if condition_on_first is None else condition_on_first
+        return int(not streams.is_window_given if chosen is None else chosen)
+
+    def _pieces(self, streams: Streams, timeline: Timeline) -> list[Piece]:
+        n_given = self._n_given(streams, None)
+        start, end = (timeline.to_model(np.array(ends)) for ends in (streams.start, streams.end))
+        return [
+            Piece(timeline.to_model(times), codes, float(low), float(high), n_given)
+            for times, codes, low, high in zip(streams.times, streams.codes, start, end)
+        ]
+
+    def _batches(self, streams: Streams, size: int = ROWS_AT_ONCE) -> Iterator[tuple[list[int], EventBatch]]:
+        """Batches of streams of like length, in the mode of prediction."""
+        pieces = self._pieces(streams, self._timeline)
+        device = next(self.module_.parameters()).device
+        order = sorted(range(len(pieces)), key=lambda row: len(pieces[row].times))
+        for k in range(0, len(order), size):
+            rows = order[k : k + size]
+            chosen = [pieces[row] for row in rows]
+            batch = EventBatch.from_arrays(
+                [p.times for p in chosen], [p.marks for p in chosen], [p.start for p in chosen], [p.end for p in chosen]
+            )
+            with one_thread(), torch.no_grad():
+                yield rows, batch.to(device)
+
+    def _walks(self, streams: Streams, condition_on_first: bool | None) -> Iterator[tuple[list[int], Walk, Tensor]]:
+        n_given = self._n_given(streams, condition_on_first)
+        for rows, batch in self._batches(streams):
+            walk = self.module_.walk(batch)
+            moved = Walk(batch.to("cpu"), walk.log_rate.cpu(), walk.increments.cpu())
+            yield rows, moved, torch.full((len(rows),), n_given)
+
+    def _per_rate_unit(self) -> float:
+        """Length of the unit of rates in model time, the inverse of ``time_unit_`` in that unit."""
+        kind = self._timeline.kind
+        unit = self.rate_unit
+        if unit is None:
+            unit = 1.0 if kind in ("float", "int") else np.timedelta64(1, "h")
+        return self._timeline.duration(read_duration(unit, kind, "rate_unit"), "rate_unit")
+
+    def _one_row_each(self, streams: Streams) -> pd.DataFrame:
+        """A frame with the id of each stream."""
+        frame = write_frame(
+            streams.layout, streams.ids, [np.array([end]) for end in streams.end], {0: [[0]] * len(streams)}
+        )
+        return frame[[self.id_col]]

@@ -1,0 +1,59 @@
+"""Events that are held back by those that were."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tsode.core.events import EventBatch
+from tsode.intensities.base import Intensity, Outlook
+from tsode.intensities.poisson import event_rates
+
+__all__ = ["SelfCorrecting"]
+
+
+class SelfCorrecting(Intensity):
+    """Self-correcting process: ``lambda_k(t) = exp(nu_k + mu_k (t - start) - sum_j alpha_{kj} N_j(t))``.
+
+    Isham & Westcott 1979 (eq. 1.1), with a level ``nu`` so that the unit of time may be chosen freely, and for several
+    marks. The state is the log intensity: it grows along a line and jumps down at each event.
+
+    Parameters
+    ----------
+    n_marks : int
+
+    Attributes
+    ----------
+    nu : Parameter[k]
+    log_mu : Parameter[k]
+        Log of the growth rates.
+    alpha : Parameter[k k]
+        Row = mark held back, column = mark of the event; a negative entry excites.
+    """
+
+    def __init__(self, n_marks: int) -> None:
+        super().__init__(n_marks)
+        self.nu = nn.Parameter(torch.zeros(n_marks))
+        self.log_mu = nn.Parameter(torch.full((n_marks,), -0.5))
+        self.alpha = nn.Parameter(torch.full((n_marks, n_marks), 0.5 / n_marks))
+
+    def start(self, n_streams: int) -> Tensor:
+        return self.nu.expand(n_streams, -1)
+
+    def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
+        return z + self.log_mu.exp() * wait.to(z.dtype)[:, None] - self.alpha.t()[marks]
+
+    def ahead(self, z: Tensor, waits: Tensor) -> Outlook:
+        growth, now = self.log_mu.exp() * waits.to(z.dtype)[..., None], z[:, None]
+        gained = (now.exp() * torch.expm1(growth) / self.log_mu.exp()).sum(dim=-1)
+        return Outlook((now + growth).exp(), gained)
+
+    def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return self.ahead(z, high[:, None]).total[:, 0]
+
+    @torch.no_grad()
+    def initialise(self, batch: EventBatch) -> None:
+        # growth that the mean rate of events just makes up for
+        rates = event_rates(batch, self.n_marks)
+        self.nu.copy_(rates.log())
+        self.log_mu.copy_((rates.sum() * 0.5 / self.n_marks).log().expand(self.n_marks))

@@ -34,7 +34,8 @@ from tsode.training.threads import one_thread
 
 __all__ = ["PointProcessForecaster"]
 
-ROWS_AT_ONCE = 256  # streams or paths in one batch: bounds memory, changes no number
+ROWS_AT_ONCE = 256  # streams in one batch: bounds memory, changes no number
+PATHS_AT_ONCE = 4096
 LONGEST_PIECE = 128  # scored events of one stretch of a long stream in training
 UNTIL = {"window": True, "last_event": False}
 
@@ -89,8 +90,8 @@ class PointProcessForecaster(BaseEstimator):
         intensity: str = "neural_jump",
         *,
         n_hidden: int = 64,
-        n_modes: int = 32,
-        n_static: int = 16,
+        n_modes: int = 16,
+        n_static: int = 8,
         condition_on_first: bool | None = None,
         until: str = "window",
         time_unit: Any = "auto",
@@ -272,10 +273,11 @@ class PointProcessForecaster(BaseEstimator):
         streams = self._read_later(X, windows)
         unit = np.log(self._per_rate_unit())
         found = np.zeros((len(streams), 2))
-        for rows, walk, n_given in self._walks(streams, condition_on_first):
-            n_scored = walk.is_scored(n_given).sum(dim=1).numpy()
-            found[rows, 0] = walk.log_likelihood(n_given, until).double().numpy() + n_scored * unit
-            found[rows, 1] = n_scored
+        with one_thread(), torch.no_grad():
+            for rows, walk, n_given in self._walks(streams, condition_on_first):
+                n_scored = walk.is_scored(n_given).sum(dim=1).numpy()
+                found[rows, 0] = walk.log_likelihood(n_given, until).double().numpy() + n_scored * unit
+                found[rows, 1] = n_scored
         frame = self._one_row_each(streams)
         return frame.assign(log_likelihood=found[:, 0], n_events=found[:, 1].astype(np.int64))
 
@@ -290,26 +292,29 @@ class PointProcessForecaster(BaseEstimator):
             ids, times, marks and ``residual``: one row a scored event.
         """
         streams = self._read_later(X, windows)
-        parts: dict[int, np.ndarray] = {}
-        given = np.zeros(len(streams), dtype=np.int64)
-        for rows, walk, n_given in self._walks(streams, condition_on_first):
-            for place, row in enumerate(rows):
-                given[row] = n_given[place]
-                parts[row] = walk.increments[place, given[row] : len(streams.times[row])].double().numpy()
+        parts, _ = self._rescaled(streams, condition_on_first)
+        is_scored = [slice(len(times) - len(part), None) for times, part in zip(streams.times, parts)]
         columns: dict[Hashable, list[Any]] = {}
         if self.mark_col is not None:
-            columns[self.mark_col] = [
-                pd.Series([self.marks_[k] for k in codes[n:]]) for codes, n in zip(streams.codes, given)
-            ]
-        columns["residual"] = [parts[row] for row in range(len(streams))]
-        return write_frame(streams.layout, streams.ids, [t[n:] for t, n in zip(streams.times, given)], columns)
+            labels = _label_array(self.marks_)
+            columns[self.mark_col] = [labels[codes[at]] for codes, at in zip(streams.codes, is_scored)]
+        columns["residual"] = parts
+        times = [t[at] for t, at in zip(streams.times, is_scored)]
+        return write_frame(streams.layout, streams.ids, times, columns)
 
     def ks_test(self, X: Any, *, windows: Any = None, condition_on_first: bool | None = None) -> Any:
-        """Kolmogorov-Smirnov test that the `residuals` are exponential: ``statistic`` and ``pvalue``."""
-        found = self.residuals(X, windows=windows, condition_on_first=condition_on_first)["residual"]
-        if not len(found):
+        """Kolmogorov-Smirnov test that time-rescaled gaps are exponential: ``statistic`` and ``pvalue``.
+
+        The streams are set end to end in rescaled time, so that the silence at the end of a window is part of a gap:
+        without it the long gaps, which a window cuts off more often, would seem too few.
+        """
+        streams = self._read_later(X, windows)
+        parts, tails = self._rescaled(streams, condition_on_first)
+        if not any(len(part) for part in parts):
             raise DataError("X has no event to test: the first of each stream is given, so give longer streams.")
-        return scipy.stats.kstest(found.to_numpy(), "expon")
+        joined = np.cumsum(np.concatenate([np.append(part, tail) for part, tail in zip(parts, tails)]))
+        is_event = np.concatenate([np.append(np.ones(len(part), dtype=bool), False) for part in parts])
+        return scipy.stats.kstest(np.diff(joined[is_event], prepend=0.0), "expon")
 
     # -- what comes ------------------------------------------------------------------------------------------------
 
@@ -344,23 +349,15 @@ class PointProcessForecaster(BaseEstimator):
         for key, start, wanted in zip(asked.ids, asked.start, query.times):
             if len(wanted) and wanted[0] < start:
                 raise DataError(
-                    f"times= asks for {wanted[0]} of stream {key!r}, before it was watched from {start} on."
+                    f"times= asks for {wanted[0]} of stream {key!r}, which was watched from {start} on only."
                 )
         rates: list[Any] = [None] * len(asked)
         per_unit = self._per_rate_unit()
-        for rows, batch in self._batches(asked):
-            asked_of = [torch.from_numpy(self._timeline.to_model(query.times[row])) for row in rows]
-            moments = torch.nn.utils.rnn.pad_sequence(asked_of, batch_first=True).to(batch.times.device)
-            n_before = torch.searchsorted(batch.times.contiguous(), moments).minimum(batch.lengths[:, None])
-            states = self.module_.states(batch)
-            since = torch.cat([batch.start[:, None], batch.times], dim=1).gather(1, n_before)
-            row_of = torch.arange(len(rows), device=states.device)[:, None]
-            outlook = self.module_.ahead(
-                states[row_of, n_before].flatten(0, 1), (moments - since).clamp(min=0.0).reshape(-1, 1)
-            )
-            found = outlook.rates.reshape(*moments.shape, -1).cpu().double().numpy() * per_unit
-            for place, row in enumerate(rows):
-                rates[row] = found[place, : len(query.times[row])]
+        with one_thread(), torch.no_grad():
+            for rows, batch in self._batches(asked):
+                found = self._rates_at(batch, [query.times[row] for row in rows])
+                for place, row in enumerate(rows):
+                    rates[row] = found[place, : len(query.times[row])] * per_unit
         columns = {label: [r[:, k] for r in rates] for k, label in enumerate(self.marks_)}
         return write_frame(query.layout, query.ids, query.times, columns, rows=query.rows)
 
@@ -386,10 +383,11 @@ class PointProcessForecaster(BaseEstimator):
         streams = self._context(context, windows)
         waits = np.zeros((len(streams), 1 + len(levels)))
         marks = np.zeros((len(streams), len(self.marks_)))
-        for rows, batch in self._batches(streams):
-            found = next_event(self.module_, self.module_.remember(batch), batch.end - batch.last, levels)
-            waits[rows] = torch.cat([found.mean[:, None], found.quantiles], dim=1).cpu().numpy()
-            marks[rows] = found.mark_probabilities.cpu().numpy()
+        with one_thread(), torch.no_grad():
+            for rows, batch in self._batches(streams):
+                found = next_event(self.module_, self.module_.remember(batch), batch.end - batch.last, levels)
+                waits[rows] = torch.cat([found.mean[:, None], found.quantiles], dim=1).cpu().numpy()
+                marks[rows] = found.mark_probabilities.cpu().numpy()
         frame = self._one_row_each(streams)
         frame[self.time_col] = restore_times(np.array(streams.end), streams.layout.time_dtype)
         for k, name in enumerate(["wait", *(f"wait-q-{level:g}" for level in levels)]):
@@ -426,33 +424,24 @@ class PointProcessForecaster(BaseEstimator):
             raise ParameterError(f"horizon={horizon!r} must be positive.")
         seed = int(torch.randint(0, 2**62, (), generator=new_generator(random_state)))
         parts: list[pd.DataFrame] = []
-        streams_at_once = max(1, 16 * ROWS_AT_ONCE // int(n_samples))
-        for rows, batch in self._batches(streams, streams_at_once):
-            whose = np.repeat(np.array(rows), n_samples)
-            sample = np.tile(np.arange(n_samples), len(rows))
-            names = np.array([zlib.crc32(repr(streams.ids[row]).encode()) for row in rows], dtype=np.uint64)
-            keys = (np.repeat(names, n_samples) << np.uint64(32)) + sample.astype(np.uint64) ^ np.uint64(seed)
-            z = self.module_.remember(batch).repeat_interleave(int(n_samples), dim=0)
-            since = (batch.end - batch.last).repeat_interleave(int(n_samples))
-            drawn = simulate(self.module_, z, since, torch.full_like(since, span), keys)
-            ends = batch.end.cpu().numpy().repeat(n_samples)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "row": whose[drawn.rows],
-                        "sample": sample[drawn.rows],
-                        "time": ends[drawn.rows] + drawn.times,
-                        "code": drawn.marks,
-                    }
-                )
-            )
+        n = int(n_samples)
+        with one_thread(), torch.no_grad():
+            for rows, batch in self._batches(streams, max(1, PATHS_AT_ONCE // n)):
+                whose, sample = np.repeat(np.array(rows), n), np.tile(np.arange(n), len(rows))
+                z = self.module_.remember(batch).repeat_interleave(n, dim=0)
+                since = (batch.end - batch.last).repeat_interleave(n)
+                keys = _path_keys([streams.ids[row] for row in rows], n, seed)
+                drawn = simulate(self.module_, z, since, torch.full_like(since, span), keys)
+                times = batch.end.cpu().numpy().repeat(n)[drawn.rows] + drawn.times
+                columns = {"row": whose[drawn.rows], "sample": sample[drawn.rows], "time": times, "code": drawn.marks}
+                parts.append(pd.DataFrame(columns))
         found = pd.concat(parts).sort_values(["row", "sample"], kind="stable", ignore_index=True)
         frame = self._one_row_each(streams).iloc[found["row"].to_numpy()].reset_index(drop=True)
         frame["sample"] = found["sample"]
         native = self._timeline.to_native(found["time"].to_numpy())
         frame[self.time_col] = restore_times(native, streams.layout.time_dtype)
         if self.mark_col is not None:
-            frame[self.mark_col] = pd.Series(self.marks_)[found["code"].to_numpy()].to_numpy()
+            frame[self.mark_col] = _label_array(self.marks_)[found["code"].to_numpy()]
         return frame
 
     # -- files -----------------------------------------------------------------------------------------------------
@@ -530,8 +519,18 @@ class PointProcessForecaster(BaseEstimator):
             batch = EventBatch.from_arrays(
                 [p.times for p in chosen], [p.marks for p in chosen], [p.start for p in chosen], [p.end for p in chosen]
             )
-            with one_thread(), torch.no_grad():
-                yield rows, batch.to(device)
+            yield rows, batch.to(device)
+
+    def _rates_at(self, batch: EventBatch, times: list[np.ndarray]) -> np.ndarray:
+        """Intensities (b m k) per unit of model time at each stream's own native `times`, padded at the end."""
+        asked = [torch.from_numpy(self._timeline.to_model(t)) for t in times]
+        moments = torch.nn.utils.rnn.pad_sequence(asked, batch_first=True).to(batch.times.device)
+        n_before = torch.searchsorted(batch.times.contiguous(), moments).minimum(batch.lengths[:, None])
+        since = torch.cat([batch.start[:, None], batch.times], dim=1).gather(1, n_before)
+        rows = torch.arange(len(times), device=since.device)[:, None]
+        states = self.module_.states(batch)[rows, n_before].flatten(0, 1)
+        outlook = self.module_.ahead(states, (moments - since).clamp(min=0.0).reshape(-1, 1))
+        return outlook.rates.reshape(*moments.shape, -1).cpu().double().numpy()
 
     def _walks(self, streams: Streams, condition_on_first: bool | None) -> Iterator[tuple[list[int], Walk, Tensor]]:
         n_given = self._n_given(streams, condition_on_first)
@@ -539,6 +538,19 @@ class PointProcessForecaster(BaseEstimator):
             walk = self.module_.walk(batch)
             moved = Walk(batch.to("cpu"), walk.log_rate.cpu(), walk.increments.cpu())
             yield rows, moved, torch.full((len(rows),), n_given)
+
+    def _rescaled(self, streams: Streams, condition_on_first: bool | None) -> tuple[list[np.ndarray], np.ndarray]:
+        """Compensator before each scored event of each stream, and after the last one up to the end of its window."""
+        parts: list[Any] = [None] * len(streams)
+        tails = np.zeros(len(streams))
+        with one_thread(), torch.no_grad():
+            for rows, walk, n_given in self._walks(streams, condition_on_first):
+                grown = walk.increments.double().numpy()
+                for place, row in enumerate(rows):
+                    parts[row] = grown[place, int(n_given[place]) : len(streams.times[row])]
+                    is_watched = len(streams.times[row]) >= int(n_given[place])
+                    tails[row] = grown[place, -1] * is_watched
+        return parts, tails
 
     def _per_rate_unit(self) -> float:
         """Length of the unit of rates in model time, the inverse of ``time_unit_`` in that unit."""
@@ -554,3 +566,16 @@ class PointProcessForecaster(BaseEstimator):
             streams.layout, streams.ids, [np.array([end]) for end in streams.end], {0: [[0]] * len(streams)}
         )
         return frame[[self.id_col]]
+
+
+def _label_array(marks: Sequence[Hashable]) -> np.ndarray:
+    """Labels as an array of one axis, of objects where NumPy has no type of theirs (tuples, mixed types)."""
+    plain = pd.Series(list(marks))
+    return plain.to_numpy()
+
+
+def _path_keys(ids: Sequence[Hashable], n_samples: int, seed: int) -> np.ndarray:
+    """A number for each path of each stream that depends on its id, its sample and the seed only."""
+    names = np.array([zlib.crc32(repr(key).encode()) for key in ids], dtype=np.uint64)
+    samples = np.arange(n_samples, dtype=np.uint64)
+    return ((names[:, None] << np.uint64(32)) + samples).reshape(-1) ^ np.uint64(seed)

@@ -32,7 +32,6 @@ class DecayingFlow(Evolution):
         low, high = (math.log(rate) for rate in rates)
         self.log_rate = nn.Parameter(torch.linspace(low, high, n_modes))
         self.n_state = n_modes + n_static
-        self.n_modes = n_modes
 
     def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
         evolved = self.evolve_to(z, t0, t1[:, None])
@@ -40,11 +39,9 @@ class DecayingFlow(Evolution):
 
     def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
         gap = (times - t0[:, None]).to(z.dtype)
-        modes, static = z[:, None].split([self.n_modes, self.n_state - self.n_modes], dim=-1)
-        carried = modes * (-self.log_rate.exp() * gap[..., None]).exp()
-        carried = (
-            torch.cat([carried, static.expand(*gap.shape, -1)], dim=-1) if self.n_state > self.n_modes else carried
-        )
+        # a rate of zero keeps the static components bit for bit, and costs less than to set two parts side by side
+        rate = nn.functional.pad(self.log_rate.exp(), (0, self.n_state - len(self.log_rate)))
+        carried = z[:, None] * (-rate * gap[..., None]).exp()
         return Evolved(carried, torch.zeros_like(gap), torch.zeros_like(t0, dtype=torch.int64))
 
     def extremes(self, z: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,6 @@ from tsode.intensities.base import Intensity
 
 __all__ = ["Simulated", "simulate"]
 
-MOST_EVENTS = 20_000  # of one path: beyond that an intensity feeds on itself
-
 
 @dataclass(frozen=True)
 class Simulated:
@@ -36,7 +34,9 @@ class Simulated:
 
 
 @torch.no_grad()
-def simulate(intensity: Intensity, z: Tensor, since: Tensor, span: Tensor, keys: np.ndarray) -> Simulated:
+def simulate(
+    intensity: Intensity, z: Tensor, since: Tensor, span: Tensor, keys: np.ndarray, most_events: int = 20_000
+) -> Simulated:
     """Draw the events of the next `span` of each path by thinning (Ogata 1981), with bounds on short stretches.
 
     Parameters
@@ -49,11 +49,13 @@ def simulate(intensity: Intensity, z: Tensor, since: Tensor, span: Tensor, keys:
     span : Tensor[b], float64
     keys : array[b], uint64
         A path depends on its own key, not on the paths beside it.
+    most_events : int
+        Of one path: beyond that an intensity is taken to feed on itself.
 
     Raises
     ------
     SolverError
-        If a path has more than 20 000 events.
+        If a path has more than `most_events`.
     """
     rows = torch.arange(len(z))
     now = torch.zeros_like(span)
@@ -81,9 +83,9 @@ def simulate(intensity: Intensity, z: Tensor, since: Tensor, span: Tensor, keys:
             z = z.index_copy(0, at, intensity.jump(z[at], since[at], marks))
             since = since.index_fill(0, at, 0.0)
             np.add.at(counts, rows[at].numpy(), 1)
-            if counts.max() > MOST_EVENTS:
+            if counts.max() > most_events:
                 raise SolverError(
-                    f"A simulated path has more than {MOST_EVENTS} events: each event brings more than one further "
+                    f"A simulated path has more than {most_events} events: each event brings more than one further "
                     "event. Ask for a shorter horizon, or fit on more data."
                 )
         is_going = now < span

@@ -11,7 +11,7 @@ from tsode.intensities.neural_jump import NeuralJump
 __all__ = ["build_intensity"]
 
 
-def build_intensity(name: str, n_marks: int, *, n_hidden: int = 64, n_modes: int = 32, n_static: int = 16) -> Intensity:
+def build_intensity(name: str, n_marks: int, *, n_hidden: int = 64, n_modes: int = 16, n_static: int = 8) -> Intensity:
     """An untrained member of the family by its name.
 
     Parameters

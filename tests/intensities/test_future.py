@@ -88,9 +88,9 @@ def test_a_simulated_path_does_not_depend_on_the_paths_beside_it():
 
 
 def test_a_process_that_feeds_on_itself_is_refused():
+    nothing = torch.zeros(1, dtype=torch.float64)
+    runaway = hawkes([1.0], [[3.0]], 1.0)
     with pytest.raises(SolverError, match="more than one further event"):
-        nothing = torch.zeros(1, dtype=torch.float64)
-        runaway = hawkes([1.0], [[3.0]], 1.0)
         simulate(runaway, runaway.start(1), nothing, nothing + 100.0, np.zeros(1, dtype=np.uint64), most_events=200)
 
 

@@ -55,7 +55,7 @@ class EventBatch:
         """Pad streams of different lengths into one batch: one array of sorted times and one of marks a stream."""
         lengths = np.array([len(t) for t in times], dtype=np.int64)
         width = int(lengths.max(initial=0))
-        first, last = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+        first, last = np.array(start, dtype=np.float64), np.array(end, dtype=np.float64)
         padded_times = np.repeat(first[:, None], width, axis=1)
         padded_marks = np.zeros((len(lengths), width), dtype=np.int64)
         for row, (t, m) in enumerate(zip(times, marks)):

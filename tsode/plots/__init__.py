@@ -1,5 +1,6 @@
 """Pictures of forecasts. matplotlib is imported when one is drawn: ``pip install "tsode[plot]"``."""
 
 from tsode.plots.fan import plot_fan
+from tsode.plots.intensity import plot_intensity
 
-__all__ = ["plot_fan"]
+__all__ = ["plot_fan", "plot_intensity"]

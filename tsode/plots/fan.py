@@ -7,20 +7,17 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from tsode.errors import DataError, ParameterError
-from tsode.frames.index import restore_times
+from tsode.errors import DataError
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
+from tsode.plots.axis import choose, format_dates, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["plot_fan"]
-
-_SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
 
 def plot_fan(
@@ -75,13 +72,12 @@ def plot_fan(
     try:
         import matplotlib.pyplot as plt
         from matplotlib.colors import to_rgb
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     except ImportError as error:
         raise ImportError("plot_fan draws with matplotlib: `pip install matplotlib`.") from error
 
     seen = read_panel(history, id_col=id_col, time_col=time_col)
-    channel = _choose(channel, seen.channels, "channel")
-    series = _choose(series, seen.ids, "series")
+    channel = choose(channel, seen.channels, "channel", "history")
+    series = choose(series, seen.ids, "series", "history")
     forecast = read_panel(bands, id_col=id_col, time_col=time_col)
     levels = _levels(forecast.channels, channel)
     names = [channel, *(f"{channel}-{end}-{level}" for level in levels for end in ("lo", "hi"))]
@@ -89,7 +85,7 @@ def plot_fan(
     if ax is None:
         ax = plt.subplots(figsize=(9.0, 4.5), layout="constrained")[1]
 
-    x, xlabel, seconds = _axis(times, forecast)
+    x, xlabel, seconds = time_axis(times, forecast)
     hue = np.array(to_rgb("C0"))
     for number, level in enumerate(levels):
         paleness = 0.8 - 0.5 * number / len(levels)  # opaque shades: overlapping fans keep their colours
@@ -101,38 +97,24 @@ def plot_fan(
     past_times, past = _series(seen, series, [channel], "history")
     is_shown = (past_times >= times[0]) & (past_times <= times[-1]) & ~np.isnan(past[:, 0])
     dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": "black"}
-    ax.plot(_axis(past_times[is_shown], seen, seconds)[0], past[is_shown, 0], **dots, label="observed")
+    ax.plot(time_axis(past_times[is_shown], seen, seconds)[0], past[is_shown, 0], **dots, label="observed")
     if truth is not None:
         later = read_panel(truth, id_col=id_col, time_col=time_col)
         later_times, after = _series(later, series, [channel], "truth")
         is_shown = (later_times >= times[0]) & (later_times <= times[-1]) & ~np.isnan(after[:, 0])
         circles = dots | {"markerfacecolor": "white"}
-        ax.plot(_axis(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later")
+        ax.plot(time_axis(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later")
     cutoff = seen.select([seen.ids.index(series)]).last_times[0]
     if cutoff is not None and times[0] < cutoff < times[-1]:
-        ax.axvline(_axis(np.array([cutoff]), seen, seconds)[0][0], color="0.5", linewidth=0.8, linestyle="--")
+        ax.axvline(time_axis(np.array([cutoff]), seen, seconds)[0][0], color="0.5", linewidth=0.8, linestyle="--")
 
-    if forecast.time_kind == "datetime":
-        locator = AutoDateLocator(tz=forecast.layout.tz)
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=forecast.layout.tz))
+    format_dates(ax, forecast)
     ax.set(xlabel=xlabel, ylabel=str(channel) if label is None else label)
     ax.margins(x=0.01)
     ax.spines[["top", "right"]].set_visible(False)
     # above the axes, where no data can lie
     ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(levels) + 3, frameon=False, fontsize="small")
     return ax
-
-
-def _choose(wanted: Hashable, known: Sequence[Hashable], what: str) -> Hashable:
-    if wanted is None and len(known) == 1:
-        return known[0]
-    shown = ", ".join(repr(k) for k in known[:5]) + (", ..." if len(known) > 5 else "")
-    if wanted is None:
-        raise ParameterError(f"history has {len(known)} {what} labels ({shown}): say which to draw with {what}=.")
-    if wanted not in known:
-        raise DataError(f"history has no {what} {wanted!r}.{guess_label(wanted, known)} It has {shown}.")
-    return wanted
 
 
 def _levels(columns: Sequence[Hashable], channel: Hashable) -> list[str]:
@@ -158,18 +140,3 @@ def _series(panel: Panel, series: Hashable, columns: Sequence[Hashable], what: s
             raise DataError(f"{what} has no column {name!r}.{guess_label(name, panel.channels)}")
     row = ids.index(series)
     return panel.times[row], panel.values[row][:, [panel.channels.index(name) for name in columns]]
-
-
-def _axis(times: np.ndarray, panel: Panel, seconds: float | None = None) -> tuple[Any, str, float | None]:
-    """Times as matplotlib takes them, what the axis says, and the unit that durations are shown in."""
-    name = panel.layout.time_col
-    if panel.time_kind == "datetime":
-        return pd.DatetimeIndex(restore_times(times, panel.layout.time_dtype)).to_pydatetime(), "", None
-    if panel.time_kind != "timedelta":
-        return times, "time" if name is None else str(name), None
-    elapsed = times / np.timedelta64(1, "s")
-    if seconds is None:
-        longest = float(np.ptp(elapsed))
-        seconds = next((one for one in _SECONDS.values() if longest >= 3.0 * one), 1.0)
-    unit = next(name for name, one in _SECONDS.items() if one == seconds)
-    return elapsed / seconds, f"time ({unit})", seconds

@@ -1,7 +1,7 @@
 """Earthquakes as events with marks: when does the next one come, and how strong is it?
 
-Fits a neural jump intensity and two classics on a part of 4,296 streams, scores them on streams that were held out beside
-a counting model, checks that time rescaled by the intensity is a Poisson process, and draws one stream.
+Fits a neural jump intensity and two classics on a part of 4,296 streams, scores them on streams that were held out
+beside a counting model, checks that time rescaled by the intensity is a Poisson process, and draws one stream.
 """
 
 from pathlib import Path

@@ -92,6 +92,11 @@ class EventBatch:
         return torch.cat([self.start[:, None], self.times, self.end[:, None]], dim=1).diff(dim=1)
 
     @property
+    def is_gap(self) -> Tensor:
+        """Tensor[b n+1], bool: the `gaps` before events and the one before the end, not those of the padding."""
+        return nn.functional.pad(self.is_event, (0, 1), value=True)
+
+    @property
     def counted(self) -> Tensor:
         """Tensor[b n+1], int64: number of events before each of the `gaps`, the index of the state it starts from."""
         steps = torch.arange(self.n_events + 1, device=self.times.device)

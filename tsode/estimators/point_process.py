@@ -16,7 +16,7 @@ from torch import Tensor
 from tsode._random import new_generator, seeded_initialisation
 from tsode._registry import lookup
 from tsode.core.events import EventBatch
-from tsode.core.timeline import Timeline
+from tsode.core.timeline import Timeline, kind_of_times
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.event_files import load_point_process, save_point_process
 from tsode.estimators.settings import find_device, find_dtype, read_levels
@@ -36,7 +36,7 @@ __all__ = ["PointProcessForecaster"]
 
 ROWS_AT_ONCE = 256  # streams in one batch: bounds memory, changes no number
 PATHS_AT_ONCE = 4096
-LONGEST_PIECE = 128  # scored events of one stretch of a long stream in training
+LONGEST_PIECE = 256  # scored events of one stretch of a long stream in training
 UNTIL = {"window": True, "last_event": False}
 
 
@@ -163,22 +163,18 @@ class PointProcessForecaster(BaseEstimator):
         """
         self._check_parameters()
         generator = new_generator(self.random_state)
-        held_out = None
+        watched = None
         if validation is not None and windows is not None:
             windows, watched = self._share_windows(windows, validation)
-            held_out = self._read(validation, watched, None, "validation")
         streams = self._read(X, windows, None)
-        if not any(len(t) for t in streams.times):
+        if not any(len(times) for times in streams.times):
             raise DataError("X has no rows: give at least one event.")
-        if validation is not None:
-            held_out = self._read(validation, None if held_out is None else watched, streams.marks, "validation")
-        spans = [np.append(t, [s, e]) for t, s, e in zip(streams.times, streams.start, streams.end)]
-        unit = self.time_unit if self.time_unit != "auto" else None
-        kind = streams.as_panel().time_kind
-        timeline = Timeline.fit(
-            spans if streams.is_window_given else streams.times,
-            unit="auto" if unit is None else read_duration(unit, kind, "time_unit"),
-        )
+        held_out = None if validation is None else self._read(validation, watched, streams.marks, "validation")
+        # the origin is the first time known, be it the start of a window
+        known = [np.append(times, [low, high]) for times, low, high in zip(streams.times, streams.start, streams.end)]
+        is_auto = isinstance(self.time_unit, str) and self.time_unit == "auto"
+        unit = "auto" if is_auto else read_duration(self.time_unit, kind_of_times(known[0]), "time_unit")
+        timeline = Timeline.fit(known, unit=unit)
         pieces = self._pieces(streams, timeline)
         if held_out is None:
             learned, checked = hold_out(pieces, self.validation_fraction, generator)

@@ -145,9 +145,11 @@ class Intensity(nn.Module, ABC):
     def walk(self, batch: EventBatch) -> Walk:
         """Pass over all events once; the only loop is over the events of a stream."""
         states, gaps = self.states(batch), batch.gaps
-        b, n = gaps.shape
-        rows = torch.arange(b, device=states.device)[:, None]
-        outlook = self.ahead(states[rows, batch.counted].flatten(0, 1), gaps.reshape(-1, 1))
-        own = outlook.rates.reshape(b, n, -1)[:, :-1].gather(2, batch.marks[..., None])[..., 0]
-        # a rate of one in the padding, so that its logarithm is zero and its gradient finite
-        return Walk(batch, own.where(batch.is_event, 1.0).log(), outlook.compensator.reshape(b, n))
+        # without the padding: streams are seldom of one length, and looking ahead is what costs
+        rows, columns = batch.is_gap.nonzero(as_tuple=True)
+        outlook = self.ahead(states[rows, batch.counted[rows, columns]], gaps[rows, columns, None])
+        marks = nn.functional.pad(batch.marks, (0, 1))[rows, columns, None]
+        own = outlook.rates[:, 0].gather(1, marks)[:, 0].log()
+        nothing = own.new_zeros(gaps.shape)
+        log_rate, increments = (nothing.index_put((rows, columns), part) for part in (own, outlook.compensator[:, 0]))
+        return Walk(batch, log_rate[:, :-1], increments)

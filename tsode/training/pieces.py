@@ -64,13 +64,13 @@ class PieceBatch:
 
 
 def cut_pieces(piece: Piece, longest: int) -> list[Piece]:
-    """Cut a stream of more than `longest` scored events; each part has up to as many before it as history."""
+    """Cut a stream of more than `longest` scored events; each part has up to half as many before it as history."""
     n = len(piece.times)
     if piece.n_scored <= longest:
         return [piece]
     pieces = []
     for low in range(piece.n_given, n, longest):
-        first, high = max(low - longest, 0), min(low + longest, n)
+        first, high = max(low - longest // 2, 0), min(low + longest, n)
         is_first, is_last = low == piece.n_given, high == n
         start = piece.start if first == 0 else float(piece.times[first])
         # the first part scores from the start of the window, the last up to its end

@@ -332,6 +332,18 @@ def test_bad_windows_are_named():
         model.score(events, windows=windows.assign(end=windows["end"] - 1e-3))
     with pytest.raises(DataError, match="ends before it starts"):
         model.score(events, windows=windows.assign(end=-1.0))
+    model, events = on_dates()
+    naive = events.assign(ds=events["ds"].dt.tz_localize(None))
+    windows = naive.groupby("unique_id")["ds"].agg(start="min", end="max").reset_index()
+    with pytest.raises(DataError, match=r"'start' of windows= has no time zone, but the events have one"):
+        model.score(events, windows=windows)
+    with pytest.raises(DataError, match="X has no time zone"):
+        model.score(naive)
+
+
+def test_a_window_is_given_once():
+    events, model = example_events(), fitted()
+    windows = events.groupby("unique_id")["ds"].agg(start="min", end="max").reset_index()
     with pytest.raises(DataError, match="names a stream twice"):
         model.score(events, windows=pd.concat([windows, windows]))
 

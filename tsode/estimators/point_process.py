@@ -21,7 +21,7 @@ from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.event_files import load_point_process, save_point_process
 from tsode.estimators.settings import find_device, find_dtype, read_levels
 from tsode.frames.index import restore_times
-from tsode.frames.streams import Streams, read_streams
+from tsode.frames.streams import Streams, check_zone, read_streams
 from tsode.frames.times import read_duration, read_query
 from tsode.frames.write import write_frame
 from tsode.intensities.base import Intensity, Walk
@@ -96,7 +96,7 @@ class PointProcessForecaster(BaseEstimator):
         until: str = "window",
         time_unit: Any = "auto",
         rate_unit: Any = None,
-        max_epochs: int = 60,
+        max_epochs: int = 50,
         batch_size: int = 64,
         learning_rate: float = 1e-2,
         weight_decay: float = 0.01,
@@ -475,7 +475,9 @@ class PointProcessForecaster(BaseEstimator):
 
     def _read_later(self, X: Any, windows: Any, name: str = "X") -> Streams:
         self._check_fitted()
-        return self._read(X, windows, self.marks_, name)
+        streams = self._read(X, windows, self.marks_, name)
+        check_zone(streams.layout.tz, self._streams.layout.tz, name)
+        return streams
 
     def _context(self, context: Any, windows: Any) -> Streams:
         self._check_fitted()

@@ -16,7 +16,7 @@ from tsode.frames.labels import guess_label
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 
-__all__ = ["UNMARKED", "Streams", "read_streams"]
+__all__ = ["UNMARKED", "Streams", "check_zone", "read_streams"]
 
 UNMARKED = "event"  # the one mark of events without marks
 
@@ -122,6 +122,20 @@ def read_streams(
     return replace(streams, start=[t[0] for t in streams.times], end=[t[-1] for t in streams.times])
 
 
+def check_zone(tz: Any, known: Any, where: str) -> None:
+    """Refuse times without a time zone beside times with one.
+
+    Raises
+    ------
+    DataError
+    """
+    if (tz is None) != (known is None):
+        has, other = ("a", "none") if known is None else ("no", "one")
+        raise DataError(
+            f"{where} has {has} time zone, but the events have {other}: convert one of them with `.dt.tz_localize(...)`."
+        )
+
+
 def _read_marks(
     columns: pd.DataFrame, mark_col: Hashable, known: Sequence[Hashable] | None, name: str
 ) -> tuple[list[Hashable], np.ndarray]:
@@ -170,7 +184,8 @@ def _watch(streams: Streams, windows: Any, id_col: Hashable, name: str) -> Strea
     kind = kind_of_times(streams.times[0]) if len(streams) else None
     ends = []
     for column in ("start", "end"):
-        native, _ = native_times(pd.Index(windows[column]), f"The column {column!r} of windows=")
+        native, dtype = native_times(pd.Index(windows[column]), f"The column {column!r} of windows=")
+        check_zone(getattr(dtype, "tz", None), streams.layout.tz, f"The column {column!r} of windows=")
         found = kind_of_times(native)
         if kind is not None and found != kind and not {found, kind} <= {"float", "int"}:
             raise DataError(f"The column {column!r} of windows= has {found} times, but the events have {kind} times.")

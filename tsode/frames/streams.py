@@ -132,7 +132,7 @@ def check_zone(tz: Any, known: Any, where: str) -> None:
     if (tz is None) != (known is None):
         has, other = ("a", "none") if known is None else ("no", "one")
         raise DataError(
-            f"{where} has {has} time zone, but the events have {other}: convert one of them with `.dt.tz_localize(...)`."
+            f"{where} has {has} time zone, but the events have {other}: convert one with `.dt.tz_localize(...)`."
         )
 
 
@@ -189,9 +189,7 @@ def _watch(streams: Streams, windows: Any, id_col: Hashable, name: str) -> Strea
         found = kind_of_times(native)
         if kind is not None and found != kind and not {found, kind} <= {"float", "int"}:
             raise DataError(f"The column {column!r} of windows= has {found} times, but the events have {kind} times.")
-        if len(streams) and found != kind:
-            native = native.astype(streams.times[0].dtype) if found == "int" else native
-        ends.append(native)
+        ends.append(native.astype(np.float64) if (found, kind) == ("int", "float") else native)
     start, end = ends
     if (end < start).any():
         raise DataError(f"The window of stream {keys[int((end < start).argmax())]!r} ends before it starts.")
@@ -202,7 +200,8 @@ def _watch(streams: Streams, windows: Any, id_col: Hashable, name: str) -> Strea
                 f"Stream {key!r} has events from {times[0]} to {times[-1]}, outside its window from {start[row]} to "
                 f"{end[row]}: widen the window, or drop what lies outside."
             )
-    silent = [key for key in keys if key not in set(streams.ids)]
+    active = set(streams.ids)
+    silent = [key for key in keys if key not in active]
     empty = streams.times[0][:0] if len(streams) else start[:0]
     ids = [*streams.ids, *silent]
     return replace(

@@ -48,7 +48,12 @@ def test_marks_are_stacked_and_every_event_is_a_tick_in_its_colour(kind):
     total = ax.lines[0].get_ydata()
     np.testing.assert_allclose(total, rates["a"] + rates["b"])
     ticks = [c for c in ax.collections if type(c).__name__ == "LineCollection"]
-    assert [len(c.get_segments()) for c in ticks] == [2, 1, 1]  # marks a and b, and the bar of the next event
+    assert [len(c.get_segments()) for c in ticks] == [
+        2,
+        1,
+        1,
+        1,
+    ]  # marks a and b, the end of the history, the next event
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b", "next event, 80 %"]
     ax.figure.canvas.draw()
 

@@ -96,7 +96,7 @@ class PointProcessForecaster(BaseEstimator):
         until: str = "window",
         time_unit: Any = "auto",
         rate_unit: Any = None,
-        max_epochs: int = 50,
+        max_epochs: int = 60,
         batch_size: int = 64,
         learning_rate: float = 1e-2,
         weight_decay: float = 0.01,

@@ -106,11 +106,10 @@ class NeuralJump(Intensity):
 
     @torch.no_grad()
     def initialise(self, batch: EventBatch) -> None:
-        # softplus(b) = rate
-        self.readout.linear.bias.copy_(torch.expm1(event_rates(batch, self.n_marks)).log())
+        rates = event_rates(batch, self.n_marks)
+        self.readout.linear.bias.copy_(rates + (-torch.expm1(-rates)).log())  # softplus(bias) = rate
 
     def _inputs(self, one_hot: Tensor, wait: Tensor) -> Tensor:
         """What the memory reads of an event: mark and time since the one before, on two scales (... k+2)."""
-        short = (wait + SHORTEST).log() / 2.0
-        bounded = wait / (1.0 + wait)
-        return torch.cat([one_hot, torch.stack([short, bounded], dim=-1).to(one_hot.dtype)], dim=-1)
+        scales = [(wait + SHORTEST).log() / 2.0, wait / (1.0 + wait)]
+        return torch.cat([one_hot, torch.stack(scales, dim=-1).to(one_hot.dtype)], dim=-1)

@@ -115,7 +115,7 @@ def _draw_next(
     row = rows.iloc[0]
     moments = [row[time_col], *(row[time_col] + row[f"wait-q-{level:g}"] for level in levels)]
     start, *at = time_axis(native_times(pd.Index(moments), "next_event")[0], panel, seconds)[0]
-    ax.axvline(start, color="0.5", linewidth=0.8, linestyle="--")
+    ax.vlines(start, 0.0, y, color="0.5", linewidth=0.8, linestyle="--")
     share = f"next event, {100.0 * (levels[-1] - levels[0]):.0f} %"
     ax.hlines(y, at[0], at[-1], color="black", linewidth=2.0, label=share)
     ax.plot(at[len(levels) // 2], y, marker="o", color="black", markersize=5.0, linestyle="none")

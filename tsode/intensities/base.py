@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from tsode._registry import lookup
 from tsode.core.events import EventBatch
 
-__all__ = ["Intensity", "Outlook", "Walk"]
+__all__ = ["UNTIL", "Intensity", "Outlook", "Walk"]
+
+UNTIL = {"window": True, "last_event": False}  # where a log-likelihood ends: whether the last silence counts
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Walk:
         -------
         Tensor[b]
         """
-        is_tail_counted = lookup({"window": True, "last_event": False}, until, "end of a log-likelihood")
+        is_tail_counted = lookup(UNTIL, until, "end of a log-likelihood")
         is_scored = self.is_scored(n_given)
         before = (self.log_rate - self.increments[:, :-1]) * is_scored
         tail = self.increments[:, -1] * (self.batch.lengths >= n_given) * is_tail_counted

@@ -254,9 +254,10 @@ def test_the_same_seed_gives_the_same_numbers_and_row_order_changes_none():
     assert scores[0] == scores[1]
 
 
-def test_one_long_stream_is_learned_in_pieces():
+def test_one_long_stream_is_learned_in_pieces(monkeypatch):
+    monkeypatch.setattr("tsode.estimators.point_process.LONGEST_PIECE", 20)
     rng = np.random.default_rng(0)
-    events = pd.DataFrame({"ds": rng.lognormal(0.0, 0.5, 300).cumsum()})
+    events = pd.DataFrame({"ds": rng.lognormal(0.0, 0.3, 200).cumsum()})
     model = PointProcessForecaster(mark_col=None, max_epochs=3, **SMALL).fit(events)
     poisson = PointProcessForecaster("poisson", mark_col=None, max_epochs=3, **SMALL).fit(events)
     assert model.score(events) > poisson.score(events)

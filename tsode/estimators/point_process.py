@@ -148,7 +148,8 @@ class PointProcessForecaster(FittedPointProcess):
             Streams to validate on, instead of a share of `X`.
         windows : DataFrame, optional
             ``id_col, start, end``, one row a stream of `X` and of `validation`: when each was watched. A stream with
-            a window and no row in `X` had no events. The default is from the first event of each stream to its last.
+            a window and no row in either had no events, and is learned from: pass no windows of streams held out for
+            a test. The default is from the first event of each stream to its last.
 
         Returns
         -------

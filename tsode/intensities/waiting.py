@@ -36,6 +36,7 @@ class NextEvent:
     mark_probabilities: Tensor
 
 
+@torch.no_grad()
 def waits_until(intensity: Intensity, z: Tensor, since: Tensor, targets: Tensor) -> Tensor:
     """Find when the compensator has grown by `targets` if nothing happens: bisection and Newton's steps.
 
@@ -51,31 +52,41 @@ def waits_until(intensity: Intensity, z: Tensor, since: Tensor, targets: Tensor)
     Tensor[b m], float64
         Infinite where it is not reached within 2**40 units of time.
     """
-    base = intensity.ahead(z, since[:, None]).compensator.double()
+    base = intensity.ahead(z, since[:, None]).compensator[:, 0].double()
+    rows = torch.arange(len(z), device=z.device).repeat_interleave(targets.shape[1])
+    wanted = targets.reshape(-1)
 
-    def grown(waits: Tensor) -> tuple[Tensor, Tensor]:
-        outlook = intensity.ahead(z, since[:, None] + waits)
-        return outlook.compensator.double() - base - targets, outlook.total.double()
+    def grown(at: Tensor, open_: Tensor) -> tuple[Tensor, Tensor]:
+        """How far the compensator of those still `open_` is beyond its target, and how fast it grows."""
+        row = rows[open_]
+        outlook = intensity.ahead(z[row], (since[row] + at)[:, None])
+        return outlook.compensator[:, 0].double() - base[row] - wanted[open_], outlook.total[:, 0].double()
 
-    low, high = torch.zeros_like(targets), torch.ones_like(targets)
-    for _ in range(int(math.log2(FARTHEST))):
-        is_short = grown(high)[0] < 0.0
-        if not bool(is_short.any()):
-            break
-        low, high = low.where(~is_short, high), high.where(~is_short, 2.0 * high)
+    low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
+    open_ = torch.arange(len(wanted), device=z.device)
+    while len(open_):
+        open_ = open_[(grown(high[open_], open_)[0] < 0.0) & (high[open_] < FARTHEST)]
+        low[open_] = high[open_]
+        high[open_] *= 2.0
     is_never = high >= FARTHEST
-    at = 0.5 * (low + high)
+    close = max(1e-12, 8.0 * torch.finfo(z.dtype).eps)  # a compensator in float32 is not known any better
+    waits = (0.5 * (low + high)).masked_fill(is_never, math.inf)
+    open_ = (~is_never).nonzero()[:, 0]
     for _ in range(N_STEPS):
-        error, slope = grown(at)
-        low, high = low.where(error > 0.0, at), high.where(error <= 0.0, at)
+        at = waits[open_]
+        error, slope = grown(at, open_)
+        low[open_], high[open_] = low[open_].where(error > 0.0, at), high[open_].where(error <= 0.0, at)
         newton = at - error / slope
-        new = newton.where((newton > low) & (newton < high), 0.5 * (low + high))
-        if bool(((new - at).abs() <= 1e-12 * at).all()):
+        is_inside = (newton > low[open_]) & (newton < high[open_])
+        new = newton.where(is_inside, 0.5 * (low[open_] + high[open_]))
+        waits[open_] = new
+        open_ = open_[(new - at).abs() > close * new]
+        if not len(open_):
             break
-        at = new
-    return at.masked_fill(is_never, math.inf)
+    return waits.reshape(targets.shape)
 
 
+@torch.no_grad()
 def next_event(intensity: Intensity, z: Tensor, since: Tensor, levels: list[float]) -> NextEvent:
     """Distribution of the time until the next event and of its mark, given that none has come `since` (b,).
 

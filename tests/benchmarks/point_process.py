@@ -46,7 +46,7 @@ def true_intensity(name: str) -> Intensity:
         made.log_alpha.fill_(math.log(0.8))
     else:
         made.log_mu.zero_()
-        made.alpha.fill_(1.0)
+        made.pause.fill_(1.0)
     return made
 
 

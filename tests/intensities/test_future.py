@@ -158,6 +158,6 @@ def test_self_correcting_events_come_evenly():
     intensity = SelfCorrecting(1).double()
     with torch.no_grad():
         intensity.log_mu.zero_()
-        intensity.alpha.fill_(1.0)
+        intensity.pause.fill_(1.0)
     counts = np.bincount(fresh(intensity, 500, 50.0).rows, minlength=500)
     assert counts.var() < 0.2 * counts.mean()  # a Poisson process has 1

@@ -77,9 +77,9 @@ def test_self_correcting_agrees_with_quadrature():
     with torch.no_grad():
         intensity.nu.copy_(torch.tensor([0.1, -0.3]))
         intensity.log_mu.copy_(torch.tensor([0.4, 0.7], dtype=torch.float64).log())
-        intensity.alpha.copy_(torch.tensor([[0.5, 0.2], [-0.1, 0.6]]))
-    nu, alpha = intensity.nu.tolist(), intensity.alpha.detach().numpy()
-    mu = intensity.log_mu.exp().tolist()
+        intensity.pause.copy_(torch.tensor([[0.5, 0.2], [-0.1, 0.6]]))
+    nu, mu = intensity.nu.tolist(), intensity.log_mu.exp().tolist()
+    alpha = intensity.pause.detach().numpy() * np.array(mu)[:, None]
     times, marks = batch.times[0].numpy(), batch.marks[0].numpy()
 
     def total(t, mark):

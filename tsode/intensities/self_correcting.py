@@ -27,21 +27,23 @@ class SelfCorrecting(Intensity):
     nu : Parameter[k]
     log_mu : Parameter[k]
         Log of the growth rates.
-    alpha : Parameter[k k]
-        Row = mark held back, column = mark of the event; a negative entry excites.
+    pause : Parameter[k k]
+        ``alpha_{kj} / mu_k``, the time it takes to grow back what an event costs: row = mark held back, column = mark
+        of the event; a negative entry excites. With ``alpha`` itself, growth and cost could change only together,
+        for over a long window they must balance, and a fit would crawl.
     """
 
     def __init__(self, n_marks: int) -> None:
         super().__init__(n_marks)
         self.nu = nn.Parameter(torch.zeros(n_marks))
         self.log_mu = nn.Parameter(torch.full((n_marks,), -0.5))
-        self.alpha = nn.Parameter(torch.full((n_marks, n_marks), 0.5 / n_marks))
+        self.pause = nn.Parameter(torch.full((n_marks, n_marks), 1.0 / n_marks))
 
     def start(self, n_streams: int) -> Tensor:
         return self.nu.expand(n_streams, -1)
 
     def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
-        return z + self.log_mu.exp() * wait.to(z.dtype)[:, None] - self.alpha.t()[marks]
+        return z + self.log_mu.exp() * (wait.to(z.dtype)[:, None] - self.pause.t()[marks])
 
     def ahead(self, z: Tensor, waits: Tensor) -> Outlook:
         growth, now = self.log_mu.exp() * waits.to(z.dtype)[..., None], z[:, None]
@@ -53,7 +55,8 @@ class SelfCorrecting(Intensity):
 
     @torch.no_grad()
     def initialise(self, batch: EventBatch) -> None:
-        # growth that the mean rate of events just makes up for
+        # events at their mean rate just make up for the growth
         rates = event_rates(batch, self.n_marks)
         self.nu.copy_(rates.log())
-        self.log_mu.copy_((rates.sum() * 0.5 / self.n_marks).log().expand(self.n_marks))
+        self.log_mu.copy_((0.5 * rates.sum()).log().expand(self.n_marks))
+        self.pause.fill_(1.0 / rates.sum())

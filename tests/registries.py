@@ -14,7 +14,9 @@ from tsode.estimators import FORECASTERS
 from tsode.estimators.base import BaseForecaster
 from tsode.evolution import Evolution, Solved
 from tsode.flows import FLOWS
+from tsode.intensities.base import Intensity
 from tsode.models.filters import FILTERS, build_filter
+from tsode.models.intensities import build_intensity
 from tsode.models.jump_filter import JumpFilter
 from tsode.models.latent_ode import LatentODE, build_encoder, build_latent_ode
 from tsode.models.latent_sde import LatentSDE, build_latent_sde
@@ -96,3 +98,8 @@ def small_latent_sde(encoder: str = "backward_ode_rnn", n_channels: int = 2, **h
     return build_latent_sde(
         n_channels, encoder=encoder, n_state=4, n_encoder=8, n_hidden=8, max_context=6, **how
     )  # fmt: skip
+
+
+def small_intensity(name: str, n_marks: int = 2) -> Intensity:
+    """An untrained member of the family of intensities."""
+    return build_intensity(name, n_marks, n_hidden=6, n_modes=5, n_static=2)

@@ -97,7 +97,7 @@ def assert_native_long(frame: pd.DataFrame) -> None:
 
 def test_every_loader_is_tested_here():
     loaders = {name for name in datasets.__all__ if name.startswith("load_")}
-    assert loaders == {*SERIES, *TABLES, "load_physionet2012"}
+    assert loaders == {*SERIES, *TABLES, "load_physionet2012", "load_earthquakes"}
 
 
 @pytest.mark.parametrize("name", SERIES)
@@ -203,6 +203,18 @@ def test_nyc_weather_is_in_utc():
     assert first["ds"] == pd.Timestamp("2013-01-01 01:00", tz="America/New_York")
     assert first["temperature_degf"] == 39.02
     assert str(weather["ds"].dt.tz) == "UTC"
+
+
+def test_earthquakes_are_streams_of_marked_events_with_their_split():
+    events = load("load_earthquakes")
+    assert list(events.columns) == ["unique_id", "ds", "mark", "split"]
+    assert events.shape == (70_723, 4)
+    assert events.groupby("split")["unique_id"].nunique().to_dict() == {"dev": 400, "test": 896, "train": 3000}
+    assert set(events["mark"]) == set(range(7))
+    by_stream = events.groupby("unique_id")["ds"]
+    assert (by_stream.min() == 0.0).all()
+    assert by_stream.apply(lambda times: times.is_monotonic_increasing).all()
+    assert by_stream.diff().median() == pytest.approx(0.537, abs=1e-3)
 
 
 def test_files_are_found_in_the_installed_package_first(tmp_path, monkeypatch):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 
 import tsode
 from tsode import errors
-from tsode._random import new_generator, seeded_initialisation
+from tsode._random import hashed_uniforms, new_generator, seeded_initialisation
 from tsode._registry import lookup
 from tsode.errors import ParameterError, UnknownNameError
 
@@ -61,3 +62,13 @@ def test_weights_are_drawn_from_the_generator_and_the_global_one_stays():
 def test_public_names_are_there():
     for name in tsode.__all__:
         assert hasattr(tsode, name)
+
+
+def test_hashed_uniforms_are_uniform_and_belong_to_their_row_and_step():
+    keys = np.arange(2000, dtype=np.uint64)
+    drawn = np.concatenate([hashed_uniforms(keys, step, 3) for step in range(10)])
+    assert 0.0 < drawn.min() < drawn.max() < 1.0
+    assert kstest(drawn.ravel(), "uniform").pvalue > 0.001
+    assert np.abs(np.corrcoef(drawn.T)[np.triu_indices(3, 1)]).max() < 6.0 / np.sqrt(len(drawn))
+    np.testing.assert_array_equal(hashed_uniforms(keys[[7, 3]], 4, 3), hashed_uniforms(keys, 4, 3)[[7, 3]])
+    assert len(np.unique(drawn)) == drawn.size

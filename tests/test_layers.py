@@ -16,7 +16,9 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"nn", "numerics"}),
     frozenset({"evolution"}),
     frozenset({"stochastic"}),
-    frozenset({"dynamics", "encoders", "flows", "jumps", "likelihoods", "metrics", "readouts", "simulate"}),
+    frozenset(
+        {"dynamics", "encoders", "flows", "intensities", "jumps", "likelihoods", "metrics", "readouts", "simulate"}
+    ),
     frozenset({"models"}),
     frozenset({"frames", "training"}),
     frozenset({"estimators"}),

@@ -8,6 +8,7 @@ from tsode.estimators import (
     LatentODEForecaster,
     LatentSDEForecaster,
     LinearSDEForecaster,
+    PointProcessForecaster,
 )
 from tsode.frames.events import EventTable
 from tsode.solve import solve, solve_schedule
@@ -21,6 +22,7 @@ __all__ = [
     "LatentODEForecaster",
     "LatentSDEForecaster",
     "LinearSDEForecaster",
+    "PointProcessForecaster",
     "__version__",
     "solve",
     "solve_schedule",

@@ -37,6 +37,33 @@ def new_generator(random_state: RandomState = None) -> torch.Generator:
     return generator.manual_seed(seed % 2**63)
 
 
+def hashed_uniforms(keys: np.ndarray, step: int, n_draws: int) -> np.ndarray:
+    """Uniform numbers in (0, 1) that depend on a row's own key and on the step only, not on the rows beside it.
+
+    The finaliser of SplitMix64 (Steele, Lea & Flood 2014) on a counter, twice.
+
+    Parameters
+    ----------
+    keys : array[b], uint64
+    step : int
+    n_draws : int
+        Fewer than 256.
+
+    Returns
+    -------
+    array[b n_draws], float64
+    """
+    counter = np.uint64(256 * step) + np.arange(1, n_draws + 1, dtype=np.uint64)
+    x = _mix(_mix(keys)[:, None] + counter * np.uint64(0x9E3779B97F4A7C15))
+    return ((x >> np.uint64(12)) + 0.5) / 2.0**52
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
 @contextmanager
 def seeded_initialisation(generator: torch.Generator) -> Iterator[None]:
     """Draw weights of modules built inside from `generator`, and leave torch's global state as it was.

@@ -3,7 +3,8 @@
 Every ``load_*`` function reads one file from disk (never the network) and returns a new frame in the native long
 format: ``unique_id``, ``ds``, then one float column per channel in physical units, with NaN where nothing was observed.
 Rows are sorted by ``unique_id`` and ``ds`` and no pair of the two occurs twice. ``load_*_static`` gives one row per
-series, ``load_*_doses`` the inputs at known times. Provenance, licences and citations: ``datasets/README.md``.
+series, ``load_*_doses`` the inputs at known times; event streams have a ``mark`` instead of channels. Provenance,
+licences and citations: ``datasets/README.md``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ __all__ = [
     "dataset_path",
     "load_cgm",
     "load_cgm_static",
+    "load_earthquakes",
     "load_indomethacin",
     "load_mauna_loa_co2",
     "load_nyc_weather",
@@ -278,6 +280,25 @@ def load_palaeoclimate() -> pd.DataFrame:
     long.loc[oxygen & (long["series"] != "gisp2"), "channel"] = "d18o_benthic_permil"
     same = ("co2_ppm", "deuterium_permil", "d18o_ice_permil", "d18o_benthic_permil")
     return _widen(long, {name: name for name in same} | {"temperature_anomaly_K": "temperature_anomaly_k"})
+
+
+def load_earthquakes() -> pd.DataFrame:
+    """Load 4 296 streams of US earthquakes, 1996 to 2023: marked events, one row each.
+
+    Returns
+    -------
+    DataFrame, 70 723 rows
+        ``unique_id`` : such as ``"train-0"``; ``ds`` : float, time since the first event of the stream (the unit is
+        not documented; the rate of events fits hours); ``mark`` : int, class of the magnitude, 0 (small) to 6;
+        ``split`` : ``"train"``, ``"dev"`` or ``"test"``, 3 000, 400 and 896 streams, of the benchmark they come from.
+
+    Notes
+    -----
+    Source: USGS earthquake catalogue as prepared by EasyTPP (Xue et al., 2024). Licence: US government data.
+    """
+    events = _read("events_earthquake").rename(columns={"series": "unique_id", "time": "ds"})
+    events = events.sort_values(["unique_id", "ds", "mark"], kind="stable", ignore_index=True)
+    return events[["unique_id", "ds", "mark", "split"]].astype({"mark": "int64"})
 
 
 def load_mauna_loa_co2() -> pd.DataFrame:

@@ -192,3 +192,12 @@ def test_the_coarsest_tick_holds_all_times():
     assert coarsest_ticks(stamps("2020-01-01", "2020-01-01T00:00:00.5", unit="ns"))[1] == "ms"
     ticks, tick = coarsest_ticks(np.array([2], dtype="timedelta64[W]"))
     assert (ticks.tolist(), tick) == ([14 * 86400], "s")
+
+
+def test_spans_come_back_in_the_units_of_the_data():
+    hours = Timeline.fit(np.array(["2024-01-01T00", "2024-01-01T03"], dtype="M8[h]"))
+    span = hours.span(np.array([1.0, 0.5, np.inf]))
+    assert span[:2].tolist() == [np.timedelta64(3, "h"), np.timedelta64(90, "m")]
+    assert np.isnat(span[2])
+    assert hours.duration(span[1]) == 0.5
+    assert Timeline.fit(np.array([0.0, 4.0])).span(np.array([0.5])).tolist() == [2.0]

@@ -154,6 +154,15 @@ class Timeline:
             return float(length) / self.unit
         return float(Fraction(length) * _PER_SECOND[self.resolution] / _PER_SECOND[str(tick)] / int(self.unit))
 
+    def span(self, model: np.ndarray) -> np.ndarray:
+        """Spans of model time in the data's own units: undoes `duration`. What 64 bits cannot hold is NaT."""
+        lengths = np.asarray(model, dtype=np.float64) * self.unit
+        if self.resolution is None:
+            return lengths
+        is_held = np.isfinite(lengths) & (lengths < _FARTHEST)
+        ticks = np.rint(np.where(is_held, lengths, 0.0)).astype(np.int64).view(f"m8[{self.resolution}]")
+        return np.where(is_held, ticks, np.timedelta64("NaT"))
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
         return asdict(self)

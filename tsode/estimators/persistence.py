@@ -24,7 +24,15 @@ from tsode.frames.labels import decode_label, encode_label
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.scaling import ChannelScaler
 
-__all__ = ["FORMAT_VERSION", "load_estimator", "save_estimator"]
+__all__ = [
+    "FORMAT_VERSION",
+    "decode_parameter",
+    "encode_parameters",
+    "load_estimator",
+    "read_model_file",
+    "save_estimator",
+    "write_model_file",
+]
 
 FORMAT_VERSION = 1
 NOT_SAVED = ("callbacks", "random_state", "verbose")  # they belong to a session, not to a model
@@ -40,12 +48,10 @@ def save_estimator(estimator: Any, path: Any) -> None:
     ParameterError
         If a parameter is an object that JSON cannot hold, such as a part given by instance.
     """
-    params = {name: value for name, value in estimator.get_params(deep=False).items() if name not in NOT_SAVED}
     panel: Panel = estimator._panel
     header = {
-        "format_version": FORMAT_VERSION,
         "class": type(estimator).__name__,
-        "params": {name: _encode_parameter(name, value) for name, value in params.items()},
+        "params": encode_parameters(estimator),
         "timeline": estimator._timeline.to_dict(),
         "scaler": estimator._scaler.to_dict(),
         "layout": panel.layout.to_dict(),
@@ -75,13 +81,26 @@ def save_estimator(estimator: Any, path: Any) -> None:
         tensors["inputs.values"] = torch.from_numpy(np.concatenate([one.values for one in put_in]))
         tensors["inputs.lengths"] = torch.tensor([len(one.times) for one in put_in])
         header["time_dtype_of_inputs"] = str(kind)
+    write_model_file(path, header, tensors)
+
+
+def encode_parameters(estimator: Any) -> dict[str, Any]:
+    """Constructor parameters, ready for JSON; `decode_parameter` undoes each."""
+    params = {name: value for name, value in estimator.get_params(deep=False).items() if name not in NOT_SAVED}
+    return {name: _encode_parameter(name, value) for name, value in params.items()}
+
+
+def write_model_file(path: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Write tensors under a header of JSON; the file appears whole or not at all."""
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save to: make it first.")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         # not `save_file`, whose files only their owner may read
-        temporary.write_bytes(save(tensors, metadata={"tsode": json.dumps(header)}))
+        temporary.write_bytes(
+            save(tensors, metadata={"tsode": json.dumps({"format_version": FORMAT_VERSION, **header})})
+        )
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -96,6 +115,28 @@ def load_estimator(cls: type[T], path: Any, device: str) -> T:
         If the file is damaged, is not one of ours, is of a newer format, or holds another class.
     """
     place = find_device(device)
+    header, tensors = read_model_file(path)
+    try:
+        # the closed list of classes, and the one that the caller names
+        made = lookup({**_registry(), cls.__name__: cls}, str(header["class"]), "forecaster")
+    except UnknownNameError as error:
+        raise FileFormatError(f"{str(path)!r} holds a class that tsode does not have: {error}") from error
+    if not issubclass(made, cls):
+        raise FileFormatError(f"{str(path)!r} holds a {made.__name__}: load it with {made.__name__}.load(path).")
+    try:
+        return _restore(made, header, tensors, place)
+    except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
+        raise FileFormatError(f"{str(path)!r} is damaged: {error}.") from error
+
+
+def read_model_file(path: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and tensors of a file written by `write_model_file`; the header names its class.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, is not one of ours or is of a newer format.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no model file {str(path)!r}: give the path that was passed to save().")
     try:
@@ -111,21 +152,13 @@ def load_estimator(cls: type[T], path: Any, device: str) -> T:
             f"{str(path)!r} has format {version}, but this version of tsode reads up to {FORMAT_VERSION}: "
             "upgrade tsode."
         )
-    try:
-        # the closed list of classes, and the one that the caller names
-        made = lookup({**_registry(), cls.__name__: cls}, str(header["class"]), "forecaster")
-    except UnknownNameError as error:
-        raise FileFormatError(f"{str(path)!r} holds a class that tsode does not have: {error}") from error
-    if not issubclass(made, cls):
-        raise FileFormatError(f"{str(path)!r} holds a {made.__name__}: load it with {made.__name__}.load(path).")
-    try:
-        return _restore(made, header, tensors, place)
-    except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
-        raise FileFormatError(f"{str(path)!r} is damaged: {error}.") from error
+    if "class" not in header:
+        raise FileFormatError(f"{str(path)!r} is damaged: its header names no class.")
+    return header, tensors
 
 
 def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
-    estimator = made(**{name: _decode_parameter(value) for name, value in header["params"].items()})
+    estimator = made(**{name: decode_parameter(value) for name, value in header["params"].items()})
     lengths = tensors["panel.lengths"].tolist()
     cuts = np.cumsum(lengths)[:-1]
     times = tensors["panel.times"].numpy().view(np.dtype(header["time_dtype"]))
@@ -193,11 +226,12 @@ def _encode_parameter(name: str, value: Any) -> Any:
         ) from error
 
 
-def _decode_parameter(value: Any) -> Any:
+def decode_parameter(value: Any) -> Any:
+    """Undo one value of `encode_parameters`."""
     if isinstance(value, list):
-        return [_decode_parameter(part) for part in value]
+        return [decode_parameter(part) for part in value]
     if "dict" in value:
-        return {key: _decode_parameter(part) for key, part in value["dict"].items()}
+        return {key: decode_parameter(part) for key, part in value["dict"].items()}
     if "array" in value:
         return np.array(value["array"])
     return decode_label(value["label"])

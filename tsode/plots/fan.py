@@ -7,22 +7,20 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from tsode.errors import DataError, ParameterError
-from tsode.frames.index import restore_times
+from tsode.errors import DataError
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
+from tsode.plots.axis import choose, format_dates, time_axis
 from tsode.plots.event_ticks import draw_event_ticks, event_spans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["axis_values", "band_levels", "choose", "history_dots", "label_time_axis", "plot_fan"]
+__all__ = ["band_levels", "history_dots", "plot_fan"]
 
 DOTS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": "black"}
-_SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
 
 def plot_fan(
@@ -57,7 +55,7 @@ def plot_fan(
     truth : any container that fit reads, optional
         Observations that the forecast has not used: circles, as far as `bands` goes.
     events : DataFrame or EventTable, optional
-        Events at known times: ticks below the axes, bars for what lasts.
+        Events at known times: ticks at the foot of the axes, bars for what lasts.
     label : str, optional
         What the vertical axis says, best with the unit; the default is the channel.
     ax : Axes, optional
@@ -84,8 +82,8 @@ def plot_fan(
         raise ImportError("plot_fan draws with matplotlib: `pip install matplotlib`.") from error
 
     seen = read_panel(history, id_col=id_col, time_col=time_col)
-    channel = choose(channel, seen.channels, "channel")
-    series = choose(series, seen.ids, "series")
+    channel = choose(channel, seen.channels, "channel", "history")
+    series = choose(series, seen.ids, "series", "history")
     forecast = read_panel(bands, id_col=id_col, time_col=time_col)
     levels = band_levels(forecast.channels, channel)
     names = [channel, *(f"{channel}-{end}-{level}" for level in levels for end in ("lo", "hi"))]
@@ -93,7 +91,7 @@ def plot_fan(
     if ax is None:
         ax = plt.subplots(figsize=(9.0, 4.5), layout="constrained")[1]
 
-    x, xlabel, seconds = axis_values(times, forecast)
+    x, xlabel, seconds = time_axis(times, forecast)
     hue = np.array(to_rgb("C0"))
     for number, level in enumerate(levels):
         paleness = 0.8 - 0.5 * number / len(levels)  # opaque shades: overlapping fans keep their colours
@@ -108,18 +106,16 @@ def plot_fan(
         later_times, after = _series(later, series, [channel], "truth")
         is_shown = (later_times >= times[0]) & (later_times <= times[-1]) & ~np.isnan(after[:, 0])
         circles = DOTS | {"markerfacecolor": "white"}
-        ax.plot(
-            axis_values(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later"
-        )
+        ax.plot(time_axis(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later")
     if events is not None:
         spans = event_spans(events, series, times[0], times[-1], id_col, time_col)
-        starts, ends = (axis_values(one, forecast, seconds)[0] for one in spans)
+        starts, ends = (time_axis(one, forecast, seconds)[0] for one in spans)
         draw_event_ticks(ax, starts, ends, label="event")
     cutoff = seen.select([seen.ids.index(series)]).last_times[0]
     if cutoff is not None and times[0] < cutoff < times[-1]:
-        ax.axvline(axis_values(np.array([cutoff]), seen, seconds)[0][0], color="0.5", linewidth=0.8, linestyle="--")
+        ax.axvline(time_axis(np.array([cutoff]), seen, seconds)[0][0], color="0.5", linewidth=0.8, linestyle="--")
 
-    label_time_axis(ax, forecast)
+    format_dates(ax, forecast)
     ax.set(xlabel=xlabel, ylabel=str(channel) if label is None else label)
     ax.margins(x=0.01)
     ax.spines[["top", "right"]].set_visible(False)
@@ -142,28 +138,7 @@ def history_dots(
     seen = read_panel(history, id_col=id_col, time_col=time_col)
     times, values = _series(seen, series, [channel], "history")
     is_shown = (times >= shown[0]) & (times <= shown[-1]) & ~np.isnan(values[:, 0])
-    ax.plot(axis_values(times[is_shown], seen, seconds)[0], values[is_shown, 0], **DOTS, label="observed")
-
-
-def label_time_axis(ax: Axes, panel: Panel) -> None:
-    """Dates as short as they can be, in the time zone of the panel; nothing for other times."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    if panel.time_kind == "datetime":
-        locator = AutoDateLocator(tz=panel.layout.tz)
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=panel.layout.tz))
-
-
-def choose(wanted: Hashable, known: Sequence[Hashable], what: str) -> Hashable:
-    if wanted is None and len(known) == 1:
-        return known[0]
-    shown = ", ".join(repr(k) for k in known[:5]) + (", ..." if len(known) > 5 else "")
-    if wanted is None:
-        raise ParameterError(f"history has {len(known)} {what} labels ({shown}): say which to draw with {what}=.")
-    if wanted not in known:
-        raise DataError(f"history has no {what} {wanted!r}.{guess_label(wanted, known)} It has {shown}.")
-    return wanted
+    ax.plot(time_axis(times[is_shown], seen, seconds)[0], values[is_shown, 0], **DOTS, label="observed")
 
 
 def band_levels(columns: Sequence[Hashable], channel: Hashable) -> list[str]:
@@ -189,18 +164,3 @@ def _series(panel: Panel, series: Hashable, columns: Sequence[Hashable], what: s
             raise DataError(f"{what} has no column {name!r}.{guess_label(name, panel.channels)}")
     row = ids.index(series)
     return panel.times[row], panel.values[row][:, [panel.channels.index(name) for name in columns]]
-
-
-def axis_values(times: np.ndarray, panel: Panel, seconds: float | None = None) -> tuple[Any, str, float | None]:
-    """Times as matplotlib takes them, what the axis says, and the unit that durations are shown in."""
-    name = panel.layout.time_col
-    if panel.time_kind == "datetime":
-        return pd.DatetimeIndex(restore_times(times, panel.layout.time_dtype)).to_pydatetime(), "", None
-    if panel.time_kind != "timedelta":
-        return times, "time" if name is None else str(name), None
-    elapsed = times / np.timedelta64(1, "s")
-    if seconds is None:
-        longest = float(np.ptp(elapsed))
-        seconds = next((one for one in _SECONDS.values() if longest >= 3.0 * one), 1.0)
-    unit = next(name for name, one in _SECONDS.items() if one == seconds)
-    return elapsed / seconds, f"time ({unit})", seconds

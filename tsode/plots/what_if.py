@@ -9,8 +9,9 @@ import pandas as pd
 
 from tsode.errors import DataError, ParameterError
 from tsode.frames.read import read_panel
+from tsode.plots.axis import choose, format_dates, time_axis
 from tsode.plots.event_ticks import draw_event_ticks, event_spans
-from tsode.plots.fan import axis_values, band_levels, choose, history_dots, label_time_axis
+from tsode.plots.fan import band_levels, history_dots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,25 +76,25 @@ def plot_what_if(
     for number, scenario in enumerate(drawn, start=len(scenarios) - len(drawn)):
         part = answer[answer["scenario"] == scenario].drop(columns="scenario")
         panel = read_panel(part, id_col=id_col, time_col=time_col)
-        series = choose(series, panel.ids, "series")
+        series = choose(series, panel.ids, "series", "answer")
         row = panel.ids.index(series)
         times, values = panel.times[row], panel.values[row]
         level = band_levels(panel.channels, name)[0]
         low, high, mean = (
             values[:, panel.channels.index(column)] for column in (f"{name}-lo-{level}", f"{name}-hi-{level}", name)
         )
-        x, xlabel, seconds = axis_values(times, panel)
+        x, xlabel, seconds = time_axis(times, panel)
         ax.fill_between(x, low, high, color=f"C{number}", alpha=0.25, linewidth=0.0)
         ax.plot(x, mean, color=f"C{number}", linewidth=1.5, label=f"{scenario} ({level} %)")
         if events is not None and scenario in events and events[scenario] is not None:
             spans = event_spans(events[scenario], series, times[0], times[-1], id_col, time_col)
-            starts, ends = (axis_values(one, panel, seconds)[0] for one in spans)
+            starts, ends = (time_axis(one, panel, seconds)[0] for one in spans)
             draw_event_ticks(ax, starts, ends, row=number, color=f"C{number}")
     if history is not None and not difference:
         history_dots(ax, history, series, channel, times, seconds, id_col, time_col)
     if difference:
         ax.axhline(0.0, color="0.6", linewidth=0.8)
-    label_time_axis(ax, panel)
+    format_dates(ax, panel)
     what = str(channel) if label is None else label
     ax.set(xlabel=xlabel, ylabel=f"difference in {what}" if difference else what)
     ax.margins(x=0.01)

@@ -1,0 +1,220 @@
+"""Likelihoods and compensators of intensities against closed forms, naive loops and quadrature."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+
+from tests.registries import small_intensity
+from tsode.core.events import EventBatch
+from tsode.intensities import INTENSITIES, HawkesExponential, NeuralJump, SelfCorrecting
+from tsode.intensities.base import Intensity
+
+TIMES = np.array([0.7, 1.1, 1.3, 2.9, 4.0, 4.05, 6.2, 8.8])
+
+
+def one_stream(times: np.ndarray, marks: np.ndarray | None = None, end: float = 10.0) -> EventBatch:
+    marks = np.zeros(len(times), dtype=np.int64) if marks is None else marks
+    return EventBatch.from_arrays([times], [marks], [0.0], [end])
+
+
+def hawkes(mu: list[float], alpha: list[list[float]], beta: float) -> HawkesExponential:
+    made = HawkesExponential(len(mu)).double()
+    with torch.no_grad():
+        made.log_mu.copy_(torch.tensor(mu, dtype=torch.float64).log())
+        made.log_alpha.copy_(torch.tensor(alpha, dtype=torch.float64).log())
+        made.log_beta.fill_(math.log(beta))
+    return made
+
+
+def random_streams(n_marks: int, lengths: list[int], seed: int = 0) -> EventBatch:
+    rng = np.random.default_rng(seed)
+    times = [np.sort(rng.uniform(0.5, 9.5, n)) for n in lengths]
+    marks = [rng.integers(0, n_marks, n) for n in lengths]
+    return EventBatch.from_arrays(times, marks, np.zeros(len(lengths)), np.full(len(lengths), 10.0))
+
+
+def naive(intensity: Intensity, batch: EventBatch, total) -> tuple[float, float]:
+    """Log-likelihood and compensator of the first stream by quadrature of ``total(t, mark or None)``."""
+    n = int(batch.lengths[0])
+    times, marks = batch.times[0, :n].numpy(), batch.marks[0, :n].numpy()
+    edges = np.concatenate([[0.0], times, [10.0]])
+    compensator = sum(quad(lambda t: total(t, None), a, b, epsabs=1e-12)[0] for a, b in itertools.pairwise(edges))
+    return sum(math.log(total(t, k)) for t, k in zip(times, marks)) - compensator, compensator
+
+
+def test_hawkes_agrees_with_known_values():
+    walk = hawkes([0.5], [[0.6]], 1.4).walk(one_stream(TIMES))
+    assert walk.log_likelihood().item() == pytest.approx(-10.9247270024069, abs=1e-8)
+    assert walk.increments.sum().item() == pytest.approx(8.34637477021634, abs=1e-8)
+
+
+def test_hawkes_agrees_with_a_double_loop_and_quadrature():
+    mu, alpha, beta = [0.3, 0.5], [[0.4, 0.2], [0.1, 0.7]], 1.3
+    intensity, batch = hawkes(mu, alpha, beta), random_streams(2, [12])
+    times, marks = batch.times[0].numpy(), batch.marks[0].numpy()
+
+    def total(t, mark):
+        rates = [
+            mu[k] + sum(alpha[k][m] * math.exp(-beta * (t - s)) for s, m in zip(times, marks) if s < t)
+            for k in range(2)
+        ]
+        return sum(rates) if mark is None else rates[mark]
+
+    log_likelihood, compensator = naive(intensity, batch, total)
+    walk = intensity.walk(batch)
+    assert walk.log_likelihood().item() == pytest.approx(log_likelihood, abs=1e-8)
+    assert walk.increments.sum().item() == pytest.approx(compensator, abs=1e-8)
+
+
+def test_self_correcting_agrees_with_quadrature():
+    intensity, batch = SelfCorrecting(2).double(), random_streams(2, [10], seed=1)
+    with torch.no_grad():
+        intensity.nu.copy_(torch.tensor([0.1, -0.3]))
+        intensity.log_mu.copy_(torch.tensor([0.4, 0.7], dtype=torch.float64).log())
+        intensity.pause.copy_(torch.tensor([[0.5, 0.2], [-0.1, 0.6]]))
+    nu, mu = intensity.nu.tolist(), intensity.log_mu.exp().tolist()
+    alpha = intensity.pause.detach().numpy() * np.array(mu)[:, None]
+    times, marks = batch.times[0].numpy(), batch.marks[0].numpy()
+
+    def total(t, mark):
+        rates = [math.exp(nu[k] + mu[k] * t - alpha[k, marks[times < t]].sum()) for k in range(2)]
+        return sum(rates) if mark is None else rates[mark]
+
+    log_likelihood, compensator = naive(intensity, batch, total)
+    walk = intensity.walk(batch)
+    assert walk.log_likelihood().item() == pytest.approx(log_likelihood, abs=1e-8)
+    assert walk.increments.sum().item() == pytest.approx(compensator, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_a_compensator_is_the_integral_of_the_rates(name):
+    torch.manual_seed(0)
+    intensity, batch = small_intensity(name, 3).double(), random_streams(3, [6])
+    with torch.no_grad():
+        if isinstance(intensity, NeuralJump):  # as sharp as a fitted one: rates change several fold within a gap
+            intensity.readout.linear.weight.mul_(8.0)
+        z = intensity.remember(batch)
+        for low, high in ((0.0, 0.01), (0.0, 0.7), (0.3, 5.0), (0.0, 40.0)):
+            ends = intensity.ahead(z, torch.tensor([[low, high]], dtype=torch.float64)).compensator[0]
+            edges = np.unique(np.concatenate([[low], np.geomspace(max(low, 1e-3), high, 12), [high]]))
+            nodes, weights = np.polynomial.legendre.leggauss(40)
+            at = np.concatenate([a + (b - a) * 0.5 * (nodes + 1.0) for a, b in itertools.pairwise(edges)])
+            measure = np.concatenate([(b - a) * 0.5 * weights for a, b in itertools.pairwise(edges)])
+            total = intensity.ahead(z, torch.from_numpy(at)[None]).total[0]
+            fine = float(total @ torch.from_numpy(measure))
+            tolerance = 1e-6 if name == "neural_jump" else 1e-10
+            assert (ends[1] - ends[0]).item() == pytest.approx(fine, rel=tolerance, abs=tolerance)
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_gradients_of_the_log_likelihood_are_those_of_finite_differences(name):
+    torch.manual_seed(0)
+    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [5, 3])
+    names, values = zip(*((key, p.detach().clone().requires_grad_()) for key, p in intensity.named_parameters()))
+
+    class Likelihood(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = intensity
+
+        def forward(self, n_given):
+            return self.inner.walk(batch).log_likelihood(n_given)
+
+    def log_likelihood(*given):
+        parameters = {f"inner.{key}": value for key, value in zip(names, given)}
+        return torch.func.functional_call(Likelihood(), parameters, (1,))
+
+    assert torch.autograd.gradcheck(log_likelihood, values, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_streams_do_not_see_each_other_nor_their_padding(name):
+    torch.manual_seed(0)
+    intensity, batch = small_intensity(name, 3).double(), random_streams(3, [7, 0, 3, 11])
+    walk = intensity.walk(batch)
+    for row in range(4):
+        alone = batch.select(torch.tensor([row]))
+        n = int(batch.lengths[row])
+        single = intensity.walk(alone)
+        torch.testing.assert_close(single.log_rate[0], walk.log_rate[row, :n])
+        torch.testing.assert_close(single.increments[0, :n], walk.increments[row, :n])
+        torch.testing.assert_close(single.log_likelihood()[0], walk.log_likelihood()[row])
+        torch.testing.assert_close(intensity.remember(alone)[0], intensity.remember(batch)[row])
+    assert walk.increments[2, 3:-1].eq(0.0).all()
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_later_events_do_not_change_what_was_said_before(name):
+    torch.manual_seed(0)
+    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [9])
+    short = EventBatch(batch.times[:, :5], batch.marks[:, :5], torch.tensor([5]), batch.start, batch.times[:, 5])
+    torch.testing.assert_close(intensity.walk(short).log_rate, intensity.walk(batch).log_rate[:, :5])
+    torch.testing.assert_close(intensity.walk(short).increments[0, :5], intensity.walk(batch).increments[0, :5])
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_a_jump_is_one_step_of_the_pass_over_all_events(name):
+    torch.manual_seed(0)
+    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [4, 4])
+    z = intensity.start(2)
+    for k in range(4):
+        z = intensity.jump(z, batch.gaps[:, k], batch.marks[:, k])
+        torch.testing.assert_close(z, intensity.states(batch)[:, k + 1])
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_no_rate_is_above_its_ceiling(name):
+    torch.manual_seed(0)
+    intensity, batch = small_intensity(name, 3).double(), random_streams(3, [9] * 8)
+    z = intensity.remember(batch)
+    for low, high in ((0.0, 0.1), (0.2, 3.0)):
+        waits = torch.linspace(low, high, 50, dtype=torch.float64).expand(8, -1)
+        bound = intensity.ceiling(z, waits[:, 0], waits[:, -1])
+        assert (intensity.ahead(z, waits).total <= bound[:, None] * (1.0 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_the_conventions_differ_by_what_they_leave_out(name):
+    torch.manual_seed(0)
+    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [5, 1, 0])
+    walk = intensity.walk(batch)
+    tail, first = walk.increments[:, -1], walk.log_rate[:, 0] - walk.increments[:, 0]
+    whole = walk.log_likelihood()
+    torch.testing.assert_close(walk.log_likelihood(until="last_event"), whole + tail)
+    has_event = batch.lengths > 0
+    torch.testing.assert_close(walk.log_likelihood(1)[has_event], (whole - first)[has_event])
+    assert walk.log_likelihood(1)[2] == 0.0
+    assert walk.is_scored(1).sum(dim=1).tolist() == [4, 0, 0]
+
+
+def test_a_first_guess_is_the_rate_of_events_where_nothing_else_is_known():
+    batch = random_streams(2, [8, 12])
+    poisson = INTENSITIES["poisson"](2).double()
+    poisson.initialise(batch)
+    expected = (torch.bincount(batch.marks[batch.is_event], minlength=2) + 0.5) / 20.0
+    torch.testing.assert_close(poisson.log_mu.exp().detach(), expected.double())
+
+
+def test_a_solved_field_carries_its_compensator_too():
+    from tsode.dynamics import MeanReverting
+    from tsode.evolution import Solved
+    from tsode.intensities.compensated import Compensated
+    from tsode.numerics import RK4
+
+    class Rate(torch.nn.Module):
+        def forward(self, z):
+            return z.exp()
+
+    z0, rate = torch.tensor([[0.5, -1.0]], dtype=torch.float64), 1.0
+    flow = Compensated(Solved(MeanReverting(2).double(), RK4(n_steps=16), query_step=0.1), Rate(), finest=0.5)
+    span = torch.tensor([1.7], dtype=torch.float64)
+    evolved = flow.evolve(z0, torch.zeros(1, dtype=torch.float64), span)
+    truth = sum(quad(lambda t, start=s: math.exp(start * math.exp(-rate * t)), 0.0, 1.7)[0] for s in z0[0].tolist())
+    assert evolved.cost.item() == pytest.approx(truth, abs=1e-6)
+    torch.testing.assert_close(evolved.z, z0 * math.exp(-1.7), rtol=1e-6, atol=0.0)

@@ -1,0 +1,25 @@
+"""Intensities: how likely an event of each mark is now, given the events before."""
+
+from tsode.intensities.base import Intensity, Outlook, Walk
+from tsode.intensities.hawkes import HawkesExponential
+from tsode.intensities.neural_jump import NeuralJump
+from tsode.intensities.poisson import Poisson
+from tsode.intensities.self_correcting import SelfCorrecting
+
+__all__ = [
+    "INTENSITIES",
+    "HawkesExponential",
+    "Intensity",
+    "NeuralJump",
+    "Outlook",
+    "Poisson",
+    "SelfCorrecting",
+    "Walk",
+]
+
+INTENSITIES: dict[str, type[Intensity]] = {
+    "hawkes": HawkesExponential,
+    "neural_jump": NeuralJump,
+    "poisson": Poisson,
+    "self_correcting": SelfCorrecting,
+}

@@ -1,0 +1,157 @@
+"""What a family of intensities promises: the rate of each mark, given the events before."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tsode._registry import lookup
+from tsode.core.events import EventBatch
+
+__all__ = ["UNTIL", "Intensity", "Outlook", "Walk"]
+
+UNTIL = {"window": True, "last_event": False}  # where a log-likelihood ends: whether the last silence counts
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a state says about a time ahead, as long as nothing happens.
+
+    Parameters
+    ----------
+    rates : Tensor[b m k]
+        Intensity of each mark at each time ahead (the left limit).
+    compensator : Tensor[b m]
+        Integral of the total intensity from the state's time up to each.
+    """
+
+    rates: Tensor
+    compensator: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Tensor[b m]: intensity of an event of any mark."""
+        return self.rates.sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One pass over the events of a batch.
+
+    Parameters
+    ----------
+    batch : EventBatch
+    log_rate : Tensor[b n]
+        Log intensity of each event's own mark just before it; 0 in the padding.
+    increments : Tensor[b n+1]
+        Compensator over each of `EventBatch.gaps`: under the true model those that end in an event are independent
+        and exponential with mean 1 (time rescaling; Brown et al. 2002).
+    """
+
+    batch: EventBatch
+    log_rate: Tensor
+    increments: Tensor
+
+    def log_likelihood(self, n_given: Tensor | int = 0, until: str = "window") -> Tensor:
+        """Log-likelihood of each stream, ``sum log lambda_mark(t_i) - integral of sum_k lambda_k``.
+
+        Daley & Vere-Jones 2003, proposition 7.3.III.
+
+        Parameters
+        ----------
+        n_given : int or Tensor[b], int64
+            Number of first events that are given: their intensities and the integral up to the last of them are left
+            out. A window that was opened by an event wants 1. Of a stream with fewer events nothing is left.
+        until : {"window", "last_event"}
+            Where the integral ends: at the end of the window, so that silence after the last event counts, or at the
+            last event.
+
+        Returns
+        -------
+        Tensor[b]
+        """
+        is_tail_counted = lookup(UNTIL, until, "end of a log-likelihood")
+        is_scored = self.is_scored(n_given)
+        before = (self.log_rate - self.increments[:, :-1]) * is_scored
+        tail = self.increments[:, -1] * (self.batch.lengths >= n_given) * is_tail_counted
+        return before.sum(dim=1) - tail
+
+    def is_scored(self, n_given: Tensor | int = 0) -> Tensor:
+        """Tensor[b n], bool: the events whose intensity is in the log-likelihood."""
+        events = torch.arange(self.batch.n_events, device=self.log_rate.device)
+        given = torch.as_tensor(n_given, device=events.device).reshape(-1, 1)
+        return (events >= given) & self.batch.is_event
+
+
+class Intensity(nn.Module, ABC):
+    """Family of conditional intensities of marked events.
+
+    All a member remembers of the events up to a time is a state (b d). A member promises: streams do not see each
+    other; an outlook depends on the state and on its own time ahead only.
+
+    Parameters
+    ----------
+    n_marks : int
+
+    Attributes
+    ----------
+    is_exact : bool
+        Whether the compensator is a closed form.
+    forgets : bool
+        Whether the events of long ago may be left out: then a long stream is cut into pieces to learn from.
+    """
+
+    is_exact: bool = True
+    forgets: bool = False
+
+    def __init__(self, n_marks: int) -> None:
+        super().__init__()
+        self.n_marks = n_marks
+
+    @abstractmethod
+    def start(self, n_streams: int) -> Tensor:
+        """State (b d) at the start of a window, before any event."""
+
+    @abstractmethod
+    def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
+        """State just after an event of `marks` (b,) that comes `wait` (b,), float64, after the time of ``z`` (b d)."""
+
+    @abstractmethod
+    def ahead(self, z: Tensor, waits: Tensor) -> Outlook:
+        """Look `waits` (b m), float64, not negative, ahead of the time of ``z`` (b d)."""
+
+    @abstractmethod
+    def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Bound (b,) of the total intensity between `low` and `high` (b,) ahead of the time of ``z``, for thinning."""
+
+    def initialise(self, batch: EventBatch) -> None:
+        """Set parameters to a first guess from training streams; by default they stay."""
+
+    def states(self, batch: EventBatch) -> Tensor:
+        """States (b n+1 d) at the start and just after each event; what stands after padding is not used."""
+        z = self.start(batch.n_streams)
+        passed = [z]
+        for wait, marks in zip(batch.gaps[:, :-1].unbind(1), batch.marks.unbind(1)):
+            z = self.jump(z, wait, marks)
+            passed.append(z)
+        return torch.stack(passed, dim=1)
+
+    def remember(self, batch: EventBatch) -> Tensor:
+        """State (b d) just after the last event of each stream: all that is needed to go on from there."""
+        states = self.states(batch)
+        return states[torch.arange(batch.n_streams, device=states.device), batch.lengths]
+
+    def walk(self, batch: EventBatch) -> Walk:
+        """Pass over all events once; the only loop is over the events of a stream."""
+        states, gaps = self.states(batch), batch.gaps
+        # without the padding: streams are seldom of one length, and looking ahead is what costs
+        rows, columns = batch.is_gap.nonzero(as_tuple=True)
+        outlook = self.ahead(states[rows, batch.counted[rows, columns]], gaps[rows, columns, None])
+        marks = nn.functional.pad(batch.marks, (0, 1))[rows, columns, None]
+        own = outlook.rates[:, 0].gather(1, marks)[:, 0].log()
+        nothing = own.new_zeros(gaps.shape)
+        log_rate, increments = (nothing.index_put((rows, columns), part) for part in (own, outlook.compensator[:, 0]))
+        return Walk(batch, log_rate[:, :-1], increments)

@@ -17,6 +17,7 @@ class Status(IntEnum):
     MAX_STEPS = 1
     STEP_TOO_SMALL = 2
     NON_FINITE = 3
+    ZENO = 4
 
     @property
     def meaning(self) -> str:
@@ -28,6 +29,8 @@ class Status(IntEnum):
             "use a flow or an exponential step, or loosen rtol and atol",
             Status.NON_FINITE: "left the range of finite numbers: the field grows without bound over this gap; "
             "shorten the step or scale the values",
+            Status.ZENO: "met events without end: their times accumulate, or there are more than max_events; end "
+            "before the accumulation, let a terminal event stop the row, or raise max_events",
         }[self]
 
 

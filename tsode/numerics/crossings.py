@@ -342,15 +342,15 @@ class _Solve:
     def _cut(self, found: _Found) -> tuple[Tensor, Tensor, Tensor, Sequence[Tensor]]:
         """Step to the event: its time (b,), the state there, the rate of its function (b,), and the step's parts."""
 
-        def at(elapsed: Tensor, start: Tensor, z: Tensor) -> Tensor:
+        def at(elapsed: Tensor, start: Tensor, z: Tensor, kind: Tensor) -> Tensor:
             step = run_step(self.gradient, self.solver.step, self.field, start, elapsed, z)
             values = surface_values(self.events, start + elapsed, step.z)
-            return values.gather(1, found.kind[:, None])[:, 0]
+            return values.gather(1, kind[:, None])[:, 0]
 
         def with_rate(elapsed: Tensor) -> tuple[Tensor, Tensor]:
             with torch.inference_mode(False), torch.enable_grad():
                 elapsed = elapsed.clone().requires_grad_()
-                value = at(elapsed, found.start.detach().clone(), found.z.detach().clone())
+                value = at(elapsed, found.start.detach().clone(), found.z.detach().clone(), found.kind.clone())
                 (rate,) = torch.autograd.grad(value.sum(), elapsed)
             return value.detach(), rate
 
@@ -360,14 +360,16 @@ class _Solve:
             trial = elapsed - value / torch.where(rate == 0, torch.inf, rate)
             trial = torch.where(found.fires, trial.maximum(torch.zeros_like(trial)).minimum(found.length), elapsed)
             trial_value, trial_rate = with_rate(trial)
-            is_better = trial_value.abs() < value.abs()
+            is_better = found.fires & (trial_value.abs() < value.abs())
+            if not is_better.any():  # the loop test
+                break
             elapsed, value, rate = (
                 torch.where(is_better, new, old)
                 for new, old in ((trial, elapsed), (trial_value, value), (trial_rate, rate))
             )
         if torch.is_grad_enabled():
             # Implicit function theorem: a Newton step from the root, which moves the gradient alone.
-            value = at(elapsed, found.start, found.z)
+            value = at(elapsed, found.start, found.z, found.kind)
             is_steep = found.fires & (rate.abs() > _GRAZING * found.mean_rate)
             shift = (value - value.detach()) / torch.where(is_steep, rate, torch.inf)
             elapsed = elapsed - shift

@@ -12,8 +12,8 @@ from tsode.numerics.march import MarchingSolver, Step
 
 __all__ = ["SignWatch"]
 
-_NODES = 4  # equal parts of a step, at whose ends the surface functions are evaluated
-_FINE = 8  # points in each part, at which the polynomial through the ends is read
+_NODES = 8  # equal parts of a step, at whose ends the surface functions are evaluated
+_FINE = 4  # points in each part, at which the polynomial through the ends is read
 
 
 def _fit() -> Tensor:

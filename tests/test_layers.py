@@ -15,7 +15,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"nn", "numerics"}),
     frozenset({"evolution"}),
-    frozenset({"stochastic"}),
+    frozenset({"stochastic", "triggered"}),
     frozenset({"dynamics", "encoders", "flows", "jumps", "likelihoods", "metrics", "readouts", "simulate"}),
     frozenset({"models"}),
     frozenset({"frames", "training"}),

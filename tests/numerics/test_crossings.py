@@ -252,11 +252,13 @@ def test_a_query_at_an_event_has_a_left_and_a_right_limit():
 
 
 def test_laying_out_steps_without_regard_to_the_end_changes_no_answer_at_an_earlier_time():
-    short = drop(1.0, 1.2, times=double([0.3, 1.1]), query_step=0.25)
-    long = drop(1.0, 1.9, times=double([0.3, 1.1]), query_step=0.25)
-    assert torch.equal(short.states, long.states)
-    assert torch.equal(short.event_times, long.event_times[:, :2])
-    torch.testing.assert_close(short.z, drop(1.0, 1.2).z, rtol=0, atol=1e-12)
+    times = double([0.3, 1.1], [0.1, 0.3], [0.2, 1.0])
+    for solver in (TIGHT, RK4()):
+        short = drop([1.0, 3.0, 0.4], 1.2, solver, times=times, query_step=0.25)
+        long = drop([1.0, 3.0, 0.4], 1.9, solver, times=times, query_step=0.25)
+        assert torch.equal(short.states, long.states)
+        assert torch.equal(short.event_times[0, :2], long.event_times[0, :2])
+        torch.testing.assert_close(short.z, drop([1.0, 3.0, 0.4], 1.2).z, rtol=0, atol=1e-12)
 
 
 def test_a_row_of_length_zero_comes_back_bit_for_bit_and_meets_no_event():
@@ -459,7 +461,7 @@ def test_more_than_max_events_is_a_status_without_a_time_of_accumulation():
     assert found.status.tolist() == [Status.ZENO, Status.OK]
     assert found.accumulation_time.tolist() == [torch.inf, torch.inf]
     assert found.n_events.tolist() == [11, 5]
-    with pytest.raises(ZenoError, match="row 0 met events without end.*raise max_events"):
+    with pytest.raises(ZenoError, match="row 0 met events without end"):
         found.checked()
 
 

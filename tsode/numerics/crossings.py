@@ -259,9 +259,11 @@ class _Solve:
             start = t + march.ends[-1] if march.ends else t
             found = self._first(watch, march.z, start, start - t)
             time, z_minus, rate, parts = self._cut(found)
-            path.ends += [t - t0 + end for end in march.ends]
+            # the steps of a row that has ended may lie beyond its end
+            before = t - t0 if not path.ends else torch.where(went, t - t0, path.ends[-1])
+            path.ends += [before + end for end in march.ends]
             path.tracks += march.tracks
-            path.ends.append(torch.where(found.fires, time, found.start) - t0)
+            path.ends.append(torch.where(found.fires, time - t0, path.ends[-1] if path.ends else before))
             path.tracks.append(torch.stack([found.z, *parts], dim=1))
 
             happens = found.fires & (time <= t1) if self.query_step is not None else found.fires

@@ -104,22 +104,29 @@ def test_endless_events_are_a_status():
 
 
 def test_a_learned_surface_and_reset_recover_those_that_made_the_data():
-    def sawtooth(level, low):
-        reset = Event(lambda t, z: z[:, 0] - level, 1, lambda t, z: torch.stack([0 * z[:, 0] + low, z[:, 1]], dim=1))
-        return Triggered(oscillator().dynamics, RK4(), [reset])
+    class Falling(nn.Module):
+        n_state = 2
 
-    z = torch.tensor([[0.0, 1.0], [0.3, 0.8], [-0.4, 1.2]], dtype=torch.float64)
-    t0 = torch.zeros(3, dtype=torch.float64)
-    times = torch.linspace(0.05, 1.2, 30, dtype=torch.float64).expand(3, -1)
-    target = sawtooth(0.5, -0.1).evolve_to(z, t0, times).z.detach()
-    level, low = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (0.46, -0.2))
-    optimiser = torch.optim.Adam([level, low], lr=0.01)
-    for _ in range(40):
-        optimiser.zero_grad()
-        (sawtooth(level, low).evolve_to(z, t0, times).z - target).abs().mean().backward()
-        optimiser.step()
-    assert level.item() == pytest.approx(0.5, abs=0.02)
-    assert low.item() == pytest.approx(-0.1, abs=0.02)
+        def forward(self, t, z):
+            return torch.stack([z[:, 1], torch.full_like(z[:, 1], -9.81)], dim=1)
+
+    z = torch.tensor([[1.0, 0.0], [0.7, 1.0]], dtype=torch.float64)
+    t0 = torch.zeros(2, dtype=torch.float64)
+    times = torch.linspace(0.05, 1.4, 20, dtype=torch.float64).expand(2, -1)
+
+    def heights(floor, restitution):
+        bounce = Event(
+            lambda t, z: z[:, 0] - floor, -1, lambda t, z: torch.stack([z[:, 0], -restitution * z[:, 1]], dim=1)
+        )
+        return Triggered(Falling(), RK4(), [bounce]).evolve_to(z, t0, times).z[..., 0]
+
+    target = heights(0.0, 0.8).detach()
+    found = torch.tensor([0.1, 0.7], dtype=torch.float64)
+    for _ in range(5):  # Gauss-Newton
+        slopes = torch.autograd.functional.jacobian(lambda p: heights(*p).flatten(), found)
+        residual = (heights(*found) - target).flatten()
+        found = found - torch.linalg.lstsq(slopes, residual[:, None]).solution[:, 0]
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.8], dtype=torch.float64), rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("made", [JumpODEForecaster, LatentODEForecaster])

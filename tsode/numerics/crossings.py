@@ -182,7 +182,7 @@ def integrate_events(
 
 def _read(solver: MarchingSolver, path: March, z: Tensor, elapsed: Tensor, side: str) -> Tensor:
     """States (b m d) at the times `elapsed` (b m) since the start; past the end of the path stands `z` (b d)."""
-    if not elapsed.numel():
+    if not elapsed.numel() or not path.ends:
         return z[:, None].expand(-1, elapsed.shape[1], -1)
     end = path.ends[-1][:, None]
     is_after = elapsed > end if side == "left" else elapsed >= end
@@ -248,7 +248,7 @@ class _Solve:
         path = March(z, status, n_steps)
         goes = torch.ones_like(status, dtype=torch.bool)
         just_met: Tensor | None = None
-        met: list[_Met] = []
+        met = [_Met(~goes, t, constant(z, -1), z, z, ~goes)]  # for a solve without events
         stops: list[Tensor] = []
         limit = torch.full_like(t0, torch.inf)
         for n_stops in range(self.max_events + 1):
@@ -257,12 +257,15 @@ class _Solve:
             status, n_steps = worst(status, march.status), n_steps + march.n_steps
             # outside of no_grad: the event before gives its gradient to what follows through the start of the step
             start = t + march.ends[-1] if march.ends else t
-            found = self._first(watch, march.z, start, start - t)
-            time, z_minus, rate, parts = self._cut(found)
             # the steps of a row that has ended may lie beyond its end
             before = t - t0 if not path.ends else torch.where(went, t - t0, path.ends[-1])
             path.ends += [before + end for end in march.ends]
             path.tracks += march.tracks
+            found = self._first(watch, march.z, start, start - t)
+            if found is None:
+                z, t = march.z, torch.where(went & (march.status == Status.OK), t1, start)
+                break
+            time, z_minus, rate, parts = self._cut(found)
             path.ends.append(torch.where(found.fires, time - t0, path.ends[-1] if path.ends else before))
             path.tracks.append(torch.stack([found.z, *parts], dim=1))
 
@@ -273,8 +276,12 @@ class _Solve:
             z = torch.where(happens[:, None], z_minus, march.z)
             goes = happens
             for k, event in enumerate(self.events):
-                now = goes & (found.signs[:, k] != 0)
-                after = z if event.reset is None else torch.where(now[:, None], event.reset(time, z), z)
+                now, after = goes & (found.signs[:, k] != 0), z
+                if event.reset is not None:
+                    after = event.reset(time, z)
+                    is_finite = is_finite_row(after)
+                    status = torch.where(now & ~is_finite, int(Status.NON_FINITE), status)
+                    after, goes = torch.where((now & is_finite)[:, None], after, z), goes & (is_finite | ~now)
                 met.append(_Met(now, time, constant(z, k), z, after, is_grazing))
                 z = after
                 if event.terminal:
@@ -311,13 +318,12 @@ class _Solve:
         return SignWatch(self.solver, self.events, value, sign, torch.where(is_on, rounding, 0.0))
 
     @torch.no_grad()
-    def _first(self, watch: SignWatch, z: Tensor, start: Tensor, since: Tensor) -> _Found:
+    def _first(self, watch: SignWatch, z: Tensor, start: Tensor, since: Tensor) -> _Found | None:
         """The first crossing in the steps at whose start, `since` (b,) after the last event, rows were stopped."""
         fires = (watch.crossing != 0).any(dim=1)
         order = torch.arange(len(self.events), device=z.device)
-        nothing = torch.zeros_like(start)
-        if not fires.any():  # the loop test
-            return _Found(fires, z, start, nothing, nothing, constant(z, 0), watch.crossing, nothing)
+        if not fires.any():
+            return None
         step = self.solver.step(self.field, start, watch.dt, z)
         parts = [torch.where(fires[:, None], part, 0.0)[:, None] for part in step.parts]
         length = watch.dt[:, None, None].to(z)

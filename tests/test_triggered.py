@@ -14,7 +14,7 @@ from tsode.dynamics.mlp import MLPDynamics
 from tsode.evolution import Solved
 from tsode.numerics import RK4
 from tsode.numerics.events import Event
-from tsode.testing import check_evolution, example_panel
+from tsode.testing import example_panel
 from tsode.triggered import Triggered
 
 
@@ -40,35 +40,28 @@ class Kick(nn.Module):
         return z + self.shift
 
 
-def learned(n_state=4, solver=None):
+def learned(n_state=4):
     torch.manual_seed(0)
-    event = Event(Guard(n_state), 1, Kick(n_state))
-    return Triggered(MLPDynamics(n_state, 8), solver or RK4(max_step=0.1), [event])
+    return Triggered(MLPDynamics(n_state, 8), RK4(), [Event(Guard(n_state), 1, Kick(n_state))])
 
 
-def oscillator(solver=None):
-    """A clock that runs at rate 1 in its first coordinate and is set back by 0.6 when it passes 0.5."""
+def clock():
+    """Runs at the rate of its second coordinate and is set back by 0.6 when it passes 0.5."""
     field = LinearDynamics(2)
     with torch.no_grad():
         field.matrix[:] = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
-        if hasattr(field, "bias") and field.bias is not None:
-            field.bias.zero_()
     event = Event(lambda t, z: z[:, 0] - 0.5, 1, lambda t, z: torch.stack([z[:, 0] - 0.6, z[:, 1]], dim=1))
-    return Triggered(field, solver or RK4(max_step=0.2), [event]).double()
-
-
-def test_it_keeps_the_contract_of_evolutions():
-    check_evolution(learned())
+    return Triggered(field, RK4(max_step=0.2), [event]).double()
 
 
 def test_evolve_is_the_state_after_the_jumps_on_the_way():
     z = torch.tensor([[0.0, 1.0], [0.4, 0.5]], dtype=torch.float64)
     t0 = torch.tensor([0.0, 3.0], dtype=torch.float64)
-    evolved = oscillator().evolve(z, t0, t0 + 2.0)
+    evolved = clock().evolve(z, t0, t0 + 2.0)
     # 0 -> 2.0 is thrown back at 0.5, 1.1, 1.7; 0.4 -> 1.4 is thrown back at 0.2 and 1.4
     torch.testing.assert_close(evolved.z[:, 0], torch.tensor([0.2, 0.2], dtype=torch.float64), rtol=0, atol=1e-12)
     assert evolved.status.tolist() == [0, 0]
-    several = oscillator().evolve_to(z, t0, t0[:, None] + torch.tensor([2.0, 0.1, 0.7], dtype=torch.float64))
+    several = clock().evolve_to(z, t0, t0[:, None] + torch.tensor([2.0, 0.1, 0.7], dtype=torch.float64))
     expected = torch.tensor([[0.2, 0.1, 0.1], [0.2, 0.45, 0.15]], dtype=torch.float64)
     torch.testing.assert_close(several.z[..., 0], expected, rtol=0, atol=1e-12)
 
@@ -95,7 +88,7 @@ def test_parameters_of_surface_and_reset_are_its_own_and_stay_so_in_a_copy():
 
 
 def test_endless_events_are_a_status():
-    evolution = oscillator()
+    evolution = clock()
     stuck = Event(lambda t, z: z[:, 0] - 0.5, 1, lambda t, z: torch.stack([z[:, 0] - 1e-9, z[:, 1]], dim=1))
     evolution = Triggered(evolution.dynamics, RK4(), [stuck], max_events=20)
     z = torch.tensor([[0.0, 1.0], [0.0, 0.1]], dtype=torch.float64)

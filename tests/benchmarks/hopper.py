@@ -99,7 +99,8 @@ class Batch:
         self.is_after_impact = so_far[row, first + lead] > so_far[row, first]
 
     def errors(self, evolution: Evolution | None) -> Tensor:
-        """Squared errors (row target); of the last value where there is no model. Rows that fail keep what they have."""
+        """Squared errors (row target); of the last value where there is no model."""
+        # a row that fails keeps its last finite state
         if evolution is None:
             return (self.start[:, None] - self.targets).square().mean(dim=2)
         states = evolution.evolve_to(self.start, self.times.new_zeros(len(self.times)), self.times).z

@@ -81,9 +81,10 @@ def look_at(events: Sequence[Event], field: VectorField, t: Tensor, z: Tensor, s
     size : Tensor[b d]
         Magnitude of the numbers from which `z` was computed.
     """
+    with torch.no_grad():
+        velocity = field(t, z).double()
     with torch.inference_mode(False), torch.enable_grad():
         t, z = t.detach().clone().requires_grad_(), z.detach().clone().requires_grad_()
-        velocity = field(t, z).detach().double()
         values, rates, roundings = [], [], []
         for event in events:
             value = event.fn(t, z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -26,7 +27,7 @@ def last_before_root(
     function : callable
         (b e) -> (b e), element by element.
     low, high, value_low, value_high : Tensor[b e], float64
-        Elements with ``low == high`` are done.
+        Bounds within [0, 1]; elements with ``low == high`` are done.
 
     References
     ----------
@@ -37,7 +38,7 @@ def last_before_root(
     kappa = 0.2 / (high - low).clamp(min=half)
     n_bisections = ((high - low) / tol).clamp(min=1.0).log2().ceil()
     value_low = value_low.clamp(min=0.0)
-    n_rounds = int(torch.tensor(1.0 / tol).log2().ceil()) + _N_0 + 1
+    n_rounds = math.ceil(math.log2(1.0 / tol)) + _N_0 + 1
     for k in range(n_rounds):
         width = high - low
         if not (width > tol).any():  # the loop test

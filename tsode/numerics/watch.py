@@ -27,10 +27,13 @@ def _fit() -> Tensor:
 class SignWatch:
     """Stops a row at the start of the first step inside of which one of its events happens.
 
-    Each surface function is evaluated at the ends of four equal parts of a step and where the polynomial through these
-    comes closest to a change of sign that the ends do not show. As the path inside a step is a polynomial of degree
-    four at most, an event whose surface is linear in the state cannot hide between the points unless it touches within
-    a thirty-second of a step.
+    Each surface function is evaluated at the ends of eight equal parts of a step and, a ninth time, where the
+    polynomial through these comes closest to a change of sign that the ends do not show. A Runge-Kutta path inside a
+    step is a polynomial of degree four at most, so a surface that is linear or quadratic in the state has no dip that
+    this polynomial misses. A function that turns more than once within an eighth of a step can hide a pair of
+    crossings: it needs shorter steps.
+
+    The functions are called with the rows as they are, once for each point, so they may hold a tensor for each row.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ def small_evolutions() -> dict[str, Evolution]:
     fields: dict[str, Evolution] = {name: Solved(made(4), Midpoint()) for name, made in DYNAMICS.items()}
     # one of the contract's rows relaxes to the surface, is thrown back, and meets it again
     wall = Event(lambda t, z: z[:, 0] + 0.1, 1, lambda t, z: torch.cat([z[:, :1] - 0.05, 0.5 * z[:, 1:]], dim=1))
-    fields["triggered"] = Triggered(DYNAMICS["mean_reverting"](4), RK4(max_step=0.05), [wall])
+    fields["triggered"] = Triggered(DYNAMICS["mean_reverting"](4), RK4(), [wall])
     path = BrownianPath.draw(torch.Generator().manual_seed(0), 1, 4, 2.0)  # of all rows, as in a forecast
     return flows | fields | {f"sde_{name}": SolvedSDE(made(4), EulerMaruyama(), path) for name, made in SDES.items()}
 

@@ -364,13 +364,17 @@ class _Solve:
 
         elapsed = (found.length * found.share).detach()
         value, rate = with_rate(elapsed)
+        resolution = (
+            2 * torch.finfo(found.z.dtype).eps * found.length + torch.finfo(value.dtype).eps * found.start.abs()
+        )
         for _ in range(_N_NEWTON):
-            trial = elapsed - value / torch.where(rate == 0, torch.inf, rate)
+            shift = value / torch.where(rate == 0, torch.inf, rate)
+            if not (found.fires & (shift.abs() > resolution)).any():  # the loop test
+                break
+            trial = elapsed - shift
             trial = torch.where(found.fires, trial.maximum(torch.zeros_like(trial)).minimum(found.length), elapsed)
             trial_value, trial_rate = with_rate(trial)
-            is_better = found.fires & (trial_value.abs() < value.abs())
-            if not is_better.any():  # the loop test
-                break
+            is_better = trial_value.abs() < value.abs()
             elapsed, value, rate = (
                 torch.where(is_better, new, old)
                 for new, old in ((trial, elapsed), (trial_value, value), (trial_rate, rate))

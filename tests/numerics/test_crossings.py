@@ -107,6 +107,19 @@ def test_a_neuron_spikes_at_the_analytic_times(dtype):
     torch.testing.assert_close(found.z[:, 0].double(), left.double(), rtol=0, atol=10 * tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_clock_fires_once_each_time_it_passes(dtype):
+    z, t0 = start([0.3], [0.7], dtype=dtype)
+    shift = double(0.01, 0.2)  # one for each row
+    wave = Event(lambda t, z: torch.sin((t + shift) * 6 * math.pi), 1, lambda t, z: 0.5 * z)
+    for solver in (RK4(max_step=0.125), Dopri5()):
+        found = integrate_events(lambda t, z: -z, z, t0, t0 + 1.0, solver, [wave])
+        assert found.n_events.tolist() == [3, 3]
+        exact = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]).double() / 3 - shift[:, None]
+        exact[1] = exact[1] + (exact[1, 0] < 0) / 3
+        torch.testing.assert_close(found.event_times, exact, rtol=0, atol=1e-12 if dtype == torch.float64 else 1e-7)
+
+
 def test_a_thermostat_switches_by_its_hysteresis():
     # mode 1: T -> 30 at rate 1; mode 0: T -> 10; switched off at 22 and on at 18
     def field(t, z):

@@ -247,12 +247,12 @@ class _Solve:
         status, n_steps = constant(z, Status.OK), constant(z, 0)
         path = March(z, status, n_steps)
         goes = torch.ones_like(status, dtype=torch.bool)
-        just_met: Tensor | None = None
+        just_met = residual = torch.zeros(len(z), len(self.events), dtype=torch.float64, device=z.device)
         met = [_Met(~goes, t, constant(z, -1), z, z, ~goes)]  # for a solve without events
         stops: list[Tensor] = []
         limit = torch.full_like(t0, torch.inf)
         for n_stops in range(self.max_events + 1):
-            watch, went = self._watch(t, z, size, just_met), goes
+            watch, went = self._watch(t, z, size, just_met, residual), goes
             march = self.solver.march(self.field, z, t, torch.where(goes, t1, t), self.gradient, self.query_step, watch)
             status, n_steps = worst(status, march.status), n_steps + march.n_steps
             # outside of no_grad: the event before gives its gradient to what follows through the start of the step
@@ -272,7 +272,9 @@ class _Solve:
             happens = found.fires & (time <= t1) if self.query_step is not None else found.fires
             is_grazing = happens & (rate.abs() <= _GRAZING * found.mean_rate)
             is_same_time = found.start + found.length * found.share - t <= self.tol * found.length
-            size = torch.maximum(found.z, z_minus).detach().abs()
+            size = torch.maximum(found.z.detach().abs(), z_minus.detach().abs())
+            with torch.no_grad():
+                residual = surface_values(self.events, time, z_minus).abs()
             z = torch.where(happens[:, None], z_minus, march.z)
             goes = happens
             for k, event in enumerate(self.events):
@@ -287,8 +289,7 @@ class _Solve:
                 if event.terminal:
                     goes = goes & ~now
             size = torch.maximum(size, z.detach().abs())
-            earlier = 0.0 if just_met is None else torch.where(is_same_time[:, None], just_met, 0.0)
-            just_met = torch.where(found.signs != 0, found.signs, earlier)
+            just_met = torch.where(is_same_time[:, None] & (found.signs == 0), just_met, found.signs)
 
             stops.append(torch.where(happens, time.detach(), torch.inf))
             zeno = goes & has_accumulated(stops, t0, t1) if n_stops < self.max_events else goes
@@ -301,18 +302,22 @@ class _Solve:
                 break
         return _collect(z, t, met, limit, status, n_steps), path
 
-    def _watch(self, t: Tensor, z: Tensor, size: Tensor, just_met: Tensor | None) -> SignWatch:
-        """Watch from here on, by the rules at the surface."""
+    def _watch(self, t: Tensor, z: Tensor, size: Tensor, just_met: Tensor, residual: Tensor) -> SignWatch:
+        """Watch from here on, by the rules at the surface.
+
+        ``just_met`` (b e) holds the signs that the functions of events which have just happened take on, else 0;
+        ``residual`` (b e) what is left of these functions at the root that was found.
+        """
         value, rate, rounding = look_at(self.events, self.field, t, z, size)
         direction = value.new_tensor([event.direction for event in self.events])
         # on the surface and moving in the event's direction, or at rest: still before it; else already behind
         is_before = (direction != 0) & (rate * direction >= 0)
         on_surface = torch.where(is_before, -direction, rate.sign())
-        if just_met is not None:
-            # a state that a reset leaves at rest on the surface has not left it; without a reset it goes through
-            has_reset = torch.tensor([event.reset is not None for event in self.events], device=z.device)
-            behind = torch.where(has_reset, torch.where(rate == 0, -just_met, rate.sign()), just_met)
-            on_surface = torch.where(just_met != 0, behind, on_surface)
+        # a state that a reset leaves at rest on the surface has not left it; without a reset it goes through
+        has_reset = torch.tensor([event.reset is not None for event in self.events], device=z.device)
+        behind = torch.where(has_reset, torch.where(rate == 0, -just_met, rate.sign()), just_met)
+        on_surface = torch.where(just_met != 0, behind, on_surface)
+        rounding = torch.where(just_met != 0, torch.maximum(rounding, 2 * residual), rounding)
         is_on = value.abs() <= rounding
         sign = torch.where(is_on, on_surface, value.sign()).nan_to_num()
         return SignWatch(self.solver, self.events, value, sign, torch.where(is_on, rounding, 0.0))
@@ -369,10 +374,11 @@ class _Solve:
         )
         for _ in range(_N_NEWTON):
             shift = value / torch.where(rate == 0, torch.inf, rate)
-            if not (found.fires & (shift.abs() > resolution)).any():  # the loop test
+            is_open = found.fires & (shift.abs() > resolution)
+            if not is_open.any():  # the loop test
                 break
-            trial = elapsed - shift
-            trial = torch.where(found.fires, trial.maximum(torch.zeros_like(trial)).minimum(found.length), elapsed)
+            trial = (elapsed - shift).maximum(torch.zeros_like(elapsed)).minimum(found.length)
+            trial = torch.where(is_open, trial, elapsed)
             trial_value, trial_rate = with_rate(trial)
             is_better = trial_value.abs() < value.abs()
             elapsed, value, rate = (

@@ -18,7 +18,7 @@ def last_before_root(
 ) -> Tensor:
     """Points at most `tol` before a root of functions that are positive at `low` and negative at `high`.
 
-    The ITP method: superlinear where the function is smooth, and at most one evaluation more than bisection elsewhere.
+    The ITP method: superlinear where the function bends little, and at most two evaluations more than bisection.
     A value at `low` that is not positive is taken as a positive one without a size, so the answer is `low` itself
     where the function is negative all over the bracket.
 
@@ -48,9 +48,9 @@ def last_before_root(
         rise = value_low - value_high
         secant = torch.where(rise > 0, low + width * value_low / torch.where(rise > 0, rise, 1.0), middle)
         towards = (middle - secant).sign()
-        truncated = torch.where(
-            kappa * width**2 <= (middle - secant).abs(), secant + towards * kappa * width**2, middle
-        )
+        # never less than the tolerance resolves, lest a root found to the last digit leave the other bound far away
+        shift = (kappa * width**2).clamp(min=0.5 * half)
+        truncated = torch.where(shift <= (middle - secant).abs(), secant + towards * shift, middle)
         x = torch.where((truncated - middle).abs() <= slack, truncated, middle - towards * slack)
         value = function(x)
         is_open = width > tol

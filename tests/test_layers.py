@@ -15,7 +15,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"nn", "numerics"}),
     frozenset({"evolution"}),
-    frozenset({"stochastic"}),
+    frozenset({"stochastic", "triggered"}),
     frozenset(
         {"dynamics", "encoders", "flows", "intensities", "jumps", "likelihoods", "metrics", "readouts", "simulate"}
     ),

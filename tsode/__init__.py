@@ -1,5 +1,6 @@
 """tsode: forecasts for time series that do not tick."""
 
+from tsode.errors import ZenoError
 from tsode.estimators import (
     ConstantForecaster,
     DriftForecaster,
@@ -11,11 +12,14 @@ from tsode.estimators import (
     PointProcessForecaster,
 )
 from tsode.frames.events import EventTable
+from tsode.numerics.crossings import integrate_events
+from tsode.numerics.events import Event
 from tsode.solve import solve, solve_schedule
 
 __all__ = [
     "ConstantForecaster",
     "DriftForecaster",
+    "Event",
     "EventTable",
     "JumpODEForecaster",
     "LastValueForecaster",
@@ -23,7 +27,9 @@ __all__ = [
     "LatentSDEForecaster",
     "LinearSDEForecaster",
     "PointProcessForecaster",
+    "ZenoError",
     "__version__",
+    "integrate_events",
     "solve",
     "solve_schedule",
 ]

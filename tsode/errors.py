@@ -12,6 +12,7 @@ __all__ = [
     "TsodeError",
     "TsodeWarning",
     "UnknownNameError",
+    "ZenoError",
 ]
 
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
@@ -39,6 +40,10 @@ class UnknownNameError(TsodeError, ValueError):
 
 class SolverError(TsodeError, RuntimeError):
     """A solve did not reach its end time for at least one series."""
+
+
+class ZenoError(SolverError):
+    """State-triggered events of at least one series accumulate: infinitely many before a finite time."""
 
 
 class NotFittedError(TsodeError, SklearnNotFittedError):

@@ -18,6 +18,7 @@ class Status(IntEnum):
     STEP_TOO_SMALL = 2
     NON_FINITE = 3
     NO_STEADY_STATE = 4
+    ZENO = 5
 
     @property
     def meaning(self) -> str:
@@ -31,6 +32,8 @@ class Status(IntEnum):
             "shorten the step or scale the values",
             Status.NO_STEADY_STATE: "has an event in steady state, but no steady state was found: more is put in than "
             "can leave, or a state only ever grows; write the repeats out (`every` and `n_more`) instead",
+            Status.ZENO: "met events without end: their times accumulate, or there are more than max_events; end "
+            "before the accumulation, let a terminal event stop the row, or raise max_events",
         }[self]
 
 

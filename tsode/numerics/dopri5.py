@@ -11,7 +11,7 @@ from torch import Tensor
 from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, constant, is_finite_row
-from tsode.numerics.march import March, MarchingSolver, run_step
+from tsode.numerics.march import March, MarchingSolver, Step, Watch, run_step
 from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_inside, runge_kutta_step
 
 __all__ = ["Dopri5"]
@@ -89,13 +89,17 @@ class Dopri5(MarchingSolver):
         if self.first_step is not None and not self.first_step > 0:
             raise ParameterError(f"first_step must be a positive length of time or None, but is {self.first_step}.")
 
+    def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
+        return runge_kutta_step(_TABLEAU, field, t, dt, z)
+
     def march(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
-    ) -> March:
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        watch: Watch | None = None,
+    ) -> March:  # fmt: skip
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
         is_usable = is_finite_row(z) & distance.isfinite()
         march = March(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
-        elapsed = torch.zeros_like(t0)
+        elapsed, is_free = torch.zeros_like(t0), torch.ones_like(is_usable)
         active = is_usable & (elapsed < distance)
         if not active.any():
             return march
@@ -118,13 +122,16 @@ class Dopri5(MarchingSolver):
             reason = torch.where(norm.isinf(), int(Status.NON_FINITE), int(Status.STEP_TOO_SMALL))
             march.status = torch.where(stuck, reason, march.status)
 
+            if watch is not None:
+                stops = watch(march.z, step, t, dt, accepted)
+                accepted, is_free = accepted & ~stops, is_free & ~stops
             start, elapsed = march.z, torch.where(accepted, torch.where(is_last, distance, elapsed + attempt), elapsed)
             march.z = torch.where(accepted[:, None], step.z, start)
             slope = torch.where(accepted[:, None], step.parts[-1], slope)  # the last slope is the next step's first
             march.n_steps = march.n_steps + accepted
-            if query_step is not None:
+            if query_step is not None or watch is not None:
                 march.record(start, step, elapsed)
-            active = (elapsed < distance) & (march.status == Status.OK)
+            active = is_free & (elapsed < distance) & (march.status == Status.OK)
             if not active.any():  # the loop test
                 return march
         march.status = torch.where(active, int(Status.MAX_STEPS), march.status)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.fixed import FixedStep
-from tsode.numerics.march import March, Step
+from tsode.numerics.march import March, Step, Watch
 
 __all__ = ["ExponentialEuler", "RelaxingField"]
 
@@ -41,14 +41,15 @@ class ExponentialEuler(FixedStep):
     """
 
     def march(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
-    ) -> March:
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        watch: Watch | None = None,
+    ) -> March:  # fmt: skip
         if not isinstance(field, RelaxingField):
             raise ParameterError(
                 f"ExponentialEuler needs a field with a method relaxation(t, z) -> (rate, target), which "
                 f"{type(field).__name__} has not: use another solver, for instance Midpoint()."
             )
-        return super().march(field, z, t0, t1, gradient, query_step)
+        return super().march(field, z, t0, t1, gradient, query_step, watch)
 
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         parts = cast(RelaxingField, field).relaxation(t, z)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.fixed import FixedStep
-from tsode.numerics.march import March, Step
+from tsode.numerics.march import March, Step, Watch
 
 __all__ = ["ExponentialDifference", "SemilinearField"]
 
@@ -52,14 +52,15 @@ class ExponentialDifference(FixedStep):
     """
 
     def march(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
-    ) -> March:
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        watch: Watch | None = None,
+    ) -> March:  # fmt: skip
         if not isinstance(field, SemilinearField):
             raise ParameterError(
                 f"ExponentialDifference needs a field with the methods linearised(t, z) -> (decay, frequency, drift) "
                 f"and turn(z), which {type(field).__name__} has not: use another solver, for instance Midpoint()."
             )
-        return super().march(field, z, t0, t1, gradient, query_step)
+        return super().march(field, z, t0, t1, gradient, query_step, watch)
 
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         semilinear = cast(SemilinearField, field)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from tsode.numerics.base import VectorField
-from tsode.numerics.march import March, MarchingSolver, Step
+from tsode.numerics.march import March, MarchingSolver, Step, Watch
 from tsode.numerics.runge_kutta import Tableau, runge_kutta_inside, runge_kutta_step
 from tsode.numerics.stepping import Stepping
 
@@ -22,15 +21,13 @@ __all__ = ["RK4", "Euler", "FixedStep", "Midpoint"]
 class FixedStep(Stepping, MarchingSolver):
     """Family of solvers whose steps do not depend on the state; the settings are those of `Stepping`."""
 
-    @abstractmethod
-    def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
-        """Take one step of length ``dt`` (b,) from ``z`` (b d) at ``t`` (b,)."""
-
     def march(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
-    ) -> March:
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        watch: Watch | None = None,
+    ) -> March:  # fmt: skip
         grid = self.grid(t1 - t0, query_step)
-        return self.take_steps(partial(self.step, field), z, t0, grid, gradient, query_step is not None)
+        is_recorded = query_step is not None or watch is not None
+        return self.take_steps(partial(self.step, field), z, t0, grid, gradient, is_recorded, watch)
 
 
 @dataclass(frozen=True)

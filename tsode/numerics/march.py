@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from tsode.core.status import worst
 from tsode.numerics.base import Solution, Solver, VectorField
 
-__all__ = ["Located", "March", "MarchingSolver", "Step", "locate", "run_step"]
+__all__ = ["Located", "March", "MarchingSolver", "Step", "Watch", "locate", "run_step"]
 
 T = TypeVar("T")
 
@@ -35,6 +35,10 @@ class Step:
     z: Tensor
     parts: Sequence[Tensor]
     is_finite: Tensor
+
+
+Watch = Callable[[Tensor, Step, Tensor, Tensor, Tensor], Tensor]
+"""``(z, step, t, dt, is_accepted) -> stops`` (b,): which rows end at the start of a step about to be taken."""
 
 
 @dataclass
@@ -84,16 +88,17 @@ class Located:
     parts: list[Tensor]
 
 
-def locate(march: March, elapsed: Tensor) -> Located:
+def locate(march: March, elapsed: Tensor, side: str = "left") -> Located:
     """Find the recorded steps in which the times `elapsed` (b m), float64, not negative, fall.
 
-    Past the end of a row that failed comes its last finite state with ``theta = 0``.
+    On the border of two steps the one that ends there is found or, with ``side="right"``, the one that begins. Past the
+    end of a row that failed comes its last finite state with ``theta = 0``.
     """
     ends = torch.stack(march.ends, dim=1)
     starts = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)
     lengths = ends - starts
     # The first round that ends at or after the query: never one of length zero, unless the row has ended.
-    index = torch.searchsorted(ends.detach(), elapsed.detach().contiguous()).clamp(max=ends.shape[1] - 1)
+    index = torch.searchsorted(ends.detach(), elapsed.detach().contiguous(), side=side).clamp(max=ends.shape[1] - 1)
     start, length = starts.gather(1, index), lengths.gather(1, index)
     theta = torch.where(length > 0, (elapsed - start) / torch.where(length > 0, length, 1.0), 0.0).clamp(max=1.0)
 
@@ -117,12 +122,18 @@ class MarchingSolver(Solver):
     """Family of solvers that go step by step, with a formula for the state inside a step."""
 
     @abstractmethod
+    def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
+        """Take one step of length ``dt`` (b,) from ``z`` (b d) at ``t`` (b,)."""
+
+    @abstractmethod
     def march(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None
-    ) -> March:
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        watch: Watch | None = None,
+    ) -> March:  # fmt: skip
         """Step from `t0` to `t1` exactly, or, given a `query_step`, past `t1` on steps that do not know `t1`.
 
-        In the second case the steps are recorded.
+        In the second case, and with a `watch`, the steps are recorded. A row that the watch stops ends at the start of
+        the step in question, with `Status.OK`.
         """
 
     @abstractmethod
@@ -148,12 +159,12 @@ class MarchingSolver(Solver):
             states = torch.where(is_behind, self.read(behind, (-elapsed).clamp(min=0), -1.0), states)
         return Solution(states, worst(ahead.status, behind.status), ahead.n_steps + behind.n_steps)
 
-    def read(self, march: March, elapsed: Tensor, sign: float) -> Tensor:
+    def read(self, march: March, elapsed: Tensor, sign: float, side: str = "left") -> Tensor:
         """States of a recorded march at the times `elapsed` (b m), float64, not negative, since its start.
 
         Past the end of a row that failed stands its last finite state.
         """
-        at = locate(march, elapsed)
+        at = locate(march, elapsed, side)
         inside = self.interpolate(at.z, at.parts, (sign * at.length)[..., None].to(at.z), at.theta[..., None].to(at.z))
         # A row that has ended may hold parts that are not finite.
         return torch.where((at.theta > 0)[..., None], inside, at.z)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import constant
-from tsode.numerics.march import March, Step, run_step
+from tsode.numerics.march import March, Step, Watch, run_step
 
 __all__ = ["Grid", "Stepping"]
 
@@ -80,6 +80,7 @@ class Stepping:
         grid: Grid,
         gradient: str = "backprop",
         is_recorded: bool = False,
+        watch: Watch | None = None,
     ) -> March:
         """Take the steps of a `grid` from ``t0`` (b,).
 
@@ -89,21 +90,29 @@ class Stepping:
             One step: ``t`` (b,), its length ``dt`` (b,), ``z`` (b d) -> `Step`; called once a round, in order.
         is_recorded : bool
             Whether the path is to be read inside the steps.
+        watch : callable, optional
+            See `MarchingSolver.march`.
         """
         dt, needed, n_rounds = grid
         allowed = needed.clamp(max=self.max_steps)
         march = March(z, constant(z, Status.OK), allowed)
+        is_free = torch.ones_like(allowed, dtype=torch.bool)
         for k in range(n_rounds):
             active = k < march.n_steps
             t = t0 + dt * march.n_steps.clamp(max=k)
             taken = run_step(gradient, step, t, dt * active, march.z)
             start, accepted = march.z, active & taken.is_finite
+            if watch is not None:
+                stops = watch(start, taken, t, dt * active, accepted)
+                accepted, is_free = accepted & ~stops, is_free & ~stops
             march.z = torch.where(accepted[:, None], taken.z, start)
             march.n_steps = torch.where(accepted, march.n_steps, march.n_steps.clamp(max=k))  # a failed row stops here
             if is_recorded:
                 march.record(start, taken, (dt * march.n_steps.clamp(max=k + 1)).abs())
-        march.status = torch.where(needed > allowed, int(Status.MAX_STEPS), march.status)
-        march.status = torch.where(march.n_steps < allowed, int(Status.NON_FINITE), march.status)
+            if watch is not None and not (k + 1 < march.n_steps).any():  # the loop test
+                break
+        march.status = torch.where((needed > allowed) & is_free, int(Status.MAX_STEPS), march.status)
+        march.status = torch.where((march.n_steps < allowed) & is_free, int(Status.NON_FINITE), march.status)
         return march
 
     def grid(self, span: Tensor, query_step: float | None = None) -> Grid:

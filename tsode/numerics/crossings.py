@@ -1,0 +1,469 @@
+"""Flow through state-triggered events, each row at its own times, with gradients through the event times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsode._checks import check_shapes
+from tsode.core.status import Status, worst
+from tsode.errors import ParameterError, ShapeError, SolverError, ZenoError
+from tsode.numerics.base import Solver, VectorField, constant, is_finite_row
+from tsode.numerics.events import Event, look_at, surface_values
+from tsode.numerics.integrate import check_gradient
+from tsode.numerics.march import March, MarchingSolver, run_step
+from tsode.numerics.root import last_before_root
+from tsode.numerics.watch import SignWatch
+from tsode.numerics.zeno import accumulation_time, has_accumulated
+
+__all__ = ["Crossings", "integrate_events"]
+
+_N_NEWTON = 3  # the dense output gives four digits or more, and each iteration doubles them
+_GRAZING = 1e-4
+_N_ULPS = 4
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """Where a solve through events ended, and what happened on its way.
+
+    Parameters
+    ----------
+    z : Tensor[b d]
+        State at `t_end`, after an event that happens there; the last finite state where a row failed.
+    t_end : Tensor[b], float64
+        The end time asked for, the time of the terminal event, or that of the last event before `Status.ZENO`.
+    states : Tensor[b m d]
+        States at the query times; past `t_end` stands `z`.
+    event_times : Tensor[b k], float64
+        Padded with infinity; ``k`` is the largest number of events of any row.
+    event_index : Tensor[b k], int64
+        Which of the events it was; -1 in padding.
+    z_minus, z_plus : Tensor[b k d]
+        States just before and just after each event; in padding, the state at the end.
+    is_grazing : Tensor[b k], bool
+        Whether the state touched the surface so flatly that the event time has no usable gradient: its function moves,
+        at the event, by less than 1e-4 of what it moved on average since the event before. The gradient is then that of
+        a constant event time.
+    n_events : Tensor[b], int64
+    accumulation_time : Tensor[b], float64
+        Of rows with `Status.ZENO`, the time towards which their events run, by extrapolation; infinite elsewhere.
+    status, n_steps : Tensor[b], int64
+        As in `tsode.numerics.base.Solution`.
+    """
+
+    z: Tensor
+    t_end: Tensor
+    states: Tensor
+    event_times: Tensor
+    event_index: Tensor
+    z_minus: Tensor
+    z_plus: Tensor
+    is_grazing: Tensor
+    n_events: Tensor
+    accumulation_time: Tensor
+    status: Tensor
+    n_steps: Tensor
+
+    def checked(self, names: Sequence[object] | None = None) -> Crossings:
+        """Return self if every row reached its end; `names` are what the error calls the rows, else their numbers.
+
+        Raises
+        ------
+        ZenoError, SolverError
+            That names the rows and says what to do.
+        """
+        failed = [(names[row] if names is not None else row, Status(value), float(self.accumulation_time[row]))
+                  for row, value in enumerate(self.status.tolist()) if value != Status.OK]  # fmt: skip
+        if not failed:
+            return self
+        zeno = [(name, limit) for name, status, limit in failed if status == Status.ZENO]
+        if zeno:
+            rows = ", ".join(
+                f"{name!r} (events accumulate at t = {limit:.9g})" if limit < torch.inf else f"{name!r}"
+                for name, limit in zeno
+            )
+            raise ZenoError(f"The solve of row {rows} {Status.ZENO.meaning}.")
+        listed = ", ".join(repr(name) for name, _, _ in failed)
+        raise SolverError(f"The solve of row {listed} {max(status for _, status, _ in failed).meaning}.")
+
+
+def integrate_events(
+    field: VectorField,
+    z: Tensor,
+    t0: Tensor,
+    t1: Tensor,
+    solver: Solver,
+    events: Sequence[Event],
+    *,
+    times: Tensor | None = None,
+    side: str = "left",
+    gradient: str = "backprop",
+    query_step: float | None = None,
+    tol: float = 1e-10,
+    max_events: int = 1000,
+) -> Crossings:
+    """Carry each state forward through its own events to its own end time.
+
+    At the first crossing of a surface the step is cut, the state reset, and the solver started afresh. The sign of each
+    surface function is watched inside the steps (`SignWatch`), so two crossings in one step are both found. An event
+    time is found on the solver's dense output and then polished on a true step of the solver to the event; it and all
+    that follows have the gradient of the implicit function theorem, in whatever the field, the surfaces, the resets,
+    the start and the times depend on. Without a crossing the answer is that of `integrate`, bit for bit.
+
+    Rules at the surface: an event that has just happened does not happen again before the state has left the surface,
+    and its way is the sign of its function's rate after the reset. A row that starts on a surface and moves, or would
+    fall, in the event's `direction` meets the event at once; otherwise, as with ``direction=0``, it only leaves.
+    Crossings at the same time happen one after the other in the order of `events`, each with its reset. A reset that
+    carries the state across another surface does not set off that event. A touch without a change of sign is no event.
+
+    Parameters
+    ----------
+    field, z, t0, t1, gradient
+        As in `tsode.numerics.integrate.integrate`, with ``t1 >= t0``.
+    solver : Solver
+        One that goes step by step. Of fixed steps each stretch from an event to `t1` has `n_steps`, or as many as
+        `max_step` asks for.
+    events : sequence of Event
+    times : Tensor[b m], float64, optional
+        Times within [t0, t1] at which to report the state too.
+    side : {"left", "right"}
+        Whether the state at a query that falls on an event is the one before or after it.
+    query_step : float, optional
+        Lay out the steps without regard to `t1`, as in `integrate_to`: all answers are then read inside the steps.
+    tol : float
+        Share of a step within which crossings are taken for simultaneous, and to which they are found on the dense
+        output.
+    max_events : int
+        Events of a row, and at most one more, before it stops with `Status.ZENO`. It also stops where the gaps between
+        events have shrunk geometrically until a millionth of the time since the start is left.
+
+    Returns
+    -------
+    Crossings
+        Nothing is raised for a row that fails: see its `status`, or call `Crossings.checked`.
+
+    Raises
+    ------
+    ShapeError
+        If the tensors, or what an event's function returns, disagree on ``b``.
+    ParameterError
+        If the solver does not go step by step or has no such gradient, an end or query time lies before the start, or
+        there is no event.
+
+    References
+    ----------
+    Hiskens and Pai, "Trajectory sensitivity analysis of hybrid systems", IEEE Trans. Circuits and Systems I 47, 2000,
+    for the sensitivities across events; Chen, Amos, Nickel, "Learning neural event functions for ordinary differential
+    equations", ICLR 2021.
+    """
+    queries = t0[:, None][:, :0] if times is None else times
+    _check(field, z, t0, t1, solver, events, queries, side, gradient, query_step, tol, max_events)
+    assert isinstance(solver, MarchingSolver)
+    is_usable = is_finite_row(z) & (t1 - t0).isfinite() & queries.isfinite().all(dim=1)
+    given, z = z, torch.where(is_usable[:, None], z, 0.0)
+    t0, t1, queries = t0.where(is_usable, 0.0), t1.where(is_usable, 0.0), queries.where(is_usable[:, None], 0.0)
+    solve = _Solve(field, solver, tuple(events), gradient, query_step, tol, max_events)
+    result, path = solve.run(z, t0, t1)
+    states = _read(solver, path, result.z, queries - t0[:, None], side)
+    if query_step is not None:
+        result = replace(result, z=_read(solver, path, result.z, (result.t_end - t0)[:, None], "right")[:, 0])
+    return replace(
+        result,
+        z=torch.where(is_usable[:, None], result.z, given),
+        states=torch.where(is_usable[:, None, None], states, given[:, None]),
+        status=result.status.where(is_usable, int(Status.NON_FINITE)),
+    )
+
+
+def _read(solver: MarchingSolver, path: March, z: Tensor, elapsed: Tensor, side: str) -> Tensor:
+    """States (b m d) at the times `elapsed` (b m) since the start; past the end of the path stands `z` (b d)."""
+    if not elapsed.numel() or not path.ends:
+        return z[:, None].expand(-1, elapsed.shape[1], -1)
+    end = path.ends[-1][:, None]
+    is_after = elapsed > end if side == "left" else elapsed >= end
+    return torch.where(is_after[..., None], z[:, None], solver.read(path, elapsed, 1.0, side))
+
+
+class _Found(NamedTuple):
+    """The first crossing of each row, inside a step.
+
+    Parameters
+    ----------
+    fires : Tensor[b], bool
+        Whether there is one.
+    z, start : Tensor[b d], Tensor[b]
+        State and time at the start of the step.
+    length, share : Tensor[b]
+        Length of the step, and the share of it that passes before the crossing, on the dense output.
+    kind : Tensor[b], int64
+        The first in the list of the events that happen then.
+    signs : Tensor[b e]
+        Signs that the functions of all events that happen then take on; 0 for the others.
+    mean_rate : Tensor[b]
+        Largest size of the function since the last event, by the time since then.
+    """
+
+    fires: Tensor
+    z: Tensor
+    start: Tensor
+    length: Tensor
+    share: Tensor
+    kind: Tensor
+    signs: Tensor
+    mean_rate: Tensor
+
+
+class _Met(NamedTuple):
+    """Rows that met one event of the list, and the states around it."""
+
+    happens: Tensor
+    time: Tensor
+    kind: Tensor
+    z_minus: Tensor
+    z_plus: Tensor
+    is_grazing: Tensor
+
+
+@dataclass(frozen=True)
+class _Solve:
+    """The loop over the stretches between events, with the settings of `integrate_events`."""
+
+    field: VectorField
+    solver: MarchingSolver
+    events: tuple[Event, ...]
+    gradient: str
+    query_step: float | None
+    tol: float
+    max_events: int
+
+    def run(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Crossings, March]:
+        """Solve, and give the recorded path; its states past the last event may lie beyond `t1`."""
+        t, size = t0, z.detach().abs()
+        status, n_steps = constant(z, Status.OK), constant(z, 0)
+        path = March(z, status, n_steps)
+        goes = torch.ones_like(status, dtype=torch.bool)
+        just_met = residual = torch.zeros(len(z), len(self.events), dtype=torch.float64, device=z.device)
+        met = [_Met(~goes, t, constant(z, -1), z, z, ~goes)]  # for a solve without events
+        stops: list[Tensor] = []
+        limit = torch.full_like(t0, torch.inf)
+        for n_stops in range(self.max_events + 1):
+            watch, went = self._watch(t, z, size, just_met, residual), goes
+            march = self.solver.march(self.field, z, t, torch.where(goes, t1, t), self.gradient, self.query_step, watch)
+            status, n_steps = worst(status, march.status), n_steps + march.n_steps
+            # outside of no_grad: the event before gives its gradient to what follows through the start of the step
+            start = t + march.ends[-1] if march.ends else t
+            # the steps of a row that has ended may lie beyond its end
+            before = t - t0 if not path.ends else torch.where(went, t - t0, path.ends[-1])
+            path.ends += [before + end for end in march.ends]
+            path.tracks += march.tracks
+            found = self._first(watch, march.z, start, start - t)
+            if found is None:
+                z, t = march.z, torch.where(went & (march.status == Status.OK), t1, start)
+                break
+            time, z_minus, rate, parts = self._cut(found)
+            path.ends.append(torch.where(found.fires, time - t0, path.ends[-1] if path.ends else before))
+            path.tracks.append(torch.stack([found.z, *parts], dim=1))
+
+            happens = found.fires & (time <= t1) if self.query_step is not None else found.fires
+            is_grazing = happens & (rate.abs() <= _GRAZING * found.mean_rate)
+            is_same_time = found.start + found.length * found.share - t <= self.tol * found.length
+            size = torch.maximum(found.z.detach().abs(), z_minus.detach().abs())
+            with torch.no_grad():
+                residual = surface_values(self.events, time, z_minus).abs()
+            z = torch.where(happens[:, None], z_minus, march.z)
+            goes = happens
+            for k, event in enumerate(self.events):
+                now, after = goes & (found.signs[:, k] != 0), z
+                if event.reset is not None:
+                    after = event.reset(time, z)
+                    is_finite = is_finite_row(after)
+                    status = torch.where(now & ~is_finite, int(Status.NON_FINITE), status)
+                    after, goes = torch.where((now & is_finite)[:, None], after, z), goes & (is_finite | ~now)
+                met.append(_Met(now, time, constant(z, k), z, after, is_grazing))
+                z = after
+                if event.terminal:
+                    goes = goes & ~now
+            size = torch.maximum(size, z.detach().abs())
+            just_met = torch.where(is_same_time[:, None] & (found.signs == 0), just_met, found.signs)
+
+            stops.append(torch.where(happens, time.detach(), torch.inf))
+            zeno = goes & has_accumulated(stops, t0, t1) if n_stops < self.max_events else goes
+            status = torch.where(zeno, int(Status.ZENO), status)
+            limit = torch.where(zeno, accumulation_time(stops), limit)
+            arrives = went & ~happens & (march.status == Status.OK)
+            t = torch.where(happens, time, torch.where(arrives, t1, found.start))
+            goes = goes & ~zeno
+            if not goes.any():  # the loop test
+                break
+        return _collect(z, t, met, limit, status, n_steps), path
+
+    def _watch(self, t: Tensor, z: Tensor, size: Tensor, just_met: Tensor, residual: Tensor) -> SignWatch:
+        """Watch from here on, by the rules at the surface.
+
+        ``just_met`` (b e) holds the signs that the functions of events which have just happened take on, else 0;
+        ``residual`` (b e) what is left of these functions at the root that was found.
+        """
+        value, rate, rounding = look_at(self.events, self.field, t, z, size)
+        direction = value.new_tensor([event.direction for event in self.events])
+        # on the surface and moving in the event's direction, or at rest: still before it; else already behind
+        is_before = (direction != 0) & (rate * direction >= 0)
+        on_surface = torch.where(is_before, -direction, rate.sign())
+        # a state that a reset leaves at rest on the surface has not left it; without a reset it goes through
+        has_reset = torch.tensor([event.reset is not None for event in self.events], device=z.device)
+        behind = torch.where(has_reset, torch.where(rate == 0, -just_met, rate.sign()), just_met)
+        on_surface = torch.where(just_met != 0, behind, on_surface)
+        rounding = torch.where(just_met != 0, torch.maximum(rounding, 2 * residual), rounding)
+        is_on = value.abs() <= rounding
+        sign = torch.where(is_on, on_surface, value.sign()).nan_to_num()
+        return SignWatch(self.solver, self.events, value, sign, torch.where(is_on, rounding, 0.0))
+
+    @torch.no_grad()
+    def _first(self, watch: SignWatch, z: Tensor, start: Tensor, since: Tensor) -> _Found | None:
+        """The first crossing in the steps at whose start, `since` (b,) after the last event, rows were stopped."""
+        fires = (watch.crossing != 0).any(dim=1)
+        order = torch.arange(len(self.events), device=z.device)
+        if not fires.any():
+            return None
+        step = self.solver.step(self.field, start, watch.dt, z)
+        parts = [torch.where(fires[:, None], part, 0.0)[:, None] for part in step.parts]
+        length = watch.dt[:, None, None].to(z)
+
+        def descent(share: Tensor) -> Tensor:
+            """Surface functions (b e), as if all crossings were falls, at shares (b e) of the step."""
+            states = self.solver.interpolate(z[:, None], parts, length, share[..., None].to(z))
+            values = [event.fn(start + watch.dt * share[:, k], states[:, k]) for k, event in enumerate(self.events)]
+            return -watch.crossing * torch.stack([value.double() for value in values], dim=1)
+
+        # single precision cannot tell crossings apart that are closer than its rounding errors
+        tol = max(self.tol, _N_ULPS * torch.finfo(z.dtype).eps)
+        share = last_before_root(descent, watch.low, watch.high, descent(watch.low), descent(watch.high), 0.5 * tol)
+        share = torch.where(watch.crossing != 0, share, torch.inf)
+        first = share.amin(dim=1, keepdim=True)
+        is_tied = (share <= first + tol) & (watch.crossing != 0)
+        kind = torch.where(is_tied, order, len(self.events)).amin(dim=1).clamp(max=len(self.events) - 1)
+        share = torch.where(fires, share.gather(1, kind[:, None])[:, 0], 0.0)
+        passed = (since + watch.dt * share).clamp(min=torch.finfo(start.dtype).tiny)
+        mean_rate = watch.peak.gather(1, kind[:, None])[:, 0] / passed
+        signs = torch.where(is_tied, watch.crossing, 0.0)
+        return _Found(fires, z, start, watch.dt, share, kind, signs, mean_rate)
+
+    def _cut(self, found: _Found) -> tuple[Tensor, Tensor, Tensor, Sequence[Tensor]]:
+        """Step to the event: its time (b,), the state there, the rate of its function (b,), and the step's parts."""
+
+        def at(elapsed: Tensor, start: Tensor, z: Tensor, kind: Tensor) -> Tensor:
+            step = run_step(self.gradient, self.solver.step, self.field, start, elapsed, z)
+            values = surface_values(self.events, start + elapsed, step.z)
+            return values.gather(1, kind[:, None])[:, 0]
+
+        def with_rate(elapsed: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.inference_mode(False), torch.enable_grad():
+                elapsed = elapsed.clone().requires_grad_()
+                value = at(elapsed, found.start.detach().clone(), found.z.detach().clone(), found.kind.clone())
+                (rate,) = torch.autograd.grad(value.sum(), elapsed)
+            return value.detach(), rate
+
+        elapsed = (found.length * found.share).detach()
+        value, rate = with_rate(elapsed)
+        resolution = (
+            2 * torch.finfo(found.z.dtype).eps * found.length + torch.finfo(value.dtype).eps * found.start.abs()
+        )
+        for _ in range(_N_NEWTON):
+            shift = value / torch.where(rate == 0, torch.inf, rate)
+            is_open = found.fires & (shift.abs() > resolution)
+            if not is_open.any():  # the loop test
+                break
+            trial = (elapsed - shift).maximum(torch.zeros_like(elapsed)).minimum(found.length)
+            trial = torch.where(is_open, trial, elapsed)
+            trial_value, trial_rate = with_rate(trial)
+            is_better = trial_value.abs() < value.abs()
+            elapsed, value, rate = (
+                torch.where(is_better, new, old)
+                for new, old in ((trial, elapsed), (trial_value, value), (trial_rate, rate))
+            )
+        if torch.is_grad_enabled():
+            # Implicit function theorem: a Newton step from the root, which moves the gradient alone.
+            value = at(elapsed, found.start, found.z, found.kind)
+            is_steep = found.fires & (rate.abs() > _GRAZING * found.mean_rate)
+            shift = (value - value.detach()) / torch.where(is_steep, rate, torch.inf)
+            elapsed = elapsed - shift
+        step = run_step(self.gradient, self.solver.step, self.field, found.start, elapsed, found.z)
+        return found.start + elapsed, step.z, rate, step.parts
+
+
+def _collect(z: Tensor, t: Tensor, met: list[_Met], limit: Tensor, status: Tensor, n_steps: Tensor) -> Crossings:
+    """The events of each row, moved to the left."""
+    happens = torch.stack([one.happens for one in met], dim=1)
+    n_events = happens.sum(dim=1)
+    order = (~happens).to(torch.int8).argsort(dim=1, stable=True)[:, : int(n_events.max()) if len(z) else 0]
+
+    def gathered(name: str) -> Tensor:
+        return torch.stack([getattr(one, name) for one in met], dim=1).gather(1, order)
+
+    def states(name: str) -> Tensor:
+        found = torch.stack([getattr(one, name) for one in met], dim=1)
+        found = found.gather(1, order[..., None].expand(-1, -1, z.shape[1]))
+        return torch.where(is_event[..., None], found, z[:, None])
+
+    is_event = happens.gather(1, order)
+    return Crossings(
+        z=z,
+        t_end=t,
+        states=z[:, None][:, :0],
+        event_times=torch.where(is_event, gathered("time"), torch.inf),
+        event_index=torch.where(is_event, gathered("kind"), -1),
+        z_minus=states("z_minus"),
+        z_plus=states("z_plus"),
+        is_grazing=gathered("is_grazing") & is_event,
+        n_events=n_events,
+        accumulation_time=limit,
+        status=status,
+        n_steps=n_steps,
+    )
+
+
+def _check(
+    field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, solver: Solver, events: Sequence[Event], times: Tensor,
+    side: str, gradient: str, query_step: float | None, tol: float, max_events: int,
+) -> None:  # fmt: skip
+    check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"), times=(times, "b m"))
+    if not isinstance(solver, MarchingSolver):
+        raise ParameterError(
+            f"Events need a solver that goes step by step, which {type(solver).__name__} does not: use for instance "
+            "Dopri5() or RK4(max_step=0.1)."
+        )
+    check_gradient(solver, gradient)
+    if not events:
+        raise ParameterError("events is empty: give at least one Event, or call integrate.")
+    if side not in ("left", "right"):
+        raise ParameterError(f"side must be 'left' (before an event) or 'right' (after it), but is {side!r}.")
+    if query_step is not None and not query_step > 0:
+        raise ParameterError(f"query_step must be a positive length of time or None, but is {query_step}.")
+    if not 0 < tol < 1e-2:
+        raise ParameterError(f"tol is a share of a step and must lie in (0, 0.01), but is {tol}.")
+    if max_events < 1:
+        raise ParameterError(f"max_events must be at least 1, but is {max_events}.")
+    if (t1 < t0).any():
+        row = int((t1 < t0).int().argmax())
+        raise ParameterError(
+            f"Events are solved forward in time, but row {row} goes from {float(t0[row])} back to {float(t1[row])}: "
+            "swap t0 and t1, or use integrate, which has no events and runs backward."
+        )
+    is_outside = (times < t0[:, None]) | (times > t1[:, None])
+    if is_outside.any():
+        row, column = (int(i) for i in is_outside.nonzero()[0])
+        raise ParameterError(
+            f"Query times must lie between t0 and t1, but row {row} asks for {float(times[row, column])} and runs from "
+            f"{float(t0[row])} to {float(t1[row])}."
+        )
+    for k, event in enumerate(events):
+        value = event.fn(t0, z)
+        if value.shape != t0.shape:
+            raise ShapeError(
+                f"fn of event {k} must return one number a row, shape {tuple(t0.shape)}, but returned "
+                f"{tuple(value.shape)}: write for instance lambda t, z: z[:, 0]."
+            )

@@ -14,7 +14,7 @@ from tsode.estimators import (
 from tsode.frames.events import EventTable
 from tsode.numerics.crossings import integrate_events
 from tsode.numerics.events import Event
-from tsode.solve import solve, solve_schedule
+from tsode.solve import find_crossings, solve, solve_schedule
 
 __all__ = [
     "ConstantForecaster",
@@ -29,6 +29,7 @@ __all__ = [
     "PointProcessForecaster",
     "ZenoError",
     "__version__",
+    "find_crossings",
     "integrate_events",
     "solve",
     "solve_schedule",

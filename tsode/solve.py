@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from tsode.frames.schedule import Schedule, read_schedule
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.numerics import Dopri5
 from tsode.numerics.base import Solver, VectorField
-from tsode.numerics.dosing import solve_through
+from tsode.numerics.dosing import Passage, solve_through
+from tsode.numerics.events import Event
 
-__all__ = ["TIGHT", "solve", "solve_schedule"]
+__all__ = ["TIGHT", "find_crossings", "solve", "solve_schedule"]
 
 # Tight enough that what is printed of a state is right; many steps, as an input may go on for years.
 TIGHT = Dopri5(rtol=1e-10, atol=1e-12, max_steps=10_000)
@@ -36,10 +38,11 @@ def solve(
     time_unit: Any = None,
     solver: Solver = TIGHT,
     side: str = "before",
+    triggers: Sequence[Event] = (),
     id_col: Hashable = ID_COL,
     time_col: Hashable = TIME_COL,
 ) -> pd.DataFrame:
-    """Solve known dynamics through events at known times.
+    """Solve known dynamics through events at known times, and at those that the state sets off.
 
     The solver stops at each series' own events exactly, applies them and starts again; an infusion is an input to its
     target's right-hand side from its begin to its end. Series do not see each other.
@@ -70,6 +73,9 @@ def solve(
         Of fixed steps give `max_step`: they are laid out anew from every event.
     side : {"before", "after"}
         What is answered at the time of an event: the state before the first event of that time, or after the last.
+    triggers : sequence of tsode.Event
+        Surfaces at which the state jumps: a floor, a threshold. After a terminal one a series stands still;
+        `find_crossings` says when they were met.
     id_col, time_col : label
 
     Returns
@@ -83,11 +89,13 @@ def solve(
     DataError, ParameterError
         If an argument cannot be read.
     SolverError
-        If a series did not get to its last time, or has no steady state; it is named.
+        If a series did not get to its last time, or has no steady state; it is named. A `ZenoError` where triggers are
+        met without end.
 
     See Also
     --------
     solve_schedule : the same as a tensor, through which gradients go.
+    find_crossings : when triggers were met.
 
     Examples
     --------
@@ -107,22 +115,99 @@ def solve(
         time_col=time_col,
     )  # fmt: skip
     with torch.no_grad():
-        values = solve_schedule(field, z0, schedule, solver=solver, side=side)
+        values = solve_schedule(field, z0, schedule, solver=solver, side=side, triggers=triggers)
     columns = pd.DataFrame(values.numpy(), schedule.answers.index, pd.Index(schedule.states, tupleize_cols=False))
     return pd.concat([schedule.answers, columns], axis=1)
 
 
-def solve_schedule(
-    field: VectorField, z0: Any, schedule: Schedule, *, solver: Solver = TIGHT, side: str = "before"
-) -> Tensor:
-    """States at the times asked for, as a tensor that gradients go through.
-
-    Differentiable by `z0`, by ``schedule.events.amount`` and by whatever `field` holds; through a steady state by the
-    implicit function theorem.
+def find_crossings(
+    field: VectorField,
+    z0: Any,
+    until: Any,
+    triggers: Sequence[Event],
+    *,
+    events: Any = None,
+    states: Sequence[Hashable] | None = None,
+    t0: Any = None,
+    time_unit: Any = None,
+    solver: Solver = TIGHT,
+    id_col: Hashable = ID_COL,
+    time_col: Hashable = TIME_COL,
+) -> pd.DataFrame:
+    """When the state of known dynamics meets surfaces, and how it jumps there.
 
     Parameters
     ----------
-    field, z0, solver, side
+    field, z0, events, states, t0, time_unit, solver, id_col, time_col
+        As in `solve`.
+    until : time, or dict of id to time
+        To when it is solved.
+    triggers : sequence of tsode.Event
+
+    Returns
+    -------
+    DataFrame
+        A row for each crossing, by series and time: ``id_col``, ``time_col``, ``trigger`` (its place in `triggers`),
+        the states before and after as ``name-before``, ``name-after``, and ``is_grazing``, see
+        `tsode.numerics.crossings.Crossings`.
+
+    Raises
+    ------
+    ZenoError
+        If crossings accumulate; the error names the series and the time.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tsode import Event
+    >>> fall = lambda t, z: torch.stack([z[:, 1], torch.full_like(z[:, 1], -9.81)], dim=1)
+    >>> bounce = Event(lambda t, z: z[:, 0], direction=-1, reset=lambda t, z: z * torch.tensor([0.0, -0.8]))
+    >>> met = find_crossings(fall, {"height": 1.0, "speed": 0.0}, 2.0, [bounce], t0=0.0)
+    >>> met["ds"].round(6).tolist()
+    [0.451524, 1.173961, 1.751912]
+    """
+    names = _name_states(z0) if states is None else states
+    schedule = read_schedule(
+        until, events, states=names, ids=_ids_of(z0, names), t0=t0, time_unit=time_unit, id_col=id_col,
+        time_col=time_col,
+    )  # fmt: skip
+    with torch.no_grad():
+        passage = _pass(field, z0, schedule, solver, "after", triggers)
+    rows: list[tuple[Tensor, ...]] = []
+    for met in passage.crossings:
+        row, place = met.event_times.isfinite().nonzero(as_tuple=True)
+        found = (met.event_times, met.event_index, met.is_grazing, met.z_minus, met.z_plus)
+        rows.append((row, *(part[row, place] for part in found)))
+    row, t, index, is_grazing, before, after = (torch.cat(part) for part in zip(*rows))
+    order = np.lexsort((t.numpy(), row.numpy()))
+    row, t, index, is_grazing, before, after = (part[order] for part in (row, t, index, is_grazing, before, after))
+    table = {
+        id_col: pd.Index(schedule.ids, tupleize_cols=False)[row.numpy()],
+        time_col: schedule.to_native(t.numpy()),
+        "trigger": index.numpy(),
+    }
+    for k, name in enumerate(schedule.states):
+        table |= {f"{name}-before": before[:, k].numpy(), f"{name}-after": after[:, k].numpy()}
+    return pd.DataFrame({**table, "is_grazing": is_grazing.numpy()})
+
+
+def solve_schedule(
+    field: VectorField,
+    z0: Any,
+    schedule: Schedule,
+    *,
+    solver: Solver = TIGHT,
+    side: str = "before",
+    triggers: Sequence[Event] = (),
+) -> Tensor:
+    """States at the times asked for, as a tensor that gradients go through.
+
+    Differentiable by `z0`, by ``schedule.events.amount`` and by whatever `field` and `triggers` hold; through a steady
+    state, and the times at which triggers are met, by the implicit function theorem.
+
+    Parameters
+    ----------
+    field, z0, solver, side, triggers
         As in `solve`.
     schedule : Schedule
         From `tsode.frames.read_schedule`.
@@ -139,11 +224,21 @@ def solve_schedule(
     """
     if side not in ("before", "after"):
         raise ParameterError(f"side={side!r} is not known: it is 'before' or 'after' the events of a time.")
+    return _pass(field, z0, schedule, solver, side, triggers).z[schedule.row, schedule.column]
+
+
+def _pass(
+    field: VectorField, z0: Any, schedule: Schedule, solver: Solver, side: str, triggers: Sequence[Event]
+) -> Passage:
+    """Solve, and raise one named error for all series that failed."""
     start = _read_states(z0, schedule.ids, schedule.states)
     _check_field(field, schedule.t0, start)
-    solution = solve_through(field, start, schedule.t0, schedule.times, schedule.events, solver, side)
-    _check_status(solution.status, schedule.ids)
-    return solution.z[schedule.row, schedule.column]
+    times, known = schedule.times, schedule.events
+    passage = solve_through(field, start, schedule.t0, times, known, solver, side, triggers=triggers)
+    for met in passage.crossings:
+        replace(met, status=torch.where(met.status == Status.ZENO, met.status, 0)).checked(schedule.ids)
+    _check_status(passage.status, schedule.ids)
+    return passage
 
 
 def _is_by_state(z0: Any, states: Sequence[Hashable] | None = None) -> bool:

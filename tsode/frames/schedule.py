@@ -55,6 +55,8 @@ class Schedule:
         Place in `times` of each answer.
     answers : DataFrame, n rows
         Ids and times of the answers.
+    to_native : callable
+        Native times (an Index) of an array of the field's own.
     """
 
     ids: list[Hashable]
@@ -65,6 +67,7 @@ class Schedule:
     row: Tensor
     column: Tensor
     answers: pd.DataFrame
+    to_native: Callable[[np.ndarray], pd.Index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +124,7 @@ def read_schedule(
         *([] if table is None else [table["time"].to_numpy()]),
         *([] if starts is None else [starts]),
     ]
-    to_model = _clock(kind, unit, natives)
+    to_model, to_native = _clock(kind, unit, natives)
 
     n = len(asked.ids)
     rows, columns = asked.codes, _count_within(asked.codes, n)
@@ -150,6 +153,7 @@ def read_schedule(
         row=torch.from_numpy(np.array(rows, dtype=np.int64)),
         column=torch.from_numpy(np.array(columns, dtype=np.int64)),
         answers=answers,
+        to_native=lambda model: restore_times(to_native(model), asked.dtype),
     )
 
 
@@ -248,12 +252,22 @@ def _read_starts(t0: Any, asked: _Asked) -> np.ndarray:
     return native
 
 
-def _clock(kind: str, unit: np.timedelta64 | None, natives: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """The field's time of native times: numbers as they are, a clock's in units since its origin."""
+def _clock(
+    kind: str, unit: np.timedelta64 | None, natives: list[np.ndarray]
+) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+    """The field's time of native times, and back: numbers as they are, a clock's in units since its origin."""
     if unit is None:
-        return lambda native: native.astype(np.float64)
+        return lambda native: native.astype(np.float64), lambda model: model
     timeline = Timeline.fit([native for native in natives if len(native)] or [np.zeros(1, natives[0].dtype)], unit)
-    return (replace(timeline, origin=0) if kind == "timedelta" else timeline).to_model
+    timeline = replace(timeline, origin=0) if kind == "timedelta" else timeline
+    finer = {"s": 10**6, "ms": 10**3}.get(str(timeline.resolution), 1)  # what happens between ticks has its own time
+    in_microseconds = replace(
+        timeline,
+        origin=timeline.origin * finer,
+        unit=timeline.unit * finer,
+        resolution="us" if finer > 1 else timeline.resolution,
+    )
+    return timeline.to_model, in_microseconds.to_native
 
 
 def _count_within(codes: np.ndarray, n: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -10,11 +11,15 @@ from torch import Tensor
 
 from tsode._checks import check_shapes
 from tsode.core.status import Status, worst
-from tsode.numerics.base import Solution, Solver, VectorField, constant
+from tsode.numerics.base import Solver, VectorField, constant
+from tsode.numerics.crossings import Crossings, integrate_events
+from tsode.numerics.events import Event
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.steady_state import find_root
 
-__all__ = ["EventKind", "KnownEvents", "carry", "solve_through"]
+__all__ = ["EventKind", "KnownEvents", "Passage", "solve_through"]
+
+QUERY_STEP = 0.25  # as in `integrate_to`: steps that are read from are laid out without regard to what is asked
 
 
 class EventKind(IntEnum):
@@ -68,6 +73,38 @@ class _Stops:
     is_end: Tensor
 
 
+@dataclass(frozen=True)
+class Passage:
+    """Where a solve through known events went.
+
+    Parameters
+    ----------
+    z : Tensor[b m d]
+        States at the times asked for.
+    status, n_steps : Tensor[b], int64
+        As in `tsode.numerics.base.Solution`.
+    crossings : list of Crossings
+        State-triggered events met, stretch by stretch; nothing without triggers.
+    """
+
+    z: Tensor
+    status: Tensor
+    n_steps: Tensor
+    crossings: list[Crossings]
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """State at the end (b d), states at times on the way (b n d), status, steps, when it ended, triggers met."""
+
+    z: Tensor
+    states: Tensor
+    status: Tensor
+    n_steps: Tensor
+    t_end: Tensor
+    crossings: list[Crossings]
+
+
 def solve_through(
     field: VectorField,
     z: Tensor,
@@ -77,7 +114,8 @@ def solve_through(
     solver: Solver,
     side: str = "before",
     gradient: str = "backprop",
-) -> Solution:
+    triggers: Sequence[Event] = (),
+) -> Passage:
     """Carry each state from its own start through its own events to each of its own times.
 
     An answer depends on its own time and the row's events only, never on which other times are asked for.
@@ -100,16 +138,19 @@ def solve_through(
         What a time sees that is also that of events: the state before the first of them, or after the last.
     gradient : {"backprop", "checkpoint"}
         As in `tsode.numerics.integrate.integrate`.
+    triggers : sequence of Event
+        State-triggered events, see `tsode.numerics.crossings.integrate_events`; at a known event they are armed anew.
+        After a terminal one a row stands still. A steady state is found without them.
 
     Returns
     -------
-    Solution
-        ``z`` : Tensor[b m d]. Past the point where a row failed its states mean nothing.
+    Passage
+        Past the point where a row failed its states mean nothing.
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), times=(times, "b m"), event_times=(events.time, "b k"))
     status, n_steps = constant(z, Status.OK), constant(z, 0)
     if not times.numel():
-        return Solution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps)
+        return Passage(z[:, None].expand(-1, times.shape[1], -1), status, n_steps, [])
     # The length that an input has between its stops: all of its amount is given, at once where rounding leaves none.
     length = (events.time + events.duration) - events.time
     events = replace(events, duration=length.where(events.time.isfinite(), events.duration))
@@ -118,6 +159,8 @@ def solve_through(
     targets = torch.nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)
     running = torch.zeros_like(events.kind)
     answers: list[Tensor] = []
+    crossings: list[Crossings] = []
+    has_ended = torch.zeros_like(status, dtype=torch.bool)
     clock, found = t0, torch.zeros_like(segment)
     for k in range(stops.time.shape[1] + 1):
         is_last = k == stops.time.shape[1]
@@ -125,14 +168,21 @@ def solve_through(
         asked, found = _own(segment == k, found, sum(part.shape[1] for part in answers))
         within = times.gather(1, asked)
         # A place that is not of this segment asks for the state there is.
-        within = torch.where((segment == k).gather(1, asked), within, clock[:, None])
-        z, states, outcome, taken = carry(
-            _driven(field, _inputs(events, running, targets)), z, clock, stop, within, solver, gradient
-        )
-        answers.append(states)
-        status, n_steps = worst(status, outcome), n_steps + taken
+        within = torch.where((segment == k).gather(1, asked) & ~has_ended[:, None], within, clock[:, None])
+        stop = stop.where(~has_ended, torch.inf)
+        driven = _driven(field, _inputs(events, running, targets))
+        if triggers:
+            way = _carry_over(driven, z, clock, stop, within, solver, gradient, triggers, side)
+        else:
+            way = _carry(driven, z, clock, stop, within, solver, gradient)
+        z = way.z
+        answers.append(way.states)
+        crossings += way.crossings
+        status, n_steps = worst(status, way.status), n_steps + way.n_steps
+        has_ended = has_ended | (way.t_end < torch.where(stop.isfinite(), stop, clock))
+        clock = torch.where(has_ended, way.t_end.detach(), clock)
         if not is_last:
-            happens = stop.isfinite()
+            happens = stop.isfinite() & ~has_ended
             clock = torch.where(happens, stop, clock)
             z, running, outcome = _apply(
                 field, z, running, clock, events, stops.index[:, k], stops.is_end[:, k], happens, targets, solver,
@@ -140,12 +190,13 @@ def solve_through(
             )  # fmt: skip
             status = worst(status, outcome)
     states = torch.cat(answers, dim=1)
-    return Solution(states.gather(1, found[..., None].expand(-1, -1, z.shape[1])), status, n_steps)
+    states = states.gather(1, found[..., None].expand(-1, -1, z.shape[1]))
+    return Passage(states, status, n_steps, crossings)
 
 
-def carry(
+def _carry(
     field: VectorField, z: Tensor, clock: Tensor, stop: Tensor, times: Tensor, solver: Solver, gradient: str
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> _Stretch:
     """Carry each state to its row's next stop, and read it at times on the way.
 
     Parameters
@@ -154,12 +205,6 @@ def carry(
         A row whose stop is infinite stays at its clock.
     times : Tensor[b n], float64
         Between clock and stop; one at the stop is answered with the state there.
-
-    Returns
-    -------
-    z : Tensor[b d]
-    states : Tensor[b n d]
-    status, n_steps : Tensor[b]
     """
     between = _between(field, clock, stop)
     there = torch.where(stop.isfinite(), stop, clock)
@@ -167,7 +212,38 @@ def carry(
     at_stop = times == stop[:, None]
     way = integrate_to(between, z, clock, torch.where(at_stop, clock[:, None], times), solver, gradient)
     states = torch.where(at_stop[..., None], end.z[:, None], way.z)
-    return end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps
+    return _Stretch(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, there, [])
+
+
+def _carry_over(
+    field: VectorField,
+    z: Tensor,
+    clock: Tensor,
+    stop: Tensor,
+    times: Tensor,
+    solver: Solver,
+    gradient: str,
+    triggers: Sequence[Event],
+    side: str,
+) -> _Stretch:
+    """As `_carry`, over the surfaces of state-triggered events."""
+    between = _between(field, clock, stop)
+    has_stop = stop.isfinite()
+    there = torch.where(has_stop, stop, clock)
+    end = integrate_events(between, z, clock, there, solver, triggers, gradient=gradient)
+    if not times.shape[1]:
+        states = z[:, None][:, :0]
+        return _Stretch(end.z, states, end.status, end.n_steps, end.t_end, [end])
+    # what is read on the way: a row with a stop goes as far, one without as far as it is asked
+    until = torch.where(has_stop, stop, torch.maximum(clock, times.amax(dim=1)))
+    way = integrate_events(
+        between, z, clock, until, solver, triggers, times=times, side="left" if side == "before" else "right",
+        gradient=gradient, query_step=QUERY_STEP,
+    )  # fmt: skip
+    states = torch.where((times == stop[:, None])[..., None], end.z[:, None], way.states)
+    met = [replace(one, event_times=one.event_times.where(keep[:, None], torch.inf))
+           for one, keep in ((end, has_stop), (way, ~has_stop))]  # fmt: skip
+    return _Stretch(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, end.t_end, met)
 
 
 def _line_up(events: KnownEvents, until: Tensor) -> _Stops:

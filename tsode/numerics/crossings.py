@@ -118,6 +118,7 @@ def integrate_events(
     Rules at the surface: an event that has just happened does not happen again before the state has left the surface,
     and its way is the sign of its function's rate after the reset. A row that starts on a surface and moves, or would
     fall, in the event's `direction` meets the event at once; otherwise, as with ``direction=0``, it only leaves.
+    A crossing that falls on `t1` to the last digit is left to the solve that goes on from there.
     Crossings at the same time happen one after the other in the order of `events`, each with its reset. A reset that
     carries the state across another surface does not set off that event. A touch without a change of sign is no event.
 
@@ -372,19 +373,23 @@ class _Solve:
         resolution = (
             2 * torch.finfo(found.z.dtype).eps * found.length + torch.finfo(value.dtype).eps * found.start.abs()
         )
+        nothing = torch.zeros_like(elapsed)
         for _ in range(_N_NEWTON):
             shift = value / torch.where(rate == 0, torch.inf, rate)
             is_open = found.fires & (shift.abs() > resolution)
             if not is_open.any():  # the loop test
                 break
-            trial = (elapsed - shift).maximum(torch.zeros_like(elapsed)).minimum(found.length)
-            trial = torch.where(is_open, trial, elapsed)
+            trial = torch.where(is_open, (elapsed - shift).maximum(nothing).minimum(found.length), elapsed)
             trial_value, trial_rate = with_rate(trial)
             is_better = trial_value.abs() < value.abs()
             elapsed, value, rate = (
                 torch.where(is_better, new, old)
                 for new, old in ((trial, elapsed), (trial_value, value), (trial_rate, rate))
             )
+        # the last correction is too small to need a value of its own
+        shift = value / torch.where(rate == 0, torch.inf, rate)
+        shift = torch.where(found.fires & (shift.abs() <= resolution), shift, 0.0)
+        elapsed = (elapsed - shift).maximum(nothing).minimum(found.length).detach()
         if torch.is_grad_enabled():
             # Implicit function theorem: a Newton step from the root, which moves the gradient alone.
             value = at(elapsed, found.start, found.z, found.kind)

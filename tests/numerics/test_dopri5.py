@@ -6,7 +6,9 @@ from tests.numerics.systems import SYSTEMS
 from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics import Dopri5
+from tsode.numerics.crossings import integrate_events
 from tsode.numerics.dopri5 import _ERROR, _TABLEAU
+from tsode.numerics.events import Event
 from tsode.numerics.integrate import integrate, integrate_to
 
 SPANS = torch.tensor([0.02, 0.5, 3.0, 0.0, 1.1], dtype=torch.float64)
@@ -102,8 +104,23 @@ def test_first_step_is_where_the_search_begins_not_where_it_ends():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [({"rtol": -1.0}, "rtol must be"), ({"atol": 0.0}, "atol above 0"), ({"max_steps": 0}, "at least 1"),
-     ({"first_step": 0.0}, "positive length of time")],
+     ({"first_step": 0.0}, "positive length of time"), ({"max_step": -1.0}, "max_step must be a positive")],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ParameterError, match=message):
         Dopri5(**settings)
+
+
+def test_no_step_is_longer_than_the_longest_so_that_fast_surfaces_are_seen():
+    start, still = torch.zeros(1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+
+    def field(t, z):
+        return torch.ones_like(z)
+
+    solution = integrate(field, still, start, start + 10.0, Dopri5(max_step=0.5))
+    assert int(solution.n_steps) >= 20
+    assert solution.z.item() == pytest.approx(10.0)
+    event = Event(lambda t, z: torch.sin(20.0 * t), direction=1)
+    found = integrate_events(field, still, start + 0.01, start + 10.0, Dopri5(max_step=0.1), [event])
+    expected = 2.0 * torch.pi / 20.0 * torch.arange(1, 32, dtype=torch.float64)
+    torch.testing.assert_close(found.event_times[0], expected, rtol=0.0, atol=1e-9)

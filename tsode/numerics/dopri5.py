@@ -66,6 +66,9 @@ class Dopri5(MarchingSolver):
         Attempted steps of a row before it stops with `Status.MAX_STEPS`.
     first_step : float, optional
         Length of the first attempt, in the batch's time unit; by default estimated from the field.
+    max_step : float, optional
+        Longest step. For a field that is easy to follow beside surfaces, or inputs, that change fast: what happens
+        within a step is looked at in few places.
 
     References
     ----------
@@ -77,6 +80,7 @@ class Dopri5(MarchingSolver):
     atol: float = 1e-8
     max_steps: int = 1000
     first_step: float | None = None
+    max_step: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.rtol >= 0 and self.atol > 0):
@@ -86,8 +90,10 @@ class Dopri5(MarchingSolver):
             )
         if self.max_steps < 1:
             raise ParameterError(f"max_steps must be at least 1, but is {self.max_steps}.")
-        if self.first_step is not None and not self.first_step > 0:
-            raise ParameterError(f"first_step must be a positive length of time or None, but is {self.first_step}.")
+        for name in ("first_step", "max_step"):
+            length = getattr(self, name)
+            if length is not None and not length > 0:
+                raise ParameterError(f"{name} must be a positive length of time or None, but is {length}.")
 
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         return runge_kutta_step(_TABLEAU, field, t, dt, z)
@@ -107,6 +113,7 @@ class Dopri5(MarchingSolver):
         step_length = first_step = self._first_step(field, t0, z, slope, direction)
         for _ in range(self.max_steps):
             # Steps that are read from must not be cut to their queries: they would depend on them.
+            step_length = step_length.clamp(max=self.max_step or torch.inf)
             is_last = (step_length >= distance - elapsed) & (query_step is None)
             attempt = torch.where(is_last, distance - elapsed, step_length)
             t = t0 + direction * elapsed

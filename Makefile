@@ -1,6 +1,7 @@
 # Everything runs from a checkout in its own .venv; nothing is installed elsewhere.
 #   make demo      fit on real data, print a table, draw a fan chart     make examples   run examples/
 #   make test      the test suite, warnings as errors                    make lint       ruff and mypy
+#   make sktime    sktime's own checks of the adapter to it
 
 # The first of these that is at least 3.11. Another one: make demo PYTHON=/path/to/python
 PYTHON ?= $(shell for python in python3.11 python3 python; do \
@@ -10,16 +11,21 @@ RUN := $(VENV)/bin/python
 # Constraints pin torch: without them pip may choose a build of several GB.
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
 
-.PHONY: demo test lint examples clean
+.PHONY: demo test lint sktime examples clean
 
 demo: $(VENV)/.plot
 	$(RUN) examples/demo.py
 
 examples: $(VENV)/.plot
-	set -e; for script in examples/*.py; do echo "== $$script"; $(RUN) -W error $$script; done
+	@# two at a time, each with its output in one piece
+	@printf '%s\n' examples/*.py | OMP_NUM_THREADS=1 xargs -P 2 -I{} sh -c \
+		'out=$$($(RUN) -W error {} 2>&1); code=$$?; printf "== %s\n%s\n" {} "$$out"; exit $$code'
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -W error
+
+sktime: $(VENV)/.sktime
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 tests/integrations
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .
@@ -47,4 +53,8 @@ $(VENV)/.plot: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "Installing tsode and the development tools into $(VENV) (once; torch takes most of the time) ..."
 	@$(INSTALL) -e ".[dev,plot]"
+	@touch $@
+
+$(VENV)/.sktime: $(VENV)/.dev tests/integrations/constraints.txt
+	@$(INSTALL) -c tests/integrations/constraints.txt -e ".[dev,plot,sktime]"
 	@touch $@

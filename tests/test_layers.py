@@ -92,5 +92,5 @@ def test_the_numerical_core_knows_no_frames(module):
 
 def test_every_row_holds_a_module():
     places = {place_of(module) for module in MODULES}
-    planned = {"backtest", "cli", "integrations"}
+    planned = {"backtest", "cli"}
     assert set(ROW_OF) - planned <= places

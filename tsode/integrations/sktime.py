@@ -1,0 +1,164 @@
+"""Forecasters of tsode as forecasters of sktime (1.2): ``pip install "tsode[sktime]"``."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sktime.forecasting.base import BaseForecaster
+
+from tsode.estimators.baselines import DriftForecaster, LastValueForecaster
+from tsode.estimators.jump_ode import JumpODEForecaster
+
+__all__ = ["TsodeForecaster", "to_sktime"]
+
+ID, TIME = "unique_id", "ds"
+
+
+class TsodeForecaster(BaseForecaster):
+    """Any forecaster of tsode behind the interface of sktime.
+
+    A series may be irregular: forecasting horizons are then absolute times, or timedeltas. Panels and hierarchies are
+    learned by one model, each instance a series. New data in ``update`` are what forecasts go on from; with
+    ``update_params=True`` the model is fitted again to all data. Exogenous data are not read.
+
+    Parameters
+    ----------
+    forecaster : forecaster of tsode, optional
+        It is cloned, never changed. Default: ``JumpODEForecaster()``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from tsode import LastValueForecaster
+    >>> from tsode.integrations.sktime import TsodeForecaster
+    >>> times = pd.DatetimeIndex(["2024-01-01", "2024-01-04", "2024-01-05 12:00"])
+    >>> forecaster = TsodeForecaster(LastValueForecaster()).fit(pd.Series([1.0, 3.0, 2.0], index=times))
+    >>> forecaster.predict(fh=pd.DatetimeIndex(["2024-01-07"])).tolist()
+    [2.0]
+    """
+
+    # New data are kept by `_update`: sktime need not keep them too, unless it is told to.
+    _config: ClassVar[dict[str, Any]] = {"remember_data": False}
+    _tags: ClassVar[dict[str, Any]] = {
+        "authors": ["tsode"],
+        "maintainers": ["tsode"],
+        "python_dependencies": ["torch"],
+        "y_inner_mtype": ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"],
+        "X_inner_mtype": ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"],
+        "scitype:y": "both",
+        "capability:exogenous": False,
+        "capability:missing_values": True,
+        "capability:insample": True,
+        "capability:pred_int": True,
+        "capability:pred_int:insample": True,
+        "capability:update": True,
+        "requires-fh-in-fit": False,
+        "capability:random_state": False,
+        "property:randomness": "deterministic",
+    }
+
+    def __init__(self, forecaster: Any = None) -> None:
+        self.forecaster = forecaster
+        super().__init__()
+        self._y = self._X = None
+
+    def _fit(self, y: pd.DataFrame, X: Any = None, fh: Any = None) -> TsodeForecaster:
+        self._history = y
+        self.forecaster_ = clone(JumpODEForecaster() if self.forecaster is None else self.forecaster)
+        self.forecaster_.set_params(id_col=ID, time_col=TIME).fit(_to_long(y))
+        return self
+
+    def _update(self, y: pd.DataFrame, X: Any = None, update_params: bool = True) -> TsodeForecaster:
+        if update_params:
+            return self._fit(y.combine_first(self._history)[list(self._history.columns)])
+        self._history = y.combine_first(self._history)[list(self._history.columns)]
+        return self
+
+    def _predict(self, fh: Any, X: Any = None) -> pd.DataFrame:
+        answer, index = self._ask(self.forecaster_.predict, fh)
+        columns = self._history.columns
+        return pd.DataFrame(answer[_names(columns)].to_numpy(), index, columns)
+
+    def _predict_quantiles(self, fh: Any, X: Any, alpha: Sequence[float]) -> pd.DataFrame:
+        answer, index = self._ask(self.forecaster_.predict_quantiles, fh, quantiles=list(alpha))
+        variables = self._get_varnames()
+        columns = pd.MultiIndex.from_product([variables, alpha])
+        names = [f"{name}-q-{level:g}" for name in _names(self._history.columns) for level in alpha]
+        return pd.DataFrame(answer[names].to_numpy(), index, columns)
+
+    def _ask(self, question: Any, fh: Any, **how: Any) -> tuple[pd.DataFrame, pd.Index]:
+        """Rows of every instance at the times asked for, and their index."""
+        when = fh.to_absolute_index(self.cutoff)
+        instances = _instances(self._history.index)
+        times = _native(when)
+        n, m = len(instances), len(times)
+        rows = pd.DataFrame({ID: np.repeat(np.arange(n), m), TIME: np.tile(times, n)})
+        answer = question(rows, context=_to_long(self._history), **how)
+        if not isinstance(self._history.index, pd.MultiIndex):
+            return answer, when
+        levels = [(*instance, t) for instance in instances for t in when]
+        return answer, pd.MultiIndex.from_tuples(levels, names=self._history.index.names)
+
+    @classmethod
+    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
+        """Settings that fit in a tenth of a second, for sktime's own checks."""
+        return [{"forecaster": LastValueForecaster()}, {"forecaster": DriftForecaster()}]
+
+
+def to_sktime(
+    frame: pd.DataFrame, time_unit: str | pd.Timedelta = "1D", *, id_col: Hashable = ID, time_col: Hashable = TIME
+) -> pd.DataFrame:
+    """A long frame as sktime's ``pd-multiindex``; numeric times become datetimes, which sktime asks for.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Long, with the columns `id_col`, `time_col` and channels.
+    time_unit : duration
+        Length of one unit of numeric times, counted from 1970; to the nanosecond.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> to_sktime(pd.DataFrame({"unique_id": "a", "ds": [0.0, 1.5], "y": [1.0, 2.0]}), "1h").index[1]
+    ('a', Timestamp('1970-01-01 01:30:00'))
+    """
+    times = frame[time_col]
+    if times.dtype.kind in "fiu":
+        ticks = np.rint(times.to_numpy(dtype=np.float64) * pd.Timedelta(time_unit).total_seconds() * 1e9)
+        times = pd.Series(ticks.astype("datetime64[ns]"), index=frame.index)
+    keys: Any = [id_col, time_col]
+    indexed = frame.assign(**{str(time_col): times}).sort_values(keys)
+    return indexed.set_index(keys)
+
+
+def _instances(index: pd.Index) -> list[tuple[Any, ...]]:
+    """Labels of the series, in the order in which sktime has them."""
+    if not isinstance(index, pd.MultiIndex):
+        return [()]
+    return [label if isinstance(label, tuple) else (label,) for label in index.droplevel(-1).unique()]
+
+
+def _names(columns: pd.Index) -> list[str]:
+    return [f"y{k}" for k in range(len(columns))]
+
+
+def _native(times: pd.Index) -> np.ndarray:
+    """Times that tsode reads: periods become the stamps at which they start."""
+    if isinstance(times, pd.PeriodIndex):
+        times = times.to_timestamp()
+    return times.to_numpy()
+
+
+def _to_long(y: pd.DataFrame) -> pd.DataFrame:
+    """A long frame with the instances numbered in order and the columns ``y0``, ``y1``, ..."""
+    index, ids = y.index, np.zeros(len(y), dtype=np.int64)
+    if isinstance(index, pd.MultiIndex):
+        ids = pd.factorize(index.droplevel(-1))[0]
+        index = index.get_level_values(-1)
+    values = pd.DataFrame(y.to_numpy(dtype=np.float64), columns=_names(y.columns))
+    return pd.concat([pd.DataFrame({ID: ids, TIME: _native(index)}), values], axis=1)

@@ -9,6 +9,7 @@ from tsode.estimators import (
     LatentODEForecaster,
     LatentSDEForecaster,
     LinearSDEForecaster,
+    PathRegressor,
     PointProcessForecaster,
 )
 from tsode.frames.events import EventTable
@@ -26,6 +27,7 @@ __all__ = [
     "LatentODEForecaster",
     "LatentSDEForecaster",
     "LinearSDEForecaster",
+    "PathRegressor",
     "PointProcessForecaster",
     "ZenoError",
     "__version__",

@@ -6,6 +6,7 @@ from tsode.estimators.jump_ode import JumpODEForecaster
 from tsode.estimators.latent_ode import LatentODEForecaster
 from tsode.estimators.latent_sde import LatentSDEForecaster
 from tsode.estimators.linear_sde import LinearSDEForecaster
+from tsode.estimators.path_regressor import PathRegressor
 from tsode.estimators.point_process import PointProcessForecaster
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "LatentODEForecaster",
     "LatentSDEForecaster",
     "LinearSDEForecaster",
+    "PathRegressor",
     "PointProcessForecaster",
 ]
 

@@ -11,6 +11,9 @@ from tsode.estimators import (
     LinearSDEForecaster,
     PathRegressor,
     PointProcessForecaster,
+    SeriesClassifier,
+    SeriesEncoder,
+    SeriesRegressor,
 )
 from tsode.frames.events import EventTable
 from tsode.numerics.crossings import integrate_events
@@ -29,6 +32,9 @@ __all__ = [
     "LinearSDEForecaster",
     "PathRegressor",
     "PointProcessForecaster",
+    "SeriesClassifier",
+    "SeriesEncoder",
+    "SeriesRegressor",
     "ZenoError",
     "__version__",
     "find_crossings",

@@ -8,6 +8,9 @@ from tsode.estimators.latent_sde import LatentSDEForecaster
 from tsode.estimators.linear_sde import LinearSDEForecaster
 from tsode.estimators.path_regressor import PathRegressor
 from tsode.estimators.point_process import PointProcessForecaster
+from tsode.estimators.series_classifier import SeriesClassifier
+from tsode.estimators.series_encoder import SeriesEncoder
+from tsode.estimators.series_regressor import SeriesRegressor
 
 __all__ = [
     "FORECASTERS",
@@ -21,6 +24,9 @@ __all__ = [
     "LinearSDEForecaster",
     "PathRegressor",
     "PointProcessForecaster",
+    "SeriesClassifier",
+    "SeriesEncoder",
+    "SeriesRegressor",
 ]
 
 FORECASTERS: dict[str, type[BaseForecaster]] = {

@@ -92,7 +92,9 @@ class SeriesClassifier(ClassifierMixin, SeriesHead):
         check_classification_targets(y)
         classes = np.unique(y)
         if len(classes) < 2:
-            raise DataError(f"y holds the classes {classes.tolist()}, but a classifier needs at least two classes.")
+            raise DataError(
+                f"y holds {len(classes)} class(es), {classes.tolist()}, but a classifier needs two or more."
+            )
         self._fit_head(X, y)
         self.classes_ = self.head_.classes_
         return self

@@ -125,6 +125,11 @@ def test_what_keeps_no_state_and_mixed_lists_are_refused():
         SeriesEncoder(ConstantForecaster()).fit(grid())
     with pytest.raises(ParameterError, match="forecaster must be a forecaster of tsode"):
         SeriesEncoder(LogisticRegression()).fit(grid())
+    with pytest.raises(DataError, match=r"a row of X is a series: pass a list, \[X\]"):
+        encoder().fit(pd.Series([1.0, 2.0]))
+    long = pd.DataFrame({"unique_id": ["a", "a"], "ds": pd.to_datetime(["2024-01-01", "2024-01-02"]), "y": [1.0, 2.0]})
+    with pytest.raises(DataError, match=r"groupby\('unique_id'\)"):
+        encoder().fit(long)
     with pytest.raises(DataError, match="row 1 is a list"):
         encoder().fit([pd.Series([1.0, 2.0]), [1.0, 2.0]])
 

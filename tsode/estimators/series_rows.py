@@ -67,6 +67,13 @@ def _series_in(X: Any) -> list[Any] | None:
         X = X[:, 0]
     if isinstance(X, pd.Series) and X.dtype == object:
         X = X.tolist()
+    if isinstance(X, pd.Series):
+        raise DataError("X is one Series of numbers, but a row of X is a series: pass a list, [X].")
+    if isinstance(X, pd.DataFrame) and any(dtype.kind == "M" for dtype in X.dtypes):
+        raise DataError(
+            f"X has columns of datetimes among {list(X.columns)}, but a row of X is a series: pass a list of Series, "
+            "such as [one.set_index('ds')['y'] for _, one in frame.groupby('unique_id')]."
+        )
     if not isinstance(X, list | tuple | np.ndarray) or not len(X) or not isinstance(X[0], pd.Series | pd.DataFrame):
         return None
     items = list(X)

@@ -9,7 +9,11 @@ from tsode.estimators import (
     LatentODEForecaster,
     LatentSDEForecaster,
     LinearSDEForecaster,
+    PathRegressor,
     PointProcessForecaster,
+    SeriesClassifier,
+    SeriesEncoder,
+    SeriesRegressor,
 )
 from tsode.frames.events import EventTable
 from tsode.numerics.crossings import integrate_events
@@ -26,7 +30,11 @@ __all__ = [
     "LatentODEForecaster",
     "LatentSDEForecaster",
     "LinearSDEForecaster",
+    "PathRegressor",
     "PointProcessForecaster",
+    "SeriesClassifier",
+    "SeriesEncoder",
+    "SeriesRegressor",
     "ZenoError",
     "__version__",
     "find_crossings",

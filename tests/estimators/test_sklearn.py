@@ -1,4 +1,4 @@
-"""The interface of scikit-learn: its own checks, pipelines, searches over time and over series."""
+"""The interface of scikit-learn: pipelines, searches over time and over series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, TimeSeriesSplit, c
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from tests.registries import small
 from tsode import ConstantForecaster, DriftForecaster, LastValueForecaster
@@ -19,7 +18,6 @@ from tsode.errors import DataError, TsodeWarning
 from tsode.estimators import FORECASTERS
 from tsode.testing import example_panel
 
-N_API_CHECKS = 15  # of scikit-learn 1.9: a suite that shrinks is not one that passes
 ALL = list(FORECASTERS.values())
 
 
@@ -27,18 +25,6 @@ def wide(key: str = "s0") -> pd.DataFrame:
     """One series with NaN, indexed by time."""
     frame = example_panel()
     return frame[frame["unique_id"] == key].set_index("ds")[["a", "b"]]
-
-
-# scikit-learn's arrays repeat times (duplicates="mean") and have several columns (of which one is the time)
-@pytest.mark.filterwarnings("ignore:X has . columns, of which only the first:tsode.errors.TsodeWarning")
-# and are noise, of which a latent path rightly keeps nothing
-@pytest.mark.filterwarnings("ignore:The latent state is not used:tsode.errors.TsodeWarning")
-@pytest.mark.parametrize("made", ALL)
-def test_forecasters_pass_the_api_checks_of_scikit_learn(made):
-    checks = list(estimator_checks_generator(small(made, duplicates="mean"), legacy=False))
-    assert len(checks) == N_API_CHECKS
-    for estimator, check in checks:
-        check(estimator)
 
 
 @pytest.mark.parametrize("made", ALL)

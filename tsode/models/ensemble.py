@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.status import worst
 from tsode.evolution import Evolution
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture
-from tsode.models.jump_filter import JumpFilter, answer_together
+from tsode.models.jump_filter import JumpFilter, answer_together, filter_together
 from tsode.models.marginal import MarginalModel
 
 __all__ = ["Ensemble"]
@@ -43,6 +44,10 @@ class Ensemble(MarginalModel):
     def filters(self) -> list[JumpFilter]:
         """The members."""
         return list(self.members)  # type: ignore[arg-type]
+
+    def encode(self, batch: IrregularBatch) -> Tensor:
+        """States of all members after the last event of each row, side by side: Tensor[b d]."""
+        return torch.cat([filtered.path.z_end for filtered in filter_together(self.filters, batch)], dim=1)
 
     def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
         found = answer_together(self.filters, batch, query_times, side)

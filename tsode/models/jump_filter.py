@@ -128,6 +128,10 @@ class JumpFilter(MarginalModel):
         """Run over the events of a batch, each row by its own clock; events that saw nothing are left out."""
         return filter_together([self], batch)[0]
 
+    def encode(self, batch: IrregularBatch) -> Tensor:
+        """State after the last event of each row: Tensor[b d]."""
+        return self.filter(batch).path.z_end
+
     def start_after(self, path: Path) -> Tensor:
         """Where the pass after this one starts: Tensor[b d]."""
         return torch.addmm(self.z_start, path.z_end, self.restart)

@@ -159,6 +159,10 @@ class LatentModel(ForecastModel):
         mean, log_scale = mean.where(is_known, 0.0), log_scale.clamp(*SCALE_RANGE).where(is_known, 0.0)
         return Inference(mean, log_scale, start, batch, encoded, encoded.status)
 
+    def encode(self, batch: IrregularBatch) -> Tensor:
+        """Posterior mean of each row's start state, and of what stands still, given all events: Tensor[b d]."""
+        return self.infer(batch).mean
+
     def path_kl(self, inference: Inference) -> Tensor:
         """Divergence of the path from the prior's from its start to the last event, in nats: Tensor[b]."""
         return inference.mean.new_zeros(len(inference.mean))

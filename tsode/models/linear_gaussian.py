@@ -134,6 +134,10 @@ class LinearGaussianModel(ForecastModel):
         """Run over the events of a batch, each row by its own clock."""
         return _filter(self.system(), batch)
 
+    def encode(self, batch: IrregularBatch) -> Tensor:
+        """Filtered mean of the state after the last event of each row: Tensor[b d]."""
+        return self.filter(_with_event(batch)).updated.mean[:, -1]
+
     def log_likelihood(self, batch: IrregularBatch) -> Tensor:
         """Log density of all seen values of each series, in nats: Tensor[b]. A series that saw nothing has 0."""
         return self.filter(batch).log_likelihood

@@ -1,0 +1,79 @@
+"""What a classifier and a regressor of series share: an encoder, plain summaries, and a head of scikit-learn's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from tsode.errors import ParameterError
+from tsode.estimators.series_encoder import SeriesEncoder
+from tsode.estimators.series_rows import grid_times, read_rows
+from tsode.estimators.series_summaries import profile, summarise
+
+__all__ = ["SeriesHead"]
+
+N_PROFILE = 16  # values read off each channel; a grid of at most twice as many times is taken as it is
+
+
+class SeriesHead(BaseEstimator):
+    """Base of `SeriesClassifier` and `SeriesRegressor`, which give `_default_head` and read `y`."""
+
+    encoder: Any
+    head: Any
+    summaries: bool
+    times: Any
+    random_state: Any
+
+    def _default_head(self) -> Any:
+        raise NotImplementedError
+
+    def _fit_head(self, X: Any, y: np.ndarray) -> None:
+        rows = read_rows(self, X, reset=True)
+        check_consistent_length(rows, y)
+        encoder = SeriesEncoder() if self.encoder is None else clone(self.encoder)
+        if not isinstance(encoder, SeriesEncoder):
+            raise ParameterError(f"encoder must be a SeriesEncoder or None, but is {encoder!r}.")
+        given = {"times": self.times, "random_state": self.random_state}
+        encoder.set_params(**{name: value for name, value in given.items() if value is not None})
+        self.encoder_ = encoder.fit(rows)
+        series = encoder.read(rows)
+        if isinstance(rows, np.ndarray):  # columns mean the same time in every row, whatever was seen of them
+            grid = self._grid(rows.shape[1])
+            self._start: float | None = float(grid[0])
+        else:
+            grid = np.array([0.0, np.median([one.span for one in series])])
+            self._start = None
+        is_short = self._start is not None and len(grid) <= 2 * N_PROFILE
+        self._profile = grid - grid[0] if is_short else np.linspace(0.0, grid[-1] - grid[0], N_PROFILE)
+        head = self._default_head() if self.head is None else clone(self.head)
+        if self.random_state is not None and "random_state" in head.get_params():
+            head.set_params(random_state=self.random_state)
+        self.head_ = make_pipeline(StandardScaler(), head).fit(self._features(rows), y)
+
+    def _features(self, rows: Any) -> np.ndarray:
+        state = self.encoder_.transform(rows)
+        if not self.summaries:
+            return state
+        series = self.encoder_.read(rows)
+        own = [one.times[0] if len(one.times) else 0.0 for one in series]
+        starts = own if self._start is None else [self._start] * len(series)
+        return np.concatenate([state, summarise(series), profile(series, self._profile, starts)], axis=1)
+
+    def _ask(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return self._features(read_rows(self, X, reset=False))
+
+    def _grid(self, n_times: int) -> np.ndarray:
+        """Times of the columns of an array, in model time."""
+
+        return self.encoder_.forecaster_._timeline.to_model(grid_times(self.encoder_.times, n_times))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags

@@ -1,5 +1,6 @@
 # Everything runs from a checkout in its own .venv; nothing is installed elsewhere.
 #   make demo      fit on real data, print a table, draw a fan chart     make examples   run examples/
+#   make gallery   every kind of picture on one page
 #   make test      the test suite, warnings as errors                    make lint       ruff and mypy
 
 # The first of these that is at least 3.11. Another one: make demo PYTHON=/path/to/python
@@ -10,10 +11,13 @@ RUN := $(VENV)/bin/python
 # Constraints pin torch: without them pip may choose a build of several GB.
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
 
-.PHONY: demo test lint examples clean
+.PHONY: demo gallery test lint examples clean
 
 demo: $(VENV)/.plot
 	$(RUN) examples/demo.py
+
+gallery: $(VENV)/.plot
+	$(RUN) examples/gallery.py
 
 examples: $(VENV)/.plot
 	set -e; for script in examples/*.py; do echo "== $$script"; $(RUN) -W error $$script; done

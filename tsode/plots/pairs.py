@@ -86,8 +86,8 @@ def pair_by_lead(
     columns = {name: found for name in channels if (found := _columns(name, forecast.channels))}
     if not columns:
         raise DataError(
-            f"quantiles has the columns {forecast.channels}, but no '{channels[0]}-q-0.1' and '{channels[0]}-q-0.9' (or "
-            "other levels): pass what predict_quantiles gave, for channels of truth."
+            f"quantiles has the columns {forecast.channels}, but no '{channels[0]}-q-0.1' and '{channels[0]}-q-0.9' "
+            "(or other levels): pass what predict_quantiles gave, for channels of truth."
         )
     levels = sorted(next(iter(columns.values())))
     last = {}

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from tsode.errors import SolverError, TsodeWarning
 from tsode.training.adamw import AdamW
+from tsode.training.evaluations import EvaluationCounter
 
 __all__ = ["Rate", "TrainingPlan", "train"]
 
@@ -144,7 +145,8 @@ def train(
     -------
     list of dict
         One row an epoch: epoch, train_loss, its parts, valid_loss and other scores, learning_rate, gradient_norm,
-        n_skipped (series left out because their solve failed), seconds.
+        n_skipped (series left out because their solve failed), seconds; n_evaluations of vector fields a batch, where a
+        solver steps through them.
 
     Raises
     ------
@@ -158,15 +160,20 @@ def train(
     best_state, best_loss, best_epoch = _snapshot(model), math.inf, 0
     # None: a progress line is for a terminal, and is left out where standard error goes elsewhere
     progress = tqdm(total=plan.max_epochs, disable=None if verbose else True, desc="fit", unit="epoch")
+    counter = EvaluationCounter(model)
     try:
         for epoch in range(1, plan.max_epochs + 1):
             started = time.perf_counter()
             model.train()
             row = _run_epoch(model, epoch_batches(), objective, optimizer, rate, averaged, plan.clip)
+            n_calls = counter.take()
+            if n_calls:
+                row["n_evaluations"] = n_calls / n_batches
             averaged.swap()
             model.eval()
             with torch.no_grad():
                 scores = validate(model)
+            counter.take()
             if scores["loss"] < best_loss:
                 best_state, best_loss, best_epoch = _snapshot(model), scores["loss"], epoch
             averaged.swap()
@@ -194,6 +201,7 @@ def train(
         )
     finally:
         progress.close()
+        counter.close()
         model.load_state_dict(best_state)
         model.eval()
     if history and not math.isfinite(best_loss):

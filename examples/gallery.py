@@ -90,16 +90,27 @@ drug = load_theophylline()
 dosed = load_theophylline_doses().rename(columns={"dose_mg": "amount"})
 small = {"horizon": 6.0, "n_modes": 8, "n_static": 4, "random_state": 0}
 jumping = JumpODEForecaster(**small, max_epochs=15).fit(drug, events=dosed)
-page.figure(plot_latent(jumping, series=3), "A jump ODE: hollow dots before an observation or dose, full dots after.")
+axes = plot_latent(jumping, series=3)
+axes.set_xlabel("hours")
+page.figure(axes, "A jump ODE: hollow dots before an observation or dose, full dots after.")
 again = pd.concat([dosed, dosed.assign(ds=12.0)])
 smooth = LatentODEForecaster(**small, max_epochs=15).fit(drug, events=dosed)
-page.figure(plot_latent(smooth, series=3, events=again), "A latent ODE jumps at doses alone, here a second at hour 12.")
+axes = plot_latent(smooth, series=3, events=again)
+axes.set_xlabel("hours")
+page.figure(axes, "A latent ODE jumps at doses alone, here a second at hour 12.")
 
 page.heading("plot_what_if: forecasts under two plans")
-plans = {"one dose": dosed, "a second dose at hour 25": pd.concat([dosed, dosed.assign(ds=25.0)])}
-answer = jumping.what_if(plans, times={3: np.linspace(0.5, 36.0, 143)}, random_state=0)
-axes = plot_what_if(answer, "theophylline_mg_l", series=3, history=drug, events=plans, label="theophylline (mg/L)")
-page.figure(axes, "How the forecasts differ; the model has seen one dose a person, so this is a guess.")
+solved = JumpODEForecaster(
+    evolution="mlp", jump="gru", n_state=8, n_hidden=16, horizon=24.0, max_epochs=30, random_state=0
+).fit(drug, events=dosed)
+plans = {"one dose": dosed, "a second dose at hour 12": again}
+seen = drug[drug["ds"] < 12.0]
+answer = solved.what_if(plans, times={3: np.linspace(0.5, 30.0, 119)}, context=seen, random_state=0)
+axes = plot_what_if(answer, "theophylline_mg_l", series=3, history=seen, events=plans, label="theophylline (mg/L)")
+axes.set_xlabel("hours")
+page.figure(
+    axes, "How forecasts differ. This model has seen one dose a person: the second shows the picture, not the drug."
+)
 
 page.heading("plot_intensity: when the next event comes")
 quakes = load_earthquakes().query("split == 'train'").drop(columns="split")
@@ -109,6 +120,7 @@ stream = quakes[quakes["unique_id"] == "train-0"]
 times = np.linspace(stream["ds"].iloc[0], stream["ds"].iloc[-1] + 10.0, 800)
 rates = process.predict_intensity(times=times, context=stream)
 axes = plot_intensity(stream, rates, next_event=process.predict_next(context=stream), label="earthquakes an hour")
+axes.set_xlabel("hours")
 page.figure(axes, "A self-exciting process of earthquakes, by class of magnitude.")
 
 page.write("output/gallery/index.html")

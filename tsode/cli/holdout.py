@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +57,8 @@ class HeldOut:
     quantiles: pd.DataFrame
     scores: pd.DataFrame
     horizon: Any
-    id_col: Hashable
-    time_col: Hashable
+    id_col: Any
+    time_col: Any
     events: Any
 
 
@@ -90,9 +89,10 @@ def holdout(
     seed : int
         Of the choice of series.
     """
-    id_col, time_col = forecaster.id_col, forecaster.time_col
+    id_col: Any = forecaster.id_col
+    time_col: Any = forecaster.time_col
     if id_col not in frame.columns:
-        frame = frame.assign(**{str(id_col): "series"})
+        frame = frame.assign(**{id_col: "series"})
     target = getattr(forecaster, "target", None)
     channels = [c for c in frame.columns if c not in (id_col, time_col)] if target is None else list(target)
     unknown = [c for c in channels if c not in frame.columns]
@@ -108,7 +108,7 @@ def holdout(
     has_past = ids.isin(ids[~is_late])
     is_tested = has_past
     if share is not None:
-        known = pd.unique(ids[has_past])
+        known = np.array(pd.unique(ids[has_past]), dtype=object)
         n_held = round(share * len(known)) if 0.0 < share < 1.0 else 0
         if not 1 <= n_held < len(known):
             raise ParameterError(

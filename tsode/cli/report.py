@@ -23,7 +23,7 @@ def write_report(held: HeldOut, path: str, title: str) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")  # no window is opened, and none is needed
-    columns = {"id_col": held.id_col, "time_col": held.time_col}
+    columns: dict[str, Any] = {"id_col": held.id_col, "time_col": held.time_col}
     made: Any = held.forecasters[held.name]
     page = Page(f"tsode report: {title}")
     page.text(
@@ -45,7 +45,7 @@ def write_report(held: HeldOut, path: str, title: str) -> None:
     page.table(held.scores, strong=held.name)
     _verdict(page, held)
     page.heading("Calibration")
-    asked = {"truth": held.future, "quantiles": held.quantiles, "history": held.past, **columns}
+    asked: dict[str, Any] = {"truth": held.future, "quantiles": held.quantiles, "history": held.past, **columns}
     page.figure(plot_calibration(**asked), "Do intervals hold what they should? By time since the last observation.")
     page.figure(plot_pit(**asked), "Where observations lie in their forecasts: flat is honest.")
     page.heading("Examples")

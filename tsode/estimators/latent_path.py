@@ -59,7 +59,7 @@ def latent_path(
     context: Any = None,
     events: Any = None,
     horizon: Any = None,
-    n_between: int = 16,
+    n_points: int = 2000,
 ) -> LatentPath:
     """Follow the state of a fitted filter (of an ensemble: its first member) or latent model.
 
@@ -75,8 +75,8 @@ def latent_path(
         As in ``predict``.
     horizon : duration, optional
         How far to go on after the last observation; the default is the training horizon.
-    n_between : int
-        Points from one event to the next.
+    n_points : int
+        Times besides those of the jumps, evenly spaced.
 
     Raises
     ------
@@ -96,9 +96,9 @@ def latent_path(
     module: Any = forecaster.module_
     with one_thread(), torch.no_grad():
         if isinstance(module, LatentModel):
-            found = _of_latent(module, batch.compact(), asked[:, -1:], n_between)
+            found = _of_latent(module, batch.compact(), asked[:, -1:], n_points)
         elif hasattr(module, "filters"):
-            found = _of_filter(module.filters[0], batch, asked[:, -1:], n_between)
+            found = _of_filter(module.filters[0], batch, asked[:, -1:], n_points)
         else:
             raise ParameterError(
                 f"{type(forecaster).__name__} has no latent path that jumps: use JumpODEForecaster, "
@@ -111,29 +111,35 @@ def latent_path(
     )  # fmt: skip
 
 
-def _of_filter(model: Any, batch: IrregularBatch, end: Tensor, n_between: int) -> tuple[Tensor, ...]:
+def _of_filter(model: Any, batch: IrregularBatch, end: Tensor, n_points: int) -> tuple[Tensor, ...]:
     """Flows from the right limit of each event to the left limit of the next, and from the last to `end` (1 1)."""
     filtered = model.filter(batch)
-    path, events = filtered.path, filtered.batch
-    share = torch.linspace(0.0, 1.0, n_between, dtype=torch.float64, device=end.device)
-    t0 = path.times[0]
-    grid = t0[:, None] + (torch.cat([t0[1:], end[0]]) - t0)[:, None] * share
-    z = model.evolution.evolve_to(path.z_plus[0], t0, grid).z
-    return grid.flatten(), z.flatten(0, 1)[None], t0, path.z_minus, path.z_plus, events.is_input[0]
+    path, at = filtered.path, filtered.path.times[0]
+    dense = _spread(at, end, n_points)
+    behind = (torch.searchsorted(at.contiguous(), dense) - 1).clamp(min=0)
+    z = model.evolution.evolve(path.z_plus[0, behind], at[behind], dense).z
+    # the two limits of each event, one after the other, among the states between events
+    limits = torch.stack([path.z_minus[0], path.z_plus[0]], dim=1).flatten(0, 1)
+    times, order = torch.cat([at.repeat_interleave(2), dense]).sort(stable=True)
+    states = torch.cat([limits, z])[order]
+    return times, states[None], at, path.z_minus, path.z_plus, filtered.batch.is_input[0]
 
 
-def _of_latent(model: LatentModel, batch: IrregularBatch, end: Tensor, n_between: int) -> tuple[Tensor, ...]:
+def _of_latent(model: LatentModel, batch: IrregularBatch, end: Tensor, n_points: int) -> tuple[Tensor, ...]:
     """Paths under the posterior; they jump where something is put in."""
     inference = model.infer(batch)
     events = inference.batch
     is_input = events.is_input[0] & (events.times[0] > inference.start[0])
     at = events.times[0][is_input]
-    stops = torch.cat([events.times[0], end[0]])
-    share = torch.linspace(0.0, 1.0, n_between, dtype=torch.float64, device=end.device)[:-1]
-    between = stops[:-1, None] + stops.diff()[:, None] * share
     # a state at the time of an input does not know it yet; a state at the next number does
     after = torch.nextafter(at, torch.full_like(at, torch.inf))
-    times = torch.cat([between.flatten(), end[0], at, after]).sort().values.unique()
+    times = torch.cat([_spread(events.times[0], end, n_points), at, after]).sort().values.unique()
     z = model.paths(inference, times[None], model.common_draws()).z[:, 0]
     minus, plus = (z[:, torch.searchsorted(times, side)] for side in (at, after))
     return times, z, at, minus, plus, torch.ones_like(at, dtype=torch.bool)
+
+
+def _spread(times: Tensor, end: Tensor, n_points: int) -> Tensor:
+    return times[0] + (end[0, 0] - times[0]) * torch.linspace(
+        0.0, 1.0, n_points, dtype=times.dtype, device=times.device
+    )

@@ -62,7 +62,14 @@ def plot_pit(
     ax.axhline(1.0, color="0.5", linewidth=0.8, linestyle="--", label="honest")
     for number, group in enumerate(groups):
         density = n_bins * np.histogram(group.pit, edges)[0] / len(group.truth)
-        ax.stairs(density, edges, color=f"C{number}", linewidth=1.4, label=f"{group.label} (n = {len(group.truth)})")
+        ax.stairs(
+            density,
+            edges,
+            baseline=None,
+            color=f"C{number}",
+            linewidth=1.4,
+            label=f"{group.label} (n = {len(group.truth)})",
+        )
     ax.set(xlabel="level of the forecast at the observation", ylabel="density", xlim=(0.0, 1.0))
     ax.set_ylim(bottom=0.0, top=1.35 * ax.get_ylim()[1])  # room for the legend
     ax.spines[["top", "right"]].set_visible(False)

@@ -39,9 +39,9 @@ page.heading("plot_fan: a forecast, and how sure it is")
 glucose = load_cgm()
 glucose["ds"] = pd.to_timedelta(glucose["ds"], unit="min")
 horizon, cut, person = pd.Timedelta("2h"), pd.Timedelta("4D"), "1636-69-035"
-recent = glucose[(glucose["ds"] > cut - pd.Timedelta("2D")) & (glucose["ds"] <= cut + horizon)]
+recent = glucose[(glucose["ds"] > cut - pd.Timedelta("30h")) & (glucose["ds"] <= cut + horizon)]
 past, future = recent[recent["ds"] <= cut], recent[recent["ds"] > cut]
-forecaster = JumpODEForecaster(horizon=horizon, max_epochs=6, n_modes=16, random_state=0).fit(past)
+forecaster = JumpODEForecaster(horizon=horizon, max_epochs=5, n_modes=16, random_state=0).fit(past)
 times = pd.timedelta_range(cut - pd.Timedelta("21h"), cut + horizon, freq="4min")
 one = past[past["unique_id"] == person]
 bands = forecaster.predict_interval(times=times, context=one, level=(50, 80, 95))
@@ -58,12 +58,12 @@ page.figure(plot_pit(future, quantiles, history=past), "The same readings: where
 
 page.heading("plot_history: how training went")
 page.figure(plot_history(forecaster), "The fit behind the fan.")
-orbit = pd.DataFrame({"ds": np.sort(np.random.default_rng(0).uniform(0.0, 40.0, 400))})
+orbit = pd.DataFrame({"ds": np.sort(np.random.default_rng(0).uniform(0.0, 40.0, 200))})
 orbit["x"], orbit["y"] = np.cos(orbit["ds"]) * np.exp(-0.03 * orbit["ds"]), -np.sin(orbit["ds"])
 orbit["y"] *= np.exp(-0.03 * orbit["ds"])
 solved = JumpODEForecaster(
-    evolution="mlp", jump="gru", solver="dopri5", n_state=8, n_hidden=16, horizon=3.0, max_context=16, max_epochs=5,
-    batch_size=16, n_members=1, random_state=0,
+    evolution="mlp", jump="gru", solver="dopri5", n_state=8, n_hidden=16, horizon=3.0, max_context=16, max_epochs=4,
+    batch_size=32, n_members=1, random_state=0,
 ).fit(orbit.set_index("ds"))  # fmt: skip
 page.figure(plot_history(solved), "A neural field and an adaptive solver, whose evaluations are counted.")
 
@@ -101,7 +101,7 @@ page.figure(axes, "A latent ODE jumps at doses alone, here a second at hour 12."
 
 page.heading("plot_what_if: forecasts under two plans")
 solved = JumpODEForecaster(
-    evolution="mlp", jump="gru", n_state=8, n_hidden=16, horizon=24.0, max_epochs=30, random_state=0
+    evolution="mlp", jump="gru", n_state=8, n_hidden=16, horizon=24.0, max_epochs=20, random_state=0
 ).fit(drug, events=dosed)
 plans = {"one dose": dosed, "a second dose at hour 12": again}
 seen = drug[drug["ds"] < 12.0]
@@ -114,8 +114,8 @@ page.figure(
 
 page.heading("plot_intensity: when the next event comes")
 quakes = load_earthquakes().query("split == 'train'").drop(columns="split")
-quakes = quakes[quakes["unique_id"].isin([f"train-{k}" for k in range(60)])]
-process = PointProcessForecaster("hawkes", max_epochs=10, random_state=0).fit(quakes)
+quakes = quakes[quakes["unique_id"].isin([f"train-{k}" for k in range(30)])]
+process = PointProcessForecaster("hawkes", max_epochs=6, random_state=0).fit(quakes)
 stream = quakes[quakes["unique_id"] == "train-0"]
 times = np.linspace(stream["ds"].iloc[0], stream["ds"].iloc[-1] + 10.0, 800)
 rates = process.predict_intensity(times=times, context=stream)

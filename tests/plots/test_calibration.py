@@ -96,5 +96,5 @@ def test_what_is_no_forecast_of_the_truth_is_named():
         plot_calibration(truth, truth)
     with pytest.raises(DataError, match="ask for the rows of truth"):
         plot_pit(truth, quantiles.assign(ds=quantiles["ds"] + 0.5))
-    with pytest.raises(DataError, match="no pair such as 0.1 and 0.9"):
+    with pytest.raises(DataError, match=r"no pair such as 0\.1 and 0\.9"):
         plot_calibration(truth, quantiles[["unique_id", "ds", "x-q-0.1", "x-q-0.2"]])

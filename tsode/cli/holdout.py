@@ -101,6 +101,8 @@ def holdout(
     frame = frame.dropna(subset=channels, how="all").sort_values([id_col, time_col], ignore_index=True)
     if not len(frame):
         raise DataError("All values are missing, so nothing can be held out: check how the file is written.")
+    if getattr(forecaster, "duplicates", "error") == "mean":
+        frame = frame.groupby([id_col, time_col], as_index=False)[channels].mean()
     times = frame.groupby(id_col, sort=False)[time_col]
     horizon = _horizon(horizon, times)
     is_late = frame[time_col] > times.transform("max") - horizon
@@ -135,9 +137,7 @@ def holdout(
     scores = pd.concat(parts, ignore_index=True)
     reference = scores[scores["model"] == "last-value"].set_index("channel")["crps"]
     scores.insert(6, "skill", 1.0 - scores["crps"] / scores["channel"].map(reference))
-    return HeldOut(
-        name, forecasters, frame, past, future, answers[name], scores, horizon, id_col, time_col, events
-    )  # fmt: skip
+    return HeldOut(name, forecasters, frame, past, future, answers[name], scores, horizon, id_col, time_col, events)
 
 
 def _horizon(horizon: Any, times: Any) -> Any:

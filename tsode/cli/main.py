@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # what reads our output has seen enough; nothing may be written at exit either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (TsodeError, OSError) as error:
-            _say(f"error: {error}")
+            _say(f"error: {_as_options(str(error))}")
             return 1
         except KeyboardInterrupt:
             return 130
@@ -225,6 +226,16 @@ def _number(text: str, what: str) -> float:
         return float(text)
     except ValueError:
         raise DataError(f"The times of the data are numbers, but {what} is {text!r}: give a number.") from None
+
+
+def _as_options(message: str) -> str:
+    """The advice of the library in the words of the command: ``horizon=`` is ``--horizon``."""
+    message = message.replace("duplicates='mean'", "--set duplicates=mean")
+    return re.sub(r"\b(id_col|time_col|horizon|times|events|target|level)=", _as_option, message)
+
+
+def _as_option(match: re.Match[str]) -> str:
+    return f"--{match[1].replace('_', '-')} "
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tsode.core.batch import IrregularBatch
 from tsode.errors import ParameterError
 from tsode.estimators.asking import FittedForecaster
+from tsode.frames.index import restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Panel
 from tsode.models.latent import LatentModel
@@ -91,7 +92,8 @@ def latent_path(
     if series not in panel.ids:
         shown = ", ".join(map(repr, panel.ids[:5])) + (", ..." if len(panel) > 5 else "")
         raise ParameterError(f"series={series!r} is none of {shown}.{guess_label(series, panel.ids)}")
-    query, _ = forecaster._ask(None, {series: query.times[query.ids.index(series)]}, None, context, events)
+    ahead = restore_times(query.times[query.ids.index(series)], panel.layout.time_dtype)
+    query, _ = forecaster._ask(None, {series: ahead}, None, context, events)
     [(_, batch, asked)] = forecaster._batches(query, panel)
     module: Any = forecaster.module_
     with one_thread(), torch.no_grad():

@@ -145,6 +145,7 @@ def test_the_report_is_one_page_without_other_files(tmp_path):
     assert "<script" not in page
     assert "a &lt;b&gt;.csv" in page
     assert "last-value" in page
+    assert "the last 0 days 12:00:00 of 4 series" in page
 
 
 def test_bundled_data_are_listed_and_written(tmp_path, capsys):
@@ -217,6 +218,7 @@ def test_times_are_parsed_only_where_they_can_be_read_in_one_way(tmp_path):
             read(wrong, wrong)
 
 
+@pytest.mark.slow
 def test_a_fit_in_a_pipe_is_quiet_and_a_reader_that_stops_is_no_error(tmp_path):
     data, model = write(tmp_path, "a.csv", panel()), str(tmp_path / "model")
     run = [sys.executable, "-m", "tsode.cli"]

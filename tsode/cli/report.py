@@ -27,7 +27,7 @@ def write_report(held: HeldOut, path: str, title: str) -> None:
     made: Any = held.forecasters[held.name]
     page = Page(f"tsode report: {title}")
     page.text(
-        f"{held.name}, asked for the last {held.horizon} of {held.future[held.id_col].nunique()} series; fit has seen "
+        f"{held.name}, asked for the last {_tidy(held.horizon)} of {held.future[held.id_col].nunique()} series; fit has seen "
         "nothing of what is scored here."
     )
     page.heading("Data")
@@ -63,7 +63,7 @@ def _describe(page: Page, held: HeldOut) -> None:
     times = held.frame[held.time_col]
     page.text(
         f"{len(panel)} series with {min(lengths)} to {max(lengths)} rows (median {np.median(lengths):g}), from "
-        f"{times.min()} to {times.max()}."
+        f"{_tidy(times.min())} to {_tidy(times.max())}."
     )
     rows = []
     for c, name in enumerate(channels):
@@ -76,15 +76,18 @@ def _describe(page: Page, held: HeldOut) -> None:
         rows.append(
             {"channel": str(name), "observed": int((~np.isnan(x)).sum()), "missing, %": 100.0 * np.isnan(x).mean()}
             | {"5 %": low, "median": median, "95 %": high}
-            | {"median gap": _write_gap(middle), "longest gap": _write_gap(longest)}
+            | {"median gap": _tidy(middle), "longest gap": _tidy(longest)}
         )
     page.table(pd.DataFrame(rows))
 
 
-def _write_gap(gap: Any) -> str:
-    if gap is None:
+def _tidy(time: Any) -> str:
+    """A time or a duration, without the clock of a whole day."""
+    if time is None:
         return ""
-    return str(pd.Timedelta(gap)) if isinstance(gap, np.timedelta64) else f"{gap:.4g}"
+    if isinstance(time, np.timedelta64):
+        time = pd.Timedelta(time)
+    return f"{time:.4g}" if isinstance(time, float) else str(time).removesuffix(" 00:00:00")
 
 
 def _verdict(page: Page, held: HeldOut) -> None:
@@ -92,7 +95,10 @@ def _verdict(page: Page, held: HeldOut) -> None:
     table = held.scores.pivot(index="channel", columns="model", values="crps")
     others = [name for name in table.columns if name != held.name]
     better = (table[held.name] < table[others].min(axis=1)).sum()
-    page.text(f"By CRPS, {held.name} is better than every other model in {better} of {len(table)} channels.")
+    text = f"By CRPS, {held.name} is better than every other model in {better} of {len(table)} channels."
+    best = table.idxmin(axis=1)
+    losses = [f"{winner} for {channel}" for channel, winner in best.items() if winner != held.name]
+    page.text(text + (f" Better: {', '.join(losses)}." if losses else ""))
 
 
 def _examples(page: Page, held: HeldOut, columns: dict[str, Any]) -> None:

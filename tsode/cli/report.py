@@ -27,8 +27,8 @@ def write_report(held: HeldOut, path: str, title: str) -> None:
     made: Any = held.forecasters[held.name]
     page = Page(f"tsode report: {title}")
     page.text(
-        f"{held.name}, asked for the last {_tidy(held.horizon)} of {held.future[held.id_col].nunique()} series; fit has seen "
-        "nothing of what is scored here."
+        f"{held.name}, asked for the last {_tidy(held.horizon)} of {held.future[held.id_col].nunique()} series; fit "
+        "has seen nothing of what is scored here."
     )
     page.heading("Data")
     _describe(page, held)

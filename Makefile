@@ -1,5 +1,6 @@
 # Everything runs from a checkout in its own .venv; nothing is installed elsewhere.
 #   make demo      fit on real data, print a table, draw a fan chart     make examples   run examples/
+#   make gallery   every kind of picture on one page
 #   make test      the test suite, warnings as errors                    make lint       ruff and mypy
 #   make sktime    sktime's own checks of the adapter to it
 
@@ -11,10 +12,13 @@ RUN := $(VENV)/bin/python
 # Constraints pin torch: without them pip may choose a build of several GB.
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
 
-.PHONY: demo test lint sktime examples clean
+.PHONY: demo gallery test lint sktime examples clean
 
 demo: $(VENV)/.plot
 	$(RUN) examples/demo.py
+
+gallery: $(VENV)/.plot
+	$(RUN) examples/gallery.py
 
 examples: $(VENV)/.plot
 	@# two at a time, each with its output in one piece

@@ -22,12 +22,13 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"models"}),
     frozenset({"frames", "training"}),
     frozenset({"estimators"}),
-    frozenset({"backtest", "cli", "datasets", "diagnostics", "integrations", "plots", "solve", "testing"}),
+    frozenset({"backtest", "datasets", "diagnostics", "integrations", "plots", "solve", "testing"}),
+    frozenset({"cli"}),
 )
 ROW_OF = {place: row for row, places in enumerate(ROWS) for place in places}
 
 # The numerical core knows torch (and NumPy at its door); frames and what stands above it know pandas and scikit-learn.
-TOP = {"frames", "estimators"} | ROWS[-1]
+TOP = {"frames", "estimators"} | ROWS[-2] | ROWS[-1]
 FOR_FRAMES = {"pandas", "sklearn", "narwhals", "polars", "matplotlib"}
 
 PACKAGE = Path(tsode.__file__).parent
@@ -59,7 +60,7 @@ def test_imports_only_look_down(module):
     here = place_of(module)
     for line, name in imports(module):
         if name == "tsode":
-            assert here in ROWS[-1], f"{module}:{line} imports the package from inside: name the module."
+            assert here in ROWS[-2] | ROWS[-1], f"{module}:{line} imports the package from inside: name the module."
         if not name.startswith("tsode."):
             continue
         there = name.split(".")[1]
@@ -92,5 +93,5 @@ def test_the_numerical_core_knows_no_frames(module):
 
 def test_every_row_holds_a_module():
     places = {place_of(module) for module in MODULES}
-    planned = {"backtest", "cli"}
+    planned = {"backtest"}
     assert set(ROW_OF) - planned <= places

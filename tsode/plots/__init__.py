@@ -1,7 +1,25 @@
 """Pictures of forecasts. matplotlib is imported when one is drawn: ``pip install "tsode[plot]"``."""
 
+from tsode.plots.calibration import plot_calibration
 from tsode.plots.fan import plot_fan
+from tsode.plots.gaps import plot_gaps
+from tsode.plots.history import plot_history
 from tsode.plots.intensity import plot_intensity
+from tsode.plots.latent import plot_latent
+from tsode.plots.page import Page
+from tsode.plots.phase import plot_phase
+from tsode.plots.pit import plot_pit
 from tsode.plots.what_if import plot_what_if
 
-__all__ = ["plot_fan", "plot_intensity", "plot_what_if"]
+__all__ = [
+    "Page",
+    "plot_calibration",
+    "plot_fan",
+    "plot_gaps",
+    "plot_history",
+    "plot_intensity",
+    "plot_latent",
+    "plot_phase",
+    "plot_pit",
+    "plot_what_if",
+]

@@ -16,7 +16,7 @@ from tsode.frames.panel import Panel
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["choose", "format_dates", "time_axis"]
+__all__ = ["choose", "duration_unit", "format_dates", "time_axis"]
 
 _SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
@@ -46,6 +46,15 @@ def time_axis(times: np.ndarray, panel: Panel, seconds: float | None = None) -> 
         seconds = next((one for one in _SECONDS.values() if longest >= 3.0 * one), 1.0)
     unit = next(name for name, one in _SECONDS.items() if one == seconds)
     return elapsed / seconds, f"time ({unit})", seconds
+
+
+def duration_unit(span: Any, panel: Panel) -> tuple[float | None, str]:
+    """Seconds and name of the largest unit that fits into a difference of times twice; None where they are numbers."""
+    if panel.time_kind not in ("datetime", "timedelta"):
+        return None, ""
+    length = span / np.timedelta64(1, "ns") / 1e9
+    name = next((name for name, one in _SECONDS.items() if length >= 2.0 * one), "seconds")
+    return _SECONDS[name], name
 
 
 def format_dates(ax: Axes, panel: Panel) -> None:

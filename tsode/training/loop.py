@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from tsode.errors import SolverError, TsodeWarning
 from tsode.training.adamw import AdamW
+from tsode.training.evaluations import EvaluationCounter
 
 __all__ = ["Rate", "TrainingPlan", "train"]
 
@@ -136,7 +137,7 @@ def train(
         ``model -> scores``; ``scores["loss"]`` decides which epoch is best.
     plan : TrainingPlan
     verbose : int
-        0 = silent, 1 = one progress line.
+        0 = silent, 1 = one progress line where standard error is a terminal.
     callbacks : sequence of callable
         Called with each epoch's row of the history; one that returns True stops training.
 
@@ -144,7 +145,8 @@ def train(
     -------
     list of dict
         One row an epoch: epoch, train_loss, its parts, valid_loss and other scores, learning_rate, gradient_norm,
-        n_skipped (series left out because their solve failed), seconds.
+        n_skipped (series left out because their solve failed), seconds; n_evaluations of vector fields a batch, where a
+        solver steps through them.
 
     Raises
     ------
@@ -156,16 +158,22 @@ def train(
     averaged = _AveragedWeights(model, plan.average)
     history: list[dict[str, float]] = []
     best_state, best_loss, best_epoch = _snapshot(model), math.inf, 0
-    progress = tqdm(total=plan.max_epochs, disable=not verbose, desc="fit", unit="epoch")
+    # None: a progress line is for a terminal, and is left out where standard error goes elsewhere
+    progress = tqdm(total=plan.max_epochs, disable=None if verbose else True, desc="fit", unit="epoch")
+    counter = EvaluationCounter(model)
     try:
         for epoch in range(1, plan.max_epochs + 1):
             started = time.perf_counter()
             model.train()
             row = _run_epoch(model, epoch_batches(), objective, optimizer, rate, averaged, plan.clip)
+            n_calls = counter.take()
+            if n_calls:
+                row["n_evaluations"] = n_calls / n_batches
             averaged.swap()
             model.eval()
             with torch.no_grad():
                 scores = validate(model)
+            counter.take()
             if scores["loss"] < best_loss:
                 best_state, best_loss, best_epoch = _snapshot(model), scores["loss"], epoch
             averaged.swap()
@@ -193,6 +201,7 @@ def train(
         )
     finally:
         progress.close()
+        counter.close()
         model.load_state_dict(best_state)
         model.eval()
     if history and not math.isfinite(best_loss):

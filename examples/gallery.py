@@ -1,0 +1,127 @@
+"""Every picture that tsode draws, from the data that come with it, on one page: ``make gallery``.
+
+Writes output/gallery/index.html, which needs no other file.
+"""
+
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tsode import JumpODEForecaster, LatentODEForecaster, PointProcessForecaster
+from tsode.datasets import load_cgm, load_earthquakes, load_physionet2012, load_theophylline, load_theophylline_doses
+from tsode.plots import (
+    Page,
+    plot_calibration,
+    plot_fan,
+    plot_gaps,
+    plot_history,
+    plot_intensity,
+    plot_latent,
+    plot_phase,
+    plot_pit,
+    plot_what_if,
+)
+
+started = time.process_time()
+page = Page("Gallery of tsode")
+page.text("Drawn by examples/gallery.py from the data that come with tsode, with small models that are quick to fit.")
+
+page.heading("plot_gaps: how irregular the data are")
+vitals = ["HR", "Temp", "MAP", "GCS", "Glucose", "pH"]
+stays = load_physionet2012()[["unique_id", "ds", *vitals]].dropna(subset=vitals, how="all")
+axes = plot_gaps(stays)
+axes.set_xlabel("gap (hours)")
+page.figure(axes, "Vital signs and laboratory values of 400 stays in intensive care.")
+
+page.heading("plot_fan: a forecast, and how sure it is")
+glucose = load_cgm()
+glucose["ds"] = pd.to_timedelta(glucose["ds"], unit="min")
+horizon, cut, person = pd.Timedelta("2h"), pd.Timedelta("4D"), "1636-69-035"
+recent = glucose[(glucose["ds"] > cut - pd.Timedelta("30h")) & (glucose["ds"] <= cut + horizon)]
+past, future = recent[recent["ds"] <= cut], recent[recent["ds"] > cut]
+forecaster = JumpODEForecaster(horizon=horizon, max_epochs=5, n_modes=16, random_state=0).fit(past)
+times = pd.timedelta_range(cut - pd.Timedelta("21h"), cut + horizon, freq="4min")
+one = past[past["unique_id"] == person]
+bands = forecaster.predict_interval(times=times, context=one, level=(50, 80, 95))
+page.figure(
+    plot_fan(one, bands, truth=future[future["unique_id"] == person], label="glucose (mg/dL)"),
+    "Glucose of one person: each point of the fan is forecast from what had been read before it.",
+)
+
+page.heading("plot_calibration and plot_pit: whether intervals hold")
+future = future[future["unique_id"].isin(past["unique_id"])]
+quantiles = forecaster.predict_quantiles(future, quantiles=np.arange(1, 40) / 40)
+page.figure(plot_calibration(future, quantiles, history=past), "Two hours of 57 people after the cut.")
+page.figure(plot_pit(future, quantiles, history=past), "The same readings: where they lie in their forecasts.")
+
+page.heading("plot_history: how training went")
+page.figure(plot_history(forecaster), "The fit behind the fan.")
+orbit = pd.DataFrame({"ds": np.sort(np.random.default_rng(0).uniform(0.0, 40.0, 200))})
+orbit["x"], orbit["y"] = np.cos(orbit["ds"]) * np.exp(-0.03 * orbit["ds"]), -np.sin(orbit["ds"])
+orbit["y"] *= np.exp(-0.03 * orbit["ds"])
+solved = JumpODEForecaster(
+    evolution="mlp", jump="gru", solver="dopri5", n_state=8, n_hidden=16, horizon=3.0, max_context=16, max_epochs=4,
+    batch_size=32, n_members=1, random_state=0,
+).fit(orbit.set_index("ds"))  # fmt: skip
+page.figure(plot_history(solved), "A neural field and an adaptive solver, whose evaluations are counted.")
+
+page.heading("plot_phase: where a vector field leads")
+page.figure(
+    plot_phase(solved.module_.evolution.dynamics, xlim=(-2, 2), ylim=(-2, 2)), "That field, two of eight states."
+)
+
+
+def lotka_volterra(t, z):
+    prey, hunter = z.unbind(1)
+    return torch.stack([prey * (1.0 - hunter), hunter * (prey - 1.0)], dim=1)
+
+
+z, paths = torch.tensor([[1.0, 0.3], [1.0, 0.6]], dtype=torch.float64), []
+for _ in range(800):  # midpoint rule
+    z = z + 0.01 * lotka_volterra(None, z + 0.005 * lotka_volterra(None, z))
+    paths.append(z)
+axes = plot_phase(lotka_volterra, torch.stack(paths, dim=1), xlim=(0, 3), ylim=(0, 3), labels=("prey", "hunters"))
+page.figure(axes, "A known field: hunters and prey.")
+
+page.heading("plot_latent: a state that flows and jumps")
+drug = load_theophylline()
+dosed = load_theophylline_doses().rename(columns={"dose_mg": "amount"})
+small = {"horizon": 6.0, "n_modes": 8, "n_static": 4, "random_state": 0}
+jumping = JumpODEForecaster(**small, max_epochs=15).fit(drug, events=dosed)
+axes = plot_latent(jumping, series=3)
+axes.set_xlabel("hours")
+page.figure(axes, "A jump ODE: hollow dots before an observation or dose, full dots after.")
+again = pd.concat([dosed, dosed.assign(ds=12.0)])
+smooth = LatentODEForecaster(**small, max_epochs=15).fit(drug, events=dosed)
+axes = plot_latent(smooth, series=3, events=again)
+axes.set_xlabel("hours")
+page.figure(axes, "A latent ODE jumps at doses alone, here a second at hour 12.")
+
+page.heading("plot_what_if: forecasts under two plans")
+solved = JumpODEForecaster(
+    evolution="mlp", jump="gru", n_state=8, n_hidden=16, horizon=24.0, max_epochs=20, random_state=0
+).fit(drug, events=dosed)
+plans = {"one dose": dosed, "a second dose at hour 12": again}
+seen = drug[drug["ds"] < 12.0]
+answer = solved.what_if(plans, times={3: np.linspace(0.5, 30.0, 119)}, context=seen, random_state=0)
+axes = plot_what_if(answer, "theophylline_mg_l", series=3, history=seen, events=plans, label="theophylline (mg/L)")
+axes.set_xlabel("hours")
+page.figure(
+    axes, "How forecasts differ. This model has seen one dose a person: the second shows the picture, not the drug."
+)
+
+page.heading("plot_intensity: when the next event comes")
+quakes = load_earthquakes().query("split == 'train'").drop(columns="split")
+quakes = quakes[quakes["unique_id"].isin([f"train-{k}" for k in range(30)])]
+process = PointProcessForecaster("hawkes", max_epochs=6, random_state=0).fit(quakes)
+stream = quakes[quakes["unique_id"] == "train-0"]
+times = np.linspace(stream["ds"].iloc[0], stream["ds"].iloc[-1] + 10.0, 800)
+rates = process.predict_intensity(times=times, context=stream)
+axes = plot_intensity(stream, rates, next_event=process.predict_next(context=stream), label="earthquakes an hour")
+axes.set_xlabel("hours")
+page.figure(axes, "A self-exciting process of earthquakes, by class of magnitude.")
+
+page.write("output/gallery/index.html")
+print(f"Page: output/gallery/index.html ({time.process_time() - started:.0f} CPU seconds)")

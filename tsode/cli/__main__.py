@@ -1,0 +1,7 @@
+"""``python -m tsode.cli`` is the command ``tsode``."""
+
+import sys
+
+from tsode.cli.main import main
+
+sys.exit(main())

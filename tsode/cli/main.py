@@ -1,0 +1,242 @@
+"""What the command ``tsode`` understands, and what it calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tsode import datasets
+from tsode._registry import lookup
+from tsode.cli.holdout import BASELINES, holdout
+from tsode.cli.report import write_report
+from tsode.cli.tables import read_table, write_table
+from tsode.errors import DataError, ParameterError, TsodeError
+from tsode.estimators import (
+    BaseForecaster,
+    JumpODEForecaster,
+    LatentODEForecaster,
+    LatentSDEForecaster,
+    LinearSDEForecaster,
+)
+
+__all__ = ["MODELS", "main"]
+
+MODELS: dict[str, type[BaseForecaster]] = {
+    "jump-ode": JumpODEForecaster,
+    "latent-ode": LatentODEForecaster,
+    "latent-sde": LatentSDEForecaster,
+    "linear-sde": LinearSDEForecaster,
+    **BASELINES,
+}
+MODEL_FILE = "model.safetensors"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 = done, 1 = an error whose message is on standard error, 2 = wrong usage (by SystemExit)."""
+    arguments = build_parser().parse_args(argv)
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
+        try:
+            arguments.run(arguments)
+        except BrokenPipeError:  # what reads our output has seen enough; nothing may be written at exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (TsodeError, OSError) as error:
+            _say(f"error: {_as_options(str(error))}")
+            return 1
+        except KeyboardInterrupt:
+            return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        "tsode",
+        description="Forecasts for irregular time series, from CSV or parquet files. A file has a column of times, a "
+        "column that tells series apart (none where there is one series), and a column for each channel; empty = not "
+        "observed.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+
+    fit = _command(commands, "fit", _fit, "learn from a file and keep the model in a folder")
+    _add_data(fit)
+    _add_model(fit)
+    fit.add_argument("--out", required=True, metavar="FOLDER", help="where to keep the model; made if it is not there")
+
+    predict = _command(commands, "predict", _predict, "forecast with a model that fit has kept")
+    predict.add_argument("data", nargs="?", help="histories to forecast from (default: those of fit)")
+    predict.add_argument("--model", required=True, metavar="FOLDER", help="the --out of fit")
+    when: Any = predict.add_mutually_exclusive_group()
+    when.add_argument("--horizon", help="up to this long after the last observation (default: the horizon of fit)")
+    when.add_argument("--times", nargs="+", metavar="TIME", help="at these times, of every series")
+    predict.add_argument("--level", nargs="+", type=float, default=[80.0, 95.0], help="of the intervals, per cent")
+    predict.add_argument("--events", metavar="FILE", help="all events, past and to come (default: those of fit)")
+    predict.add_argument("--out", metavar="FILE", help="CSV or parquet (default: CSV on standard output)")
+
+    evaluate = _command(commands, "evaluate", _evaluate, "score forecasts of held-out data, beside the baselines")
+    report = _command(commands, "report", _report, "evaluate, and write one HTML page with tables and pictures")
+    for command, ending in ((evaluate, "CSV or parquet (default: a table on standard output)"), (report, "HTML")):
+        _add_data(command)
+        _add_model(command)
+        command.add_argument(
+            "--hold-out", type=float, metavar="SHARE",
+            help="score the last horizon of this share of the series, of which fit sees nothing (default: the last "
+            "horizon of every series, of which fit sees what came before)",
+        )  # fmt: skip
+        command.add_argument("--out", required=command is report, metavar="FILE", help=ending)
+
+    bundled = _command(commands, "datasets", _datasets, "list the data that come with tsode, or write one to a file")
+    bundled.add_argument("name", nargs="?")
+    bundled.add_argument("--out", metavar="FILE", help="CSV or parquet (default: CSV on standard output)")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[[Any], None], summary: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=f"tsode {name}: {summary}.")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data", help="CSV or parquet")
+    command.add_argument("--id-col", default="unique_id", help="column that tells series apart (%(default)s)")
+    command.add_argument("--time-col", default="ds", help="column of times (%(default)s)")
+    command.add_argument("--target", nargs="+", metavar="COLUMN", help="channels (default: all other columns)")
+    command.add_argument("--events", metavar="FILE", help="doses and other events at known times")
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default="jump-ode", choices=MODELS, help="%(choices)s (default: %(default)s)")
+    command.add_argument("--horizon", help="how far ahead to forecast: 6h or 30D, or a number if times are numbers")
+    command.add_argument("--max-epochs", type=int)
+    command.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    command.add_argument("--device", default="auto", help="cpu, cuda, ... (%(default)s)")
+    command.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="other parameters of the forecaster, values as JSON"
+    )
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    frame, events = _read(arguments)
+    made = _forecaster(arguments, None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame)))
+    made.fit(frame, **_given(events=events))
+    folder = Path(arguments.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    made.save(folder / MODEL_FILE)
+    _say(f"{len(made.last_times_)} series, channels {made.channels_}: {folder / MODEL_FILE}")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    file = Path(arguments.model)
+    made: Any = BaseForecaster.load(file / MODEL_FILE if file.is_dir() else file)
+    is_clock = isinstance(made.horizon_, np.timedelta64)
+    context = None if arguments.data is None else read_table(arguments.data, made.time_col)
+    events = None if arguments.events is None else read_table(arguments.events, made.time_col)
+    asked: dict[str, Any] = {"horizon": made.horizon_ if context is not None else None}
+    if arguments.times is not None:
+        asked = {"times": arguments.times if is_clock else [_number(text, "--times") for text in arguments.times]}
+    elif arguments.horizon is not None:
+        asked = {"horizon": _span(arguments.horizon, is_clock)}
+    answer = made.predict_interval(**asked, level=arguments.level, **_given(context=context, events=events))
+    write_table(answer.to_frame() if isinstance(answer, pd.Series) else answer, arguments.out)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    scores = _hold_out(arguments).scores
+    if arguments.out is None:
+        sys.stdout.write(scores.to_string(index=False, float_format="{:.4g}".format) + "\n")
+    else:
+        write_table(scores, arguments.out)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    write_report(_hold_out(arguments), arguments.out, title=Path(arguments.data).name)
+    _say(f"Page: {arguments.out}")
+
+
+def _datasets(arguments: argparse.Namespace) -> None:
+    known = {name.removeprefix("load_"): getattr(datasets, name) for name in datasets.__all__ if name[:5] == "load_"}
+    if arguments.name is None:
+        for name, load in known.items():
+            summary = load.__doc__.splitlines()[0].removeprefix("Load ").replace("`load_", "").replace("`", "")
+            sys.stdout.write(f"{name:24}{summary}\n")
+    else:
+        write_table(lookup(known, arguments.name, "data set")(), arguments.out)
+
+
+def _hold_out(arguments: argparse.Namespace) -> Any:
+    frame, events = _read(arguments)
+    horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame))
+    made = _forecaster(arguments, horizon)
+    return holdout(made, arguments.model, frame, horizon=horizon, share=arguments.hold_out, events=events,
+                   seed=arguments.seed)  # fmt: skip
+
+
+def _read(arguments: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The data, and the events where a file of them is named."""
+    frame = read_table(arguments.data, arguments.time_col)
+    return frame, None if arguments.events is None else read_table(arguments.events, arguments.time_col)
+
+
+def _forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForecaster:
+    made = MODELS[arguments.model]()
+    # what a baseline has no use for is left out, so that one line of options serves every model
+    general = _given(horizon=horizon, target=arguments.target, max_epochs=arguments.max_epochs)
+    general |= {"id_col": arguments.id_col, "time_col": arguments.time_col, "device": arguments.device, "verbose": 1}
+    known = made.get_params(deep=False)
+    made.set_params(random_state=arguments.seed, **{name: value for name, value in general.items() if name in known})
+    for text in arguments.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError(f"--set takes NAME=VALUE, but came {text!r}.")
+        lookup(known, name, f"parameter of {type(made).__name__}")
+        try:
+            made.set_params(**{name: json.loads(value)})
+        except json.JSONDecodeError:  # a bare word is a string
+            made.set_params(**{name: value})
+    return made
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_clock(frame: pd.DataFrame) -> bool:
+    """Whether the times are datetimes or durations; they are in the only column that can be."""
+    return any(column.kind in "mM" for column in frame.dtypes)
+
+
+def _span(text: str, is_clock: bool) -> Any:
+    return text if is_clock else _number(text, "--horizon")
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"The times of the data are numbers, but {what} is {text!r}: give a number.") from None
+
+
+def _as_options(message: str) -> str:
+    """The advice of the library in the words of the command: ``horizon=`` is ``--horizon``."""
+    message = message.replace("duplicates='mean'", "--set duplicates=mean")
+    return re.sub(r"\b(id_col|time_col|horizon|times|events|target|level)=", _as_option, message)
+
+
+def _as_option(match: re.Match[str]) -> str:
+    return f"--{match[1].replace('_', '-')} "
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"tsode: {text}\n")

@@ -12,6 +12,7 @@ from utilsforecast.evaluation import evaluate
 from tests.registries import small
 from tsode import ConstantForecaster, DriftForecaster, EventTable, JumpODEForecaster, LastValueForecaster
 from tsode.backtest import CutoffSplit, backtest, score_table
+from tsode.conformal import ConformalForecaster
 from tsode.errors import DataError, ParameterError
 from tsode.metrics import mae
 from tsode.testing import example_panel
@@ -186,6 +187,15 @@ def test_baselines_are_always_in_the_table_and_the_last_value_is_the_measure():
     assert table.loc[("a", "LastValueForecaster"), "mae"] == mae(rows["y"], rows["LastValueForecaster"])
     with pytest.raises(ParameterError, match=r"\['mape'\] are not known"):
         score_table({}, frame, cutoffs=CUTOFFS, horizon="8h", metrics=["mape"])
+
+
+def test_other_names_of_columns_reach_the_baselines_through_any_forecaster():
+    frame = example_panel(4).rename(columns={"unique_id": "who", "ds": "when"})
+    made = LastValueForecaster(id_col="who", time_col="when", target="a")
+    for forecaster in (made, ConformalForecaster(made, n_bins=1)):
+        table = score_table({"x": forecaster}, frame, cutoffs=CUTOFFS, horizon="8h", metrics=["mae"])
+        assert table.index.tolist()[0] == ("a", "x")
+        assert len(table) == 4
 
 
 def test_the_crps_of_the_table_is_that_of_the_whole_distribution_to_two_per_cent():

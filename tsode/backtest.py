@@ -218,9 +218,9 @@ def score_table(
     taken = [name for name in named if name in BASELINES and type(named[name]) is not BASELINES[name]]
     if taken:
         raise ParameterError(f"{taken} are names of baselines, which are in the table anyway: choose other names.")
+    first = next(iter(named.values()), None)
     shared = ("id_col", "time_col", "target", "duplicates")
-    params = next(iter(named.values())).get_params(deep=False) if named else {}
-    reading = {name: params[name] for name in shared if name in params}
+    reading = {name: getattr(first, name) for name in shared if hasattr(first, name)}
     named |= {name: made(**reading) for name, made in BASELINES.items() if name not in named}
     levels = sorted({share, *map(float, GRID)}) if "crps" in metrics else [share]
     found, channels = _run(named, frame, cutoffs, every, horizon, levels, refit, events)

@@ -22,7 +22,7 @@ NAMES = [name for name in SMALL_FORECASTERS if name.endswith("float64")]
 
 
 def pieces(frame: pd.DataFrame, seed: int, n: int = 5) -> list[pd.DataFrame]:
-    """A stream cut at random: mostly in the order of time, some rows late, one channel of a row apart from the other."""
+    """A stream cut at random: some rows late, and the channels of a row apart from each other."""
     rng = np.random.default_rng(seed)
     alone = [frame.assign(**{other: np.nan}).dropna(subset=[name]) for name, other in (("a", "b"), ("b", "a"))]
     rows = pd.concat([*alone, frame[frame[["a", "b"]].isna().all(axis=1)]], ignore_index=True)

@@ -70,8 +70,8 @@ class Checkpoint:
 def append_rows(panel: Panel, new: Panel, duplicates: str) -> tuple[Panel, dict[Hashable, Any]]:
     """The panel with the rows of `new`, and the time of the first new row of each series that has one.
 
-    A value of a channel at a time that had none fills it in; a second one is an error, or is averaged with what the panel
-    holds (which may be a mean already), by `duplicates`. Series that get no row keep their arrays.
+    A value of a channel at a time that had none fills it in; a second one is an error, or is averaged with what is
+    there (which may be a mean already), by `duplicates`. Series that get no row keep their arrays.
 
     Raises
     ------

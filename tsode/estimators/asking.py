@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from tsode.estimators.answer import METRICS, Answer
 from tsode.estimators.rows import array_rows, join_values
 from tsode.estimators.scenarios import compare
 from tsode.estimators.settings import find_dtype, read_levels
+from tsode.estimators.stream import Checkpoint, append_inputs, append_rows, checkpoints
 from tsode.estimators.translate import Translator, merge_panels, values_at
 from tsode.frames.events import read_events
 from tsode.frames.inputs import InputCoder
@@ -33,7 +34,9 @@ from tsode.frames.times import Query, check_kind, read_query
 from tsode.frames.write import write_frame
 from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
+from tsode.models.filter_state import FilterState
 from tsode.training.threads import one_thread
+from tsode.training.windows import Series
 
 __all__ = ["FittedForecaster"]
 
@@ -53,6 +56,7 @@ class FittedForecaster(BaseEstimator):
 
     channels_: list[Hashable]
     horizon_: Any
+    last_times_: dict[Hashable, Any]
     time_unit_: Any
     n_features_in_: int
     module_: ForecastModel
@@ -62,6 +66,7 @@ class FittedForecaster(BaseEstimator):
     _coder: InputCoder | None
     _is_array: bool
     _is_squeezed: bool
+    _checkpoints: Mapping[Hashable, Checkpoint]
 
     def predict(
         self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, events: Any = None
@@ -319,6 +324,67 @@ class FittedForecaster(BaseEstimator):
             raise DataError("X has no observed value to score: give rows with values.")
         return -total / count
 
+    # -- going on --------------------------------------------------------------------------------------------------
+
+    def update(self, X: Any, y: Any = None, *, events: Any = None, refit: bool = False) -> Self:
+        """Append new rows to the history, so that forecasts go on from them; nothing is learned unless `refit`.
+
+        Forecasts are those from the whole history. A filter of one pass (`JumpODEForecaster`) keeps its state in each
+        series, so that a row costs the same however long the history is; the first update runs over the histories once.
+        A row that is no later than what a state has behind it has its series run over again. All others run over the
+        history at each forecast.
+
+        Parameters
+        ----------
+        X, y : same kinds as in fit
+            Rows that are new, of known or new series.
+        events : DataFrame or EventTable, optional
+            Events that are new, past or to come, beside those that are known. See `fit`.
+        refit : bool
+            Continue training on the whole history, from the weights, scaling, horizon and unit of time as they are.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError
+            If the rows cannot be read, or hold a second value of one channel at one time of one series (unless
+            ``duplicates="mean"``). Then nothing has changed.
+        """
+        self._check_fitted()
+        self._check_width(X)
+        new = self._read_context(X if y is None else join_values(X, y, self.id_col, self.time_col))
+        if _has_ids(new) != _has_ids(self._panel):
+            this, those = ("have", "has none") if _has_ids(new) else ("have no", "has some")
+            raise DataError(f"The new rows {this} ids, but the data in fit {those}: give them in the same form.")
+        for times in new.times:
+            check_kind(times, new.layout.time_dtype, self._panel, "update")
+        panel, first = append_rows(self._panel, new, self.duplicates)
+        began = {key: [time] for key, time in first.items()}
+        if events is not None:
+            coded = self._known_inputs().encode(self._read_events(events, panel))
+            inputs, first = append_inputs(panel.inputs, coded)
+            panel = replace(panel, inputs=inputs)
+            for key, time in first.items():
+                began.setdefault(key, []).append(time)
+        if refit:
+            self._continue(panel)
+        elif self.module_.can_resume:
+            with one_thread(), torch.no_grad():
+                self._checkpoints = checkpoints(
+                    self.module_, panel, self._translator(), getattr(self, "_checkpoints", {}), began, *self._place()
+                )
+        self._panel = panel
+        touched = panel.select([row for row, key in enumerate(panel.ids) if key in began])
+        self.last_times_ = self.last_times_ | dict(zip(touched.ids, touched.last_times))
+        return self
+
+    def _continue(self, panel: Panel) -> None:
+        """Train on from the present weights, on these histories."""
+        raise NotImplementedError
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _check_fitted(self) -> None:
@@ -398,8 +464,11 @@ class FittedForecaster(BaseEstimator):
         failed: dict[int, int] = {}
         shift, scale = (torch.from_numpy(np.array(a)) for a in (self._scaler.shift, self._scaler.scale))
         with one_thread(), torch.no_grad():
-            for rows, batch, query_times in self._batches(query, panel):
-                forecast = self._fill(batch, query_times) if impute else self.module_.forecast(batch, query_times)
+            for rows, batch, query_times, state in self._resumed(query, panel, impute):
+                if impute:
+                    forecast = self._fill(batch, query_times)
+                else:
+                    forecast = self.module_.forecast(batch, query_times, **state)
                 family = forecast.family
                 assert isinstance(family, Likelihood)
                 failed |= _failed(forecast, rows)
@@ -414,9 +483,9 @@ class FittedForecaster(BaseEstimator):
         paths: dict[int, np.ndarray] = {}
         failed: dict[int, int] = {}
         with one_thread(), torch.no_grad():
-            for rows, batch, query_times in self._batches(query, panel):
-                failed |= _failed(self.module_.forecast(batch, query_times), rows)  # samples bring no status
-                drawn = self.module_.sample(batch, query_times, n_samples, generator).cpu().double().numpy()
+            for rows, batch, query_times, state in self._resumed(query, panel):
+                failed |= _failed(self.module_.forecast(batch, query_times, **state), rows)  # samples bring no status
+                drawn = self.module_.sample(batch, query_times, n_samples, generator, **state).cpu().double().numpy()
                 for place, row in enumerate(rows):
                     paths[row] = self._scaler.inverse(drawn[:, place, : len(query.times[row])])
         _raise_failed(query, failed)
@@ -427,8 +496,32 @@ class FittedForecaster(BaseEstimator):
         return self.module_.forecast(batch, query_times, side="right")
 
     def _batches(self, query: Query, panel: Panel) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
-        device = next(iter(self.module_.state_dict().values())).device
-        return self._translator().batches(query, panel, find_dtype(self.dtype), device)
+        return self._translator().batches(query, panel, *self._place())
+
+    def _resumed(
+        self, query: Query, panel: Panel, is_whole: bool = False
+    ) -> Iterator[tuple[list[int], IrregularBatch, Tensor, dict[str, Any]]]:
+        """As `_batches`, but of series with a checkpoint before all query times, only what comes after it.
+
+        The last entry holds the states to go on from, as arguments of the model, or nothing.
+        """
+        translator, place_of = self._translator(), {key: place for place, key in enumerate(panel.ids)}
+        known: Mapping[Hashable, Checkpoint] = {} if is_whole else getattr(self, "_checkpoints", {})
+        whole: dict[int, Series] = {}
+        ahead: dict[int, Series] = {}
+        for row, (key, times) in enumerate(zip(query.ids, query.times)):
+            place, reached = place_of[key], known.get(key)
+            if reached is not None and reached.fits(panel, place) and reached.is_before(times, translator):
+                ahead[row] = reached.ahead(translator)
+            else:
+                whole[row] = translator.one(panel.times[place], panel.values[place], panel.inputs.get(key))
+        for part in translator.together(whole, query, *self._place()):
+            yield *part, {}
+        for rows, batch, query_times in translator.together(ahead, query, *self._place()):
+            yield rows, batch, query_times, {"state": FilterState.stack([known[query.ids[row]].state for row in rows])}
+
+    def _place(self) -> tuple[torch.dtype, torch.device]:
+        return find_dtype(self.dtype), next(iter(self.module_.state_dict().values())).device
 
     def _translator(self) -> Translator:
         return Translator(self._timeline, self._scaler, len(self._coder.columns) if self._coder else 0)

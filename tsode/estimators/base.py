@@ -116,7 +116,6 @@ class BaseForecaster(FittedForecaster):
             If the data cannot be read; the message says what to change.
         """
         self._check_parameters()
-        generator = new_generator(self.random_state)
         is_refit = self.warm_start and hasattr(self, "module_")
         panel = self._read(X if y is None else join_values(X, y, self.id_col, self.time_col))
         horizon = find_horizon(self.horizon, panel)
@@ -131,7 +130,6 @@ class BaseForecaster(FittedForecaster):
             unit = self._model_unit(horizon, panel)
             scaler = _fit_scaler(panel, self._scaling())
         timeline = Timeline.fit(panel.times, unit=unit)
-        reach = timeline.duration(horizon)
         coder = self._coder if is_refit else None
         inputs: dict[Hashable, Inputs] = {}
         if events is not None:
@@ -139,33 +137,50 @@ class BaseForecaster(FittedForecaster):
             coder = InputCoder.fit(rows_of_events, self.has_linear_inputs) if not is_refit else self._known_inputs()
             inputs = coder.encode(rows_of_events)
             panel = replace(panel, inputs=inputs)
-        n_inputs = len(coder.columns) if coder else 0
-        translator = Translator(timeline, scaler, n_inputs)
-        series = translator.series(panel)
-        if validation is None:
-            split = self._split(series, reach, generator)
-        else:
+        translator = Translator(timeline, scaler, len(coder.columns) if coder else 0)
+        held_out = None
+        if validation is not None:
             held_out = translator.series(replace(self._read_context(validation, panel.channels), inputs=inputs))
-            split = Split(series, _check_validation(held_out), None)
-        with one_thread(), seeded_initialisation(generator):
-            if is_refit:  # a copy: a fit that fails leaves the weights as they were
-                module = copy.deepcopy(self.module_)
-            else:
-                module = self._build(len(panel.channels), n_inputs).to(self._torch_device(), self._torch_dtype())
-            rows = self._train(module, split, reach, generator)
-        self._panel, self._timeline, self._scaler, self._coder = panel, timeline, scaler, coder
+        self._learn_from(panel, translator, horizon, held_out, is_refit)
+        self._coder, self.time_unit_ = coder, unit
         self._is_array, self._is_squeezed = isinstance(X, np.ndarray), y is not None and np.ndim(y) == 1
-        self.module_ = module.eval()
         self.channels_ = list(panel.channels)
-        self.horizon_, self.time_unit_ = horizon, unit
-        self.last_times_ = dict(zip(panel.ids, panel.last_times))
         self.n_features_in_ = len(panel.channels)
         if self._is_array:
             self.n_features_in_ = X.shape[1] if X.ndim == 2 else 1
         self.feature_names_in_ = np.array(panel.channels, dtype=object)
+        return self
+
+    def _learn_from(
+        self, panel: Panel, translator: Translator, horizon: Any, held_out: list[Series] | None, goes_on: bool
+    ) -> None:
+        """Train a model, a new one or from the weights there are, and keep it with the histories."""
+        generator = new_generator(self.random_state)
+        reach = translator.timeline.duration(horizon)
+        series = translator.series(panel)
+        if held_out is None:
+            split = self._split(series, reach, generator)
+        else:
+            split = Split(series, _check_validation(held_out), None)
+        with one_thread(), seeded_initialisation(generator):
+            if goes_on:  # a copy: a fit that fails leaves the weights as they were
+                module = copy.deepcopy(self.module_)
+            else:
+                module = self._build(len(panel.channels), translator.n_inputs)
+                module = module.to(self._torch_device(), self._torch_dtype())
+            rows = self._train(module, split, reach, generator)
+        self._panel, self._timeline, self._scaler = panel, translator.timeline, translator.scaler
+        self._checkpoints = {}
+        self.module_ = module.eval()
+        self.horizon_ = horizon
+        self.last_times_ = dict(zip(panel.ids, panel.last_times))
         self.history_ = pd.DataFrame(rows)
         self.n_iter_ = max(1, len(rows))
-        return self
+
+    def _continue(self, panel: Panel) -> None:
+        timeline = Timeline.fit(panel.times, unit=self.time_unit_)
+        translator = replace(self._translator(), timeline=timeline)
+        self._learn_from(panel, translator, self.horizon_, None, goes_on=True)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.timeline import Timeline
+from tsode.frames.inputs import Inputs
 from tsode.frames.panel import Panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.times import Query
@@ -39,37 +40,45 @@ class Translator:
 
     def series(self, panel: Panel) -> list[Series]:
         """Series in model time and scaled units, without rows in which nothing was seen."""
-        series = []
-        for key, times, values in zip(panel.ids, panel.times, panel.values):
-            seen = ~np.isnan(values).all(axis=1)
-            own = panel.inputs.get(key) if self.n_inputs else None
-            series.append(
-                Series(
-                    self.timeline.to_model(times[seen]),
-                    self.scaler.transform(values[seen]),
-                    np.empty(0) if own is None else self.timeline.to_model(own.times),
-                    np.empty((0, self.n_inputs)) if own is None else own.values,
-                )
-            )
-        return series
+        rows = zip(panel.ids, panel.times, panel.values)
+        return [self.one(times, values, panel.inputs.get(key)) for key, times, values in rows]
+
+    def one(self, times: np.ndarray, values: np.ndarray, inputs: Inputs | None) -> Series:
+        """One of `series`."""
+        seen = ~np.isnan(values).all(axis=1)
+        own = inputs if self.n_inputs else None
+        return Series(
+            self.timeline.to_model(times[seen]),
+            self.scaler.transform(values[seen]),
+            np.empty(0) if own is None else self.timeline.to_model(own.times),
+            np.empty((0, self.n_inputs)) if own is None else own.values,
+        )
 
     def batches(
         self, query: Query, panel: Panel, dtype: torch.dtype, device: torch.device
     ) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
-        """Rows of the query, their histories and their query times (b m); series of like length together."""
+        """Rows of the query, their histories and their query times (b m)."""
         place_of = {key: place for place, key in enumerate(panel.ids)}
         chosen = self.series(panel.select([place_of[key] for key in query.ids]))
-        asked = [self.timeline.to_model(times) for times in query.times]
-        order = sorted(range(len(chosen)), key=lambda row: len(chosen[row].times))
+        yield from self.together(dict(enumerate(chosen)), query, dtype, device)
+
+    def together(
+        self, chosen: Mapping[int, Series], query: Query, dtype: torch.dtype, device: torch.device
+    ) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
+        """Batches of the series of these rows of the query, and their query times (b m); those of like length together.
+
+        Short questions are padded with their own last time; in a list, a series may be asked for no time at all.
+        """
+        order = sorted(chosen, key=lambda row: len(chosen[row].times))
         for start in range(0, len(order), ROWS_AT_ONCE):
             rows = order[start : start + ROWS_AT_ONCE]
             batch = collate([chosen[row] for row in rows], dtype)
-            # short questions are padded with their own last time; in a list, a series may be asked for no time at all
-            width = max(1, *(len(asked[row]) for row in rows))
+            asked = [self.timeline.to_model(query.times[row]) for row in rows]
+            width = max(1, *(len(times) for times in asked))
             padded = np.zeros((len(rows), width))
-            for place, row in enumerate(rows):
-                if len(asked[row]):
-                    padded[place] = np.pad(asked[row], (0, width - len(asked[row])), mode="edge")
+            for place, times in enumerate(asked):
+                if len(times):
+                    padded[place] = np.pad(times, (0, width - len(times)), mode="edge")
             yield rows, batch.to(device), torch.from_numpy(padded).to(device)
 
 

@@ -16,7 +16,7 @@ from tsode.frames.labels import guess_label
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 
-__all__ = ["Query", "check_kind", "read_duration", "read_query"]
+__all__ = ["Query", "check_kind", "read_duration", "read_query", "read_times"]
 
 _MOST_POINTS = 200
 
@@ -88,9 +88,9 @@ def read_query(
     if horizon is not None:
         return _arrange(panel.ids, _read_horizon(panel, timeline, horizon), panel.layout)
     if not isinstance(times, Mapping):
-        return _arrange(panel.ids, [_read_times(times, panel)] * len(panel), panel.layout)
+        return _arrange(panel.ids, [read_times(times, panel)] * len(panel), panel.layout)
     _check_known(list(times), panel)
-    return _arrange(list(times), [_read_times(asked, panel) for asked in times.values()], panel.layout)
+    return _arrange(list(times), [read_times(asked, panel) for asked in times.values()], panel.layout)
 
 
 def read_duration(value: Any, kind: str, name: str = "horizon") -> Any:
@@ -146,25 +146,26 @@ def _read_rows(panel: Panel, data: Any, id_col: Hashable, time_col: Hashable) ->
     return Query(ids, np.split(table.times[order], cuts), order, table.layout, table.index)
 
 
-def _read_times(asked: Any, panel: Panel) -> np.ndarray:
+def read_times(asked: Any, panel: Panel, name: str = "times=") -> np.ndarray:
+    """Read times, or one, as native times of the kind that the series in `panel` have; strings are read too."""
     if np.ndim(asked) == 0:
         asked = [asked]
     if np.ndim(asked) > 1 or isinstance(asked, pd.MultiIndex):
-        raise DataError("times= takes a list of times, or a dict of id to times: pass rows of ids and times as X.")
+        raise DataError(f"{name} takes a list of times, or a dict of id to times: pass rows of ids and times as X.")
     index = asked if isinstance(asked, pd.Index) else pd.Index(asked)
     if not len(index):
-        raise DataError("times= is empty: give at least one time.")
+        raise DataError(f"{name} is empty: give at least one time.")
     if index.dtype.kind not in "mMfiu" and any(isinstance(t, str) for t in index):
-        index = _parse_times(index, panel.time_kind, panel.layout.tz)
-    native, dtype = native_times(index, "times=")
-    check_kind(native, dtype, panel, "times=")
+        index = _parse_times(index, panel.time_kind, panel.layout.tz, name)
+    native, dtype = native_times(index, name)
+    check_kind(native, dtype, panel, name)
     return native
 
 
-def _parse_times(index: pd.Index, kind: str, tz: Any) -> pd.Index:
+def _parse_times(index: pd.Index, kind: str, tz: Any, name: str) -> pd.Index:
     if kind not in ("datetime", "timedelta"):
         raise DataError(
-            f"times= holds strings such as {index[0]!r}, but the series has numbers as times: pass numbers."
+            f"{name} holds strings such as {index[0]!r}, but the series has numbers as times: pass numbers."
         )
     try:
         if kind == "timedelta":
@@ -176,7 +177,7 @@ def _parse_times(index: pd.Index, kind: str, tz: Any) -> pd.Index:
         hint = (
             "" if tz is None else f" A clock change in {tz} is got round by an offset, like '2024-03-31 03:30+02:00'."
         )
-        raise DataError(f"times= cannot be read as {kind}s: {str(error).rstrip('.')}.{hint}") from error
+        raise DataError(f"{name} cannot be read as {kind}s: {str(error).rstrip('.')}.{hint}") from error
 
 
 def _is_local(time: Any) -> bool:

@@ -22,6 +22,11 @@ class ForecastModel(nn.Module, ABC):
 
     n_channels: int
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether it can go on from its state after some events: then it is a `MarginalModel` with ``advance``."""
+        return False
+
     @abstractmethod
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         """Predict all channels at each row's own query times.

@@ -11,7 +11,8 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.status import worst
 from tsode.evolution import Evolution
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture
-from tsode.models.jump_filter import JumpFilter, answer_together, filter_together
+from tsode.models.filter_state import FilterState
+from tsode.models.jump_filter import JumpFilter, advance_together, answer_together, filter_together
 from tsode.models.marginal import MarginalModel
 
 __all__ = ["Ensemble"]
@@ -49,7 +50,16 @@ class Ensemble(MarginalModel):
         """States of all members after the last event of each row, side by side: Tensor[b d]."""
         return torch.cat([filtered.path.z_end for filtered in filter_together(self.filters, batch)], dim=1)
 
-    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
-        found = answer_together(self.filters, batch, query_times, side)
+    @property
+    def can_resume(self) -> bool:
+        return self.filters[0].can_resume
+
+    def answer(
+        self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
+    ) -> tuple[Tensor, Tensor]:
+        found = answer_together(self.filters, batch, query_times, side, state)
         params = self.likelihood.merge_members([params for params, _ in found])
         return params, worst(*(status for _, status in found))
+
+    def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
+        return advance_together(self.filters, batch, state)

@@ -15,13 +15,14 @@ from tsode.core.status import worst
 from tsode.evolution import Evolution, Evolved, Solved
 from tsode.jumps.base import JumpMap, Observation
 from tsode.likelihoods.base import Likelihood
+from tsode.models.filter_state import FilterState
 from tsode.models.fused import can_run_together, evolve_to, kernel_for, run_innovations
 from tsode.models.marginal import MarginalModel
 from tsode.models.observation_times import ObservationIntensity
 from tsode.models.ranges import Ranges, Shared
 from tsode.readouts import Readout
 
-__all__ = ["Filtered", "JumpFilter", "answer_together", "filter_together"]
+__all__ = ["Filtered", "JumpFilter", "advance_together", "answer_together", "filter_together"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ class JumpFilter(MarginalModel):
         """The models that are trained: this one. An ensemble has several."""
         return [self]
 
+    @property
+    def can_resume(self) -> bool:
+        # a further pass starts from what the last one made of all events
+        return self.n_passes == 1
+
     def filter(self, batch: IrregularBatch) -> Filtered:
         """Run over the events of a batch, each row by its own clock; events that saw nothing are left out."""
         return filter_together([self], batch)[0]
@@ -216,8 +222,13 @@ class JumpFilter(MarginalModel):
             read = tuple(tensor.flatten(0, 1).index_select(0, at) for tensor in read)
         return self._read(*read), worst(path.status, evolved.status)
 
-    def answer(self, batch: IrregularBatch, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
-        return answer_together([self], batch, query_times, side)[0]
+    def answer(
+        self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return answer_together([self], batch, query_times, side, state)[0]
+
+    def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
+        return advance_together([self], batch, state)
 
     def forecast_from(self, filtered: Filtered, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
         """Parameters at any times (b m c p), and each row's status."""
@@ -291,13 +302,27 @@ class JumpFilter(MarginalModel):
         return Evolved(evolved.z[which, place], evolved.cost[which, place], evolved.status[which])
 
 
-def filter_together(models: Sequence[JumpFilter], batch: IrregularBatch) -> list[Filtered]:
-    """Run several filters over the same events: in one pass where a kernel can, else one after the other."""
+def filter_together(
+    models: Sequence[JumpFilter], batch: IrregularBatch, state: FilterState | None = None
+) -> list[Filtered]:
+    """Run several filters over the same events: in one pass where a kernel can, else one after the other.
+
+    With `state`, over events that come after it: each row then begins with an empty event at which it has that state.
+    """
     batch = batch.compact()
+    if state is not None:
+        batch = state.before(batch)
     last, seen = batch.last_seen()
     seen = seen.to(batch.values.dtype)
     together = all(model.use_fused for model in models) and can_run_together(models)
-    if len(models) > 1 and together:
+    if state is not None:
+        last, seen = state.carry(last, seen)
+        begin = list(state.z.unbind(dim=1))
+        if together:
+            first = run_innovations(models, batch, last, seen, begin)
+        else:
+            first = [model._loop(batch, last, seen, z) for model, z in zip(models, begin)]
+    elif len(models) > 1 and together:
         first = run_innovations(models, batch, last, seen)
     else:
         runs = [(kernel_for(model) if model.use_fused else None) or JumpFilter._loop for model in models]
@@ -312,8 +337,25 @@ def filter_together(models: Sequence[JumpFilter], batch: IrregularBatch) -> list
     return [Filtered(batch, *both, last, seen) for both in zip(paths, first)]
 
 
+def advance_together(
+    models: Sequence[JumpFilter], batch: IrregularBatch, state: FilterState | None = None
+) -> FilterState:
+    """What `MarginalModel.advance` promises, of several filters over the same events."""
+    filtered = filter_together(models, batch, state)
+    own, ends = filtered[0], torch.stack([one.path.z_end for one in filtered], dim=1)
+    batch = own.batch
+    seen_at = batch.times.where(batch.mask.any(dim=2), -torch.inf).amax(dim=1)
+    before = torch.full_like(seen_at, torch.nan) if state is None else state.seen_at
+    seen_at = torch.where(seen_at.isfinite(), seen_at, before)
+    return FilterState(batch.times[:, -1], seen_at, ends, own.last[:, -1], own.seen[:, -1])
+
+
 def answer_together(
-    models: Sequence[JumpFilter], batch: IrregularBatch, query_times: Tensor, side: str
+    models: Sequence[JumpFilter],
+    batch: IrregularBatch,
+    query_times: Tensor,
+    side: str,
+    state: FilterState | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
     """What `MarginalModel.answer` promises, of several filters over the same events."""
     if models[0].n_passes > 1:
@@ -327,5 +369,5 @@ def answer_together(
             asked = ranges.gather(query_times, rest)
             found = [model.ahead(own, asked) for model, own in zip(models, filtered)]
             return [(params[ranges.which, ranges.place], ranges.worst(status)) for params, status in found]
-    filtered = filter_together(models, batch)
+    filtered = filter_together(models, batch, state)
     return [model.forecast_from(own, query_times, side) for model, own in zip(models, filtered)]

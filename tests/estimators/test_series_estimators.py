@@ -155,8 +155,8 @@ def test_summaries_are_those_worked_out_by_hand():
 
 @pytest.mark.slow
 def test_irregular_waves_of_two_periods_are_told_apart():
-    X, y = waves(80, seed=5)
-    forecaster = JumpODEForecaster(n_modes=8, n_static=4, n_hidden=16, n_members=1, max_epochs=4)
+    X, y = waves(80, seed=5, periods=(2.0, 4.0))
+    forecaster = JumpODEForecaster(n_modes=8, n_static=4, n_hidden=16, n_members=1, max_epochs=10)
     classifier = SeriesClassifier(SeriesEncoder(forecaster), random_state=0)
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     assert cross_val_score(classifier, X, np.where(y, "slow", "fast"), cv=folds).mean() > 0.9

@@ -58,11 +58,11 @@ page.figure(plot_pit(future, quantiles, history=past), "The same readings: where
 
 page.heading("plot_history: how training went")
 page.figure(plot_history(forecaster), "The fit behind the fan.")
-orbit = pd.DataFrame({"ds": np.sort(np.random.default_rng(0).uniform(0.0, 40.0, 200))})
+orbit = pd.DataFrame({"ds": np.sort(np.random.default_rng(0).uniform(0.0, 20.0, 100))})
 orbit["x"], orbit["y"] = np.cos(orbit["ds"]) * np.exp(-0.03 * orbit["ds"]), -np.sin(orbit["ds"])
 orbit["y"] *= np.exp(-0.03 * orbit["ds"])
 solved = JumpODEForecaster(
-    evolution="mlp", jump="gru", solver="dopri5", n_state=8, n_hidden=16, horizon=3.0, max_context=16, max_epochs=4,
+    evolution="mlp", jump="gru", solver="dopri5", n_state=8, n_hidden=16, horizon=2.0, max_context=8, max_epochs=4,
     batch_size=32, n_members=1, random_state=0,
 ).fit(orbit.set_index("ds"))  # fmt: skip
 page.figure(plot_history(solved), "A neural field and an adaptive solver, whose evaluations are counted.")
@@ -94,7 +94,7 @@ axes = plot_latent(jumping, series=3)
 axes.set_xlabel("hours")
 page.figure(axes, "A jump ODE: hollow dots before an observation or dose, full dots after.")
 again = pd.concat([dosed, dosed.assign(ds=12.0)])
-smooth = LatentODEForecaster(**small, max_epochs=15).fit(drug, events=dosed)
+smooth = LatentODEForecaster(**small, max_epochs=10).fit(drug, events=dosed)
 axes = plot_latent(smooth, series=3, events=again)
 axes.set_xlabel("hours")
 page.figure(axes, "A latent ODE jumps at doses alone, here a second at hour 12.")

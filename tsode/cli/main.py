@@ -193,7 +193,13 @@ def _forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForecaster:
     made = MODELS[arguments.model]()
     # what a baseline has no use for is left out, so that one line of options serves every model
     general = _given(horizon=horizon, target=arguments.target, max_epochs=arguments.max_epochs)
-    general |= {"id_col": arguments.id_col, "time_col": arguments.time_col, "device": arguments.device, "verbose": 1}
+    verbose = int(sys.stderr.isatty())  # a progress line is for a terminal, not for a pipe
+    general |= {
+        "id_col": arguments.id_col,
+        "time_col": arguments.time_col,
+        "device": arguments.device,
+        "verbose": verbose,
+    }
     known = made.get_params(deep=False)
     made.set_params(random_state=arguments.seed, **{name: value for name, value in general.items() if name in known})
     for text in arguments.set:

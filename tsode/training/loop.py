@@ -137,7 +137,7 @@ def train(
         ``model -> scores``; ``scores["loss"]`` decides which epoch is best.
     plan : TrainingPlan
     verbose : int
-        0 = silent, 1 = one progress line where standard error is a terminal.
+        0 = silent, 1 = one progress line.
     callbacks : sequence of callable
         Called with each epoch's row of the history; one that returns True stops training.
 
@@ -158,8 +158,7 @@ def train(
     averaged = _AveragedWeights(model, plan.average)
     history: list[dict[str, float]] = []
     best_state, best_loss, best_epoch = _snapshot(model), math.inf, 0
-    # None: a progress line is for a terminal, and is left out where standard error goes elsewhere
-    progress = tqdm(total=plan.max_epochs, disable=None if verbose else True, desc="fit", unit="epoch")
+    progress = tqdm(total=plan.max_epochs, disable=not verbose, desc="fit", unit="epoch")
     counter = EvaluationCounter(model)
     try:
         for epoch in range(1, plan.max_epochs + 1):

@@ -17,11 +17,11 @@ from tsode.estimators.rows import array_rows
 from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
 from tsode.frames.index import restore_times
-from tsode.frames.panel import Layout, Panel
+from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 from tsode.frames.times import read_duration, read_times
-from tsode.frames.write import write_frame
+from tsode.frames.write import write_long
 
 __all__ = ["CutoffSplit", "backtest", "score_table"]
 
@@ -293,7 +293,7 @@ def _run(
         past, ahead = _cut(panel, cutoff, cutoff + lead)
         if not len(ahead):
             _refuse_cutoff(panel, cutoff, horizon, len(past) > 0)
-        context, asked = (_long_frame(one, id_col, time_col) for one in (past, ahead))
+        context, asked = (write_long(one, id_col, time_col) for one in (past, ahead))
         answers = {}
         for name, estimator in named.items():
             given = {} if events is None or not getattr(estimator, "reads_events", False) else {"events": events}
@@ -343,25 +343,7 @@ def _cut(panel: Panel, cutoff: Any, end: Any) -> tuple[Panel, Panel]:
         if is_seen and (~np.isnan(panel.values[row][middle:last])).any():
             later.append(row)
             ahead.append(slice(middle, last))
-    return _part(panel, known, past), _part(panel, later, ahead)
-
-
-def _part(panel: Panel, rows: list[int], slices: list[slice]) -> Panel:
-    chosen = panel.select(rows)
-    times = [t[own] for t, own in zip(chosen.times, slices)]
-    values = [v[own] for v, own in zip(chosen.values, slices)]
-    return Panel(chosen.ids, times, values, panel.channels, panel.layout)
-
-
-def _long_frame(panel: Panel, id_col: Hashable, time_col: Hashable) -> pd.DataFrame:
-    layout = Layout("long", id_col, time_col, False, panel.layout.id_dtype or _id_dtype(panel), panel.layout.time_dtype)
-    columns = {name: [values[:, c] for values in panel.values] for c, name in enumerate(panel.channels)}
-    return write_frame(layout, panel.ids, panel.times, columns)
-
-
-def _id_dtype(panel: Panel) -> Any:
-    """Of ids that were names or numbers of series in a list."""
-    return pd.Index(panel.ids).dtype
+    return panel.part(known, past), panel.part(later, ahead)
 
 
 def _read_span(value: Any, panel: Panel, name: str) -> Any:

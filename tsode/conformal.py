@@ -8,15 +8,14 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
 from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.settings import read_levels
-from tsode.frames.panel import Layout, Panel
+from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
-from tsode.frames.write import write_frame
+from tsode.frames.write import write_long
 
 __all__ = ["ConformalForecaster", "conformal_margin"]
 
@@ -141,9 +140,9 @@ class ConformalForecaster(BaseEstimator):
         else:
             kept = 1.0 - self.share
             sizes = [int(np.sum(t <= t[0] + (t[-1] - t[0]) * kept)) if len(t) else 0 for t in panel.times]
-            train = _part(panel, range(len(panel)), [slice(size) for size in sizes])
+            train = panel.part(range(len(panel)), [slice(size) for size in sizes])
             rows, shares = usable, np.linspace(1.0 - self.share, 1.0, self.n_cuts, endpoint=False)
-        self.forecaster_ = clone(self.forecaster).fit(self._long(train))
+        self.forecaster_ = clone(self.forecaster).fit(write_long(train, self.id_col, self.time_col))
         self._held_out = self._questions(panel, rows, shares)
         if not self._held_out:
             raise DataError("Nothing of the data held out lies within one horizon of a cut: give longer series.")
@@ -220,10 +219,18 @@ class ConformalForecaster(BaseEstimator):
                     leads.append(model[middle:end] - model[:middle][seen[:middle]][-1])
             if not known:
                 continue
-            context, asked = (_part(panel, known, parts) for parts in (past, ahead))
+            context, asked = (panel.part(known, parts) for parts in (past, ahead))
             groups = np.repeat(known, [len(lead) for lead in leads])
             values, lead = np.concatenate(asked.values), np.concatenate(leads)
-            found.append((self._long(context), self._long(asked), values, lead, groups))
+            found.append(
+                (
+                    write_long(context, self.id_col, self.time_col),
+                    write_long(asked, self.id_col, self.time_col),
+                    values,
+                    lead,
+                    groups,
+                )
+            )
         return found
 
     def _score(self, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -250,18 +257,6 @@ class ConformalForecaster(BaseEstimator):
 
     def _bin(self, lead: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.lead_edges_, lead, side="right")
-
-    def _long(self, panel: Panel) -> pd.DataFrame:
-        id_dtype = panel.layout.id_dtype or pd.Index(panel.ids).dtype
-        layout = Layout("long", self.id_col, self.time_col, False, id_dtype, panel.layout.time_dtype)
-        columns = {name: [values[:, c] for values in panel.values] for c, name in enumerate(panel.channels)}
-        return write_frame(layout, panel.ids, panel.times, columns)
-
-
-def _part(panel: Panel, rows: Sequence[int], slices: Sequence[slice]) -> Panel:
-    chosen = panel.select(rows)
-    times = [t[own] for t, own in zip(chosen.times, slices)]
-    return replace(chosen, times=times, values=[v[own] for v, own in zip(chosen.values, slices)])
 
 
 def _width(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -381,9 +382,9 @@ class FittedForecaster(BaseEstimator):
         self.last_times_ = self.last_times_ | dict(zip(touched.ids, touched.last_times))
         return self
 
+    @abstractmethod
     def _continue(self, panel: Panel) -> None:
         """Train on from the present weights, on these histories."""
-        raise NotImplementedError
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

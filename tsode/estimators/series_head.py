@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,9 @@ class SeriesHead(BaseEstimator):
     times: Any
     random_state: Any
 
+    @abstractmethod
     def _default_head(self) -> Any:
-        raise NotImplementedError
+        """What predicts from the features where no head is given."""
 
     def _fit_head(self, X: Any, y: np.ndarray) -> None:
         rows = read_rows(self, X, reset=True)

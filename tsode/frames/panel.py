@@ -145,6 +145,12 @@ class Panel:
             values=[self.values[i] for i in rows],
         )
 
+    def part(self, rows: Sequence[int], slices: Sequence[slice]) -> Panel:
+        """The series at `rows`, each cut to its own slice of observations."""
+        chosen = self.select(rows)
+        times = [t[own] for t, own in zip(chosen.times, slices)]
+        return replace(chosen, times=times, values=[v[own] for v, own in zip(chosen.values, slices)])
+
 
 def _encode_dtype(dtype: Any) -> Any:
     if isinstance(dtype, pd.CategoricalDtype):

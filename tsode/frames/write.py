@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from tsode.frames.index import restore_times
-from tsode.frames.panel import Layout
+from tsode.frames.panel import Layout, Panel
 from tsode.frames.table import UNNAMED
 
-__all__ = ["write_frame"]
+__all__ = ["write_frame", "write_long"]
 
 
 def write_frame(
@@ -73,6 +73,14 @@ def write_frame(
     if layout.id_col is not None:
         frame.insert(0, layout.id_col, _label_ids(ids, layout)[whose])
     return _squeeze(frame, layout)
+
+
+def write_long(panel: Panel, id_col: Hashable, time_col: Hashable) -> pd.DataFrame:
+    """All observations of a panel as a long frame, whatever the container they came in."""
+    id_dtype = panel.layout.id_dtype or pd.Index(panel.ids).dtype  # of a list: names or numbers
+    layout = Layout("long", id_col, time_col, False, id_dtype, panel.layout.time_dtype)
+    columns = {name: [values[:, c] for values in panel.values] for c, name in enumerate(panel.channels)}
+    return write_frame(layout, panel.ids, panel.times, columns)
 
 
 def _squeeze(frame: pd.DataFrame, layout: Layout, name: Hashable = None) -> Any:

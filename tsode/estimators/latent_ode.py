@@ -171,7 +171,7 @@ class LatentODEForecaster(LatentForecaster):
     reads_events = True
     counts = (*LatentForecaster.counts, "n_modes", "n_state", "n_encoder", "n_hidden")
 
-    def _build(self, n_channels: int, n_inputs: int) -> LatentODE:
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LatentODE:
         return build_latent_ode(
             n_channels,
             encoder=self.encoder,

@@ -173,7 +173,7 @@ class LatentSDEForecaster(LatentForecaster):
                 "use loss='elbo'."
             )
 
-    def _build(self, n_channels: int, n_inputs: int) -> LatentSDE:
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LatentSDE:
         return build_latent_sde(
             n_channels,
             encoder=self.encoder,

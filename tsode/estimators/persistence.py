@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +20,10 @@ from tsode._registry import lookup
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, FileFormatError, ParameterError, UnknownNameError
 from tsode.estimators.settings import find_device
+from tsode.frames.covariates import CovariateCoder
 from tsode.frames.inputs import InputCoder, Inputs
 from tsode.frames.labels import decode_label, encode_label
-from tsode.frames.panel import Layout, Panel
+from tsode.frames.panel import Known, Layout, Panel
 from tsode.frames.scaling import ChannelScaler
 
 __all__ = [
@@ -81,6 +83,9 @@ def save_estimator(estimator: Any, path: Any) -> None:
         tensors["inputs.values"] = torch.from_numpy(np.concatenate([one.values for one in put_in]))
         tensors["inputs.lengths"] = torch.tensor([len(one.times) for one in put_in])
         header["time_dtype_of_inputs"] = str(kind)
+    if estimator._covariates is not None:
+        header["covariates"] = estimator._covariates.to_dict()
+        tensors |= _known_tensors(panel, header)
     write_model_file(path, header, tensors)
 
 
@@ -169,13 +174,18 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
         channels=[decode_label(name) for name in header["channels"]],
         layout=Layout.from_dict(header["layout"]),
         inputs=_restore_inputs(header, tensors),
+        known=_restore_known(header, tensors),
     )
     estimator._panel = panel
+    covariates = header.get("covariates")
+    estimator._covariates = None if covariates is None else CovariateCoder.from_dict(covariates)
+    estimator.calendar_ = list(estimator._covariates.cycles) if estimator._covariates else []
     coder = header.get("inputs")
     estimator._coder = None if coder is None else InputCoder.from_dict(coder)
     estimator._timeline = Timeline.from_dict(header["timeline"])
     estimator._scaler = ChannelScaler.from_dict(header["scaler"])
-    estimator.channels_ = list(panel.channels)
+    past = estimator._past()
+    estimator.channels_ = [name for name in panel.channels if name not in past]
     estimator.horizon_ = _decode_span(header["horizon"])
     estimator.time_unit_ = _decode_span(header["time_unit"])
     estimator.last_times_ = dict(zip(panel.ids, panel.last_times))
@@ -186,7 +196,8 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
     estimator.n_iter_ = int(header["n_iter"])
     state = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
     n_inputs = len(estimator._coder.columns) if estimator._coder else 0
-    module = estimator._build(len(panel.channels), n_inputs).to(dtype=estimator._torch_dtype())
+    n_features = estimator._covariates.n_features if estimator._covariates else 0
+    module = estimator._build(len(panel.channels), n_inputs, n_features).to(dtype=estimator._torch_dtype())
     module.load_state_dict(state)
     estimator.module_ = module.to(device).eval()
     return estimator
@@ -200,6 +211,42 @@ def _restore_inputs(header: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
     times = np.split(tensors["inputs.times"].numpy().view(np.dtype(header["time_dtype_of_inputs"])), cuts)
     values = np.split(tensors["inputs.values"].numpy(), cuts)
     return {decode_label(key): Inputs(*both) for key, both in zip(ids, zip(times, values))}
+
+
+def _known_tensors(panel: Panel, header: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Covariates of all series, end to end; what is needed to take them apart goes into the header."""
+    header["ids_of_known"] = [encode_label(key) for key in panel.known]
+    every = list(panel.known.values())
+    tensors: dict[str, torch.Tensor] = {}
+    static = [one.static for one in every if one.static is not None]
+    if static:
+        tensors["known.static"] = torch.from_numpy(np.stack(static))
+        header["has_static"] = [one.static is not None for one in every]
+    times = [one.times for one in every if one.times is not None]
+    if times:
+        kind = np.result_type(*(t.dtype for t in times))
+        tensors["known.times"] = torch.from_numpy(np.concatenate([t.astype(kind) for t in times]).view(np.int64))
+        tensors["known.values"] = torch.from_numpy(np.concatenate([x.values for x in every if x.values is not None]))
+        tensors["known.lengths"] = torch.tensor([-1 if one.times is None else len(one.times) for one in every])
+        header["time_dtype_of_known"] = str(kind)
+    return tensors
+
+
+def _restore_known(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[Hashable, Known]:
+    ids = [decode_label(key) for key in header.get("ids_of_known", [])]
+    found = dict.fromkeys(ids, Known(None, None, None))
+    if "known.static" in tensors:
+        having = [key for key, has in zip(ids, header["has_static"]) if has]
+        for key, own in zip(having, tensors["known.static"].numpy()):
+            found[key] = replace(found[key], static=own)
+    if "known.times" in tensors:
+        lengths = tensors["known.lengths"].tolist()
+        having = [key for key, length in zip(ids, lengths) if length >= 0]
+        cuts = np.cumsum([length for length in lengths if length >= 0])[:-1]
+        times = np.split(tensors["known.times"].numpy().view(np.dtype(header["time_dtype_of_known"])), cuts)
+        for key, own, values in zip(having, times, np.split(tensors["known.values"].numpy(), cuts)):
+            found[key] = replace(found[key], times=own, values=values)
+    return found
 
 
 def _registry() -> dict[str, type]:

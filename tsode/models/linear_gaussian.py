@@ -21,7 +21,7 @@ __all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem"]
 
 @dataclass(frozen=True)
 class LinearSystem:
-    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + r * noise``; an input ``u`` moves ``x`` to ``x + P u``.
+    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + E k(t) + r * noise``; an input ``u`` moves ``x`` to ``x + P u``.
 
     Parameters
     ----------
@@ -45,6 +45,8 @@ class LinearSystem:
         If not, the state stands still before the first event.
     push : Tensor[d e] or None
         P; None without inputs.
+    effect : Tensor[c f] or None
+        E, of what is known at time t; None where nothing is.
     """
 
     drift: Tensor
@@ -57,6 +59,20 @@ class LinearSystem:
     initial_cov: Tensor
     is_stationary: bool
     push: Tensor | None = None
+    effect: Tensor | None = None
+
+    def known_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
+        """What is known at `times` (b m), as part of the observations: Tensor[b m c], or 0."""
+        if self.effect is None or batch.covariates is None:
+            return 0.0
+        return batch.covariates.at(times).to(self.effect) @ self.effect.mT
+
+    def unexplained(self, batch: IrregularBatch) -> IrregularBatch:
+        """The batch without what is known, and with one event that saw nothing at time 0 if it has none at all."""
+        batch = _with_event(batch)
+        if self.effect is None or batch.covariates is None:
+            return batch
+        return batch.replace(values=batch.values.to(self.effect) - self.known_mean(batch, batch.times))
 
     def pushes(self, batch: IrregularBatch) -> Tensor | None:
         """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""
@@ -132,7 +148,8 @@ class LinearGaussianModel(ForecastModel):
 
     def filter(self, batch: IrregularBatch) -> FilteredBeliefs:
         """Run over the events of a batch, each row by its own clock."""
-        return _filter(self.system(), batch)
+        system = self.system()
+        return _filter(system, system.unexplained(batch) if batch.n_events else batch)
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """Filtered mean of the state after the last event of each row: Tensor[b d]."""
@@ -148,20 +165,23 @@ class LinearGaussianModel(ForecastModel):
 
     def forecast_state(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Beliefs:
         """Belief over the state at each query time, from the events before it; see `forecast`."""
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         return _carry_to(system, batch, _filter(system, batch), query_times, side)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         """Normal predictive distribution of each channel's observation, noise included; see `ForecastModel`."""
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         filtered = _filter(system, batch)
-        return _seen(system, _carry_to(system, batch, filtered, query_times, side), filtered.status)
+        return _seen(system, batch, _carry_to(system, batch, filtered, query_times, side), filtered.status)
 
     def interpolate(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         """Normal distribution of each channel's observation given all events, earlier and later; see `smooth`."""
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         filtered = _filter(system, batch)
-        return _seen(system, _smooth(system, batch, filtered, query_times), filtered.status)
+        return _seen(system, batch, _smooth(system, batch, filtered, query_times), filtered.status)
 
     def smooth(self, batch: IrregularBatch, query_times: Tensor | None = None) -> Beliefs:
         """Belief over the state at any times given all events, earlier and later.
@@ -175,7 +195,8 @@ class LinearGaussianModel(ForecastModel):
         query_times : Tensor[b m], float64, optional
             In any order; before, between or after the events. By default the events' times.
         """
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         times = batch.times if query_times is None else query_times
         return _smooth(system, batch, _filter(system, batch), times)
 
@@ -188,7 +209,8 @@ class LinearGaussianModel(ForecastModel):
         belief, the departure of each next one from the mean by the transition density. Where an observation comes
         between, the path starts anew; paths given the whole history, earlier and later, are those of `sample_smoothed`.
         """
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         times, order = query_times.sort(dim=1)
         times = _reachable(system, batch, times)
         belief = _carry_to(system, batch, _filter(system, batch), times, "left")
@@ -201,7 +223,8 @@ class LinearGaussianModel(ForecastModel):
         for k in range(1, times.shape[1]):
             onward = _apply(step.phi[:, k], departure[:, :, k - 1]) + noise[:, :, k]
             departure[:, :, k] = departure[:, :, k].where(is_new[:, k, None], onward)
-        return self._observe(system, belief.mean + departure, order.argsort(dim=1), generator)
+        paths = self._observe(system, belief.mean + departure, order.argsort(dim=1), generator)
+        return paths + system.known_mean(batch, query_times)
 
     @torch.no_grad()
     def sample_smoothed(
@@ -213,7 +236,8 @@ class LinearGaussianModel(ForecastModel):
         backward step conditions a draw of (state, next state) on the next state already drawn (Matheron's rule),
         which allows for singular noise.
         """
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         merged, place = _merge(batch, _reachable(system, batch, query_times))
         belief = _filter(system, merged).updated
         first = int(place.min()) if place.numel() else merged.n_events - 1  # nothing earlier is asked for
@@ -228,7 +252,7 @@ class LinearGaussianModel(ForecastModel):
         gain = step.backward_gain(cov[:, :-1])
         for k in reversed(range(gain.shape[1])):
             path[:, :, k] += _apply(gain[:, k], path[:, :, k + 1] - next_state[:, :, k])
-        return self._observe(system, path, place - first, generator)
+        return self._observe(system, path, place - first, generator) + system.known_mean(batch, query_times)
 
     def _observe(self, system: LinearSystem, path: Tensor, place: Tensor, generator: torch.Generator) -> Tensor:
         """Observations with noise (s b m c) of the states of `path` (s b k d) at `place` (b m)."""
@@ -307,10 +331,11 @@ def _later_evidence(system: LinearSystem, batch: IrregularBatch, filtered: Filte
     return torch.stack(vectors[::-1], dim=1), torch.stack(matrices[::-1], dim=1)
 
 
-def _seen(system: LinearSystem, belief: Beliefs, status: Tensor) -> Forecast:
+def _seen(system: LinearSystem, batch: IrregularBatch, belief: Beliefs, status: Tensor) -> Forecast:
     """Distribution of the observations under beliefs over the state."""
     family = Normal()
-    params = family.from_moments(system.observed_mean(belief.mean), system.observed_variance(belief.cov).sqrt())
+    mean = system.observed_mean(belief.mean) + system.known_mean(batch, belief.times)
+    params = family.from_moments(mean, system.observed_variance(belief.cov).sqrt())
     return Forecast(belief.times, params, family, worst(status, _status(params.isfinite().flatten(1).all(dim=1))))
 
 
@@ -325,7 +350,7 @@ def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, 
     if inputs is not None:
         inputs = nn.functional.pad(inputs, (0, 0, 0, m)).gather(1, order[..., None].expand(-1, -1, inputs.shape[2]))
     lengths = torch.full_like(batch.lengths, times.shape[1])
-    merged = IrregularBatch(times, values, mask, lengths, batch.static, inputs)
+    merged = IrregularBatch(times, values, mask, lengths, inputs)
     return merged, order.argsort(dim=1)[:, batch.n_events :]
 
 
@@ -335,8 +360,9 @@ def _with_event(batch: IrregularBatch) -> IrregularBatch:
         return batch
     shape = (batch.n_series, 1, batch.n_channels)
     return IrregularBatch(
-        batch.times.new_zeros(shape[:2]), batch.values.new_zeros(shape), batch.mask.new_zeros(shape), batch.lengths
-    )
+        batch.times.new_zeros(shape[:2]), batch.values.new_zeros(shape), batch.mask.new_zeros(shape), batch.lengths,
+        covariates=batch.covariates,
+    )  # fmt: skip
 
 
 def _reachable(system: LinearSystem, batch: IrregularBatch, query_times: Tensor) -> Tensor:

@@ -191,7 +191,7 @@ class IrregularBatch:
         parts = {"values": self.values, "mask": self.mask}
         if self.inputs is not None:
             parts["inputs"] = self.inputs
-        moved = {name: t.flatten(0, 1).index_select(0, rows).view_as(t) for name, t in parts.items()}
+        moved: dict[str, Any] = {name: t.flatten(0, 1).index_select(0, rows).view_as(t) for name, t in parts.items()}
         times = self.times.gather(1, order)
         if self.n_events:
             last = times.gather(1, (lengths - 1).clamp(min=0)[:, None])

@@ -149,10 +149,13 @@ class Covariates:
             times[place, :n], values[place, :n] = row.path.times, row.path.values
             slopes[place, :n], averages[place, :n] = row.path.slopes, row.path.averages
         return cls(
-            torch.as_tensor(np.stack([row.static for row in rows]), dtype=dtype),
-            *map(torch.from_numpy, (times, values, slopes, averages)),
-            torch.tensor(first.time_constants, dtype=torch.float64),
-            torch.from_numpy(np.stack([row.cycles for row in rows])),
+            static=torch.as_tensor(np.stack([row.static for row in rows]), dtype=dtype),
+            times=torch.from_numpy(times),
+            values=torch.from_numpy(values),
+            slopes=torch.from_numpy(slopes),
+            averages=torch.from_numpy(averages),
+            time_constants=torch.tensor(first.time_constants, dtype=torch.float64),
+            cycles=torch.from_numpy(np.stack([row.cycles for row in rows])),
         )
 
     @property
@@ -188,7 +191,7 @@ class Covariates:
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Covariates:
         """Move all tensors to `device`, and the features to `dtype`."""
-        moved = {name: part.to(device) for name, part in vars(self).items()}
+        moved: dict[str, Any] = {name: part.to(device) for name, part in vars(self).items()}
         return Covariates(**moved | {"static": moved["static"].to(dtype)})
 
 

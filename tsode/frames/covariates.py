@@ -156,15 +156,12 @@ class CovariateCoder:
 
     def series(self, known: Known | None, timeline: Timeline, horizon: float) -> SeriesCovariates:
         """What a model is told of one series; `horizon` is in model time."""
-        path = KnownPath.nothing()
-        if self.known:
-            assert known is not None and known.times is not None and known.values is not None
+        path, static = KnownPath.nothing(), np.zeros(0)
+        if known is not None and known.times is not None and known.values is not None:
             make = KnownPath.linear if self.path == "linear" else KnownPath.last_value
             constants = [share * horizon for share in SHARES]
             path = make(timeline.to_model(known.times), self.scaler.transform(known.values), constants)
-        static = np.zeros(0)
-        if self.static:
-            assert known is not None and known.static is not None
+        if known is not None and known.static is not None:
             static = known.static
         return SeriesCovariates(static, path, turns(self.cycles, timeline))
 

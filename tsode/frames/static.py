@@ -144,7 +144,9 @@ def encode_static(columns: Sequence[StaticColumn], frame: pd.DataFrame) -> dict[
             scaled = (_numbers(values) - column.shift) / column.scale
             parts.append(np.nan_to_num(scaled, nan=0.0)[:, None])
             continue
-        codes = pd.Index(list(column.categories), dtype=object).get_indexer(values.astype(object))
+        codes = pd.Index(list(column.categories), dtype=object, tupleize_cols=False).get_indexer(
+            pd.Index(values.astype(object), tupleize_cols=False)
+        )
         is_new = (codes < 0) & values.notna().to_numpy()
         if is_new.any():
             row = int(is_new.argmax())

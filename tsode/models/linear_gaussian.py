@@ -21,7 +21,9 @@ __all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem"]
 
 @dataclass(frozen=True)
 class LinearSystem:
-    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + E k(t) + r * noise``; an input ``u`` moves ``x`` to ``x + P u``.
+    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + E k(t) + r * noise``, with ``k`` known at all times.
+
+    An input ``u`` moves ``x`` to ``x + P u``.
 
     Parameters
     ----------

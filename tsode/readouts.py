@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tsode.errors import ParameterError
 
-__all__ = ["Emission", "Readout"]
+__all__ = ["Emission", "Readout", "perceptron"]
 
 
 class Readout(nn.Module):
@@ -120,9 +120,9 @@ class Emission(nn.Module):
             raise ParameterError(f"scale={scale!r} is not known: choose 'channel' or 'state'.")
         self.n_state = n_state
         self.n_channels = n_channels
-        self.location = _perceptron(n_state, n_hidden, n_channels)
+        self.location = perceptron(n_state, n_hidden, n_channels)
         self.log_scale = nn.Parameter(torch.full((n_channels,), -0.5))
-        self.scale = _perceptron(n_state, n_hidden, n_channels) if scale == "state" else None
+        self.scale = perceptron(n_state, n_hidden, n_channels) if scale == "state" else None
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Location and log scale of every channel: (... d) -> (... c), (... c)."""
@@ -131,7 +131,8 @@ class Emission(nn.Module):
         return location, log_scale
 
 
-def _perceptron(n_in: int, n_hidden: int, n_out: int) -> nn.Module:
+def perceptron(n_in: int, n_hidden: int, n_out: int) -> nn.Module:
+    """One hidden layer of SiLU units, or a linear map without."""
     if not n_hidden:
         return nn.Linear(n_in, n_out)
     return nn.Sequential(nn.Linear(n_in, n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_out))

@@ -143,9 +143,7 @@ class BaseForecaster(FittedForecaster):
         self._check_parameters()
         is_refit = self.warm_start and hasattr(self, "module_")
         if y is not None and self._past():
-            raise DataError(
-                "past_covariates= are columns of X, but with y= the columns of X are not read: leave out y=."
-            )
+            raise DataError("past_covariates are columns of X, but with y= those are not read: leave out y=.")
         panel = self._read(X if y is None else join_values(X, y, self.id_col, self.time_col))
         horizon = find_horizon(self.horizon, panel)
         if is_refit:

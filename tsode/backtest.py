@@ -17,6 +17,7 @@ from tsode.estimators.rows import array_rows
 from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
 from tsode.frames.index import restore_times
+from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
@@ -143,6 +144,8 @@ def backtest(
     level: float | Sequence[float] = (80, 95),
     refit: bool = False,
     events: Any = None,
+    static: Any = None,
+    known: Any = None,
 ) -> pd.DataFrame:
     """Forecast from each cutoff on, with what was known up to it, beside what came.
 
@@ -160,6 +163,8 @@ def backtest(
         have come since are context.
     events : DataFrame or EventTable, optional
         Events at known times, see ``fit``. Fit is given those up to its cutoff; a forecast knows all up to its time.
+    static, known
+        Covariates, see ``fit``; what is known ahead is known at every cutoff. Estimators that read none go without.
 
     Returns
     -------
@@ -174,7 +179,8 @@ def backtest(
     DataError
         If a cutoff has no row before it or none to test on.
     """
-    found, channels = _run(_named(estimator), frame, cutoffs, every, horizon, level, refit, events)
+    given = {"events": events, "static": static, "known": known}
+    found, channels = _run(_named(estimator), frame, cutoffs, every, horizon, level, refit, given)
     if len(channels) > 1:
         found["unique_id"] = found["unique_id"].astype(str) + "/" + found["channel"].astype(str)
     return found.drop(columns="channel")
@@ -191,13 +197,15 @@ def score_table(
     level: float = 80,
     refit: bool = False,
     events: Any = None,
+    static: Any = None,
+    known: Any = None,
 ) -> pd.DataFrame:
     """Score forecasters beside the baselines, which are always in the table.
 
     Parameters
     ----------
     estimators : forecaster, or dict of name to forecaster
-    frame, cutoffs, every, horizon, refit, events
+    frame, cutoffs, every, horizon, refit, events, static, known
         See `backtest`.
     metrics : sequence of {"mae", "mse", "rmse", "crps", "coverage", "interval"}
         Of the mean forecast: absolute and squared errors. Of the distribution: the continuous ranked probability score,
@@ -223,7 +231,8 @@ def score_table(
     reading = {name: getattr(first, name) for name in shared if hasattr(first, name)}
     named |= {name: made(**reading) for name, made in BASELINES.items() if name not in named}
     levels = sorted({share, *map(float, GRID)}) if "crps" in metrics else [share]
-    found, channels = _run(named, frame, cutoffs, every, horizon, levels, refit, events)
+    given = {"events": events, "static": static, "known": known}
+    found, channels = _run(named, frame, cutoffs, every, horizon, levels, refit, given)
     rows = []
     for channel in channels:
         own = found[found["channel"] == channel]
@@ -271,38 +280,44 @@ def _run(
     horizon: Any,
     level: Any,
     refit: bool,
-    events: Any,
+    tables: Mapping[str, Any],
 ) -> tuple[pd.DataFrame, list[Hashable]]:
     """The rows of `backtest` with the channel in a column of its own, and the channels."""
     levels = read_levels(level, "level", 100.0)
     first: Any = next(iter(named.values()))
     id_col, time_col = getattr(first, "id_col", ID_COL), getattr(first, "time_col", TIME_COL)
+    past, target = labels(getattr(first, "past_covariates", None)), getattr(first, "target", None)
+    if target is not None:
+        target = [*labels(target), *past]
     panel = read_panel(
-        frame,
-        id_col=id_col,
-        time_col=time_col,
-        target=getattr(first, "target", None),
-        duplicates=getattr(first, "duplicates", "error"),
+        frame, id_col=id_col, time_col=time_col, target=target, duplicates=getattr(first, "duplicates", "error")
     )
+    channels = [name for name in panel.channels if name not in past]
     panel = panel.select([row for row, times in enumerate(panel.times) if len(times)])
     lead = _read_span(horizon, panel, "horizon")
     when = _find_cutoffs(panel, cutoffs, every, lead)
     fitted: dict[str, Any] = {}
     parts = []
     for cutoff in when:
-        past, ahead = _cut(panel, cutoff, cutoff + lead)
+        before, ahead = _cut(panel, cutoff, cutoff + lead)
         if not len(ahead):
-            _refuse_cutoff(panel, cutoff, horizon, len(past) > 0)
-        context, asked = (write_long(one, id_col, time_col) for one in (past, ahead))
+            _refuse_cutoff(panel, cutoff, horizon, len(before) > 0)
+        context, asked = (write_long(one, id_col, time_col) for one in (before, ahead))
         answers = {}
         for name, estimator in named.items():
-            given = {} if events is None or not getattr(estimator, "reads_events", False) else {"events": events}
+            given = {key: table for key, table in tables.items() if table is not None and _reads(estimator, key)}
             if refit or name not in fitted:
-                known = {key: _events_until(table, cutoff, panel, id_col, time_col) for key, table in given.items()}
-                fitted[name] = clone(estimator).fit(context, **known)
+                first_given = dict(given)
+                if "events" in given:
+                    first_given["events"] = _events_until(given["events"], cutoff, panel, id_col, time_col)
+                fitted[name] = clone(estimator).fit(context, **first_given)
             answers[name] = fitted[name].predict_interval(asked, context=context, level=levels, **given)
-        parts += [_beside(asked, answers, name, id_col, time_col, levels, cutoff, panel) for name in panel.channels]
-    return pd.concat(parts, ignore_index=True), panel.channels
+        parts += [_beside(asked, answers, name, id_col, time_col, levels, cutoff, panel) for name in channels]
+    return pd.concat(parts, ignore_index=True), channels
+
+
+def _reads(estimator: Any, table: str) -> bool:
+    return bool(getattr(estimator, "reads_events" if table == "events" else "reads_covariates", False))
 
 
 def _beside(

@@ -23,6 +23,7 @@ from tsode.estimators.translate import Translator, merge_panels
 from tsode.frames.calendar import choose_cycles
 from tsode.frames.covariates import CovariateCoder, read_known
 from tsode.frames.inputs import InputCoder, Inputs
+from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
@@ -250,8 +251,7 @@ class BaseForecaster(FittedForecaster):
 
     def _past(self) -> list[Hashable]:
         """Labels of the channels that are looked at, but not forecast."""
-        past = getattr(self, "past_covariates", None)
-        return [] if past is None else list(np.atleast_1d(np.array(past, dtype=object)))
+        return labels(getattr(self, "past_covariates", None))
 
     def _fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
         if not self.reads_covariates:
@@ -272,7 +272,7 @@ class BaseForecaster(FittedForecaster):
     def _read(self, X: Any) -> Panel:
         past, target = self._past(), self.target
         if past and target is not None:
-            target = [*np.atleast_1d(np.array(target, dtype=object)), *past]
+            target = [*labels(target), *past]
         panel = read_panel(X, id_col=self.id_col, time_col=self.time_col, target=target, duplicates=self.duplicates)
         if past:
             panel = _with_last(panel, past)

@@ -252,7 +252,15 @@ class JumpODEForecaster(WindowedForecaster):
             raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
 
     def predict_intensity(
-        self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, events: Any = None
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
     ) -> Any:
         """Forecast the rate at which observations of a series come, for a model with ``informative_times=True``.
 
@@ -264,7 +272,7 @@ class JumpODEForecaster(WindowedForecaster):
             The kind of `predict`, with a column ``intensity``: expected observations per unit of the times, or per
             hour where these are datetimes or timedeltas.
         """
-        query, panel = self._ask(X, times, horizon, context, events)
+        query, panel = self._ask(X, times, horizon, context, events, static, known)
         module: Any = self.module_
         members = module.filters
         if not self.informative_times:

@@ -23,7 +23,7 @@ class TsodeForecaster(BaseForecaster):
 
     A series may be irregular: forecasting horizons are then absolute times, or timedeltas. Panels and hierarchies are
     learned by one model, each instance a series. New data in ``update`` are what forecasts go on from; with
-    ``update_params=True`` the model is fitted again to all data. Exogenous data are covariates that are known ahead, for
+    ``update_params=True`` the model is fitted again to all data. Exogenous data are covariates that are known ahead, of
     forecasters that read them.
 
     Parameters
@@ -77,7 +77,7 @@ class TsodeForecaster(BaseForecaster):
         return self
 
     def _update(self, y: pd.DataFrame, X: Any = None, update_params: bool = True) -> TsodeForecaster:
-        y, X = _joined(y, self._history), _joined(X, self._ahead)
+        y, X = _joined(y, self._history), self._ahead if X is None else _joined(X, self._ahead)
         if update_params:
             return self._fit(y, X)
         self._history, self._ahead = y, X
@@ -102,7 +102,7 @@ class TsodeForecaster(BaseForecaster):
         times = _native(when)
         n, m = len(instances), len(times)
         rows = pd.DataFrame({ID: np.repeat(np.arange(n), m), TIME: np.tile(times, n)})
-        if self._ahead is not None:
+        if X is not None:
             how["known"] = _to_long(_joined(X, self._ahead), instances)
         answer = question(rows, context=_to_long(self._history, instances), **how)
         if not isinstance(self._history.index, pd.MultiIndex):
@@ -161,11 +161,9 @@ def _native(times: pd.Index) -> np.ndarray:
     return times.to_numpy()
 
 
-def _joined(new: pd.DataFrame | None, old: pd.DataFrame | None) -> pd.DataFrame | None:
+def _joined(new: pd.DataFrame, old: pd.DataFrame | None) -> pd.DataFrame:
     """Rows of both; where they overlap, the new ones."""
-    if new is None or old is None:
-        return old if new is None else new
-    return new.combine_first(old)[list(old.columns)]
+    return new if old is None else new.combine_first(old)[list(old.columns)]
 
 
 def _to_long(y: pd.DataFrame, instances: list[tuple[Any, ...]]) -> pd.DataFrame:

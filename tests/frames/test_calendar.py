@@ -22,10 +22,10 @@ def panel(start: str, n: int, step: str, tz: str | None = None):
     [
         (30, "1h", ()),  # a day and a quarter
         (49, "1h", ("day",)),
-        (24 * 20, "1h", ("day", "week")),
-        (24 * 750, "1h", ("day", "week", "year")),
-        (40, "1D", ("week",)),  # seen once a day: no clock
-        (800, "1D", ("week", "year")),
+        (24 * 20, "1h", ("day",)),  # a week is to be named
+        (24 * 750, "1h", ("day", "year")),
+        (40, "1D", ()),  # seen once a day: no clock
+        (800, "1D", ("year",)),
         (30, "30D", ("year",)),
         (30, "200D", ()),  # fewer than three looks a year
     ],

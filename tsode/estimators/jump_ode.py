@@ -114,8 +114,8 @@ class JumpODEForecaster(WindowedForecaster):
     known_path : {"linear", "last"}
         What covariates given as ``known=`` are between two of their times: on a straight line, or the value before.
     calendar : "auto", list of {"day", "week", "year"}, or None
-        Cycles of the calendar that the model is told, for datetimes. "auto" takes those that the data span twice and
-        look at more than twice a turn; ``calendar_`` and the repr of a fitted forecaster say which.
+        Cycles of the calendar that the model is told, for datetimes. "auto" takes day and year where the data span them
+        twice and look at them more than twice a turn; ``calendar_`` and the repr of a fitted forecaster say which.
     duplicates : {"error", "mean"}
         What to do with two values of one channel at one time.
 

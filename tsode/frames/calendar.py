@@ -19,6 +19,7 @@ CYCLES = {
 }
 """Length of each cycle."""
 
+CHOSEN = ("day", "year")  # a week is of people's making: where it matters, it is to be named
 FEWEST_TURNS = 2  # of a cycle that can be told from a trend
 FEWEST_GAPS = 3  # typical gaps in a turn: what is looked at more seldom shows no cycle
 
@@ -29,8 +30,8 @@ def choose_cycles(calendar: Any, panel: Panel) -> tuple[str, ...]:
     Parameters
     ----------
     calendar : "auto", list of names in `CYCLES`, or None
-        "auto" takes each cycle that the data span at least twice, and look at more than twice a turn; of times that are
-        not datetimes, none.
+        "auto" takes day and year, each where the data span it at least twice and look at it more than twice a turn; of
+        times that are not datetimes, none.
     panel : Panel
 
     Raises
@@ -48,7 +49,7 @@ def choose_cycles(calendar: Any, panel: Panel) -> tuple[str, ...]:
         ends = [time for times in panel.times if len(times) for time in (times[0], times[-1])]
         span = max(ends) - min(ends)
         return tuple(
-            name for name, length in CYCLES.items() if FEWEST_TURNS * length <= span and FEWEST_GAPS * gap <= length
+            name for name in CHOSEN if FEWEST_TURNS * CYCLES[name] <= span and FEWEST_GAPS * gap <= CYCLES[name]
         )
     names = [calendar] if isinstance(calendar, str) else list(calendar)
     unknown = [name for name in names if name not in CYCLES]

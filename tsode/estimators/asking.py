@@ -24,8 +24,9 @@ from tsode.estimators.answer import METRICS, Answer
 from tsode.estimators.rows import array_rows, join_values
 from tsode.estimators.scenarios import compare
 from tsode.estimators.settings import find_dtype, read_levels
-from tsode.estimators.stream import Checkpoint, append_inputs, append_rows, checkpoints
+from tsode.estimators.stream import Checkpoint
 from tsode.estimators.translate import Translator, merge_panels, values_at
+from tsode.estimators.updating import go_on
 from tsode.frames.covariates import CovariateCoder
 from tsode.frames.events import read_events
 from tsode.frames.inputs import InputCoder
@@ -403,33 +404,7 @@ class FittedForecaster(BaseEstimator):
             If the rows cannot be read, or hold a second value of one channel at one time of one series (unless
             ``duplicates="mean"``). Then nothing has changed.
         """
-        self._check_fitted()
-        self._check_width(X)
-        new = self._read_context(X if y is None else join_values(X, y, self.id_col, self.time_col))
-        if new.layout.has_ids != self._panel.layout.has_ids:
-            this, those = ("have", "has none") if new.layout.has_ids else ("have no", "has some")
-            raise DataError(f"The new rows {this} ids, but the data in fit {those}: give them in the same form.")
-        for times in new.times:
-            check_kind(times, new.layout.time_dtype, self._panel, "update")
-        panel, first = append_rows(self._panel, new, self.duplicates)
-        began = {key: [time] for key, time in first.items()}
-        if events is not None:
-            coded = self._known_inputs().encode(self._read_events(events, panel))
-            inputs, first = append_inputs(panel.inputs, coded)
-            panel = replace(panel, inputs=inputs)
-            for key, time in first.items():
-                began.setdefault(key, []).append(time)
-        panel = self._with_known(panel, static, known)
-        if refit:
-            self._continue(panel)
-        elif self.module_.can_resume:
-            with one_thread(), torch.no_grad():
-                self._checkpoints = checkpoints(
-                    self.module_, panel, self._translator(), getattr(self, "_checkpoints", {}), began, *self._place()
-                )
-        self._panel = panel
-        touched = panel.select([row for row, key in enumerate(panel.ids) if key in began])
-        self.last_times_ = self.last_times_ | dict(zip(touched.ids, touched.last_times))
+        go_on(self, X, y, events, static, known, refit)
         return self
 
     @abstractmethod

@@ -4,12 +4,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.registries import small
+from tsode.estimators import FORECASTERS
+from tsode.testing import example_panel
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-RESULTS = {"series": "bands", "wide": "filled", "long": "ahead", "doses": "answer", "known": "states", "bounces": "met",
-           "random": "ahead"}  # fmt: skip
+RESULTS = {"series": "bands", "wide": "filled", "long": "ahead", "static": "ahead", "ahead": "ahead",
+           "doses": "answer", "known": "states", "bounces": "met", "random": "ahead"}  # fmt: skip
 
 
 def test_there_is_a_snippet_of_five_lines_for_each_kind_of_data():
@@ -31,3 +35,15 @@ def test_the_first_line_says_what_is_native():
 
 def test_the_two_commands_come_before_anything_else():
     assert re.findall(r"^make \w+", README.split("##")[0], flags=re.MULTILINE) == ["make demo", "make test"]
+
+
+def test_the_table_of_what_is_supported_says_what_the_classes_do():
+    rows = re.findall(r"^\| (`.*?`) \| (yes|no) \| (yes.*?|no) \| (yes|no) \| (.*?) \|$", README, flags=re.MULTILINE)
+    said = {name: row[1:] for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert set(said) == set(FORECASTERS)
+    for name, (events, covariates, past, update) in said.items():
+        made = small(FORECASTERS[name])
+        assert (events == "yes") == made.reads_events
+        assert covariates.startswith("yes") == made.reads_covariates
+        assert (past == "yes") == ("past_covariates" in made.get_params())
+        assert update.startswith("yes") == made.fit(example_panel()).module_.can_resume

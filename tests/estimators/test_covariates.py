@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
+from sklearn.model_selection import GridSearchCV, GroupKFold
 
 from tests.registries import small
-from tsode import JumpODEForecaster, LatentODEForecaster, LinearSDEForecaster
+from tsode import JumpODEForecaster, LatentODEForecaster, LinearSDEForecaster, Whole
 from tsode.errors import DataError, ParameterError
 from tsode.estimators import FORECASTERS
 from tsode.testing.closeness import assert_frames_close
@@ -242,3 +244,21 @@ def test_parameters_about_covariates_are_checked():
         small(JumpODEForecaster, past_covariates="y").fit(TRAIN[["unique_id", "ds"]], TRAIN["y"])
     with pytest.raises(DataError, match="none for series 's1'"):
         small(JumpODEForecaster).fit(TRAIN, static=GROUPS.iloc[[0, *range(2, N_SERIES)]])
+
+
+def test_searches_hand_covariates_on_whole_or_row_by_row():
+    hours = np.arange(0.0, 60.0)
+    rows = pd.concat([pd.DataFrame({"unique_id": f"s{k}", "ds": hours, "y": np.sin(hours + k)}) for k in range(6)])
+    rows = rows.reset_index(drop=True)
+    known = rows.rename(columns={"y": "u"}).sample(frac=1.0, random_state=0)  # as many rows, in another order
+    static = pd.DataFrame({"unique_id": [f"s{k}" for k in range(6)], "k": np.arange(6.0)})
+    with sklearn.config_context(enable_metadata_routing=True):
+        made = (
+            small(JumpODEForecaster).set_fit_request(static=True, known=True).set_score_request(known=True, static=True)
+        )
+        search = GridSearchCV(made, {"n_hidden": [4]}, cv=GroupKFold(3))
+        params = {"static": Whole(static), "known": Whole(known), "groups": rows["unique_id"]}
+        search.fit(rows, **params)
+        assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+        aligned = search.set_params(estimator=made).fit(rows, **params | {"known": known.sort_index()})
+    np.testing.assert_allclose(aligned.cv_results_["mean_test_score"], search.cv_results_["mean_test_score"])

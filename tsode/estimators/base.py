@@ -123,7 +123,8 @@ class BaseForecaster(FittedForecaster):
         static : DataFrame, optional
             Constants of the series, one row each: indexed by id, or with the column `id_col` (of a single series also
             a Series or dict). Numbers are standardised; each value of any other column is a category of its own;
-            missing ones count as the mean, or as no category.
+            missing ones count as the mean, or as no category. Wrap it, or `known`, as `tsode.Whole` for scikit-learn's
+            metadata routing.
         known : same kinds as X, optional
             Covariates along time that are known ahead (a planned dose rate, a weather forecast, a price). Without ids
             they hold for every series. Between their times they are straight lines, or hold their last value, by

@@ -20,6 +20,7 @@ from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.static import StaticColumn, encode_static, fit_static, read_static
 from tsode.frames.times import check_kind
+from tsode.frames.whole import unwrap
 
 __all__ = ["CovariateCoder", "KnownTable", "read_known"]
 
@@ -45,6 +46,7 @@ def read_known(
     DataError
         If it cannot be read, or a covariate has no value in some series.
     """
+    known = unwrap(known)
     target = None if channels is None or isinstance(known, pd.Series) else list(channels)
     try:
         table = read_panel(known, id_col=id_col, time_col=time_col, target=target)

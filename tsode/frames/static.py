@@ -12,6 +12,7 @@ import pandas as pd
 
 from tsode.errors import DataError
 from tsode.frames.labels import decode_label, encode_label
+from tsode.frames.whole import unwrap
 
 __all__ = ["StaticColumn", "encode_static", "fit_static", "read_static"]
 
@@ -56,7 +57,7 @@ def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.Da
 
     Parameters
     ----------
-    static : DataFrame, Series or dict
+    static : DataFrame, Series, dict or Whole
         Indexed by id, or with a column `id_col`. Of a single series: a frame of one row, or a Series or dict of names
         to values.
     ids : list of label
@@ -68,6 +69,7 @@ def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.Da
     DataError
         If it cannot be read as such.
     """
+    static = unwrap(static)
     if isinstance(static, Mapping):
         static = pd.Series(static, dtype=object)
     if isinstance(static, pd.Series):

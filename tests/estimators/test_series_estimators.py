@@ -98,7 +98,7 @@ def test_columns_may_have_times_of_their_own():
 
 def test_the_state_of_a_linear_model_is_its_filtered_mean_at_the_last_observation():
     items = [item for item in as_series(grid()) if len(item)]
-    fitted = SeriesEncoder(LinearSDEForecaster(n_state=3, max_epochs=1), random_state=0).fit(items)
+    fitted = SeriesEncoder(LinearSDEForecaster(n_state=3, max_epochs=1), pooling="last", random_state=0).fit(items)
     last = {key: [item.index[-1]] for key, item in enumerate(items)}
     beliefs = fitted.forecaster_.predict_state(times=last, given="present")
     expected = [belief[["state-0", "state-1", "state-2"]].to_numpy()[0] for belief in beliefs]
@@ -137,7 +137,7 @@ def test_what_keeps_no_state_and_mixed_lists_are_refused():
 def test_states_come_as_frames_where_that_is_asked():
     items = as_series(grid())
     out = encoder().set_output(transform="pandas").fit_transform(items)
-    assert list(out.columns[:2]) == ["seriesencoder0", "seriesencoder1"]
+    assert list(out.columns[:2]) == ["state0", "state1"]
 
 
 def test_summaries_are_those_worked_out_by_hand():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
@@ -17,7 +18,7 @@ __all__ = ["SeriesClassifier"]
 
 
 class SeriesClassifier(ClassifierMixin, SeriesHead):
-    """Classify irregular series: logistic regression on the state of a jump ODE filter and on plain summaries.
+    """Classify irregular series: logistic regression on the states of a jump ODE filter and on plain summaries.
 
     Two stages: the encoder is fitted to the series without their labels, so that series without one can be added to
     its training; then the head. Before the head, features are standardised.
@@ -29,7 +30,7 @@ class SeriesClassifier(ClassifierMixin, SeriesHead):
     head : classifier or None
         None: `sklearn.linear_model.LogisticRegression`.
     summaries : bool
-        Whether the head sees, beside the state, last value, mean, deviation, slope, roughness, crossings and count of
+        Whether the head sees, beside the states, last value, mean, deviation, slope, roughness, crossings and count of
         each channel, and its values at a few times after the start (all columns of an array with at most 32).
     times : sequence or None
         Times of the columns where `X` is an array; None = those of `encoder`, or 0, 1, 2, ...
@@ -98,6 +99,10 @@ class SeriesClassifier(ClassifierMixin, SeriesHead):
         self._fit_head(X, y)
         self.classes_ = self.head_.classes_
         return self
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> None:
+        super()._restore(header, tensors, device)
+        self.classes_ = self.head_.classes_
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class of each series: array[b]."""

@@ -6,22 +6,25 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+import torch
+from sklearn.base import TransformerMixin, clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from tsode.errors import ParameterError
+from tsode.estimators.array_files import SavedEstimator
+from tsode.estimators.linear_heads import decode_head, encode_head
 from tsode.estimators.series_encoder import SeriesEncoder
 from tsode.estimators.series_rows import grid_times, read_rows
-from tsode.estimators.series_summaries import profile, summarise
+from tsode.estimators.series_summaries import SUMMARIES, profile, summarise
 
 __all__ = ["SeriesHead"]
 
 N_PROFILE = 16  # values read off each channel; a grid of at most twice as many times is taken as it is
 
 
-class SeriesHead(BaseEstimator):
+class SeriesHead(TransformerMixin, SavedEstimator):
     """Base of `SeriesClassifier` and `SeriesRegressor`, which give `_default_head` and read `y`."""
 
     encoder: Any
@@ -66,14 +69,45 @@ class SeriesHead(BaseEstimator):
         starts = own if self._start is None else [self._start] * len(series)
         return np.concatenate([state, summarise(series), profile(series, self._profile, starts)], axis=1)
 
+    def transform(self, X: Any) -> np.ndarray:
+        """What the head sees of each series, before standardisation: array[b d].
+
+        Columns are named by `get_feature_names_out`, and stand in the order of the coefficients of a linear head.
+        """
+        return self._ask(X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of what `transform` returns: those of the encoder, then ``y_last``, ``y_mean``, ..., ``y_at_0``, ...
+
+        Parameters
+        ----------
+        input_features : ignored
+        """
+        check_is_fitted(self)
+        names = list(self.encoder_.get_feature_names_out())
+        if self.summaries:
+            for kinds in (SUMMARIES, [f"at_{k}" for k in range(len(self._profile))]):
+                names += [f"{name}_{kind}" for name in self.encoder_.forecaster_.channels_ for kind in kinds]
+        return np.array(names, dtype=object)
+
     def _ask(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         return self._features(read_rows(self, X, reset=False))
 
     def _grid(self, n_times: int) -> np.ndarray:
         """Times of the columns of an array, in model time."""
-
         return self.encoder_.forecaster_._timeline.to_model(grid_times(self.encoder_.times, n_times))
+
+    def _describe(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        encoder, tensors = self.encoder_._to_file()
+        head = {"profile": self._profile.tolist(), "start": self._start, "head": encode_head(self.head_)}
+        return {"encoder": encoder, **head}, tensors
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> None:
+        self.encoder_ = SeriesEncoder._from_file(header["encoder"], tensors, device)
+        self._profile, self._start = np.array(header["profile"]), header["start"]
+        head = self._default_head() if self.head is None else clone(self.head)
+        self.head_ = decode_head(head, header["head"])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -49,7 +49,9 @@ def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype == object:  # classes
         return {"labels": [encode_label(label) for label in value]}
     if isinstance(value, np.ndarray | np.generic):
-        return {"array": value.tolist(), "dtype": value.dtype.str}
+        # products of arrays laid out otherwise may differ in the last bit
+        order = "C" if value.flags.c_contiguous else "F"
+        return {"array": value.tolist(), "dtype": value.dtype.str, "order": order}
     return value
 
 
@@ -58,5 +60,5 @@ def _decode(value: Any) -> Any:
         return value
     if "labels" in value:
         return np.array([decode_label(label) for label in value["labels"]], dtype=object)
-    array = np.array(value["array"], dtype=np.dtype(value["dtype"]))
+    array = np.array(value["array"], dtype=np.dtype(value["dtype"]), order=value["order"])
     return array if array.ndim else array[()]

@@ -136,7 +136,7 @@ class PathRegressor(RegressorMixin, SavedEstimator):
         # the smoother is linear in what it is given: it takes what is left of y, and each column, as a series
         self._seen = torch.cat([rest[None], columns.T])
         self._times = times
-        self._covariance = torch.linalg.inv(found.precision[0])
+        self._covariance = torch.linalg.inv(found.precision[0]).contiguous()
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:

@@ -107,6 +107,16 @@ def test_vectors_come_as_the_kind_of_frame_that_is_asked_for(estimator):
     np.testing.assert_array_equal(plain.set_output(transform="default").transform(X), vectors)
 
 
+@pytest.mark.parametrize("summaries", [True, False])
+def test_a_head_is_the_same_where_all_transformers_are_set_to_give_frames(summaries):
+    X, y = steps()
+    plain = classifier().set_params(summaries=summaries).fit(X, y)
+    with sklearn.config_context(transform_output="pandas"):
+        framed = clone(plain).fit(X, y)
+        np.testing.assert_array_equal(framed.predict_proba(X), plain.predict_proba(X))
+        assert framed.transform(X).columns.tolist() == framed.get_feature_names_out().tolist()
+
+
 def test_vectors_come_as_a_polars_frame():
     polars = pytest.importorskip("polars", reason="polars is an optional container and is not installed")
     X, _ = steps()

@@ -11,11 +11,16 @@ from sklearn.preprocessing import StandardScaler
 
 from tsode.frames.labels import decode_label, encode_label
 
-__all__ = ["HEADS", "decode_head", "encode_head"]
+__all__ = ["HEADS", "decode_head", "encode_head", "standardised"]
 
 HEADS: dict[str, type] = {
     made.__name__: made for made in (LinearRegression, LogisticRegression, Ridge, RidgeCV, RidgeClassifier)
 }
+
+
+def standardised(head: Any) -> Pipeline:
+    """Standardisation and this head, which pass arrays between them whatever scikit-learn is set to give."""
+    return make_pipeline(StandardScaler().set_output(transform="default"), head)
 
 
 def encode_head(head: Pipeline) -> list[dict[str, Any]]:
@@ -36,7 +41,7 @@ def decode_head(head: Any, learned: list[dict[str, Any]]) -> Pipeline:
     learned : list of dict
         By `encode_head`.
     """
-    pipeline = make_pipeline(StandardScaler(), head)
+    pipeline = standardised(head)
     for step, attributes in zip(pipeline.named_steps.values(), learned, strict=True):
         for name, value in attributes.items():
             if not name.endswith("_") or name.startswith("_"):

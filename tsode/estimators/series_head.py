@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin, clone
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from tsode.errors import ParameterError
 from tsode.estimators.array_files import SavedEstimator
-from tsode.estimators.linear_heads import decode_head, encode_head
+from tsode.estimators.linear_heads import decode_head, encode_head, standardised
 from tsode.estimators.series_encoder import SeriesEncoder
 from tsode.estimators.series_rows import grid_times, read_rows
 from tsode.estimators.series_summaries import SUMMARIES, profile, summarise
@@ -58,10 +56,10 @@ class SeriesHead(TransformerMixin, SavedEstimator):
         head = self._default_head() if self.head is None else clone(self.head)
         if self.random_state is not None and "random_state" in head.get_params():
             head.set_params(random_state=self.random_state)
-        self.head_ = make_pipeline(StandardScaler(), head).fit(self._features(rows), y)
+        self.head_ = standardised(head).fit(self._features(rows), y)
 
     def _features(self, rows: Any) -> np.ndarray:
-        state = self.encoder_.transform(rows)
+        state = np.asarray(self.encoder_.transform(rows))  # a frame, where scikit-learn is set to give frames
         if not self.summaries:
             return state
         series = self.encoder_.read(rows)

@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from tsode.errors import ParameterError
 from tsode.estimators.array_files import SavedEstimator
-from tsode.estimators.linear_heads import decode_head, encode_head, standardised
+from tsode.estimators.linear_heads import HEADS, decode_head, encode_head, standardised
+from tsode.estimators.persistence import decode_parameter, encode_parameters
 from tsode.estimators.series_encoder import SeriesEncoder
 from tsode.estimators.series_rows import grid_times, read_rows
 from tsode.estimators.series_summaries import SUMMARIES, profile, summarise
@@ -32,8 +33,8 @@ class SeriesHead(TransformerMixin, SavedEstimator):
     random_state: Any
 
     @abstractmethod
-    def _default_head(self) -> Any:
-        """What predicts from the features where no head is given."""
+    def _default_head(self, features: np.ndarray, y: np.ndarray) -> Any:
+        """What predicts from the features (b d) where no head is given; it is fitted to them afterwards."""
 
     def _fit_head(self, X: Any, y: np.ndarray) -> None:
         rows = read_rows(self, X, reset=True)
@@ -53,10 +54,11 @@ class SeriesHead(TransformerMixin, SavedEstimator):
             self._start = None
         is_short = self._start is not None and len(grid) <= 2 * N_PROFILE
         self._profile = grid - grid[0] if is_short else np.linspace(0.0, grid[-1] - grid[0], N_PROFILE)
-        head = self._default_head() if self.head is None else clone(self.head)
+        features = self._features(rows)
+        head = self._default_head(features, y) if self.head is None else clone(self.head)
         if self.random_state is not None and "random_state" in head.get_params():
             head.set_params(random_state=self.random_state)
-        self.head_ = standardised(head).fit(self._features(rows), y)
+        self.head_ = standardised(head).fit(features, y)
 
     def _features(self, rows: Any) -> np.ndarray:
         state = np.asarray(self.encoder_.transform(rows))  # a frame, where scikit-learn is set to give frames
@@ -98,14 +100,21 @@ class SeriesHead(TransformerMixin, SavedEstimator):
 
     def _describe(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         encoder, tensors = self.encoder_._to_file()
-        head = {"profile": self._profile.tolist(), "start": self._start, "head": encode_head(self.head_)}
-        return {"encoder": encoder, **head}, tensors
+        head = self.head_[-1]
+        return {
+            "encoder": encoder,
+            "profile": self._profile.tolist(),
+            "start": self._start,
+            "head_class": type(head).__name__,
+            "head_params": encode_parameters(head),
+            "head": encode_head(self.head_),
+        }, tensors
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> None:
         self.encoder_ = SeriesEncoder._from_file(header["encoder"], tensors, device)
         self._profile, self._start = np.array(header["profile"]), header["start"]
-        head = self._default_head() if self.head is None else clone(self.head)
-        self.head_ = decode_head(head, header["head"])
+        params = {name: decode_parameter(value) for name, value in header["head_params"].items()}
+        self.head_ = decode_head(HEADS[header["head_class"]](**params), header["head"])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

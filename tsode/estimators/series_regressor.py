@@ -62,7 +62,7 @@ class SeriesRegressor(RegressorMixin, SeriesHead):
         self.times = times
         self.random_state = random_state
 
-    def _default_head(self) -> Any:
+    def _default_head(self, features: np.ndarray, y: np.ndarray) -> Any:
         return RidgeCV(alphas=np.logspace(-2.0, 4.0, 13))
 
     def fit(self, X: Any, y: Any) -> Self:

@@ -8,6 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, GroupKFold, TimeSeriesSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -206,6 +207,21 @@ def test_probabilities_sum_to_one_and_agree_with_the_class():
     np.testing.assert_allclose(alone, proba, atol=1e-10)
     with pytest.raises(DataError, match=r"y holds 1 class\(es\), \[0\]"):
         classifier.fit(X, 0 * y)
+
+
+def test_labels_that_the_series_do_not_tell_are_not_predicted_with_confidence():
+    X, y = waves(40, seed=1)[0], np.random.default_rng(1).integers(0, 2, 80)
+    chosen = SeriesClassifier(encoder(), random_state=0).fit(X, y[:40])
+    fixed = SeriesClassifier(encoder(), LogisticRegression(max_iter=1000), random_state=0).fit(X, y[:40])
+    others = waves(40, seed=2)[0]
+    losses = [log_loss(y[40:], classifier.predict_proba(others)) for classifier in (chosen, fixed)]
+    assert losses[0] < np.log(2.0) + 0.05
+    assert losses[1] > losses[0] + 0.15, "the same head with the penalty it has by default is sure of itself"
+
+
+def test_a_class_of_one_series_is_learned_too():
+    X, _ = waves(20, seed=1)
+    assert SeriesClassifier(encoder(), random_state=0).fit(X, np.arange(20) == 3).predict(X)[3]
 
 
 def test_the_regressor_finds_the_mean_and_the_amplitude_of_irregular_waves():

@@ -15,10 +15,12 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from sklearn.base import BaseEstimator
 
 from tsode._registry import lookup
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, FileFormatError, ParameterError, UnknownNameError
+from tsode.estimators.linear_heads import HEADS
 from tsode.estimators.settings import find_device
 from tsode.frames.covariates import CovariateCoder
 from tsode.frames.inputs import InputCoder, Inputs
@@ -29,9 +31,11 @@ from tsode.frames.scaling import ChannelScaler
 __all__ = [
     "FORMAT_VERSION",
     "decode_parameter",
+    "describe_estimator",
     "encode_parameters",
     "load_estimator",
     "read_model_file",
+    "restore_estimator",
     "save_estimator",
     "write_model_file",
 ]
@@ -43,7 +47,12 @@ T = TypeVar("T")
 
 
 def save_estimator(estimator: Any, path: Any) -> None:
-    """Write a fitted estimator; the file appears whole or not at all.
+    """Write a fitted forecaster; the file appears whole or not at all. See `describe_estimator` for errors."""
+    write_model_file(path, *describe_estimator(estimator))
+
+
+def describe_estimator(estimator: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and tensors of a fitted forecaster; `restore_estimator` undoes it.
 
     Raises
     ------
@@ -86,7 +95,7 @@ def save_estimator(estimator: Any, path: Any) -> None:
     if estimator._covariates is not None:
         header["covariates"] = estimator._covariates.to_dict()
         tensors |= _known_tensors(panel, header)
-    write_model_file(path, header, tensors)
+    return header, tensors
 
 
 def encode_parameters(estimator: Any) -> dict[str, Any]:
@@ -160,6 +169,11 @@ def read_model_file(path: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]
     if "class" not in header:
         raise FileFormatError(f"{str(path)!r} is damaged: its header names no class.")
     return header, tensors
+
+
+def restore_estimator(header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
+    """The forecaster that `describe_estimator` gave header and tensors of; its class is one of the closed list."""
+    return _restore(lookup(_registry(), header["class"], "forecaster"), header, tensors, device)
 
 
 def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
@@ -250,12 +264,28 @@ def _restore_known(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> 
 
 
 def _registry() -> dict[str, type]:
-    from tsode.estimators import FORECASTERS  # the closed list of classes is above this file's own classes
+    import tsode.estimators as estimators  # the closed list of classes is above this file's own classes
 
-    return FORECASTERS
+    return {
+        name: made for name, made in vars(estimators).items() if name in estimators.__all__ and isinstance(made, type)
+    }
+
+
+def _parts() -> dict[str, type]:
+    """Estimators that may be parameters of another one."""
+    return {**_registry(), **HEADS}
 
 
 def _encode_parameter(name: str, value: Any) -> Any:
+    if isinstance(value, BaseEstimator):
+        if _parts().get(type(value).__name__) is not type(value):
+            raise ParameterError(
+                f"{name}={type(value).__name__}(...) cannot be written to a model file, which may hold "
+                f"{', '.join(sorted(_parts()))}: take one of these, or keep the estimator with pickle."
+            )
+        return {"estimator": {"class": type(value).__name__, "params": encode_parameters(value)}}
+    if isinstance(value, pd.Index) or (isinstance(value, np.ndarray) and value.dtype.kind in "mM"):
+        value = list(pd.Index(value))
     if isinstance(value, np.timedelta64 | pd.Timedelta):
         return {"label": encode_label(pd.Timedelta(value))}
     if isinstance(value, np.ndarray | torch.Tensor):
@@ -277,6 +307,9 @@ def decode_parameter(value: Any) -> Any:
     """Undo one value of `encode_parameters`."""
     if isinstance(value, list):
         return [decode_parameter(part) for part in value]
+    if "estimator" in value:
+        made, params = lookup(_parts(), value["estimator"]["class"], "estimator"), value["estimator"]["params"]
+        return made(**{name: decode_parameter(part) for name, part in params.items()})
     if "dict" in value:
         return {key: decode_parameter(part) for key, part in value["dict"].items()}
     if "array" in value:

@@ -246,3 +246,15 @@ def test_they_stand_in_pipelines_searches_and_wrappers():
     assert (logs.fit(X, target).predict(X) > 0.0).all()
     for estimator in (encoder(), classifier, SeriesRegressor()):
         assert type(estimator).__name__ in estimator._repr_html_()
+
+
+def test_dated_series_are_encoded_with_their_calendar():
+    hours = pd.date_range("2024-01-01", periods=72, freq="1h")
+    rng = np.random.default_rng(0)
+    series = [pd.Series(np.sin(hours.hour / 4.0 + k) + 0.1 * rng.normal(size=72), index=hours) for k in range(6)]
+    encoder = SeriesEncoder(JumpODEForecaster(n_modes=2, n_static=1, n_members=1, max_epochs=1), random_state=0)
+    states = encoder.fit(series).transform(series)
+    assert encoder.forecaster_.calendar_ == ["day"]
+    assert np.isfinite(states).all()
+    np.testing.assert_allclose(encoder.transform(series[:2]), states[:2], rtol=1e-5, atol=1e-6)
+    assert np.isfinite(encoder.transform([series[0].iloc[:0], series[1]])).all()

@@ -29,11 +29,14 @@ from tsode import (
     EventTable,
     JumpODEForecaster,
     LastValueForecaster,
+    LinearSDEForecaster,
     PathRegressor,
     SeriesClassifier,
     SeriesEncoder,
     SeriesRegressor,
 )
+from tsode.datasets import load_theophylline, load_theophylline_doses
+from tsode.errors import DataError
 from tsode.estimators import FORECASTERS
 from tsode.testing import example_panel
 
@@ -70,6 +73,7 @@ def wide() -> pd.DataFrame:
 # -- what is shown, what comes out ---------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:The latent state is not used")
 @pytest.mark.parametrize("made", FORECASTERS.values())
 def test_a_page_shows_a_forecaster_and_whether_it_is_fitted(made):
     forecaster = small(made)
@@ -199,6 +203,45 @@ def test_routed_events_reach_every_fit_whole():
         GridSearchCV(forecaster, {"horizon": ["2h"]}, cv=KFold(2)).fit(frame, events=events)
         make_pipeline("passthrough", forecaster).fit(frame, events=events)
     assert seen == [len(frame)] * (2 * 2 + 2 * 2 + 1 + 1)  # fits and scores, the refit, and the pipeline
+
+
+def test_a_pipeline_of_routed_events_is_fitted_scored_and_searched():
+    levels = load_theophylline()
+    doses = EventTable(load_theophylline_doses().rename(columns={"dose_mg": "amount"}))
+    plain = LinearSDEForecaster(n_state=2, max_epochs=1, random_state=0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        forecaster = clone(plain).set_fit_request(events=True).set_score_request(events=True)
+        model = make_pipeline("passthrough", forecaster).fit(levels, events=doses)
+        score = model.score(levels, events=doses)
+        grid = {"linearsdeforecaster__n_state": [2]}
+        search = GridSearchCV(model, grid, cv=KFold(2), error_score="raise").fit(levels, events=doses)
+    assert score == plain.fit(levels, events=doses).score(levels, events=doses)
+    train, test = next(KFold(2).split(levels))
+    by_hand = clone(plain).fit(levels.iloc[train], events=doses).score(levels.iloc[test], events=doses)
+    assert search.cv_results_["split0_test_score"][0] == by_hand
+
+
+@pytest.mark.parametrize("metric", ["nll", "mse"])
+@pytest.mark.parametrize("form", ["wide", "long", "shuffled", "list"])
+def test_rows_are_scored_by_their_weights(form, metric):
+    long = example_panel(4)
+    forms = {"wide": wide(), "long": long, "shuffled": long.sample(frac=1.0, random_state=0)}
+    forms["list"] = [one.set_index("ds")["a"] for _, one in long.groupby("unique_id")]
+    X = forms[form]
+    forecaster = LastValueForecaster().fit(X)
+    n_rows = sum(map(len, X)) if form == "list" else len(X)
+    kept = np.random.default_rng(0).random(n_rows) < 0.5
+    if form == "list":
+        parts = np.split(kept, np.cumsum([len(one) for one in X])[:-1])
+        some = [one.where(part) for one, part in zip(X, parts)]
+    else:
+        some = X.copy()
+        some.loc[~kept, ["a", "b"]] = np.nan
+    weighted = forecaster.score(X, sample_weight=3.0 * kept, metric=metric)
+    assert weighted == pytest.approx(forecaster.score(some, metric=metric), rel=1e-12)
+    for weight in (np.ones(n_rows - 1), -np.ones(n_rows), np.full(n_rows, np.nan)):
+        with pytest.raises(DataError, match=f"at least 0 for each of the {n_rows} rows"):
+            forecaster.score(X, sample_weight=weight)
 
 
 # -- a row is a series ---------------------------------------------------------------------------------------------

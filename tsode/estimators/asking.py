@@ -333,6 +333,7 @@ class FittedForecaster(BaseEstimator):
         static: Any = None,
         known: Any = None,
         metric: str = "nll",
+        sample_weight: Any = None,
     ) -> float:
         """Score forecasts of the values in `X`; greater is better, so errors are negated.
 
@@ -349,6 +350,8 @@ class FittedForecaster(BaseEstimator):
         metric : {"nll", "crps", "mse", "mae"}
             Negative log likelihood in nats of the data's own units, continuous ranked probability score, mean
             squared error, mean absolute error of the median; means over all observed values.
+        sample_weight : array[n], optional
+            Weight of each row of `X` in the mean.
         """
         if metric not in METRICS:
             raise ParameterError(f"metric={metric!r} is not known: choose one of {', '.join(METRICS)}.")
@@ -361,13 +364,15 @@ class FittedForecaster(BaseEstimator):
         if len(truth) == 1 and len(history) == 1 and not truth.layout.has_ids:
             history = replace(history, ids=list(truth.ids))
         answers = self._forecast(query, self._given(merge_panels(truth, history), events, static, known))
-        total, count, n_targets = 0.0, 0, len(self.channels_)
-        for x, answer in zip(values_at(truth, query), answers):
+        lengths, n_targets = [len(times) for times in query.times], len(self.channels_)
+        weight = _check_sample_weight(sample_weight, sum(lengths))[query.rows]
+        total = count = 0.0
+        for x, answer, own in zip(values_at(truth, query), answers, np.split(weight, np.cumsum(lengths)[:-1])):
             seen = ~np.isnan(x[:, :n_targets])
-            total += float(answer.error(x, metric)[:, :n_targets][seen].sum())
-            count += int(seen.sum())
+            total += float((own[:, None] * answer.error(x, metric)[:, :n_targets])[seen].sum())
+            count += float((own[:, None] * seen).sum())
         if not count:
-            raise DataError("X has no observed value to score: give rows with values.")
+            raise DataError("X has no observed value to score: give rows with values, of which some have weight.")
         return -total / count
 
     # -- going on --------------------------------------------------------------------------------------------------
@@ -605,6 +610,16 @@ def _raise_failed(query: Query, failed: dict[int, int]) -> None:
         ids = [repr(query.ids[row]) for row in sorted(failed)]
         names = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
         raise SolverError(f"The forecast of series {names} {Status(max(failed.values())).meaning}.")
+
+
+def _check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
+    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_rows,) or not (np.isfinite(weight) & (weight >= 0.0)).all():
+        raise DataError(
+            f"sample_weight must hold a number of at least 0 for each of the {n_rows} rows of X, but has shape "
+            f"{weight.shape}: give one weight a row."
+        )
+    return weight
 
 
 def _is_series_like(X: Any) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.array_files import SavedEstimator
+from tsode.models.linear_gaussian import Smoother
 from tsode.models.linear_sde import LinearSDE
 from tsode.models.matern import fit_matern, matern_system
 from tsode.training.threads import one_thread
@@ -136,6 +137,7 @@ class PathRegressor(RegressorMixin, SavedEstimator):
         # the smoother is linear in what it is given: it takes what is left of y, and each column, as a series
         self._seen = torch.cat([rest[None], columns.T])
         self._times = times
+        self._smoother = self._run()
         self._covariance = torch.linalg.inv(found.precision[0]).contiguous()
         return self
 
@@ -157,16 +159,8 @@ class PathRegressor(RegressorMixin, SavedEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         times, columns = self._translate(X)
-        series = self._seen if return_std else self._seen[:1]
-        shape = (len(series), len(self._times))
-        batch = IrregularBatch(
-            self._times.expand(shape),
-            series[..., None],
-            torch.ones(*shape, 1, dtype=torch.bool),
-            torch.full(shape[:1], shape[1]),
-        )
         with one_thread(), torch.no_grad():
-            forecast = self.module_.interpolate(batch, times.expand(len(series), -1))
+            forecast = self._smoother.interpolate(times.expand(len(self._seen), -1))
             mean = forecast.mean[..., 0]
         linear = X[:, 1:] @ self.coef_ + self.intercept_
         smoothed = linear + self.scale_ * mean[0].numpy()
@@ -184,6 +178,18 @@ class PathRegressor(RegressorMixin, SavedEstimator):
         noise = torch.tensor([self.noise_share_**0.5])
         return LinearSDE(drift=drift, diffusion=diffusion, readout=readout, noise=noise)
 
+    def _run(self) -> Smoother:
+        """The passes over the rows of fit, so that no prediction repeats them."""
+        shape = self._seen.shape
+        batch = IrregularBatch(
+            self._times.expand(shape),
+            self._seen[..., None],
+            torch.ones(*shape, 1, dtype=torch.bool),
+            torch.full(shape[:1], shape[1]),
+        )
+        with one_thread(), torch.no_grad():
+            return self.module_.smoother(batch)
+
     def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         found = {name: float(getattr(self, name)) for name in _NUMBERS}
         tensors = {name: torch.as_tensor(getattr(self, name)).clone() for name in _ARRAYS}
@@ -195,6 +201,7 @@ class PathRegressor(RegressorMixin, SavedEstimator):
         for name, kind in _ARRAYS.items():
             setattr(self, name, tensors[name].numpy() if kind is np.ndarray else tensors[name])
         self.module_ = self._process()
+        self._smoother = self._run()
 
     def _translate(self, X: np.ndarray) -> tuple[Tensor, Tensor]:
         """Times since the first, and a column of ones beside the standardised ones."""

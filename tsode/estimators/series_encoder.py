@@ -156,7 +156,8 @@ class SeriesEncoder(TransformerMixin, SavedEstimator):
 
     def _encode(self, series: list[Series]) -> dict[str, np.ndarray]:
         device = next(iter(self.module_.state_dict().values())).device
-        nothing = Series(np.empty(0), np.empty((0, len(self.forecaster_.channels_))))
+        panel = self.forecaster_._panel
+        nothing = self.forecaster_._translator().one(panel.times[0][:0], panel.values[0][:0], None)
         order = sorted(range(len(series)), key=lambda row: len(series[row].times))
         parts: dict[str, list[np.ndarray]] = {}
         with one_thread(), torch.no_grad():

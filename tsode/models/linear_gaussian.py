@@ -16,7 +16,7 @@ from tsode.jumps.gaussian import Conditioned, condition
 from tsode.likelihoods.normal import Normal
 from tsode.models.base import ForecastModel
 
-__all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem"]
+__all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem", "Smoother"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,42 @@ class FilteredBeliefs:
     status: Tensor
 
 
+@dataclass(frozen=True)
+class Smoother:
+    """What all events of a batch, earlier and later, say of the states at any times; see `LinearGaussianModel.smooth`.
+
+    The passes over the events are done: a question costs the same however many of them there are.
+
+    Parameters
+    ----------
+    system : LinearSystem
+    batch : IrregularBatch
+    filtered : FilteredBeliefs
+    later : (Tensor[b n+1 d], Tensor[b n+1 d d])
+        What each event and all after it say about the state just before it; zeros at the end.
+    """
+
+    system: LinearSystem
+    batch: IrregularBatch
+    filtered: FilteredBeliefs
+    later: tuple[Tensor, Tensor]
+
+    def beliefs(self, query_times: Tensor) -> Beliefs:
+        """Belief over the state at each query time (b m), in any order."""
+        queries = _reachable(self.system, self.batch, query_times)
+        now = _carry_to(self.system, self.batch, self.filtered, queries, "right")
+        index = _events_before(self.batch, queries, "right")
+        next_time = torch.cat([self.batch.times, self.batch.times[:, -1:]], dim=1).gather(1, index)
+        vector, matrix = (_pick(part, index) for part in self.later)
+        vector, matrix = self.system.transitions((next_time - queries).clamp(min=0.0)).pull_back(vector, matrix)
+        cov = now.cov - now.cov @ matrix @ now.cov
+        return Beliefs(query_times, now.mean - _apply(now.cov, vector), 0.5 * (cov + cov.mT))
+
+    def interpolate(self, query_times: Tensor) -> Forecast:
+        """Normal distribution of each channel's observation at each query time (b m)."""
+        return _seen(self.system, self.batch, self.beliefs(query_times), self.filtered.status)
+
+
 class LinearGaussianModel(ForecastModel):
     """Exact inference for a linear-Gaussian SDE seen at irregular times through noise, any channel missing.
 
@@ -180,10 +216,14 @@ class LinearGaussianModel(ForecastModel):
 
     def interpolate(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         """Normal distribution of each channel's observation given all events, earlier and later; see `smooth`."""
+        return self.smoother(batch).interpolate(query_times)
+
+    def smoother(self, batch: IrregularBatch) -> Smoother:
+        """The passes over the events of a batch, to be asked at any times."""
         system = self.system()
         batch = system.unexplained(batch)
         filtered = _filter(system, batch)
-        return _seen(system, batch, _smooth(system, batch, filtered, query_times), filtered.status)
+        return Smoother(system, batch, filtered, _later_evidence(system, batch, filtered))
 
     def smooth(self, batch: IrregularBatch, query_times: Tensor | None = None) -> Beliefs:
         """Belief over the state at any times given all events, earlier and later.
@@ -197,10 +237,8 @@ class LinearGaussianModel(ForecastModel):
         query_times : Tensor[b m], float64, optional
             In any order; before, between or after the events. By default the events' times.
         """
-        system = self.system()
-        batch = system.unexplained(batch)
-        times = batch.times if query_times is None else query_times
-        return _smooth(system, batch, _filter(system, batch), times)
+        smoother = self.smoother(batch)
+        return smoother.beliefs(smoother.batch.times if query_times is None else query_times)
 
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
@@ -304,18 +342,6 @@ def _carry_to(
     cov = _pick(torch.cat([initial[1], filtered.updated.cov], dim=1), index)
     step = system.transitions((query_times - start).clamp(min=0.0))
     return Beliefs(query_times, *step.carry(mean, cov))
-
-
-def _smooth(system: LinearSystem, batch: IrregularBatch, filtered: FilteredBeliefs, query_times: Tensor) -> Beliefs:
-    """Belief at each query time from the events up to it, and from what those after it say."""
-    queries = _reachable(system, batch, query_times)
-    now = _carry_to(system, batch, filtered, queries, "right")
-    index = _events_before(batch, queries, "right")
-    next_time = torch.cat([batch.times, batch.times[:, -1:]], dim=1).gather(1, index)
-    vector, matrix = (_pick(part, index) for part in _later_evidence(system, batch, filtered))
-    vector, matrix = system.transitions((next_time - queries).clamp(min=0.0)).pull_back(vector, matrix)
-    cov = now.cov - now.cov @ matrix @ now.cov
-    return Beliefs(query_times, now.mean - _apply(now.cov, vector), 0.5 * (cov + cov.mT))
 
 
 def _later_evidence(system: LinearSystem, batch: IrregularBatch, filtered: FilteredBeliefs) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from utilsforecast.evaluation import evaluate
 
 from tests.registries import small
 from tsode import ConstantForecaster, DriftForecaster, EventTable, JumpODEForecaster, LastValueForecaster
-from tsode.backtest import CutoffSplit, backtest, score_table
+from tsode.backtest import CutoffSplit, backtest, end_cutoffs, score_table
 from tsode.conformal import ConformalForecaster
 from tsode.errors import DataError, ParameterError
 from tsode.metrics import mae
@@ -209,3 +209,65 @@ def test_the_crps_of_the_table_is_that_of_the_whole_distribution_to_two_per_cent
 def test_what_cannot_forecast_intervals_is_refused():
     with pytest.raises(ParameterError, match="'x' is a int, which has no predict_interval"):
         backtest({"x": 3}, example_panel(3), cutoffs=CUTOFFS, horizon="8h")
+
+
+def test_series_with_cutoffs_of_their_own_are_forecast_from_these():
+    frame = example_panel(3)
+    frame["ds"] += pd.to_timedelta(100 * frame["unique_id"].str[1:].astype(int), unit="D")  # no one time cuts two
+    cutoffs = end_cutoffs(frame, "8h", n_cutoffs=2)
+    found = backtest(LastValueForecaster(), frame, cutoffs=cutoffs, horizon="8h", level=80)
+    for key, own in frame.groupby("unique_id"):
+        last = own["ds"].max()
+        assert cutoffs[key] == [last - pd.Timedelta("16h"), last - pd.Timedelta("8h")]
+        for cutoff in cutoffs[key]:
+            is_past, is_asked = own["ds"] <= cutoff, (own["ds"] > cutoff) & (own["ds"] <= cutoff + pd.Timedelta("8h"))
+            rows = found[(found["unique_id"] == f"{key}/a") & (found["cutoff"] == cutoff)]
+            assert rows["y"].tolist() == own["a"][is_asked].dropna().tolist()
+            assert (rows["LastValueForecaster"] == own["a"][is_past].dropna().iloc[-1]).all()
+
+
+def test_fit_sees_each_series_up_to_its_own_cutoff_and_the_others_whole():
+    frame = example_panel(4)
+    how = {"cutoffs": {"s0": ["2024-03-02"], "s1": ["2024-03-03"]}, "horizon": "16h", "level": 80}
+    found = backtest(ConstantForecaster(), frame, **how)
+    limit = frame["unique_id"].map({"s0": pd.Timestamp("2024-03-02"), "s1": pd.Timestamp("2024-03-03")})
+    expected = ConstantForecaster().fit(frame[~(frame["ds"] > limit)])
+    mean = expected.predict(times=["2024-03-05"], context=frame[frame["unique_id"] == "s3"])["a"].item()
+    np.testing.assert_allclose(found.loc[found["unique_id"] == "s0/a", "ConstantForecaster"], mean, rtol=1e-12)
+    assert set(found["unique_id"]) == {"s0/a", "s0/b", "s1/a", "s1/b"}
+
+
+def test_events_after_the_cutoff_of_their_own_series_do_not_reach_fit():
+    frame = example_panel(3)
+    times = pd.to_datetime(["2024-03-01 05:00", "2024-03-03 02:00"])
+    events = pd.concat([pd.DataFrame({"unique_id": f"s{k}", "ds": times, "amount": [1.0, 9.0 * k]}) for k in range(3)])
+    made = small(JumpODEForecaster, dtype="float64")
+    how = {"cutoffs": {"s1": ["2024-03-02"], "s2": ["2024-03-02"]}, "horizon": "20h"}
+    late = (events["ds"] == times[1]) & (events["unique_id"] != "s0")
+    told, untold = (backtest(made, frame, events=given, **how) for given in (events, events[~late]))
+    pd.testing.assert_frame_equal(told, untold)  # all that is asked about comes before the second event
+
+
+def test_fitted_forecasters_are_asked_as_they_are_and_other_rows_can_be_fitted_on():
+    frame = example_panel(4)
+    is_other = frame["unique_id"].isin(["s2", "s3"])
+    how = {"cutoffs": CUTOFFS, "horizon": "8h"}
+    made = small(JumpODEForecaster, dtype="float64").fit(frame[is_other])
+    module = made.module_
+    fitted = backtest(made, frame[~is_other], prefit=True, **how)
+    assert made.module_ is module
+    pd.testing.assert_frame_equal(fitted, backtest(made, frame[~is_other], train=frame[is_other], **how))
+    table = score_table(made, frame[~is_other], prefit=True, metrics=["n", "mae", "coverage"], level=[80, 95], **how)
+    assert list(table.columns) == ["n", "mae", "coverage-80", "coverage-95", "mae-rel"]
+    assert table.loc[("a", "JumpODEForecaster"), "n"] == fitted["unique_id"].str.endswith("/a").sum()
+    assert (table["coverage-95"] >= table["coverage-80"]).all()
+
+
+def test_cutoffs_of_series_that_cannot_be_are_refused():
+    frame = example_panel(3)
+    with pytest.raises(DataError, match=r"has the series 's9', which has no rows"):
+        backtest(LastValueForecaster(), frame, cutoffs={"s9": CUTOFFS}, horizon="8h")
+    with pytest.raises(DataError, match="No series in cutoffs= has an observed row up to a cutoff of its own"):
+        backtest(LastValueForecaster(), frame, cutoffs={"s0": ["2023-01-01"]}, horizon="8h")
+    with pytest.raises(DataError, match="No series is longer than 3 times horizon='30h'"):
+        end_cutoffs(frame, "30h", n_cutoffs=3)

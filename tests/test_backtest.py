@@ -228,12 +228,16 @@ def test_series_with_cutoffs_of_their_own_are_forecast_from_these():
 
 def test_fit_sees_each_series_up_to_its_own_cutoff_and_the_others_whole():
     frame = example_panel(4)
-    how = {"cutoffs": {"s0": ["2024-03-02"], "s1": ["2024-03-03"]}, "horizon": "16h", "level": 80}
-    found = backtest(ConstantForecaster(), frame, **how)
-    limit = frame["unique_id"].map({"s0": pd.Timestamp("2024-03-02"), "s1": pd.Timestamp("2024-03-03")})
-    expected = ConstantForecaster().fit(frame[~(frame["ds"] > limit)])
-    mean = expected.predict(times=["2024-03-05"], context=frame[frame["unique_id"] == "s3"])["a"].item()
-    np.testing.assert_allclose(found.loc[found["unique_id"] == "s0/a", "ConstantForecaster"], mean, rtol=1e-12)
+    cutoffs = {"s0": pd.Timestamp("2024-03-02"), "s1": pd.Timestamp("2024-03-03")}
+    made = small(JumpODEForecaster, dtype="float64")
+    found = backtest(made, frame, cutoffs=cutoffs, horizon="16h", level=80)
+    past = frame[~(frame["ds"] > frame["unique_id"].map(cutoffs))]
+    expected = made.fit(past).predict(frame.drop(past.index))
+    for key, cutoff in cutoffs.items():
+        rows = expected[(expected["unique_id"] == key) & (expected["ds"] <= cutoff + pd.Timedelta("16h"))]
+        own = found[found["unique_id"] == f"{key}/b"]
+        assert len(own) > 1
+        np.testing.assert_allclose(own["JumpODEForecaster"], rows["b"][rows["ds"].isin(own["ds"])], rtol=1e-9)
     assert set(found["unique_id"]) == {"s0/a", "s0/b", "s1/a", "s1/b"}
 
 

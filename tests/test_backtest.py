@@ -202,7 +202,7 @@ def test_the_crps_of_the_table_is_that_of_the_whole_distribution_to_two_per_cent
     frame = example_panel(6).drop(columns="b")
     table = score_table({}, frame, cutoffs=CUTOFFS[0], horizon="8h", metrics=["crps"])
     train, test = next(CutoffSplit(CUTOFFS[0], horizon="8h").split(frame))
-    exact = -LastValueForecaster().fit(frame.iloc[train]).score(frame.iloc[test], metric="crps")
+    exact = -LastValueForecaster(horizon="8h").fit(frame.iloc[train]).score(frame.iloc[test], metric="crps")
     assert table.loc[("a", "LastValueForecaster"), "crps"] == pytest.approx(exact, rel=0.02)
 
 

@@ -210,7 +210,7 @@ def score_table(
     train: Any = None,
     events: Any = None,
 ) -> pd.DataFrame:
-    """Score forecasters beside the baselines, which are always in the table.
+    """Score forecasters beside the baselines, which are always in the table, made for the same horizon.
 
     Parameters
     ----------
@@ -239,7 +239,8 @@ def score_table(
         raise ParameterError(f"{taken} are names of baselines, which are in the table anyway: choose other names.")
     first = next(iter(named.values()), None)
     shared = ("id_col", "time_col", "target", "duplicates")
-    reading = {name: getattr(first, name) for name in shared if hasattr(first, name)}
+    reading: dict[str, Any] = {name: getattr(first, name) for name in shared if hasattr(first, name)}
+    reading["horizon"] = horizon  # their spread is that of leads up to it
     named |= {name: made(**reading) for name, made in BASELINES.items() if name not in named}
     levels = sorted({*shares, *map(float, GRID)}) if "crps" in metrics else shares
     fitted = tuple(_named(estimators)) if prefit else ()

@@ -164,7 +164,7 @@ def test_forecasters_without_epochs_and_such_that_wrap_another_are_tuned_too():
     flat = {"scale": CategoricalDistribution(["standard", "robust"])}
     study = tune(LinearSDEForecaster(horizon="16h", max_epochs=1), frame, flat, n_trials=1, refit=False)[1]
     assert states(study) == ["COMPLETE"]
-    last = tune(LastValueForecaster(), frame, {}, n_trials=1, horizon="16h", refit=False)[1]
+    last = tune(LastValueForecaster(horizon="16h"), frame, {}, n_trials=1, refit=False)[1]
     assert last.best_value == 1.0  # it is what scores are relative to
     wrapped = ConformalForecaster(made(max_epochs=2), n_bins=1)
     nested = {"forecaster__n_modes": IntDistribution(2, 4), "share": FloatDistribution(0.3, 0.5)}

@@ -17,7 +17,7 @@ import pandas as pd
 
 from tsode import datasets
 from tsode._registry import lookup
-from tsode.cli.holdout import BASELINES, holdout
+from tsode.cli.holdout import BASELINES, HeldOut, hold_out, hold_out_after
 from tsode.cli.report import write_report
 from tsode.cli.tables import read_table, write_table
 from tsode.errors import DataError, ParameterError, TsodeError
@@ -88,11 +88,20 @@ def build_parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", _report, "evaluate, and write one HTML page with tables and pictures")
     for command, ending in ((evaluate, "CSV or parquet (default: a table on standard output)"), (report, "HTML")):
         _add_data(command)
-        _add_model(command)
+        _add_model(
+            command,
+            "; or the --out of fit, which is scored as it is on what came after its history: what options say of data "
+            "and training is then that of fit",
+        )
+        command.add_argument(
+            "--cutoffs", type=int, metavar="N",
+            help="horizons at the end of each series that are forecast, each from its own beginning (default: as many "
+            "as make up a quarter of the median span, 1 to 5)",
+        )  # fmt: skip
         command.add_argument(
             "--hold-out", type=float, metavar="SHARE",
-            help="score the last horizon of this share of the series, of which fit sees nothing (default: the last "
-            "horizon of every series, of which fit sees what came before)",
+            help="score this share of the series, of which fit sees nothing (default: every series, of which fit sees "
+            "what came before)",
         )  # fmt: skip
         command.add_argument("--out", required=command is report, metavar="FILE", help=ending)
 
@@ -116,8 +125,11 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--events", metavar="FILE", help="doses and other events at known times")
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", default="jump-ode", choices=MODELS, help="%(choices)s (default: %(default)s)")
+def _add_model(command: argparse.ArgumentParser, or_a_folder: str = "") -> None:
+    known: dict[str, Any] = {"choices": MODELS}
+    if or_a_folder:
+        known = {"metavar": f"{{{','.join(MODELS)},FOLDER}}"}
+    command.add_argument("--model", default="jump-ode", **known, help=f"default: %(default)s{or_a_folder}")
     command.add_argument("--horizon", help="how far ahead to forecast: 6h or 30D, or a number if times are numbers")
     command.add_argument("--max-epochs", type=int)
     command.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
@@ -138,8 +150,7 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    file = Path(arguments.model)
-    made: Any = BaseForecaster.load(file / MODEL_FILE if file.is_dir() else file)
+    made = _load(arguments.model)
     is_clock = isinstance(made.horizon_, np.timedelta64)
     context = None if arguments.data is None else read_table(arguments.data, made.time_col)
     events = None if arguments.events is None else read_table(arguments.events, made.time_col)
@@ -152,12 +163,18 @@ def _predict(arguments: argparse.Namespace) -> None:
     write_table(answer.to_frame() if isinstance(answer, pd.Series) else answer, arguments.out)
 
 
+def _load(path: str) -> Any:
+    file = Path(path)
+    return BaseForecaster.load(file / MODEL_FILE if file.is_dir() else file)
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
-    scores = _hold_out(arguments).scores
+    held = _hold_out(arguments)
     if arguments.out is None:
-        sys.stdout.write(scores.to_string(index=False, float_format="{:.4g}".format) + "\n")
+        sys.stdout.write(f"{held.summary}\n\n")
+        sys.stdout.write(held.scores.to_string(index=False, float_format="{:.4g}".format) + "\n")
     else:
-        write_table(scores, arguments.out)
+        write_table(held.scores, arguments.out)
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -175,12 +192,26 @@ def _datasets(arguments: argparse.Namespace) -> None:
         write_table(lookup(known, arguments.name, "data set")(), arguments.out)
 
 
-def _hold_out(arguments: argparse.Namespace) -> Any:
+def _hold_out(arguments: argparse.Namespace) -> HeldOut:
+    if arguments.cutoffs is not None and arguments.cutoffs < 1:
+        raise ParameterError(f"--cutoffs is how often a series is forecast, 1 at least, but is {arguments.cutoffs}.")
+    is_saved = arguments.model not in MODELS
+    if is_saved:
+        if not Path(arguments.model).exists():
+            lookup(MODELS, arguments.model, "model or folder")
+        needless = [f"--{name.replace('_', '-')}" for name in ("hold_out", "max_epochs", "set", "target")
+                    if getattr(arguments, name)]  # fmt: skip
+        if needless:
+            raise ParameterError(f"{arguments.model!r} is fitted already, so {', '.join(needless)} cannot change it.")
+        made = _load(arguments.model)
+        arguments.time_col = made.time_col
     frame, events = _read(arguments)
     horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame))
+    asked: dict[str, Any] = {"horizon": horizon, "n_cutoffs": arguments.cutoffs, "events": events}
+    if is_saved:
+        return hold_out_after(made, Path(arguments.model).name, frame, **asked)
     made = _forecaster(arguments, horizon)
-    return holdout(made, arguments.model, frame, horizon=horizon, share=arguments.hold_out, events=events,
-                   seed=arguments.seed)  # fmt: skip
+    return hold_out(made, arguments.model, frame, **asked, share=arguments.hold_out, seed=arguments.seed)
 
 
 def _read(arguments: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -237,7 +268,7 @@ def _number(text: str, what: str) -> float:
 def _as_options(message: str) -> str:
     """The advice of the library in the words of the command: ``horizon=`` is ``--horizon``."""
     message = message.replace("duplicates='mean'", "--set duplicates=mean")
-    return re.sub(r"\b(id_col|time_col|horizon|times|events|target|level)=", _as_option, message)
+    return re.sub(r"\b(id_col|time_col|horizon|times|events|target|level|cutoffs)=", _as_option, message)
 
 
 def _as_option(match: re.Match[str]) -> str:

@@ -275,3 +275,24 @@ def test_cutoffs_of_series_that_cannot_be_are_refused():
         backtest(LastValueForecaster(), frame, cutoffs={"s0": ["2023-01-01"]}, horizon="8h")
     with pytest.raises(DataError, match="No series is longer than 3 times horizon='30h'"):
         end_cutoffs(frame, "30h", n_cutoffs=3)
+
+
+def test_covariates_reach_those_that_read_them_and_past_ones_are_not_asked_about():
+    frame = example_panel(4)
+    static = pd.DataFrame({"age": [1.0, 2.0, 3.0, 4.0]}, index=[f"s{k}" for k in range(4)])
+    known = pd.DataFrame({"price": [0.0, 5.0, -5.0]}, index=pd.to_datetime(["2024-03-01", "2024-03-02", "2024-03-04"]))
+    made = small(JumpODEForecaster, dtype="float64", target="a", past_covariates=["b"])
+    given = {"static": static, "known": known}
+    how = {"cutoffs": CUTOFFS[0], "horizon": "8h", "level": 80}
+    named = {"jump": made, "LastValueForecaster": LastValueForecaster(target="a")}
+    found = backtest(named, frame, **how, **given)
+    assert set(found["unique_id"]) <= set(frame["unique_id"])  # one channel: no names folded in
+    train, test = next(CutoffSplit(CUTOFFS[0], horizon="8h").split(frame))
+    asked = frame.iloc[test].dropna(subset="a")
+    expected = made.fit(frame.iloc[train], **given).predict(asked)["a"]
+    np.testing.assert_allclose(found["jump"], expected, rtol=1e-9)
+    untold = backtest(named, frame, **how)
+    assert not np.allclose(untold["jump"], found["jump"])
+    assert untold["LastValueForecaster"].equals(found["LastValueForecaster"])
+    table = score_table(made, frame, **{**how, "metrics": ["mae"]}, **given)
+    assert table.index.get_level_values("channel").unique().tolist() == ["a"]

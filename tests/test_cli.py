@@ -101,6 +101,35 @@ def test_doses_are_read_from_a_file_of_their_own(tmp_path):
     assert (pd.read_csv(out[0])["hr"] != pd.read_csv(out[1])["hr"]).all()
 
 
+def test_covariates_are_read_from_files_of_their_own(tmp_path, capsys):
+    frame = panel()
+    static = pd.DataFrame({"unique_id": [f"p{k}" for k in range(4)], "age": [1.0, 9.0, 2.0, 8.0], "ward": list("abab")})
+    known = pd.DataFrame({"ds": pd.date_range("2024-03-30", periods=8, freq="12h"), "price": np.arange(8.0)})
+    data, ages, prices = (write(tmp_path, f"{k}.csv", part) for k, part in enumerate((frame, static, known)))
+    more = write(tmp_path, "more.csv", known.assign(price=-known["price"]))
+    model = str(tmp_path / "model")
+    assert main(["fit", data, "--static", ages, "--known", prices, "--out", model, *QUICK]) == 0
+    ask = ["predict", "--model", model, "--times", "2024-04-02"]
+    capsys.readouterr()
+    answers = []
+    for given in ([], ["--known", prices], ["--known", more], ["--static", ages]):
+        assert main([*ask, *given]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] == answers[3] != answers[2]
+    assert main(["evaluate", data, "--static", ages, "--known", prices, "--horizon", "12h", *QUICK]) == 0
+    told = capsys.readouterr().out
+    assert main(["evaluate", data, "--horizon", "12h", *QUICK]) == 0
+    assert capsys.readouterr().out != told
+    out = tmp_path / "past.csv"
+    past = ["--target", "hr", *QUICK, "past_covariates=bp"]  # read, not forecast
+    assert main(["evaluate", data, "--horizon", "12h", "--out", str(out), *past]) == 0
+    assert pd.read_csv(out)["channel"].unique().tolist() == ["hr"]
+    assert main(["fit", write(tmp_path, "some.csv", frame[frame["ds"] < "2024-03-31"]), "--out", model, *past]) == 0
+    assert main(["report", data, "--model", model, "--horizon", "6h", "--out", str(tmp_path / "past.html")]) == 0
+    assert main(["fit", data, "--static", ages, "--model", "drift", "--out", model]) == 1
+    assert "DriftForecaster" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("share", [[], ["--hold-out", "0.5"]])
 def test_evaluate_has_every_baseline_and_the_skill_against_the_last_value(tmp_path, share):
     data, out = write(tmp_path, "a.csv", panel()), str(tmp_path / "scores.csv")

@@ -150,6 +150,8 @@ def backtest(
     prefit: bool = False,
     train: Any = None,
     events: Any = None,
+    static: Any = None,
+    known: Any = None,
 ) -> pd.DataFrame:
     """Forecast from each cutoff on, with what was known up to it, beside what came.
 
@@ -173,6 +175,10 @@ def backtest(
         What to fit on, instead of the rows up to a cutoff.
     events : DataFrame or EventTable, optional
         Events at known times, see ``fit``. Fit is given those up to its cutoff; a forecast knows all up to its time.
+    static : DataFrame, optional
+    known : same kinds as X in fit, optional
+        Constants of the series, and covariates that are known ahead: given whole to fit and to forecasts, of those
+        forecasters that read them.
 
     Returns
     -------
@@ -189,8 +195,9 @@ def backtest(
     """
     named = _named(estimator)
     found, channels = _run(
-        named, frame, cutoffs, every, horizon, level, refit, tuple(named) if prefit else (), train, events
-    )
+        named, frame, cutoffs, every, horizon, level, refit, tuple(named) if prefit else (), train, events,
+        {"static": static, "known": known},
+    )  # fmt: skip
     if len(channels) > 1:
         found["unique_id"] = found["unique_id"].astype(str) + "/" + found["channel"].astype(str)
     return found.drop(columns="channel")
@@ -209,13 +216,15 @@ def score_table(
     prefit: bool = False,
     train: Any = None,
     events: Any = None,
+    static: Any = None,
+    known: Any = None,
 ) -> pd.DataFrame:
     """Score forecasters beside the baselines, which are always in the table, made for the same horizon.
 
     Parameters
     ----------
     estimators : forecaster, or dict of name to forecaster
-    frame, cutoffs, every, horizon, refit, prefit, train, events
+    frame, cutoffs, every, horizon, refit, prefit, train, events, static, known
         See `backtest`. With `prefit`, the baselines are still fitted here.
     metrics : sequence of {"mae", "mse", "rmse", "crps", "coverage", "interval", "n"}
         Of the mean forecast: absolute and squared errors. Of the distribution: the continuous ranked probability score,
@@ -243,8 +252,8 @@ def score_table(
     reading["horizon"] = horizon  # their spread is that of leads up to it
     named |= {name: made(**reading) for name, made in BASELINES.items() if name not in named}
     levels = sorted({*shares, *map(float, GRID)}) if "crps" in metrics else shares
-    fitted = tuple(_named(estimators)) if prefit else ()
-    found, channels = _run(named, frame, cutoffs, every, horizon, levels, refit, fitted, train, events)
+    fitted, covariates = tuple(_named(estimators)) if prefit else (), {"static": static, "known": known}
+    found, channels = _run(named, frame, cutoffs, every, horizon, levels, refit, fitted, train, events, covariates)
     columns: dict[str, tuple[str, float]] = {}
     for metric in metrics:
         of_level = shares if metric in ("coverage", "interval") else shares[:1]
@@ -357,17 +366,17 @@ def _run(
     prefit: Collection[str],
     train: Any,
     events: Any,
+    covariates: dict[str, Any],
 ) -> tuple[pd.DataFrame, list[Hashable]]:
     """The rows of `backtest` with the channel in a column of its own, and the channels."""
     levels = read_levels(level, "level", 100.0)
     first: Any = next(iter(named.values()))
     id_col, time_col = getattr(first, "id_col", ID_COL), getattr(first, "time_col", TIME_COL)
+    target, past_too = getattr(first, "target", None), getattr(first, "past_covariates", None)
+    if target is not None and past_too is not None:
+        target = [label for some in (target, past_too) for label in np.atleast_1d(np.array(some, dtype=object))]
     panel = read_panel(
-        frame,
-        id_col=id_col,
-        time_col=time_col,
-        target=getattr(first, "target", None),
-        duplicates=getattr(first, "duplicates", "error"),
+        frame, id_col=id_col, time_col=time_col, target=target, duplicates=getattr(first, "duplicates", "error")
     )
     panel = panel.select([row for row, times in enumerate(panel.times) if len(times)])
     lead = _read_span(horizon, panel, "horizon")
@@ -382,19 +391,24 @@ def _run(
         context, asked = (write_long(one, id_col, time_col) for one in (past, ahead))
         answers = {}
         for name, estimator in named.items():
-            given = {} if events is None or not getattr(estimator, "reads_events", False) else {"events": events}
+            given = dict(covariates) if getattr(estimator, "reads_covariates", False) else {}
+            given["events"] = events if getattr(estimator, "reads_events", False) else None
+            given = {key: value for key, value in given.items() if value is not None}
             if name not in fitted or (refit and name not in prefit):
-                known = {key: _events_until(table, cutoff_of, panel, id_col, time_col) for key, table in given.items()}
-                fitted[name] = clone(estimator).fit(context if train is None else train, **known)
+                told = dict(given)
+                if "events" in given:
+                    told["events"] = _events_until(events, cutoff_of, panel, id_col, time_col)
+                fitted[name] = clone(estimator).fit(context if train is None else train, **told)
             answers[name] = fitted[name].predict_interval(asked, context=context, level=levels, **given)
         cut = np.array([cutoff_of(key) for key, times in zip(ahead.ids, ahead.times) for _ in times])
-        parts += [_beside(asked, answers, name, id_col, time_col, levels, cut, panel) for name in panel.channels]
+        channels = [name for name in panel.channels if all(name in answer.columns for answer in answers.values())]
+        parts += [_beside(asked, answers, name, id_col, time_col, levels, cut, panel) for name in channels]
     if not parts:
         raise DataError(
             "No series in cutoffs= has an observed row up to a cutoff of its own and another within "
             f"horizon={horizon!r} after it."
         )
-    return pd.concat(parts, ignore_index=True), panel.channels
+    return pd.concat(parts, ignore_index=True), channels
 
 
 def _beside(

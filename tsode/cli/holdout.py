@@ -50,7 +50,8 @@ class HeldOut:
         ``skill`` (share of the CRPS of the last value that is saved), and which per cent ``in 80 %`` and ``in 95 %``
         intervals.
     horizon : duration or float
-    events : DataFrame or None
+    given : dict
+        ``events``, ``static`` and ``known`` of fit, as far as there are.
     """
 
     name: str
@@ -59,17 +60,12 @@ class HeldOut:
     cutoffs: dict[Any, list[Any]]
     scores: pd.DataFrame
     horizon: Any
-    events: Any
+    given: dict[str, Any]
 
     @property
     def columns(self) -> dict[str, Any]:
         """The names of the columns of ids and times."""
         return {"id_col": self.forecaster.id_col, "time_col": self.forecaster.time_col}
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The events, as an argument of what the forecaster is asked."""
-        return {"events": self.events} if self.events is not None and self.forecaster.reads_events else {}
 
     @property
     def summary(self) -> str:
@@ -94,8 +90,8 @@ def hold_out(
     horizon: Any = None,
     n_cutoffs: int | None = None,
     share: float | None = None,
-    events: Any = None,
     seed: int = 0,
+    **given: Any,
 ) -> HeldOut:
     """Fit on what is not held out, forecast the ends of the series, and score.
 
@@ -113,9 +109,10 @@ def hold_out(
         make up a quarter of the median span, one at least and five at most.
     share : float, optional
         Share of the series that fit sees nothing of; None: fit sees what comes before the first cutoff of each.
-    events : DataFrame, optional
     seed : int
         Of the choice of series.
+    **given
+        ``events``, ``static`` and ``known``, as in fit.
     """
     made: Any = forecaster
     frame = _read(made, frame)
@@ -138,8 +135,8 @@ def hold_out(
     else:
         train = frame[~(frame[time_col] > frame[id_col].map({key: own[0] for key, own in cutoffs.items()}))]
     made.set_params(horizon=horizon)
-    made.fit(train, **({"events": events} if events is not None and made.reads_events else {}))
-    return _score(made, name, frame, cutoffs, train, horizon, events)
+    made.fit(train, **given)
+    return _score(made, name, frame, cutoffs, train, horizon, given)
 
 
 def hold_out_after(
@@ -149,7 +146,7 @@ def hold_out_after(
     *,
     horizon: Any = None,
     n_cutoffs: int | None = None,
-    events: Any = None,
+    **given: Any,
 ) -> HeldOut:
     """Score a forecaster that is fitted on what came after its history, as it is.
 
@@ -167,7 +164,8 @@ def hold_out_after(
     n_cutoffs : int, optional
         At most so many times of each series are forecast from, five by default: evenly spaced, one horizon apart at
         least.
-    events : DataFrame, optional
+    **given
+        ``events``, ``static`` and ``known`` to come, as in predict; the default is what was given to fit.
 
     Raises
     ------
@@ -195,7 +193,7 @@ def hold_out_after(
             "The data have no row that is later than the history of the model, and no new series longer than "
             f"horizon={tidy(horizon)!r}, so nothing can be scored."
         )
-    return _score(made, name, pd.concat([history, new], ignore_index=True), cutoffs, history, horizon, events)
+    return _score(made, name, pd.concat([history, new], ignore_index=True), cutoffs, history, horizon, given)
 
 
 def tidy(time: Any) -> str:
@@ -211,7 +209,9 @@ def _read(made: Any, frame: pd.DataFrame, key: Any = "series") -> pd.DataFrame:
     """The data as a long frame with ids, the channels of the forecaster, and one row a time with something seen."""
     if made.id_col not in frame.columns:
         frame = frame.assign(**{made.id_col: key})
-    target = getattr(made, "channels_", None) or made.target
+    target = made._panel.channels if hasattr(made, "channels_") else made.target
+    if target is not None:
+        target = list(dict.fromkeys([*target, *made._past()]))
     panel = read_panel(frame, id_col=made.id_col, time_col=made.time_col, target=target, duplicates=made.duplicates)
     return write_long(panel, made.id_col, made.time_col).dropna(subset=panel.channels, how="all", ignore_index=True)
 
@@ -225,7 +225,7 @@ def _horizon(horizon: Any, spans: pd.Series) -> Any:
 
 
 def _score(
-    made: Any, name: str, frame: pd.DataFrame, cutoffs: dict[Any, list[Any]], train: Any, horizon: Any, events: Any
+    made: Any, name: str, frame: pd.DataFrame, cutoffs: dict[Any, list[Any]], train: Any, horizon: Any, given: dict
 ) -> HeldOut:
     table = score_table(
         {CLASS_NAMES.get(name, name): made},
@@ -236,7 +236,7 @@ def _score(
         level=(80, 95),
         prefit=True,
         train=train,
-        events=events,
+        **given,
     ).reset_index()
     order = [name, *(one for one in BASELINES if one != name)]
     table["model"] = pd.Categorical(table["model"].replace({own: one for one, own in CLASS_NAMES.items()}), order)
@@ -244,4 +244,4 @@ def _score(
     table[["in 80 %", "in 95 %"]] = 100.0 * table[["coverage-80", "coverage-95"]]
     table = table.sort_values("model", kind="stable", ignore_index=True).astype({"model": object})
     scores = table[["model", "channel", "n", "mae", "rmse", "crps", "skill", "in 80 %", "in 95 %"]]
-    return HeldOut(name, made, frame, cutoffs, scores, horizon, events)
+    return HeldOut(name, made, frame, cutoffs, scores, horizon, given)

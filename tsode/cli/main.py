@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     when.add_argument("--horizon", help="up to this long after the last observation (default: the horizon of fit)")
     when.add_argument("--times", nargs="+", metavar="TIME", help="at these times, of every series")
     predict.add_argument("--level", nargs="+", type=float, default=[80.0, 95.0], help="of the intervals, per cent")
-    predict.add_argument("--events", metavar="FILE", help="all events, past and to come (default: those of fit)")
+    _add_given(predict, " of all time, past and to come (default: those of fit)")
     predict.add_argument("--out", metavar="FILE", help="CSV or parquet (default: CSV on standard output)")
 
     evaluate = _command(commands, "evaluate", _evaluate, "score forecasts of held-out data, beside the baselines")
@@ -122,7 +122,13 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--id-col", default="unique_id", help="column that tells series apart (%(default)s)")
     command.add_argument("--time-col", default="ds", help="column of times (%(default)s)")
     command.add_argument("--target", nargs="+", metavar="COLUMN", help="channels (default: all other columns)")
-    command.add_argument("--events", metavar="FILE", help="doses and other events at known times")
+    _add_given(command)
+
+
+def _add_given(command: argparse.ArgumentParser, when: str = "") -> None:
+    command.add_argument("--events", metavar="FILE", help=f"doses and other events at known times{when}")
+    command.add_argument("--static", metavar="FILE", help="constants of the series: one row for each id")
+    command.add_argument("--known", metavar="FILE", help=f"covariates that are known ahead{when}")
 
 
 def _add_model(command: argparse.ArgumentParser, or_a_folder: str = "") -> None:
@@ -140,9 +146,9 @@ def _add_model(command: argparse.ArgumentParser, or_a_folder: str = "") -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    frame, events = _read(arguments)
+    frame, given = _read(arguments)
     made = _forecaster(arguments, None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame)))
-    made.fit(frame, **_given(events=events))
+    made.fit(frame, **given)
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
     made.save(folder / MODEL_FILE)
@@ -153,13 +159,14 @@ def _predict(arguments: argparse.Namespace) -> None:
     made = _load(arguments.model)
     is_clock = isinstance(made.horizon_, np.timedelta64)
     context = None if arguments.data is None else read_table(arguments.data, made.time_col)
-    events = None if arguments.events is None else read_table(arguments.events, made.time_col)
     asked: dict[str, Any] = {"horizon": made.horizon_ if context is not None else None}
     if arguments.times is not None:
         asked = {"times": arguments.times if is_clock else [_number(text, "--times") for text in arguments.times]}
     elif arguments.horizon is not None:
         asked = {"horizon": _span(arguments.horizon, is_clock)}
-    answer = made.predict_interval(**asked, level=arguments.level, **_given(context=context, events=events))
+    answer = made.predict_interval(
+        **asked, level=arguments.level, **_given(context=context), **_read_given(arguments, made.time_col)
+    )
     write_table(answer.to_frame() if isinstance(answer, pd.Series) else answer, arguments.out)
 
 
@@ -205,19 +212,25 @@ def _hold_out(arguments: argparse.Namespace) -> HeldOut:
             raise ParameterError(f"{arguments.model!r} is fitted already, so {', '.join(needless)} cannot change it.")
         made = _load(arguments.model)
         arguments.time_col = made.time_col
-    frame, events = _read(arguments)
+    frame, given = _read(arguments)
     horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame))
-    asked: dict[str, Any] = {"horizon": horizon, "n_cutoffs": arguments.cutoffs, "events": events}
+    asked: dict[str, Any] = {"horizon": horizon, "n_cutoffs": arguments.cutoffs, **given}
     if is_saved:
         return hold_out_after(made, Path(arguments.model).name, frame, **asked)
     made = _forecaster(arguments, horizon)
     return hold_out(made, arguments.model, frame, **asked, share=arguments.hold_out, seed=arguments.seed)
 
 
-def _read(arguments: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The data, and the events where a file of them is named."""
-    frame = read_table(arguments.data, arguments.time_col)
-    return frame, None if arguments.events is None else read_table(arguments.events, arguments.time_col)
+def _read(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """The data, and what else is known of the series."""
+    return read_table(arguments.data, arguments.time_col), _read_given(arguments, arguments.time_col)
+
+
+def _read_given(arguments: argparse.Namespace, time_col: str) -> dict[str, pd.DataFrame]:
+    """The files of events and covariates that are named, as arguments of fit and predict."""
+    columns = {"events": time_col, "static": None, "known": time_col}
+    named = _given(**{name: getattr(arguments, name) for name in columns})
+    return {name: read_table(path, columns[name]) for name, path in named.items()}
 
 
 def _forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForecaster:
@@ -268,7 +281,7 @@ def _number(text: str, what: str) -> float:
 def _as_options(message: str) -> str:
     """The advice of the library in the words of the command: ``horizon=`` is ``--horizon``."""
     message = message.replace("duplicates='mean'", "--set duplicates=mean")
-    return re.sub(r"\b(id_col|time_col|horizon|times|events|target|level|cutoffs)=", _as_option, message)
+    return re.sub(r"\b(id_col|time_col|horizon|times|events|static|known|target|level|cutoffs)=", _as_option, message)
 
 
 def _as_option(match: re.Match[str]) -> str:

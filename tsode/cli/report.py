@@ -162,7 +162,7 @@ def _examples(page: Page, held: HeldOut) -> None:
         for name in drawn[:N_CHANNELS]:
             if past[name].notna().any():
                 ax = plot_fan(past, bands, name, series=key, truth=future[[id_col, time_col, name]], **held.columns,
-                              events=held.events)  # fmt: skip
+                              events=held.given.get("events"))  # fmt: skip
                 page.figure(ax, f"{key}: each point of the fan is forecast from what was seen before it.")
 
 

@@ -45,6 +45,8 @@ def tune(
     every: Any = None,
     metric: str = "crps",
     events: Any = None,
+    static: Any = None,
+    known: Any = None,
     storage: str | os.PathLike[str] | None = None,
     study_name: str = "tsode",
     pruner: BasePruner | None = None,
@@ -81,8 +83,8 @@ def tune(
     cutoffs, every
         When to forecast from, see `tsode.backtest.backtest`; the default is one horizon before the end of each series.
     metric : {"crps", "mae", "mse", "rmse", "interval"}
-    events : DataFrame or EventTable, optional
-        See ``fit``.
+    events, static, known
+        See ``fit`` of the forecaster.
     storage : path, optional
         A file to keep the study in. If it is there the study goes on; processes that are given the same file work on
         the same study. Pass the same data and options each time.
@@ -134,20 +136,21 @@ def tune(
     if metric not in METRICS:
         raise ParameterError(f"metric={metric!r} is not known: choose one of {', '.join(METRICS)}.")
     estimator = clone(estimator)
-    known = estimator.get_params()
-    for name, value in known.items():
+    defaults = estimator.get_params()
+    for name, value in defaults.items():
         if _last(name) == "random_state" and value is None:
             estimator.set_params(**{name: random_state})
     if not callable(space):
         for name in space:
-            lookup(known, name, f"parameter of {type(estimator).__name__}")
+            lookup(defaults, name, f"parameter of {type(estimator).__name__}")
     task = _task(estimator, X, horizon, cutoffs, every, metric)
-    given = {} if events is None else {"events": events}
+    given = {"events": events, "static": static, "known": known}
+    given = {name: value for name, value in given.items() if value is not None}
 
     def score(trial: optuna.Trial) -> float:
         params = dict(space(trial)) if callable(space) else trial.params
         for name in params:
-            lookup(known, name, f"parameter of {type(estimator).__name__}")
+            lookup(defaults, name, f"parameter of {type(estimator).__name__}")
         made = clone(estimator).set_params(**params)
         if not CHANGES_LOSS.intersection(map(_last, params)):
             _prune_by_epoch(made, trial)

@@ -20,7 +20,7 @@ from tsode.core.forecast import Forecast
 from tsode.core.status import Status
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, NotFittedError, ParameterError, SolverError
-from tsode.estimators.answer import METRICS, Answer
+from tsode.estimators.answer import METRICS, Answer, quantiles_of_all
 from tsode.estimators.rows import array_rows, join_values
 from tsode.estimators.scenarios import compare
 from tsode.estimators.settings import find_dtype, read_levels
@@ -136,7 +136,7 @@ class FittedForecaster(BaseEstimator):
         """Forecast quantiles; columns are named ``channel-q-0.1``. See `predict`."""
         levels = read_levels(quantiles, "quantiles", 1.0)
         query, answer = self._answer(X, times, horizon, context, events, static, known)
-        at = [a.quantiles(levels) for a in answer]
+        at = quantiles_of_all(answer, levels)
         columns: dict[Hashable, list[np.ndarray]] = {
             f"{name}-q-{level:g}": [values[:, c, q] for values in at]
             for c, name in enumerate(self.channels_)
@@ -165,8 +165,8 @@ class FittedForecaster(BaseEstimator):
         """
         levels = read_levels(level, "level", 100.0)
         query, answer = self._answer(X, times, horizon, context, events, static, known)
-        low = [a.quantiles([0.5 - share / 200.0 for share in levels]) for a in answer]
-        high = [a.quantiles([0.5 + share / 200.0 for share in levels]) for a in answer]
+        low = quantiles_of_all(answer, [0.5 - share / 200.0 for share in levels])
+        high = quantiles_of_all(answer, [0.5 + share / 200.0 for share in levels])
         columns: dict[Hashable, list[np.ndarray]] = {}
         for c, name in enumerate(self.channels_):
             columns[name] = [a.mean[:, c] for a in answer]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -60,5 +60,5 @@ def quantiles_of_all(answers: Sequence[Answer], levels: Sequence[float]) -> list
     """`Answer.quantiles` of several series of one forecaster: array[m c q] each, solved for in one go."""
     if not answers:
         return []
-    whole = Answer(answers[0].family, torch.cat([answer.params for answer in answers]))
+    whole = replace(answers[0], params=torch.cat([answer.params for answer in answers]))
     return np.split(whole.quantiles(levels), np.cumsum([len(answer.params) for answer in answers])[:-1])

@@ -74,6 +74,14 @@ def test_a_polars_frame_is_read():
     polars = pytest.importorskip("polars", reason="polars is an optional container and is not installed")
     frame = long_frame()
     np.testing.assert_array_equal(read_panel(polars.from_pandas(frame)).values[0], read_panel(frame).values[0])
+    with pytest.raises(DataError, match=r"a lazy frame \(LazyFrame\): collect it first, with `data.collect\(\)`"):
+        read_panel(polars.from_pandas(frame).lazy())
+
+
+def test_row_numbers_are_no_times_of_a_frame_without_an_index():
+    table = pa.table({"t_hours": [0.0, 5.0, 6.0], "y": [1.0, 2.0, 3.0]})
+    with pytest.raises(DataError, match=r"There is no time column 'ds'.* The columns are \['t_hours', 'y'\]"):
+        read_panel(table)
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,22 @@ def test_labels_survive_json(label):
 def test_labels_that_json_cannot_hold_are_named():
     with pytest.raises(DataError, match="is a frozenset, which cannot be saved: use strings"):
         encode_label(frozenset({1}))
+
+
+@few
+@given(time_indices(), st.booleans())
+def test_a_polars_frame_and_an_arrow_table_come_back_as_they_were(index, has_id):
+    polars = pytest.importorskip("polars", reason="polars is an optional container and is not installed")
+    if index.dtype.kind == "M" and index.tz is not None and str(index.tz).startswith("UTC+"):
+        index = index.tz_convert("UTC")  # polars knows zones by name only
+    frame = pd.DataFrame({"unique_id": "p", "ds": index, "y": np.arange(len(index), dtype=float)})
+    if index.dtype.kind in "mM" and index.unit == "s":  # neither library counts in seconds
+        frame["ds"] = frame["ds"].astype(
+            frame["ds"].dtype.name.replace("[s", "[ms") if index.dtype.kind == "M" else "m8[ms]"
+        )
+    given = polars.from_pandas(frame if has_id else frame[["ds", "y"]])
+    again = write_back(read_panel(given))
+    assert again.schema == given.schema
+    assert again.equals(given)
+    arrow = given.to_arrow()
+    assert write_back(read_panel(arrow)).to_pydict() == arrow.to_pydict()

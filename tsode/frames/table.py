@@ -64,14 +64,18 @@ def open_table(data: Any, id_col: Hashable = ID_COL, time_col: Hashable = TIME_C
         return _open_series(data)
     if isinstance(data, np.ndarray | list | tuple) and len(data) and _all_pandas(list(data)):
         return _open_list(list(data))
+    backend = "pandas"
     if not isinstance(data, pd.DataFrame):
-        data = _to_pandas(data, id_col, time_col)
+        data, backend = _to_pandas(data, id_col, time_col)
     repeated = data.columns[data.columns.duplicated()]
     if len(repeated):
         raise DataError(f"The column {repeated[0]!r} occurs more than once: rename or drop one of them.")
+    if backend != "pandas" and time_col not in data.columns:  # row numbers, which are no index there
+        raise DataError(f"There is no time column {time_col!r}.{_describe_columns(data, time_col)}")
     if isinstance(data.index, pd.MultiIndex):
         return _open_multiindex(data)
-    return _open_frame(data, id_col, time_col)
+    table = _open_frame(data, id_col, time_col)
+    return replace(table, layout=replace(table.layout, backend=backend))
 
 
 def _open_series(series: pd.Series) -> Table:
@@ -204,10 +208,14 @@ def _all_pandas(items: list[Any]) -> bool:
     return len(items) > 0 and all(isinstance(item, pd.Series | pd.DataFrame) for item in items)
 
 
-def _to_pandas(data: Any, id_col: Hashable, time_col: Hashable) -> pd.DataFrame:
-    native = nw.from_native(data, eager_only=True, pass_through=True)
+def _to_pandas(data: Any, id_col: Hashable, time_col: Hashable) -> tuple[pd.DataFrame, str]:
+    """The frame in pandas, and the backend of its layout."""
+    native = nw.from_native(data, pass_through=True)
     if isinstance(native, nw.DataFrame):
-        return native.to_pandas()
+        backend = native.implementation.value
+        return native.to_pandas(), backend if backend in ("polars", "pyarrow") else "pandas"
+    if isinstance(native, nw.LazyFrame):
+        raise DataError(f"The data are a lazy frame ({type(data).__name__}): collect it first, with `data.collect()`.")
     shape = f" of shape {np.shape(data)}" if isinstance(data, np.ndarray) else ""
     raise DataError(
         f"The data are of type {type(data).__name__}{shape}, which says nothing about times: give a Series indexed "

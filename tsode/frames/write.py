@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 
@@ -45,7 +46,7 @@ def write_frame(
 
     Returns
     -------
-    pd.Series, pd.DataFrame or list of these
+    pd.Series, pd.DataFrame, list of these, polars frame or pyarrow table
         One column of a layout that had Series is a Series.
     """
     lengths = [len(t) for t in times]
@@ -72,6 +73,10 @@ def write_frame(
         frame.index = pd.RangeIndex(len(frame)) if index is None else index
     if layout.id_col is not None:
         frame.insert(0, layout.id_col, _label_ids(ids, layout)[whose])
+    if layout.backend == "polars":
+        return nw.from_native(frame).to_polars()
+    if layout.backend == "pyarrow":
+        return nw.from_native(frame).to_arrow()
     return _squeeze(frame, layout)
 
 

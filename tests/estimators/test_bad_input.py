@@ -388,3 +388,11 @@ def test_labels_of_quantiles_that_would_hide_each_other_are_refused():
         forecaster.predict_quantiles(times=[2.0], quantiles=[0.5])
     with pytest.raises(DataError, match=r"channels 1 and '1' would both have an answer '1-sd"):
         forecaster.predict_spread(times=[2.0])
+
+
+def test_attributes_of_rows_and_values_are_not_compared():
+    rows, values = two_series()[["unique_id", "ds"]], two_series()[["hr"]]
+    for part in (rows, values):
+        part.attrs["weights"] = np.arange(3)
+    forecaster = LastValueForecaster().fit(rows, values)
+    assert forecaster.predict(times=[3.0])["hr"].tolist() == [61.0, 83.0]

@@ -190,3 +190,17 @@ def test_a_polars_frame_and_an_arrow_table_come_back_as_they_were(index, has_id)
     assert again.equals(given)
     arrow = given.to_arrow()
     assert write_back(read_panel(arrow)).to_pydict() == arrow.to_pydict()
+
+
+@pytest.mark.parametrize(
+    ("layout", "label"), [(Layout("long", "p", "t", False), "p"), (Layout("wide", None, "t", False), "t")]
+)
+def test_a_channel_with_the_name_of_a_column_of_ids_or_times_is_refused(layout, label):
+    with pytest.raises(DataError, match=rf"A channel is named '{label}', as the column of ids or times is: rename"):
+        write_frame(layout, ["a"], [np.zeros(1)], {label: [np.zeros(1)]})
+
+
+def test_a_polars_column_without_a_name_keeps_having_none():
+    pytest.importorskip("polars", reason="polars is an optional container and is not installed")
+    written = write_frame(Layout("wide", None, "t", False, backend="polars"), [0], [np.zeros(1)], {"": [np.ones(1)]})
+    assert written.columns == ["t", ""]

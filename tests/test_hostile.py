@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 import zlib
 from collections import Counter
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.registries import small
 from tsode import ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster
+from tsode.errors import DataError
 from tsode.testing.containers import CONTAINERS
 from tsode.testing.defects import DEFECTS
 from tsode.testing.hostile import check_hostile, fits, hostile_cases, make_case
@@ -86,6 +91,123 @@ def test_what_are_no_times_is_refused_in_every_container(times):
     assert whose
     for k, container in enumerate(whose):
         assert not check_hostile(make_case(container, times, "none", "nothing", seed=k), BASELINES[k % 3]).is_forecast
+
+
+# -- the judge itself --------------------------------------------------------------------------------------------------
+
+
+class Broken(LastValueForecaster):
+    """Its answers are changed by `spoil`, where they are frames."""
+
+    def spoil(self, answer):
+        return answer
+
+    def predict(self, X=None, **question):
+        return self.spoil(super().predict(X, **question))
+
+    def predict_interval(self, X=None, **question):
+        return self.spoil(super().predict_interval(X, **question))
+
+
+class ForgetsTheKind(Broken):
+    def spoil(self, answer):
+        return answer.reset_index()
+
+
+class Unfinished(Broken):
+    def spoil(self, answer):
+        return answer.assign(a=np.nan)
+
+
+class Biased(Broken):
+    def spoil(self, answer):
+        return answer + 1e-3 if isinstance(answer.index, pd.MultiIndex) else answer  # not so the canonical one
+
+
+class Late(Broken):
+    def spoil(self, answer):
+        return answer.set_axis(answer.index.set_levels(answer.index.levels[1] + pd.Timedelta("1s"), level=1))
+
+
+class Unordered(Broken):
+    def spoil(self, answer):
+        return answer.iloc[::-1]
+
+
+class Crossed(Broken):
+    def spoil(self, answer):
+        return answer.assign(**{"a-lo-80": answer["a"] + 1.0}) if "a-lo-80" in answer else answer
+
+
+class LosesAChannel(Broken):
+    def spoil(self, answer):
+        return answer.drop(columns="b")
+
+
+class Overwrites(LastValueForecaster):
+    def fit(self, X, y=None, **more):
+        super().fit(X, y, **more)
+        X.iloc[0, 0] = 99.0
+        return self
+
+
+class Warns(LastValueForecaster):
+    def fit(self, X, y=None, **more):
+        warnings.warn("something", stacklevel=2)
+        return super().fit(X, y, **more)
+
+
+class Breaks(LastValueForecaster):
+    def fit(self, X, y=None, **more):
+        return super().fit(X[0], y, **more)
+
+
+class RefusesAll(LastValueForecaster):
+    def fit(self, X, y=None, **more):
+        raise DataError("This is not what was meant: give something else.")
+
+
+class Hangs(LastValueForecaster):
+    def fit(self, X, y=None, **more):
+        while True:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (ForgetsTheKind, "the answer is a DataFrame"),
+        (Unfinished, "the answer is not finite"),
+        (Biased, "the forecast differs from that of the canonical data, by"),
+        (Late, "the times are"),
+        (Unordered, "the series stand in another order|the times are"),
+        (Crossed, "intervals do not hold the mean"),
+        (LosesAChannel, "the columns are"),
+        (Overwrites, "the data or the question are changed"),
+        (Warns, "something"),
+        (Breaks, "0"),
+        (RefusesAll, "but it is refused: This is not what was meant"),
+        (Hangs, "This hangs"),
+    ],
+)
+def test_the_judge_finds_what_it_is_for(broken, message, monkeypatch):
+    monkeypatch.setattr("tsode.testing.hostile.MOST_SECONDS", 0.2 if broken is Hangs else 30.0)
+    case = make_case("MultiIndex frame", "UTC", "none", "an Index of times", seed=3)
+    with pytest.raises((AssertionError, UserWarning, KeyError), match=message):
+        check_hostile(case, broken())
+
+
+def test_the_judge_finds_what_should_have_been_refused_and_words_that_do_not_help(monkeypatch):
+    case = make_case("MultiIndex frame", "UTC", "none", "an Index of times", seed=3)
+    with pytest.raises(AssertionError, match="but it is answered"):
+        check_hostile(dataclasses.replace(case, verdict="error"), LastValueForecaster())
+    for text in ("nan", "Bad data."):
+        monkeypatch.setattr(LastValueForecaster, "fit", lambda *_, text=text: (_ for _ in ()).throw(DataError(text)))
+        with pytest.raises(AssertionError, match=r"The error (is no sentence|names no fix)"):
+            check_hostile(dataclasses.replace(case, verdict="error"), LastValueForecaster())
+
+
+# -- learned forecasters -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

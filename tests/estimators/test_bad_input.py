@@ -366,3 +366,33 @@ def test_unfitted_use_says_to_fit(name):
     ):
         with pytest.raises(NotFittedError, match=rf"This {name} is not fitted yet: call fit\(X\) first"):
             use()
+
+
+@pytest.mark.parametrize("labels", [("a", "a-lo-80"), (1, "1"), ("hr-sd", "hr")])
+def test_channels_whose_answers_would_hide_each_other_are_refused_by_name(labels):
+    frame = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], index=[0.0, 1.0], columns=list(labels))
+    forecaster = LastValueForecaster().fit(frame)
+    assert forecaster.predict(times=[2.0]).columns.tolist() == list(labels)
+    if labels[0] == "hr-sd":
+        assert forecaster.predict_interval(times=[2.0], level=[80, 80]).shape == (1, 6)
+        ask = forecaster.predict_spread
+        assert ask(times=[2.0]).columns.tolist()[:2] == ["hr-sd-sd", "hr-sd-sd-aleatoric"]
+    else:
+        with pytest.raises(DataError, match=rf"{labels[0]!r} and {labels[1]!r} would both have an answer.*rename one"):
+            forecaster.predict_interval(times=[2.0], level=80)
+
+
+def test_labels_of_quantiles_that_would_hide_each_other_are_refused():
+    forecaster = LastValueForecaster().fit(pd.DataFrame([[1.0, 2.0]], index=[0.0], columns=[1, "1"]))
+    with pytest.raises(DataError, match=r"channels 1 and '1' would both have an answer '1-q-0.5'"):
+        forecaster.predict_quantiles(times=[2.0], quantiles=[0.5])
+    with pytest.raises(DataError, match=r"channels 1 and '1' would both have an answer '1-sd"):
+        forecaster.predict_spread(times=[2.0])
+
+
+def test_attributes_of_rows_and_values_are_not_compared():
+    rows, values = two_series()[["unique_id", "ds"]], two_series()[["hr"]]
+    for part in (rows, values):
+        part.attrs["weights"] = np.arange(3)
+    forecaster = LastValueForecaster().fit(rows, values)
+    assert forecaster.predict(times=[3.0])["hr"].tolist() == [61.0, 83.0]

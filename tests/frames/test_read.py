@@ -74,6 +74,14 @@ def test_a_polars_frame_is_read():
     polars = pytest.importorskip("polars", reason="polars is an optional container and is not installed")
     frame = long_frame()
     np.testing.assert_array_equal(read_panel(polars.from_pandas(frame)).values[0], read_panel(frame).values[0])
+    with pytest.raises(DataError, match=r"a lazy frame \(LazyFrame\): collect it first, with `data.collect\(\)`"):
+        read_panel(polars.from_pandas(frame).lazy())
+
+
+def test_row_numbers_are_no_times_of_a_frame_without_an_index():
+    table = pa.table({"t_hours": [0.0, 5.0, 6.0], "y": [1.0, 2.0, 3.0]})
+    with pytest.raises(DataError, match=r"There is no time column 'ds'.* The columns are \['t_hours', 'y'\]"):
+        read_panel(table)
 
 
 @pytest.mark.parametrize(
@@ -233,3 +241,39 @@ def test_reading_does_not_change_the_data():
     frame = long_frame()
     read_panel(frame)
     pd.testing.assert_frame_equal(frame, long_frame())
+
+
+def test_objects_with_na_among_numbers_are_numbers():
+    column = pd.Series([1.5, pd.NA, 2], dtype=object)
+    panel = read_panel(pd.DataFrame({"ds": [0.0, 1.0, 2.0], "y": column}))
+    np.testing.assert_array_equal(panel.values[0][:, 0], [1.5, np.nan, 2.0])
+    assert column.iloc[1] is pd.NA
+
+
+def test_attributes_of_frames_in_a_list_are_not_compared():
+    parts = [pd.DataFrame({"y": [1.0]}, index=[0.0]), pd.DataFrame({"y": [2.0]}, index=[1.0])]
+    for part in parts:
+        part.attrs["weights"] = np.arange(3)
+    assert [values.tolist() for values in read_panel(parts).values] == [[[1.0]], [[2.0]]]
+    assert parts[0].attrs["weights"].tolist() == [0, 1, 2]
+
+
+def test_a_series_named_nan_has_no_name():
+    panel = read_panel([pd.Series([1.0], index=[0.0], name=np.nan), pd.Series([2.0], index=[0.0], name="q")])
+    assert panel.ids == [0, 1]
+
+
+def test_a_time_column_under_another_level_is_not_passed_over_for_row_numbers():
+    frame = pd.DataFrame([[5.0, 1.0], [9.0, 2.0]], columns=pd.MultiIndex.from_product([["lab"], ["ds", "y"]]))
+    with pytest.raises(DataError, match=r"columns have several levels: flatten them"):
+        read_panel(frame)
+
+
+def test_no_rows_of_strings_as_times_are_refused_like_any_strings():
+    with pytest.raises(DataError, match=r"The time column 'ds' holds strings: parse it first"):
+        read_panel(pd.DataFrame({"ds": pd.Series([], dtype="str"), "y": pd.Series([], dtype=float)}))
+
+
+def test_a_missing_column_says_how_to_name_another():
+    with pytest.raises(DataError, match=r"no id column 'patient'.* add it, or name another with id_col="):
+        read_panel(long_frame(), id_col="patient")

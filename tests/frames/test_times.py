@@ -173,6 +173,7 @@ def test_strings_are_local_time_unless_they_have_an_offset():
         (None, "yesterday-ish", "times= cannot be read as datetimes"),
         (None, 3.0, "times= has numbers as times, but the series has datetimes: pass datetimes, or horizon="),
         (None, [], "times= is empty"),
+        (None, {}, "times= is empty"),
         (None, [pd.NaT], "times= has no time"),
         (None, [["2024"]], "takes a list of times, or a dict"),
     ],

@@ -171,3 +171,36 @@ def test_labels_survive_json(label):
 def test_labels_that_json_cannot_hold_are_named():
     with pytest.raises(DataError, match="is a frozenset, which cannot be saved: use strings"):
         encode_label(frozenset({1}))
+
+
+@few
+@given(time_indices(), st.booleans())
+def test_a_polars_frame_and_an_arrow_table_come_back_as_they_were(index, has_id):
+    polars = pytest.importorskip("polars", reason="polars is an optional container and is not installed")
+    if index.dtype.kind == "M" and index.tz is not None and str(index.tz).startswith("UTC+"):
+        index = index.tz_convert("UTC")  # polars knows zones by name only
+    frame = pd.DataFrame({"unique_id": "p", "ds": index, "y": np.arange(len(index), dtype=float)})
+    if index.dtype.kind in "mM" and index.unit == "s":  # neither library counts in seconds
+        frame["ds"] = frame["ds"].astype(
+            frame["ds"].dtype.name.replace("[s", "[ms") if index.dtype.kind == "M" else "m8[ms]"
+        )
+    given = polars.from_pandas(frame if has_id else frame[["ds", "y"]])
+    again = write_back(read_panel(given))
+    assert again.schema == given.schema
+    assert again.equals(given)
+    arrow = given.to_arrow()
+    assert write_back(read_panel(arrow)).to_pydict() == arrow.to_pydict()
+
+
+@pytest.mark.parametrize(
+    ("layout", "label"), [(Layout("long", "p", "t", False), "p"), (Layout("wide", None, "t", False), "t")]
+)
+def test_a_channel_with_the_name_of_a_column_of_ids_or_times_is_refused(layout, label):
+    with pytest.raises(DataError, match=rf"A channel is named '{label}', as the column of ids or times is: rename"):
+        write_frame(layout, ["a"], [np.zeros(1)], {label: [np.zeros(1)]})
+
+
+def test_a_polars_column_without_a_name_keeps_having_none():
+    pytest.importorskip("polars", reason="polars is an optional container and is not installed")
+    written = write_frame(Layout("wide", None, "t", False, backend="polars"), [0], [np.zeros(1)], {"": [np.ones(1)]})
+    assert written.columns == ["t", ""]

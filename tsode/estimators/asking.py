@@ -136,6 +136,7 @@ class FittedForecaster(BaseEstimator):
         """Forecast quantiles; columns are named ``channel-q-0.1``. See `predict`."""
         levels = read_levels(quantiles, "quantiles", 1.0)
         query, answer = self._answer(X, times, horizon, context, events, static, known)
+        _check_labels(self.channels_, [f"-q-{level:g}" for level in levels])
         at = quantiles_of_all(answer, levels)
         columns: dict[Hashable, list[np.ndarray]] = {
             f"{name}-q-{level:g}": [values[:, c, q] for values in at]
@@ -165,6 +166,7 @@ class FittedForecaster(BaseEstimator):
         """
         levels = read_levels(level, "level", 100.0)
         query, answer = self._answer(X, times, horizon, context, events, static, known)
+        _check_labels(self.channels_, ["", *(f"-{side}-{share:g}" for share in levels for side in ("lo", "hi"))])
         low = quantiles_of_all(answer, [0.5 - share / 200.0 for share in levels])
         high = quantiles_of_all(answer, [0.5 + share / 200.0 for share in levels])
         columns: dict[Hashable, list[np.ndarray]] = {}
@@ -194,6 +196,7 @@ class FittedForecaster(BaseEstimator):
         the parameters.
         """
         query, answer = self._answer(X, times, horizon, context, events, static, known)
+        _check_labels(self.channels_, ["-sd", "-sd-aleatoric", "-sd-epistemic"])
         columns: dict[Hashable, list[np.ndarray]] = {}
         for c, name in enumerate(self.channels_):
             both = [tuple(part[:, c] for part in a.variances) for a in answer]
@@ -595,6 +598,18 @@ class FittedForecaster(BaseEstimator):
         if self._is_squeezed and isinstance(frame, pd.DataFrame) and frame.shape[1] == 1:
             frame = frame.iloc[:, 0]
         return frame.to_numpy() if isinstance(X, np.ndarray) else frame
+
+
+def _check_labels(channels: Sequence[Hashable], endings: Sequence[str]) -> None:
+    """Raise a DataError if columns of two channels would have one label, so that one would hide the other."""
+    taken: dict[Hashable, Hashable] = {}
+    for name in channels:
+        for label in dict.fromkeys(f"{name}{ending}" if ending else name for ending in endings):
+            if taken.setdefault(label, name) is not name:
+                raise DataError(
+                    f"The channels {taken[label]!r} and {name!r} would both have an answer {label!r}: "
+                    "rename one of them."
+                )
 
 
 def _failed(forecast: Forecast, rows: Sequence[int]) -> dict[int, int]:

@@ -10,9 +10,17 @@ import torch
 
 from tsode.core.timeline import Timeline
 from tsode.errors import FileFormatError
-from tsode.estimators.persistence import decode_parameter, encode_parameters, read_model_file, write_model_file
+from tsode.estimators.file_checks import UNREADABLE, damaged, load_weights, split_by_lengths
+from tsode.estimators.persistence import (
+    decode_labels,
+    decode_parameter,
+    encode_parameters,
+    read_model_file,
+    view_times,
+    write_model_file,
+)
 from tsode.estimators.settings import find_device, find_dtype
-from tsode.frames.labels import decode_label, encode_label
+from tsode.frames.labels import encode_label
 from tsode.frames.panel import Layout
 from tsode.frames.streams import Streams
 from tsode.models.intensities import build_intensity
@@ -52,32 +60,37 @@ def load_point_process(cls: type[T], path: Any, device: str) -> T:
         raise FileFormatError(f"{str(path)!r} holds a {header['class']}: load it with {header['class']}.load(path).")
     try:
         return _restore(cls, header, tensors, place)
-    except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
-        raise FileFormatError(f"{str(path)!r} is damaged: {error}.") from error
+    except UNREADABLE as error:
+        raise damaged(path, error) from error
 
 
 def _restore(cls: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
     estimator = cls(**{name: decode_parameter(value) for name, value in header["params"].items()})
-    lengths = tensors["streams.lengths"].numpy()
-    n, ends = len(lengths), np.cumsum(lengths)
-    times = tensors["streams.times"].numpy().view(np.dtype(header["time_dtype"]))
-    events, start, end = times[: ends[-1]], times[ends[-1] : ends[-1] + n], times[ends[-1] + n :]
+    ids, lengths, codes = decode_labels(header["ids"]), tensors["streams.lengths"], tensors["streams.codes"].numpy()
+    times, marks = view_times(tensors["streams.times"], header["time_dtype"]), decode_labels(header["marks"])
+    n = len(ids)
+    events, start, end = np.split(times, [len(times) - 2 * n, len(times) - n])
+    if codes.dtype != np.int64 or codes.ndim != 1 or ((codes < 0) | (codes >= len(marks))).any():
+        raise ValueError(f"the marks of its events are not numbers of its {len(marks)} marks")
     streams = Streams(
-        ids=[decode_label(key) for key in header["ids"]],
-        times=np.split(events, ends[:-1]),
-        codes=np.split(tensors["streams.codes"].numpy(), ends[:-1]),
+        ids=ids,
+        times=split_by_lengths(events, lengths, n, "its streams"),
+        codes=split_by_lengths(codes, lengths, n, "the marks of its events"),
         start=list(start),
         end=list(end),
-        marks=[decode_label(label) for label in header["marks"]],
+        marks=marks,
         layout=Layout.from_dict(header["layout"]),
         is_window_given=bool(header["is_window_given"]),
     )
     estimator._streams, estimator._timeline = streams, Timeline.from_dict(header["timeline"])
-    module = build_intensity(
-        estimator.intensity, len(streams.marks), n_hidden=estimator.n_hidden, n_modes=estimator.n_modes,
-        n_static=estimator.n_static,
-    ).to(dtype=find_dtype(estimator.dtype))  # fmt: skip
-    module.load_state_dict({key.removeprefix("module."): t for key, t in tensors.items() if key.startswith("module.")})
+    module = load_weights(
+        lambda: build_intensity(
+            estimator.intensity, len(streams.marks), n_hidden=estimator.n_hidden, n_modes=estimator.n_modes,
+            n_static=estimator.n_static,
+        ),
+        tensors,
+        find_dtype(estimator.dtype),
+    )  # fmt: skip
     estimator.module_ = module.to(device).eval()
     estimator.marks_ = streams.marks
     estimator.time_unit_ = estimator._timeline.span(np.ones(1))[0]

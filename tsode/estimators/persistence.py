@@ -20,6 +20,15 @@ from sklearn.base import BaseEstimator
 from tsode._registry import lookup
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, FileFormatError, ParameterError, UnknownNameError
+from tsode.estimators.file_checks import (
+    UNREADABLE,
+    check_panel,
+    check_scales,
+    checksum,
+    damaged,
+    load_weights,
+    split_by_lengths,
+)
 from tsode.estimators.linear_heads import HEADS
 from tsode.estimators.settings import find_device
 from tsode.frames.covariates import CovariateCoder
@@ -30,6 +39,7 @@ from tsode.frames.scaling import ChannelScaler
 
 __all__ = [
     "FORMAT_VERSION",
+    "decode_labels",
     "decode_parameter",
     "describe_estimator",
     "encode_parameters",
@@ -37,10 +47,11 @@ __all__ = [
     "read_model_file",
     "restore_estimator",
     "save_estimator",
+    "view_times",
     "write_model_file",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no checksum
 NOT_SAVED = ("callbacks", "random_state", "verbose")  # they belong to a session, not to a model
 
 T = TypeVar("T")
@@ -110,11 +121,10 @@ def write_model_file(path: Any, header: dict[str, Any], tensors: dict[str, torch
     if not target.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save to: make it first.")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    text = json.dumps({"format_version": FORMAT_VERSION, **header})
     try:
         # not `save_file`, whose files only their owner may read
-        temporary.write_bytes(
-            save(tensors, metadata={"tsode": json.dumps({"format_version": FORMAT_VERSION, **header})})
-        )
+        temporary.write_bytes(save(tensors, metadata={"tsode": text, "sha256": checksum(text, tensors)}))
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -139,8 +149,8 @@ def load_estimator(cls: type[T], path: Any, device: str) -> T:
         raise FileFormatError(f"{str(path)!r} holds a {made.__name__}: load it with {made.__name__}.load(path).")
     try:
         return _restore(made, header, tensors, place)
-    except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
-        raise FileFormatError(f"{str(path)!r} is damaged: {error}.") from error
+    except UNREADABLE as error:
+        raise damaged(path, error) from error
 
 
 def read_model_file(path: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -151,6 +161,8 @@ def read_model_file(path: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]
     FileFormatError
         If the file is damaged, is not one of ours or is of a newer format.
     """
+    if Path(path).is_dir():
+        raise FileFormatError(f"{str(path)!r} is a folder, not a model file: give the path that was passed to save().")
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no model file {str(path)!r}: give the path that was passed to save().")
     try:
@@ -158,16 +170,23 @@ def read_model_file(path: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         header = json.loads(metadata["tsode"])
-        version = int(header["format_version"])
-    except (SafetensorError, KeyError, ValueError, OSError, TypeError) as error:
-        raise FileFormatError(f"{str(path)!r} is not an undamaged tsode model file ({error}).") from error
+        version = header["format_version"]
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise ValueError(f"its format is {version!r}")
+    except (SafetensorError, OSError, *UNREADABLE) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise FileFormatError(
+            f"{str(path)!r} is not an undamaged tsode model file ({reason}): give one that save() has written."
+        ) from error
     if version > FORMAT_VERSION:
         raise FileFormatError(
             f"{str(path)!r} has format {version}, but this version of tsode reads up to {FORMAT_VERSION}: "
             "upgrade tsode."
         )
-    if "class" not in header:
-        raise FileFormatError(f"{str(path)!r} is damaged: its header names no class.")
+    if (version > 1 or "sha256" in metadata) and metadata.get("sha256") != checksum(metadata["tsode"], tensors):
+        raise damaged(path, "its content does not have the checksum that was saved with it")
+    if not isinstance(header.get("class"), str):
+        raise damaged(path, "its header names no class")
     return header, tensors
 
 
@@ -178,26 +197,26 @@ def restore_estimator(header: dict[str, Any], tensors: dict[str, torch.Tensor], 
 
 def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
     estimator = made(**{name: decode_parameter(value) for name, value in header["params"].items()})
-    lengths = tensors["panel.lengths"].tolist()
-    cuts = np.cumsum(lengths)[:-1]
-    times = tensors["panel.times"].numpy().view(np.dtype(header["time_dtype"]))
+    coder = None if header.get("inputs") is None else InputCoder.from_dict(header["inputs"])
+    covariates = None if header.get("covariates") is None else CovariateCoder.from_dict(header["covariates"])
+    ids, lengths = decode_labels(header["ids"]), tensors["panel.lengths"]
+    times = view_times(tensors["panel.times"], header["time_dtype"])
     panel = Panel(
-        ids=[decode_label(key) for key in header["ids"]],
-        times=np.split(times, cuts),
-        values=np.split(tensors["panel.values"].numpy(), cuts),
-        channels=[decode_label(name) for name in header["channels"]],
+        ids=ids,
+        times=split_by_lengths(times, lengths, len(ids), "its times"),
+        values=split_by_lengths(tensors["panel.values"].numpy(), lengths, len(ids), "its values"),
+        channels=decode_labels(header["channels"]),
         layout=Layout.from_dict(header["layout"]),
-        inputs=_restore_inputs(header, tensors),
-        known=_restore_known(header, tensors),
+        inputs=_restore_inputs(header, tensors, coder),
+        known=_restore_known(header, tensors, covariates),
     )
     estimator._panel = panel
-    covariates = header.get("covariates")
-    estimator._covariates = None if covariates is None else CovariateCoder.from_dict(covariates)
-    estimator.calendar_ = list(estimator._covariates.cycles) if estimator._covariates else []
-    coder = header.get("inputs")
-    estimator._coder = None if coder is None else InputCoder.from_dict(coder)
+    estimator._coder, estimator._covariates = coder, covariates
+    estimator.calendar_ = list(covariates.cycles) if covariates else []
     estimator._timeline = Timeline.from_dict(header["timeline"])
     estimator._scaler = ChannelScaler.from_dict(header["scaler"])
+    check_scales(estimator._timeline, estimator._scaler, panel.n_channels)
+    check_panel(panel, estimator._timeline)
     past = estimator._past()
     estimator.channels_ = [name for name in panel.channels if name not in past]
     estimator.horizon_ = _decode_span(header["horizon"])
@@ -208,23 +227,42 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
     estimator.feature_names_in_ = np.array(panel.channels, dtype=object)
     estimator.history_ = pd.DataFrame(header["history"])
     estimator.n_iter_ = int(header["n_iter"])
-    state = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
-    n_inputs = len(estimator._coder.columns) if estimator._coder else 0
-    n_features = estimator._covariates.n_features if estimator._covariates else 0
-    module = estimator._build(len(panel.channels), n_inputs, n_features).to(dtype=estimator._torch_dtype())
-    module.load_state_dict(state)
+    widths = (len(coder.columns) if coder else 0, covariates.n_features if covariates else 0)
+    module = load_weights(lambda: estimator._build(panel.n_channels, *widths), tensors, dtype=estimator._torch_dtype())
     estimator.module_ = module.to(device).eval()
     return estimator
 
 
-def _restore_inputs(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[Hashable, Inputs]:
-    ids = header.get("ids_of_inputs", [])
-    if not ids:
+def _restore_inputs(
+    header: dict[str, Any], tensors: dict[str, torch.Tensor], coder: InputCoder | None
+) -> dict[Hashable, Inputs]:
+    ids = decode_labels(header.get("ids_of_inputs", []))
+    if not ids or coder is None:
         return {}
-    cuts = np.cumsum(tensors["inputs.lengths"].tolist())[:-1]
-    times = np.split(tensors["inputs.times"].numpy().view(np.dtype(header["time_dtype_of_inputs"])), cuts)
-    values = np.split(tensors["inputs.values"].numpy(), cuts)
-    return {decode_label(key): Inputs(*both) for key, both in zip(ids, zip(times, values))}
+    lengths, native = tensors["inputs.lengths"], view_times(tensors["inputs.times"], header["time_dtype_of_inputs"])
+    put_in = tensors["inputs.values"].numpy()
+    if put_in.dtype != np.float64 or put_in.shape != (len(native), len(coder.columns)) or not np.isfinite(put_in).all():
+        raise ValueError(
+            f"its events are {put_in.dtype} of shape {put_in.shape}, not finite ones of its kinds of event"
+        )
+    times, values = (split_by_lengths(part, lengths, len(ids), "its events") for part in (native, put_in))
+    return dict(zip(ids, map(Inputs, times, values)))
+
+
+def decode_labels(states: Any) -> list[Hashable]:
+    """Undo `encode_label` on each of a list."""
+    if not isinstance(states, list):
+        raise ValueError(f"its labels are a {type(states).__name__}, not a list")
+    return [decode_label(state) for state in states]
+
+
+def view_times(tensor: torch.Tensor, dtype: Any) -> np.ndarray:
+    """Native times (n) of numbers in a file; `dtype` is the name of theirs."""
+    kind = np.dtype(str(dtype))
+    is_time = kind.kind in "mMif" and kind.itemsize == 8
+    if not is_time or tensor.dtype not in (torch.int64, torch.float64) or tensor.ndim != 1:
+        raise ValueError(f"its times are {tensor.dtype} of shape {tuple(tensor.shape)}, to be read as {dtype!r}")
+    return tensor.numpy().view(kind)
 
 
 def _known_tensors(panel: Panel, header: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -246,21 +284,37 @@ def _known_tensors(panel: Panel, header: dict[str, Any]) -> dict[str, torch.Tens
     return tensors
 
 
-def _restore_known(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[Hashable, Known]:
-    ids = [decode_label(key) for key in header.get("ids_of_known", [])]
+def _restore_known(
+    header: dict[str, Any], tensors: dict[str, torch.Tensor], coder: CovariateCoder | None
+) -> dict[Hashable, Known]:
+    ids = decode_labels(header.get("ids_of_known", []))
+    if coder is None:
+        return {}
     found = dict.fromkeys(ids, Known(None, None, None))
-    if "known.static" in tensors:
+    if coder.static:
         having = [key for key, has in zip(ids, header["has_static"]) if has]
-        for key, own in zip(having, tensors["known.static"].numpy()):
-            found[key] = replace(found[key], static=own)
-    if "known.times" in tensors:
-        lengths = tensors["known.lengths"].tolist()
-        having = [key for key, length in zip(ids, lengths) if length >= 0]
-        cuts = np.cumsum([length for length in lengths if length >= 0])[:-1]
-        times = np.split(tensors["known.times"].numpy().view(np.dtype(header["time_dtype_of_known"])), cuts)
-        for key, own, values in zip(having, times, np.split(tensors["known.values"].numpy(), cuts)):
-            found[key] = replace(found[key], times=own, values=values)
+        static = tensors["known.static"].numpy()
+        _check_numbers(static, (len(having), coder.n_static), "its static covariates")
+        found |= {key: replace(found[key], static=own) for key, own in zip(having, static)}
+    if coder.known:
+        lengths = tensors["known.lengths"]
+        having = [key for key, length in zip(ids, lengths.tolist()) if length >= 0]
+        times, values = (
+            view_times(tensors["known.times"], header["time_dtype_of_known"]),
+            tensors["known.values"].numpy(),
+        )
+        _check_numbers(values, (len(times), len(coder.known)), "its covariates along time", may_lack=True)
+        parts = [
+            split_by_lengths(part, lengths[lengths >= 0], len(having), "its covariates") for part in (times, values)
+        ]
+        found |= {key: replace(found[key], times=t, values=x) for key, t, x in zip(having, *parts)}
     return found
+
+
+def _check_numbers(found: np.ndarray, shape: tuple[int, ...], what: str, may_lack: bool = False) -> None:
+    is_sound = found.dtype == np.float64 and found.shape == shape
+    if not is_sound or not (np.isfinite(found) | (may_lack & np.isnan(found))).all():
+        raise ValueError(f"{what} are {found.dtype} of shape {found.shape}, not finite ones of shape {shape}")
 
 
 def _registry() -> dict[str, type]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tsode.errors import DataError, TsodeWarning
+from tsode.frames.table import without_attributes
 
 __all__ = ["array_rows", "join_values"]
 
@@ -79,4 +80,4 @@ def join_values(X: Any, y: Any, id_col: Hashable, time_col: Hashable) -> pd.Data
         if column in values.columns:
             raise DataError(f"y has a column {column!r}, which is the name of an id or time column: rename it.")
     values.index = frame.index
-    return pd.concat([frame[columns], values], axis=1)
+    return pd.concat([without_attributes(frame[columns]), without_attributes(values)], axis=1)

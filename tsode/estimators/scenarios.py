@@ -76,6 +76,7 @@ def compare(
             time_col=TIME_COL if layout.time_col is None else layout.time_col,
             time_in_index=False,
             is_squeezed=False,
+            backend="pandas",
         )
         frames.append(write_frame(layout, query.ids, query.times, columns, rows=query.rows))
     return pd.concat(frames, ignore_index=True)

@@ -39,7 +39,8 @@ def native_times(index: pd.Index, where: str) -> tuple[np.ndarray, Any]:
     if isinstance(index, pd.PeriodIndex):
         raise DataError(f"{where} holds periods, not points in time: convert it with `.to_timestamp()`.")
     if pd.api.types.is_string_dtype(index.dtype):
-        raise DataError(f"{where} holds strings such as {index[0]!r}: parse it first, with `pd.to_datetime(...)`.")
+        example = f" such as {index[0]!r}" if len(index) else ""
+        raise DataError(f"{where} holds strings{example}: parse it first, with `pd.to_datetime(...)`.")
     if index.dtype.kind not in "Mmfiu":
         raise DataError(
             f"{where} has dtype {index.dtype}, which is no time: give datetimes, timedeltas, floats or integers."

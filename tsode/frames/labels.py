@@ -40,9 +40,17 @@ def encode_label(label: Hashable) -> Any:
 
 
 def decode_label(state: Any) -> Hashable:
-    """Undo `encode_label`."""
-    if not isinstance(state, dict):
+    """Undo `encode_label`.
+
+    Raises
+    ------
+    ValueError
+        If `state` is nothing that `encode_label` gives.
+    """
+    if state is None or isinstance(state, bool | int | float | str):
         return state
+    if not isinstance(state, dict):
+        raise ValueError(f"{state!r} is no label")
     if "tuple" in state:
         return tuple(decode_label(part) for part in state["tuple"])
     if "timedelta" in state:

@@ -38,6 +38,8 @@ class Layout:
         Whether such a Series has no name.
     ids_are_names : bool
         Whether the ids are the names of the Series in a list.
+    backend : {"pandas", "polars", "pyarrow"}
+        Library of the container.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Layout:
     is_squeezed: bool = False
     is_unnamed: bool = False
     ids_are_names: bool = False
+    backend: str = "pandas"
 
     @property
     def has_ids(self) -> bool:

@@ -16,6 +16,8 @@ from tsode.frames.table import ID_COL, TIME_COL, Table, open_table
 
 __all__ = ["read_panel"]
 
+_NUMBERS = ("boolean", "decimal", "empty", "floating", "integer", "mixed-integer-float")
+
 
 def read_panel(
     data: Any,
@@ -104,9 +106,9 @@ def _read_channel(table: Table, channel: Hashable) -> np.ndarray:
     column = table.columns[channel]
     if column.dtype == object:
         column = column.infer_objects()
-        # A missing value beside bools or decimals keeps the column an object.
-        if pd.api.types.infer_dtype(column, skipna=True) in ("boolean", "decimal", "empty"):
-            column = column.astype(np.float64)
+        # A missing value (pd.NA, or None beside bools or decimals) keeps the column an object.
+        if pd.api.types.infer_dtype(column, skipna=True) in _NUMBERS:
+            column = pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
     if column.dtype.kind not in "biuf":
         kind = pd.api.types.infer_dtype(column, skipna=True)
         numeric = [c for c in table.columns.columns if table.columns[c].dtype.kind in "biuf"]

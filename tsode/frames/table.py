@@ -15,7 +15,7 @@ from tsode.frames.index import native_times
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Layout
 
-__all__ = ["ID_COL", "TIME_COL", "UNNAMED", "Table", "open_table"]
+__all__ = ["ID_COL", "TIME_COL", "UNNAMED", "Table", "open_table", "without_attributes"]
 
 ID_COL, TIME_COL = "unique_id", "ds"
 # The channel of a Series without a name.
@@ -64,14 +64,18 @@ def open_table(data: Any, id_col: Hashable = ID_COL, time_col: Hashable = TIME_C
         return _open_series(data)
     if isinstance(data, np.ndarray | list | tuple) and len(data) and _all_pandas(list(data)):
         return _open_list(list(data))
+    backend = "pandas"
     if not isinstance(data, pd.DataFrame):
-        data = _to_pandas(data, id_col, time_col)
+        data, backend = _to_pandas(data, id_col, time_col)
     repeated = data.columns[data.columns.duplicated()]
     if len(repeated):
         raise DataError(f"The column {repeated[0]!r} occurs more than once: rename or drop one of them.")
+    if backend != "pandas" and time_col not in data.columns:  # row numbers, which are no index there
+        raise DataError(f"There is no time column {time_col!r}.{_describe_columns(data, time_col, 'time_col')}")
     if isinstance(data.index, pd.MultiIndex):
         return _open_multiindex(data)
-    return _open_frame(data, id_col, time_col)
+    table = _open_frame(data, id_col, time_col)
+    return replace(table, layout=replace(table.layout, backend=backend))
 
 
 def _open_series(series: pd.Series) -> Table:
@@ -91,15 +95,16 @@ def _open_list(items: list[Any]) -> Table:
     if len({isinstance(item, pd.Series) for item in items}) > 1:
         raise DataError("The list holds Series and frames: give all of one kind.")
     is_squeezed = isinstance(items[0], pd.Series)
-    names = [item.name for item in items] if is_squeezed else []
+    names = [None if _is_nan(item.name) else item.name for item in items] if is_squeezed else []
     shared = names[0] if names and len(set(names)) == 1 and len(names) > 1 else None
     ids_are_names = is_squeezed and None not in names and len(set(names)) == len(items)
-    ids = list(names) if ids_are_names else list(range(len(items)))
+    ids: list[Hashable] = list(names) if ids_are_names else list(range(len(items)))
     filled = [item for item in items if len(item)] or items[:1]
     index = filled[0].index.append([item.index for item in filled[1:]])
     times, dtype = native_times(index, "The index of the Series in the list")
     channel = UNNAMED if shared is None else shared
-    columns = pd.concat([item.to_frame(channel) if is_squeezed else item for item in filled], ignore_index=True)
+    parts = [item.to_frame(channel) if is_squeezed else item for item in filled]
+    columns = pd.concat([without_attributes(part) for part in parts], ignore_index=True)
     layout = Layout(
         "list",
         time_col=index.name,
@@ -143,8 +148,8 @@ def _open_frame(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable) -> Ta
     has_id = id_col in frame.columns
     time_in_index = time_col not in frame.columns
     if not has_id and id_col != ID_COL:
-        raise DataError(f"There is no id column {id_col!r}.{_describe_columns(frame, id_col)}")
-    if frame.columns.nlevels > 1 and (has_id or not time_in_index):
+        raise DataError(f"There is no id column {id_col!r}.{_describe_columns(frame, id_col, 'id_col')}")
+    if frame.columns.nlevels > 1 and any({id_col, time_col} & set(label) for label in frame.columns):
         raise DataError("The columns have several levels: flatten them, or put the times into the index.")
     if time_in_index:
         _check_time_index(frame, id_col, time_col)
@@ -171,7 +176,7 @@ def _check_time_index(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable)
     """An index of row numbers is only taken for times where no column could have been meant."""
     is_named = frame.index.name is not None and frame.index.name == time_col
     if time_col != TIME_COL and not is_named:
-        raise DataError(f"There is no time column {time_col!r}.{_describe_columns(frame, time_col)}")
+        raise DataError(f"There is no time column {time_col!r}.{_describe_columns(frame, time_col, 'time_col')}")
     if frame.index.dtype.kind in "Mmf" or is_named:
         return
     dated = [c for c in frame.columns if frame[c].dtype.kind in "Mm" or str(c).lower() in _USUAL_TIME_NAMES]
@@ -180,12 +185,12 @@ def _check_time_index(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable)
             f"There is no time column {time_col!r}: if {dated[0]!r} holds the times, pass time_col={dated[0]!r}."
         )
     if id_col in frame.columns:
-        raise DataError(f"There is no time column {time_col!r}.{_describe_columns(frame, time_col)}")
+        raise DataError(f"There is no time column {time_col!r}.{_describe_columns(frame, time_col, 'time_col')}")
 
 
-def _describe_columns(frame: pd.DataFrame, wanted: Hashable) -> str:
+def _describe_columns(frame: pd.DataFrame, wanted: Hashable, argument: str) -> str:
     known = list(frame.columns)
-    return f"{guess_label(wanted, known)} The columns are {known}."
+    return f"{guess_label(wanted, known)} The columns are {known}: add it, or name another with {argument}=."
 
 
 def _read_ids(ids: pd.Series, where: str) -> tuple[list[Hashable], np.ndarray]:
@@ -200,14 +205,29 @@ def _read_ids(ids: pd.Series, where: str) -> tuple[list[Hashable], np.ndarray]:
     return uniques.tolist(), codes
 
 
+def _is_nan(label: Hashable) -> bool:
+    return isinstance(label, float) and np.isnan(label)
+
+
+def without_attributes(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same rows without `attrs`, which `pd.concat` compares even where they are arrays."""
+    bare = frame.copy(deep=False)
+    bare.attrs = {}
+    return bare
+
+
 def _all_pandas(items: list[Any]) -> bool:
     return len(items) > 0 and all(isinstance(item, pd.Series | pd.DataFrame) for item in items)
 
 
-def _to_pandas(data: Any, id_col: Hashable, time_col: Hashable) -> pd.DataFrame:
-    native = nw.from_native(data, eager_only=True, pass_through=True)
+def _to_pandas(data: Any, id_col: Hashable, time_col: Hashable) -> tuple[pd.DataFrame, str]:
+    """The frame in pandas, and the backend of its layout."""
+    native = nw.from_native(data, pass_through=True)
     if isinstance(native, nw.DataFrame):
-        return native.to_pandas()
+        backend = native.implementation.value
+        return native.to_pandas(), backend if backend in ("polars", "pyarrow") else "pandas"
+    if isinstance(native, nw.LazyFrame):
+        raise DataError(f"The data are a lazy frame ({type(data).__name__}): collect it first, with `data.collect()`.")
     shape = f" of shape {np.shape(data)}" if isinstance(data, np.ndarray) else ""
     raise DataError(
         f"The data are of type {type(data).__name__}{shape}, which says nothing about times: give a Series indexed "

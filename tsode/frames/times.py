@@ -89,6 +89,8 @@ def read_query(
         return _arrange(panel.ids, _read_horizon(panel, timeline, horizon), panel.layout)
     if not isinstance(times, Mapping):
         return _arrange(panel.ids, [read_times(times, panel)] * len(panel), panel.layout)
+    if not times:
+        raise DataError("times= is empty: give at least one time.")
     _check_known(list(times), panel)
     return _arrange(list(times), [read_times(asked, panel) for asked in times.values()], panel.layout)
 

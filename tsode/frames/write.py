@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from tsode.errors import DataError
 from tsode.frames.index import restore_times
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.table import UNNAMED
@@ -45,9 +47,19 @@ def write_frame(
 
     Returns
     -------
-    pd.Series, pd.DataFrame or list of these
+    pd.Series, pd.DataFrame, list of these, polars frame or pyarrow table
         One column of a layout that had Series is a Series.
+
+    Raises
+    ------
+    DataError
+        If a column has the name of the column of ids or times.
     """
+    named = [] if layout.kind in ("multiindex", "list") or layout.time_in_index else [layout.time_col]
+    named += [layout.id_col] if layout.kind == "long" else []
+    for label in named:
+        if label in columns:
+            raise DataError(f"A channel is named {label!r}, as the column of ids or times is: rename the channel.")
     lengths = [len(t) for t in times]
     order = np.arange(sum(lengths)) if rows is None else np.argsort(rows)
     frame = pd.DataFrame(
@@ -72,6 +84,12 @@ def write_frame(
         frame.index = pd.RangeIndex(len(frame)) if index is None else index
     if layout.id_col is not None:
         frame.insert(0, layout.id_col, _label_ids(ids, layout)[whose])
+    if layout.backend == "polars":
+        converted = nw.from_native(frame).to_polars()
+        converted.columns = list(frame.columns)  # a name that is empty does not come through
+        return converted
+    if layout.backend == "pyarrow":
+        return nw.from_native(frame).to_arrow()
     return _squeeze(frame, layout)
 
 

@@ -1,0 +1,124 @@
+"""What a model file must hold to be a model: checked before anything is built from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from tsode.core.timeline import Timeline
+from tsode.errors import FileFormatError
+from tsode.frames.panel import Panel
+from tsode.frames.scaling import ChannelScaler
+
+__all__ = ["UNREADABLE", "check_panel", "check_scales", "checksum", "damaged", "load_weights", "split_by_lengths"]
+
+# What a header or tensors of the wrong kind make of the code that reads them; whoever catches it names the file.
+UNREADABLE = (
+    KeyError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+)
+_KINDS = ("series", "wide", "long", "multiindex", "list")
+
+
+def damaged(path: Any, error: BaseException | str) -> FileFormatError:
+    """The error of a file that is ours and not whole."""
+    reason = f"its header has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+    return FileFormatError(f"{str(path)!r} is damaged: {reason}. Save the model again, or fetch a whole copy.")
+
+
+def checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of the header's text and of each tensor's name, dtype, shape and bytes; hexadecimal."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def split_by_lengths(array: np.ndarray, lengths: torch.Tensor, n: int, what: str) -> list[np.ndarray]:
+    """Cut an array into one piece a series, as `lengths` (n) says.
+
+    Raises
+    ------
+    ValueError
+        If the lengths are not those of `n` series with as many rows together as the array.
+    """
+    if lengths.dtype != torch.int64 or tuple(lengths.shape) != (n,):
+        raise ValueError(
+            f"the lengths of {what} are {lengths.dtype} of shape {tuple(lengths.shape)}, not of {n} series"
+        )
+    counts = lengths.numpy()
+    if (counts < 0).any() or int(counts.sum()) != len(array):
+        raise ValueError(f"the lengths of {what} do not add up to its {len(array)} rows")
+    return np.split(array, np.cumsum(counts)[:-1]) if n else []
+
+
+def check_panel(panel: Panel, timeline: Timeline) -> None:
+    """Raise a ValueError unless `panel` is what `read_panel` could have given, with times that `timeline` can place."""
+    if not panel.ids or len(set(panel.ids)) < len(panel.ids):
+        raise ValueError("its ids are not distinct")
+    if not panel.channels or len(set(panel.channels)) < len(panel.channels):
+        raise ValueError("its channels are not distinct")
+    if panel.layout.kind not in _KINDS:
+        raise ValueError(f"its layout {panel.layout.kind!r} is none of {', '.join(_KINDS)}")
+    for times, values in zip(panel.times, panel.values):
+        if values.dtype != np.float64 or values.shape != (len(times), panel.n_channels):
+            raise ValueError(f"its values are {values.dtype} of shape {values.shape}, not one column a channel")
+        missing = np.isnat(times) if times.dtype.kind in "mM" else ~np.isfinite(times)
+        if times.ndim != 1 or missing.any() or (times[1:] <= times[:-1]).any():
+            raise ValueError("its times do not increase")
+        if np.isinf(values).any():
+            raise ValueError("its values are infinite")
+        timeline.to_model(times)
+
+
+def check_scales(timeline: Timeline, scaler: ChannelScaler, n_channels: int) -> None:
+    """Raise a ValueError unless units of time and of each channel are positive and finite."""
+    if isinstance(timeline.unit, bool | str) or not 0 < timeline.unit < np.inf or not np.isfinite(timeline.origin):
+        raise ValueError(f"its unit of time {timeline.unit!r} is not positive")
+    if scaler.shift.shape != (n_channels,) or scaler.scale.shape != (n_channels,):
+        raise ValueError(f"it has scales of shape {scaler.scale.shape} for {n_channels} channels")
+    if not (np.isfinite(scaler.shift).all() and np.isfinite(scaler.scale).all() and (scaler.scale > 0).all()):
+        raise ValueError("the scales of its channels are not positive and finite")
+
+
+def load_weights(
+    build: Callable[[], torch.nn.Module], tensors: Mapping[str, torch.Tensor], dtype: torch.dtype
+) -> torch.nn.Module:
+    """Build a module and give it the tensors named ``module.*``.
+
+    Shapes are compared before memory is taken, so that a wrong size in a header costs none.
+
+    Raises
+    ------
+    ValueError
+        If the tensors are not those of the module, or not finite.
+    """
+    state = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
+    with torch.device("meta"):
+        wanted = build().to(dtype=dtype).state_dict()
+    if state.keys() != wanted.keys():
+        name = min(state.keys() ^ wanted.keys())
+        raise ValueError(f"the tensor {name!r} is {'missing' if name in wanted else 'of no part of this model'}")
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
+            raise ValueError(
+                f"the tensor {name!r} is {tensor.dtype} of shape {tuple(tensor.shape)}, "
+                f"not {wanted[name].dtype} of shape {tuple(wanted[name].shape)}"
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"the tensor {name!r} is not finite")
+    module = build().to(dtype=dtype)
+    module.load_state_dict(state)
+    return module

@@ -50,3 +50,11 @@ def test_a_fitted_forecaster_is_read():
     assert "training" in labels(plot_history(fitted("JumpODEForecaster-float64")))
     with pytest.raises(DataError, match="trained by epochs"):
         plot_history(fitted("LastValueForecaster-float64"))
+
+
+def test_one_epoch_is_a_point_at_a_whole_number():
+    ax = plot_history(ROWS[:1])
+    assert [line.get_marker() for line in ax.lines[:2]] == ["o", "o"]
+    ax.figure.canvas.draw()
+    shown = [tick for tick in ax.get_xticks() if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]]
+    assert shown == [0.0, 1.0, 2.0]

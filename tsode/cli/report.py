@@ -17,9 +17,11 @@ __all__ = ["write_report"]
 QUANTILES = np.arange(1, 40) / 40  # both ends of the 80 and the 95 % interval are among them
 N_EXAMPLES = 3
 N_CHANNELS = 3
-"""Channels that are drawn: the first."""
+"""Channels that are drawn: those with the most values."""
+FEWEST_OF_LEAD = 50
+"""Values in a group of leads, where there is more than one group."""
 N_COLUMNS = 8
-"""Channels in the table of coverage by cutoff: the first."""
+"""Channels in the table of coverage by cutoff: those with the most values."""
 
 
 def write_report(held: HeldOut, path: str, title: str) -> None:
@@ -98,6 +100,7 @@ def _calibration(page: Page, held: HeldOut) -> None:
     id_col, time_col = held.columns.values()
     parts: list[list[pd.DataFrame]] = []
     rows = []
+    listed = _most_seen(held.frame[made.channels_], N_COLUMNS)
     for past, future in held.rounds():
         answer = made.predict_quantiles(future, quantiles=QUANTILES, context=past, **held.given)
         cut = past[time_col].max()
@@ -106,21 +109,27 @@ def _calibration(page: Page, held: HeldOut) -> None:
             [part.assign(**{id_col: part[id_col].astype(str) + f" @ {cut}"}) for part in (past, future, answer)]
         )
         n = int(future[made.channels_].notna().to_numpy().sum())
-        rows.append({"forecast from": tidy(cut), "n": n} | _inside(future, answer, made.channels_[:N_COLUMNS]))
+        rows.append({"forecast from": tidy(cut), "n": n} | _inside(future, answer, listed))
     page.text(
-        "Per cent of the values in their 80 % intervals, by cutoff (its last time, where each series has its own). "
+        "Per cent of the values in their 80 % intervals, by cutoff (the last, where each series has its own), of the "
+        f"{'channels' if len(listed) == len(made.channels_) else f'{len(listed)} channels seen most'}. "
         + (
-            "What happens at one time happens to many series, so n values are worth far fewer independent ones; "
+            "What happens at one time may happen to many series, so n values are worth far fewer independent ones; "
             "how far the rows are apart shows what one cutoff can tell."
             if len(rows) > 1
-            else "There is only one, and what happens at one time happens to many series at once: so this says little "
-            "about other times, however many values there are. Give --cutoffs, or a shorter --horizon, for more."
+            else "There is only one, and what happens at one time may happen to many series: so this says little about "
+            "other times, however many values there are. Give --cutoffs, or a shorter --horizon, for more."
         )
+    )
+    page.text(
+        "Intervals are set on series held out within the time of training. What is new to all series afterwards, such "
+        "as a cold winter, is beyond them; --hold-out leaves out series, not times."
     )
     page.table(pd.DataFrame(rows))
     history, truth, quantiles = [pd.concat(of_kind, ignore_index=True) for of_kind in zip(*parts)]
     asked: dict[str, Any] = {"truth": truth, "quantiles": quantiles, "history": history, **held.columns}
-    drawn = [name for name in made.channels_ if truth[name].notna().any()][:N_CHANNELS]
+    counts = truth[made.channels_].count()
+    drawn = _most_seen(truth[made.channels_], N_CHANNELS)
     for plot, caption in (
         (plot_calibration, "Do intervals hold what they should? By time since the last observation."),
         (plot_pit, "Where observations lie in their forecasts: flat is honest. A value that comes again and again (no "
@@ -130,9 +139,16 @@ def _calibration(page: Page, held: HeldOut) -> None:
             1, len(drawn), figsize=(4.2 * max(len(drawn), 1.3), 4.6), layout="constrained", squeeze=False
         )[1][0]
         for ax, name in zip(axes, drawn):
-            plot(channel=name, ax=ax, **asked)
+            plot(channel=name, ax=ax, n_leads=int(np.clip(counts[name] // FEWEST_OF_LEAD, 1, 3)), **asked)
             ax.set_title(str(name))
         page.figure(axes[0], caption)
+
+
+def _most_seen(values: pd.DataFrame, n: int) -> list[Any]:
+    """The `n` channels with the most values, in their order, and none without any."""
+    counts = values.count()
+    most = set(counts[counts > 0].nlargest(n).index)
+    return [name for name in values.columns if name in most]
 
 
 def _inside(truth: pd.DataFrame, quantiles: pd.DataFrame, channels: list[Any]) -> dict[str, float]:
@@ -158,12 +174,11 @@ def _examples(page: Page, held: HeldOut) -> None:
         begin = max(past[time_col].min(), cut - 3 * (end - cut))
         grid = _between(begin, end, 400)
         bands = made.predict_interval(times=grid, context=past, level=(50, 80, 95), **held.given)
-        drawn = [name for name in made.channels_ if past[name].notna().any() or future[name].notna().any()]
-        for name in drawn[:N_CHANNELS]:
-            if past[name].notna().any():
-                ax = plot_fan(past, bands, name, series=key, truth=future[[id_col, time_col, name]], **held.columns,
-                              events=held.given.get("events"))  # fmt: skip
-                page.figure(ax, f"{key}: each point of the fan is forecast from what was seen before it.")
+        drawn = [name for name in made.channels_ if past[name].notna().any() and future[name].notna().any()]
+        for name in _most_seen(future[drawn], N_CHANNELS):
+            ax = plot_fan(past, bands, name, series=key, truth=future[[id_col, time_col, name]], **held.columns,
+                          events=held.given.get("events"))  # fmt: skip
+            page.figure(ax, f"{key}: each point of the fan is forecast from what was seen before it.")
 
 
 def _between(first: Any, last: Any, n: int) -> Any:

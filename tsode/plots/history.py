@@ -47,10 +47,11 @@ def plot_history(history: Any, *, ax: Axes | None = None) -> Axes:
     if ax is None:
         ax = plt.subplots(figsize=(9.0, 4.5), layout="constrained")[1]
     epochs = rows["epoch"].to_numpy()
-    ax.plot(epochs, rows["train_loss"], color="C0", linewidth=1.2, label="training")
+    marker = "o" if len(epochs) == 1 else "none"  # of one epoch no line would be seen
+    ax.plot(epochs, rows["train_loss"], color="C0", linewidth=1.2, label="training", marker=marker)
     lines = list(ax.lines)
     if "valid_loss" in rows.columns and rows["valid_loss"].notna().any():
-        lines += ax.plot(epochs, rows["valid_loss"], color="C1", linewidth=1.8, label="validation")
+        lines += ax.plot(epochs, rows["valid_loss"], color="C1", linewidth=1.8, label="validation", marker=marker)
         best = epochs[int(np.nanargmin(rows["valid_loss"]))]
         lines.append(ax.axvline(best, color="0.5", linewidth=0.8, linestyle="--", label=f"kept: epoch {best:g}"))
     if "learning_rate" in rows.columns:
@@ -63,6 +64,8 @@ def plot_history(history: Any, *, ax: Axes | None = None) -> Axes:
         _draw_evaluations(ax, epochs, rows["n_evaluations"])
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(x=0.01)
+    if len(epochs) == 1:
+        ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
     ax.spines[["top"]].set_visible(False)
     ax.legend(handles=lines, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False, fontsize="small")
     return ax

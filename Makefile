@@ -51,7 +51,7 @@ $(VENV)/.python:
 # A stamp for each set of extras: nothing is installed twice.
 $(VENV)/.plot: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "Installing tsode and what it needs into $(VENV) (once; torch takes most of the time) ..."
-	@$(INSTALL) -e ".[plot]"
+	@$(INSTALL) -e ".[plot,tune]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt

@@ -11,7 +11,7 @@ from utilsforecast.evaluation import evaluate
 
 from tests.registries import small
 from tsode import ConstantForecaster, DriftForecaster, EventTable, JumpODEForecaster, LastValueForecaster
-from tsode.backtest import CutoffSplit, backtest, score_table
+from tsode.backtest import CutoffSplit, backtest, end_cutoffs, score_table
 from tsode.conformal import ConformalForecaster
 from tsode.errors import DataError, ParameterError
 from tsode.metrics import mae
@@ -202,10 +202,97 @@ def test_the_crps_of_the_table_is_that_of_the_whole_distribution_to_two_per_cent
     frame = example_panel(6).drop(columns="b")
     table = score_table({}, frame, cutoffs=CUTOFFS[0], horizon="8h", metrics=["crps"])
     train, test = next(CutoffSplit(CUTOFFS[0], horizon="8h").split(frame))
-    exact = -LastValueForecaster().fit(frame.iloc[train]).score(frame.iloc[test], metric="crps")
+    exact = -LastValueForecaster(horizon="8h").fit(frame.iloc[train]).score(frame.iloc[test], metric="crps")
     assert table.loc[("a", "LastValueForecaster"), "crps"] == pytest.approx(exact, rel=0.02)
 
 
 def test_what_cannot_forecast_intervals_is_refused():
     with pytest.raises(ParameterError, match="'x' is a int, which has no predict_interval"):
         backtest({"x": 3}, example_panel(3), cutoffs=CUTOFFS, horizon="8h")
+
+
+def test_series_with_cutoffs_of_their_own_are_forecast_from_these():
+    frame = example_panel(3)
+    frame["ds"] += pd.to_timedelta(100 * frame["unique_id"].str[1:].astype(int), unit="D")  # no one time cuts two
+    cutoffs = end_cutoffs(frame, "8h", n_cutoffs=2)
+    found = backtest(LastValueForecaster(), frame, cutoffs=cutoffs, horizon="8h", level=80)
+    for key, own in frame.groupby("unique_id"):
+        last = own["ds"].max()
+        assert cutoffs[key] == [last - pd.Timedelta("16h"), last - pd.Timedelta("8h")]
+        for cutoff in cutoffs[key]:
+            is_past, is_asked = own["ds"] <= cutoff, (own["ds"] > cutoff) & (own["ds"] <= cutoff + pd.Timedelta("8h"))
+            rows = found[(found["unique_id"] == f"{key}/a") & (found["cutoff"] == cutoff)]
+            assert rows["y"].tolist() == own["a"][is_asked].dropna().tolist()
+            assert (rows["LastValueForecaster"] == own["a"][is_past].dropna().iloc[-1]).all()
+
+
+def test_fit_sees_each_series_up_to_its_own_cutoff_and_the_others_whole():
+    frame = example_panel(4)
+    cutoffs = {"s0": pd.Timestamp("2024-03-02"), "s1": pd.Timestamp("2024-03-03")}
+    made = small(JumpODEForecaster, dtype="float64")
+    found = backtest(made, frame, cutoffs=cutoffs, horizon="16h", level=80)
+    past = frame[~(frame["ds"] > frame["unique_id"].map(cutoffs))]
+    expected = made.fit(past).predict(frame.drop(past.index))
+    for key, cutoff in cutoffs.items():
+        rows = expected[(expected["unique_id"] == key) & (expected["ds"] <= cutoff + pd.Timedelta("16h"))]
+        own = found[found["unique_id"] == f"{key}/b"]
+        assert len(own) > 1
+        np.testing.assert_allclose(own["JumpODEForecaster"], rows["b"][rows["ds"].isin(own["ds"])], rtol=1e-9)
+    assert set(found["unique_id"]) == {"s0/a", "s0/b", "s1/a", "s1/b"}
+
+
+def test_events_after_the_cutoff_of_their_own_series_do_not_reach_fit():
+    frame = example_panel(3)
+    times = pd.to_datetime(["2024-03-01 05:00", "2024-03-03 02:00"])
+    events = pd.concat([pd.DataFrame({"unique_id": f"s{k}", "ds": times, "amount": [1.0, 9.0 * k]}) for k in range(3)])
+    made = small(JumpODEForecaster, dtype="float64")
+    how = {"cutoffs": {"s1": ["2024-03-02"], "s2": ["2024-03-02"]}, "horizon": "20h"}
+    late = (events["ds"] == times[1]) & (events["unique_id"] != "s0")
+    told, untold = (backtest(made, frame, events=given, **how) for given in (events, events[~late]))
+    pd.testing.assert_frame_equal(told, untold)  # all that is asked about comes before the second event
+
+
+def test_fitted_forecasters_are_asked_as_they_are_and_other_rows_can_be_fitted_on():
+    frame = example_panel(4)
+    is_other = frame["unique_id"].isin(["s2", "s3"])
+    how = {"cutoffs": CUTOFFS, "horizon": "8h"}
+    made = small(JumpODEForecaster, dtype="float64").fit(frame[is_other])
+    module = made.module_
+    fitted = backtest(made, frame[~is_other], prefit=True, **how)
+    assert made.module_ is module
+    pd.testing.assert_frame_equal(fitted, backtest(made, frame[~is_other], train=frame[is_other], **how))
+    table = score_table(made, frame[~is_other], prefit=True, metrics=["n", "mae", "coverage"], level=[80, 95], **how)
+    assert list(table.columns) == ["n", "mae", "coverage-80", "coverage-95", "mae-rel"]
+    assert table.loc[("a", "JumpODEForecaster"), "n"] == fitted["unique_id"].str.endswith("/a").sum()
+    assert (table["coverage-95"] >= table["coverage-80"]).all()
+
+
+def test_cutoffs_of_series_that_cannot_be_are_refused():
+    frame = example_panel(3)
+    with pytest.raises(DataError, match=r"has the series 's9', which has no rows"):
+        backtest(LastValueForecaster(), frame, cutoffs={"s9": CUTOFFS}, horizon="8h")
+    with pytest.raises(DataError, match="No series in cutoffs= has an observed row up to a cutoff of its own"):
+        backtest(LastValueForecaster(), frame, cutoffs={"s0": ["2023-01-01"]}, horizon="8h")
+    with pytest.raises(DataError, match="No series is longer than 3 times horizon='30h'"):
+        end_cutoffs(frame, "30h", n_cutoffs=3)
+
+
+def test_covariates_reach_those_that_read_them_and_past_ones_are_not_asked_about():
+    frame = example_panel(4)
+    static = pd.DataFrame({"age": [1.0, 2.0, 3.0, 4.0]}, index=[f"s{k}" for k in range(4)])
+    known = pd.DataFrame({"price": [0.0, 5.0, -5.0]}, index=pd.to_datetime(["2024-03-01", "2024-03-02", "2024-03-04"]))
+    made = small(JumpODEForecaster, dtype="float64", target="a", past_covariates=["b"])
+    given = {"static": static, "known": known}
+    how = {"cutoffs": CUTOFFS[0], "horizon": "8h", "level": 80}
+    named = {"jump": made, "LastValueForecaster": LastValueForecaster(target="a")}
+    found = backtest(named, frame, **how, **given)
+    assert set(found["unique_id"]) <= set(frame["unique_id"])  # one channel: no names folded in
+    train, test = next(CutoffSplit(CUTOFFS[0], horizon="8h").split(frame))
+    asked = frame.iloc[test].dropna(subset="a")
+    expected = made.fit(frame.iloc[train], **given).predict(asked)["a"]
+    np.testing.assert_allclose(found["jump"], expected, rtol=1e-9)
+    untold = backtest(named, frame, **how)
+    assert not np.allclose(untold["jump"], found["jump"])
+    assert untold["LastValueForecaster"].equals(found["LastValueForecaster"])
+    table = score_table(made, frame, **{**how, "metrics": ["mae"]}, **given)
+    assert table.index.get_level_values("channel").unique().tolist() == ["a"]

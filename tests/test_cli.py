@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from tsode import JumpODEForecaster
 from tsode.cli import main
 from tsode.cli.main import MODELS
 from tsode.cli.tables import read_table
@@ -99,6 +101,35 @@ def test_doses_are_read_from_a_file_of_their_own(tmp_path):
     assert (pd.read_csv(out[0])["hr"] != pd.read_csv(out[1])["hr"]).all()
 
 
+def test_covariates_are_read_from_files_of_their_own(tmp_path, capsys):
+    frame = panel()
+    static = pd.DataFrame({"unique_id": [f"p{k}" for k in range(4)], "age": [1.0, 9.0, 2.0, 8.0], "ward": list("abab")})
+    known = pd.DataFrame({"ds": pd.date_range("2024-03-30", periods=8, freq="12h"), "price": np.arange(8.0)})
+    data, ages, prices = (write(tmp_path, f"{k}.csv", part) for k, part in enumerate((frame, static, known)))
+    more = write(tmp_path, "more.csv", known.assign(price=-known["price"]))
+    model = str(tmp_path / "model")
+    assert main(["fit", data, "--static", ages, "--known", prices, "--out", model, *QUICK]) == 0
+    ask = ["predict", "--model", model, "--times", "2024-04-02"]
+    capsys.readouterr()
+    answers = []
+    for given in ([], ["--known", prices], ["--known", more], ["--static", ages]):
+        assert main([*ask, *given]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] == answers[3] != answers[2]
+    assert main(["evaluate", data, "--static", ages, "--known", prices, "--horizon", "12h", *QUICK]) == 0
+    told = capsys.readouterr().out
+    assert main(["evaluate", data, "--horizon", "12h", *QUICK]) == 0
+    assert capsys.readouterr().out != told
+    out = tmp_path / "past.csv"
+    past = ["--target", "hr", *QUICK, "past_covariates=bp"]  # read, not forecast
+    assert main(["evaluate", data, "--horizon", "12h", "--out", str(out), *past]) == 0
+    assert pd.read_csv(out)["channel"].unique().tolist() == ["hr"]
+    assert main(["fit", write(tmp_path, "some.csv", frame[frame["ds"] < "2024-03-31"]), "--out", model, *past]) == 0
+    assert main(["report", data, "--model", model, "--horizon", "6h", "--out", str(tmp_path / "past.html")]) == 0
+    assert main(["fit", data, "--static", ages, "--model", "drift", "--out", model]) == 1
+    assert "DriftForecaster" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("share", [[], ["--hold-out", "0.5"]])
 def test_evaluate_has_every_baseline_and_the_skill_against_the_last_value(tmp_path, share):
     data, out = write(tmp_path, "a.csv", panel()), str(tmp_path / "scores.csv")
@@ -119,6 +150,67 @@ def test_scores_of_the_last_value_are_those_worked_out_by_hand(tmp_path):
     row = pd.read_csv(out).set_index("model").loc["last-value"]
     assert (row["n"], row["mae"]) == (2, pytest.approx(3.0))
     assert row["rmse"] == pytest.approx(np.sqrt(10.0))
+
+
+def test_several_cutoffs_are_each_forecast_from_their_own_beginning(tmp_path, capsys):
+    frame = pd.DataFrame({"unique_id": "a", "ds": np.arange(10.0), "x": [0, 1, 0, 1, 0, 9, 9, 1, 3, 5]})
+    data, out = write(tmp_path, "a.csv", frame), str(tmp_path / "scores.csv")
+    asked = ["evaluate", data, "--model", "last-value", "--horizon", "2", "--cutoffs", "2"]
+    # from time 5, where it is 9: 9 and 1 come; from time 7, where it is 1: 3 and 5
+    assert main([*asked, "--out", out]) == 0
+    row = pd.read_csv(out).set_index("model").loc["last-value"]
+    assert (row["n"], row["mae"]) == (4, pytest.approx((0 + 8 + 2 + 4) / 4))
+    assert main(asked) == 0
+    assert capsys.readouterr().out.startswith("last-value: 1 series, each forecast from 2 times, 2 ahead.\n")
+
+
+def test_a_kept_model_is_scored_as_it_is_on_what_came_after_its_history(tmp_path):
+    frame, model = panel(), str(tmp_path / "model")
+    cut = pd.Timestamp("2024-03-31 12:00")
+    assert (
+        main(["fit", write(tmp_path, "old.csv", frame[frame["ds"] <= cut]), "--out", model, "--horizon", "6h", *QUICK])
+        == 0
+    )
+    before = Path(model, "model.safetensors").read_bytes()
+    scores = []
+    for name, rows in (("all", frame), ("new", frame[frame["ds"] > cut])):  # what it has seen is left out by itself
+        out = str(tmp_path / f"scores_{name}.csv")
+        assert main(["evaluate", write(tmp_path, f"{name}.csv", rows), "--model", model, "--out", out]) == 0
+        scores.append(pd.read_csv(out))
+    pd.testing.assert_frame_equal(*scores)
+    assert Path(model, "model.safetensors").read_bytes() == before
+    made = JumpODEForecaster.load(Path(model, "model.safetensors"))
+    errors = []
+    for key, own in frame[frame["ds"] > cut].groupby("unique_id"):
+        begin = pd.Timestamp(made.last_times_[key])
+        n_steps = min(5, int(np.ceil((own["ds"].max() - begin) / pd.Timedelta("6h"))))
+        step = max(pd.Timedelta("6h"), (own["ds"].max() - begin) / n_steps)
+        for k in range(n_steps):
+            asked = own[(own["ds"] > begin + k * step) & (own["ds"] <= begin + k * step + pd.Timedelta("6h"))]
+            asked = asked.dropna(subset="hr")
+            if len(asked):
+                context = frame[(frame["unique_id"] == key) & (frame["ds"] <= begin + k * step)]
+                errors += list(made.predict(asked, context=context)["hr"] - asked["hr"])
+    row = scores[0].set_index(["model", "channel"]).loc[("model", "hr")]
+    assert (row["n"], row["mae"]) == (len(errors), pytest.approx(np.abs(errors).mean()))
+    assert scores[0]["model"].unique().tolist() == ["model", "last-value", "constant", "drift"]
+
+
+def test_a_kept_model_of_one_series_is_reported_on_and_new_series_are_forecast_from_their_own_past(tmp_path, capsys):
+    one = panel("float").query("unique_id == 'p0'").drop(columns="unique_id")
+    model, out = str(tmp_path / "model"), tmp_path / "report.html"
+    old, data = (write(tmp_path, f"{k}.csv", rows) for k, rows in enumerate((one[one["ds"] < 30.0], one)))
+    assert main(["fit", old, "--out", model, "--horizon", "6", *QUICK]) == 0
+    assert main(["report", data, "--model", model, "--out", str(out)]) == 0
+    assert "model: 1 series, each forecast from" in out.read_text()
+    many = str(tmp_path / "many")
+    frame = panel("float")
+    assert main(["fit", write(tmp_path, "m.csv", frame[frame["unique_id"] < "p2"]), "--out", many, *QUICK]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", write(tmp_path, "n.csv", frame), "--model", many, "--horizon", "12"]) == 0
+    assert capsys.readouterr().out.startswith("many: 2 series, each forecast from one time, 12 ahead.")
+    assert main(["evaluate", str(tmp_path / "m.csv"), "--model", many]) == 1
+    assert "no row that is later than the history of the model" in capsys.readouterr().err
 
 
 def test_values_at_the_same_time_are_averaged_where_asked(tmp_path, capsys):
@@ -145,7 +237,9 @@ def test_the_report_is_one_page_without_other_files(tmp_path):
     assert "<script" not in page
     assert "a &lt;b&gt;.csv" in page
     assert "last-value" in page
-    assert "the last 0 days 12:00:00 of 4 series" in page
+    assert "jump-ode: 4 series, each forecast from one time, 0 days 12:00:00 ahead." in page
+    assert "There is only one" in page  # cutoff, that is: coverage from it says little
+    assert "<th>forecast from</th><th>n</th><th>hr</th><th>bp</th>" in page
 
 
 def test_bundled_data_are_listed_and_written(tmp_path, capsys):
@@ -166,10 +260,17 @@ def test_bundled_data_are_listed_and_written(tmp_path, capsys):
         (["fit", "a.csv", "--set", "n_mods=3", "--out", "m"], "Did you mean 'n_modes'"),
         (["fit", "a.csv", "--set", "n_modes", "--out", "m"], "NAME=VALUE"),
         (["evaluate", "a.csv", "--hold-out", "0.01"], "leaves none to score"),
-        (["evaluate", "a.csv", "--horizon", "1000h"], "No series is longer than the horizon"),
+        (["evaluate", "a.csv", "--horizon", "1000h"], "No series is longer than --horizon"),
         (["evaluate", "a.csv", "--horizon", "12"], "has no unit"),
         (["predict", "--model", "a.csv"], "is not an undamaged tsode model file"),
         (["predict", "--model", "none"], "There is no model file"),
+        (["evaluate", "a.csv", "--model", "jump-odd"], "Did you mean 'jump-ode'"),
+        (
+            ["evaluate", "a.csv", "--model", ".", "--max-epochs", "3"],
+            "fitted already, so --max-epochs cannot change it",
+        ),
+        (["evaluate", "a.csv", "--model", "."], "There is no model file"),
+        (["evaluate", "a.csv", "--cutoffs", "0"], "--cutoffs is how often a series is forecast"),
         (["datasets", "theophyline"], "Did you mean 'theophylline'"),
     ],
 )

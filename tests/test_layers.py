@@ -22,8 +22,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"models"}),
     frozenset({"frames", "training"}),
     frozenset({"estimators"}),
-    frozenset({"backtest", "conformal", "datasets", "diagnostics", "integrations", "plots", "solve", "testing"}),
-    frozenset({"cli"}),
+    frozenset({"backtest", "conformal", "datasets", "diagnostics", "plots", "solve", "testing"}),
+    frozenset({"cli", "integrations"}),
 )
 ROW_OF = {place: row for row, places in enumerate(ROWS) for place in places}
 

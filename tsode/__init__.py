@@ -16,6 +16,7 @@ from tsode.estimators import (
     SeriesRegressor,
 )
 from tsode.frames.events import EventTable
+from tsode.frames.whole import Whole
 from tsode.numerics.crossings import integrate_events
 from tsode.numerics.events import Event
 from tsode.solve import find_crossings, solve, solve_schedule
@@ -35,6 +36,7 @@ __all__ = [
     "SeriesClassifier",
     "SeriesEncoder",
     "SeriesRegressor",
+    "Whole",
     "ZenoError",
     "__version__",
     "find_crossings",

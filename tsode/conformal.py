@@ -14,7 +14,6 @@ from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.settings import read_levels
 from tsode.frames.panel import Panel
-from tsode.frames.read import read_panel
 from tsode.frames.write import write_long
 
 __all__ = ["ConformalForecaster", "conformal_margin"]
@@ -119,16 +118,17 @@ class ConformalForecaster(BaseEstimator):
         """That of the forecaster."""
         return self.forecaster.duplicates
 
-    def fit(self, X: Any, y: None = None) -> Self:
-        """Fit the forecaster on a part of the data, and keep the rest to calibrate its intervals on."""
+    def fit(self, X: Any, y: None = None, *, events: Any = None, static: Any = None, known: Any = None) -> Self:
+        """Fit the forecaster on a part of the data, and keep the rest to calibrate its intervals on.
+
+        Events and covariates are those of all series; see the forecaster's ``fit``.
+        """
         if not 0.0 < self.share < 1.0:
             raise ParameterError(f"share must lie between 0 and 1, but is {self.share!r}: try 0.3.")
         for name in ("n_bins", "n_cuts"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ParameterError(f"{name} must be a whole number of at least 1, but is {getattr(self, name)!r}.")
-        panel = read_panel(
-            X, id_col=self.id_col, time_col=self.time_col, target=self.target, duplicates=self.duplicates
-        )
+        panel = self.forecaster._read(X)
         usable = [row for row, times in enumerate(panel.times) if len(times) > 1]
         self.by_series_ = len(usable) >= FEWEST_SERIES
         if self.by_series_:
@@ -142,7 +142,8 @@ class ConformalForecaster(BaseEstimator):
             sizes = [int(np.sum(t <= t[0] + (t[-1] - t[0]) * kept)) if len(t) else 0 for t in panel.times]
             train = panel.part(range(len(panel)), [slice(size) for size in sizes])
             rows, shares = usable, np.linspace(1.0 - self.share, 1.0, self.n_cuts, endpoint=False)
-        self.forecaster_ = clone(self.forecaster).fit(write_long(train, self.id_col, self.time_col))
+        given = {"events": events, "static": static, "known": known}
+        self.forecaster_ = clone(self.forecaster).fit(write_long(train, self.id_col, self.time_col), **given)
         self._held_out = self._questions(panel, rows, shares)
         if not self._held_out:
             raise DataError("Nothing of the data held out lies within one horizon of a cut: give longer series.")
@@ -151,7 +152,8 @@ class ConformalForecaster(BaseEstimator):
         self.lead_edges_ = reach * np.arange(1, self.n_bins) / self.n_bins
         self._scored = {level: self._score(level) for level in (80.0, 95.0)}
         # history of all series, weights of the training part
-        self.forecaster_._panel = replace(panel, inputs=self.forecaster_._panel.inputs)
+        beside = self.forecaster_._panel
+        self.forecaster_._panel = replace(panel, inputs=beside.inputs, known=beside.known)
         self.forecaster_.last_times_ = dict(zip(panel.ids, panel.last_times))
         return self
 
@@ -167,6 +169,9 @@ class ConformalForecaster(BaseEstimator):
         times: Any = None,
         horizon: Any = None,
         context: Any = None,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
         level: float | Sequence[float] = (80, 95),
     ) -> Any:
         """Forecast the mean and calibrated central intervals; see the forecaster's ``predict_interval``.
@@ -176,7 +181,7 @@ class ConformalForecaster(BaseEstimator):
         self._check_fitted()
         levels = read_levels(level, "level", 100.0)
         fitted = self.forecaster_
-        query, panel = fitted._ask(X, times, horizon, context, None)
+        query, panel = fitted._ask(X, times, horizon, context, events, static, known)
         answers = fitted._forecast(query, panel)
         place = {key: row for row, key in enumerate(panel.ids)}
         bins = [
@@ -240,6 +245,7 @@ class ConformalForecaster(BaseEstimator):
         for context, asked, truth, lead, groups in self._held_out:
             answer = self.forecaster_.predict_interval(asked, context=context, level=level)
             low, high = (answer[[f"{name}-{side}-{level:g}" for name in names]].to_numpy() for side in ("lo", "hi"))
+            truth = truth[:, : len(names)]  # past covariates come last
             score = np.maximum(low - truth, truth - high) / _width(low, high)
             found.append((score, self._bin(lead), groups))
         score, bins, groups = (np.concatenate(parts) for parts in zip(*found))

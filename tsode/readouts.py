@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tsode.errors import ParameterError
 
-__all__ = ["Emission", "Readout"]
+__all__ = ["Emission", "Readout", "perceptron"]
 
 
 class Readout(nn.Module):
@@ -20,6 +20,8 @@ class Readout(nn.Module):
 
     Log scale, and what else a likelihood wants to know: a network on the state, ``(last, seen)`` and the lead time.
 
+    Both networks read as well what is known at that time without having been observed.
+
     Parameters
     ----------
     n_state, n_channels : int
@@ -31,6 +33,8 @@ class Readout(nn.Module):
         Share of hidden units dropped in training.
     n_shape : int
         Numbers a channel beside location and log scale, see `tsode.likelihoods.base.Likelihood.compose`.
+    n_features : int
+        Width of what is known.
     """
 
     def __init__(
@@ -41,19 +45,20 @@ class Readout(nn.Module):
         gate: bool = True,
         dropout: float = 0.0,
         n_shape: int = 0,
+        n_features: int = 0,
     ) -> None:
         super().__init__()
         self.n_state = n_state
         self.n_channels = n_channels
         self.gate = gate
-        n_last = 2 * n_channels if gate else 0
+        n_last = (2 * n_channels if gate else 0) + n_features
         self.location_hidden = nn.Linear(n_state + n_last, n_hidden)
         self.location_out = nn.Linear(n_hidden, 2 * n_channels if gate else n_channels)
         self.scale_hidden = nn.Linear(n_state + n_last + 2, n_hidden)
         self.scale_out = nn.Linear(n_hidden, n_channels * (1 + n_shape))
         self.dropout = nn.Dropout(dropout)
 
-    def location(self, z: Tensor, last: Tensor, seen: Tensor) -> Tensor:
+    def location(self, z: Tensor, last: Tensor, seen: Tensor, known: Tensor | None = None) -> Tensor:
         """Location of every channel.
 
         Parameters
@@ -63,31 +68,38 @@ class Readout(nn.Module):
             Value last seen, 0 where `seen` is 0.
         seen : Tensor[... c], the state's dtype
             1 where the channel has been seen.
+        known : Tensor[... f] or None
+            None where there are no such features.
 
         Returns
         -------
         Tensor[... c]
         """
-        inputs = torch.cat([z, last, seen], dim=-1) if self.gate else z
+        inputs = self._join(z, last, seen, known)
         out = self.location_out(self.dropout(nn.functional.silu(self.location_hidden(inputs))))
         if not self.gate:
             return out
         correction, gate = out.chunk(2, dim=-1)
         return correction + last * torch.sigmoid(2.0 + gate)
 
-    def spread(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor) -> Tensor:
+    def spread(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, known: Tensor | None = None) -> Tensor:
         """Log scale and shape of every channel; ``lead`` (...) is the time since the last event: -> (... c 1+shape)."""
         lead = lead[..., None]
         # two views of the lead time: one resolves short leads, the other grows without end
-        features = torch.cat([lead, torch.log1p(10.0 * lead.abs())], dim=-1)
-        inputs = torch.cat([z, last, seen, features] if self.gate else [z, features], dim=-1)
+        inputs = torch.cat([self._join(z, last, seen, known), lead, torch.log1p(10.0 * lead.abs())], dim=-1)
         hidden = self.dropout(nn.functional.silu(self.scale_hidden(inputs)))
         return self.scale_out(hidden).unflatten(-1, (self.n_channels, -1))
 
-    def forward(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _join(self, z: Tensor, last: Tensor, seen: Tensor, known: Tensor | None) -> Tensor:
+        parts = [z, last, seen] if self.gate else [z]
+        return torch.cat(parts if known is None else [*parts, known], dim=-1)
+
+    def forward(
+        self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Location (... c), log scale (... c) and shape (... c n_shape) of every channel."""
-        spread = self.spread(z, lead, last, seen)
-        return self.location(z, last, seen), spread[..., 0], spread[..., 1:]
+        spread = self.spread(z, lead, last, seen, known)
+        return self.location(z, last, seen, known), spread[..., 0], spread[..., 1:]
 
 
 class Emission(nn.Module):
@@ -108,9 +120,9 @@ class Emission(nn.Module):
             raise ParameterError(f"scale={scale!r} is not known: choose 'channel' or 'state'.")
         self.n_state = n_state
         self.n_channels = n_channels
-        self.location = _perceptron(n_state, n_hidden, n_channels)
+        self.location = perceptron(n_state, n_hidden, n_channels)
         self.log_scale = nn.Parameter(torch.full((n_channels,), -0.5))
-        self.scale = _perceptron(n_state, n_hidden, n_channels) if scale == "state" else None
+        self.scale = perceptron(n_state, n_hidden, n_channels) if scale == "state" else None
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Location and log scale of every channel: (... d) -> (... c), (... c)."""
@@ -119,7 +131,8 @@ class Emission(nn.Module):
         return location, log_scale
 
 
-def _perceptron(n_in: int, n_hidden: int, n_out: int) -> nn.Module:
+def perceptron(n_in: int, n_hidden: int, n_out: int) -> nn.Module:
+    """One hidden layer of SiLU units, or a linear map without."""
     if not n_hidden:
         return nn.Linear(n_in, n_out)
     return nn.Sequential(nn.Linear(n_in, n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_out))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold, TimeSeriesSplit, cross_val_score
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, GroupKFold, TimeSeriesSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tests.benchmarks.series_classes import sawteeth
 from tests.registries import small
 from tsode import (
     ConstantForecaster,
@@ -21,25 +24,25 @@ from tsode import (
     SeriesEncoder,
     SeriesRegressor,
 )
-from tsode.errors import DataError, ParameterError
+from tsode.errors import DataError, ParameterError, UnknownNameError
 from tsode.estimators.series_summaries import SUMMARIES, summarise
 from tsode.training.windows import Series
 
 
-def waves(n: int, seed: int, periods: tuple[float, float] = (2.0, 3.0)) -> tuple[list[pd.Series], np.ndarray]:
+def waves(n: int, seed: int) -> tuple[list[pd.Series], np.ndarray]:
     """Irregular noisy waves of random phase; the class is the period."""
     rng = np.random.default_rng(seed)
     label = np.arange(n) % 2
     series = []
     for k in label:
         t = np.sort(rng.uniform(0.0, 8.0, rng.integers(25, 40)))
-        wave = np.sin(2.0 * np.pi * (t / periods[k] + rng.uniform()))
+        wave = np.sin(2.0 * np.pi * (t / (2.0, 3.0)[k] + rng.uniform()))
         series.append(pd.Series(wave + 0.1 * rng.normal(size=len(t)), index=t))
     return series, label
 
 
 def encoder(**params) -> SeriesEncoder:
-    return SeriesEncoder(small(JumpODEForecaster, n_members=1, **params), random_state=0)
+    return SeriesEncoder(small(JumpODEForecaster, n_members=1), random_state=0, **params)
 
 
 def grid(n: int = 24, n_times: int = 8) -> np.ndarray:
@@ -98,7 +101,7 @@ def test_columns_may_have_times_of_their_own():
 
 def test_the_state_of_a_linear_model_is_its_filtered_mean_at_the_last_observation():
     items = [item for item in as_series(grid()) if len(item)]
-    fitted = SeriesEncoder(LinearSDEForecaster(n_state=3, max_epochs=1), random_state=0).fit(items)
+    fitted = SeriesEncoder(LinearSDEForecaster(n_state=3, max_epochs=1), pooling="last", random_state=0).fit(items)
     last = {key: [item.index[-1]] for key, item in enumerate(items)}
     beliefs = fitted.forecaster_.predict_state(times=last, given="present")
     expected = [belief[["state-0", "state-1", "state-2"]].to_numpy()[0] for belief in beliefs]
@@ -123,6 +126,8 @@ def test_frames_of_several_channels_and_other_forecasters_are_encoded():
 def test_what_keeps_no_state_and_mixed_lists_are_refused():
     with pytest.raises(ParameterError, match="ConstantForecaster keeps no state"):
         SeriesEncoder(ConstantForecaster()).fit(grid())
+    with pytest.raises(UnknownNameError, match="'all' is not a known pooling"):
+        encoder(pooling="all").fit(grid())
     with pytest.raises(ParameterError, match="forecaster must be a forecaster of tsode"):
         SeriesEncoder(LogisticRegression()).fit(grid())
     with pytest.raises(DataError, match=r"a row of X is a series: pass a list, \[X\]"):
@@ -137,7 +142,7 @@ def test_what_keeps_no_state_and_mixed_lists_are_refused():
 def test_states_come_as_frames_where_that_is_asked():
     items = as_series(grid())
     out = encoder().set_output(transform="pandas").fit_transform(items)
-    assert list(out.columns[:2]) == ["seriesencoder0", "seriesencoder1"]
+    assert list(out.columns[:2]) == ["state0", "state1"]
 
 
 def test_summaries_are_those_worked_out_by_hand():
@@ -153,13 +158,43 @@ def test_summaries_are_those_worked_out_by_hand():
     np.testing.assert_array_equal(summarise([one])[0, len(SUMMARIES) :], 0.0)
 
 
+@pytest.mark.parametrize(
+    "forecaster",
+    [small(JumpODEForecaster, n_members=1), small(JumpODEForecaster, n_members=2), LinearSDEForecaster(max_epochs=1)],
+    ids=["one filter", "two filters", "linear SDE"],
+)
+def test_mean_and_deviation_are_those_of_the_states_after_each_observation(forecaster):
+    items = [item for item in as_series(grid()) if len(item) > 1]
+    fitted = SeriesEncoder(forecaster, random_state=0).fit(items)
+    last, mean, deviation = np.split(fitted.transform(items), 3, axis=1)
+    alone = clone(fitted).set_params(pooling="last").fit(items)
+    for row, item in enumerate(items):
+        states = alone.transform([item.iloc[: k + 1] for k in range(len(item))])
+        np.testing.assert_allclose(last[row], states[-1], atol=1e-12)
+        np.testing.assert_allclose(mean[row], states.mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(deviation[row], states.std(axis=0), atol=1e-7)  # a root near 0 doubles rounding
+    names = fitted.get_feature_names_out()
+    assert [names[k * last.shape[1]] for k in range(3)] == ["state0", "state_mean0", "state_deviation0"]
+
+
+def test_a_series_without_observations_has_the_start_state_and_no_deviation():
+    fitted = encoder().fit(as_series(grid()))
+    nothing = pd.Series([], index=pd.Index([], dtype=float), dtype=float)
+    for company in ([nothing], [nothing, *as_series(grid())]):
+        last, mean, deviation = np.split(fitted.transform(company)[0], 3)
+        np.testing.assert_array_equal(mean, last)
+        np.testing.assert_array_equal(deviation, 0.0)
+
+
 @pytest.mark.slow
-def test_irregular_waves_of_two_periods_are_told_apart():
-    X, y = waves(80, seed=5, periods=(2.0, 4.0))
-    forecaster = JumpODEForecaster(n_modes=8, n_static=4, n_hidden=16, n_members=1, max_epochs=10)
-    classifier = SeriesClassifier(SeriesEncoder(forecaster), random_state=0)
-    folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    assert cross_val_score(classifier, X, np.where(y, "slow", "fast"), cv=folds).mean() > 0.9
+def test_which_way_time_runs_is_told_by_default_settings_and_not_by_summaries():
+    (X, y), (others, truth) = sawteeth(50, seed=7), sawteeth(300, seed=8)
+    classifier = SeriesClassifier(random_state=0).fit(X, y)
+    assert classifier.score(others, truth) > 0.9
+    n_states = len(classifier.encoder_.get_feature_names_out())
+    summaries, those = (classifier.transform(some)[:, n_states:] for some in (X, others))
+    plain = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(summaries, y)
+    assert plain.score(those, truth) < 0.6  # a half and 3.5 standard errors of 300
 
 
 def test_probabilities_sum_to_one_and_agree_with_the_class():
@@ -172,6 +207,21 @@ def test_probabilities_sum_to_one_and_agree_with_the_class():
     np.testing.assert_allclose(alone, proba, atol=1e-10)
     with pytest.raises(DataError, match=r"y holds 1 class\(es\), \[0\]"):
         classifier.fit(X, 0 * y)
+
+
+def test_labels_that_the_series_do_not_tell_are_not_predicted_with_confidence():
+    X, y = waves(40, seed=1)[0], np.random.default_rng(1).integers(0, 2, 80)
+    chosen = SeriesClassifier(encoder(), random_state=0).fit(X, y[:40])
+    fixed = SeriesClassifier(encoder(), LogisticRegression(max_iter=1000), random_state=0).fit(X, y[:40])
+    others = waves(40, seed=2)[0]
+    losses = [log_loss(y[40:], classifier.predict_proba(others)) for classifier in (chosen, fixed)]
+    assert losses[0] < np.log(2.0) + 0.05
+    assert losses[1] > losses[0] + 0.15, "the same head with the penalty it has by default is sure of itself"
+
+
+def test_a_class_of_one_series_is_learned_too():
+    X, _ = waves(20, seed=1)
+    assert SeriesClassifier(encoder(), random_state=0).fit(X, np.arange(20) == 3).predict(X)[3]
 
 
 def test_the_regressor_finds_the_mean_and_the_amplitude_of_irregular_waves():
@@ -196,3 +246,15 @@ def test_they_stand_in_pipelines_searches_and_wrappers():
     assert (logs.fit(X, target).predict(X) > 0.0).all()
     for estimator in (encoder(), classifier, SeriesRegressor()):
         assert type(estimator).__name__ in estimator._repr_html_()
+
+
+def test_dated_series_are_encoded_with_their_calendar():
+    hours = pd.date_range("2024-01-01", periods=72, freq="1h")
+    rng = np.random.default_rng(0)
+    series = [pd.Series(np.sin(hours.hour / 4.0 + k) + 0.1 * rng.normal(size=72), index=hours) for k in range(6)]
+    encoder = SeriesEncoder(JumpODEForecaster(n_modes=2, n_static=1, n_members=1, max_epochs=1), random_state=0)
+    states = encoder.fit(series).transform(series)
+    assert encoder.forecaster_.calendar_ == ["day"]
+    assert np.isfinite(states).all()
+    np.testing.assert_allclose(encoder.transform(series[:2]), states[:2], rtol=1e-5, atol=1e-6)
+    assert np.isfinite(encoder.transform([series[0].iloc[:0], series[1]])).all()

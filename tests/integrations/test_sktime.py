@@ -7,12 +7,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 pytest.importorskip("sktime", reason="sktime is not installed: `make sktime` installs it and runs this.")
 
 from sktime.utils.estimator_checks import check_estimator
 
-from tsode import DriftForecaster, LastValueForecaster
+from tsode import DriftForecaster, LastValueForecaster, LinearSDEForecaster
 from tsode.integrations.sktime import TsodeForecaster, to_sktime
 
 FEWEST_RESULTS = 750
@@ -68,3 +69,17 @@ def test_a_panel_with_numeric_times_is_one_model_over_all_its_series():
     answer = forecaster.predict(fh=when)
     assert answer.index.tolist() == [(key, when[0]) for key in ("x", "y", "z")]
     np.testing.assert_allclose(answer["a"], panel.groupby(level=0)["a"].last())
+
+
+def test_exogenous_data_are_covariates_that_are_known_ahead():
+    days = pd.date_range("2024-01-01", periods=40, freq="1D")
+    drive = pd.DataFrame({"u": np.sin(np.arange(40.0))}, index=days)
+    y = (drive["u"] + 1.0).rename("level")
+    made = LinearSDEForecaster(n_state=1, max_epochs=2, random_state=0, calendar=None)
+    adapted = TsodeForecaster(made).fit(y.iloc[:30], X=drive.iloc[:30])
+    found = adapted.predict(fh=days[30:33], X=drive.iloc[30:33])
+    own = clone(made).fit(y.iloc[:30], known=drive.iloc[:30]).predict(times=days[30:33], known=drive.iloc[:33])
+    np.testing.assert_allclose(found, own)
+    other = adapted.predict(fh=days[30:33], X=drive.iloc[30:33] + 1.0)
+    assert not np.allclose(found, other)
+    assert not TsodeForecaster(LastValueForecaster()).get_tag("capability:exogenous")

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tsode.backtest import end_cutoffs, score_table
 from tsode.errors import DataError, ParameterError
 from tsode.estimators import BaseForecaster, ConstantForecaster, DriftForecaster, LastValueForecaster
+from tsode.frames.read import read_panel
 from tsode.frames.times import read_duration
-from tsode.metrics import coverage, crps_from_quantiles, mae, rmse
+from tsode.frames.write import write_long
 
-__all__ = ["BASELINES", "QUANTILES", "HeldOut", "holdout"]
+__all__ = ["BASELINES", "HeldOut", "hold_out", "hold_out_after", "tidy"]
 
 BASELINES: dict[str, type[BaseForecaster]] = {
     "last-value": LastValueForecaster,
     "constant": ConstantForecaster,
     "drift": DriftForecaster,
 }
-QUANTILES = np.arange(1, 40) / 40  # both ends of the 80 and the 95 % interval are among them
+CLASS_NAMES = {name: made.__name__ for name, made in BASELINES.items()}
 SHARE_OF_SPAN = 0.2
 """Horizon, as a share of the median span of the series, where none is given."""
+MOST_HELD_OUT = 0.25
+"""Share of the median span that several cutoffs may hold out, where their number is not given."""
+MOST_CUTOFFS = 5
 
 
 @dataclass(frozen=True)
@@ -33,46 +39,61 @@ class HeldOut:
     ----------
     name : str
         Of the forecaster that is judged.
-    forecasters : dict of name to BaseForecaster
-        Fitted: it, and the baselines.
+    forecaster : BaseForecaster
+        Fitted on nothing that is scored.
     frame : DataFrame
-        All data, long.
-    past, future : DataFrame
-        Rows that were forecast from, and rows that were forecast.
-    quantiles : DataFrame
-        Of the judged forecaster, for the rows of `future`.
+        All data, long, one row a time.
+    cutoffs : dict of id to list of times
+        When each tested series was forecast from.
     scores : DataFrame
-        One row a forecaster and channel: ``n`` values, ``mae`` of the median, ``rmse`` of the mean, ``crps``, ``skill``
-        (share of the CRPS of the last value that is saved), and which per cent ``in 80 %`` and ``in 95 %`` intervals.
+        One row a channel and model: ``n`` values that were forecast, ``mae`` and ``rmse`` of the mean, ``crps``,
+        ``skill`` (share of the CRPS of the last value that is saved), and which per cent ``in 80 %`` and ``in 95 %``
+        intervals.
     horizon : duration or float
-    id_col, time_col : label
-    events : DataFrame or None
+    given : dict
+        ``events``, ``static`` and ``known`` of fit, as far as there are.
     """
 
     name: str
-    forecasters: dict[str, BaseForecaster]
+    forecaster: Any
     frame: pd.DataFrame
-    past: pd.DataFrame
-    future: pd.DataFrame
-    quantiles: pd.DataFrame
+    cutoffs: dict[Any, list[Any]]
     scores: pd.DataFrame
     horizon: Any
-    id_col: Any
-    time_col: Any
-    events: Any
+    given: dict[str, Any]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The names of the columns of ids and times."""
+        return {"id_col": self.forecaster.id_col, "time_col": self.forecaster.time_col}
+
+    @property
+    def summary(self) -> str:
+        """How many forecasts stand behind the scores, and of what."""
+        low, *_, high = sorted(map(len, self.cutoffs.values())) * 2
+        often = f"{low} to {high} times" if low < high else "one time" if high == 1 else f"{high} times"
+        return f"{self.name}: {len(self.cutoffs)} series, each forecast from {often}, {tidy(self.horizon)} ahead."
+
+    def rounds(self) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+        """Rows up to a cutoff of their series and those within a horizon after it: first cutoffs, second ones, ..."""
+        ids, times = (self.frame[name] for name in self.columns.values())
+        for k in range(max(map(len, self.cutoffs.values()))):
+            cut = ids.map({key: own[k] for key, own in self.cutoffs.items() if k < len(own)})
+            yield self.frame[times <= cut], self.frame[(times > cut) & (times <= cut + self.horizon)]
 
 
-def holdout(
+def hold_out(
     forecaster: BaseForecaster,
     name: str,
     frame: pd.DataFrame,
     *,
     horizon: Any = None,
+    n_cutoffs: int | None = None,
     share: float | None = None,
-    events: Any = None,
     seed: int = 0,
+    **given: Any,
 ) -> HeldOut:
-    """Fit on what is not held out, forecast the last horizon of each held-out series, and score.
+    """Fit on what is not held out, forecast the ends of the series, and score.
 
     Parameters
     ----------
@@ -83,65 +104,119 @@ def holdout(
         Long; without an id column, one series.
     horizon : duration or float, optional
         The default is a fifth of the median span of the series.
+    n_cutoffs : int, optional
+        How many horizons at the end of each series are forecast, each from its own beginning. The default is as many as
+        make up a quarter of the median span, one at least and five at most.
     share : float, optional
-        Share of the series that fit sees nothing of; None: fit sees all but the last horizon of every series.
-    events : DataFrame, optional
+        Share of the series that fit sees nothing of; None: fit sees what comes before the first cutoff of each.
     seed : int
         Of the choice of series.
+    **given
+        ``events``, ``static`` and ``known``, as in fit.
     """
-    id_col: Any = forecaster.id_col
-    time_col: Any = forecaster.time_col
-    if id_col not in frame.columns:
-        frame = frame.assign(**{id_col: "series"})
-    target = getattr(forecaster, "target", None)
-    channels = [c for c in frame.columns if c not in (id_col, time_col)] if target is None else list(target)
-    unknown = [c for c in channels if c not in frame.columns]
-    if unknown:
-        raise DataError(f"There is no column {unknown[0]!r}; the columns are {list(frame.columns)}.")
-    frame = frame.dropna(subset=channels, how="all").sort_values([id_col, time_col], ignore_index=True)
-    if not len(frame):
-        raise DataError("All values are missing, so nothing can be held out: check how the file is written.")
-    if getattr(forecaster, "duplicates", "error") == "mean":
-        frame = frame.groupby([id_col, time_col], as_index=False)[channels].mean()
-    times = frame.groupby(id_col, sort=False)[time_col]
-    horizon = _horizon(horizon, times)
-    is_late = frame[time_col] > times.transform("max") - horizon
-    ids = frame[id_col]
-    has_past = ids.isin(ids[~is_late])
-    is_tested = has_past
+    made: Any = forecaster
+    frame = _read(made, frame)
+    id_col, time_col = made.id_col, made.time_col
+    spans = frame.groupby(id_col, sort=False)[time_col].agg(np.ptp)
+    horizon = _horizon(horizon, spans)
+    if n_cutoffs is None:
+        n_cutoffs = int(np.clip(MOST_HELD_OUT * spans.median() / horizon, 1, MOST_CUTOFFS))
+    cutoffs = end_cutoffs(frame, horizon, n_cutoffs=n_cutoffs, id_col=id_col, time_col=time_col)
     if share is not None:
-        known = np.array(pd.unique(ids[has_past]), dtype=object)
-        n_held = round(share * len(known)) if 0.0 < share < 1.0 else 0
-        if not 1 <= n_held < len(known):
+        n_held = round(share * len(cutoffs)) if 0.0 < share < 1.0 else 0
+        if not 1 <= n_held < len(cutoffs):
             raise ParameterError(
-                f"A share of {share} of {len(known)} series leaves none to score or none to learn from: give another "
+                f"A share of {share} of {len(cutoffs)} series leaves none to score or none to learn from: give another "
                 "--hold-out, or leave it out to score the end of every series."
             )
-        is_tested = ids.isin(np.random.default_rng(seed).permutation(known)[:n_held])
-    past, future = frame[is_tested & ~is_late], frame[is_tested & is_late]
-    train = frame[~is_late] if share is None else frame[~is_tested]
-    if not len(future):
-        raise DataError(f"No series is longer than the horizon of {horizon}, so none can be scored: give --horizon.")
-
-    forecasters: dict[str, Any] = {name: forecaster}
-    shared = {"id_col": id_col, "time_col": time_col, "target": target, "horizon": horizon}
-    forecasters |= {key: made(**shared) for key, made in BASELINES.items() if key != name}  # type: ignore[call-arg]
-    forecaster.set_params(horizon=horizon)
-    parts, answers = [], {}
-    for key, one in forecasters.items():
-        given = {"events": events} if events is not None and one.reads_events else {}
-        one.fit(train, **given)
-        asked = {"context": past, **given}
-        answers[key] = one.predict_quantiles(future, quantiles=QUANTILES, **asked)
-        parts.append(_score(key, future, one.predict(future, **asked), answers[key], one.channels_))
-    scores = pd.concat(parts, ignore_index=True)
-    reference = scores[scores["model"] == "last-value"].set_index("channel")["crps"]
-    scores.insert(6, "skill", 1.0 - scores["crps"] / scores["channel"].map(reference))
-    return HeldOut(name, forecasters, frame, past, future, answers[name], scores, horizon, id_col, time_col, events)
+        drawn = np.random.default_rng(seed).permutation(len(cutoffs))[:n_held]
+        cutoffs = {key: own for k, (key, own) in enumerate(cutoffs.items()) if k in drawn}
+        train = frame[~frame[id_col].isin(list(cutoffs))]
+    else:
+        train = frame[~(frame[time_col] > frame[id_col].map({key: own[0] for key, own in cutoffs.items()}))]
+    made.set_params(horizon=horizon)
+    made.fit(train, **given)
+    return _score(made, name, frame, cutoffs, train, horizon, given)
 
 
-def _horizon(horizon: Any, times: Any) -> Any:
-    spans = times.max() - times.min()
+def hold_out_after(
+    forecaster: BaseForecaster,
+    name: str,
+    frame: pd.DataFrame,
+    *,
+    horizon: Any = None,
+    n_cutoffs: int | None = None,
+    **given: Any,
+) -> HeldOut:
+    """Score a forecaster that is fitted on what came after its history, as it is.
+
+    Series of its history are forecast from the end of that history on, others from a horizon before their end.
+
+    Parameters
+    ----------
+    forecaster : BaseForecaster
+        Fitted.
+    name : str
+    frame : DataFrame
+        The rows that are new, or all rows: of series in the history, those that are not later are left out.
+    horizon : duration or float, optional
+        The default is that of the forecaster.
+    n_cutoffs : int, optional
+        At most so many times of each series are forecast from, five by default: evenly spaced, one horizon apart at
+        least.
+    **given
+        ``events``, ``static`` and ``known`` to come, as in predict; the default is what was given to fit.
+
+    Raises
+    ------
+    DataError
+        If nothing in `frame` is later than the history, and no series in it is new.
+    """
+    made: Any = forecaster
+    id_col, time_col, most = made.id_col, made.time_col, n_cutoffs or MOST_CUTOFFS
+    history = write_long(made._panel, id_col, time_col).dropna(subset=made.channels_, how="all")
+    frame = _read(made, frame, key=made._panel.ids[0])
+    last = history.groupby(id_col, sort=False)[time_col].max()
+    new = frame[~(frame[time_col] <= frame[id_col].map(last))]
+    horizon = _horizon(made.horizon_ if horizon is None else horizon, new[time_col] - new[time_col].min())
+    first = new.groupby(id_col, sort=False)[time_col].min()
+    cutoffs: dict[Any, list[Any]] = {}
+    for key, end in new.groupby(id_col, sort=False)[time_col].max().items():
+        begin = last.get(key, end - horizon)
+        if key not in last and begin < first[key]:
+            continue  # a new series with nothing to forecast from
+        n_steps = min(most, int(np.ceil((end - begin) / horizon)))
+        step = max(horizon, (end - begin) / n_steps)
+        cutoffs[key] = [begin + k * step for k in range(n_steps)]
+    if not cutoffs:
+        raise DataError(
+            "The data have no row that is later than the history of the model, and no new series longer than "
+            f"horizon={tidy(horizon)!r}, so nothing can be scored."
+        )
+    return _score(made, name, pd.concat([history, new], ignore_index=True), cutoffs, history, horizon, given)
+
+
+def tidy(time: Any) -> str:
+    """A time or a duration, without the clock of a whole day."""
+    if time is None:
+        return ""
+    if isinstance(time, np.timedelta64):
+        time = pd.Timedelta(time)
+    return f"{time:.4g}" if isinstance(time, float) else str(time).removesuffix(" 00:00:00")
+
+
+def _read(made: Any, frame: pd.DataFrame, key: Any = "series") -> pd.DataFrame:
+    """The data as a long frame with ids, the channels of the forecaster, and one row a time with something seen."""
+    if made.id_col not in frame.columns:
+        frame = frame.assign(**{made.id_col: key})
+    target = made._panel.channels if hasattr(made, "channels_") else made.target
+    if target is not None:
+        target = list(dict.fromkeys([*target, *made._past()]))
+    panel = read_panel(frame, id_col=made.id_col, time_col=made.time_col, target=target, duplicates=made.duplicates)
+    return write_long(panel, made.id_col, made.time_col).dropna(subset=panel.channels, how="all", ignore_index=True)
+
+
+def _horizon(horizon: Any, spans: pd.Series) -> Any:
     is_clock = spans.dtype.kind == "m"
     if horizon is None:
         horizon = SHARE_OF_SPAN * spans.median()
@@ -150,17 +225,23 @@ def _horizon(horizon: Any, times: Any) -> Any:
 
 
 def _score(
-    name: str, truth: pd.DataFrame, mean: pd.DataFrame, quantiles: pd.DataFrame, channels: list[Any]
-) -> pd.DataFrame:
-    rows = []
-    for channel in channels:
-        x = truth[channel].to_numpy(dtype=float)
-        if np.isnan(x).all():
-            continue
-        q = quantiles[[f"{channel}-q-{level:g}" for level in QUANTILES]].to_numpy()
-        row = {"model": name, "channel": channel, "n": int((~np.isnan(x)).sum()), "mae": mae(x, q[:, 19])}
-        row |= {"rmse": rmse(x, mean[channel].to_numpy()), "crps": crps_from_quantiles(x, q, QUANTILES)}
-        rows.append(
-            row | {"in 80 %": 100 * coverage(x, q[:, 3], q[:, 35]), "in 95 %": 100 * coverage(x, q[:, 0], q[:, 38])}
-        )
-    return pd.DataFrame(rows)
+    made: Any, name: str, frame: pd.DataFrame, cutoffs: dict[Any, list[Any]], train: Any, horizon: Any, given: dict
+) -> HeldOut:
+    table = score_table(
+        {CLASS_NAMES.get(name, name): made},
+        frame,
+        cutoffs=cutoffs,
+        horizon=horizon,
+        metrics=("n", "mae", "rmse", "crps", "coverage"),
+        level=(80, 95),
+        prefit=True,
+        train=train,
+        **given,
+    ).reset_index()
+    order = [name, *(one for one in BASELINES if one != name)]
+    table["model"] = pd.Categorical(table["model"].replace({own: one for one, own in CLASS_NAMES.items()}), order)
+    table["skill"] = 1.0 - table["crps-rel"]
+    table[["in 80 %", "in 95 %"]] = 100.0 * table[["coverage-80", "coverage-95"]]
+    table = table.sort_values("model", kind="stable", ignore_index=True).astype({"model": object})
+    scores = table[["model", "channel", "n", "mae", "rmse", "crps", "skill", "in 80 %", "in 95 %"]]
+    return HeldOut(name, made, frame, cutoffs, scores, horizon, given)

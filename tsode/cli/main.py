@@ -17,7 +17,7 @@ import pandas as pd
 
 from tsode import datasets
 from tsode._registry import lookup
-from tsode.cli.holdout import BASELINES, holdout
+from tsode.cli.holdout import BASELINES, HeldOut, hold_out, hold_out_after
 from tsode.cli.report import write_report
 from tsode.cli.tables import read_table, write_table
 from tsode.errors import DataError, ParameterError, TsodeError
@@ -81,18 +81,27 @@ def build_parser() -> argparse.ArgumentParser:
     when.add_argument("--horizon", help="up to this long after the last observation (default: the horizon of fit)")
     when.add_argument("--times", nargs="+", metavar="TIME", help="at these times, of every series")
     predict.add_argument("--level", nargs="+", type=float, default=[80.0, 95.0], help="of the intervals, per cent")
-    predict.add_argument("--events", metavar="FILE", help="all events, past and to come (default: those of fit)")
+    _add_given(predict, " of all time, past and to come (default: those of fit)")
     predict.add_argument("--out", metavar="FILE", help="CSV or parquet (default: CSV on standard output)")
 
     evaluate = _command(commands, "evaluate", _evaluate, "score forecasts of held-out data, beside the baselines")
     report = _command(commands, "report", _report, "evaluate, and write one HTML page with tables and pictures")
     for command, ending in ((evaluate, "CSV or parquet (default: a table on standard output)"), (report, "HTML")):
         _add_data(command)
-        _add_model(command)
+        _add_model(
+            command,
+            "; or the --out of fit, which is scored as it is on what came after its history: what options say of data "
+            "and training is then that of fit",
+        )
+        command.add_argument(
+            "--cutoffs", type=int, metavar="N",
+            help="horizons at the end of each series that are forecast, each from its own beginning (default: as many "
+            "as make up a quarter of the median span, 1 to 5)",
+        )  # fmt: skip
         command.add_argument(
             "--hold-out", type=float, metavar="SHARE",
-            help="score the last horizon of this share of the series, of which fit sees nothing (default: the last "
-            "horizon of every series, of which fit sees what came before)",
+            help="score this share of the series, of which fit sees nothing (default: every series, of which fit sees "
+            "what came before)",
         )  # fmt: skip
         command.add_argument("--out", required=command is report, metavar="FILE", help=ending)
 
@@ -113,11 +122,20 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--id-col", default="unique_id", help="column that tells series apart (%(default)s)")
     command.add_argument("--time-col", default="ds", help="column of times (%(default)s)")
     command.add_argument("--target", nargs="+", metavar="COLUMN", help="channels (default: all other columns)")
-    command.add_argument("--events", metavar="FILE", help="doses and other events at known times")
+    _add_given(command)
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", default="jump-ode", choices=MODELS, help="%(choices)s (default: %(default)s)")
+def _add_given(command: argparse.ArgumentParser, when: str = "") -> None:
+    command.add_argument("--events", metavar="FILE", help=f"doses and other events at known times{when}")
+    command.add_argument("--static", metavar="FILE", help="constants of the series: one row for each id")
+    command.add_argument("--known", metavar="FILE", help=f"covariates that are known ahead{when}")
+
+
+def _add_model(command: argparse.ArgumentParser, or_a_folder: str = "") -> None:
+    known: dict[str, Any] = {"choices": MODELS}
+    if or_a_folder:
+        known = {"metavar": f"{{{','.join(MODELS)},FOLDER}}"}
+    command.add_argument("--model", default="jump-ode", **known, help=f"default: %(default)s{or_a_folder}")
     command.add_argument("--horizon", help="how far ahead to forecast: 6h or 30D, or a number if times are numbers")
     command.add_argument("--max-epochs", type=int)
     command.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
@@ -128,9 +146,9 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    frame, events = _read(arguments)
+    frame, given = _read(arguments)
     made = _forecaster(arguments, None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame)))
-    made.fit(frame, **_given(events=events))
+    made.fit(frame, **given)
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
     made.save(folder / MODEL_FILE)
@@ -138,26 +156,32 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    file = Path(arguments.model)
-    made: Any = BaseForecaster.load(file / MODEL_FILE if file.is_dir() else file)
+    made = _load(arguments.model)
     is_clock = isinstance(made.horizon_, np.timedelta64)
     context = None if arguments.data is None else read_table(arguments.data, made.time_col)
-    events = None if arguments.events is None else read_table(arguments.events, made.time_col)
     asked: dict[str, Any] = {"horizon": made.horizon_ if context is not None else None}
     if arguments.times is not None:
         asked = {"times": arguments.times if is_clock else [_number(text, "--times") for text in arguments.times]}
     elif arguments.horizon is not None:
         asked = {"horizon": _span(arguments.horizon, is_clock)}
-    answer = made.predict_interval(**asked, level=arguments.level, **_given(context=context, events=events))
+    answer = made.predict_interval(
+        **asked, level=arguments.level, **_given(context=context), **_read_given(arguments, made.time_col)
+    )
     write_table(answer.to_frame() if isinstance(answer, pd.Series) else answer, arguments.out)
 
 
+def _load(path: str) -> Any:
+    file = Path(path)
+    return BaseForecaster.load(file / MODEL_FILE if file.is_dir() else file)
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
-    scores = _hold_out(arguments).scores
+    held = _hold_out(arguments)
     if arguments.out is None:
-        sys.stdout.write(scores.to_string(index=False, float_format="{:.4g}".format) + "\n")
+        sys.stdout.write(f"{held.summary}\n\n")
+        sys.stdout.write(held.scores.to_string(index=False, float_format="{:.4g}".format) + "\n")
     else:
-        write_table(scores, arguments.out)
+        write_table(held.scores, arguments.out)
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -175,18 +199,38 @@ def _datasets(arguments: argparse.Namespace) -> None:
         write_table(lookup(known, arguments.name, "data set")(), arguments.out)
 
 
-def _hold_out(arguments: argparse.Namespace) -> Any:
-    frame, events = _read(arguments)
+def _hold_out(arguments: argparse.Namespace) -> HeldOut:
+    if arguments.cutoffs is not None and arguments.cutoffs < 1:
+        raise ParameterError(f"--cutoffs is how often a series is forecast, 1 at least, but is {arguments.cutoffs}.")
+    is_saved = arguments.model not in MODELS
+    if is_saved:
+        if not Path(arguments.model).exists():
+            lookup(MODELS, arguments.model, "model or folder")
+        needless = [f"--{name.replace('_', '-')}" for name in ("hold_out", "max_epochs", "set", "target")
+                    if getattr(arguments, name)]  # fmt: skip
+        if needless:
+            raise ParameterError(f"{arguments.model!r} is fitted already, so {', '.join(needless)} cannot change it.")
+        made = _load(arguments.model)
+        arguments.time_col = made.time_col
+    frame, given = _read(arguments)
     horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame))
+    asked: dict[str, Any] = {"horizon": horizon, "n_cutoffs": arguments.cutoffs, **given}
+    if is_saved:
+        return hold_out_after(made, Path(arguments.model).name, frame, **asked)
     made = _forecaster(arguments, horizon)
-    return holdout(made, arguments.model, frame, horizon=horizon, share=arguments.hold_out, events=events,
-                   seed=arguments.seed)  # fmt: skip
+    return hold_out(made, arguments.model, frame, **asked, share=arguments.hold_out, seed=arguments.seed)
 
 
-def _read(arguments: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The data, and the events where a file of them is named."""
-    frame = read_table(arguments.data, arguments.time_col)
-    return frame, None if arguments.events is None else read_table(arguments.events, arguments.time_col)
+def _read(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """The data, and what else is known of the series."""
+    return read_table(arguments.data, arguments.time_col), _read_given(arguments, arguments.time_col)
+
+
+def _read_given(arguments: argparse.Namespace, time_col: str) -> dict[str, pd.DataFrame]:
+    """The files of events and covariates that are named, as arguments of fit and predict."""
+    columns = {"events": time_col, "static": None, "known": time_col}
+    named = _given(**{name: getattr(arguments, name) for name in columns})
+    return {name: read_table(path, columns[name]) for name, path in named.items()}
 
 
 def _forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForecaster:
@@ -237,7 +281,7 @@ def _number(text: str, what: str) -> float:
 def _as_options(message: str) -> str:
     """The advice of the library in the words of the command: ``horizon=`` is ``--horizon``."""
     message = message.replace("duplicates='mean'", "--set duplicates=mean")
-    return re.sub(r"\b(id_col|time_col|horizon|times|events|target|level)=", _as_option, message)
+    return re.sub(r"\b(id_col|time_col|horizon|times|events|static|known|target|level|cutoffs)=", _as_option, message)
 
 
 def _as_option(match: re.Match[str]) -> str:

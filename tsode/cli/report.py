@@ -7,15 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tsode.cli.holdout import HeldOut
+from tsode.cli.holdout import HeldOut, tidy
 from tsode.frames.read import read_panel
+from tsode.metrics import coverage
 from tsode.plots import Page, plot_calibration, plot_fan, plot_gaps, plot_history, plot_pit
 
 __all__ = ["write_report"]
 
+QUANTILES = np.arange(1, 40) / 40  # both ends of the 80 and the 95 % interval are among them
 N_EXAMPLES = 3
 N_CHANNELS = 3
-"""Channels drawn of each example: the first."""
+"""Channels that are drawn: the first."""
+N_COLUMNS = 8
+"""Channels in the table of coverage by cutoff: the first."""
 
 
 def write_report(held: HeldOut, path: str, title: str) -> None:
@@ -23,33 +27,27 @@ def write_report(held: HeldOut, path: str, title: str) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")  # no window is opened, and none is needed
-    columns: dict[str, Any] = {"id_col": held.id_col, "time_col": held.time_col}
-    made: Any = held.forecasters[held.name]
+    made = held.forecaster
     page = Page(f"tsode report: {title}")
-    page.text(
-        f"{held.name}, asked for the last {_tidy(held.horizon)} of {held.future[held.id_col].nunique()} series; fit "
-        "has seen nothing of what is scored here."
-    )
+    page.text(f"{held.summary} Fit has seen nothing of what is scored here.")
     page.heading("Data")
     _describe(page, held)
     page.figure(
-        plot_gaps(held.frame, target=made.channels_, **columns),
+        plot_gaps(held.frame, target=made.channels_, **held.columns),
         "Gaps between observations: a regular channel is one step.",
     )
     page.heading("Skill against the baselines")
     page.text(
-        "mae: mean absolute error of the median. rmse: root mean squared error of the mean. crps: continuous ranked "
+        "n: values forecast. mae, rmse: mean absolute and root mean squared error of the mean. crps: continuous ranked "
         "probability score. All in the units of the channel; less is better. skill: share of the CRPS of carrying the "
         "last value forward that is saved; less than 0 is worse than that. The last columns should say 80 and 95."
     )
     page.table(held.scores, strong=held.name)
     _verdict(page, held)
     page.heading("Calibration")
-    asked: dict[str, Any] = {"truth": held.future, "quantiles": held.quantiles, "history": held.past, **columns}
-    page.figure(plot_calibration(**asked), "Do intervals hold what they should? By time since the last observation.")
-    page.figure(plot_pit(**asked), "Where observations lie in their forecasts: flat is honest.")
+    _calibration(page, held)
     page.heading("Examples")
-    _examples(page, held, columns)
+    _examples(page, held)
     if "train_loss" in made.history_.columns:
         page.heading("Training")
         page.figure(plot_history(made), "Loss by epoch; the best epoch by validation is kept.")
@@ -57,13 +55,13 @@ def write_report(held: HeldOut, path: str, title: str) -> None:
 
 
 def _describe(page: Page, held: HeldOut) -> None:
-    channels = held.forecasters[held.name].channels_
-    panel = read_panel(held.frame, id_col=held.id_col, time_col=held.time_col, target=channels)
+    channels = held.forecaster.channels_
+    panel = read_panel(held.frame, target=channels, **held.columns)
     lengths = [len(times) for times in panel.times]
-    times = held.frame[held.time_col]
+    times = held.frame[held.forecaster.time_col]
     page.text(
         f"{len(panel)} series with {min(lengths)} to {max(lengths)} rows (median {np.median(lengths):g}), from "
-        f"{_tidy(times.min())} to {_tidy(times.max())}."
+        f"{tidy(times.min())} to {tidy(times.max())}."
     )
     rows = []
     for c, name in enumerate(channels):
@@ -76,18 +74,9 @@ def _describe(page: Page, held: HeldOut) -> None:
         rows.append(
             {"channel": str(name), "observed": int((~np.isnan(x)).sum()), "missing, %": 100.0 * np.isnan(x).mean()}
             | {"5 %": low, "median": median, "95 %": high}
-            | {"median gap": _tidy(middle), "longest gap": _tidy(longest)}
+            | {"median gap": tidy(middle), "longest gap": tidy(longest)}
         )
     page.table(pd.DataFrame(rows))
-
-
-def _tidy(time: Any) -> str:
-    """A time or a duration, without the clock of a whole day."""
-    if time is None:
-        return ""
-    if isinstance(time, np.timedelta64):
-        time = pd.Timedelta(time)
-    return f"{time:.4g}" if isinstance(time, float) else str(time).removesuffix(" 00:00:00")
 
 
 def _verdict(page: Page, held: HeldOut) -> None:
@@ -101,22 +90,79 @@ def _verdict(page: Page, held: HeldOut) -> None:
     page.text(text + (f" Better: {', '.join(losses)}." if losses else ""))
 
 
-def _examples(page: Page, held: HeldOut, columns: dict[str, Any]) -> None:
-    """Forecasts of the series with the most to compare with, from before the cut to the end."""
-    made: Any = held.forecasters[held.name]
-    counts = held.future.groupby(held.id_col, sort=False)[made.channels_].count().sum(axis=1)
-    given = {"events": held.events} if held.events is not None and made.reads_events else {}
+def _calibration(page: Page, held: HeldOut) -> None:
+    """Coverage by cutoff and channel, and the pictures of all cutoffs together."""
+    import matplotlib.pyplot as plt
+
+    made = held.forecaster
+    id_col, time_col = held.columns.values()
+    parts: list[list[pd.DataFrame]] = []
+    rows = []
+    for past, future in held.rounds():
+        answer = made.predict_quantiles(future, quantiles=QUANTILES, context=past, **held.given)
+        cut = past[time_col].max()
+        # a series and a cutoff make a series of their own: its lead times count from there
+        parts.append(
+            [part.assign(**{id_col: part[id_col].astype(str) + f" @ {cut}"}) for part in (past, future, answer)]
+        )
+        n = int(future[made.channels_].notna().to_numpy().sum())
+        rows.append({"forecast from": tidy(cut), "n": n} | _inside(future, answer, made.channels_[:N_COLUMNS]))
+    page.text(
+        "Per cent of the values in their 80 % intervals, by cutoff (its last time, where each series has its own). "
+        + (
+            "What happens at one time happens to many series, so n values are worth far fewer independent ones; "
+            "how far the rows are apart shows what one cutoff can tell."
+            if len(rows) > 1
+            else "There is only one, and what happens at one time happens to many series at once: so this says little "
+            "about other times, however many values there are. Give --cutoffs, or a shorter --horizon, for more."
+        )
+    )
+    page.table(pd.DataFrame(rows))
+    history, truth, quantiles = [pd.concat(of_kind, ignore_index=True) for of_kind in zip(*parts)]
+    asked: dict[str, Any] = {"truth": truth, "quantiles": quantiles, "history": history, **held.columns}
+    drawn = [name for name in made.channels_ if truth[name].notna().any()][:N_CHANNELS]
+    for plot, caption in (
+        (plot_calibration, "Do intervals hold what they should? By time since the last observation."),
+        (plot_pit, "Where observations lie in their forecasts: flat is honest. A value that comes again and again (no "
+                   "rain) makes a hill at its level."),
+    ):  # fmt: skip
+        axes = plt.subplots(
+            1, len(drawn), figsize=(4.2 * max(len(drawn), 1.3), 4.6), layout="constrained", squeeze=False
+        )[1][0]
+        for ax, name in zip(axes, drawn):
+            plot(channel=name, ax=ax, **asked)
+            ax.set_title(str(name))
+        page.figure(axes[0], caption)
+
+
+def _inside(truth: pd.DataFrame, quantiles: pd.DataFrame, channels: list[Any]) -> dict[str, float]:
+    """Which per cent of the values of each channel lie in the 80 % intervals."""
+    found = {}
+    for name in channels:
+        x = truth[name].to_numpy(dtype=float)
+        low, high = (quantiles[f"{name}-q-{p}"].to_numpy() for p in (0.1, 0.9))
+        if not np.isnan(x).all():
+            found[str(name)] = 100.0 * coverage(x, low, high)
+    return found
+
+
+def _examples(page: Page, held: HeldOut) -> None:
+    """Forecasts from the last cutoff of the series with the most to compare with, from before it to the end."""
+    made = held.forecaster
+    id_col, time_col = held.columns.values()
+    all_past, all_future = list(held.rounds())[-1]
+    counts = all_future.groupby(id_col, sort=False)[made.channels_].count().sum(axis=1)
     for key in counts.sort_values(ascending=False, kind="stable").index[:N_EXAMPLES]:
-        past, future = (part[part[held.id_col] == key] for part in (held.past, held.future))
-        end, cut = future[held.time_col].max(), past[held.time_col].max()
-        begin = max(past[held.time_col].min(), cut - 3 * (end - cut))
+        past, future = (part[part[id_col] == key] for part in (all_past, all_future))
+        end, cut = future[time_col].max(), past[time_col].max()
+        begin = max(past[time_col].min(), cut - 3 * (end - cut))
         grid = _between(begin, end, 400)
-        bands = made.predict_interval(times=grid, context=past, level=(50, 80, 95), **given)
+        bands = made.predict_interval(times=grid, context=past, level=(50, 80, 95), **held.given)
         drawn = [name for name in made.channels_ if past[name].notna().any() or future[name].notna().any()]
         for name in drawn[:N_CHANNELS]:
             if past[name].notna().any():
-                ax = plot_fan(past, bands, name, series=key, truth=future[[*columns.values(), name]], **columns,
-                              events=held.events)  # fmt: skip
+                ax = plot_fan(past, bands, name, series=key, truth=future[[id_col, time_col, name]], **held.columns,
+                              events=held.given.get("events"))  # fmt: skip
                 page.figure(ax, f"{key}: each point of the fan is forecast from what was seen before it.")
 
 

@@ -14,8 +14,8 @@ __all__ = ["read_table", "write_table"]
 _ENDINGS = (".csv", ".parquet")
 
 
-def read_table(path: str, time_col: str) -> pd.DataFrame:
-    """Read a CSV or parquet file.
+def read_table(path: str, time_col: str | None) -> pd.DataFrame:
+    """Read a CSV or parquet file, of rows with times unless `time_col` is None.
 
     Times that are strings are read as dates in the order year, month, day, or as durations; any other order could be
     read in two ways and is refused.
@@ -31,6 +31,8 @@ def read_table(path: str, time_col: str) -> pd.DataFrame:
     except ValueError as error:  # of the parsers: not CSV, not parquet, not text
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path!r} cannot be read as {ending[1:]}: {reason}") from error
+    if time_col is None:
+        return frame
     if time_col not in frame.columns:
         if time_col in frame.index.names:
             frame = frame.reset_index()

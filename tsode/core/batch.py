@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tsode._checks import check_shapes
+from tsode.core.covariates import Covariates
 
 __all__ = ["IrregularBatch"]
 
@@ -33,18 +34,18 @@ class IrregularBatch:
         True = seen.
     lengths : Tensor[b], int64
         Number of events of each row before its padding.
-    static : Tensor[b f] or None
-        Covariates of the whole series.
     inputs : Tensor[b n e] or None
         What is put in at each event, zeros at observations; None where there are no inputs at all.
+    covariates : Covariates or None
+        What is known about each row at any time.
     """
 
     times: Tensor
     values: Tensor
     mask: Tensor
     lengths: Tensor
-    static: Tensor | None = None
     inputs: Tensor | None = None
+    covariates: Covariates | None = None
 
     def __post_init__(self) -> None:
         check_shapes(
@@ -59,8 +60,8 @@ class IrregularBatch:
         times: Sequence[np.ndarray],
         values: Sequence[np.ndarray],
         dtype: torch.dtype = torch.float32,
-        static: np.ndarray | None = None,
         inputs: Sequence[np.ndarray] | None = None,
+        covariates: Covariates | None = None,
     ) -> IrregularBatch:
         """Pad series of different lengths into one batch.
 
@@ -72,10 +73,9 @@ class IrregularBatch:
             NaN = not observed.
         dtype : torch.dtype
             Of the values.
-        static : array[b f], optional
-            One row a series.
         inputs : sequence of array[n e], optional
             One array a series; 0 at observations.
+        covariates : Covariates, optional
         """
         n_series, n_channels = len(times), values[0].shape[1]
         lengths = np.array([len(t) for t in times], dtype=np.int64)
@@ -97,8 +97,8 @@ class IrregularBatch:
             values=torch.from_numpy(padded_values).to(dtype),
             mask=torch.from_numpy(seen),
             lengths=torch.from_numpy(lengths),
-            static=None if static is None else torch.as_tensor(static, dtype=dtype),
             inputs=padded_inputs,
+            covariates=covariates,
         )
 
     @property
@@ -130,16 +130,16 @@ class IrregularBatch:
         """Move all tensors to `device` and the values to `dtype`; times stay float64."""
         moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         moved = {name: t if t is None else t.to(device) for name, t in moved.items()}
-        for name in ("values", "static", "inputs"):
+        for name in ("values", "inputs", "covariates"):
             if moved[name] is not None:
-                moved[name] = moved[name].to(dtype)
+                moved[name] = moved[name].to(dtype=dtype)
         return IrregularBatch(**moved)
 
     def select(self, rows: Tensor) -> IrregularBatch:
         """The series at `rows` (indices), in that order, with the width kept."""
-        chosen: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        chosen: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "covariates"}
         chosen = {name: t if t is None else t[rows] for name, t in chosen.items()}
-        return IrregularBatch(**chosen)
+        return IrregularBatch(**chosen, covariates=None if self.covariates is None else self.covariates.select(rows))
 
     def last_seen(self) -> tuple[Tensor, Tensor]:
         """Value last seen of every channel before and up to each event.
@@ -191,7 +191,7 @@ class IrregularBatch:
         parts = {"values": self.values, "mask": self.mask}
         if self.inputs is not None:
             parts["inputs"] = self.inputs
-        moved = {name: t.flatten(0, 1).index_select(0, rows).view_as(t) for name, t in parts.items()}
+        moved: dict[str, Any] = {name: t.flatten(0, 1).index_select(0, rows).view_as(t) for name, t in parts.items()}
         times = self.times.gather(1, order)
         if self.n_events:
             last = times.gather(1, (lengths - 1).clamp(min=0)[:, None])

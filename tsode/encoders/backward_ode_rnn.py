@@ -101,6 +101,6 @@ class BackwardODERNN(Encoder):
             after.append(z)
         return Path(batch.times, start, torch.stack(before, dim=1), torch.stack(after, dim=1), status)
 
-    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
+    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor, known: Tensor | None = None) -> Path:
         """What a kernel falls back on."""
         return self.loop(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsode.likelihoods.base import Likelihood
 
-__all__ = ["METRICS", "Answer"]
+__all__ = ["METRICS", "Answer", "quantiles_of_all"]
 
 METRICS = ("nll", "crps", "mse", "mae")
 
@@ -54,3 +54,11 @@ class Answer:
         if metric == "mse":
             return (x - self.mean) ** 2
         return np.abs(x - self.quantiles([0.5])[..., 0])
+
+
+def quantiles_of_all(answers: Sequence[Answer], levels: Sequence[float]) -> list[np.ndarray]:
+    """`Answer.quantiles` of several series of one forecaster: array[m c q] each, solved for in one go."""
+    if not answers:
+        return []
+    whole = replace(answers[0], params=torch.cat([answer.params for answer in answers]))
+    return np.split(whole.quantiles(levels), np.cumsum([len(answer.params) for answer in answers])[:-1])

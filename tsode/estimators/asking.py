@@ -20,12 +20,14 @@ from tsode.core.forecast import Forecast
 from tsode.core.status import Status
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, NotFittedError, ParameterError, SolverError
-from tsode.estimators.answer import METRICS, Answer
+from tsode.estimators.answer import METRICS, Answer, quantiles_of_all
 from tsode.estimators.rows import array_rows, join_values
 from tsode.estimators.scenarios import compare
 from tsode.estimators.settings import find_dtype, read_levels
-from tsode.estimators.stream import Checkpoint, append_inputs, append_rows, checkpoints
+from tsode.estimators.stream import Checkpoint
 from tsode.estimators.translate import Translator, merge_panels, values_at
+from tsode.estimators.updating import go_on
+from tsode.frames.covariates import CovariateCoder
 from tsode.frames.events import read_events
 from tsode.frames.inputs import InputCoder
 from tsode.frames.panel import Panel
@@ -54,8 +56,11 @@ class FittedForecaster(BaseEstimator):
     """Whether `events` in fit are learned from; if not, they are an error."""
     has_linear_inputs: bool = False
     """Whether the effect of an event grows with its amount."""
+    reads_covariates: bool = False
+    """Whether `static` and `known` in fit are learned from; if not, they are an error."""
 
     channels_: list[Hashable]
+    calendar_: list[str]
     horizon_: Any
     last_times_: dict[Hashable, Any]
     time_unit_: Any
@@ -65,12 +70,21 @@ class FittedForecaster(BaseEstimator):
     _timeline: Timeline
     _scaler: ChannelScaler
     _coder: InputCoder | None
+    _covariates: CovariateCoder | None
     _is_array: bool
     _is_squeezed: bool
     _checkpoints: Mapping[Hashable, Checkpoint]
 
     def predict(
-        self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, events: Any = None
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
     ) -> Any:
         """Forecast the mean of every channel.
 
@@ -91,6 +105,11 @@ class FittedForecaster(BaseEstimator):
         events : DataFrame or EventTable, optional
             All events at known times, past and to come, of the series that are asked about; the default is what was
             given to fit. See `fit`.
+        static : DataFrame, optional
+            Constants of new series, or other ones of known series; the default is what was given to fit. See `fit`.
+        known : same kinds as X in fit, optional
+            Covariates that are known ahead, of new series, or from some time on: from the first of its rows on they
+            replace those given to fit. See `fit`.
 
         Returns
         -------
@@ -98,7 +117,7 @@ class FittedForecaster(BaseEstimator):
             In the kind of `X`, or else of the data in fit; in the data's own units. An array where `X` is an array,
             of the shape of the `y` in fit.
         """
-        query, answer = self._answer(X, times, horizon, context, events)
+        query, answer = self._answer(X, times, horizon, context, events, static, known)
         columns = {name: [a.mean[:, c] for a in answer] for c, name in enumerate(self.channels_)}
         return self._write(query, columns, X)
 
@@ -110,13 +129,15 @@ class FittedForecaster(BaseEstimator):
         horizon: Any = None,
         context: Any = None,
         events: Any = None,
+        static: Any = None,
+        known: Any = None,
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
     ) -> Any:
         """Forecast quantiles; columns are named ``channel-q-0.1``. See `predict`."""
         levels = read_levels(quantiles, "quantiles", 1.0)
-        query, answer = self._answer(X, times, horizon, context, events)
+        query, answer = self._answer(X, times, horizon, context, events, static, known)
         _check_labels(self.channels_, [f"-q-{level:g}" for level in levels])
-        at = [a.quantiles(levels) for a in answer]
+        at = quantiles_of_all(answer, levels)
         columns: dict[Hashable, list[np.ndarray]] = {
             f"{name}-q-{level:g}": [values[:, c, q] for values in at]
             for c, name in enumerate(self.channels_)
@@ -132,6 +153,8 @@ class FittedForecaster(BaseEstimator):
         horizon: Any = None,
         context: Any = None,
         events: Any = None,
+        static: Any = None,
+        known: Any = None,
         level: float | Sequence[float] = (80, 95),
     ) -> Any:
         """Forecast the mean and central intervals; columns are named ``channel-lo-80``, ``channel-hi-80``.
@@ -142,10 +165,10 @@ class FittedForecaster(BaseEstimator):
             Share of observations that an interval should hold. See `predict` for the others.
         """
         levels = read_levels(level, "level", 100.0)
-        query, answer = self._answer(X, times, horizon, context, events)
+        query, answer = self._answer(X, times, horizon, context, events, static, known)
         _check_labels(self.channels_, ["", *(f"-{side}-{share:g}" for share in levels for side in ("lo", "hi"))])
-        low = [a.quantiles([0.5 - share / 200.0 for share in levels]) for a in answer]
-        high = [a.quantiles([0.5 + share / 200.0 for share in levels]) for a in answer]
+        low = quantiles_of_all(answer, [0.5 - share / 200.0 for share in levels])
+        high = quantiles_of_all(answer, [0.5 + share / 200.0 for share in levels])
         columns: dict[Hashable, list[np.ndarray]] = {}
         for c, name in enumerate(self.channels_):
             columns[name] = [a.mean[:, c] for a in answer]
@@ -155,7 +178,15 @@ class FittedForecaster(BaseEstimator):
         return self._write(query, columns, X)
 
     def predict_spread(
-        self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, events: Any = None
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
     ) -> Any:
         """Forecast standard deviations, and what they are made of.
 
@@ -164,7 +195,7 @@ class FittedForecaster(BaseEstimator):
         what their means disagree about, which grows away from the data and is 0 for a single model. See `predict` for
         the parameters.
         """
-        query, answer = self._answer(X, times, horizon, context, events)
+        query, answer = self._answer(X, times, horizon, context, events, static, known)
         _check_labels(self.channels_, ["-sd", "-sd-aleatoric", "-sd-epistemic"])
         columns: dict[Hashable, list[np.ndarray]] = {}
         for c, name in enumerate(self.channels_):
@@ -182,6 +213,8 @@ class FittedForecaster(BaseEstimator):
         horizon: Any = None,
         context: Any = None,
         events: Any = None,
+        static: Any = None,
+        known: Any = None,
         n_samples: int = 100,
         random_state: Any = None,
     ) -> Any:
@@ -207,7 +240,7 @@ class FittedForecaster(BaseEstimator):
         """
         if not isinstance(n_samples, int | np.integer) or n_samples < 1:
             raise ParameterError(f"n_samples must be a whole number of at least 1, but is {n_samples!r}.")
-        query, panel = self._ask(X, times, horizon, context, events)
+        query, panel = self._ask(X, times, horizon, context, events, static, known)
         if "sample" in self.channels_:
             raise DataError("A channel is named 'sample', as the column that numbers the samples: rename the channel.")
         paths = self._paths(query, panel, int(n_samples), new_generator(random_state))
@@ -228,6 +261,8 @@ class FittedForecaster(BaseEstimator):
         times: Any = None,
         horizon: Any = None,
         context: Any = None,
+        static: Any = None,
+        known: Any = None,
         level: float | Sequence[float] = (80,),
         n_samples: int = 200,
         random_state: Any = None,
@@ -249,7 +284,7 @@ class FittedForecaster(BaseEstimator):
         scenarios : dict of name to events
             All events of the series, past and to come, as in `predict`; None stands for those given to fit. The first
             is what the others are compared with.
-        X, times, horizon, context
+        X, times, horizon, context, static, known
             See `predict`.
         level : per cent or list of per cents
             Of the bands.
@@ -265,10 +300,10 @@ class FittedForecaster(BaseEstimator):
             the difference of means ``channel-diff`` and the band of paired differences ``channel-diff-lo-80``,
             ``channel-diff-hi-80``.
         """
-        query, panel = self._ask(X, times, horizon, context, None)
+        query, panel = self._ask(X, times, horizon, context, None, static, known)
         return compare(self, scenarios, query, panel, int(n_samples), level, random_state)
 
-    def impute(self, X: Any, *, events: Any = None) -> Any:
+    def impute(self, X: Any, *, events: Any = None, static: Any = None, known: Any = None) -> Any:
         """Fill the entries of `X` that are NaN; what was observed stays as it is.
 
         `LinearSDEForecaster` and `LatentODEForecaster` smooth: they fill from what came before, at the same time and
@@ -279,11 +314,11 @@ class FittedForecaster(BaseEstimator):
         ----------
         X : same kinds as in fit
             Its own observed values are the history.
-        events : DataFrame or EventTable, optional
+        events, static, known
             See `predict`.
         """
         self._check_fitted()
-        panel = self._with_events(self._read_context(X), events)
+        panel = self._given(self._read_context(X), events, static, known)
         query = read_query(panel, self._timeline, X, id_col=self.id_col, time_col=self.time_col)
         filled = [
             np.where(np.isnan(x), answer.mean, x)
@@ -291,7 +326,18 @@ class FittedForecaster(BaseEstimator):
         ]
         return self._write(query, {name: [x[:, c] for x in filled] for c, name in enumerate(self.channels_)}, X)
 
-    def score(self, X: Any, y: Any = None, *, context: Any = None, events: Any = None, metric: str = "nll") -> float:
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        context: Any = None,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
+        metric: str = "nll",
+        sample_weight: Any = None,
+    ) -> float:
         """Score forecasts of the values in `X`; greater is better, so errors are negated.
 
         Series that fit has seen are forecast from their history there (or from `context`). A series that is neither
@@ -302,11 +348,13 @@ class FittedForecaster(BaseEstimator):
         X : same kinds as in fit
         y : values, optional
             As in fit.
-        events : DataFrame or EventTable, optional
+        events, static, known
             See `predict`.
         metric : {"nll", "crps", "mse", "mae"}
             Negative log likelihood in nats of the data's own units, continuous ranked probability score, mean
             squared error, mean absolute error of the median; means over all observed values.
+        sample_weight : array[n], optional
+            Weight of each row of `X` in the mean.
         """
         if metric not in METRICS:
             raise ParameterError(f"metric={metric!r} is not known: choose one of {', '.join(METRICS)}.")
@@ -316,21 +364,25 @@ class FittedForecaster(BaseEstimator):
         truth = self._read_context(rows)
         history = self._panel if context is None else merge_panels(self._panel, self._read_context(context))
         query = read_query(truth, self._timeline, rows, id_col=self.id_col, time_col=self.time_col)
-        if len(truth) == 1 and len(history) == 1 and not _has_ids(truth):
+        if len(truth) == 1 and len(history) == 1 and not truth.layout.has_ids:
             history = replace(history, ids=list(truth.ids))
-        answers = self._forecast(query, self._with_events(merge_panels(truth, history), events))
-        total, count = 0.0, 0
-        for x, answer in zip(values_at(truth, query), answers):
-            seen = ~np.isnan(x)
-            total += float(answer.error(x, metric)[seen].sum())
-            count += int(seen.sum())
+        answers = self._forecast(query, self._given(merge_panels(truth, history), events, static, known))
+        lengths, n_targets = [len(times) for times in query.times], len(self.channels_)
+        weight = _check_sample_weight(sample_weight, sum(lengths))[query.rows]
+        total = count = 0.0
+        for x, answer, own in zip(values_at(truth, query), answers, np.split(weight, np.cumsum(lengths)[:-1])):
+            seen = ~np.isnan(x[:, :n_targets])
+            total += float((own[:, None] * answer.error(x, metric)[:, :n_targets])[seen].sum())
+            count += float((own[:, None] * seen).sum())
         if not count:
-            raise DataError("X has no observed value to score: give rows with values.")
+            raise DataError("X has no observed value to score: give rows with values, of which some have weight.")
         return -total / count
 
     # -- going on --------------------------------------------------------------------------------------------------
 
-    def update(self, X: Any, y: Any = None, *, events: Any = None, refit: bool = False) -> Self:
+    def update(
+        self, X: Any, y: Any = None, *, events: Any = None, static: Any = None, known: Any = None, refit: bool = False
+    ) -> Self:
         """Append new rows to the history, so that forecasts go on from them; nothing is learned unless `refit`.
 
         Forecasts are those from the whole history. A filter of one pass (`JumpODEForecaster`) keeps its state in each
@@ -344,6 +396,9 @@ class FittedForecaster(BaseEstimator):
             Rows that are new, of known or new series.
         events : DataFrame or EventTable, optional
             Events that are new, past or to come, beside those that are known. See `fit`.
+        static, known
+            Covariates of new series, and later rows of covariates that are known ahead. See `predict`. A series that
+            gets such has its history run over again.
         refit : bool
             Continue training on the whole history, from the weights, scaling, horizon and unit of time as they are.
 
@@ -357,32 +412,7 @@ class FittedForecaster(BaseEstimator):
             If the rows cannot be read, or hold a second value of one channel at one time of one series (unless
             ``duplicates="mean"``). Then nothing has changed.
         """
-        self._check_fitted()
-        self._check_width(X)
-        new = self._read_context(X if y is None else join_values(X, y, self.id_col, self.time_col))
-        if _has_ids(new) != _has_ids(self._panel):
-            this, those = ("have", "has none") if _has_ids(new) else ("have no", "has some")
-            raise DataError(f"The new rows {this} ids, but the data in fit {those}: give them in the same form.")
-        for times in new.times:
-            check_kind(times, new.layout.time_dtype, self._panel, "update")
-        panel, first = append_rows(self._panel, new, self.duplicates)
-        began = {key: [time] for key, time in first.items()}
-        if events is not None:
-            coded = self._known_inputs().encode(self._read_events(events, panel))
-            inputs, first = append_inputs(panel.inputs, coded)
-            panel = replace(panel, inputs=inputs)
-            for key, time in first.items():
-                began.setdefault(key, []).append(time)
-        if refit:
-            self._continue(panel)
-        elif self.module_.can_resume:
-            with one_thread(), torch.no_grad():
-                self._checkpoints = checkpoints(
-                    self.module_, panel, self._translator(), getattr(self, "_checkpoints", {}), began, *self._place()
-                )
-        self._panel = panel
-        touched = panel.select([row for row, key in enumerate(panel.ids) if key in began])
-        self.last_times_ = self.last_times_ | dict(zip(touched.ids, touched.last_times))
+        go_on(self, X, y, events, static, known, refit)
         return self
 
     @abstractmethod
@@ -390,6 +420,10 @@ class FittedForecaster(BaseEstimator):
         """Train on from the present weights, on these histories."""
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        cycles = getattr(self, "calendar_", [])
+        return super().__repr__(N_CHAR_MAX) + (f"  # calendar: {', '.join(cycles)}" if cycles else "")
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "module_"):
@@ -404,7 +438,7 @@ class FittedForecaster(BaseEstimator):
 
     def _read_context(self, X: Any, channels: list[Hashable] | None = None) -> Panel:
         """Read a panel with these channels (the fitted ones)."""
-        channels = self.channels_ if channels is None else channels
+        channels = self._panel.channels if channels is None else channels
         panel = read_panel(
             X,
             id_col=self.id_col,
@@ -434,20 +468,36 @@ class FittedForecaster(BaseEstimator):
             raise DataError("fit saw no events, so their effect is not known: leave out events=, or fit with events.")
         return self._coder
 
+    def _given(self, panel: Panel, events: Any, static: Any, known: Any) -> Panel:
+        """The panel with these events and covariates, or those of fit."""
+        return self._with_known(self._with_events(panel, events), static, known)
+
+    def _with_known(self, panel: Panel, static: Any, known: Any) -> Panel:
+        """The panel with these covariates, or those of fit."""
+        if self._covariates is None:
+            for name, table in (("static", static), ("known", known)):
+                if table is not None:
+                    raise DataError(f"fit saw no covariates: leave out {name}=, or fit with them.")
+            return panel
+        found = self._covariates.read(static, known, panel, self._panel.known, self.id_col, self.time_col)
+        return replace(panel, known=found)
+
     def _with_events(self, panel: Panel, events: Any) -> Panel:
         """The panel with these events, or those of fit."""
         if events is None:
             return replace(panel, inputs=self._panel.inputs)
         return replace(panel, inputs=self._known_inputs().encode(self._read_events(events, panel)))
 
-    def _ask(self, X: Any, times: Any, horizon: Any, context: Any, events: Any) -> tuple[Query, Panel]:
+    def _ask(
+        self, X: Any, times: Any, horizon: Any, context: Any, events: Any, static: Any = None, known: Any = None
+    ) -> tuple[Query, Panel]:
         """Read what is asked, and the histories to answer it from."""
         self._check_fitted()
         self._check_width(X)
         panel = self._panel if context is None else self._read_context(context)
         if X is None and times is None and horizon is None:
             horizon = self.horizon_
-        if X is not None and context is not None and _has_ids(panel):
+        if X is not None and context is not None and panel.layout.has_ids:
             panel = merge_panels(self._panel, panel)
         if isinstance(X, str | int | float | datetime.timedelta | np.timedelta64):
             raise ParameterError(f"X takes rows of ids and times, but is {X!r}: pass horizon={X!r} for a time ahead.")
@@ -456,10 +506,12 @@ class FittedForecaster(BaseEstimator):
         query = read_query(
             panel, self._timeline, X, times=times, horizon=horizon, id_col=self.id_col, time_col=self.time_col
         )
-        return query, self._with_events(panel, events)
+        return query, self._given(panel, events, static, known)
 
-    def _answer(self, X: Any, times: Any, horizon: Any, context: Any, events: Any) -> tuple[Query, list[Answer]]:
-        query, panel = self._ask(X, times, horizon, context, events)
+    def _answer(
+        self, X: Any, times: Any, horizon: Any, context: Any, events: Any, static: Any, known: Any
+    ) -> tuple[Query, list[Answer]]:
+        query, panel = self._ask(X, times, horizon, context, events, static, known)
         return query, self._forecast(query, panel)
 
     def _forecast(self, query: Query, panel: Panel, impute: bool = False) -> list[Answer]:
@@ -500,7 +552,13 @@ class FittedForecaster(BaseEstimator):
         return self.module_.forecast(batch, query_times, side="right")
 
     def _batches(self, query: Query, panel: Panel) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
+        self._check_reach(query, panel)
         return self._translator().batches(query, panel, *self._place())
+
+    def _check_reach(self, query: Query, panel: Panel) -> None:
+        if self._covariates is not None:
+            for key, times in zip(query.ids, query.times):
+                self._covariates.check_reach(key, panel.known.get(key), times[-1:], panel)
 
     def _resumed(
         self, query: Query, panel: Panel, is_whole: bool = False
@@ -510,6 +568,7 @@ class FittedForecaster(BaseEstimator):
         The last entry holds the states to go on from, as arguments of the model, or nothing.
         """
         translator, place_of = self._translator(), {key: place for place, key in enumerate(panel.ids)}
+        self._check_reach(query, panel)
         known: Mapping[Hashable, Checkpoint] = {} if is_whole else getattr(self, "_checkpoints", {})
         whole: dict[int, Series] = {}
         ahead: dict[int, Series] = {}
@@ -518,7 +577,8 @@ class FittedForecaster(BaseEstimator):
             if reached is not None and reached.fits(panel, place) and reached.is_before(times, translator):
                 ahead[row] = reached.ahead(translator)
             else:
-                whole[row] = translator.one(panel.times[place], panel.values[place], panel.inputs.get(key))
+                history = panel.times[place], panel.values[place], panel.inputs.get(key), panel.known.get(key)
+                whole[row] = translator.one(*history)
         for part in translator.together(whole, query, *self._place()):
             yield *part, {}
         for rows, batch, query_times in translator.together(ahead, query, *self._place()):
@@ -528,7 +588,9 @@ class FittedForecaster(BaseEstimator):
         return find_dtype(self.dtype), next(iter(self.module_.state_dict().values())).device
 
     def _translator(self) -> Translator:
-        return Translator(self._timeline, self._scaler, len(self._coder.columns) if self._coder else 0)
+        n_inputs = len(self._coder.columns) if self._coder else 0
+        reach = self._timeline.duration(self.horizon_)
+        return Translator(self._timeline, self._scaler, n_inputs, self._covariates, reach)
 
     def _write(self, query: Query, columns: dict[Hashable, list[np.ndarray]], X: Any) -> Any:
         """Results in the kind of container that asked: `X` as the user gave it."""
@@ -565,8 +627,14 @@ def _raise_failed(query: Query, failed: dict[int, int]) -> None:
         raise SolverError(f"The forecast of series {names} {Status(max(failed.values())).meaning}.")
 
 
-def _has_ids(panel: Panel) -> bool:
-    return panel.layout.kind not in ("series", "wide")
+def _check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
+    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_rows,) or not (np.isfinite(weight) & (weight >= 0.0)).all():
+        raise DataError(
+            f"sample_weight must hold a number of at least 0 for each of the {n_rows} rows of X, but has shape "
+            f"{weight.shape}: give one weight a row."
+        )
+    return weight
 
 
 def _is_series_like(X: Any) -> bool:

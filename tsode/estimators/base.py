@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -19,11 +19,15 @@ from tsode.estimators.asking import FittedForecaster
 from tsode.estimators.persistence import load_estimator, save_estimator
 from tsode.estimators.rows import join_values
 from tsode.estimators.settings import find_device, find_dtype, find_horizon
-from tsode.estimators.translate import Translator
+from tsode.estimators.translate import Translator, merge_panels
+from tsode.frames.calendar import choose_cycles
+from tsode.frames.covariates import CovariateCoder, read_known
 from tsode.frames.inputs import InputCoder, Inputs
+from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
+from tsode.frames.static import read_static
 from tsode.frames.times import read_duration
 from tsode.models.base import ForecastModel
 from tsode.training.splits import Split, split_for_validation
@@ -42,7 +46,9 @@ class BaseForecaster(FittedForecaster):
     Attributes
     ----------
     channels_ : list
-        Labels of the channels, in order.
+        Labels of the channels that are forecast, in order.
+    calendar_ : list of str
+        Cycles of the calendar that the model is told: "day", "week", "year".
     horizon_ : np.timedelta64 or float
         Longest lead the model was trained for, in the data's own time.
     time_unit_ : np.timedelta64 or float
@@ -71,12 +77,14 @@ class BaseForecaster(FittedForecaster):
     random_state: Any
     warm_start: bool
     validation_fraction: float
+    calendar: Any = None
+    known_path: str = "linear"
 
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _build(self, n_channels: int, n_inputs: int) -> ForecastModel:
-        """A fresh model for scaled data in model time, of which `n_inputs` columns say what is put in."""
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
+        """A fresh model for scaled data in model time, with so many columns of what is put in, and of what is known."""
 
     @abstractmethod
     def _train(
@@ -86,7 +94,16 @@ class BaseForecaster(FittedForecaster):
 
     # -- fit -------------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, *, events: Any = None, validation: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
+        validation: Any = None,
+    ) -> Self:
         """Learn from irregular series.
 
         Parameters
@@ -103,6 +120,16 @@ class BaseForecaster(FittedForecaster):
             event; see `tsode.frames.events.EventTable`. Their effect is learned. Those of other series are kept for
             later forecasts. Pass an `EventTable` through scikit-learn's metadata routing: it is never cut to the rows
             of a split, as a frame of the length of `X` would be.
+        static : DataFrame, optional
+            Constants of the series, one row each: indexed by id, or with the column `id_col` (of a single series also
+            a Series or dict). Numbers are standardised; each value of any other column is a category of its own;
+            missing ones count as the mean, or as no category. Wrap it, or `known`, as `tsode.Whole` for scikit-learn's
+            metadata routing.
+        known : same kinds as X, optional
+            Covariates along time that are known ahead (a planned dose rate, a weather forecast, a price). Without ids
+            they hold for every series. Between their times they are straight lines, or hold their last value, by
+            `known_path`; before their first time they stand still. They drive states of their own, ``dw/dt =
+            (u(t) - w) / tau``, that observations do not move and the jump and the readout read.
         validation : same kinds as X, optional
             Series to validate on, instead of a share of `X`.
 
@@ -117,12 +144,14 @@ class BaseForecaster(FittedForecaster):
         """
         self._check_parameters()
         is_refit = self.warm_start and hasattr(self, "module_")
+        if y is not None and self._past():
+            raise DataError("past_covariates are columns of X, but with y= those are not read: leave out y=.")
         panel = self._read(X if y is None else join_values(X, y, self.id_col, self.time_col))
         horizon = find_horizon(self.horizon, panel)
         if is_refit:
-            if panel.channels != self.channels_:
+            if panel.channels != self._panel.channels:
                 raise DataError(
-                    f"warm_start continues on the same channels {self.channels_}, but came {panel.channels}: "
+                    f"warm_start continues on the same channels {self._panel.channels}, but came {panel.channels}: "
                     "set warm_start=False to start anew."
                 )
             unit, scaler = self.time_unit_, self._scaler
@@ -137,14 +166,25 @@ class BaseForecaster(FittedForecaster):
             coder = InputCoder.fit(rows_of_events, self.has_linear_inputs) if not is_refit else self._known_inputs()
             inputs = coder.encode(rows_of_events)
             panel = replace(panel, inputs=inputs)
-        translator = Translator(timeline, scaler, len(coder.columns) if coder else 0)
-        held_out = None
-        if validation is not None:
-            held_out = translator.series(replace(self._read_context(validation, panel.channels), inputs=inputs))
-        self._learn_from(panel, translator, horizon, held_out, is_refit)
-        self._coder, self.time_unit_ = coder, unit
+        covariates = self._covariates if is_refit else self._fit_covariates(panel, static, known)
+        n_inputs, reach = len(coder.columns) if coder else 0, timeline.duration(horizon)
+        translator = Translator(timeline, scaler, n_inputs, covariates, reach)
+        held_out = None if validation is None else self._read_context(validation, panel.channels)
+        every = panel if held_out is None else merge_panels(panel, held_out)
+        if covariates is not None:
+            before = self._panel.known if is_refit else {}
+            every = replace(every, known=covariates.read(static, known, every, before, self.id_col, self.time_col))
+            for key, times in zip(every.ids, every.times):
+                covariates.check_reach(key, every.known.get(key), times[-1:], panel)
+        panel = replace(panel, known=every.known)
+        held_out = None if held_out is None else replace(held_out, inputs=inputs, known=every.known)
+        self._learn_from(
+            panel, translator, horizon, None if held_out is None else translator.series(held_out), is_refit
+        )
+        self._coder, self._covariates, self.time_unit_ = coder, covariates, unit
+        self.calendar_ = list(covariates.cycles) if covariates else []
         self._is_array, self._is_squeezed = isinstance(X, np.ndarray), y is not None and np.ndim(y) == 1
-        self.channels_ = list(panel.channels)
+        self.channels_ = [name for name in panel.channels if name not in self._past()]
         self.n_features_in_ = len(panel.channels)
         if self._is_array:
             self.n_features_in_ = X.shape[1] if X.ndim == 2 else 1
@@ -162,11 +202,13 @@ class BaseForecaster(FittedForecaster):
             split = self._split(series, reach, generator)
         else:
             split = Split(series, _check_validation(held_out), None)
+        split = replace(split, n_targets=len(panel.channels) - len(self._past()))
         with one_thread(), seeded_initialisation(generator):
             if goes_on:  # a copy: a fit that fails leaves the weights as they were
                 module = copy.deepcopy(self.module_)
             else:
-                module = self._build(len(panel.channels), translator.n_inputs)
+                n_features = translator.coder.n_features if translator.coder else 0
+                module = self._build(len(panel.channels), translator.n_inputs, n_features)
                 module = module.to(self._torch_device(), self._torch_dtype())
             rows = self._train(module, split, reach, generator)
         self._panel, self._timeline, self._scaler = panel, translator.timeline, translator.scaler
@@ -208,10 +250,33 @@ class BaseForecaster(FittedForecaster):
     def _torch_device(self) -> torch.device:
         return find_device(self.device)
 
-    def _read(self, X: Any) -> Panel:
-        panel = read_panel(
-            X, id_col=self.id_col, time_col=self.time_col, target=self.target, duplicates=self.duplicates
+    def _past(self) -> list[Hashable]:
+        """Labels of the channels that are looked at, but not forecast."""
+        return labels(getattr(self, "past_covariates", None))
+
+    def _fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
+        if not self.reads_covariates:
+            for name, table in (("static", static), ("known", known)):
+                if table is not None:
+                    raise DataError(
+                        f"{type(self).__name__} does not read covariates: leave out {name}=, or use a forecaster that "
+                        "does, such as JumpODEForecaster."
+                    )
+            return None
+        return CovariateCoder.fit(
+            None if static is None else read_static(static, panel.ids, self.id_col),
+            None if known is None else read_known(known, panel, self.id_col, self.time_col),
+            self.known_path,
+            choose_cycles(self.calendar, panel),
         )
+
+    def _read(self, X: Any) -> Panel:
+        past, target = self._past(), self.target
+        if past and target is not None:
+            target = [*labels(target), *past]
+        panel = read_panel(X, id_col=self.id_col, time_col=self.time_col, target=target, duplicates=self.duplicates)
+        if past:
+            panel = _with_last(panel, past)
         never = [name for c, name in enumerate(panel.channels) if all(np.isnan(v[:, c]).all() for v in panel.values)]
         if never:
             raise DataError(
@@ -242,6 +307,20 @@ class BaseForecaster(FittedForecaster):
             Where to put the weights; the machine that saved them does not matter.
         """
         return load_estimator(cls, path, device)
+
+
+def _with_last(panel: Panel, past: Sequence[Hashable]) -> Panel:
+    """The panel with the channels in `past` moved to the end."""
+    unknown = [name for name in past if name not in panel.channels]
+    first = [name for name in panel.channels if name not in past]
+    if unknown or not first:
+        raise DataError(
+            f"past_covariates names {unknown[0]!r}, but the columns are {panel.channels}."
+            if unknown
+            else f"past_covariates={list(past)} leaves no channel to forecast: name fewer."
+        )
+    order = [panel.channels.index(name) for name in (*first, *past)]
+    return replace(panel, channels=[*first, *past], values=[values[:, order] for values in panel.values])
 
 
 def _fit_scaler(panel: Panel, method: str) -> ChannelScaler:

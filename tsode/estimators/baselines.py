@@ -65,7 +65,7 @@ class _BaselineForecaster(BaseForecaster):
     def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
         return Split(series, [], None)  # nothing is selected, so all series serve
 
-    def _build(self, n_channels: int, n_inputs: int) -> BaselineModel:
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> BaselineModel:
         return self._model(n_channels)
 
     def _train(

@@ -108,6 +108,14 @@ class JumpODEForecaster(WindowedForecaster):
         Columns of a long frame.
     target : label, list of labels or None
         Channels; None = all other columns.
+    past_covariates : label, list of labels or None
+        Columns that are looked at where they have been observed, but not forecast: the state jumps at them as at any
+        other channel. Training forecasts them along the way; validation looks at the others alone.
+    known_path : {"linear", "last"}
+        What covariates given as ``known=`` are between two of their times: on a straight line, or the value before.
+    calendar : "auto", list of {"day", "week", "year"}, or None
+        Cycles of the calendar that the model is told, for datetimes. "auto" takes day and year where the data span them
+        twice and look at them more than twice a turn; ``calendar_`` and the repr of a fitted forecaster say which.
     duplicates : {"error", "mean"}
         What to do with two values of one channel at one time.
 
@@ -132,6 +140,7 @@ class JumpODEForecaster(WindowedForecaster):
     """
 
     reads_events = True
+    reads_covariates = True
 
     def __init__(
         self,
@@ -173,6 +182,9 @@ class JumpODEForecaster(WindowedForecaster):
         id_col: Hashable = "unique_id",
         time_col: Hashable = "ds",
         target: Any = None,
+        past_covariates: Any = None,
+        known_path: str = "linear",
+        calendar: Any = "auto",
         duplicates: str = "error",
     ) -> None:
         self.model = model
@@ -212,6 +224,9 @@ class JumpODEForecaster(WindowedForecaster):
         self.id_col = id_col
         self.time_col = time_col
         self.target = target
+        self.past_covariates = past_covariates
+        self.known_path = known_path
+        self.calendar = calendar
         self.duplicates = duplicates
 
     def _check_parameters(self) -> None:
@@ -237,7 +252,15 @@ class JumpODEForecaster(WindowedForecaster):
             raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
 
     def predict_intensity(
-        self, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None, events: Any = None
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
     ) -> Any:
         """Forecast the rate at which observations of a series come, for a model with ``informative_times=True``.
 
@@ -249,7 +272,7 @@ class JumpODEForecaster(WindowedForecaster):
             The kind of `predict`, with a column ``intensity``: expected observations per unit of the times, or per
             hour where these are datetimes or timedeltas.
         """
-        query, panel = self._ask(X, times, horizon, context, events)
+        query, panel = self._ask(X, times, horizon, context, events, static, known)
         module: Any = self.module_
         members = module.filters
         if not self.informative_times:
@@ -264,7 +287,7 @@ class JumpODEForecaster(WindowedForecaster):
                     found[row] = unit * rates[place, : len(query.times[row])].cpu().double().numpy()
         return self._write(query, {"intensity": [found[row] for row in range(len(query.ids))]}, X)
 
-    def _build(self, n_channels: int, n_inputs: int) -> MarginalModel:
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         if self.model is not None:
             parts |= lookup(FILTERS, self.model, "model")
@@ -285,6 +308,7 @@ class JumpODEForecaster(WindowedForecaster):
                 dropout=self.dropout,
                 n_passes=self.n_passes,
                 n_inputs=n_inputs,
+                n_features=n_features,
                 informative_times=self.informative_times,
             )
             for _ in range(n_members)
@@ -298,8 +322,10 @@ class JumpODEForecaster(WindowedForecaster):
         sampler, windows = self._windows(split, horizon)
         weight = channel_weights(split.train, self.balance).to(self._torch_device(), self._torch_dtype())
         objective = FilterObjective(self.loss, horizon=horizon, weight=weight)
+        judged = weight.clone()
+        judged[split.n_targets or len(weight) :] = 0.0
         history = self._learn(
-            module, sampler, objective, lambda model: _validate(model, windows, self.loss, weight), generator
+            module, sampler, objective, lambda model: _validate(model, windows, self.loss, judged), generator
         )
         calibrate(module, windows)
         return history
@@ -313,7 +339,7 @@ def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str, weig
         params, status = model.answer(window.context, window.targets.times, "left")
         if not bool(is_ok(status).all()):
             return {"loss": float("inf"), "mse": float("inf")}
-        mask = window.targets.mask
+        mask = window.targets.mask & (weight > 0.0)
         truth, params = window.targets.values[mask], params[mask]
         total += float(SCORES[loss](model.likelihood, params, truth) @ weight[mask.nonzero()[:, 2]])
         squared += float(((model.likelihood.mean(params) - truth) ** 2).sum())

@@ -44,6 +44,7 @@ class LatentForecaster(WindowedForecaster):
     reconstruction: float
     n_train_samples: int
 
+    reads_covariates = True
     counts: tuple[str, ...] = ("n_samples", "n_train_samples", "max_context", "max_epochs", "batch_size", "patience")
     """Parameters that are whole numbers of at least 1."""
 

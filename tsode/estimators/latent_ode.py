@@ -66,6 +66,9 @@ class LatentODEForecaster(LatentForecaster):
         As in `JumpODEForecaster`.
     scale, time_unit, device, dtype, warm_start, random_state, verbose, callbacks, id_col, time_col, target, duplicates
         As in `JumpODEForecaster`.
+    past_covariates, known_path, calendar
+        As in `JumpODEForecaster`. A small network of what is known is added to the observations; the latent path
+        explains what is left over.
 
     Attributes
     ----------
@@ -126,6 +129,9 @@ class LatentODEForecaster(LatentForecaster):
         id_col: Hashable = "unique_id",
         time_col: Hashable = "ds",
         target: Any = None,
+        past_covariates: Any = None,
+        known_path: str = "linear",
+        calendar: Any = "auto",
         duplicates: str = "error",
     ) -> None:
         self.encoder = encoder
@@ -166,12 +172,15 @@ class LatentODEForecaster(LatentForecaster):
         self.id_col = id_col
         self.time_col = time_col
         self.target = target
+        self.past_covariates = past_covariates
+        self.known_path = known_path
+        self.calendar = calendar
         self.duplicates = duplicates
 
     reads_events = True
     counts = (*LatentForecaster.counts, "n_modes", "n_state", "n_encoder", "n_hidden")
 
-    def _build(self, n_channels: int, n_inputs: int) -> LatentODE:
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LatentODE:
         return build_latent_ode(
             n_channels,
             encoder=self.encoder,
@@ -185,5 +194,6 @@ class LatentODEForecaster(LatentForecaster):
             observation_scale=self.observation_scale,
             n_samples=self.n_samples,
             max_context=self.max_context,
+            n_features=n_features,
             n_inputs=n_inputs,
         )

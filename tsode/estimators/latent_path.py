@@ -59,6 +59,8 @@ def latent_path(
     series: Hashable = None,
     context: Any = None,
     events: Any = None,
+    static: Any = None,
+    known: Any = None,
     horizon: Any = None,
     n_points: int = 2000,
 ) -> LatentPath:
@@ -72,7 +74,7 @@ def latent_path(
     forecaster : JumpODEForecaster, LatentODEForecaster or LatentSDEForecaster
     series : label, optional
         Id; may be left out if there is one series only.
-    context, events
+    context, events, static, known
         As in ``predict``.
     horizon : duration, optional
         How far to go on after the last observation; the default is the training horizon.
@@ -86,14 +88,14 @@ def latent_path(
     """
     forecaster._check_fitted()
     horizon = forecaster.horizon_ if horizon is None else horizon
-    query, panel = forecaster._ask(None, None, horizon, context, events)
+    query, panel = forecaster._ask(None, None, horizon, context, events, static, known)
     if series is None and len(panel) == 1:
         series = panel.ids[0]
     if series not in panel.ids:
         shown = ", ".join(map(repr, panel.ids[:5])) + (", ..." if len(panel) > 5 else "")
         raise ParameterError(f"series={series!r} is none of {shown}.{guess_label(series, panel.ids)}")
     ahead = restore_times(query.times[query.ids.index(series)], panel.layout.time_dtype)
-    query, _ = forecaster._ask(None, {series: ahead}, None, context, events)
+    query, _ = forecaster._ask(None, {series: ahead}, None, context, events, static, known)
     [(_, batch, asked)] = forecaster._batches(query, panel)
     module: Any = forecaster.module_
     with one_thread(), torch.no_grad():

@@ -61,6 +61,9 @@ class LatentSDEForecaster(LatentForecaster):
         As in `JumpODEForecaster`.
     scale, time_unit, device, dtype, warm_start, random_state, verbose, callbacks, id_col, time_col, target, duplicates
         As in `JumpODEForecaster`. The noise of all forecasts follows from `random_state` as well.
+    past_covariates, known_path, calendar
+        As in `JumpODEForecaster`. A small network of what is known is added to the observations; the latent path
+        explains what is left over.
 
     Attributes
     ----------
@@ -123,6 +126,9 @@ class LatentSDEForecaster(LatentForecaster):
         id_col: Hashable = "unique_id",
         time_col: Hashable = "ds",
         target: Any = None,
+        past_covariates: Any = None,
+        known_path: str = "linear",
+        calendar: Any = "auto",
         duplicates: str = "error",
     ) -> None:
         self.encoder = encoder
@@ -161,6 +167,9 @@ class LatentSDEForecaster(LatentForecaster):
         self.id_col = id_col
         self.time_col = time_col
         self.target = target
+        self.past_covariates = past_covariates
+        self.known_path = known_path
+        self.calendar = calendar
         self.duplicates = duplicates
 
     counts = (*LatentForecaster.counts, "n_state", "n_encoder", "n_hidden")
@@ -173,7 +182,7 @@ class LatentSDEForecaster(LatentForecaster):
                 "use loss='elbo'."
             )
 
-    def _build(self, n_channels: int, n_inputs: int) -> LatentSDE:
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LatentSDE:
         return build_latent_sde(
             n_channels,
             encoder=self.encoder,
@@ -185,4 +194,5 @@ class LatentSDEForecaster(LatentForecaster):
             observation_scale=self.observation_scale,
             n_samples=self.n_samples,
             max_context=self.max_context,
+            n_features=n_features,
         )

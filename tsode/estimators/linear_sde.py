@@ -15,6 +15,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.base import BaseForecaster
+from tsode.frames.covariates import CovariateCoder
 from tsode.frames.panel import Panel
 from tsode.models.linear_gaussian import LinearGaussianModel
 from tsode.models.linear_sde import LinearSDE, StableLinearSDE
@@ -35,7 +36,8 @@ class LinearSDEForecaster(BaseForecaster):
     values cost nothing, and `impute` uses what came before and after. It is fitted by maximum likelihood and suits
     few series, noise, and channels that move together; it learns one set of rates for all series, not one for each.
     After a long silence it returns to the mean of the training data. Events at known times move the state by a learned
-    matrix times their amounts, so that twice the dose has twice the effect.
+    matrix times their amounts, so that twice the dose has twice the effect. Covariates, their moving averages and the
+    calendar add a learned matrix times them to what is observed, so their effects are straight lines too.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ class LinearSDEForecaster(BaseForecaster):
         Share of the series held out; with fewer than ten series, the last part of each.
     scale, time_unit, device, warm_start, random_state, verbose, callbacks, id_col, time_col, target, duplicates
         As in `JumpODEForecaster`.
+    past_covariates, known_path, calendar
+        As in `JumpODEForecaster`. With `system` there is no calendar.
     dtype : {"float64", "float32"}
         Double by default: covariances lose half their digits.
 
@@ -103,6 +107,9 @@ class LinearSDEForecaster(BaseForecaster):
         id_col: Hashable = "unique_id",
         time_col: Hashable = "ds",
         target: Any = None,
+        past_covariates: Any = None,
+        known_path: str = "linear",
+        calendar: Any = "auto",
         duplicates: str = "error",
     ) -> None:
         self.n_state = n_state
@@ -126,9 +133,13 @@ class LinearSDEForecaster(BaseForecaster):
         self.id_col = id_col
         self.time_col = time_col
         self.target = target
+        self.past_covariates = past_covariates
+        self.known_path = known_path
+        self.calendar = calendar
         self.duplicates = duplicates
 
     reads_events = True
+    reads_covariates = True
     has_linear_inputs = True
 
     def _check_parameters(self) -> None:
@@ -164,9 +175,9 @@ class LinearSDEForecaster(BaseForecaster):
             )
         return "none"
 
-    def _build(self, n_channels: int, n_inputs: int) -> LinearGaussianModel:
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LinearGaussianModel:
         if self.system is None:
-            return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs)
+            return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
         if n_inputs:
             raise DataError(
                 "system= says nothing about what is put in: leave out events=, or give known dynamics and events to "
@@ -186,14 +197,22 @@ class LinearSDEForecaster(BaseForecaster):
             )
         return module
 
-    def log_likelihood(self, X: Any = None, *, events: Any = None) -> pd.Series:
+    def _fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
+        if self.system is None:
+            return super()._fit_covariates(panel, static, known)
+        for name, table in (("static", static), ("known", known)):
+            if table is not None:
+                raise DataError(f"system= says nothing about covariates: leave out {name}=.")
+        return None
+
+    def log_likelihood(self, X: Any = None, *, events: Any = None, static: Any = None, known: Any = None) -> pd.Series:
         """Exact log-likelihood of each series under the fitted or given system, in nats of the data's own units.
 
         Parameters
         ----------
         X : same kinds as in fit, optional
             By default the data given to fit.
-        events : DataFrame or EventTable, optional
+        events, static, known
             See `predict`.
 
         Returns
@@ -203,7 +222,7 @@ class LinearSDEForecaster(BaseForecaster):
         """
         self._check_fitted()
         assert isinstance(self.module_, LinearGaussianModel)
-        panel = self._with_events(self._panel if X is None else self._read_context(X), events)
+        panel = self._given(self._panel if X is None else self._read_context(X), events, static, known)
         series = self._translator().series(panel)
         batch = _collate(series, next(iter(self.module_.state_dict().values())))
         with one_thread(), torch.no_grad():
@@ -220,6 +239,8 @@ class LinearSDEForecaster(BaseForecaster):
         horizon: Any = None,
         context: Any = None,
         events: Any = None,
+        static: Any = None,
+        known: Any = None,
         given: str = "past",
     ) -> Any:
         """Belief over the hidden state: columns ``state-0``, ``state-0-sd``, ...
@@ -232,7 +253,7 @@ class LinearSDEForecaster(BaseForecaster):
         """
         if given not in ("past", "present", "all"):
             raise ParameterError(f"given={given!r} is not known: choose 'past', 'present' or 'all'.")
-        query, panel = self._ask(X, times, horizon, context, events)
+        query, panel = self._ask(X, times, horizon, context, events, static, known)
         assert isinstance(self.module_, LinearGaussianModel)
         beliefs: dict[int, np.ndarray] = {}
         with one_thread(), torch.no_grad():

@@ -6,20 +6,28 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError, ParameterError
+from tsode.estimators.array_files import SavedEstimator
+from tsode.models.linear_gaussian import Smoother
 from tsode.models.linear_sde import LinearSDE
 from tsode.models.matern import fit_matern, matern_system
 from tsode.training.threads import one_thread
 
 __all__ = ["PathRegressor"]
 
+# what fit sets, in a model file
+_NUMBERS = ("intercept_", "length_scale_", "noise_share_", "scale_", "_origin")
+_ARRAYS = {"coef_": np.ndarray, "_shift": np.ndarray, "_spread": np.ndarray} | dict.fromkeys(
+    ("_times", "_seen", "_covariance"), Tensor
+)
 
-class PathRegressor(RegressorMixin, BaseEstimator):
+
+class PathRegressor(RegressorMixin, SavedEstimator):
     """Regress one path on time and on what else was measured then: a Gaussian process with a linear mean, exactly.
 
     A row of `X` is one observation: its first column is the time, the others are known quantities at that time
@@ -124,17 +132,13 @@ class PathRegressor(RegressorMixin, BaseEstimator):
         self.coef_ = unit * weights[1:].numpy() / self._spread
         self.intercept_ = float(level + unit * weights[0] - self._shift @ self.coef_)
         self.scale_ = float(unit * found.variance[0].sqrt())
-        drift, diffusion = matern_system(self.smoothness, self.length_scale_)
-        readout = torch.zeros_like(drift[:1])
-        readout[0, 0] = (1.0 - self.noise_share_) ** 0.5
-        noise = torch.tensor([self.noise_share_**0.5])
-        # of variance 1, for `scale_` multiplies it
-        self.module_ = LinearSDE(drift=drift, diffusion=diffusion, readout=readout, noise=noise)
+        self.module_ = self._process()
         rest = (values - columns @ weights) * unit / self.scale_
         # the smoother is linear in what it is given: it takes what is left of y, and each column, as a series
         self._seen = torch.cat([rest[None], columns.T])
         self._times = times
-        self._covariance = torch.linalg.inv(found.precision[0])
+        self._smoother = self._run()
+        self._covariance = torch.linalg.inv(found.precision[0]).contiguous()
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -155,16 +159,8 @@ class PathRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         times, columns = self._translate(X)
-        series = self._seen if return_std else self._seen[:1]
-        shape = (len(series), len(self._times))
-        batch = IrregularBatch(
-            self._times.expand(shape),
-            series[..., None],
-            torch.ones(*shape, 1, dtype=torch.bool),
-            torch.full(shape[:1], shape[1]),
-        )
         with one_thread(), torch.no_grad():
-            forecast = self.module_.interpolate(batch, times.expand(len(series), -1))
+            forecast = self._smoother.interpolate(times.expand(len(self._seen), -1))
             mean = forecast.mean[..., 0]
         linear = X[:, 1:] @ self.coef_ + self.intercept_
         smoothed = linear + self.scale_ * mean[0].numpy()
@@ -173,6 +169,39 @@ class PathRegressor(RegressorMixin, BaseEstimator):
         unknown = columns - mean[1:].T  # of the columns, what the process does not stand in for
         variance = forecast.variance[0, :, 0] + (unknown @ self._covariance * unknown).sum(1)
         return smoothed, self.scale_ * variance.sqrt().numpy()
+
+    def _process(self) -> LinearSDE:
+        """The process with its noise, of variance 1: `scale_` multiplies it."""
+        drift, diffusion = matern_system(self.smoothness, self.length_scale_)
+        readout = torch.zeros_like(drift[:1])
+        readout[0, 0] = (1.0 - self.noise_share_) ** 0.5
+        noise = torch.tensor([self.noise_share_**0.5])
+        return LinearSDE(drift=drift, diffusion=diffusion, readout=readout, noise=noise)
+
+    def _run(self) -> Smoother:
+        """The passes over the rows of fit, so that no prediction repeats them."""
+        shape = self._seen.shape
+        batch = IrregularBatch(
+            self._times.expand(shape),
+            self._seen[..., None],
+            torch.ones(*shape, 1, dtype=torch.bool),
+            torch.full(shape[:1], shape[1]),
+        )
+        with one_thread(), torch.no_grad():
+            return self.module_.smoother(batch)
+
+    def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        found = {name: float(getattr(self, name)) for name in _NUMBERS}
+        tensors = {name: torch.as_tensor(getattr(self, name)).clone() for name in _ARRAYS}
+        return found, tensors
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        for name in _NUMBERS:
+            setattr(self, name, float(header[name]))
+        for name, kind in _ARRAYS.items():
+            setattr(self, name, tensors[name].numpy() if kind is np.ndarray else tensors[name])
+        self.module_ = self._process()
+        self._smoother = self._run()
 
     def _translate(self, X: np.ndarray) -> tuple[Tensor, Tensor]:
         """Times since the first, and a column of ones beside the standardised ones."""

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from sklearn.base import BaseEstimator
 
 from tsode._registry import lookup
 from tsode.core.timeline import Timeline
@@ -27,19 +29,23 @@ from tsode.estimators.file_checks import (
     load_weights,
     split_by_lengths,
 )
+from tsode.estimators.linear_heads import HEADS
 from tsode.estimators.settings import find_device
+from tsode.frames.covariates import CovariateCoder
 from tsode.frames.inputs import InputCoder, Inputs
 from tsode.frames.labels import decode_label, encode_label
-from tsode.frames.panel import Layout, Panel
+from tsode.frames.panel import Known, Layout, Panel
 from tsode.frames.scaling import ChannelScaler
 
 __all__ = [
     "FORMAT_VERSION",
     "decode_labels",
     "decode_parameter",
+    "describe_estimator",
     "encode_parameters",
     "load_estimator",
     "read_model_file",
+    "restore_estimator",
     "save_estimator",
     "view_times",
     "write_model_file",
@@ -52,7 +58,12 @@ T = TypeVar("T")
 
 
 def save_estimator(estimator: Any, path: Any) -> None:
-    """Write a fitted estimator; the file appears whole or not at all.
+    """Write a fitted forecaster; the file appears whole or not at all. See `describe_estimator` for errors."""
+    write_model_file(path, *describe_estimator(estimator))
+
+
+def describe_estimator(estimator: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and tensors of a fitted forecaster; `restore_estimator` undoes it.
 
     Raises
     ------
@@ -92,7 +103,10 @@ def save_estimator(estimator: Any, path: Any) -> None:
         tensors["inputs.values"] = torch.from_numpy(np.concatenate([one.values for one in put_in]))
         tensors["inputs.lengths"] = torch.tensor([len(one.times) for one in put_in])
         header["time_dtype_of_inputs"] = str(kind)
-    write_model_file(path, header, tensors)
+    if estimator._covariates is not None:
+        header["covariates"] = estimator._covariates.to_dict()
+        tensors |= _known_tensors(panel, header)
+    return header, tensors
 
 
 def encode_parameters(estimator: Any) -> dict[str, Any]:
@@ -176,9 +190,15 @@ def read_model_file(path: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]
     return header, tensors
 
 
+def restore_estimator(header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
+    """The forecaster that `describe_estimator` gave header and tensors of; its class is one of the closed list."""
+    return _restore(lookup(_registry(), header["class"], "forecaster"), header, tensors, device)
+
+
 def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
     estimator = made(**{name: decode_parameter(value) for name, value in header["params"].items()})
     coder = None if header.get("inputs") is None else InputCoder.from_dict(header["inputs"])
+    covariates = None if header.get("covariates") is None else CovariateCoder.from_dict(header["covariates"])
     ids, lengths = decode_labels(header["ids"]), tensors["panel.lengths"]
     times = view_times(tensors["panel.times"], header["time_dtype"])
     panel = Panel(
@@ -188,14 +208,17 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
         channels=decode_labels(header["channels"]),
         layout=Layout.from_dict(header["layout"]),
         inputs=_restore_inputs(header, tensors, coder),
+        known=_restore_known(header, tensors, covariates),
     )
     estimator._panel = panel
-    estimator._coder = coder
+    estimator._coder, estimator._covariates = coder, covariates
+    estimator.calendar_ = list(covariates.cycles) if covariates else []
     estimator._timeline = Timeline.from_dict(header["timeline"])
     estimator._scaler = ChannelScaler.from_dict(header["scaler"])
     check_scales(estimator._timeline, estimator._scaler, panel.n_channels)
     check_panel(panel, estimator._timeline)
-    estimator.channels_ = list(panel.channels)
+    past = estimator._past()
+    estimator.channels_ = [name for name in panel.channels if name not in past]
     estimator.horizon_ = _decode_span(header["horizon"])
     estimator.time_unit_ = _decode_span(header["time_unit"])
     estimator.last_times_ = dict(zip(panel.ids, panel.last_times))
@@ -204,8 +227,8 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
     estimator.feature_names_in_ = np.array(panel.channels, dtype=object)
     estimator.history_ = pd.DataFrame(header["history"])
     estimator.n_iter_ = int(header["n_iter"])
-    n_inputs = len(coder.columns) if coder else 0
-    module = load_weights(lambda: estimator._build(panel.n_channels, n_inputs), tensors, dtype=estimator._torch_dtype())
+    widths = (len(coder.columns) if coder else 0, covariates.n_features if covariates else 0)
+    module = load_weights(lambda: estimator._build(panel.n_channels, *widths), tensors, dtype=estimator._torch_dtype())
     estimator.module_ = module.to(device).eval()
     return estimator
 
@@ -242,13 +265,81 @@ def view_times(tensor: torch.Tensor, dtype: Any) -> np.ndarray:
     return tensor.numpy().view(kind)
 
 
-def _registry() -> dict[str, type]:
-    from tsode.estimators import FORECASTERS  # the closed list of classes is above this file's own classes
+def _known_tensors(panel: Panel, header: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Covariates of all series, end to end; what is needed to take them apart goes into the header."""
+    header["ids_of_known"] = [encode_label(key) for key in panel.known]
+    every = list(panel.known.values())
+    tensors: dict[str, torch.Tensor] = {}
+    static = [one.static for one in every if one.static is not None]
+    if static:
+        tensors["known.static"] = torch.from_numpy(np.stack(static))
+        header["has_static"] = [one.static is not None for one in every]
+    times = [one.times for one in every if one.times is not None]
+    if times:
+        kind = np.result_type(*(t.dtype for t in times))
+        tensors["known.times"] = torch.from_numpy(np.concatenate([t.astype(kind) for t in times]).view(np.int64))
+        tensors["known.values"] = torch.from_numpy(np.concatenate([x.values for x in every if x.values is not None]))
+        tensors["known.lengths"] = torch.tensor([-1 if one.times is None else len(one.times) for one in every])
+        header["time_dtype_of_known"] = str(kind)
+    return tensors
 
-    return FORECASTERS
+
+def _restore_known(
+    header: dict[str, Any], tensors: dict[str, torch.Tensor], coder: CovariateCoder | None
+) -> dict[Hashable, Known]:
+    ids = decode_labels(header.get("ids_of_known", []))
+    if coder is None:
+        return {}
+    found = dict.fromkeys(ids, Known(None, None, None))
+    if coder.static:
+        having = [key for key, has in zip(ids, header["has_static"]) if has]
+        static = tensors["known.static"].numpy()
+        _check_numbers(static, (len(having), coder.n_static), "its static covariates")
+        found |= {key: replace(found[key], static=own) for key, own in zip(having, static)}
+    if coder.known:
+        lengths = tensors["known.lengths"]
+        having = [key for key, length in zip(ids, lengths.tolist()) if length >= 0]
+        times, values = (
+            view_times(tensors["known.times"], header["time_dtype_of_known"]),
+            tensors["known.values"].numpy(),
+        )
+        _check_numbers(values, (len(times), len(coder.known)), "its covariates along time", may_lack=True)
+        parts = [
+            split_by_lengths(part, lengths[lengths >= 0], len(having), "its covariates") for part in (times, values)
+        ]
+        found |= {key: replace(found[key], times=t, values=x) for key, t, x in zip(having, *parts)}
+    return found
+
+
+def _check_numbers(found: np.ndarray, shape: tuple[int, ...], what: str, may_lack: bool = False) -> None:
+    is_sound = found.dtype == np.float64 and found.shape == shape
+    if not is_sound or not (np.isfinite(found) | (may_lack & np.isnan(found))).all():
+        raise ValueError(f"{what} are {found.dtype} of shape {found.shape}, not finite ones of shape {shape}")
+
+
+def _registry() -> dict[str, type]:
+    import tsode.estimators as estimators  # the closed list of classes is above this file's own classes
+
+    return {
+        name: made for name, made in vars(estimators).items() if name in estimators.__all__ and isinstance(made, type)
+    }
+
+
+def _parts() -> dict[str, type]:
+    """Estimators that may be parameters of another one."""
+    return {**_registry(), **HEADS}
 
 
 def _encode_parameter(name: str, value: Any) -> Any:
+    if isinstance(value, BaseEstimator):
+        if _parts().get(type(value).__name__) is not type(value):
+            raise ParameterError(
+                f"{name}={type(value).__name__}(...) cannot be written to a model file, which may hold "
+                f"{', '.join(sorted(_parts()))}: take one of these, or keep the estimator with pickle."
+            )
+        return {"estimator": {"class": type(value).__name__, "params": encode_parameters(value)}}
+    if isinstance(value, pd.Index) or (isinstance(value, np.ndarray) and value.dtype.kind in "mM"):
+        value = list(pd.Index(value))
     if isinstance(value, np.timedelta64 | pd.Timedelta):
         return {"label": encode_label(pd.Timedelta(value))}
     if isinstance(value, np.ndarray | torch.Tensor):
@@ -270,6 +361,9 @@ def decode_parameter(value: Any) -> Any:
     """Undo one value of `encode_parameters`."""
     if isinstance(value, list):
         return [decode_parameter(part) for part in value]
+    if "estimator" in value:
+        made, params = lookup(_parts(), value["estimator"]["class"], "estimator"), value["estimator"]["params"]
+        return made(**{name: decode_parameter(part) for name, part in params.items()})
     if "dict" in value:
         return {key: decode_parameter(part) for key, part in value["dict"].items()}
     if "array" in value:

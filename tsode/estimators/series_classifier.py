@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from tsode.errors import DataError
+from tsode.estimators.linear_heads import standardised
 from tsode.estimators.series_head import SeriesHead
 
 __all__ = ["SeriesClassifier"]
 
+INVERSE_PENALTIES = np.logspace(-4.0, 1.0, 6)
+
 
 class SeriesClassifier(ClassifierMixin, SeriesHead):
-    """Classify irregular series: logistic regression on the state of a jump ODE filter and on plain summaries.
+    """Classify irregular series: logistic regression on the states of a jump ODE filter and on plain summaries.
 
     Two stages: the encoder is fitted to the series without their labels, so that series without one can be added to
     its training; then the head. Before the head, features are standardised.
@@ -27,9 +32,10 @@ class SeriesClassifier(ClassifierMixin, SeriesHead):
     encoder : SeriesEncoder or None
         None: one with its defaults. It is cloned; parameters are reached as ``encoder__forecaster__max_epochs``.
     head : classifier or None
-        None: `sklearn.linear_model.LogisticRegression`.
+        None: `sklearn.linear_model.LogisticRegression`, its `C` from .0001 to 10 chosen by cross-validated likelihood:
+        there are hundreds of features, and often fewer series.
     summaries : bool
-        Whether the head sees, beside the state, last value, mean, deviation, slope, roughness, crossings and count of
+        Whether the head sees, beside the states, last value, mean, deviation, slope, roughness, crossings and count of
         each channel, and its values at a few times after the start (all columns of an array with at most 32).
     times : sequence or None
         Times of the columns where `X` is an array; None = those of `encoder`, or 0, 1, 2, ...
@@ -71,8 +77,20 @@ class SeriesClassifier(ClassifierMixin, SeriesHead):
         self.times = times
         self.random_state = random_state
 
-    def _default_head(self) -> Any:
-        return LogisticRegression(max_iter=1000)
+    def _default_head(self, features: np.ndarray, y: np.ndarray) -> Any:
+        head = LogisticRegression(max_iter=1000)
+        n_splits = min(5, int(np.unique(y, return_counts=True)[1].min()))
+        if n_splits < 2:  # a class of one series: nothing to choose by
+            return head
+        splits = StratifiedKFold(n_splits, shuffle=True, random_state=0)
+        search = GridSearchCV(
+            standardised(head),
+            {"logisticregression__C": INVERSE_PENALTIES},
+            cv=splits,
+            scoring="neg_log_loss",
+            refit=False,
+        )
+        return head.set_params(C=float(search.fit(features, y).best_params_["logisticregression__C"]))
 
     def fit(self, X: Any, y: Any) -> Self:
         """Fit encoder and head.
@@ -98,6 +116,10 @@ class SeriesClassifier(ClassifierMixin, SeriesHead):
         self._fit_head(X, y)
         self.classes_ = self.head_.classes_
         return self
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> None:
+        super()._restore(header, tensors, device)
+        self.classes_ = self.head_.classes_
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class of each series: array[b]."""

@@ -1,4 +1,4 @@
-"""Series -> vectors of one length: the state of a fitted model after the whole series."""
+"""Series -> vectors of one length: the states of a fitted model in the series."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from tsode._registry import lookup
 from tsode.errors import DataError, ParameterError, SolverError
+from tsode.estimators.array_files import SavedEstimator
 from tsode.estimators.base import BaseForecaster
 from tsode.estimators.jump_ode import JumpODEForecaster
+from tsode.estimators.persistence import describe_estimator, restore_estimator
 from tsode.estimators.series_rows import SeriesRows, grid_times, read_rows
+from tsode.estimators.series_states import pool_states
 from tsode.frames.panel import Panel
 from tsode.training.threads import one_thread
 from tsode.training.windows import Series, collate
@@ -22,20 +26,26 @@ from tsode.training.windows import Series, collate
 __all__ = ["SeriesEncoder"]
 
 ROWS_AT_ONCE = 256  # series in one batch: bounds memory, changes no number
+POOLED = {"last": ("state",), "path": ("state", "state_mean", "state_deviation")}
 
 
-class SeriesEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Turn irregular series into vectors: the state of a jump ODE filter after the last observation.
+class SeriesEncoder(TransformerMixin, SavedEstimator):
+    """Turn irregular series into vectors: the states that a jump ODE filter goes through in each.
 
-    The filter is trained to forecast the series, without labels, so the state holds what matters for their future:
+    The filter is trained to forecast the series, without labels, so its states hold what matters for their future:
     level, trend, rhythm. What comes out for a series depends on that series alone.
 
     Parameters
     ----------
     forecaster : forecaster or None
-        What is fitted to the series: `JumpODEForecaster` (None: one with its defaults), `LinearSDEForecaster`
-        (filtered state), `LatentODEForecaster` or `LatentSDEForecaster` (posterior mean of the start state). It is
-        cloned; its parameters are reached as ``forecaster__max_epochs``.
+        What is fitted to the series: `JumpODEForecaster`, `LinearSDEForecaster` (filtered states),
+        `LatentODEForecaster` or `LatentSDEForecaster` (posterior mean of the start state). It is cloned; its
+        parameters are reached as ``forecaster__max_epochs``. None: a `JumpODEForecaster` of one filter, at most 20
+        epochs, and batches of 16 series that grow to 64 with their number; a forecast gains from more, a vector for a
+        head hardly does.
+    pooling : {"path", "last"}
+        "path": the state after the last observation, and mean and standard deviation of the states after all of them,
+        which do not depend on where in a cycle a series happens to end. "last": the first of these.
     times : sequence or None
         Times of the columns where `X` is an array; None = 0, 1, 2, ...
     random_state : int, generator or None
@@ -58,11 +68,16 @@ class SeriesEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     >>> X[X > 1.5] = np.nan
     >>> encoder = SeriesEncoder(JumpODEForecaster(n_modes=3, n_static=2, n_members=1, max_epochs=1), random_state=0)
     >>> encoder.fit_transform(X).shape
-    (12, 8)
+    (12, 24)
+    >>> encoder.get_feature_names_out()[[0, 8, 16]].tolist()
+    ['state0', 'state_mean0', 'state_deviation0']
     """
 
-    def __init__(self, forecaster: Any = None, *, times: Any = None, random_state: Any = None) -> None:
+    def __init__(
+        self, forecaster: Any = None, *, pooling: str = "path", times: Any = None, random_state: Any = None
+    ) -> None:
         self.forecaster = forecaster
+        self.pooling = pooling
         self.times = times
         self.random_state = random_state
 
@@ -80,8 +95,9 @@ class SeriesEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         self
         """
+        lookup(POOLED, self.pooling, "pooling")
         rows = read_rows(self, X, reset=True)
-        forecaster = JumpODEForecaster() if self.forecaster is None else clone(self.forecaster)
+        forecaster = _default_forecaster(len(rows)) if self.forecaster is None else clone(self.forecaster)
         if not isinstance(forecaster, BaseForecaster):
             raise ParameterError(
                 f"forecaster must be a forecaster of tsode or None, but is {forecaster!r}: try JumpODEForecaster()."
@@ -94,17 +110,27 @@ class SeriesEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 f"{type(forecaster).__name__} keeps no state that could be read: take JumpODEForecaster or another "
                 "forecaster with a latent state."
             )
-        # single precision rounds differently in batches of other sizes, and a row must not depend on its company
-        self.module_ = copy.deepcopy(forecaster.module_).double()
-        self._n_features_out = self._encode([]).shape[1]
+        self._read_out()
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
-        """State after each series: array[b d].
+    def _read_out(self) -> None:
+        # single precision rounds differently in batches of other sizes, and a row must not depend on its company
+        self.module_ = copy.deepcopy(self.forecaster_.module_).double()
+        self._names_out = [f"{kind}{k}" for kind, part in self._encode([]).items() for k in range(part.shape[1])]
 
-        A series in which nothing was observed has the start state.
+    def transform(self, X: Any) -> np.ndarray:
+        """Vector of each series: array[b d]. A series in which nothing was observed has the start state."""
+        return np.concatenate(list(self._encode(self.read(X)).values()), axis=1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of what `transform` returns: ``state0``, ..., ``state_mean0``, ..., ``state_deviation0``, ...
+
+        Parameters
+        ----------
+        input_features : ignored
         """
-        return self._encode(self.read(X))
+        check_is_fitted(self)
+        return np.array(self._names_out, dtype=object)
 
     def read(self, X: Any) -> list[Series]:
         """The series in `X` in model time and scaled units, without times at which nothing was seen."""
@@ -128,27 +154,41 @@ class SeriesEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         }
         return pd.DataFrame(columns)
 
-    def _encode(self, series: list[Series]) -> np.ndarray:
+    def _encode(self, series: list[Series]) -> dict[str, np.ndarray]:
         device = next(iter(self.module_.state_dict().values())).device
-        nothing = Series(np.empty(0), np.empty((0, len(self.forecaster_.channels_))))
-        encode: Any = self.module_.encode
+        panel = self.forecaster_._panel
+        nothing = self.forecaster_._translator().one(panel.times[0][:0], panel.values[0][:0], None)
         order = sorted(range(len(series)), key=lambda row: len(series[row].times))
-        found: dict[int, np.ndarray] = {}
+        parts: dict[str, list[np.ndarray]] = {}
         with one_thread(), torch.no_grad():
             for start in range(0, max(len(order), 1), ROWS_AT_ONCE):
-                some = order[start : start + ROWS_AT_ONCE]
-                batch = collate([series[row] for row in some] or [nothing], torch.float64).to(device)
-                states = encode(batch).cpu().numpy()
-                found |= dict(zip(some, states))
-        out = np.array([found[row] for row in range(len(series))]).reshape(len(series), states.shape[1])
-        broken = ~np.isfinite(out).all(axis=1)
+                batch = [series[row] for row in order[start : start + ROWS_AT_ONCE]]
+                states = pool_states(self.module_, collate(batch or [nothing], torch.float64).to(device))
+                for kind, part in states.items():
+                    if kind in POOLED[self.pooling]:
+                        parts.setdefault(kind, []).append(part.cpu().numpy()[: len(batch)])
+        back = np.argsort(order)
+        found = {kind: np.concatenate(some)[back] for kind, some in parts.items()}
+        broken = np.any([~np.isfinite(part).all(axis=1) for part in found.values()], axis=0)
         if broken.any():
             raise SolverError(
                 f"The state of row {int(broken.argmax())} of X left the range of numbers: check its scale."
             )
-        return out
+        return found
+
+    def _describe(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        header, tensors = describe_estimator(self.forecaster_)
+        return {"forecaster": header}, tensors
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> None:
+        self.forecaster_ = restore_estimator(header["forecaster"], tensors, device)
+        self._read_out()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _default_forecaster(n_series: int) -> JumpODEForecaster:
+    return JumpODEForecaster(n_members=1, max_epochs=20, batch_size=int(np.clip(n_series // 20, 16, 64)))

@@ -15,7 +15,7 @@ __all__ = ["SeriesRegressor"]
 
 
 class SeriesRegressor(RegressorMixin, SeriesHead):
-    """Predict a number for each irregular series: ridge regression on the state of a jump ODE filter and on summaries.
+    """Predict numbers for each irregular series: ridge regression on the states of a jump ODE filter and on summaries.
 
     Two stages: the encoder is fitted to the series without `y`, then the head. Before the head, features are
     standardised.
@@ -62,7 +62,7 @@ class SeriesRegressor(RegressorMixin, SeriesHead):
         self.times = times
         self.random_state = random_state
 
-    def _default_head(self) -> Any:
+    def _default_head(self, features: np.ndarray, y: np.ndarray) -> Any:
         return RidgeCV(alphas=np.logspace(-2.0, 4.0, 13))
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -72,16 +72,22 @@ class SeriesRegressor(RegressorMixin, SeriesHead):
         ----------
         X : array[b n], DataFrame, or list of Series or of wide frames
             As in `SeriesEncoder.fit`.
-        y : array[b]
+        y : array[b] or array[b k]
+            Number of each series, or several.
 
         Returns
         -------
         self
         """
-        self._fit_head(X, validate_data(self, X="no_validation", y=y, y_numeric=True))
+        self._fit_head(X, validate_data(self, X="no_validation", y=y, y_numeric=True, multi_output=True))
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predicted number for each series: array[b]."""
+        """Predicted number or numbers for each series: an array of the shape of `y`."""
         features = self._ask(X)
         return self.head_.predict(features)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -13,7 +13,7 @@ from tsode.errors import DataError
 from tsode.estimators.translate import Translator
 from tsode.frames.index import restore_times
 from tsode.frames.inputs import Inputs
-from tsode.frames.panel import Panel
+from tsode.frames.panel import Known, Panel
 from tsode.models.filter_state import FilterState
 from tsode.training.windows import Series, collate
 
@@ -32,7 +32,7 @@ class Checkpoint:
     ----------
     state : FilterState
         Of one row.
-    times, values, inputs
+    times, values, inputs, known
         The history it belongs to, by identity: of any other it says nothing.
     n_rows, n_inputs : int
         Rows and inputs that are behind it.
@@ -42,6 +42,7 @@ class Checkpoint:
     times: np.ndarray
     values: np.ndarray
     inputs: Inputs | None
+    known: Known | None
     n_rows: int
     n_inputs: int
 
@@ -52,8 +53,9 @@ class Checkpoint:
 
     def fits(self, panel: Panel, row: int) -> bool:
         """Whether it is of this series with this history."""
-        inputs = panel.inputs.get(panel.ids[row])
-        return panel.times[row] is self.times and panel.values[row] is self.values and inputs is self.inputs
+        inputs, known = (part.get(panel.ids[row]) for part in (panel.inputs, panel.known))
+        is_same = panel.times[row] is self.times and panel.values[row] is self.values
+        return is_same and inputs is self.inputs and known is self.known
 
     def is_before(self, times: np.ndarray, translator: Translator) -> bool:
         """Whether all these native times, of which there must be some, are after what is behind it."""
@@ -64,7 +66,7 @@ class Checkpoint:
         rest = self.inputs
         if rest is not None:
             rest = Inputs(rest.times[self.n_inputs :], rest.values[self.n_inputs :])
-        return translator.one(self.times[self.n_rows :], self.values[self.n_rows :], rest)
+        return translator.one(self.times[self.n_rows :], self.values[self.n_rows :], rest, self.known)
 
 
 def append_rows(panel: Panel, new: Panel, duplicates: str) -> tuple[Panel, dict[Hashable, Any]]:
@@ -166,8 +168,10 @@ def checkpoints(
     made: dict[Hashable, Checkpoint] = {}
     plain: list[tuple[Hashable, Checkpoint, Series, FilterState | None]] = []
     for row, key in enumerate(panel.ids):
-        times, values, inputs = panel.times[row], panel.values[row], panel.inputs.get(key)
+        times, values, inputs, ahead = panel.times[row], panel.values[row], panel.inputs.get(key), panel.known.get(key)
         old = known.get(key)
+        if old is not None and old.known is not ahead:
+            old = None
         if old is not None and key in first:
             is_ahead = all(old.is_before(np.atleast_1d(time), translator) for time in first[key])
             old = old if is_ahead else None
@@ -184,14 +188,14 @@ def checkpoints(
         if inputs is not None:
             until += int(np.searchsorted(inputs.times[n_inputs:], times[last]))
         put_in = None if inputs is None else Inputs(inputs.times[n_inputs:until], inputs.values[n_inputs:until])
-        piece = translator.one(times[n_rows:last], values[n_rows:last], put_in)
+        piece = translator.one(times[n_rows:last], values[n_rows:last], put_in, ahead)
         state = None if old is None else old.state
         if not len(piece.times) + len(piece.input_times):
             if old is not None:
                 made[key] = replace(old, times=times, values=values, inputs=inputs, n_rows=last)
             continue
         blank = old.state if old is not None else FilterState(*[torch.empty(0)] * 5)
-        plain.append((key, Checkpoint(blank, times, values, inputs, last, until), piece, state))
+        plain.append((key, Checkpoint(blank, times, values, inputs, ahead, last, until), piece, state))
     for resumes in (False, True):
         todo = [one for one in plain if (one[3] is not None) == resumes]
         todo.sort(key=lambda one: len(one[2].times))

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.timeline import Timeline
+from tsode.frames.covariates import CovariateCoder
 from tsode.frames.inputs import Inputs
-from tsode.frames.panel import Panel
+from tsode.frames.panel import Known, Panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.times import Query
 from tsode.training.windows import Series, collate
@@ -32,18 +33,24 @@ class Translator:
     scaler : ChannelScaler
     n_inputs : int
         Width of what is put in at known times.
+    coder : CovariateCoder or None
+        Of covariates.
+    horizon : float
+        In model time: the scale of their moving averages.
     """
 
     timeline: Timeline
     scaler: ChannelScaler
     n_inputs: int = 0
+    coder: CovariateCoder | None = None
+    horizon: float = 1.0
 
     def series(self, panel: Panel) -> list[Series]:
         """Series in model time and scaled units, without rows in which nothing was seen."""
         rows = zip(panel.ids, panel.times, panel.values)
-        return [self.one(times, values, panel.inputs.get(key)) for key, times, values in rows]
+        return [self.one(times, values, panel.inputs.get(key), panel.known.get(key)) for key, times, values in rows]
 
-    def one(self, times: np.ndarray, values: np.ndarray, inputs: Inputs | None) -> Series:
+    def one(self, times: np.ndarray, values: np.ndarray, inputs: Inputs | None, known: Known | None = None) -> Series:
         """One of `series`."""
         seen = ~np.isnan(values).all(axis=1)
         own = inputs if self.n_inputs else None
@@ -52,6 +59,7 @@ class Translator:
             self.scaler.transform(values[seen]),
             np.empty(0) if own is None else self.timeline.to_model(own.times),
             np.empty((0, self.n_inputs)) if own is None else own.values,
+            None if self.coder is None else self.coder.series(known, self.timeline, self.horizon),
         )
 
     def batches(
@@ -92,6 +100,7 @@ def merge_panels(panel: Panel, over: Panel) -> Panel:
         times=[*below.times, *over.times],
         values=[*below.values, *over.values],
         inputs={**panel.inputs, **over.inputs},
+        known={**panel.known, **over.known},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from tsode.errors import DataError
 
-__all__ = ["decode_label", "encode_label", "guess_label"]
+__all__ = ["decode_label", "encode_label", "guess_label", "labels"]
 
 
 def encode_label(label: Hashable) -> Any:
@@ -57,6 +57,13 @@ def decode_label(state: Any) -> Hashable:
         return pd.Timedelta(np.timedelta64(state["timedelta"], state["unit"]))
     stamp = pd.Timestamp(state["timestamp"]).as_unit(state["unit"])
     return stamp if state["tz"] is None else stamp.tz_localize("UTC").tz_convert(state["tz"])
+
+
+def labels(given: Any) -> list[Hashable]:
+    """One label, several or None, as a list."""
+    if given is None:
+        return []
+    return [given] if isinstance(given, str | tuple) or not isinstance(given, Iterable) else list(given)
 
 
 def guess_label(label: Hashable, known: Sequence[Hashable]) -> str:

@@ -13,7 +13,7 @@ from tsode.core.timeline import kind_of_times
 from tsode.frames.inputs import Inputs
 from tsode.frames.labels import decode_label, encode_label
 
-__all__ = ["Layout", "Panel"]
+__all__ = ["Known", "Layout", "Panel"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Layout:
     backend: str = "pandas"
 
     @property
+    def has_ids(self) -> bool:
+        """Whether the container tells series apart."""
+        return self.kind not in ("series", "wide")
+
+    @property
     def tz(self) -> Any:
         """Time zone of the times, or None."""
         return getattr(self.time_dtype, "tz", None)
@@ -92,6 +97,25 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of one series beside what was observed.
+
+    Parameters
+    ----------
+    static : array[s] or None
+        Constants, as numbers.
+    times : array[k] or None
+        Native times of the covariates that are known ahead, sorted.
+    values : array[k p] or None
+        In the units of the data; NaN = not given at that time.
+    """
+
+    static: np.ndarray | None
+    times: np.ndarray | None
+    values: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
 class Panel:
     """Series with their own times, as plain arrays.
 
@@ -109,6 +133,8 @@ class Panel:
         The container they came in.
     inputs : dict of id to Inputs
         What is put into which series at known times.
+    known : dict of id to Known
+        Covariates.
     """
 
     ids: list[Hashable]
@@ -117,6 +143,7 @@ class Panel:
     channels: list[Hashable]
     layout: Layout
     inputs: Mapping[Hashable, Inputs] = field(default_factory=dict)
+    known: Mapping[Hashable, Known] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

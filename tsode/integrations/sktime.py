@@ -23,7 +23,8 @@ class TsodeForecaster(BaseForecaster):
 
     A series may be irregular: forecasting horizons are then absolute times, or timedeltas. Panels and hierarchies are
     learned by one model, each instance a series. New data in ``update`` are what forecasts go on from; with
-    ``update_params=True`` the model is fitted again to all data. Exogenous data are not read.
+    ``update_params=True`` the model is fitted again to all data. Exogenous data are covariates that are known ahead, of
+    forecasters that read them.
 
     Parameters
     ----------
@@ -64,40 +65,46 @@ class TsodeForecaster(BaseForecaster):
     def __init__(self, forecaster: Any = None) -> None:
         self.forecaster = forecaster
         super().__init__()
+        reads = forecaster is None or getattr(forecaster, "reads_covariates", False)
+        self.set_tags(**{"capability:exogenous": bool(reads)})
         self._y = self._X = None
 
     def _fit(self, y: pd.DataFrame, X: Any = None, fh: Any = None) -> TsodeForecaster:
-        self._history = y
+        self._history, self._ahead = y, X
         self.forecaster_ = clone(JumpODEForecaster() if self.forecaster is None else self.forecaster)
-        self.forecaster_.set_params(id_col=ID, time_col=TIME).fit(_to_long(y))
+        given = {} if X is None else {"known": _to_long(X, _instances(y.index))}
+        self.forecaster_.set_params(id_col=ID, time_col=TIME).fit(_to_long(y, _instances(y.index)), **given)
         return self
 
     def _update(self, y: pd.DataFrame, X: Any = None, update_params: bool = True) -> TsodeForecaster:
+        y, X = _joined(y, self._history), self._ahead if X is None else _joined(X, self._ahead)
         if update_params:
-            return self._fit(y.combine_first(self._history)[list(self._history.columns)])
-        self._history = y.combine_first(self._history)[list(self._history.columns)]
+            return self._fit(y, X)
+        self._history, self._ahead = y, X
         return self
 
     def _predict(self, fh: Any, X: Any = None) -> pd.DataFrame:
-        answer, index = self._ask(self.forecaster_.predict, fh)
+        answer, index = self._ask(self.forecaster_.predict, fh, X)
         columns = self._history.columns
         return pd.DataFrame(answer[_names(columns)].to_numpy(), index, columns)
 
     def _predict_quantiles(self, fh: Any, X: Any, alpha: Sequence[float]) -> pd.DataFrame:
-        answer, index = self._ask(self.forecaster_.predict_quantiles, fh, quantiles=list(alpha))
+        answer, index = self._ask(self.forecaster_.predict_quantiles, fh, X, quantiles=list(alpha))
         variables = self._get_varnames()
         columns = pd.MultiIndex.from_product([variables, alpha])
         names = [f"{name}-q-{level:g}" for name in _names(self._history.columns) for level in alpha]
         return pd.DataFrame(answer[names].to_numpy(), index, columns)
 
-    def _ask(self, question: Any, fh: Any, **how: Any) -> tuple[pd.DataFrame, pd.Index]:
+    def _ask(self, question: Any, fh: Any, X: Any, **how: Any) -> tuple[pd.DataFrame, pd.Index]:
         """Rows of every instance at the times asked for, and their index."""
         when = fh.to_absolute_index(self.cutoff)
         instances = _instances(self._history.index)
         times = _native(when)
         n, m = len(instances), len(times)
         rows = pd.DataFrame({ID: np.repeat(np.arange(n), m), TIME: np.tile(times, n)})
-        answer = question(rows, context=_to_long(self._history), **how)
+        if X is not None:
+            how["known"] = _to_long(_joined(X, self._ahead), instances)
+        answer = question(rows, context=_to_long(self._history, instances), **how)
         if not isinstance(self._history.index, pd.MultiIndex):
             return answer, when
         levels = [(*instance, t) for instance in instances for t in when]
@@ -154,11 +161,18 @@ def _native(times: pd.Index) -> np.ndarray:
     return times.to_numpy()
 
 
-def _to_long(y: pd.DataFrame) -> pd.DataFrame:
+def _joined(new: pd.DataFrame, old: pd.DataFrame | None) -> pd.DataFrame:
+    """Rows of both; where they overlap, the new ones."""
+    return new if old is None else new.combine_first(old)[list(old.columns)]
+
+
+def _to_long(y: pd.DataFrame, instances: list[tuple[Any, ...]]) -> pd.DataFrame:
     """A long frame with the instances numbered in order and the columns ``y0``, ``y1``, ..."""
     index, ids = y.index, np.zeros(len(y), dtype=np.int64)
     if isinstance(index, pd.MultiIndex):
-        ids = pd.factorize(index.droplevel(-1))[0]
+        place = {instance: number for number, instance in enumerate(instances)}
+        labels = index.droplevel(-1)
+        ids = np.array([place[label if isinstance(label, tuple) else (label,)] for label in labels], dtype=np.int64)
         index = index.get_level_values(-1)
     values = pd.DataFrame(y.to_numpy(dtype=np.float64), columns=_names(y.columns))
     return pd.concat([pd.DataFrame({ID: ids, TIME: _native(index)}), values], axis=1)

@@ -50,6 +50,7 @@ def build_filter(
     n_passes: int = 1,
     n_inputs: int = 0,
     informative_times: bool = False,
+    n_features: int = 0,
 ) -> JumpFilter:
     """Assemble a jump filter from parts, by name or instance.
 
@@ -69,7 +70,7 @@ def build_filter(
         Hidden units of the readout.
     gate, dropout
         See `tsode.readouts.Readout`.
-    n_passes, n_inputs : int
+    n_passes, n_inputs, n_features : int
         See `tsode.models.jump_filter.JumpFilter`. A jump that is given as a callable does not read inputs: their effect
         on the state is linear.
     informative_times : bool
@@ -81,15 +82,16 @@ def build_filter(
     family = lookup(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
     width = evolution.n_state
     if isinstance(jump, str):
-        jump_map = lookup(JUMPS, jump, "jump")(width, n_channels, n_inputs)
+        jump_map = lookup(JUMPS, jump, "jump")(width, n_channels, n_inputs + n_features)
     else:
         jump_map = jump(width, n_channels)
     return JumpFilter(
         evolution,
         jump_map,
-        Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape),
+        Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape, n_features),
         family,
         n_passes,
         n_inputs,
         ObservationIntensity(width) if informative_times else None,
+        n_features,
     )

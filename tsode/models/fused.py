@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 __all__ = ["KERNELS", "Run", "can_run_together", "evolve_to", "kernel_for", "run_innovations"]
 
-Run = Callable[["JumpFilter", IrregularBatch, Tensor, Tensor], Path]
-"""``(model, batch, last, seen) -> Path``, as `JumpFilter._loop`."""
+Run = Callable[["JumpFilter", IrregularBatch, Tensor, Tensor, Tensor | None], Path]
+"""``(model, batch, last, seen, known) -> Path``, as `JumpFilter._loop`."""
 
 
 def is_innovation(model: JumpFilter) -> bool:
     parts = (type(model.evolution), type(model.jump), type(model.readout))
-    return parts == (DiagonalFlow, InnovationGRU, Readout) and model.jump.n_inputs == model.n_inputs
+    return parts == (DiagonalFlow, InnovationGRU, Readout) and model.jump.n_inputs == model.n_inputs + model.n_features
 
 
 def can_run_together(models: Sequence[JumpFilter]) -> bool:
@@ -55,19 +55,21 @@ def can_run_together(models: Sequence[JumpFilter]) -> bool:
     return len(settings) == 1 and all(map(is_innovation, models))
 
 
-def run_innovation(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
+def run_innovation(
+    model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Tensor, known: Tensor | None = None
+) -> Path:
     """The default filter: `tsode.nn.fused_innovation`."""
-    return run_innovations([model], batch, last, seen)[0]
+    return run_innovations([model], batch, last, seen, known)[0]
 
 
 def run_innovations(
     models: Sequence[JumpFilter], batch: IrregularBatch, last: Tensor, seen: Tensor,
-    starts: Sequence[Tensor] | None = None,
+    known: Tensor | None = None, starts: Sequence[Tensor] | None = None,
 ) -> list[Path]:  # fmt: skip
     """Default filters of one size, in one pass; with `starts` each row of each begins at a state (b d) of its own."""
     if _grows(batch.values) or _grows(batch.inputs) or not batch.times.numel():
         given: Sequence[Tensor | None] = starts or [None] * len(models)
-        return [model._loop(batch, last, seen, start) for model, start in zip(models, given)]
+        return [model._loop(batch, last, seen, known, start) for model, start in zip(models, given)]
     first, readout = models[0], models[0].readout
     ragged = Ragged.of(batch.lengths, batch.n_events)
     gap = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(first.z_start.dtype)
@@ -84,7 +86,8 @@ def run_innovations(
     if inputs is None or not first.n_inputs:
         inputs = gap.new_zeros(*gap.shape, first.n_inputs)
     values, mask, last, seen, inputs = map(listed, (batch.values, batch.mask, last[:, :-1], seen[:, :-1], inputs))
-    events = Events(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, inputs, dropout)
+    ahead = None if known is None else listed(known)
+    events = Events(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, inputs, dropout, ahead)
     weights = list(map(innovation_weights, models))
     if starts is not None:
         rows = ragged.order[: len(ragged.last)]
@@ -135,26 +138,35 @@ class _Recurrent(Protocol):
     jump: Any
     z_start: Tensor
 
-    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path: ...
+    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor, known: Tensor | None = None) -> Path: ...
 
 
 def is_ode_rnn(model: _Recurrent) -> bool:
     evolution: Any = model.evolution
     if type(model.jump) is not GRU or not is_neural(evolution) or evolution.solver.max_step is not None:
         return False
-    return type(evolution.dynamics) is not WithStatic and model.jump.n_inputs == getattr(model, "n_inputs", 0)
+    n_read = getattr(model, "n_inputs", 0) + getattr(model, "n_features", 0)
+    return type(evolution.dynamics) is not WithStatic and model.jump.n_inputs == n_read
 
 
-def run_ode_rnn(model: _Recurrent, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
+def run_ode_rnn(
+    model: _Recurrent, batch: IrregularBatch, last: Tensor, seen: Tensor, known: Tensor | None = None
+) -> Path:
     """The ODE-RNN and its GRU-ODE variant: `tsode.nn.fused_ode_rnn` and `tsode.nn.fused_gru_ode`."""
     evolution: Any = model.evolution
     jump: Any = model.jump
     dynamics, solver = evolution.dynamics, evolution.solver
     if any(_grows(part) for part in (batch.values, batch.times, batch.inputs)) or not batch.times.numel():
-        return model._loop(batch, last, seen)
+        return model._loop(batch, last, seen, known)
     gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(batch.values.dtype)
-    push = model.push.weight if jump.n_inputs else None  # type: ignore[attr-defined]
-    rest = (solver.n_steps, model.z_start, batch.values, batch.mask, gaps, jump.cell, batch.inputs, push)
+    put_in, push = batch.inputs, None
+    if jump.n_inputs:
+        own: Tensor | None = getattr(model.push, "weight", None)  # type: ignore[attr-defined]
+        push = model.z_start.new_zeros(len(model.z_start), 0) if own is None else own
+        if known is not None:  # read by the cell, but not pushed by
+            push = functional.pad(push, (0, known.shape[2]))
+            put_in = join_inputs(put_in, known, jump.n_inputs)
+    rest = (solver.n_steps, model.z_start, batch.values, batch.mask, gaps, jump.cell, put_in, push)
     if type(dynamics) is GRUODE:
         z_minus, z_plus = fused_gru_ode(dynamics.gates, dynamics.candidate_bias, *rest)
     else:
@@ -162,9 +174,16 @@ def run_ode_rnn(model: _Recurrent, batch: IrregularBatch, last: Tensor, seen: Te
         z_minus, z_plus = fused_ode_rnn(dynamics.layers[::2], below(tableau), tableau.b, *rest)
     # A state that is not finite stays so to the end of its row. The plain loop stops there and says where.
     if not bool(z_plus[:, -1].isfinite().all()):
-        return model._loop(batch, last, seen)
+        return model._loop(batch, last, seen, known)
     start = model.z_start.expand(batch.n_series, -1)
     return Path(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
+
+
+def join_inputs(inputs: Tensor | None, known: Tensor, width: int) -> Tensor:
+    """What a cell of this `width` reads beside observations: inputs, zeros where there are none, and what is known."""
+    if inputs is None:
+        inputs = known.new_zeros(*known.shape[:-1], width - known.shape[-1])
+    return torch.cat([inputs, known], dim=-1)
 
 
 def below(tableau: Tableau) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from tsode.evolution import Evolution, Evolved, Solved
 from tsode.jumps.base import JumpMap, Observation
 from tsode.likelihoods.base import Likelihood
 from tsode.models.filter_state import FilterState
-from tsode.models.fused import can_run_together, evolve_to, kernel_for, run_innovations
+from tsode.models.fused import can_run_together, evolve_to, join_inputs, kernel_for, run_innovations
 from tsode.models.marginal import MarginalModel
 from tsode.models.observation_times import ObservationIntensity
 from tsode.models.ranges import Ranges, Shared
@@ -41,6 +41,8 @@ class Filtered:
         ``last[:, k]`` is the value last seen before event ``k``.
     seen : Tensor[b n+1 c], the values' dtype
         1 where there was one.
+    known : Tensor[b n f] or None
+        What is known at each event; 0 in the padding.
     """
 
     batch: IrregularBatch
@@ -48,6 +50,7 @@ class Filtered:
     first: Path
     last: Tensor
     seen: Tensor
+    known: Tensor | None = None
 
     @cached_property
     def events(self) -> Tensor:
@@ -88,6 +91,9 @@ class JumpFilter(MarginalModel):
         inputs, whatever that makes of it.
     intensity : ObservationIntensity or None
         Rate at which observations come; None where their timing is not modelled.
+    n_features : int
+        Width of what is known at any time (`tsode.core.covariates.Covariates`): the jump and the readout read it at
+        the time of an event or query. Averages of covariates are states that observations do not move.
 
     Attributes
     ----------
@@ -107,6 +113,7 @@ class JumpFilter(MarginalModel):
         n_passes: int = 1,
         n_inputs: int = 0,
         intensity: ObservationIntensity | None = None,
+        n_features: int = 0,
     ) -> None:
         super().__init__(readout.n_channels, likelihood)
         self.evolution = evolution
@@ -115,6 +122,7 @@ class JumpFilter(MarginalModel):
         self.n_passes = n_passes
         self.z_start = nn.Parameter(torch.zeros(evolution.n_state))
         self.n_inputs = n_inputs
+        self.n_features = n_features
         self.intensity = intensity
         self.push = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
         if n_passes > 1:
@@ -142,7 +150,14 @@ class JumpFilter(MarginalModel):
         """Where the pass after this one starts: Tensor[b d]."""
         return torch.addmm(self.z_start, path.z_end, self.restart)
 
-    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor, start: Tensor | None = None) -> Path:
+    def _loop(
+        self,
+        batch: IrregularBatch,
+        last: Tensor,
+        seen: Tensor,
+        known: Tensor | None = None,
+        start: Tensor | None = None,
+    ) -> Path:
         """The plain loop: any parts, ordinary autograd. The fused kernels are tested against it."""
         mask = batch.mask.to(batch.values.dtype)
         z = self.z_start.expand(batch.n_series, -1) if start is None else start
@@ -151,14 +166,16 @@ class JumpFilter(MarginalModel):
         for k in range(batch.n_events):
             evolved = self.evolution.evolve(z, batch.times[:, max(k - 1, 0)], batch.times[:, k])
             status = worst(status, evolved.status)
-            predicted = self.readout.location(evolved.z, last[:, k], seen[:, k])[..., None]
+            now = None if known is None else known[:, k]
+            predicted = self.readout.location(evolved.z, last[:, k], seen[:, k], now)[..., None]
             if self.jump.needs_scale:
                 lead = (batch.times[:, k] - batch.times[:, max(k - 1, 0)]).to(z.dtype)
-                params = self._read(evolved.z, lead, last[:, k], seen[:, k])
+                params = self._read(evolved.z, lead, last[:, k], seen[:, k], now)
                 log_scale = 0.5 * self.likelihood.variance(params).log()
                 predicted = torch.stack([self.likelihood.mean(params), log_scale], dim=-1)
             inputs = None if batch.inputs is None else batch.inputs[:, k]
-            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, inputs))
+            read = inputs if now is None else join_inputs(inputs, now, self.n_inputs + self.n_features)
+            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, read))
             if self.push is not None and inputs is not None:
                 z = z + self.push(inputs)
             before.append(evolved.z)
@@ -168,11 +185,19 @@ class JumpFilter(MarginalModel):
         z_plus = torch.stack(after, dim=1) if after else empty
         return Path(batch.times, start, z_minus, z_plus, status)
 
-    def _read(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, location: Tensor | None = None) -> Tensor:
-        """Parameters of the likelihood: Tensor[... c p]; a known `location` is taken over."""
+    def _read(
+        self,
+        z: Tensor,
+        lead: Tensor,
+        last: Tensor,
+        seen: Tensor,
+        known: Tensor | None = None,
+        location: Tensor | None = None,
+    ) -> Tensor:
+        """Parameters of the likelihood: Tensor[... c p]; a `location` that is there already is taken over."""
         if location is None:
-            location = self.readout.location(z, last, seen)
-        spread = self.readout.spread(z, lead, last, seen)
+            location = self.readout.location(z, last, seen, known)
+        spread = self.readout.spread(z, lead, last, seen, known)
         return self.likelihood.compose(location, spread[..., 0], spread[..., 1:])
 
     def one_step(self, filtered: Filtered) -> Tensor:
@@ -180,7 +205,8 @@ class JumpFilter(MarginalModel):
         path, events = filtered.first, filtered.events
         lead = path.times.diff(dim=1, prepend=path.times[:, :1]).flatten()[events]
         last, seen = (t[:, :-1].flatten(0, 1).index_select(0, events) for t in (filtered.last, filtered.seen))
-        return self._read(path.before(events), lead.to(last.dtype), last, seen, path.predicted)
+        known = None if filtered.known is None else filtered.known.flatten(0, 1).index_select(0, events)
+        return self._read(path.before(events), lead.to(last.dtype), last, seen, known, path.predicted)
 
     def ahead(
         self, filtered: Filtered, query_times: Tensor, with_last: bool | Tensor = True, at: Tensor | None = None
@@ -201,7 +227,7 @@ class JumpFilter(MarginalModel):
         params : Tensor[b m c p], or Tensor[q c p] with `at`
         status : Tensor[b]
         """
-        path, z = filtered.path, filtered.path.z_end
+        path, z, known = filtered.path, filtered.path.z_end, self.known_at(filtered.batch, query_times)
         t, has_events = query_times[:, 0], filtered.batch.lengths > 0
         if path.times.shape[1]:
             t = torch.where(has_events, path.times[:, -1], t)
@@ -217,7 +243,7 @@ class JumpFilter(MarginalModel):
         if with_last is not True:
             told = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(query_times.shape)
             last, seen = last * told[..., None], seen * told[..., None]
-        read: tuple[Tensor, ...] = (evolved.z, lead, last, seen)
+        read: tuple[Tensor, ...] = (evolved.z, lead, last, seen, *(() if known is None else (known,)))
         if at is not None:
             read = tuple(tensor.flatten(0, 1).index_select(0, at) for tensor in read)
         return self._read(*read), worst(path.status, evolved.status)
@@ -260,10 +286,17 @@ class JumpFilter(MarginalModel):
         if with_last is not True:
             told = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(b, m).flatten()[asked]
             last, seen = last * told[:, None], seen * told[:, None]
-        params = self._read(evolved.z, (times - t).to(z.dtype), last, seen)
+        known = self.known_at(filtered.batch, query_times)
+        if known is not None:
+            known = known.flatten(0, 1)[asked]
+        params = self._read(evolved.z, (times - t).to(z.dtype), last, seen, known)
         row = asked.div(m, rounding_mode="floor") if m else asked
         status = filtered.path.status.scatter_reduce(0, row, evolved.status, "amax")
         return (params.unflatten(0, (b, m)) if at is None else params), status
+
+    def known_at(self, batch: IrregularBatch, times: Tensor) -> Tensor | None:
+        """What is known of each row at `times` (b m): Tensor[b m f], or None."""
+        return batch.covariates.at(times) if self.n_features and batch.covariates is not None else None
 
     def rate(self, batch: IrregularBatch, query_times: Tensor) -> Tensor:
         """Rate at which observations come at each query time, given the events strictly before it: Tensor[b m].
@@ -314,27 +347,30 @@ def filter_together(
         batch = state.before(batch)
     last, seen = batch.last_seen()
     seen = seen.to(batch.values.dtype)
+    known = models[0].known_at(batch, batch.times)
+    if known is not None:  # where nothing happens, nothing is read
+        known = known * (batch.mask.any(dim=2) | batch.is_input)[..., None]
     together = all(model.use_fused for model in models) and can_run_together(models)
     if state is not None:
         last, seen = state.carry(last, seen)
         begin = list(state.z.unbind(dim=1))
         if together:
-            first = run_innovations(models, batch, last, seen, begin)
+            first = run_innovations(models, batch, last, seen, known, begin)
         else:
-            first = [model._loop(batch, last, seen, z) for model, z in zip(models, begin)]
+            first = [model._loop(batch, last, seen, known, z) for model, z in zip(models, begin)]
     elif len(models) > 1 and together:
-        first = run_innovations(models, batch, last, seen)
+        first = run_innovations(models, batch, last, seen, known)
     else:
         runs = [(kernel_for(model) if model.use_fused else None) or JumpFilter._loop for model in models]
-        first = [run(model, batch, last, seen) for run, model in zip(runs, models)]
+        first = [run(model, batch, last, seen, known) for run, model in zip(runs, models)]
     paths = first
     for _ in range(1, models[0].n_passes):
         starts = [model.start_after(path) for model, path in zip(models, paths)]
         if together:
-            paths = run_innovations(models, batch, last, seen, starts)
+            paths = run_innovations(models, batch, last, seen, known, starts)
         else:
-            paths = [model._loop(batch, last, seen, start) for model, start in zip(models, starts)]
-    return [Filtered(batch, *both, last, seen) for both in zip(paths, first)]
+            paths = [model._loop(batch, last, seen, known, start) for model, start in zip(models, starts)]
+    return [Filtered(batch, *both, last, seen, known) for both in zip(paths, first)]
 
 
 def advance_together(

@@ -18,10 +18,11 @@ from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.base import ForecastModel
 from tsode.models.ranges import Ranges, cut
 from tsode.models.spread import SpreadCurve
-from tsode.readouts import Emission
+from tsode.readouts import Emission, perceptron
 
 __all__ = ["Draws", "Inference", "LatentModel", "LatentPaths"]
 
+N_EFFECT = 32  # hidden units between what is known and its part in the observations
 STATES_AT_ONCE = 2**23  # numbers in the states of one block of samples: bounds memory, changes no number
 SCALE_RANGE = (-7.0, 2.0)  # of the log scale of the posterior; the prior's is 0
 
@@ -121,13 +122,22 @@ class LatentModel(ForecastModel):
         Paths of a forecast.
     max_context : int
         Events that the encoder is shown at most: the last ones for a forecast, those around for an interpolation.
+    n_features : int
+        Width of what is known at any time. A small network of it is added to the observations, and what is left over
+        is what the latent path explains.
     """
 
     draws: Tensor
     seed: Tensor
 
     def __init__(
-        self, encoder: Encoder, emission: Emission, n_latent: int, n_samples: int = 16, max_context: int = 128
+        self,
+        encoder: Encoder,
+        emission: Emission,
+        n_latent: int,
+        n_samples: int = 16,
+        max_context: int = 128,
+        n_features: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -136,6 +146,7 @@ class LatentModel(ForecastModel):
         self.n_channels = emission.n_channels
         self.max_context = max_context
         self.likelihood: Likelihood = NormalMixture(n_samples)
+        self.effect = perceptron(n_features, N_EFFECT, self.n_channels) if n_features else None
         self.posterior = nn.Linear(encoder.n_hidden, 2 * n_latent)
         with torch.no_grad():  # a posterior that tells something from the start is not given up for the prior
             self.posterior.weight[:n_latent].mul_(3.0)
@@ -152,12 +163,26 @@ class LatentModel(ForecastModel):
         """Posterior of each row's start state given its last `max_context` events at which something was seen."""
         batch = batch.compact()
         batch = cut(batch, (batch.lengths - self.max_context).clamp(min=0), batch.lengths)
+        left_over = self.unexplained(batch)
+        batch = batch.replace(values=left_over.values.detach())  # a kernel gives data no gradient
         start = batch.times[:, 0] if batch.n_events else batch.times.new_zeros(batch.n_series)
         encoded = self.encoder(batch, start)
         mean, log_scale = self.posterior(encoded.summary).chunk(2, dim=1)
         is_known = (batch.lengths > 0)[:, None]
         mean, log_scale = mean.where(is_known, 0.0), log_scale.clamp(*SCALE_RANGE).where(is_known, 0.0)
         return Inference(mean, log_scale, start, batch, encoded, encoded.status)
+
+    def known_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
+        """What is known at `times` (b m), as part of the observations: Tensor[b m c], or 0."""
+        if self.effect is None or batch.covariates is None:
+            return 0.0
+        return self.effect(batch.covariates.at(times))
+
+    def unexplained(self, batch: IrregularBatch) -> IrregularBatch:
+        """The batch without what is known."""
+        if self.effect is None or batch.covariates is None:
+            return batch
+        return batch.replace(values=batch.values - self.known_mean(batch, batch.times))
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """Posterior mean of each row's start state, and of what stands still, given all events: Tensor[b d]."""
@@ -236,6 +261,9 @@ class LatentModel(ForecastModel):
         )
         paths = self.paths(inference, torch.maximum(times, begin), replace(draws, start=start, rows=rows))
         params = self.emit(paths)[:, ranges.which, ranges.place]
+        if self.effect is not None:
+            location = params[..., 0] + self.known_mean(batch, query_times)
+            params = torch.cat([location[..., None], params[..., 1:]], dim=-1)
         return params, ranges.worst(worst(inference.status, paths.status))
 
     @torch.no_grad()

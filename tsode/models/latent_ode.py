@@ -40,7 +40,7 @@ class LatentODE(LatentModel):
         Of the latent state; it reads the time since the first event. Coordinates it holds still are parameters of a
         series.
     emission : Emission
-    n_samples, max_context
+    n_samples, max_context, n_features
         See `LatentModel`.
     n_inputs : int
         Width of what is put in at known times, which is added to the state by a learned matrix.
@@ -56,8 +56,9 @@ class LatentODE(LatentModel):
         n_samples: int = 16,
         max_context: int = 128,
         n_inputs: int = 0,
+        n_features: int = 0,
     ) -> None:
-        super().__init__(encoder, emission, evolution.n_state, n_samples, max_context)
+        super().__init__(encoder, emission, evolution.n_state, n_samples, max_context, n_features)
         self.evolution = evolution
         self.push = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
 
@@ -161,6 +162,7 @@ def build_latent_ode(
     n_samples: int = 16,
     max_context: int = 128,
     n_inputs: int = 0,
+    n_features: int = 0,
 ) -> LatentODE:
     """Assemble a latent ODE from parts, by name or instance.
 
@@ -178,7 +180,7 @@ def build_latent_ode(
         See `tsode.readouts.Emission`.
     n_samples, max_context
         See `LatentModel`.
-    n_inputs : int
+    n_inputs, n_features : int
         See `LatentODE`.
     """
     # with RK4, two steps to a horizon leave an error of 1e-6 in a smooth field
@@ -187,4 +189,4 @@ def build_latent_ode(
     )
     emission = Emission(flow.n_state, n_channels, n_hidden, observation_scale)
     made = build_encoder(encoder, n_channels, n_encoder, n_inputs=n_inputs)
-    return LatentODE(made, flow, emission, n_samples, max_context, n_inputs)
+    return LatentODE(made, flow, emission, n_samples, max_context, n_inputs, n_features)

@@ -88,7 +88,7 @@ class LatentSDE(LatentModel):
     solver : SDESolver
     query_step : float
         Length that is cut into the solver's steps, and of the cells of the Brownian motion.
-    n_samples, max_context
+    n_samples, max_context, n_features
         See `LatentModel`.
 
     References
@@ -106,8 +106,9 @@ class LatentSDE(LatentModel):
         query_step: float = 0.125,
         n_samples: int = 32,
         max_context: int = 128,
+        n_features: int = 0,
     ) -> None:
-        super().__init__(encoder, emission, sde.n_state, n_samples, max_context)
+        super().__init__(encoder, emission, sde.n_state, n_samples, max_context, n_features)
         self.sde = sde
         self.guide = guide
         self.solver = solver
@@ -226,6 +227,7 @@ def build_latent_sde(
     observation_scale: str = "channel",
     n_samples: int = 32,
     max_context: int = 128,
+    n_features: int = 0,
 ) -> LatentSDE:
     """Assemble a latent SDE from parts, by name or instance.
 
@@ -243,7 +245,7 @@ def build_latent_sde(
         Hidden units of the guide and of the emission.
     observation_scale : {"channel", "state"}
         See `tsode.readouts.Emission`.
-    n_samples, max_context
+    n_samples, max_context, n_features
         See `LatentModel`.
     """
     prior = lookup(SDES, sde, "sde")(n_state) if isinstance(sde, str) else sde
@@ -257,4 +259,5 @@ def build_latent_sde(
         made_solver,
         n_samples=n_samples,
         max_context=max_context,
+        n_features=n_features,
     )

@@ -16,12 +16,14 @@ from tsode.jumps.gaussian import Conditioned, condition
 from tsode.likelihoods.normal import Normal
 from tsode.models.base import ForecastModel
 
-__all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem"]
+__all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem", "Smoother"]
 
 
 @dataclass(frozen=True)
 class LinearSystem:
-    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + r * noise``; an input ``u`` moves ``x`` to ``x + P u``.
+    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + E k(t) + r * noise``, with ``k`` known at all times.
+
+    An input ``u`` moves ``x`` to ``x + P u``.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ class LinearSystem:
         If not, the state stands still before the first event.
     push : Tensor[d e] or None
         P; None without inputs.
+    effect : Tensor[c f] or None
+        E, of what is known at time t; None where nothing is.
     """
 
     drift: Tensor
@@ -57,6 +61,20 @@ class LinearSystem:
     initial_cov: Tensor
     is_stationary: bool
     push: Tensor | None = None
+    effect: Tensor | None = None
+
+    def known_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
+        """What is known at `times` (b m), as part of the observations: Tensor[b m c], or 0."""
+        if self.effect is None or batch.covariates is None:
+            return 0.0
+        return batch.covariates.at(times).to(self.effect) @ self.effect.mT
+
+    def unexplained(self, batch: IrregularBatch) -> IrregularBatch:
+        """The batch without what is known, and with one event that saw nothing at time 0 if it has none at all."""
+        batch = _with_event(batch)
+        if self.effect is None or batch.covariates is None:
+            return batch
+        return batch.replace(values=batch.values.to(self.effect) - self.known_mean(batch, batch.times))
 
     def pushes(self, batch: IrregularBatch) -> Tensor | None:
         """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""
@@ -118,6 +136,42 @@ class FilteredBeliefs:
     status: Tensor
 
 
+@dataclass(frozen=True)
+class Smoother:
+    """What all events of a batch, earlier and later, say of the states at any times; see `LinearGaussianModel.smooth`.
+
+    The passes over the events are done: a question costs the same however many of them there are.
+
+    Parameters
+    ----------
+    system : LinearSystem
+    batch : IrregularBatch
+    filtered : FilteredBeliefs
+    later : (Tensor[b n+1 d], Tensor[b n+1 d d])
+        What each event and all after it say about the state just before it; zeros at the end.
+    """
+
+    system: LinearSystem
+    batch: IrregularBatch
+    filtered: FilteredBeliefs
+    later: tuple[Tensor, Tensor]
+
+    def beliefs(self, query_times: Tensor) -> Beliefs:
+        """Belief over the state at each query time (b m), in any order."""
+        queries = _reachable(self.system, self.batch, query_times)
+        now = _carry_to(self.system, self.batch, self.filtered, queries, "right")
+        index = _events_before(self.batch, queries, "right")
+        next_time = torch.cat([self.batch.times, self.batch.times[:, -1:]], dim=1).gather(1, index)
+        vector, matrix = (_pick(part, index) for part in self.later)
+        vector, matrix = self.system.transitions((next_time - queries).clamp(min=0.0)).pull_back(vector, matrix)
+        cov = now.cov - now.cov @ matrix @ now.cov
+        return Beliefs(query_times, now.mean - _apply(now.cov, vector), 0.5 * (cov + cov.mT))
+
+    def interpolate(self, query_times: Tensor) -> Forecast:
+        """Normal distribution of each channel's observation at each query time (b m)."""
+        return _seen(self.system, self.batch, self.beliefs(query_times), self.filtered.status)
+
+
 class LinearGaussianModel(ForecastModel):
     """Exact inference for a linear-Gaussian SDE seen at irregular times through noise, any channel missing.
 
@@ -132,7 +186,8 @@ class LinearGaussianModel(ForecastModel):
 
     def filter(self, batch: IrregularBatch) -> FilteredBeliefs:
         """Run over the events of a batch, each row by its own clock."""
-        return _filter(self.system(), batch)
+        system = self.system()
+        return _filter(system, system.unexplained(batch) if batch.n_events else batch)
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """Filtered mean of the state after the last event of each row: Tensor[b d]."""
@@ -148,20 +203,27 @@ class LinearGaussianModel(ForecastModel):
 
     def forecast_state(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Beliefs:
         """Belief over the state at each query time, from the events before it; see `forecast`."""
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         return _carry_to(system, batch, _filter(system, batch), query_times, side)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         """Normal predictive distribution of each channel's observation, noise included; see `ForecastModel`."""
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         filtered = _filter(system, batch)
-        return _seen(system, _carry_to(system, batch, filtered, query_times, side), filtered.status)
+        return _seen(system, batch, _carry_to(system, batch, filtered, query_times, side), filtered.status)
 
     def interpolate(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         """Normal distribution of each channel's observation given all events, earlier and later; see `smooth`."""
-        system, batch = self.system(), _with_event(batch)
+        return self.smoother(batch).interpolate(query_times)
+
+    def smoother(self, batch: IrregularBatch) -> Smoother:
+        """The passes over the events of a batch, to be asked at any times."""
+        system = self.system()
+        batch = system.unexplained(batch)
         filtered = _filter(system, batch)
-        return _seen(system, _smooth(system, batch, filtered, query_times), filtered.status)
+        return Smoother(system, batch, filtered, _later_evidence(system, batch, filtered))
 
     def smooth(self, batch: IrregularBatch, query_times: Tensor | None = None) -> Beliefs:
         """Belief over the state at any times given all events, earlier and later.
@@ -175,9 +237,8 @@ class LinearGaussianModel(ForecastModel):
         query_times : Tensor[b m], float64, optional
             In any order; before, between or after the events. By default the events' times.
         """
-        system, batch = self.system(), _with_event(batch)
-        times = batch.times if query_times is None else query_times
-        return _smooth(system, batch, _filter(system, batch), times)
+        smoother = self.smoother(batch)
+        return smoother.beliefs(smoother.batch.times if query_times is None else query_times)
 
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
@@ -188,7 +249,8 @@ class LinearGaussianModel(ForecastModel):
         belief, the departure of each next one from the mean by the transition density. Where an observation comes
         between, the path starts anew; paths given the whole history, earlier and later, are those of `sample_smoothed`.
         """
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         times, order = query_times.sort(dim=1)
         times = _reachable(system, batch, times)
         belief = _carry_to(system, batch, _filter(system, batch), times, "left")
@@ -201,7 +263,8 @@ class LinearGaussianModel(ForecastModel):
         for k in range(1, times.shape[1]):
             onward = _apply(step.phi[:, k], departure[:, :, k - 1]) + noise[:, :, k]
             departure[:, :, k] = departure[:, :, k].where(is_new[:, k, None], onward)
-        return self._observe(system, belief.mean + departure, order.argsort(dim=1), generator)
+        paths = self._observe(system, belief.mean + departure, order.argsort(dim=1), generator)
+        return paths + system.known_mean(batch, query_times)
 
     @torch.no_grad()
     def sample_smoothed(
@@ -213,7 +276,8 @@ class LinearGaussianModel(ForecastModel):
         backward step conditions a draw of (state, next state) on the next state already drawn (Matheron's rule),
         which allows for singular noise.
         """
-        system, batch = self.system(), _with_event(batch)
+        system = self.system()
+        batch = system.unexplained(batch)
         merged, place = _merge(batch, _reachable(system, batch, query_times))
         belief = _filter(system, merged).updated
         first = int(place.min()) if place.numel() else merged.n_events - 1  # nothing earlier is asked for
@@ -228,7 +292,7 @@ class LinearGaussianModel(ForecastModel):
         gain = step.backward_gain(cov[:, :-1])
         for k in reversed(range(gain.shape[1])):
             path[:, :, k] += _apply(gain[:, k], path[:, :, k + 1] - next_state[:, :, k])
-        return self._observe(system, path, place - first, generator)
+        return self._observe(system, path, place - first, generator) + system.known_mean(batch, query_times)
 
     def _observe(self, system: LinearSystem, path: Tensor, place: Tensor, generator: torch.Generator) -> Tensor:
         """Observations with noise (s b m c) of the states of `path` (s b k d) at `place` (b m)."""
@@ -280,18 +344,6 @@ def _carry_to(
     return Beliefs(query_times, *step.carry(mean, cov))
 
 
-def _smooth(system: LinearSystem, batch: IrregularBatch, filtered: FilteredBeliefs, query_times: Tensor) -> Beliefs:
-    """Belief at each query time from the events up to it, and from what those after it say."""
-    queries = _reachable(system, batch, query_times)
-    now = _carry_to(system, batch, filtered, queries, "right")
-    index = _events_before(batch, queries, "right")
-    next_time = torch.cat([batch.times, batch.times[:, -1:]], dim=1).gather(1, index)
-    vector, matrix = (_pick(part, index) for part in _later_evidence(system, batch, filtered))
-    vector, matrix = system.transitions((next_time - queries).clamp(min=0.0)).pull_back(vector, matrix)
-    cov = now.cov - now.cov @ matrix @ now.cov
-    return Beliefs(query_times, now.mean - _apply(now.cov, vector), 0.5 * (cov + cov.mT))
-
-
 def _later_evidence(system: LinearSystem, batch: IrregularBatch, filtered: FilteredBeliefs) -> tuple[Tensor, Tensor]:
     """What each event and all after it say about the state just before it: (b n+1 d), (b n+1 d d); zeros at the end."""
     before = filtered.predicted
@@ -307,10 +359,11 @@ def _later_evidence(system: LinearSystem, batch: IrregularBatch, filtered: Filte
     return torch.stack(vectors[::-1], dim=1), torch.stack(matrices[::-1], dim=1)
 
 
-def _seen(system: LinearSystem, belief: Beliefs, status: Tensor) -> Forecast:
+def _seen(system: LinearSystem, batch: IrregularBatch, belief: Beliefs, status: Tensor) -> Forecast:
     """Distribution of the observations under beliefs over the state."""
     family = Normal()
-    params = family.from_moments(system.observed_mean(belief.mean), system.observed_variance(belief.cov).sqrt())
+    mean = system.observed_mean(belief.mean) + system.known_mean(batch, belief.times)
+    params = family.from_moments(mean, system.observed_variance(belief.cov).sqrt())
     return Forecast(belief.times, params, family, worst(status, _status(params.isfinite().flatten(1).all(dim=1))))
 
 
@@ -325,7 +378,7 @@ def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, 
     if inputs is not None:
         inputs = nn.functional.pad(inputs, (0, 0, 0, m)).gather(1, order[..., None].expand(-1, -1, inputs.shape[2]))
     lengths = torch.full_like(batch.lengths, times.shape[1])
-    merged = IrregularBatch(times, values, mask, lengths, batch.static, inputs)
+    merged = IrregularBatch(times, values, mask, lengths, inputs)
     return merged, order.argsort(dim=1)[:, batch.n_events :]
 
 
@@ -335,8 +388,9 @@ def _with_event(batch: IrregularBatch) -> IrregularBatch:
         return batch
     shape = (batch.n_series, 1, batch.n_channels)
     return IrregularBatch(
-        batch.times.new_zeros(shape[:2]), batch.values.new_zeros(shape), batch.mask.new_zeros(shape), batch.lengths
-    )
+        batch.times.new_zeros(shape[:2]), batch.values.new_zeros(shape), batch.mask.new_zeros(shape), batch.lengths,
+        covariates=batch.covariates,
+    )  # fmt: skip
 
 
 def _reachable(system: LinearSystem, batch: IrregularBatch, query_times: Tensor) -> Tensor:

@@ -140,6 +140,8 @@ class StableLinearSDE(LinearGaussianModel):
     dtype : torch.dtype
     n_inputs : int
         Width of what is put in at known times, which is added to the state by a learned matrix.
+    n_features : int
+        Width of what is known at any time, which is added to the observations by a learned matrix.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class StableLinearSDE(LinearGaussianModel):
         n_state: int | None = None,
         dtype: torch.dtype = torch.float64,
         n_inputs: int = 0,
+        n_features: int = 0,
     ) -> None:
         super().__init__()
         n_state = n_channels + 5 if n_state is None else n_state
@@ -172,6 +175,7 @@ class StableLinearSDE(LinearGaussianModel):
         self.readout_offset = nn.Parameter(torch.zeros(n_channels, dtype=dtype))
         self.log_noise = nn.Parameter(torch.full((n_channels,), 0.5 * math.log(0.2), dtype=dtype))
         self.push = nn.Parameter(0.1 * torch.randn(n_state, n_inputs, dtype=dtype)) if n_inputs else None
+        self.effect = nn.Parameter(torch.zeros(n_channels, n_features, dtype=dtype)) if n_features else None
 
     def system(self) -> LinearSystem:
         diffusion = self.diffusion.tril()
@@ -181,5 +185,5 @@ class StableLinearSDE(LinearGaussianModel):
         return LinearSystem(
             rotation - rotation.mT - 0.5 * diffusion @ diffusion.mT, zeros, diffusion,
             self.readout, self.readout_offset, self.log_noise.exp(), zeros, identity, is_stationary=True,
-            push=self.push,
+            push=self.push, effect=self.effect,
         )  # fmt: skip

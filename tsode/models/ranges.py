@@ -115,4 +115,4 @@ def cut(batch: IrregularBatch, first: Tensor, until: Tensor) -> IrregularBatch:
     if inputs is not None:
         inputs = inputs.gather(1, pick[..., None].expand(-1, -1, inputs.shape[2])) * is_event[..., None]
     values = batch.values.gather(1, spread)
-    return IrregularBatch(batch.times.gather(1, pick), values, mask, lengths, batch.static, inputs)
+    return IrregularBatch(batch.times.gather(1, pick), values, mask, lengths, inputs, batch.covariates)

@@ -8,7 +8,7 @@ have it at once::
 
     [p, q] = theta W_m + c_m                                          rates, from the statics after the last jump
     u      = u exp(-softplus(p) gap + i phase),   phase = frequency exp(tanh(q) / 2) gap
-    [h, g, r, v, n] = [last, seen, 1] W_h + [x, mask, input, 1] W_g + z- W_z'    one product with z-
+    [h, g, r, v, n] = [last, seen, known, 1] W_h + [x, mask, input, known, 1] W_g + z- W_z'   one product with z-
     [a, b] = silu(h) W_o + b_o,   e = x - mask (a + last sigmoid(b))    innovation
     [r, v, n] += e W_g
     z+     = (1 - v) n + v z- + input P,   r, v = sigmoid(r), sigmoid(v),   n = tanh(n + r g)
@@ -57,6 +57,8 @@ class Events(NamedTuple):
         Factors of the hidden units of the readout, for each of k members.
     inputs : Tensor[q e]
         What is put in; e may be 0.
+    known : Tensor[q f] or None
+        Features that are known ahead.
     """
 
     sizes: Sequence[int]
@@ -68,13 +70,14 @@ class Events(NamedTuple):
     seen: Tensor
     inputs: Tensor
     dropout: Tensor | None = None
+    known: Tensor | None = None
 
 
 class Weights(NamedTuple):
     """Weights of the parts, as their modules hold them; m modes, s statics, d = 2 m + s, h hidden, c channels.
 
-    ``modulation``: (2m s), (2m), or None without statics; ``gates``: (3d 3c+e), (3d d), (3d), (3d) of a
-    `torch.nn.GRUCell`; ``hidden``: (h d) or (h d+2c), (h); ``out``: (c h) or (2c h), (c) or (2c). The last value is
+    ``modulation``: (2m s), (2m), or None without statics; ``gates``: (3d 3c+e+f), (3d d), (3d), (3d) of a
+    `torch.nn.GRUCell`; ``hidden``: (h d+f) or (h d+2c+f), (h); ``out``: (c h) or (2c h), (c) or (2c). The last value is
     read and gated if ``out`` has twice the channels. ``z_start``: (d), or (b' d) for a start of each row. ``push``:
     (d e) for e inputs, or None without.
     """
@@ -112,7 +115,7 @@ class Packed(NamedTuple):
     """Weights as the loop reads them, named as in the equations above, with the members on a leading axis if several.
 
     ``z`` is (h+3d d); the others stand as they multiply from the right, ``g`` with a row for each of
-    ``[x, mask, input, 1, is empty, e]`` and the four blocks ``g, r, v, n`` of columns.
+    ``[x, mask, input, known, 1, is empty, e]`` and the four blocks ``g, r, v, n`` of columns.
     """
 
     z_start: Tensor
@@ -179,7 +182,7 @@ def shared(tensor: Tensor, packed: Packed) -> Tensor:
 
 def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[States, tuple[Tensor, ...]]:
     """The forward loop. With `keep` every event has its own part of the buffers, else all events share one."""
-    sizes, ends, gap, values, mask, last, seen, inputs, dropout = events
+    sizes, ends, gap, values, mask, last, seen, inputs, dropout, known = events
     (q, c), (*members, n_out, n_hidden) = values.shape, packed.o.shape
     d, m = packed.z_start.shape[-1], packed.frequency.shape[-1]
     n, room = len(sizes), q if keep else max(sizes, default=0)
@@ -201,8 +204,9 @@ def run(events: Events, packed: Packed, work: Workspace, keep: bool) -> tuple[St
     # what does not depend on the state
     is_empty = (torch.cat([mask, inputs], dim=1) == 0).all(dim=1, keepdim=True).to(values.dtype)
     one = values.new_ones(q, 1)
-    to_hidden = torch.cat([last, seen, one], dim=1) if n_out > c else one
-    to_gates = torch.cat([values, mask, inputs, one, is_empty], dim=1)
+    ahead = [one] if known is None else [known, one]
+    to_hidden = torch.cat([last, seen, *ahead] if n_out > c else ahead, dim=1)
+    to_gates = torch.cat([values, mask, inputs, *ahead, is_empty], dim=1)
     pushes = listed(inputs @ packed.push) if packed.push.shape[-2] else None
     turned = packed.frequency[..., None, :] * math.exp(-0.5)  # exp(tanh(q) / 2) = exp(sigmoid(2 q) - 1 / 2)
     base = gap[:, None] * turned
@@ -309,7 +313,7 @@ def sweep(
     events: Events, packed: Packed, work: Workspace, forward: Sequence[Tensor], into: Sequence[Tensor | None]
 ) -> Packed:
     """The backward loop: from the gradients of the states to those of the weights."""
-    sizes, _, gap, _, mask, last, _, inputs, dropout = events
+    sizes, _, gap, _, mask, last, _, inputs, dropout, _ = events
     minus, plus, blocks, rates, turn, opened, out, to_hidden, to_gates, e = forward
     has_inputs = packed.push.shape[-2] > 0
     if has_inputs:  # the state before anything was put in

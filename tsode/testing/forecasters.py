@@ -196,9 +196,10 @@ def check_masked_rows(estimator: Any) -> None:
 
 
 def check_time_unit_and_origin(estimator: Any) -> None:
-    """Other units and origins of time change nothing but the unit, in fit and in predict."""
-    seeded = _seeded(estimator)
-    frame = example_panel()
+    """Other units and origins of time change nothing but the unit, in fit and in predict, without a calendar."""
+    seeded, frame = _seeded(estimator), example_panel()
+    if "calendar" in seeded.get_params():
+        seeded = clone(seeded).set_params(calendar=None).fit(frame)
     expected = seeded.predict_quantiles(times=TIMES)
     columns = [c for c in expected.columns if c not in ("unique_id", "ds")]
     changes: dict[str, Callable[[Any], Any]] = {
@@ -360,6 +361,51 @@ def check_events(estimator: Any) -> None:
     )
 
 
+def check_covariates(estimator: Any) -> None:
+    """Covariates are read, or refused by name; they change the forecasts of their own series, at later times only."""
+    tables = {"static": _static(), "known": _known()}
+    frame = example_panel()
+    if not getattr(estimator, "reads_covariates", False):
+        for name, table in tables.items():
+            try:
+                clone(estimator).fit(frame, **{name: table})
+            except DataError as error:
+                if f"{name}=" in str(error):
+                    continue
+            raise AssertionError(f"reads_covariates is False, but {name}= is not refused by name.")
+        return
+    fitted = clone(_seeded(estimator)).fit(frame, **tables)
+    together = fitted.predict_quantiles(times=TIMES, context=frame)
+    shuffled = {name: table.sample(frac=1.0, random_state=3) for name, table in tables.items()}
+    again = fitted.predict_quantiles(times=TIMES, context=frame, **shuffled)
+    _same(fitted, again, together, "the order of rows of covariates is free, and those of fit are the default")
+    alone = fitted.predict_quantiles(times=TIMES, context=_of(frame, "s2"))
+    _same(fitted, alone, _of(together, "s2"), "a series alone is forecast as in a batch")
+    static, known = _static(), _known()
+    static.loc[static["unique_id"] == "s1", "age"] += 30.0
+    known.loc[known["unique_id"] == "s1", "u"] += 3.0
+    moved = fitted.predict_quantiles(times=TIMES, context=frame, static=static, known=known)
+    _same(fitted, _of(moved, "s2"), _of(together, "s2"), "covariates of one series do not change another")
+    assert not _of(moved, "s1").equals(_of(together, "s1")), "covariates change nothing."
+    between = _known().assign(ds=lambda f: f["ds"] + pd.Timedelta("30min"))
+    between["u"] = (between["u"] + between.groupby("unique_id")["u"].shift(-1)) / 2.0
+    finer = pd.concat([_known(), between.dropna()])
+    same = fitted.predict_quantiles(times=TIMES, context=frame, known=finer)
+    _same(fitted, same, together, "a value on the straight line changes nothing")
+    for when in TIMES[1:3]:
+        expected = fitted.predict_quantiles(times=[when], context=frame)
+        later = _known()
+        later.loc[later["ds"] > when + pd.Timedelta("1h"), "u"] += 5.0
+        past = fitted.predict_quantiles(times=[when], context=frame, known=later)
+        _same(fitted, past, expected, "covariates after a time never change the forecast at it")
+    with tempfile.TemporaryDirectory() as folder:
+        fitted.save(Path(folder) / "model.safetensors")
+        loaded = type(fitted).load(Path(folder) / "model.safetensors")
+    assert loaded.predict_quantiles(times=TIMES).equals(fitted.predict_quantiles(times=TIMES)), (
+        "load changes forecasts."
+    )
+
+
 FORECASTER_CHECKS: tuple[Callable[[Any], None], ...] = (
     check_constructor_only_stores,
     check_unfitted,
@@ -380,6 +426,7 @@ FORECASTER_CHECKS: tuple[Callable[[Any], None], ...] = (
     check_score,
     check_copies,
     check_events,
+    check_covariates,
 )
 """Each takes a forecaster: not fitted yet, or fitted on `example_panel()` (which saves the fit)."""
 
@@ -424,6 +471,23 @@ def _events() -> pd.DataFrame:
     doses = {"amount": [2.0, 1.0, np.nan, 3.0, 2.0], "duration": [pd.NaT, pd.NaT, pd.NaT, pd.Timedelta("5h"), pd.NaT]}
     one = pd.DataFrame({"ds": times, **kinds, **doses})
     return pd.concat([one.assign(unique_id=f"s{k}") for k in range(5)], ignore_index=True)
+
+
+def _static() -> pd.DataFrame:
+    """A number and a category for each series of `example_panel`, some of them not known."""
+    ids = [f"s{k}" for k in range(12)]
+    age = [40.0 + 3.0 * k if k != 5 else np.nan for k in range(12)]
+    return pd.DataFrame({"unique_id": ids, "age": age, "ward": [["north", "south", None][k % 3] for k in range(12)]})
+
+
+def _known() -> pd.DataFrame:
+    """An hourly covariate of each series of `example_panel`, from before its start to after all of `TIMES`."""
+    hours = np.arange(-3.0, 130.0)
+    one = pd.DataFrame({"ds": START + pd.to_timedelta(hours, unit="h")})
+    return pd.concat(
+        [one.assign(unique_id=f"s{k}", u=np.sin(hours / 5.0 + k) + 0.02 * k * hours) for k in range(12)],
+        ignore_index=True,
+    )
 
 
 def _rows() -> pd.DataFrame:

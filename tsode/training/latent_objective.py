@@ -65,7 +65,7 @@ class LatentObjective:
         """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK."""
         weight = lookup(KL_SCHEDULES, self.kl_schedule, "kl_schedule")(self.n_done / max(self.n_steps, 1))
         inference = model.infer(window.context)
-        truth = _side_by_side(window, inference.start)
+        truth = model.unexplained(_side_by_side(window, inference.start))
         draws = model.fresh_draws(self.n_samples, truth.n_series, self.generator)
         evidence = gather_evidence(model, inference, truth, draws)
         self.n_done += model.training
@@ -101,7 +101,8 @@ def _side_by_side(window: Window, start: Tensor) -> IrregularBatch:
     values = torch.cat([hidden.values, targets.values], dim=1)
     # what stands before the start is not scored, and is not to be reached by going back
     lengths = torch.full_like(hidden.lengths, times.shape[1])
-    return IrregularBatch(torch.maximum(times, start[:, None]), values, mask, lengths)
+    times = torch.maximum(times, start[:, None])
+    return IrregularBatch(times, values, mask, lengths, covariates=window.context.covariates)
 
 
 @torch.no_grad()

@@ -18,11 +18,21 @@ WINDOWS_WANTED = 200
 
 @dataclass(frozen=True)
 class Split:
-    """Training series, validation series, and the first time at which the latter may be cut (None = anywhere)."""
+    """What to learn from, and what to look at meanwhile.
+
+    Parameters
+    ----------
+    train, valid : list of Series
+    valid_from : list of float or None
+        First time at which each series of `valid` may be cut; None = anywhere.
+    n_targets : int or None
+        Channels that are forecast, the first ones; None = all.
+    """
 
     train: list[Series]
     valid: list[Series]
     valid_from: list[float] | None
+    n_targets: int | None = None
 
 
 def split_for_validation(

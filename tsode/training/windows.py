@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
+from tsode.core.covariates import Covariates, SeriesCovariates
 
 __all__ = ["Series", "Window", "WindowSampler", "collate", "drop_values", "make_window"]
 
@@ -28,16 +29,25 @@ class Series:
     input_times : array[k], float64, not decreasing
     inputs : array[k e]
         What is put in at known times.
+    covariates : SeriesCovariates or None
+        What is known at any time.
     """
 
     times: np.ndarray
     values: np.ndarray
     input_times: np.ndarray = field(default_factory=lambda: np.empty(0))
     inputs: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    covariates: SeriesCovariates | None = None
 
     def part(self, rows: slice, inputs: slice = slice(None)) -> Series:
         """Some of the observations, and of what is put in."""
-        return Series(self.times[rows], self.values[rows], self.input_times[inputs], self.inputs[inputs])
+        return replace(
+            self,
+            times=self.times[rows],
+            values=self.values[rows],
+            input_times=self.input_times[inputs],
+            inputs=self.inputs[inputs],
+        )
 
     @property
     def span(self) -> float:
@@ -50,8 +60,11 @@ class Series:
 
 def collate(series: Sequence[Series], dtype: torch.dtype = torch.float32) -> IrregularBatch:
     """Pad series into one batch, with what is put in as events of their own; an observation at one time comes first."""
+    known = [one.covariates for one in series if one.covariates is not None]
+    covariates = Covariates.stack(known, dtype) if known else None
     if not series or not series[0].inputs.shape[1]:
-        return IrregularBatch.from_arrays([one.times for one in series], [one.values for one in series], dtype)
+        times, values = [one.times for one in series], [one.values for one in series]
+        return IrregularBatch.from_arrays(times, values, dtype, covariates=covariates)
     times, values, inputs = [], [], []
     for one in series:
         joined = np.concatenate([one.times, one.input_times])
@@ -60,7 +73,7 @@ def collate(series: Sequence[Series], dtype: torch.dtype = torch.float32) -> Irr
         times.append(joined[order])
         values.append(np.concatenate([one.values, np.full((k, one.values.shape[1]), np.nan)])[order])
         inputs.append(np.concatenate([np.zeros((n, one.inputs.shape[1])), one.inputs])[order])
-    return IrregularBatch.from_arrays(times, values, dtype, inputs=inputs)
+    return IrregularBatch.from_arrays(times, values, dtype, inputs, covariates)
 
 
 @dataclass(frozen=True)
@@ -109,10 +122,13 @@ def make_window(
         thin = slice(middle, end, -(-max(end - middle, 1) // max_targets))
         begin = float(one.times[start]) if start else -np.inf
         put_in = slice(*np.searchsorted(one.input_times, [begin, np.nextafter(cut + horizon, np.inf)]))
-        contexts.append(one.part(slice(start, middle), put_in))
-        targets.append(one.part(thin, slice(0)))
-    context = collate(contexts, dtype)
-    return Window(context, collate(targets, dtype), context)
+        context = one.part(slice(start, middle), put_in)
+        if one.covariates is not None:
+            context = replace(context, covariates=one.covariates.between(begin, cut + horizon))
+        contexts.append(context)
+        targets.append(replace(one.part(thin, slice(0)), covariates=None))
+    shown = collate(contexts, dtype)
+    return Window(shown, collate(targets, dtype), shown)
 
 
 def drop_values(window: Window, share: float, generator: torch.Generator, probability: float = 0.7) -> Window:

@@ -1,0 +1,218 @@
+"""Covariates of series in the data's own units -> what a model knows of them at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tsode.core.covariates import HARMONICS, KnownPath, SeriesCovariates
+from tsode.core.timeline import Timeline
+from tsode.errors import DataError, ParameterError
+from tsode.frames.calendar import turns
+from tsode.frames.index import restore_times
+from tsode.frames.labels import decode_label, encode_label
+from tsode.frames.panel import Known, Panel
+from tsode.frames.read import read_panel
+from tsode.frames.scaling import ChannelScaler
+from tsode.frames.static import StaticColumn, encode_static, fit_static, read_static
+from tsode.frames.times import check_kind
+from tsode.frames.whole import unwrap
+
+__all__ = ["CovariateCoder", "KnownTable", "read_known"]
+
+PATHS = ("linear", "last")
+SHARES = (1 / 16, 1 / 4, 1.0)  # of the horizon: time constants of the moving averages
+
+
+@dataclass(frozen=True)
+class KnownTable:
+    """Covariates that are known ahead, as read from a table: native times and values (k p) by id."""
+
+    channels: list[Hashable]
+    rows: dict[Hashable, tuple[np.ndarray, np.ndarray]]
+
+
+def read_known(
+    known: Any, panel: Panel, id_col: Hashable, time_col: Hashable, channels: Sequence[Hashable] | None = None
+) -> KnownTable:
+    """Read a table of covariates along time; one without ids holds for every series of `panel`.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or a covariate has no value in some series.
+    """
+    known = unwrap(known)
+    target = None if channels is None or isinstance(known, pd.Series) else list(channels)
+    try:
+        table = read_panel(known, id_col=id_col, time_col=time_col, target=target)
+    except DataError as error:
+        raise DataError(f"known= cannot be read. {error}") from error
+    if channels is not None and len(table.channels) != len(channels):
+        raise DataError(f"fit knew the covariates {list(channels)}, but known= has {table.channels}.")
+    for times in table.times:
+        check_kind(times, table.layout.time_dtype, panel, "known=")
+    for key, values in zip(table.ids, table.values):
+        empty = np.isnan(values).all(axis=0)
+        if empty.any():
+            where = f" for series {key!r}" if table.layout.has_ids else ""
+            raise DataError(
+                f"known= has no value of {table.channels[int(empty.argmax())]!r}{where}: give at least one."
+            )
+    rows = dict(zip(table.ids, zip(table.times, table.values)))
+    if not table.layout.has_ids:
+        rows = dict.fromkeys(panel.ids, rows[table.ids[0]])
+    return KnownTable(table.channels if channels is None else list(channels), rows)
+
+
+@dataclass(frozen=True)
+class CovariateCoder:
+    """How covariates are read, learned from those in fit.
+
+    Parameters
+    ----------
+    static : tuple of StaticColumn
+    known : tuple of label
+        Covariates that are known ahead.
+    scaler : ChannelScaler
+        Of these.
+    path : {"linear", "last"}
+        What they are between two of their times: on a straight line, or the value before.
+    cycles : tuple of str
+        Names in `tsode.frames.calendar.CYCLES`.
+    """
+
+    static: tuple[StaticColumn, ...]
+    known: tuple[Hashable, ...]
+    scaler: ChannelScaler
+    path: str
+    cycles: tuple[str, ...]
+
+    @classmethod
+    def fit(
+        cls, static: pd.DataFrame | None, known: KnownTable | None, path: str, cycles: tuple[str, ...]
+    ) -> CovariateCoder | None:
+        """Learn categories and scales; None where there is nothing to know."""
+        if path not in PATHS:
+            raise ParameterError(f"known_path={path!r} is not known: choose {' or '.join(map(repr, PATHS))}.")
+        if static is None and known is None and not cycles:
+            return None
+        columns = () if static is None else fit_static(static)
+        values = [] if known is None else [values for _, values in known.rows.values()]
+        channels = () if known is None else tuple(known.channels)
+        scaler = ChannelScaler.fit(values or [np.zeros((1, 0))])
+        return cls(columns, channels, scaler, path, cycles)
+
+    @property
+    def n_static(self) -> int:
+        return sum(column.width for column in self.static)
+
+    @property
+    def n_features(self) -> int:
+        """Width of what a model reads."""
+        return self.n_static + len(self.known) * (1 + len(SHARES)) + 2 * len(HARMONICS) * len(self.cycles)
+
+    def read(
+        self, static: Any, known: Any, panel: Panel, before: Mapping[Hashable, Known], id_col: Hashable,
+        time_col: Hashable,
+    ) -> dict[Hashable, Known]:  # fmt: skip
+        """What is known of the series in `panel` and of others, from these tables and from what was known `before`.
+
+        Rows of `known` replace those that a series had from the first of them on.
+
+        Raises
+        ------
+        DataError
+            If a table cannot be read, or a series of `panel` is in neither.
+        """
+        if static is not None and not self.static:
+            raise DataError("fit saw no static covariates: leave out static=, or fit with them.")
+        if known is not None and not self.known:
+            raise DataError("fit saw no covariates that are known ahead: leave out known=, or fit with them.")
+        found = dict(before)
+        if static is not None:
+            for key, own in encode_static(self.static, read_static(static, panel.ids, id_col)).items():
+                found[key] = replace(found[key], static=own) if key in found else Known(own, None, None)
+        if known is not None:
+            table = read_known(known, panel, id_col, time_col, self.known)
+            for key, (times, values) in table.rows.items():
+                old = found.get(key, Known(None, None, None))
+                found[key] = replace(old, **_joined(old, times, values))
+        self._check_complete(found, panel)
+        return found
+
+    def _check_complete(self, found: Mapping[Hashable, Known], panel: Panel) -> None:
+        for name, is_wanted in (("static", bool(self.static)), ("known", bool(self.known))):
+            field = "times" if name == "known" else name
+            lacking = [key for key in panel.ids if key not in found or getattr(found[key], field) is None]
+            if is_wanted and lacking:
+                shown = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
+                what = "static covariates" if name == "static" else "covariates that are known ahead"
+                raise DataError(
+                    f"The model was fitted with {what}, but there are none for series {shown}: give them in {name}=."
+                )
+
+    def series(self, known: Known | None, timeline: Timeline, horizon: float) -> SeriesCovariates:
+        """What a model is told of one series; `horizon` is in model time."""
+        path, static = KnownPath.nothing(), np.zeros(0)
+        if known is not None and known.times is not None and known.values is not None:
+            make = KnownPath.linear if self.path == "linear" else KnownPath.last_value
+            constants = [share * horizon for share in SHARES]
+            path = make(timeline.to_model(known.times), self.scaler.transform(known.values), constants)
+        if known is not None and known.static is not None:
+            static = known.static
+        return SeriesCovariates(static, path, turns(self.cycles, timeline))
+
+    def check_reach(self, key: Hashable, known: Known | None, until: np.ndarray, panel: Panel) -> None:
+        """Refuse to draw a straight line beyond the last known value.
+
+        Raises
+        ------
+        DataError
+            If a time in `until` is after it.
+        """
+        if not self.known or self.path != "linear" or known is None or known.times is None:
+            return
+        if (until > known.times[-1]).any():
+            end, asked = (restore_times(t, panel.layout.time_dtype)[0] for t in (known.times[-1:], until))
+            which = f" of series {key!r}" if panel.layout.has_ids else ""
+            raise DataError(
+                f"known={list(self.known)}{which} ends at {end}, but is needed up to {asked}: give later rows in "
+                "known=, or fit with known_path='last' to hold the last value."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {
+            "static": [column.to_dict() for column in self.static],
+            "known": [encode_label(name) for name in self.known],
+            "scaler": self.scaler.to_dict(),
+            "path": self.path,
+            "cycles": list(self.cycles),
+        }
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> CovariateCoder:
+        """Undo `to_dict`."""
+        return cls(
+            tuple(StaticColumn.from_dict(column) for column in state["static"]),
+            tuple(decode_label(name) for name in state["known"]),
+            ChannelScaler.from_dict(state["scaler"]),
+            str(state["path"]),
+            tuple(state["cycles"]),
+        )
+
+
+def _joined(old: Known, times: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows of before up to the first new one, and then the new ones."""
+    if old.times is None or old.values is None:
+        return {"times": times, "values": values}
+    kept = old.times < times[0]
+    return {
+        "times": np.concatenate([old.times[kept], times]),
+        "values": np.concatenate([old.values[kept], values]),
+    }

@@ -146,7 +146,7 @@ class LatentModel(ForecastModel):
         self.n_channels = emission.n_channels
         self.max_context = max_context
         self.likelihood: Likelihood = NormalMixture(n_samples)
-        self.effect = perceptron(n_features, N_EFFECT, self.n_channels) if n_features else None
+        self.effect = _from_nothing(perceptron(n_features, N_EFFECT, self.n_channels)) if n_features else None
         self.posterior = nn.Linear(encoder.n_hidden, 2 * n_latent)
         with torch.no_grad():  # a posterior that tells something from the start is not given up for the prior
             self.posterior.weight[:n_latent].mul_(3.0)
@@ -291,6 +291,13 @@ class LatentModel(ForecastModel):
 def log_likelihood(params: Tensor, batch: IrregularBatch) -> Tensor:
     """Log density of what was seen of each row along each path, in nats: (s b m c 2) -> (s b)."""
     return (Normal().log_prob(params, batch.values) * batch.mask).sum(dim=(-2, -1))
+
+
+def _from_nothing(network: nn.Module) -> nn.Module:
+    """The network with a last layer of zeros: training begins without an effect."""
+    for parameter in list(network.parameters())[-2:]:
+        nn.init.zeros_(parameter)
+    return network
 
 
 def _stratified(n_samples: int, n_latent: int) -> Tensor:

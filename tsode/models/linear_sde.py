@@ -98,7 +98,7 @@ class LinearSDE(LinearGaussianModel):
             if value is not None:
                 tensors[name] = (getattr(self, name), letters)
         check_shapes(**tensors)
-        if initial_cov is None:
+        if initial_cov is None and not self.drift.is_meta:  # where only shapes are asked for, there are no numbers
             growth = float(torch.linalg.eigvals(self.drift.detach()).real.max())
             if growth >= 0.0:
                 raise ParameterError(

@@ -10,7 +10,8 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from tsode.errors import FileFormatError, UnknownNameError
+from tsode.errors import FileFormatError
+from tsode.estimators.file_checks import UNREADABLE, damaged
 from tsode.estimators.persistence import decode_parameter, encode_parameters, read_model_file, write_model_file
 from tsode.estimators.settings import find_device
 
@@ -65,8 +66,8 @@ class SavedEstimator(BaseEstimator):
             )
         try:
             return cls._from_file(header, tensors, place)
-        except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError, UnknownNameError) as error:
-            raise FileFormatError(f"{str(path)!r} is damaged: {error}.") from error
+        except UNREADABLE as error:
+            raise damaged(path, error) from error
 
     def _to_file(self) -> tuple[Header, Tensors]:
         header, tensors = self._describe()

@@ -46,7 +46,7 @@ figure, axes = plt.subplots(3, 1, figsize=(9, 8), sharex=True, height_ratios=[2,
 for axis, name in zip(axes, list(asked)[2:]):
     plot_fan(train, fans[name], truth=test, label="CO2 (ppm)", ax=axis)
     axis.set_xlabel("")
-    axis.set_title(name, loc="left")
+    axis.set_title(name, loc="left", fontsize="medium")
 axes[2].plot(temperature[-350.0:], color="firebrick", lw=0.8)
 axes[2].set(ylabel="temperature\nanomaly (K)", xlabel="thousands of years relative to 1950")
 Path("output").mkdir(exist_ok=True)

@@ -48,7 +48,7 @@ for trial in study.trials:
     is_best, is_pruned = trial.number == study.best_trial.number, trial.state.name == "PRUNED"
     epochs, losses = list(trial.intermediate_values), list(trial.intermediate_values.values())
     color, width = ("C3", 2.2) if is_best else ("0.6", 1.0) if is_pruned else ("C0", 1.0)
-    label = "the best" if is_best else "pruned" if is_pruned else "completed"
+    label = "best on the held-out ends" if is_best else "pruned" if is_pruned else "completed"
     ax.plot(epochs, losses, color=color, linewidth=width, label=label, zorder=2 + is_best)
     if is_pruned:
         ax.plot(epochs[-1], losses[-1], "x", color="0.3", zorder=3)

@@ -158,7 +158,7 @@ class BaseForecaster(FittedForecaster):
         else:
             unit = self._model_unit(horizon, panel)
             scaler = _fit_scaler(panel, self._scaling())
-        timeline = Timeline.fit(panel.times, unit=unit)
+        timeline = Timeline.fit(panel.seen_times, unit=unit)
         coder = self._coder if is_refit else None
         inputs: dict[Hashable, Inputs] = {}
         if events is not None:
@@ -220,7 +220,7 @@ class BaseForecaster(FittedForecaster):
         self.n_iter_ = max(1, len(rows))
 
     def _continue(self, panel: Panel) -> None:
-        timeline = Timeline.fit(panel.times, unit=self.time_unit_)
+        timeline = Timeline.fit(panel.seen_times, unit=self.time_unit_)
         translator = replace(self._translator(), timeline=timeline)
         self._learn_from(panel, translator, self.horizon_, None, goes_on=True)
 

@@ -49,7 +49,7 @@ def find_horizon(horizon: Any, panel: Panel) -> Any:
         Timeline.fit(panel.times).duration(horizon)  # raises if it is of another kind or not positive
         return horizon
     is_number = panel.time_kind in ("float", "int")
-    seen = [t[~np.isnan(v).all(axis=1)] for t, v in zip(panel.times, panel.values)]
+    seen = panel.seen_times
     spans = [t[-1] - t[0] for t in seen if len(t) > 1]
     if not spans:  # no series has two times: only a baseline can use this
         return 1.0 if is_number else np.timedelta64(1, "D")

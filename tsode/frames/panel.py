@@ -158,6 +158,12 @@ class Panel:
         return kind_of_times(self.times[0])
 
     @property
+    def seen_times(self) -> list[np.ndarray]:
+        """Times of each series at which something was seen; all times if nothing was anywhere."""
+        seen = [times[~np.isnan(values).all(axis=1)] for times, values in zip(self.times, self.values)]
+        return seen if any(map(len, seen)) else self.times
+
+    @property
     def last_times(self) -> list[Any]:
         """Time of each series' last row with anything seen; of its last row if nothing was; None if it has no row."""
         last: list[Any] = []

@@ -29,7 +29,7 @@ test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -W error
 
 sktime: $(VENV)/.sktime
-	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/integrations
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/integrations/test_sktime.py
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

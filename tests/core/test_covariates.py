@@ -92,7 +92,7 @@ def test_rows_of_a_batch_do_not_see_each_other_and_padding_changes_nothing():
         alone = Covariates.stack([one], torch.float64)
         assert torch.equal(alone.at(times[:1])[0], together.at(times)[row])
         assert torch.equal(together.select(torch.tensor([row])).at(times[:1])[0], together.at(times)[row])
-    assert together.at(times).shape == (3, 11, together.n_features)
+    assert together.at(times).shape == (3, 11, 2 + 2 * (1 + len(TAUS)) + 4)  # constants, two paths, one cycle
     assert Covariates.stack(rows).at(times).dtype == torch.float32
 
 

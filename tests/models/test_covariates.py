@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.test_inputs import PARTS, SIZE, fed_batch
+from tests.models.test_inputs import PARTS, SIZE, fed_batch, kernel_against_loop
 from tsode.core.batch import IrregularBatch
 from tsode.core.covariates import Covariates, KnownPath, SeriesCovariates
 from tsode.models.ensemble import Ensemble
@@ -40,18 +40,9 @@ def test_a_kernel_reads_what_is_known_as_the_plain_loop_does(name, n_inputs, gat
     batch, queries = told_batch()
     batch = batch if n_inputs else batch.replace(inputs=None)
     model = build_filter(2, **PARTS[name], **SIZE, n_inputs=n_inputs, n_features=N_FEATURES, gate=gate).double()
-    found = []
-    for use_fused in (True, False):
-        model.use_fused = use_fused
-        params, status = model.answer(batch, queries, "left")
-        assert not status.any()
-        loss = params.square().sum() + model.one_step(model.filter(batch)).square().sum()
-        found.append((params, torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])))
-    assert_close(*(params for params, _ in found), "a kernel agrees with the loop")
-    for fused, plain in zip(*(gradients for _, gradients in found)):
-        assert_close(fused, plain, "a kernel's gradient agrees with the loop's")
+    params = kernel_against_loop(model, batch, queries)
     other = batch.covariates.select(torch.tensor([1, 2, 3, 4, 0]))
-    assert not torch.allclose(model.answer(batch.replace(covariates=other), queries, "left")[0], found[0][0])
+    assert not torch.allclose(model.answer(batch.replace(covariates=other), queries, "left")[0], params)
 
 
 def test_members_in_one_pass_read_it_as_each_alone():

@@ -8,6 +8,7 @@ import torch
 from tests.registries import small_filter
 from tsode.core.batch import IrregularBatch
 from tsode.models.filters import FILTERS, build_filter
+from tsode.models.jump_filter import JumpFilter
 from tsode.models.linear_sde import StableLinearSDE
 from tsode.testing import example_batch
 from tsode.testing.closeness import assert_close
@@ -32,11 +33,8 @@ def fed_batch(dtype: torch.dtype = torch.float64) -> tuple[IrregularBatch, torch
     return batch.replace(mask=mask, values=batch.values * mask, inputs=inputs), queries
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_a_kernel_reads_inputs_as_the_plain_loop_does(name):
-    torch.manual_seed(0)
-    batch, queries = fed_batch()
-    model = build_filter(2, **PARTS[name], **SIZE, n_inputs=3).double()
+def kernel_against_loop(model: JumpFilter, batch: IrregularBatch, queries: torch.Tensor) -> torch.Tensor:
+    """Check that a model's kernel gives the values and gradients of its plain loop, and return its answer."""
     found = []
     for use_fused in (True, False):
         model.use_fused = use_fused
@@ -47,9 +45,18 @@ def test_a_kernel_reads_inputs_as_the_plain_loop_does(name):
     assert_close(*(params for params, _ in found), "a kernel agrees with the loop")
     for fused, plain in zip(*(gradients for _, gradients in found)):
         assert_close(fused, plain, "a kernel's gradient agrees with the loop's")
+    return found[0][0]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_kernel_reads_inputs_as_the_plain_loop_does(name):
+    torch.manual_seed(0)
+    batch, queries = fed_batch()
+    model = build_filter(2, **PARTS[name], **SIZE, n_inputs=3).double()
+    params = kernel_against_loop(model, batch, queries)
     assert model.push.weight.grad is None
     without, _ = model.answer(batch.replace(inputs=None), queries, "left")
-    assert not torch.allclose(without, found[0][0]), "inputs are read."
+    assert not torch.allclose(without, params), "inputs are read."
 
 
 @pytest.mark.parametrize("name", ["innovation", "ode_rnn", "neural_jump_ode", "linear_sde"])

@@ -12,6 +12,7 @@ import pandas as pd
 from tsode.backtest import end_cutoffs, score_table
 from tsode.errors import DataError, ParameterError
 from tsode.estimators import BaseForecaster, ConstantForecaster, DriftForecaster, LastValueForecaster
+from tsode.frames.labels import labels
 from tsode.frames.read import read_panel
 from tsode.frames.times import read_duration
 from tsode.frames.write import write_long
@@ -211,7 +212,7 @@ def _read(made: Any, frame: pd.DataFrame, key: Any = "series") -> pd.DataFrame:
         frame = frame.assign(**{made.id_col: key})
     target = made._panel.channels if hasattr(made, "channels_") else made.target
     if target is not None:
-        target = list(dict.fromkeys([*target, *made._past()]))
+        target = list(dict.fromkeys([*labels(target), *made._past()]))
     panel = read_panel(frame, id_col=made.id_col, time_col=made.time_col, target=target, duplicates=made.duplicates)
     return write_long(panel, made.id_col, made.time_col).dropna(subset=panel.channels, how="all", ignore_index=True)
 

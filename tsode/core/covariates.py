@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Covariates", "KnownPath", "SeriesCovariates"]
+__all__ = ["HARMONICS", "Covariates", "KnownPath", "SeriesCovariates"]
 
 HARMONICS = (1, 2)  # of each cycle
 
@@ -157,11 +157,6 @@ class Covariates:
             time_constants=torch.tensor(first.time_constants, dtype=torch.float64),
             cycles=torch.from_numpy(np.stack([row.cycles for row in rows])),
         )
-
-    @property
-    def n_features(self) -> int:
-        n_paths, n_constants = self.averages.shape[2:]
-        return self.static.shape[1] + n_paths * (1 + n_constants) + 2 * len(HARMONICS) * self.cycles.shape[1]
 
     def at(self, times: Tensor) -> Tensor:
         """Features at any times (b m): constants, covariates, their averages, and sines and cosines: Tensor[b m f]."""

@@ -28,7 +28,7 @@ def find_device(name: Any) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
         reason = str(error).splitlines()[0].rstrip(".")
         raise ParameterError(f"device={name!r} cannot be used ({reason}): try 'auto' or 'cpu'.") from error
     return device

@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsode import JumpODEForecaster
+from tsode import JumpODEForecaster, LastValueForecaster
 from tsode.cli import main
+from tsode.cli.holdout import hold_out
 from tsode.cli.main import MODELS
 from tsode.cli.tables import read_table
 from tsode.errors import DataError
+from tsode.testing import example_panel
 
 QUICK = ["--max-epochs", "1", "--set", "n_modes=4", "n_static=2", "n_hidden=8", "n_members=1"]
 
@@ -331,3 +333,9 @@ def test_a_fit_in_a_pipe_is_quiet_and_a_reader_that_stops_is_no_error(tmp_path):
     command = f"{' '.join(run)} datasets cgm | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("unique_id,ds,glucose_mg_dl\n", "")
+
+
+def test_held_out_data_are_read_for_one_channel_that_is_named_by_itself():
+    frame = example_panel().rename(columns={"a": "hr"})  # more than one letter
+    held = hold_out(LastValueForecaster(target="hr"), "last-value", frame)
+    assert held.scores["channel"].unique().tolist() == ["hr"]

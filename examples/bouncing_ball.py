@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tsode import Event, integrate_events
+from tsode import Trigger, integrate_triggers
 from tsode.numerics import RK4
 
 TRUTH = {"gravity": 9.81, "restitution": 0.8, "floor": 0.05}
@@ -34,9 +34,9 @@ def throw(parameters, times, end):
     def bounce(t, z):
         return torch.stack([z[:, 0], -parameters["restitution"] * z[:, 1]], dim=1)
 
-    floor = Event(lambda t, z: z[:, 0] - parameters["floor"], direction=-1, reset=bounce)
+    floor = Trigger(lambda t, z: z[:, 0] - parameters["floor"], direction=-1, reset=bounce)
     # free fall is a parabola, on which even a single step of RK4 is exact
-    return integrate_events(fall, at_rest, released, end, RK4(), [floor], times=times).checked(list(balls.index))
+    return integrate_triggers(fall, at_rest, released, end, RK4(), [floor], times=times).checked(list(balls.index))
 
 
 def tensors(values):

@@ -11,21 +11,21 @@ import torch
 from tsode.dynamics import DYNAMICS, SDES
 from tsode.encoders import ENCODERS, Encoder
 from tsode.estimators import FORECASTERS
-from tsode.estimators.base import BaseForecaster
-from tsode.evolution import Evolution, Solved
-from tsode.flows import FLOWS
+from tsode.estimators.forecasters.base import BaseForecaster
+from tsode.evolutions import FLOWS
+from tsode.evolutions.base import Evolution, Solved
+from tsode.evolutions.stochastic import SolvedSDE
+from tsode.evolutions.triggered import Triggered
 from tsode.intensities.base import Intensity
-from tsode.models.filters import FILTERS, build_filter
+from tsode.models.filters.build import FILTERS, build_filter
+from tsode.models.filters.jump_filter import JumpFilter
 from tsode.models.intensities import build_intensity
-from tsode.models.jump_filter import JumpFilter
-from tsode.models.latent_ode import LatentODE, build_encoder, build_latent_ode
-from tsode.models.latent_sde import LatentSDE, build_latent_sde
+from tsode.models.latent.ode import LatentODE, build_encoder, build_latent_ode
+from tsode.models.latent.sde import LatentSDE, build_latent_sde
 from tsode.numerics import RK4, EulerMaruyama, Midpoint
 from tsode.numerics.brownian import BrownianPath
-from tsode.numerics.events import Event
-from tsode.stochastic import SolvedSDE
+from tsode.numerics.surfaces import Trigger
 from tsode.testing import example_panel
-from tsode.triggered import Triggered
 
 SMALL = {
     "n_modes": 4,
@@ -79,7 +79,7 @@ def small_evolutions() -> dict[str, Evolution]:
     flows = {name: made(4) for name, made in FLOWS.items()}
     fields: dict[str, Evolution] = {name: Solved(made(4), Midpoint()) for name, made in DYNAMICS.items()}
     # one of the contract's rows relaxes to the surface, is thrown back, and meets it again
-    wall = Event(lambda t, z: z[:, 0] + 0.1, 1, lambda t, z: torch.cat([z[:, :1] - 0.05, 0.5 * z[:, 1:]], dim=1))
+    wall = Trigger(lambda t, z: z[:, 0] + 0.1, 1, lambda t, z: torch.cat([z[:, :1] - 0.05, 0.5 * z[:, 1:]], dim=1))
     fields["triggered"] = Triggered(DYNAMICS["mean_reverting"](4), RK4(), [wall])
     path = BrownianPath.draw(torch.Generator().manual_seed(0), 1, 4, 2.0)  # of all rows, as in a forecast
     return flows | fields | {f"sde_{name}": SolvedSDE(made(4), EulerMaruyama(), path) for name, made in SDES.items()}

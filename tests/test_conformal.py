@@ -13,11 +13,11 @@ from tsode import LastValueForecaster
 from tsode.backtest import backtest
 from tsode.conformal import ConformalForecaster, conformal_margin
 from tsode.errors import NotFittedError, ParameterError
-from tsode.estimators.answer import Answer
+from tsode.estimators.forecasters.predictive import Predictive
 from tsode.testing import example_panel
 
 
-class Narrow(Answer):
+class Narrow(Predictive):
     """A fifth as wide as it should be."""
 
     def quantiles(self, levels):

@@ -18,7 +18,7 @@ from tsode.encoders import ENCODERS
 from tsode.jumps import JUMPS
 from tsode.likelihoods import LIKELIHOODS
 from tsode.models.baselines import BASELINES
-from tsode.models.filters import FILTERS
+from tsode.models.filters.build import FILTERS
 from tsode.testing import (
     FORECASTER_CHECKS,
     check_encoder,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tsode import Event, ZenoError, find_crossings, solve, solve_schedule
+from tsode import Trigger, ZenoError, find_crossings, solve, solve_schedule
 from tsode.frames.schedule import read_schedule
 
 G = 9.81
@@ -25,7 +25,7 @@ def fall(t, z):
 
 def bounce(restitution=0.8, **how):
     back = torch.as_tensor(restitution, dtype=torch.float64)
-    return Event(lambda t, z: z[:, 0], -1, lambda t, z: torch.stack([0.0 * z[:, 0], -back * z[:, 1]], dim=1), **how)
+    return Trigger(lambda t, z: z[:, 0], -1, lambda t, z: torch.stack([0.0 * z[:, 0], -back * z[:, 1]], dim=1), **how)
 
 
 def landing(height, speed):
@@ -70,7 +70,7 @@ def test_a_series_is_solved_with_others_as_alone():
 
 
 def test_a_series_stands_still_after_a_terminal_event():
-    stop = Event(lambda t, z: z[:, 0], direction=-1, terminal=True)
+    stop = Trigger(lambda t, z: z[:, 0], direction=-1, terminal=True)
     states = solve(fall, START, [0.2, 0.8, 1.4], events=KICKS, triggers=[stop], t0=0.0)
     landed = states[states["ds"] > 0.5]
     assert landed["height"].abs().max() < 1e-9
@@ -79,7 +79,7 @@ def test_a_series_stands_still_after_a_terminal_event():
 
 def test_a_threshold_doses_by_itself():
     """Ten units are given whenever what is left of them has fallen to 2."""
-    refill = Event(lambda t, z: z[:, 0] - 2.0, direction=-1, reset=lambda t, z: z + 10.0)
+    refill = Trigger(lambda t, z: z[:, 0] - 2.0, direction=-1, reset=lambda t, z: z + 10.0)
     met = find_crossings(lambda t, z: -0.1 * z, {"drug": 5.0}, 60.0, [refill], t0=0.0)
     first, period = math.log(5.0 / 2.0) / 0.1, math.log(12.0 / 2.0) / 0.1
     np.testing.assert_allclose(met["ds"], first + period * np.arange(len(met)), rtol=1e-9)
@@ -88,7 +88,7 @@ def test_a_threshold_doses_by_itself():
 
 
 def test_an_infusion_goes_on_through_a_trigger():
-    refill = Event(lambda t, z: z[:, 0] - 2.0, direction=-1, reset=lambda t, z: z + 10.0)
+    refill = Trigger(lambda t, z: z[:, 0] - 2.0, direction=-1, reset=lambda t, z: z + 10.0)
     infusion = pd.DataFrame({"ds": [0.0], "kind": "rate", "amount": 0.0, "rate": 0.1})
     met = find_crossings(lambda t, z: -0.1 * z, {"drug": 5.0}, 40.0, [refill], events=infusion, t0=0.0)
     # to 1 with a rate of .1: z = 1 + (z0 - 1) exp(-.1 t)

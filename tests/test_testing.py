@@ -10,8 +10,8 @@ import torch
 
 from tsode import LastValueForecaster
 from tsode.core.forecast import Forecast
-from tsode.evolution import Evolved
-from tsode.flows import DiagonalFlow
+from tsode.evolutions import DiagonalFlow
+from tsode.evolutions.base import Evolved
 from tsode.jumps import GRU
 from tsode.likelihoods import Normal
 from tsode.models.baselines import LastValueModel

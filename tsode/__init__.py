@@ -1,5 +1,8 @@
 """tsode: forecasts for time series that do not tick."""
 
+import warnings
+from typing import Any
+
 from tsode.errors import ZenoError
 from tsode.estimators import (
     ConstantForecaster,
@@ -16,15 +19,14 @@ from tsode.estimators import (
     SeriesRegressor,
 )
 from tsode.frames.events import EventTable
-from tsode.frames.whole import Whole
-from tsode.numerics.crossings import integrate_events
-from tsode.numerics.events import Event
+from tsode.frames.unsplit import Unsplit
+from tsode.numerics.crossings import integrate_triggers
+from tsode.numerics.surfaces import Trigger
 from tsode.solve import find_crossings, solve, solve_schedule
 
 __all__ = [
     "ConstantForecaster",
     "DriftForecaster",
-    "Event",
     "EventTable",
     "JumpODEForecaster",
     "LastValueForecaster",
@@ -36,13 +38,24 @@ __all__ = [
     "SeriesClassifier",
     "SeriesEncoder",
     "SeriesRegressor",
-    "Whole",
+    "Trigger",
+    "Unsplit",
     "ZenoError",
     "__version__",
     "find_crossings",
-    "integrate_events",
+    "integrate_triggers",
     "solve",
     "solve_schedule",
 ]
 
 __version__ = "0.1.0"
+
+_RENAMED = {"Event": "Trigger", "Whole": "Unsplit", "integrate_events": "integrate_triggers"}
+
+
+def __getattr__(name: str) -> Any:
+    """Names of before 0.2, which still work and warn."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"tsode.{name} is called tsode.{_RENAMED[name]} now.", DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]

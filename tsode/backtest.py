@@ -12,8 +12,8 @@ from sklearn.base import clone
 from tsode import metrics as scores
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
-from tsode.estimators.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
-from tsode.estimators.rows import array_rows
+from tsode.estimators.forecasters.array_inputs import array_rows
+from tsode.estimators.forecasters.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
 from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
 from tsode.frames.index import restore_times

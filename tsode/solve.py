@@ -18,8 +18,8 @@ from tsode.frames.schedule import Schedule, read_schedule
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.numerics import Dopri5
 from tsode.numerics.base import Solver, VectorField
-from tsode.numerics.dosing import Passage, solve_through
-from tsode.numerics.events import Event
+from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
+from tsode.numerics.surfaces import Trigger
 
 __all__ = ["TIGHT", "find_crossings", "solve", "solve_schedule"]
 
@@ -38,7 +38,7 @@ def solve(
     time_unit: Any = None,
     solver: Solver = TIGHT,
     side: str = "before",
-    triggers: Sequence[Event] = (),
+    triggers: Sequence[Trigger] = (),
     id_col: Hashable = ID_COL,
     time_col: Hashable = TIME_COL,
 ) -> pd.DataFrame:
@@ -124,7 +124,7 @@ def find_crossings(
     field: VectorField,
     z0: Any,
     until: Any,
-    triggers: Sequence[Event],
+    triggers: Sequence[Trigger],
     *,
     events: Any = None,
     states: Sequence[Hashable] | None = None,
@@ -198,7 +198,7 @@ def solve_schedule(
     *,
     solver: Solver = TIGHT,
     side: str = "before",
-    triggers: Sequence[Event] = (),
+    triggers: Sequence[Trigger] = (),
 ) -> Tensor:
     """States at the times asked for, as a tensor that gradients go through.
 
@@ -228,13 +228,13 @@ def solve_schedule(
 
 
 def _pass(
-    field: VectorField, z0: Any, schedule: Schedule, solver: Solver, side: str, triggers: Sequence[Event]
-) -> Passage:
+    field: VectorField, z0: Any, schedule: Schedule, solver: Solver, side: str, triggers: Sequence[Trigger]
+) -> ScheduledSolution:
     """Solve, and raise one named error for all series that failed."""
     start = _read_states(z0, schedule.ids, schedule.states)
     _check_field(field, schedule.t0, start)
     times, known = schedule.times, schedule.events
-    passage = solve_through(field, start, schedule.t0, times, known, solver, side, triggers=triggers)
+    passage = solve_scheduled(field, start, schedule.t0, times, known, solver, side, triggers=triggers)
     for met in passage.crossings:
         replace(met, status=torch.where(met.status == Status.ZENO, met.status, 0)).checked(schedule.ids)
     _check_status(passage.status, schedule.ids)

@@ -23,9 +23,9 @@ from torch import Tensor
 from tsode.dynamics import MLPDynamics
 from tsode.numerics import RK4, Dopri5
 from tsode.numerics.base import Solver
-from tsode.numerics.crossings import integrate_events
-from tsode.numerics.events import Event
+from tsode.numerics.crossings import integrate_triggers
 from tsode.numerics.integrate import integrate_to
+from tsode.numerics.surfaces import Trigger
 
 QUERY_STEP = 0.125
 WARM_UP = 3
@@ -41,19 +41,19 @@ def main() -> int:
     z, t0 = torch.randn(64, 16), torch.zeros(64, dtype=torch.float64)
     times = torch.rand(64, 20, dtype=torch.float64).sort(dim=1).values
     times[:, -1] = 1.0
-    never = Event(lambda t, z: z[:, 0] - 100.0)
+    never = Trigger(lambda t, z: z[:, 0] - 100.0)
     # rows pass it at times of their own
     shift = torch.linspace(0.01, 0.2, 64, dtype=torch.float64)
-    thrice = Event(lambda t, z: torch.sin((t + shift) * 2 * torch.pi * 3.0), 1, lambda t, z: 0.5 * z)
+    thrice = Trigger(lambda t, z: torch.sin((t + shift) * 2 * torch.pi * 3.0), 1, lambda t, z: 0.5 * z)
 
-    def events(solver: Solver, event: Event) -> Callable[[], Tensor]:
+    def events(solver: Solver, event: Trigger) -> Callable[[], Tensor]:
         return lambda: (
-            integrate_events(field, z, t0, t0 + 1.0, solver, [event], times=times, query_step=QUERY_STEP).states
+            integrate_triggers(field, z, t0, t0 + 1.0, solver, [event], times=times, query_step=QUERY_STEP).states
         )
 
     print(f"{'':10}{'':18}{'plain ms':>9}{'never':>8}{'3 firings':>11}")
     for name, solver in {"RK4": RK4(), "Dopri5": Dopri5()}.items():
-        n_events = integrate_events(field, z, t0, t0 + 1.0, solver, [thrice], query_step=QUERY_STEP).n_events
+        n_events = integrate_triggers(field, z, t0, t0 + 1.0, solver, [thrice], query_step=QUERY_STEP).n_events
         solves = {
             "plain": lambda solver=solver: integrate_to(field, z, t0, times, solver, query_step=QUERY_STEP).z,
             "never": events(solver, never),

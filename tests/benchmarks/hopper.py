@@ -32,10 +32,10 @@ import torch
 from torch import Tensor, nn
 
 from tsode.dynamics import MLPDynamics
-from tsode.evolution import Evolution, Solved
+from tsode.evolutions.base import Evolution, Solved
+from tsode.evolutions.triggered import Triggered
 from tsode.numerics import RK4
-from tsode.numerics.events import Event
-from tsode.triggered import Triggered
+from tsode.numerics.surfaces import Trigger
 
 FILE = (
     Path(os.environ.get("TSODE_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data" / "real"))
@@ -75,7 +75,7 @@ def smooth(width: int) -> Evolution:
 
 
 def jumping(width: int) -> Evolution:
-    contact = Event(Guard(), direction=-1, reset=Contact())
+    contact = Trigger(Guard(), direction=-1, reset=Contact())
     return Triggered(MLPDynamics(N_STATE, width), RK4(), [contact], query_step=0.125, max_events=5)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from tsode import JumpODEForecaster, LastValueForecaster, LinearSDEForecaster
-from tsode.estimators.base import BaseForecaster
+from tsode.estimators.forecasters.base import BaseForecaster
 
 FOLDER = Path(os.environ.get("TSODE_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data" / "real"))
 LOWEST = 1.0  # mg/L, below any concentration that was measured: a forecast must have a logarithm

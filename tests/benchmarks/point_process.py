@@ -30,7 +30,7 @@ import pandas as pd
 import torch
 
 from tsode import PointProcessForecaster
-from tsode.core.events import EventBatch
+from tsode.core.events import StreamBatch
 from tsode.intensities import INTENSITIES, HawkesExponential, Intensity, SelfCorrecting
 from tsode.intensities.thinning import simulate
 
@@ -50,7 +50,7 @@ def true_intensity(name: str) -> Intensity:
     return made
 
 
-def draw(truth: Intensity, n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, EventBatch]:
+def draw(truth: Intensity, n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, StreamBatch]:
     """Events, windows, and both as a batch."""
     nothing = torch.zeros(n, dtype=torch.float64)
     keys = np.arange(n, dtype=np.uint64) + np.uint64(1_000_000 * seed)
@@ -60,7 +60,7 @@ def draw(truth: Intensity, n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFram
     windows = pd.DataFrame({"unique_id": np.arange(n) + 1_000_000 * seed, "start": 0.0, "end": SPAN})
     cuts = np.searchsorted(drawn.rows, np.arange(1, n))
     times, marks = np.split(drawn.times, cuts), np.split(drawn.marks, cuts)
-    return events, windows, EventBatch.from_arrays(times, marks, np.zeros(n), np.full(n, SPAN))
+    return events, windows, StreamBatch.from_arrays(times, marks, np.zeros(n), np.full(n, SPAN))
 
 
 def run_simulated(task: str, names: list[str], seed: int, settings: dict) -> list[dict]:
@@ -137,7 +137,7 @@ def run_real(task: str, names: list[str], seed: int, settings: dict) -> list[dic
 def run_speed() -> list[dict]:
     times = np.sort(np.random.default_rng(0).uniform(0.0, SPAN, (1000, 100)), axis=1)
     marks = np.zeros((1000, 100), dtype=np.int64)
-    batch = EventBatch.from_arrays(list(times), list(marks), np.zeros(1000), np.full(1000, SPAN))
+    batch = StreamBatch.from_arrays(list(times), list(marks), np.zeros(1000), np.full(1000, SPAN))
     truth = true_intensity("hawkes")
     seconds = []
     for _ in range(5):

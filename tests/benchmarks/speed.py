@@ -39,13 +39,13 @@ from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
 from tsode.dynamics import GRUODE, MLPDynamics
-from tsode.evolution import Solved
+from tsode.evolutions.base import Solved
 from tsode.likelihoods import Normal
-from tsode.models.ensemble import Ensemble
-from tsode.models.filters import build_filter
-from tsode.models.fused import evolve_to
-from tsode.models.jump_filter import Filtered, JumpFilter
-from tsode.models.latent_ode import LatentODE, build_latent_ode
+from tsode.models.filters.build import build_filter
+from tsode.models.filters.ensemble import Ensemble
+from tsode.models.filters.jump_filter import Filtered, JumpFilter
+from tsode.models.filters.kernels import evolve_to
+from tsode.models.latent.ode import LatentODE, build_latent_ode
 from tsode.numerics import RK4, Euler, ExponentialEuler, Midpoint
 from tsode.training.latent_objective import LatentObjective
 from tsode.training.objective import FilterObjective

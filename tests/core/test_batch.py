@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tsode.core.batch import IrregularBatch
-from tsode.core.covariates import Covariates, KnownPath, SeriesCovariates
+from tsode.core.covariates import CovariatePath, Covariates, SeriesCovariates
 from tsode.errors import ShapeError
 
 NAN = np.nan
@@ -45,7 +45,7 @@ def test_no_gradient_reaches_values_that_were_not_seen(batch):
 def test_times_stay_float64_and_values_take_the_dtype(batch):
     moved = batch.to("cpu", torch.float32)
     assert (moved.times.dtype, moved.values.dtype, moved.mask.dtype) == (torch.float64, torch.float32, torch.bool)
-    known = Covariates.stack([SeriesCovariates(np.array([7.0]), KnownPath.nothing(), np.zeros((0, 2)))])
+    known = Covariates.stack([SeriesCovariates(np.array([7.0]), CovariatePath.nothing(), np.zeros((0, 2)))])
     told = IrregularBatch.from_arrays([np.array([0.0])], [np.array([[1.0]])], covariates=known)
     assert told.to(dtype=torch.float64).covariates.static.tolist() == [[7.0]]
     assert told.to(dtype=torch.float64).covariates.static.dtype == torch.float64

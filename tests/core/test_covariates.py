@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from tsode.core.covariates import Covariates, KnownPath, SeriesCovariates
+from tsode.core.covariates import CovariatePath, Covariates, SeriesCovariates
 
 TAUS = (0.1, 0.7, 4.0)
-MAKERS = {"linear": KnownPath.linear, "last": KnownPath.last_value}
+MAKERS = {"linear": CovariatePath.linear, "last": CovariatePath.last_value}
 
 
 def knots(seed: int = 0, n: int = 9, p: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -20,7 +20,7 @@ def knots(seed: int = 0, n: int = 9, p: int = 2) -> tuple[np.ndarray, np.ndarray
     return np.sort(rng.uniform(-1.0, 5.0, n)), rng.normal(size=(n, p))
 
 
-def features(path: KnownPath, times: np.ndarray) -> torch.Tensor:
+def features(path: CovariatePath, times: np.ndarray) -> torch.Tensor:
     """Of one series with nothing but `path`: (m, p (1 + j)), in double."""
     one = SeriesCovariates(np.zeros(0), path, np.zeros((0, 2)))
     return Covariates.stack([one], torch.float64).at(torch.from_numpy(times)[None])[0]
@@ -58,7 +58,7 @@ def test_a_knot_on_the_line_or_of_the_same_value_changes_nothing():
     more = np.sort(np.concatenate([times, [0.1, 1.2, 3.3]]))
     on_line = np.stack([np.interp(more, times, column) for column in values.T], axis=1)
     held = values[np.searchsorted(times, more, side="right") - 1]
-    for make, extra in ((KnownPath.linear, on_line), (KnownPath.last_value, held)):
+    for make, extra in ((CovariatePath.linear, on_line), (CovariatePath.last_value, held)):
         plain, with_knots = features(make(times, values, TAUS), asked), features(make(more, extra, TAUS), asked)
         torch.testing.assert_close(plain, with_knots, rtol=0.0, atol=1e-12)
 
@@ -83,7 +83,7 @@ def test_a_part_of_a_path_says_the_same_between_its_ends(kind, ends):
 
 def test_rows_of_a_batch_do_not_see_each_other_and_padding_changes_nothing():
     rows = [
-        SeriesCovariates(np.array([1.0, -2.0]), KnownPath.linear(*knots(4, n), TAUS), np.array([[0.5, 0.25 * n]]))
+        SeriesCovariates(np.array([1.0, -2.0]), CovariatePath.linear(*knots(4, n), TAUS), np.array([[0.5, 0.25 * n]]))
         for n in (1, 7, 3)
     ]
     times = torch.linspace(-2.0, 8.0, 11, dtype=torch.float64).repeat(3, 1)
@@ -97,7 +97,7 @@ def test_rows_of_a_batch_do_not_see_each_other_and_padding_changes_nothing():
 
 
 def test_a_cycle_comes_again_after_its_length_and_has_two_harmonics():
-    one = SeriesCovariates(np.zeros(0), KnownPath.nothing(), np.array([[1 / 3.0, 0.1]]))
+    one = SeriesCovariates(np.zeros(0), CovariatePath.nothing(), np.array([[1 / 3.0, 0.1]]))
     found = Covariates.stack([one], torch.float64).at(torch.tensor([[0.4, 3.4, 3000.4]], dtype=torch.float64))[0]
     angle = 2.0 * math.pi * (0.4 / 3.0 + 0.1)
     expected = [math.sin(angle), math.sin(2 * angle), math.cos(angle), math.cos(2 * angle)]

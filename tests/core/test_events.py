@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from tsode.core.events import EventBatch
+from tsode.core.events import StreamBatch
 from tsode.errors import ShapeError
 
 
-def example() -> EventBatch:
+def example() -> StreamBatch:
     times = [np.array([1.0, 2.5]), np.array([]), np.array([0.5, 0.5, 4.0])]
     marks = [np.array([1, 0]), np.array([], dtype=int), np.array([2, 2, 1])]
-    return EventBatch.from_arrays(times, marks, [0.0, 1.0, 0.5], [3.0, 6.0, 4.0])
+    return StreamBatch.from_arrays(times, marks, [0.0, 1.0, 0.5], [3.0, 6.0, 4.0])
 
 
 def test_gaps_run_from_the_start_of_the_window_to_its_end_and_padding_has_none():
@@ -40,4 +40,4 @@ def test_a_selection_is_as_wide_as_it_needs_to_be():
 def test_fields_that_disagree_are_named():
     batch = example()
     with pytest.raises(ShapeError, match="`end` has 2 on axis 'b'"):
-        EventBatch(batch.times, batch.marks, batch.lengths, batch.start, batch.end[:2])
+        StreamBatch(batch.times, batch.marks, batch.lengths, batch.start, batch.end[:2])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tsode.core.belief import Belief
 from tsode.core.forecast import Forecast
 from tsode.core.path import Path
 from tsode.core.status import Status, worst
-from tsode.errors import ShapeError
 from tsode.likelihoods import Normal
 
 
@@ -59,8 +57,3 @@ def test_a_forecast_gives_moments_and_quantiles_of_its_family():
     quantiles = forecast.quantile(torch.tensor([0.5, 0.975], dtype=torch.float64))
     assert quantiles[0, 0, 0].tolist() == pytest.approx([2.0, 3.959963984540054])
     assert forecast.rescale(3.0).variance.item() == pytest.approx(9.0)
-
-
-def test_a_belief_has_one_covariance_a_row():
-    with pytest.raises(ShapeError, match=r"`cov` has 3 on axis 'd'"):
-        Belief(torch.zeros(2, 4), torch.zeros(2, 3, 3), torch.zeros(2))

@@ -4,8 +4,8 @@ import torch
 from tests.numerics.sde_systems import brownian
 from tsode.dynamics import NeuralSDE
 from tsode.errors import ParameterError
+from tsode.evolutions.stochastic import SolvedSDE
 from tsode.numerics import EulerMaruyama
-from tsode.stochastic import SolvedSDE
 
 
 def test_noise_stays_within_its_bounds_whatever_the_weights():

@@ -3,7 +3,7 @@ import torch
 
 from tsode.dynamics import SemilinearDynamics
 from tsode.errors import ParameterError
-from tsode.models.filters import build_filter
+from tsode.models.filters.build import build_filter
 
 T = torch.zeros(5, dtype=torch.float64)
 

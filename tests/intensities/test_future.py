@@ -12,7 +12,7 @@ from scipy.integrate import quad
 
 from tests.intensities.test_walk import hawkes, random_streams
 from tests.registries import small_intensity
-from tsode.core.events import EventBatch
+from tsode.core.events import StreamBatch
 from tsode.errors import ParameterError, SolverError
 from tsode.intensities import INTENSITIES, NeuralJump, SelfCorrecting
 from tsode.intensities.thinning import simulate
@@ -26,10 +26,10 @@ def fresh(intensity, n: int, span: float, seed: int = 0):
     return simulate(intensity, intensity.start(n), nothing, nothing + span, keys)
 
 
-def as_batch(drawn, n: int, span: float) -> EventBatch:
+def as_batch(drawn, n: int, span: float) -> StreamBatch:
     cuts = np.searchsorted(drawn.rows, np.arange(1, n))
     times, marks = np.split(drawn.times, cuts), np.split(drawn.marks, cuts)
-    return EventBatch.from_arrays(times, marks, np.zeros(n), np.full(n, span))
+    return StreamBatch.from_arrays(times, marks, np.zeros(n), np.full(n, span))
 
 
 def test_the_mean_count_of_a_simulated_hawkes_process_is_its_closed_form():
@@ -95,7 +95,7 @@ def test_a_process_that_feeds_on_itself_is_refused():
 
 
 def test_thinning_names_the_flow_it_can_bound():
-    from tsode.flows import DiagonalFlow
+    from tsode.evolutions import DiagonalFlow
 
     intensity = NeuralJump(1, DiagonalFlow(3), n_hidden=4)
     with pytest.raises(ParameterError, match="build the intensity on a DecayingFlow"):

@@ -11,16 +11,16 @@ import torch
 from scipy.integrate import quad
 
 from tests.registries import small_intensity
-from tsode.core.events import EventBatch
+from tsode.core.events import StreamBatch
 from tsode.intensities import INTENSITIES, HawkesExponential, NeuralJump, SelfCorrecting
 from tsode.intensities.base import Intensity
 
 TIMES = np.array([0.7, 1.1, 1.3, 2.9, 4.0, 4.05, 6.2, 8.8])
 
 
-def one_stream(times: np.ndarray, marks: np.ndarray | None = None, end: float = 10.0) -> EventBatch:
+def one_stream(times: np.ndarray, marks: np.ndarray | None = None, end: float = 10.0) -> StreamBatch:
     marks = np.zeros(len(times), dtype=np.int64) if marks is None else marks
-    return EventBatch.from_arrays([times], [marks], [0.0], [end])
+    return StreamBatch.from_arrays([times], [marks], [0.0], [end])
 
 
 def hawkes(mu: list[float], alpha: list[list[float]], beta: float) -> HawkesExponential:
@@ -32,14 +32,14 @@ def hawkes(mu: list[float], alpha: list[list[float]], beta: float) -> HawkesExpo
     return made
 
 
-def random_streams(n_marks: int, lengths: list[int], seed: int = 0) -> EventBatch:
+def random_streams(n_marks: int, lengths: list[int], seed: int = 0) -> StreamBatch:
     rng = np.random.default_rng(seed)
     times = [np.sort(rng.uniform(0.5, 9.5, n)) for n in lengths]
     marks = [rng.integers(0, n_marks, n) for n in lengths]
-    return EventBatch.from_arrays(times, marks, np.zeros(len(lengths)), np.full(len(lengths), 10.0))
+    return StreamBatch.from_arrays(times, marks, np.zeros(len(lengths)), np.full(len(lengths), 10.0))
 
 
-def naive(intensity: Intensity, batch: EventBatch, total) -> tuple[float, float]:
+def naive(intensity: Intensity, batch: StreamBatch, total) -> tuple[float, float]:
     """Log-likelihood and compensator of the first stream by quadrature of ``total(t, mark or None)``."""
     n = int(batch.lengths[0])
     times, marks = batch.times[0, :n].numpy(), batch.marks[0, :n].numpy()
@@ -153,7 +153,7 @@ def test_streams_do_not_see_each_other_nor_their_padding(name):
 def test_later_events_do_not_change_what_was_said_before(name):
     torch.manual_seed(0)
     intensity, batch = small_intensity(name, 2).double(), random_streams(2, [9])
-    short = EventBatch(batch.times[:, :5], batch.marks[:, :5], torch.tensor([5]), batch.start, batch.times[:, 5])
+    short = StreamBatch(batch.times[:, :5], batch.marks[:, :5], torch.tensor([5]), batch.start, batch.times[:, 5])
     torch.testing.assert_close(intensity.walk(short).log_rate, intensity.walk(batch).log_rate[:, :5])
     torch.testing.assert_close(intensity.walk(short).increments[0, :5], intensity.walk(batch).increments[0, :5])
 
@@ -203,7 +203,7 @@ def test_a_first_guess_is_the_rate_of_events_where_nothing_else_is_known():
 
 def test_a_solved_field_carries_its_compensator_too():
     from tsode.dynamics import MeanReverting
-    from tsode.evolution import Solved
+    from tsode.evolutions.base import Solved
     from tsode.intensities.compensated import Compensated
     from tsode.numerics import RK4
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+from tsode.core.observation import Observation
 from tsode.core.status import Status
-from tsode.jumps.base import Observation
 from tsode.jumps.gaussian import GaussianConditioning, condition
 
 MASK = torch.tensor([[True, True, True], [True, False, True], [False, False, True], [False, False, False]])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tsode.jumps import GRU, BayesGRU, InnovationGRU, NeuralJump, Observation
+from tsode.core.observation import Observation
+from tsode.jumps import GRU, BayesGRU, InnovationGRU, NeuralJump
 
 GENERATOR = torch.Generator().manual_seed(0)
 Z = torch.randn(4, 3, generator=GENERATOR, dtype=torch.float64)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tsode.core.batch import IrregularBatch
+from tsode.core.series import Series
 from tsode.models.baselines import BASELINES, ConstantModel, DriftModel, LastValueModel
-from tsode.training.windows import Series, make_window
+from tsode.training.windows import make_window
 
 NAN = np.nan
 BATCH = IrregularBatch.from_arrays(

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from tsode.core.status import Status
 from tsode.errors import ParameterError, ShapeError, SolverError, ZenoError
 from tsode.numerics import RK4, Dopri5, Euler, Midpoint, TorchDiffEq
-from tsode.numerics.crossings import Crossings, integrate_events
-from tsode.numerics.events import Event
+from tsode.numerics.crossings import Crossings, integrate_triggers
 from tsode.numerics.integrate import integrate
+from tsode.numerics.surfaces import Trigger
 
 TIGHT = Dopri5(rtol=1e-10, atol=1e-12)
 SOLVERS = {
@@ -39,14 +39,14 @@ def ball(g: float | Tensor = 9.81, restitution: float | Tensor = 0.8, floor: flo
     def bounce(t, z):
         return torch.stack([z[:, 0], -restitution * z[:, 1]], dim=1)
 
-    return field, Event(lambda t, z: z[:, 0] - floor, direction=-1, reset=bounce)
+    return field, Trigger(lambda t, z: z[:, 0] - floor, direction=-1, reset=bounce)
 
 
 def drop(height: object, t1: float, solver=TIGHT, velocity: float = 0.0, **how) -> Crossings:
     h = torch.as_tensor(height, dtype=torch.float64).reshape(-1)
     field, event = ball()
     t0 = torch.zeros_like(h)
-    return integrate_events(field, torch.stack([h, t0 + velocity], dim=1), t0, t0 + t1, solver, [event], **how)
+    return integrate_triggers(field, torch.stack([h, t0 + velocity], dim=1), t0, t0 + t1, solver, [event], **how)
 
 
 def clock(t: Tensor, z: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def test_a_ball_bounces_at_the_known_times(solver):
 def test_the_derivatives_of_the_first_bounce_are_the_known_ones():
     h, g = double(1.0).requires_grad_(), torch.tensor(9.81, dtype=torch.float64, requires_grad=True)
     field, event = ball(g)
-    found = integrate_events(field, torch.stack([h, 0 * h], dim=1), double(0.0), double(1.0), TIGHT, [event])
+    found = integrate_triggers(field, torch.stack([h, 0 * h], dim=1), double(0.0), double(1.0), TIGHT, [event])
     by_h, by_g = torch.autograd.grad(found.event_times[0, 0], [h, g])
     assert by_h.item() == pytest.approx(0.225761820492865, rel=1e-10)
     assert by_g.item() == pytest.approx(-0.0230134373591096, rel=1e-10)
@@ -94,10 +94,10 @@ def test_a_neuron_spikes_at_the_analytic_times(dtype):
     # dV/dt = (I - V) / tau from 0, spike at 1: period tau log(I / (I - 1)); refractory only in that V returns to 0
     current, tau = 1.6, 0.7
     period = tau * math.log(current / (current - 1))
-    spike = Event(lambda t, z: z[:, 0] - 1, direction=1, reset=lambda t, z: torch.zeros_like(z))
+    spike = Trigger(lambda t, z: z[:, 0] - 1, direction=1, reset=lambda t, z: torch.zeros_like(z))
     z, t0 = start([0.0], [0.0], dtype=dtype)
     t0 = double(0.0, 10.0)
-    found = integrate_events(lambda t, z: (current - z) / tau, z, t0, t0 + 4.0, TIGHT if dtype == torch.float64
+    found = integrate_triggers(lambda t, z: (current - z) / tau, z, t0, t0 + 4.0, TIGHT if dtype == torch.float64
                              else Dopri5(rtol=1e-6, atol=1e-6), [spike])  # fmt: skip
     exact = t0[:, None] + period * torch.arange(1, 6, dtype=torch.float64)
     tolerance = 1e-9 if dtype == torch.float64 else 2e-5
@@ -111,9 +111,9 @@ def test_a_neuron_spikes_at_the_analytic_times(dtype):
 def test_a_clock_fires_once_each_time_it_passes(dtype):
     z, t0 = start([0.3], [0.7], dtype=dtype)
     shift = double(0.01, 0.2)  # one for each row
-    wave = Event(lambda t, z: torch.sin((t + shift) * 6 * math.pi), 1, lambda t, z: 0.5 * z)
+    wave = Trigger(lambda t, z: torch.sin((t + shift) * 6 * math.pi), 1, lambda t, z: 0.5 * z)
     for solver in (RK4(max_step=0.125), Dopri5()):
-        found = integrate_events(lambda t, z: -z, z, t0, t0 + 1.0, solver, [wave])
+        found = integrate_triggers(lambda t, z: -z, z, t0, t0 + 1.0, solver, [wave])
         assert found.n_events.tolist() == [3, 3]
         exact = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]).double() / 3 - shift[:, None]
         exact[1] = exact[1] + (exact[1, 0] < 0) / 3
@@ -129,10 +129,10 @@ def test_a_thermostat_switches_by_its_hysteresis():
     def switched(mode):
         return lambda t, z: torch.stack([z[:, 0], torch.full_like(z[:, 1], mode)], dim=1)
 
-    low = Event(lambda t, z: torch.where(z[:, 1] < 0.5, z[:, 0] - 18, 1.0), -1, switched(1.0))
-    high = Event(lambda t, z: torch.where(z[:, 1] > 0.5, z[:, 0] - 22, -1.0), 1, switched(0.0))
+    low = Trigger(lambda t, z: torch.where(z[:, 1] < 0.5, z[:, 0] - 18, 1.0), -1, switched(1.0))
+    high = Trigger(lambda t, z: torch.where(z[:, 1] > 0.5, z[:, 0] - 22, -1.0), 1, switched(0.0))
     z, t0 = start([15.0, 1.0])
-    found = integrate_events(field, z, t0, t0 + 2.0, TIGHT, [low, high])
+    found = integrate_triggers(field, z, t0, t0 + 2.0, TIGHT, [low, high])
     first, up, down = math.log(15 / 8), math.log(12 / 8), math.log(12 / 8)
     exact = [first + k * up for k in range(int((2 - first) / up) + 1)]
     assert up == down
@@ -144,9 +144,9 @@ def test_a_pendulum_hits_a_wall_when_a_plain_solve_says_so():
     def field(t, z):
         return torch.stack([z[:, 1], -9.81 * z[:, 0].sin()], dim=1)
 
-    wall = Event(lambda t, z: z[:, 0] + 0.2, direction=-1, reset=lambda t, z: z * double(1.0, -0.9))
+    wall = Trigger(lambda t, z: z[:, 0] + 0.2, direction=-1, reset=lambda t, z: z * double(1.0, -0.9))
     z, t0 = start([0.5, 0.0], [0.5, 0.0])
-    found = integrate_events(field, z, t0, t0 + 1.0, TIGHT, [wall])
+    found = integrate_triggers(field, z, t0, t0 + 1.0, TIGHT, [wall])
     at = found.event_times[:, 0]
     before = integrate(field, z, t0, at, Dopri5(rtol=1e-12, atol=1e-13))
     torch.testing.assert_close(before.z[:, 0], double(-0.2, -0.2), rtol=0, atol=1e-10)
@@ -158,8 +158,8 @@ def test_a_pendulum_hits_a_wall_when_a_plain_solve_says_so():
 @pytest.mark.parametrize("solver", [Euler(max_step=0.01), Euler()], ids=["short steps", "one step"])
 def test_euler_steps_end_at_the_crossing_of_their_straight_line(solver):
     z, t0 = start([0.0])
-    event = Event(lambda t, z: z[:, 0] - 0.3)
-    found = integrate_events(lambda t, z: 2 * torch.ones_like(z), z, t0, t0 + 1.0, solver, [event])
+    event = Trigger(lambda t, z: z[:, 0] - 0.3)
+    found = integrate_triggers(lambda t, z: 2 * torch.ones_like(z), z, t0, t0 + 1.0, solver, [event])
     torch.testing.assert_close(found.event_times, double([0.15]), rtol=0, atol=1e-14)
 
 
@@ -167,8 +167,8 @@ def test_euler_steps_end_at_the_crossing_of_their_straight_line(solver):
 def test_without_a_crossing_the_answer_is_that_of_integrate_bit_for_bit(solver):
     z, t0 = start([0.0, 1.0], [0.5, 0.5])
     t1 = double(3.0, 0.7)
-    never = Event(lambda t, z: z[:, 0] - 9.0)
-    found = integrate_events(circle, z, t0, t1, solver, [never])
+    never = Trigger(lambda t, z: z[:, 0] - 9.0)
+    found = integrate_triggers(circle, z, t0, t1, solver, [never])
     plain = integrate(circle, z, t0, t1, solver)
     assert torch.equal(found.z, plain.z)
     assert torch.equal(found.n_steps, plain.n_steps)
@@ -185,8 +185,8 @@ def test_two_crossings_inside_one_step_are_both_found():
     # one RK4 step over the flight: z = (height, velocity), surface at 0.9 of the top
     field, _ = ball()
     z, t0 = start([0.0, 5.0])
-    surface = Event(lambda t, z: z[:, 0] - 1.2)
-    found = integrate_events(field, z, t0, t0 + 1.0, RK4(), [surface])
+    surface = Trigger(lambda t, z: z[:, 0] - 1.2)
+    found = integrate_triggers(field, z, t0, t0 + 1.0, RK4(), [surface])
     root = math.sqrt(25 - 2 * 9.81 * 1.2)
     torch.testing.assert_close(found.event_times, double([(5 - root) / 9.81, (5 + root) / 9.81]), rtol=0, atol=1e-12)
 
@@ -194,8 +194,8 @@ def test_two_crossings_inside_one_step_are_both_found():
 def test_a_dip_between_the_sampled_points_of_a_step_is_found():
     # below the surface for 2 sqrt(1e-6) of a step of length 1, between the quarters of the step
     z, t0 = start([0.0])
-    dip = Event(lambda t, z: (z[:, 0] - 0.6) ** 2 - 1e-6)
-    found = integrate_events(clock, z, t0, t0 + 1.0, RK4(), [dip])
+    dip = Trigger(lambda t, z: (z[:, 0] - 0.6) ** 2 - 1e-6)
+    found = integrate_triggers(clock, z, t0, t0 + 1.0, RK4(), [dip])
     torch.testing.assert_close(found.event_times, double([0.599, 0.601]), rtol=0, atol=1e-10)
 
 
@@ -203,16 +203,16 @@ def test_a_dip_between_the_sampled_points_of_a_step_is_found():
 def test_all_zeros_of_a_sine_of_time_are_found_by_direction(solver):
     z, t0 = start([0.1])
     for direction, first, step in ((0, 1, 1), (-1, 1, 2), (1, 2, 2)):
-        wave = Event(lambda t, z: torch.sin(t + z[:, 0]), direction)  # z = t, so sin 2 t
-        found = integrate_events(clock, z, t0 + 0.1, t0 + 10.0, solver, [wave])
+        wave = Trigger(lambda t, z: torch.sin(t + z[:, 0]), direction)  # z = t, so sin 2 t
+        found = integrate_triggers(clock, z, t0 + 0.1, t0 + 10.0, solver, [wave])
         exact = [0.5 * math.pi * k for k in range(first, 7, step)]
         torch.testing.assert_close(found.event_times[0], double(*exact), rtol=0, atol=1e-9)
 
 
 def test_steps_that_end_on_the_surface_miss_nothing_and_count_once():
     z, t0 = start([0.0])
-    event = Event(lambda t, z: z[:, 0] - 0.5)
-    found = integrate_events(clock, z, t0, t0 + 1.0, RK4(max_step=0.25), [event])
+    event = Trigger(lambda t, z: z[:, 0] - 0.5)
+    found = integrate_triggers(clock, z, t0, t0 + 1.0, RK4(max_step=0.25), [event])
     torch.testing.assert_close(found.event_times, double([0.5]), rtol=0, atol=1e-15)
 
 
@@ -225,11 +225,11 @@ def test_each_row_of_a_batch_is_as_if_alone():
     times = t0[:, None] + (t1 - t0)[:, None] * double(0.3, 0.9)
     field, event = ball()
     z = torch.stack([heights, 0.1 * heights], dim=1)
-    together = integrate_events(field, z, t0, t1, TIGHT, [event], times=times)
+    together = integrate_triggers(field, z, t0, t1, TIGHT, [event], times=times)
     assert together.n_events.tolist() == [3, 4, 0, 7] or together.n_events.unique().numel() > 1
     for row in range(4):
         one = slice(row, row + 1)
-        alone = integrate_events(field, z[one], t0[one], t1[one], TIGHT, [event], times=times[one])
+        alone = integrate_triggers(field, z[one], t0[one], t1[one], TIGHT, [event], times=times[one])
         k = int(alone.n_events)
         assert torch.equal(alone.event_times, together.event_times[one, :k])
         assert torch.equal(alone.z, together.z[one])
@@ -277,7 +277,7 @@ def test_laying_out_steps_without_regard_to_the_end_changes_no_answer_at_an_earl
 def test_a_row_of_length_zero_comes_back_bit_for_bit_and_meets_no_event():
     z, t0 = start([0.0, -1.0], [0.3, 0.7])
     field, event = ball()
-    found = integrate_events(field, z, t0, t0, TIGHT, [event], times=t0[:, None])
+    found = integrate_triggers(field, z, t0, t0, TIGHT, [event], times=t0[:, None])
     assert torch.equal(found.z, z)
     assert torch.equal(found.states[:, 0], z)
     assert found.n_events.tolist() == [0, 0]
@@ -286,18 +286,18 @@ def test_a_row_of_length_zero_comes_back_bit_for_bit_and_meets_no_event():
 def test_a_row_that_is_not_finite_or_blows_up_leaves_the_others_and_their_gradients_alone():
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
     z, t0 = start([0.5], [float("nan")], [1.0])
-    event = Event(lambda t, z: z[:, 0] - weight, direction=1, reset=lambda t, z: z - weight)
+    event = Trigger(lambda t, z: z[:, 0] - weight, direction=1, reset=lambda t, z: z - weight)
     t1 = double(1.5, 1.5, float("nan"))
-    found = integrate_events(lambda t, z: weight * torch.ones_like(z), z, t0, t1, TIGHT, [event])
+    found = integrate_triggers(lambda t, z: weight * torch.ones_like(z), z, t0, t1, TIGHT, [event])
     assert found.status.tolist() == [Status.OK, Status.NON_FINITE, Status.NON_FINITE]
     torch.testing.assert_close(found.event_times[0], double(0.5, 1.5)[: found.event_times.shape[1]])
     (gradient,) = torch.autograd.grad(found.event_times[0, 0], weight)
     assert gradient.item() == pytest.approx(1 - 0.5)  # t = (w - 0.5) / w
     with pytest.raises(SolverError, match="row 1, 2 left the range"):
         found.checked()
-    grows = Event(lambda t, z: z[:, 0] - 2.0, direction=1)
+    grows = Trigger(lambda t, z: z[:, 0] - 2.0, direction=1)
     z, t0 = start([0.1], [1.0])
-    found = integrate_events(lambda t, z: z * z, z, t0, t0 + 2.0, Dopri5(rtol=1e-6), [grows])
+    found = integrate_triggers(lambda t, z: z * z, z, t0, t0 + 2.0, Dopri5(rtol=1e-6), [grows])
     assert found.status[0] == Status.OK
     assert found.status[1] in (Status.NON_FINITE, Status.STEP_TOO_SMALL)
     assert found.event_times[1, 0].item() == pytest.approx(0.5, abs=1e-6)  # z = 1 / (1 - t)
@@ -320,8 +320,8 @@ def test_a_start_on_the_surface_that_moves_in_the_direction_meets_the_event_at_o
 
 def test_a_start_on_the_surface_without_a_direction_only_leaves_it():
     z, t0 = start([0.0, 1.0], [0.0, -1.0])
-    event = Event(lambda t, z: z[:, 0])
-    found = integrate_events(circle, z, t0, t0 + 4.0, TIGHT, [event])
+    event = Trigger(lambda t, z: z[:, 0])
+    found = integrate_triggers(circle, z, t0, t0 + 4.0, TIGHT, [event])
     torch.testing.assert_close(found.event_times, double([math.pi], [math.pi]), rtol=0, atol=1e-9)
 
 
@@ -329,7 +329,7 @@ def test_a_start_at_rest_above_the_surface_that_later_moves_is_met():
     found = drop(0.0, 1.0, velocity=0.0)  # at rest on the floor: it can neither fall nor fly
     assert found.status.tolist() == [Status.ZENO]
     z, t0 = start([0.0, 0.0])
-    lifted = integrate_events(
+    lifted = integrate_triggers(
         lambda t, z: torch.stack([z[:, 1], 1.0 - 2.0 * t], dim=1), z, t0, t0 + 2.0, TIGHT, [ball()[1]]
     )
     # v = t - t^2, h = t^2 / 2 - t^3 / 3: back at 1.5
@@ -338,8 +338,8 @@ def test_a_start_at_rest_above_the_surface_that_later_moves_is_met():
 
 def test_an_event_without_reset_goes_through_and_happens_again_only_after_leaving():
     z, t0 = start([0.0, 1.0])
-    both = Event(lambda t, z: z[:, 0] - 0.5)
-    found = integrate_events(circle, z, t0, t0 + 7.0, TIGHT, [both])
+    both = Trigger(lambda t, z: z[:, 0] - 0.5)
+    found = integrate_triggers(circle, z, t0, t0 + 7.0, TIGHT, [both])
     sixth = math.pi / 6
     torch.testing.assert_close(found.event_times, double([sixth, 5 * sixth, 13 * sixth]), rtol=0, atol=1e-9)
     assert torch.equal(found.z_minus, found.z_plus)
@@ -348,20 +348,20 @@ def test_an_event_without_reset_goes_through_and_happens_again_only_after_leavin
 
 
 def test_a_reset_that_leaves_the_velocity_does_not_set_the_event_off_again():
-    count = Event(lambda t, z: z[:, 0] - 0.5, 1, lambda t, z: z + double(0.0, 1.0))
+    count = Trigger(lambda t, z: z[:, 0] - 0.5, 1, lambda t, z: z + double(0.0, 1.0))
     z, t0 = start([0.0, 0.0])
-    found = integrate_events(lambda t, z: torch.ones_like(z) * double(1.0, 0.0), z, t0, t0 + 2.0, RK4(), [count])
+    found = integrate_triggers(lambda t, z: torch.ones_like(z) * double(1.0, 0.0), z, t0, t0 + 2.0, RK4(), [count])
     assert found.n_events.tolist() == [1]
     torch.testing.assert_close(found.z, double([2.0, 1.0]), rtol=1e-15, atol=0)
 
 
 @every_solver
 def test_events_at_the_same_time_happen_in_the_order_of_the_list(solver):
-    double_it = Event(lambda t, z: z[:, 0] - 0.5, 1, lambda t, z: z * double(1.0, 2.0))
-    add_one = Event(lambda t, z: 2 * z[:, 0] - 1.0, 1, lambda t, z: z + double(0.0, 1.0))
+    double_it = Trigger(lambda t, z: z[:, 0] - 0.5, 1, lambda t, z: z * double(1.0, 2.0))
+    add_one = Trigger(lambda t, z: 2 * z[:, 0] - 1.0, 1, lambda t, z: z + double(0.0, 1.0))
     z, t0 = start([0.0, 3.0])
     for events, expected in (((double_it, add_one), 7.0), ((add_one, double_it), 8.0)):
-        found = integrate_events(
+        found = integrate_triggers(
             lambda t, z: torch.ones_like(z) * double(1.0, 0.0), z, t0, t0 + 1.0, solver, list(events)
         )
         assert found.event_index.tolist() == [[0, 1]]
@@ -373,9 +373,9 @@ def test_events_at_the_same_time_happen_in_the_order_of_the_list(solver):
 
 def test_simultaneous_events_both_happen_although_the_first_turns_the_state_back():
     field, bounce = ball()
-    count = Event(bounce.fn, -1, lambda t, z: z)
+    count = Trigger(bounce.fn, -1, lambda t, z: z)
     z, t0 = start([1.0, 0.0])
-    found = integrate_events(field, z, t0, t0 + 1.0, TIGHT, [bounce, count])
+    found = integrate_triggers(field, z, t0, t0 + 1.0, TIGHT, [bounce, count])
     assert found.event_index.tolist() == [[0, 1]]
 
 
@@ -384,9 +384,9 @@ def test_a_ball_that_meets_a_corner_turns_in_both_directions():
     def turned(k):
         return lambda t, z: torch.cat([z[:, :2], z[:, 2:] * double(*[-1.0 if i == k else 1.0 for i in range(2)])], 1)
 
-    walls = [Event(lambda t, z, k=k: z[:, k] - 1.0, 1, turned(k)) for k in range(2)]
+    walls = [Trigger(lambda t, z, k=k: z[:, k] - 1.0, 1, turned(k)) for k in range(2)]
     z, t0 = start([0.3, 0.3, 0.9, 0.9])
-    found = integrate_events(
+    found = integrate_triggers(
         lambda t, z: torch.cat([z[:, 2:], torch.zeros_like(z[:, 2:])], 1), z, t0, t0 + 1.0, TIGHT, walls
     )
     assert found.event_index.tolist() == [[0, 1]]
@@ -395,9 +395,9 @@ def test_a_ball_that_meets_a_corner_turns_in_both_directions():
 
 def test_a_terminal_event_ends_its_row_alone():
     field, bounce = ball()
-    stop = Event(lambda t, z: z[:, 0] - 1.5, 1, terminal=True)
+    stop = Trigger(lambda t, z: z[:, 0] - 1.5, 1, terminal=True)
     z, t0 = start([0.0, 6.0], [0.0, 5.0])
-    found = integrate_events(field, z, t0, t0 + 1.0, TIGHT, [bounce, stop], times=double([0.1, 0.9], [0.1, 0.9]))
+    found = integrate_triggers(field, z, t0, t0 + 1.0, TIGHT, [bounce, stop], times=double([0.1, 0.9], [0.1, 0.9]))
     at = (6 - math.sqrt(36 - 2 * 9.81 * 1.5)) / 9.81
     torch.testing.assert_close(found.t_end, double(at, 1.0), rtol=0, atol=1e-12)
     assert found.status.tolist() == [Status.OK, Status.OK]
@@ -414,14 +414,14 @@ def test_a_touch_too_flat_for_a_gradient_is_flagged_and_given_none():
     field, _ = ball()
     top = 16 / (2 * 9.81)
     ceiling = double(top - 1e-11, 0.5 * top)
-    event = Event(lambda t, z: z[:, 0] - ceiling, 1)
+    event = Trigger(lambda t, z: z[:, 0] - ceiling, 1)
     z = torch.stack([torch.zeros_like(v), v], dim=1)
-    found = integrate_events(field, z, double(0.0, 0.0), double(0.6, 0.6), TIGHT, [event])
+    found = integrate_triggers(field, z, double(0.0, 0.0), double(0.6, 0.6), TIGHT, [event])
     assert found.is_grazing.tolist() == [[True], [False]]
     (gradient,) = torch.autograd.grad(found.event_times.sum() + found.z.sum(), v)
     assert gradient.isfinite().all()
     # 0.5 top is reached at t = (v - sqrt(v^2 - g top)) / g
-    (by_v,) = torch.autograd.grad(integrate_events(field, torch.stack([0 * v, v], dim=1), double(0.0, 0.0),
+    (by_v,) = torch.autograd.grad(integrate_triggers(field, torch.stack([0 * v, v], dim=1), double(0.0, 0.0),
                                   double(0.6, 0.6), TIGHT, [event]).event_times.sum(), v)  # fmt: skip
     assert by_v[0] == 0
     assert by_v[1].item() == pytest.approx((1 - 4 / math.sqrt(8)) / 9.81, rel=1e-8)
@@ -430,8 +430,8 @@ def test_a_touch_too_flat_for_a_gradient_is_flagged_and_given_none():
 def test_a_touch_without_a_change_of_sign_is_no_event():
     z, t0 = start([0.0])
     for lift in (0.0, 1e-9):
-        event = Event(lambda t, z, lift=lift: (z[:, 0] - 0.6) ** 2 + lift, -1)
-        found = integrate_events(clock, z, t0, t0 + 1.0, RK4(), [event])
+        event = Trigger(lambda t, z, lift=lift: (z[:, 0] - 0.6) ** 2 + lift, -1)
+        found = integrate_triggers(clock, z, t0, t0 + 1.0, RK4(), [event])
         assert found.n_events.tolist() == [0]
 
 
@@ -461,7 +461,7 @@ def test_bounces_are_followed_up_to_a_hundredth_before_they_accumulate():
 def test_a_single_precision_ball_does_not_fall_through_the_floor():
     field, event = ball()
     z, t0 = start([1.0, 0.0], dtype=torch.float32)
-    found = integrate_events(field, z, t0, t0 + 4.5, Dopri5(rtol=1e-5, atol=1e-6), [event])
+    found = integrate_triggers(field, z, t0, t0 + 4.5, Dopri5(rtol=1e-5, atol=1e-6), [event])
     assert found.status.tolist() == [Status.ZENO]
     assert found.accumulation_time.item() == pytest.approx(4.0637, abs=1e-3)
     torch.testing.assert_close(found.event_times[:, :3], double(BOUNCES), rtol=0, atol=1e-5)
@@ -469,8 +469,8 @@ def test_a_single_precision_ball_does_not_fall_through_the_floor():
 
 def test_more_than_max_events_is_a_status_without_a_time_of_accumulation():
     z, t0 = start([0.0], [0.0])
-    event = Event(lambda t, z: z[:, 0] - 1.0, 1, lambda t, z: z - 1.0)
-    found = integrate_events(clock, z, t0, double(20.5, 5.5), RK4(), [event], max_events=10)
+    event = Trigger(lambda t, z: z[:, 0] - 1.0, 1, lambda t, z: z - 1.0)
+    found = integrate_triggers(clock, z, t0, double(20.5, 5.5), RK4(), [event], max_events=10)
     assert found.status.tolist() == [Status.ZENO, Status.OK]
     assert found.accumulation_time.tolist() == [torch.inf, torch.inf]
     assert found.n_events.tolist() == [11, 5]
@@ -494,7 +494,7 @@ def test_more_than_max_events_is_a_status_without_a_time_of_accumulation():
 def test_gradcheck_passes_through_three_bounces(solver, factor, gradient):
     def run(h, v, t0, g, restitution, floor):
         field, event = ball(g, restitution, floor)
-        found = integrate_events(
+        found = integrate_triggers(
             field, torch.stack([h, v], dim=1), t0, factor * double(1.9, 1.4), solver, [event], gradient=gradient,
             times=double([0.2, 1.7], [0.4, 1.3]),
         )  # fmt: skip
@@ -520,7 +520,7 @@ def test_sensitivity_across_an_event_is_the_saltation_matrix():
 
     z = double([-0.3, 1.0]).requires_grad_()
     t0 = double(0.0)
-    found = integrate_events(field, z, t0, double(0.7), TIGHT, [Event(fn, 1, reset)])
+    found = integrate_triggers(field, z, t0, double(0.7), TIGHT, [Trigger(fn, 1, reset)])
     assert found.n_events.tolist() == [1]
     at, before, after = found.event_times[0], found.z_minus[0].detach(), found.z_plus[0].detach()
 
@@ -537,7 +537,7 @@ def test_sensitivity_across_an_event_is_the_saltation_matrix():
     torch.testing.assert_close(ours, out @ saltation @ into, rtol=1e-7, atol=1e-9)
 
     def end(state):
-        return integrate_events(field, state, t0, double(0.7), TIGHT, [Event(fn, 1, reset)]).z[0]
+        return integrate_triggers(field, state, t0, double(0.7), TIGHT, [Trigger(fn, 1, reset)]).z[0]
 
     step = 1e-5
     difference = torch.stack(
@@ -569,7 +569,7 @@ def test_modules_as_surface_and_reset_get_gradients():
     with torch.no_grad():
         wall.linear.weight[:], wall.linear.bias[:] = double(1.0, 0.2), -0.3
     z, t0 = start([0.0, 1.0], [1.0, 0.5])
-    found = integrate_events(circle, z, t0, t0 + 3.0, RK4(max_step=0.5), [Event(wall, 0, kick)])
+    found = integrate_triggers(circle, z, t0, t0 + 3.0, RK4(max_step=0.5), [Trigger(wall, 0, kick)])
     assert (found.n_events > 0).all()
     loss = found.event_times[:, 0].sum() + found.z.square().sum()
     weights = [*wall.parameters(), *kick.parameters()]
@@ -580,7 +580,7 @@ def test_modules_as_surface_and_reset_get_gradients():
         for sign in (1, -1):
             with torch.no_grad():
                 weight.view(-1)[0] += sign * step
-                moved = integrate_events(circle, z, t0, t0 + 3.0, RK4(max_step=0.5), [Event(wall, 0, kick)])
+                moved = integrate_triggers(circle, z, t0, t0 + 3.0, RK4(max_step=0.5), [Trigger(wall, 0, kick)])
                 shifted.append(moved.event_times[:, 0].sum() + moved.z.square().sum())
                 weight.view(-1)[0] -= sign * step
         assert gradient.view(-1)[0].item() == pytest.approx(((shifted[0] - shifted[1]) / (2 * step)).item(), rel=1e-5)
@@ -600,27 +600,27 @@ def test_what_cannot_be_solved_is_refused():
     z, t0 = start([1.0, 0.0])
     field, event = ball()
     with pytest.raises(ParameterError, match=r"step by step, which TorchDiffEq does not: use for instance Dopri5"):
-        integrate_events(field, z, t0, t0 + 1, TorchDiffEq(), [event])
+        integrate_triggers(field, z, t0, t0 + 1, TorchDiffEq(), [event])
     with pytest.raises(ParameterError, match="gradient='adjoint' is not offered"):
-        integrate_events(field, z, t0, t0 + 1, TIGHT, [event], gradient="adjoint")
+        integrate_triggers(field, z, t0, t0 + 1, TIGHT, [event], gradient="adjoint")
     with pytest.raises(ParameterError, match=r"row 0 goes from 0\.0 back to -1\.0: swap"):
-        integrate_events(field, z, t0, t0 - 1, TIGHT, [event])
+        integrate_triggers(field, z, t0, t0 - 1, TIGHT, [event])
     with pytest.raises(ParameterError, match=r"row 0 asks for 2\.0 and runs from 0\.0 to 1\.0"):
-        integrate_events(field, z, t0, t0 + 1, TIGHT, [event], times=double([0.5, 2.0]))
+        integrate_triggers(field, z, t0, t0 + 1, TIGHT, [event], times=double([0.5, 2.0]))
     with pytest.raises(ParameterError, match="give at least one Event, or call integrate"):
-        integrate_events(field, z, t0, t0 + 1, TIGHT, [])
+        integrate_triggers(field, z, t0, t0 + 1, TIGHT, [])
     with pytest.raises(ShapeError, match=r"fn of event 1 must return one number a row, shape \(1,\)"):
-        integrate_events(field, z, t0, t0 + 1, TIGHT, [event, Event(lambda t, z: z)])
+        integrate_triggers(field, z, t0, t0 + 1, TIGHT, [event, Trigger(lambda t, z: z)])
     with pytest.raises(ShapeError, match="`t1` has 2"):
-        integrate_events(field, z, t0, double(1.0, 2.0), TIGHT, [event])
+        integrate_triggers(field, z, t0, double(1.0, 2.0), TIGHT, [event])
     for how, message in (({"side": "up"}, "'left' .before"), ({"tol": 0.0}, "share of a step"),
                          ({"max_events": 0}, "at least 1"), ({"query_step": 0.0}, "positive length")):  # fmt: skip
         with pytest.raises(ParameterError, match=message):
-            integrate_events(field, z, t0, t0 + 1, TIGHT, [event], **how)
+            integrate_triggers(field, z, t0, t0 + 1, TIGHT, [event], **how)
 
 
 def test_events_out_of_range_are_refused():
     with pytest.raises(ParameterError, match=r"direction must be -1 .fn falls., 0 .both. or 1 .fn rises., but is 2"):
-        Event(lambda t, z: z[:, 0], direction=2)
+        Trigger(lambda t, z: z[:, 0], direction=2)
     with pytest.raises(ParameterError, match="must be callable"):
-        Event(3.0)
+        Trigger(3.0)

@@ -6,10 +6,10 @@ from tests.numerics.systems import SYSTEMS
 from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics import Dopri5
-from tsode.numerics.crossings import integrate_events
+from tsode.numerics.crossings import integrate_triggers
 from tsode.numerics.dopri5 import _ERROR, _TABLEAU
-from tsode.numerics.events import Event
 from tsode.numerics.integrate import integrate, integrate_to
+from tsode.numerics.surfaces import Trigger
 
 SPANS = torch.tensor([0.02, 0.5, 3.0, 0.0, 1.1], dtype=torch.float64)
 
@@ -120,7 +120,7 @@ def test_no_step_is_longer_than_the_longest_so_that_fast_surfaces_are_seen():
     solution = integrate(field, still, start, start + 10.0, Dopri5(max_step=0.5))
     assert int(solution.n_steps) >= 20
     assert solution.z.item() == pytest.approx(10.0)
-    event = Event(lambda t, z: torch.sin(20.0 * t), direction=1)
-    found = integrate_events(field, still, start + 0.01, start + 10.0, Dopri5(max_step=0.1), [event])
+    event = Trigger(lambda t, z: torch.sin(20.0 * t), direction=1)
+    found = integrate_triggers(field, still, start + 0.01, start + 10.0, Dopri5(max_step=0.1), [event])
     expected = 2.0 * torch.pi / 20.0 * torch.arange(1, 32, dtype=torch.float64)
     torch.testing.assert_close(found.event_times[0], expected, rtol=0.0, atol=1e-9)

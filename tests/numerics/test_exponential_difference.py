@@ -6,8 +6,8 @@ import torch
 from tests.helpers import solve
 from tsode.dynamics import MLPDynamics, SemilinearDynamics
 from tsode.errors import ParameterError
-from tsode.evolution import Solved
-from tsode.flows import DiagonalFlow
+from tsode.evolutions import DiagonalFlow
+from tsode.evolutions.base import Solved
 from tsode.numerics import Euler, ExponentialDifference
 
 N_MODES, N_STATE = 3, 8

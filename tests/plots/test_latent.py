@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from tests.registries import fitted, small
+from tsode.diagnostics.latent_path import latent_path
 from tsode.errors import ParameterError
 from tsode.estimators import FORECASTERS
-from tsode.estimators.latent_path import latent_path
 from tsode.plots import plot_latent
 from tsode.testing import example_panel
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from tests.registries import small_filter
+from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
+from tsode.core.series import Series
 from tsode.likelihoods import Normal
-from tsode.models.filters import FILTERS
+from tsode.models.filters.build import FILTERS
 from tsode.testing import example_batch
 from tsode.training.calibration import calibrate
 from tsode.training.objective import SCORES, FilterObjective, is_ok, masked_mean
-from tsode.training.threads import one_thread
-from tsode.training.windows import Series, Window, make_window
+from tsode.training.windows import Window, make_window
 
 
 def window(dtype=torch.float64) -> Window:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from tsode.core.series import Series
 from tsode.training.splits import split_for_validation, validation_windows
-from tsode.training.windows import Series, WindowSampler, drop_values, make_window
+from tsode.training.windows import WindowSampler, drop_values, make_window
 
 NAN = np.nan
 

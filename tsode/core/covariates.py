@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["HARMONICS", "Covariates", "KnownPath", "SeriesCovariates"]
+__all__ = ["HARMONICS", "CovariatePath", "Covariates", "SeriesCovariates"]
 
 HARMONICS = (1, 2)  # of each cycle
 
 
 @dataclass(frozen=True, eq=False)
-class KnownPath:
+class CovariatePath:
     """Covariates along time, with their moving averages: ``dw/dt = (u(t) - w) / tau`` for several ``tau``.
 
     Between knots ``u`` is a straight line or a constant; before the first and after the last it stands still. Then the
@@ -45,27 +45,27 @@ class KnownPath:
     time_constants: tuple[float, ...]
 
     @classmethod
-    def linear(cls, times: np.ndarray, values: np.ndarray, time_constants: Sequence[float]) -> KnownPath:
+    def linear(cls, times: np.ndarray, values: np.ndarray, time_constants: Sequence[float]) -> CovariatePath:
         """Straight lines between the values (k p) at `times`; NaN is passed over."""
         filled = np.stack([_fill_linear(times, column) for column in values.T], axis=1) if values.size else values
         slopes = np.diff(filled, axis=0) / np.diff(times)[:, None]
         return cls._solve(times, filled, np.concatenate([slopes, np.zeros((1, filled.shape[1]))]), time_constants)
 
     @classmethod
-    def last_value(cls, times: np.ndarray, values: np.ndarray, time_constants: Sequence[float]) -> KnownPath:
+    def last_value(cls, times: np.ndarray, values: np.ndarray, time_constants: Sequence[float]) -> CovariatePath:
         """Each value (k p) holds from its time up to the next one's; where it is NaN, the one before holds."""
         filled = np.stack([_fill_last(column) for column in values.T], axis=1) if values.size else values
         return cls._solve(times, filled, np.zeros_like(filled), time_constants)
 
     @classmethod
-    def nothing(cls) -> KnownPath:
+    def nothing(cls) -> CovariatePath:
         """No covariate."""
         return cls(np.zeros(1), np.zeros((1, 0)), np.zeros((1, 0)), np.zeros((1, 0, 0)), ())
 
     @classmethod
     def _solve(
         cls, times: np.ndarray, values: np.ndarray, slopes: np.ndarray, time_constants: Sequence[float]
-    ) -> KnownPath:
+    ) -> CovariatePath:
         tau = np.array(time_constants, dtype=np.float64)
         gap = np.diff(times)[:, None, None]
         v, s = values[:-1, :, None], slopes[:-1, :, None]
@@ -81,12 +81,12 @@ class KnownPath:
             step *= 2
         return cls(times, values, slopes, shift, tuple(float(one) for one in tau))
 
-    def between(self, start: float, end: float) -> KnownPath:
+    def between(self, start: float, end: float) -> CovariatePath:
         """The same path with only the knots that say what it is from `start` to `end`."""
         first = max(int(np.searchsorted(self.times, start, side="right")) - 1, 0)
         until = max(int(np.searchsorted(self.times, end, side="right")), first + 1)
         kept = slice(first, until)
-        return KnownPath(
+        return CovariatePath(
             self.times[kept], self.values[kept], self.slopes[kept], self.averages[kept], self.time_constants
         )
 
@@ -105,7 +105,7 @@ class SeriesCovariates:
     """
 
     static: np.ndarray
-    path: KnownPath
+    path: CovariatePath
     cycles: np.ndarray
 
     def between(self, start: float, end: float) -> SeriesCovariates:

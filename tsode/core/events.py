@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from tsode._checks import check_shapes
 
-__all__ = ["EventBatch"]
+__all__ = ["StreamBatch"]
 
 
 @dataclass(frozen=True)
-class EventBatch:
+class StreamBatch:
     """Marked events of several streams side by side; padding stands at the end of a row.
 
     Padding repeats the row's last time (its start, where there is no event), so that a padded gap has length zero.
@@ -51,7 +51,7 @@ class EventBatch:
         marks: Sequence[np.ndarray],
         start: Sequence[float] | np.ndarray,
         end: Sequence[float] | np.ndarray,
-    ) -> EventBatch:
+    ) -> StreamBatch:
         """Pad streams of different lengths into one batch: one array of sorted times and one of marks a stream."""
         lengths = np.array([len(t) for t in times], dtype=np.int64)
         width = int(lengths.max(initial=0))
@@ -102,14 +102,14 @@ class EventBatch:
         steps = torch.arange(self.n_events + 1, device=self.times.device)
         return torch.minimum(steps, self.lengths[:, None])
 
-    def to(self, device: torch.device | str) -> EventBatch:
+    def to(self, device: torch.device | str) -> StreamBatch:
         """Move all tensors to `device`."""
-        return EventBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return StreamBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
-    def select(self, rows: Tensor) -> EventBatch:
+    def select(self, rows: Tensor) -> StreamBatch:
         """The streams at `rows` (indices), in that order, without columns that are all padding."""
         width = int(self.lengths[rows].max()) if len(rows) else 0
-        return EventBatch(
+        return StreamBatch(
             self.times[rows, :width], self.marks[rows, :width], self.lengths[rows], self.start[rows], self.end[rows]
         )
 

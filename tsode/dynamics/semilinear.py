@@ -17,8 +17,8 @@ class SemilinearDynamics(Dynamics):
     """Drift ``(-alpha + i omega) u + N(z)`` of complex modes ``u``, with a small perceptron ``N``.
 
     The state is ``[Re u, Im u, theta]``, and the rates are set by ``theta``, which does not move, as in
-    `tsode.flows.DiagonalFlow`. ``N`` reads the whole state; its last layer starts at zero, so that before training the
-    field is that of the diagonal flow. `tsode.numerics.ExponentialDifference` is exact for it then, and later takes
+    `tsode.evolutions.DiagonalFlow`. ``N`` reads the whole state; its last layer starts at zero, so that before training
+    the field is that of the diagonal flow. `tsode.numerics.ExponentialDifference` is exact for it then, and later takes
     steps whose length is limited by ``N`` alone.
 
     Parameters

@@ -11,7 +11,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.status import worst
 from tsode.encoders.base import Encoded, Encoder
 from tsode.encoders.reversal import reverse
-from tsode.evolution import Evolution
+from tsode.evolutions.base import Evolution
 
 __all__ = ["BackwardFilter", "Filter"]
 

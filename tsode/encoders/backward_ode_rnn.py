@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
+from tsode.core.observation import Observation
 from tsode.core.path import Path
 from tsode.core.status import worst
 from tsode.encoders.base import Encoded, Encoder
 from tsode.encoders.reversal import reverse
-from tsode.evolution import Evolution
+from tsode.evolutions.base import Evolution
 
 __all__ = ["BackwardODERNN", "Jump"]
 
@@ -25,17 +25,7 @@ class Jump(Protocol):
     n_state: int
     n_channels: int
 
-    def __call__(self, z: Tensor, observation: Any) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """One event of each row, as a jump reads it."""
-
-    values: Tensor
-    mask: Tensor
-    predicted: Tensor
-    inputs: Tensor | None = None
+    def __call__(self, z: Tensor, observation: Observation) -> Tensor: ...
 
 
 class BackwardODERNN(Encoder):
@@ -96,7 +86,7 @@ class BackwardODERNN(Encoder):
                 torch.zeros_like(mask[:, k, :, None]),
                 None if batch.inputs is None else batch.inputs[:, k],
             )
-            z = self.jump(evolved.z, _Seen(batch.values[:, k], mask[:, k], predicted, inputs))
+            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, inputs))
             before.append(evolved.z)
             after.append(z)
         return Path(batch.times, start, torch.stack(before, dim=1), torch.stack(after, dim=1), status)

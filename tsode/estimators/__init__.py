@@ -1,16 +1,16 @@
 """Forecasters with scikit-learn's interface."""
 
-from tsode.estimators.base import BaseForecaster
-from tsode.estimators.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
-from tsode.estimators.jump_ode import JumpODEForecaster
-from tsode.estimators.latent_ode import LatentODEForecaster
-from tsode.estimators.latent_sde import LatentSDEForecaster
-from tsode.estimators.linear_sde import LinearSDEForecaster
+from tsode.estimators.forecasters.base import BaseForecaster
+from tsode.estimators.forecasters.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
+from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
+from tsode.estimators.forecasters.latent_ode import LatentODEForecaster
+from tsode.estimators.forecasters.latent_sde import LatentSDEForecaster
+from tsode.estimators.forecasters.linear_sde import LinearSDEForecaster
 from tsode.estimators.path_regressor import PathRegressor
-from tsode.estimators.point_process import PointProcessForecaster
-from tsode.estimators.series_classifier import SeriesClassifier
-from tsode.estimators.series_encoder import SeriesEncoder
-from tsode.estimators.series_regressor import SeriesRegressor
+from tsode.estimators.point_process.forecaster import PointProcessForecaster
+from tsode.estimators.series.classifier import SeriesClassifier
+from tsode.estimators.series.encoder import SeriesEncoder
+from tsode.estimators.series.regressor import SeriesRegressor
 
 __all__ = [
     "FORECASTERS",

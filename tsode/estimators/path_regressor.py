@@ -10,13 +10,13 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
+from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError, ParameterError
-from tsode.estimators.array_files import SavedEstimator
-from tsode.models.linear_gaussian import Smoother
-from tsode.models.linear_sde import LinearSDE
-from tsode.models.matern import fit_matern, matern_system
-from tsode.training.threads import one_thread
+from tsode.estimators.files.saved import SavedEstimator
+from tsode.models.linear.gaussian import Smoother
+from tsode.models.linear.matern import fit_matern, matern_system
+from tsode.models.linear.sde import LinearSDE
 
 __all__ = ["PathRegressor"]
 

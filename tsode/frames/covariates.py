@@ -9,27 +9,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tsode.core.covariates import HARMONICS, KnownPath, SeriesCovariates
+from tsode.core.covariates import HARMONICS, CovariatePath, SeriesCovariates
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.frames.calendar import turns
 from tsode.frames.index import restore_times
 from tsode.frames.labels import decode_label, encode_label
-from tsode.frames.panel import Known, Panel
+from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.static import StaticColumn, encode_static, fit_static, read_static
 from tsode.frames.times import check_kind
-from tsode.frames.whole import unwrap
+from tsode.frames.unsplit import unwrap
 
-__all__ = ["CovariateCoder", "KnownTable", "read_known"]
+__all__ = ["CovariateCoder", "CovariateTable", "read_known"]
 
 PATHS = ("linear", "last")
 SHARES = (1 / 16, 1 / 4, 1.0)  # of the horizon: time constants of the moving averages
 
 
 @dataclass(frozen=True)
-class KnownTable:
+class CovariateTable:
     """Covariates that are known ahead, as read from a table: native times and values (k p) by id."""
 
     channels: list[Hashable]
@@ -38,7 +38,7 @@ class KnownTable:
 
 def read_known(
     known: Any, panel: Panel, id_col: Hashable, time_col: Hashable, channels: Sequence[Hashable] | None = None
-) -> KnownTable:
+) -> CovariateTable:
     """Read a table of covariates along time; one without ids holds for every series of `panel`.
 
     Raises
@@ -66,7 +66,7 @@ def read_known(
     rows = dict(zip(table.ids, zip(table.times, table.values)))
     if not table.layout.has_ids:
         rows = dict.fromkeys(panel.ids, rows[table.ids[0]])
-    return KnownTable(table.channels if channels is None else list(channels), rows)
+    return CovariateTable(table.channels if channels is None else list(channels), rows)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class CovariateCoder:
 
     @classmethod
     def fit(
-        cls, static: pd.DataFrame | None, known: KnownTable | None, path: str, cycles: tuple[str, ...]
+        cls, static: pd.DataFrame | None, known: CovariateTable | None, path: str, cycles: tuple[str, ...]
     ) -> CovariateCoder | None:
         """Learn categories and scales; None where there is nothing to know."""
         if path not in PATHS:
@@ -117,9 +117,9 @@ class CovariateCoder:
         return self.n_static + len(self.known) * (1 + len(SHARES)) + 2 * len(HARMONICS) * len(self.cycles)
 
     def read(
-        self, static: Any, known: Any, panel: Panel, before: Mapping[Hashable, Known], id_col: Hashable,
+        self, static: Any, known: Any, panel: Panel, before: Mapping[Hashable, CovariateRecord], id_col: Hashable,
         time_col: Hashable,
-    ) -> dict[Hashable, Known]:  # fmt: skip
+    ) -> dict[Hashable, CovariateRecord]:  # fmt: skip
         """What is known of the series in `panel` and of others, from these tables and from what was known `before`.
 
         Rows of `known` replace those that a series had from the first of them on.
@@ -136,16 +136,16 @@ class CovariateCoder:
         found = dict(before)
         if static is not None:
             for key, own in encode_static(self.static, read_static(static, panel.ids, id_col)).items():
-                found[key] = replace(found[key], static=own) if key in found else Known(own, None, None)
+                found[key] = replace(found[key], static=own) if key in found else CovariateRecord(own, None, None)
         if known is not None:
             table = read_known(known, panel, id_col, time_col, self.known)
             for key, (times, values) in table.rows.items():
-                old = found.get(key, Known(None, None, None))
+                old = found.get(key, CovariateRecord(None, None, None))
                 found[key] = replace(old, **_joined(old, times, values))
         self._check_complete(found, panel)
         return found
 
-    def _check_complete(self, found: Mapping[Hashable, Known], panel: Panel) -> None:
+    def _check_complete(self, found: Mapping[Hashable, CovariateRecord], panel: Panel) -> None:
         for name, is_wanted in (("static", bool(self.static)), ("known", bool(self.known))):
             field = "times" if name == "known" else name
             lacking = [key for key in panel.ids if key not in found or getattr(found[key], field) is None]
@@ -156,18 +156,18 @@ class CovariateCoder:
                     f"The model was fitted with {what}, but there are none for series {shown}: give them in {name}=."
                 )
 
-    def series(self, known: Known | None, timeline: Timeline, horizon: float) -> SeriesCovariates:
+    def series(self, known: CovariateRecord | None, timeline: Timeline, horizon: float) -> SeriesCovariates:
         """What a model is told of one series; `horizon` is in model time."""
-        path, static = KnownPath.nothing(), np.zeros(0)
+        path, static = CovariatePath.nothing(), np.zeros(0)
         if known is not None and known.times is not None and known.values is not None:
-            make = KnownPath.linear if self.path == "linear" else KnownPath.last_value
+            make = CovariatePath.linear if self.path == "linear" else CovariatePath.last_value
             constants = [share * horizon for share in SHARES]
             path = make(timeline.to_model(known.times), self.scaler.transform(known.values), constants)
         if known is not None and known.static is not None:
             static = known.static
         return SeriesCovariates(static, path, turns(self.cycles, timeline))
 
-    def check_reach(self, key: Hashable, known: Known | None, until: np.ndarray, panel: Panel) -> None:
+    def check_reach(self, key: Hashable, known: CovariateRecord | None, until: np.ndarray, panel: Panel) -> None:
         """Refuse to draw a straight line beyond the last known value.
 
         Raises
@@ -207,7 +207,7 @@ class CovariateCoder:
         )
 
 
-def _joined(old: Known, times: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
+def _joined(old: CovariateRecord, times: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
     """Rows of before up to the first new one, and then the new ones."""
     if old.times is None or old.values is None:
         return {"times": times, "values": values}

@@ -12,13 +12,13 @@ import pandas as pd
 from tsode.errors import DataError
 from tsode.frames.labels import decode_label, encode_label
 
-__all__ = ["InputCoder", "Inputs"]
+__all__ = ["DosingInputs", "EventEncoder"]
 
 AMOUNT, GIVEN, RATE, STEADY = "amount", "given", "rate", "steady"
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class DosingInputs:
     """What is put into one series.
 
     Parameters
@@ -33,7 +33,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class InputCoder:
+class EventEncoder:
     """Columns for each kind and target of event, learned from the events in fit.
 
     What is given at once has its amount, and a column that says that it was given; an infusion is a rate that goes up
@@ -55,7 +55,7 @@ class InputCoder:
     is_linear: bool = False
 
     @classmethod
-    def fit(cls, rows: pd.DataFrame, is_linear: bool = False) -> InputCoder:
+    def fit(cls, rows: pd.DataFrame, is_linear: bool = False) -> EventEncoder:
         """Find the columns in the events that `tsode.frames.events.read_events` gives.
 
         Raises
@@ -74,7 +74,7 @@ class InputCoder:
         scale = (1.0 if key[2] == GIVEN else mean for key, mean in zip(columns, means))
         return cls(tuple(columns), tuple(scale), is_linear)
 
-    def encode(self, rows: pd.DataFrame) -> dict[Hashable, Inputs]:
+    def encode(self, rows: pd.DataFrame) -> dict[Hashable, DosingInputs]:
         """The inputs of each series that has events.
 
         Raises
@@ -106,10 +106,10 @@ class InputCoder:
             own.append((starts[row], 1, len(own), values))
             if has_end[row]:
                 own.append((ends[row], 0, len(own), -values))  # an end comes before a start at one time
-        coded: dict[Hashable, Inputs] = {}
+        coded: dict[Hashable, DosingInputs] = {}
         for name, listed in found.items():
             listed.sort(key=lambda one: one[:3])
-            coded[name] = Inputs(np.array([one[0] for one in listed]), np.stack([one[3] for one in listed]))
+            coded[name] = DosingInputs(np.array([one[0] for one in listed]), np.stack([one[3] for one in listed]))
         return coded
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class InputCoder:
         return {"columns": columns, "scale": list(self.scale), "is_linear": self.is_linear}
 
     @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> InputCoder:
+    def from_dict(cls, state: dict[str, Any]) -> EventEncoder:
         """Undo `to_dict`."""
         columns = tuple((kind, decode_label(target), part) for kind, target, part in state["columns"])
         return cls(columns, tuple(state["scale"]), bool(state["is_linear"]))

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from tsode.core.timeline import kind_of_times
-from tsode.frames.inputs import Inputs
+from tsode.frames.inputs import DosingInputs
 from tsode.frames.labels import decode_label, encode_label
 
-__all__ = ["Known", "Layout", "Panel"]
+__all__ = ["CovariateRecord", "Layout", "Panel"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class CovariateRecord:
     """What is known of one series beside what was observed.
 
     Parameters
@@ -142,8 +142,8 @@ class Panel:
     values: list[np.ndarray]
     channels: list[Hashable]
     layout: Layout
-    inputs: Mapping[Hashable, Inputs] = field(default_factory=dict)
-    known: Mapping[Hashable, Known] = field(default_factory=dict)
+    inputs: Mapping[Hashable, DosingInputs] = field(default_factory=dict)
+    known: Mapping[Hashable, CovariateRecord] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

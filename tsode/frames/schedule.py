@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.core.timeline import Timeline, kind_of_times
 from tsode.errors import DataError, ParameterError
 from tsode.frames.events import EventTable, read_events
@@ -20,7 +21,6 @@ from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 from tsode.frames.times import read_duration
-from tsode.numerics.dosing import EventKind, KnownEvents
 
 __all__ = ["Schedule", "read_schedule"]
 
@@ -63,7 +63,7 @@ class Schedule:
     states: tuple[Hashable, ...]
     t0: Tensor
     times: Tensor
-    events: KnownEvents
+    events: ScheduledEvents
     row: Tensor
     column: Tensor
     answers: pd.DataFrame
@@ -287,7 +287,7 @@ def _read_known(
     states: tuple[Hashable, ...],
     to_model: Callable[[np.ndarray], np.ndarray],
     unit: np.timedelta64 | None,
-) -> KnownEvents:
+) -> ScheduledEvents:
     """Events of every series in a row, padded with marks at an infinite time."""
     n = 0 if table is None else len(table)
     row = np.zeros(n, dtype=np.int64)
@@ -303,10 +303,10 @@ def _read_known(
 
     if table is None or not n:
         empty, whole = spread([], np.float64), spread([], np.int64)
-        return KnownEvents(empty, whole, whole, empty, empty, empty, whole)
+        return ScheduledEvents(empty, whole, whole, empty, empty, empty, whole)
     duration, every = (_spans(table[name].to_numpy(), unit) for name in ("duration", "every"))
     is_endless = (table["kind"] == "rate").to_numpy() & ~np.isfinite(duration)
-    return KnownEvents(
+    return ScheduledEvents(
         time=spread(to_model(table["time"].to_numpy()), np.float64, np.inf),
         kind=spread([int(_KINDS[kind]) for kind in table["kind"]], np.int64),
         target=spread([_find_target(target, states) for target in table["target"]], np.int64),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from tsode.errors import DataError
 from tsode.frames.labels import decode_label, encode_label
-from tsode.frames.whole import unwrap
+from tsode.frames.unsplit import unwrap
 
 __all__ = ["StaticColumn", "encode_static", "fit_static", "read_static"]
 

@@ -10,8 +10,8 @@ import pandas as pd
 from sklearn.base import clone
 from sktime.forecasting.base import BaseForecaster
 
-from tsode.estimators.baselines import DriftForecaster, LastValueForecaster
-from tsode.estimators.jump_ode import JumpODEForecaster
+from tsode.estimators.forecasters.baselines import DriftForecaster, LastValueForecaster
+from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
 
 __all__ = ["TsodeForecaster", "to_sktime"]
 

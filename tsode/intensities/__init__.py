@@ -1,6 +1,6 @@
 """Intensities: how likely an event of each mark is now, given the events before."""
 
-from tsode.intensities.base import Intensity, Outlook, Walk
+from tsode.intensities.base import FutureIntensity, Intensity, IntensityTrace
 from tsode.intensities.hawkes import HawkesExponential
 from tsode.intensities.neural_jump import NeuralJump
 from tsode.intensities.poisson import Poisson
@@ -8,13 +8,13 @@ from tsode.intensities.self_correcting import SelfCorrecting
 
 __all__ = [
     "INTENSITIES",
+    "FutureIntensity",
     "HawkesExponential",
     "Intensity",
+    "IntensityTrace",
     "NeuralJump",
-    "Outlook",
     "Poisson",
     "SelfCorrecting",
-    "Walk",
 ]
 
 INTENSITIES: dict[str, type[Intensity]] = {

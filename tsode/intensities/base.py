@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from tsode._registry import lookup
-from tsode.core.events import EventBatch
+from tsode.core.events import StreamBatch
 
-__all__ = ["UNTIL", "Intensity", "Outlook", "Walk"]
+__all__ = ["UNTIL", "FutureIntensity", "Intensity", "IntensityTrace"]
 
 UNTIL = {"window": True, "last_event": False}  # where a log-likelihood ends: whether the last silence counts
 
 
 @dataclass(frozen=True)
-class Outlook:
+class FutureIntensity:
     """What a state says about a time ahead, as long as nothing happens.
 
     Parameters
@@ -38,7 +38,7 @@ class Outlook:
 
 
 @dataclass(frozen=True)
-class Walk:
+class IntensityTrace:
     """One pass over the events of a batch.
 
     Parameters
@@ -47,11 +47,11 @@ class Walk:
     log_rate : Tensor[b n]
         Log intensity of each event's own mark just before it; 0 in the padding.
     increments : Tensor[b n+1]
-        Compensator over each of `EventBatch.gaps`: under the true model those that end in an event are independent
+        Compensator over each of `StreamBatch.gaps`: under the true model those that end in an event are independent
         and exponential with mean 1 (time rescaling; Brown et al. 2002).
     """
 
-    batch: EventBatch
+    batch: StreamBatch
     log_rate: Tensor
     increments: Tensor
 
@@ -120,17 +120,17 @@ class Intensity(nn.Module, ABC):
         """State just after an event of `marks` (b,) that comes `wait` (b,), float64, after the time of ``z`` (b d)."""
 
     @abstractmethod
-    def ahead(self, z: Tensor, waits: Tensor) -> Outlook:
+    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         """Look `waits` (b m), float64, not negative, ahead of the time of ``z`` (b d)."""
 
     @abstractmethod
     def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Bound (b,) of the total intensity between `low` and `high` (b,) ahead of the time of ``z``, for thinning."""
 
-    def initialise(self, batch: EventBatch) -> None:
+    def initialise(self, batch: StreamBatch) -> None:
         """Set parameters to a first guess from training streams; by default they stay."""
 
-    def states(self, batch: EventBatch) -> Tensor:
+    def states(self, batch: StreamBatch) -> Tensor:
         """States (b n+1 d) at the start and just after each event; what stands after padding is not used."""
         z = self.start(batch.n_streams)
         passed = [z]
@@ -139,12 +139,12 @@ class Intensity(nn.Module, ABC):
             passed.append(z)
         return torch.stack(passed, dim=1)
 
-    def remember(self, batch: EventBatch) -> Tensor:
+    def remember(self, batch: StreamBatch) -> Tensor:
         """State (b d) just after the last event of each stream: all that is needed to go on from there."""
         states = self.states(batch)
         return states[torch.arange(batch.n_streams, device=states.device), batch.lengths]
 
-    def walk(self, batch: EventBatch) -> Walk:
+    def walk(self, batch: StreamBatch) -> IntensityTrace:
         """Pass over all events once; the only loop is over the events of a stream."""
         states, gaps = self.states(batch), batch.gaps
         # without the padding: streams are seldom of one length, and looking ahead is what costs
@@ -154,4 +154,4 @@ class Intensity(nn.Module, ABC):
         own = outlook.rates[:, 0].gather(1, marks)[:, 0].log()
         nothing = own.new_zeros(gaps.shape)
         log_rate, increments = (nothing.index_put((rows, columns), part) for part in (own, outlook.compensator[:, 0]))
-        return Walk(batch, log_rate[:, :-1], increments)
+        return IntensityTrace(batch, log_rate[:, :-1], increments)

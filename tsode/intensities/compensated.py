@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tsode.evolution import Evolution, Evolved
+from tsode.evolutions.base import Evolution, Evolved
 
 __all__ = ["Compensated"]
 

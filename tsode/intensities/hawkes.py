@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tsode.core.events import EventBatch
-from tsode.intensities.base import Intensity, Outlook
+from tsode.core.events import StreamBatch
+from tsode.intensities.base import FutureIntensity, Intensity
 from tsode.intensities.poisson import event_rates
 
 __all__ = ["HawkesExponential"]
@@ -44,17 +44,17 @@ class HawkesExponential(Intensity):
     def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
         return z * (-self.log_beta.exp() * wait.to(z.dtype))[:, None].exp() + self.log_alpha.exp().t()[marks]
 
-    def ahead(self, z: Tensor, waits: Tensor) -> Outlook:
+    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         mu, beta, waits = self.log_mu.exp(), self.log_beta.exp(), waits.to(z.dtype)
         rates = mu + z[:, None] * (-beta * waits)[..., None].exp()
         spent = -torch.expm1(-beta * waits) / beta
-        return Outlook(rates, mu.sum() * waits + z.sum(dim=-1, keepdim=True) * spent)
+        return FutureIntensity(rates, mu.sum() * waits + z.sum(dim=-1, keepdim=True) * spent)
 
     def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return self.ahead(z, low[:, None]).total[:, 0]
 
     @torch.no_grad()
-    def initialise(self, batch: EventBatch) -> None:
+    def initialise(self, batch: StreamBatch) -> None:
         rates = event_rates(batch, self.n_marks)
         self.log_mu.copy_((0.5 * rates).log())
         # half of the events excited (a branching ratio of 1/2), shared out by how frequent a mark is

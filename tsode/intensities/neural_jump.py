@@ -7,10 +7,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from tsode.core.events import EventBatch
+from tsode.core.events import StreamBatch
 from tsode.errors import ParameterError
-from tsode.evolution import Evolution
-from tsode.intensities.base import Intensity, Outlook
+from tsode.evolutions.base import Evolution
+from tsode.intensities.base import FutureIntensity, Intensity
 from tsode.intensities.compensated import Compensated
 from tsode.intensities.poisson import event_rates
 
@@ -56,7 +56,7 @@ class NeuralJump(Intensity):
     ----------
     n_marks : int
     evolution : Evolution
-        Of the latent state between events, e.g. `tsode.flows.decay.DecayingFlow`. Time runs from 0 at each event.
+        Of the latent state between events, e.g. `tsode.evolutions.decay.DecayingFlow`. Time runs from 0 at each event.
     n_hidden : int
         Width of the memory.
     n_nodes : int
@@ -81,19 +81,19 @@ class NeuralJump(Intensity):
         one_hot = nn.functional.one_hot(marks, self.n_marks).to(z.dtype)
         return self.memory(self._inputs(one_hot, wait)[:, None], z[None].contiguous())[1][0]
 
-    def states(self, batch: EventBatch) -> Tensor:
+    def states(self, batch: StreamBatch) -> Tensor:
         z = self.start(batch.n_streams)
         if not batch.n_events:
             return z[:, None]
         inputs = self._inputs(batch.one_hot(self.n_marks, z.dtype), batch.gaps[:, :-1])
         return torch.cat([z[:, None], self.memory(inputs, z[None].contiguous())[0]], dim=1)
 
-    def ahead(self, z: Tensor, waits: Tensor) -> Outlook:
+    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         b, m = waits.shape
         placed = self.rho(z)[:, None].expand(-1, m, -1).flatten(0, 1)
         ends = waits.reshape(-1)
         evolved = self.flow.evolve(placed, torch.zeros_like(ends), ends)
-        return Outlook(self.readout(evolved.z).reshape(b, m, -1), evolved.cost.reshape(b, m))
+        return FutureIntensity(self.readout(evolved.z).reshape(b, m, -1), evolved.cost.reshape(b, m))
 
     def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         evolution = self.flow.evolution
@@ -105,7 +105,7 @@ class NeuralJump(Intensity):
         return self.readout.ceiling(*evolution.extremes(self.rho(z), low, high)).sum(dim=-1)
 
     @torch.no_grad()
-    def initialise(self, batch: EventBatch) -> None:
+    def initialise(self, batch: StreamBatch) -> None:
         rates = event_rates(batch, self.n_marks)
         self.readout.linear.bias.copy_(rates + (-torch.expm1(-rates)).log())  # softplus(bias) = rate
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tsode.core.events import EventBatch
-from tsode.intensities.base import Intensity, Outlook
+from tsode.core.events import StreamBatch
+from tsode.intensities.base import FutureIntensity, Intensity
 
 __all__ = ["Poisson", "event_rates"]
 
@@ -24,19 +24,19 @@ class Poisson(Intensity):
     def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
         return z
 
-    def ahead(self, z: Tensor, waits: Tensor) -> Outlook:
+    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         mu = self.log_mu.exp()
-        return Outlook(mu.expand(*waits.shape, -1), mu.sum() * waits.to(mu.dtype))
+        return FutureIntensity(mu.expand(*waits.shape, -1), mu.sum() * waits.to(mu.dtype))
 
     def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return self.log_mu.exp().sum().expand(len(low))
 
     @torch.no_grad()
-    def initialise(self, batch: EventBatch) -> None:
+    def initialise(self, batch: StreamBatch) -> None:
         self.log_mu.copy_(event_rates(batch, self.n_marks).log())
 
 
-def event_rates(batch: EventBatch, n_marks: int) -> Tensor:
+def event_rates(batch: StreamBatch, n_marks: int) -> Tensor:
     """Events of each mark per unit of time watched (k,), float64, with half an event more so that none is zero."""
     counts = batch.one_hot(n_marks, torch.float64).sum(dim=(0, 1))
     return (counts + 0.5) / (batch.end - batch.start).sum().clamp(min=1e-12)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tsode.core.events import EventBatch
-from tsode.intensities.base import Intensity, Outlook
+from tsode.core.events import StreamBatch
+from tsode.intensities.base import FutureIntensity, Intensity
 from tsode.intensities.poisson import event_rates
 
 __all__ = ["SelfCorrecting"]
@@ -45,16 +45,16 @@ class SelfCorrecting(Intensity):
     def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
         return z + self.log_mu.exp() * (wait.to(z.dtype)[:, None] - self.pause.t()[marks])
 
-    def ahead(self, z: Tensor, waits: Tensor) -> Outlook:
+    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         growth, now = self.log_mu.exp() * waits.to(z.dtype)[..., None], z[:, None]
         gained = (now.exp() * torch.expm1(growth) / self.log_mu.exp()).sum(dim=-1)
-        return Outlook((now + growth).exp(), gained)
+        return FutureIntensity((now + growth).exp(), gained)
 
     def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return self.ahead(z, high[:, None]).total[:, 0]
 
     @torch.no_grad()
-    def initialise(self, batch: EventBatch) -> None:
+    def initialise(self, batch: StreamBatch) -> None:
         # events at their mean rate just make up for the growth
         rates = event_rates(batch, self.n_marks)
         self.nu.copy_(rates.log())

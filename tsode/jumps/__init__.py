@@ -1,6 +1,7 @@
 """Jumps: how the state changes at an observation."""
 
-from tsode.jumps.base import JumpMap, Observation
+from tsode.core.observation import Observation
+from tsode.jumps.base import JumpMap
 from tsode.jumps.bayes_gru import BayesGRU
 from tsode.jumps.gaussian import GaussianConditioning
 from tsode.jumps.gru import GRU

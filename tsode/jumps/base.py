@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["JumpMap", "Observation"]
+from tsode.core.observation import Observation
 
-
-@dataclass(frozen=True)
-class Observation:
-    """What is known at one event of each row.
-
-    Parameters
-    ----------
-    values : Tensor[b c]
-        0 where not seen.
-    mask : Tensor[b c], the values' dtype
-        1 = seen, 0 = not.
-    predicted : Tensor[b c p]
-        What the state just before predicted: the location, and the log scale too for a jump with ``needs_scale``.
-    inputs : Tensor[b e] or None
-        What is put in (a dose), and what is known beside it; 0 where nothing happens. None = nowhere.
-    """
-
-    values: Tensor
-    mask: Tensor
-    predicted: Tensor
-    inputs: Tensor | None = None
+__all__ = ["JumpMap"]
 
 
 class JumpMap(nn.Module, ABC):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tsode.jumps.base import JumpMap, Observation
+from tsode.core.observation import Observation
+from tsode.jumps.base import JumpMap
 
 __all__ = ["BayesGRU"]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from tsode.core.observation import Observation
 from tsode.core.status import Status
-from tsode.jumps.base import JumpMap, Observation
+from tsode.jumps.base import JumpMap
 
 __all__ = ["Conditioned", "GaussianConditioning", "condition"]
 
@@ -46,7 +47,7 @@ class Conditioned:
         """What this and later data say about the state, from just after the observation to just before.
 
         One half of a step of the modified Bryson-Frazier smoother (Bierman 1973); the other half is the flow's,
-        `tsode.flows.linear_sde.Transition.pull_back`.
+        `tsode.evolutions.linear_sde.Transition.pull_back`.
 
         Parameters
         ----------
@@ -110,7 +111,7 @@ class GaussianConditioning(JumpMap):
     ``z_plus = z + P H' S^-1 (x - predicted)`` with ``S = H P H' + R`` over the channels seen: the Kalman update, with
     the exact gain for every pattern of missing channels. ``P`` does not depend on the history ("optimal
     interpolation", Kalnay 2003, section 5.4); the filter that carries its covariance along is
-    `tsode.models.linear_sde.LinearSDE`, which uses the same `condition`.
+    `tsode.models.linear.sde.LinearSDE`, which uses the same `condition`.
 
     Parameters
     ----------

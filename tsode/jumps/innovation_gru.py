@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from tsode.jumps.base import JumpMap, Observation
+from tsode.core.observation import Observation
+from tsode.jumps.base import JumpMap
 
 __all__ = ["InnovationGRU"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tsode._registry import lookup
-from tsode.flows.decay import DecayingFlow
+from tsode.evolutions.decay import DecayingFlow
 from tsode.intensities import INTENSITIES
 from tsode.intensities.base import Intensity
 from tsode.intensities.neural_jump import NeuralJump

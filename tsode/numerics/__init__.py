@@ -5,7 +5,7 @@ from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.euler_maruyama import EulerMaruyama
 from tsode.numerics.exponential import ExponentialEuler
 from tsode.numerics.exponential_difference import ExponentialDifference
-from tsode.numerics.fixed import RK4, Euler, Midpoint
+from tsode.numerics.fixed_step import RK4, Euler, Midpoint
 from tsode.numerics.milstein import Milstein
 from tsode.numerics.sde import SDESolver
 from tsode.numerics.torch_diffeq import TorchDiffEq

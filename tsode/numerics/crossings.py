@@ -13,14 +13,14 @@ from tsode._checks import check_shapes
 from tsode.core.status import Status, worst
 from tsode.errors import ParameterError, ShapeError, SolverError, ZenoError
 from tsode.numerics.base import Solver, VectorField, constant, is_finite_row
-from tsode.numerics.events import Event, look_at, surface_values
+from tsode.numerics.bracketed_root import last_before_root
 from tsode.numerics.integrate import check_gradient
-from tsode.numerics.march import March, MarchingSolver, run_step
-from tsode.numerics.root import last_before_root
-from tsode.numerics.watch import SignWatch
+from tsode.numerics.sign_change import SignChangeDetector
+from tsode.numerics.stepwise import StepRecord, StepwiseSolver, run_step
+from tsode.numerics.surfaces import Trigger, evaluate_surfaces, surface_values
 from tsode.numerics.zeno import accumulation_time, has_accumulated
 
-__all__ = ["Crossings", "integrate_events"]
+__all__ = ["Crossings", "integrate_triggers"]
 
 _N_NEWTON = 3  # the dense output gives four digits or more, and each iteration doubles them
 _GRAZING = 1e-4
@@ -92,13 +92,13 @@ class Crossings:
         raise SolverError(f"The solve of row {listed} {max(status for _, status, _ in failed).meaning}.")
 
 
-def integrate_events(
+def integrate_triggers(
     field: VectorField,
     z: Tensor,
     t0: Tensor,
     t1: Tensor,
     solver: Solver,
-    events: Sequence[Event],
+    events: Sequence[Trigger],
     *,
     times: Tensor | None = None,
     side: str = "left",
@@ -110,10 +110,10 @@ def integrate_events(
     """Carry each state forward through its own events to its own end time.
 
     At the first crossing of a surface the step is cut, the state reset, and the solver started afresh. The sign of each
-    surface function is watched inside the steps (`SignWatch`), so two crossings in one step are both found. An event
-    time is found on the solver's dense output and then polished on a true step of the solver to the event; it and all
-    that follows have the gradient of the implicit function theorem, in whatever the field, the surfaces, the resets,
-    the start and the times depend on. Without a crossing the answer is that of `integrate`, bit for bit.
+    surface function is watched inside the steps (`SignChangeDetector`), so two crossings in one step are both found. An
+    event time is found on the solver's dense output and then polished on a true step of the solver to the event; it
+    and all that follows have the gradient of the implicit function theorem, in whatever the field, the surfaces, the
+    resets, the start and the times depend on. Without a crossing the answer is that of `integrate`, bit for bit.
 
     Rules at the surface: an event that has just happened does not happen again before the state has left the surface,
     and its way is the sign of its function's rate after the reset. A row that starts on a surface and moves, or would
@@ -164,7 +164,7 @@ def integrate_events(
     """
     queries = t0[:, None][:, :0] if times is None else times
     _check(field, z, t0, t1, solver, events, queries, side, gradient, query_step, tol, max_events)
-    assert isinstance(solver, MarchingSolver)
+    assert isinstance(solver, StepwiseSolver)
     is_usable = is_finite_row(z) & (t1 - t0).isfinite() & queries.isfinite().all(dim=1)
     given, z = z, torch.where(is_usable[:, None], z, 0.0)
     t0, t1, queries = t0.where(is_usable, 0.0), t1.where(is_usable, 0.0), queries.where(is_usable[:, None], 0.0)
@@ -181,7 +181,7 @@ def integrate_events(
     )
 
 
-def _read(solver: MarchingSolver, path: March, z: Tensor, elapsed: Tensor, side: str) -> Tensor:
+def _read(solver: StepwiseSolver, path: StepRecord, z: Tensor, elapsed: Tensor, side: str) -> Tensor:
     """States (b m d) at the times `elapsed` (b m) since the start; past the end of the path stands `z` (b d)."""
     if not elapsed.numel() or not path.ends:
         return z[:, None].expand(-1, elapsed.shape[1], -1)
@@ -232,21 +232,21 @@ class _Met(NamedTuple):
 
 @dataclass(frozen=True)
 class _Solve:
-    """The loop over the stretches between events, with the settings of `integrate_events`."""
+    """The loop over the stretches between events, with the settings of `integrate_triggers`."""
 
     field: VectorField
-    solver: MarchingSolver
-    events: tuple[Event, ...]
+    solver: StepwiseSolver
+    events: tuple[Trigger, ...]
     gradient: str
     query_step: float | None
     tol: float
     max_events: int
 
-    def run(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Crossings, March]:
+    def run(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Crossings, StepRecord]:
         """Solve, and give the recorded path; its states past the last event may lie beyond `t1`."""
         t, size = t0, z.detach().abs()
         status, n_steps = constant(z, Status.OK), constant(z, 0)
-        path = March(z, status, n_steps)
+        path = StepRecord(z, status, n_steps)
         goes = torch.ones_like(status, dtype=torch.bool)
         just_met = residual = torch.zeros(len(z), len(self.events), dtype=torch.float64, device=z.device)
         met = [_Met(~goes, t, constant(z, -1), z, z, ~goes)]  # for a solve without events
@@ -303,13 +303,13 @@ class _Solve:
                 break
         return _collect(z, t, met, limit, status, n_steps), path
 
-    def _watch(self, t: Tensor, z: Tensor, size: Tensor, just_met: Tensor, residual: Tensor) -> SignWatch:
+    def _watch(self, t: Tensor, z: Tensor, size: Tensor, just_met: Tensor, residual: Tensor) -> SignChangeDetector:
         """Watch from here on, by the rules at the surface.
 
         ``just_met`` (b e) holds the signs that the functions of events which have just happened take on, else 0;
         ``residual`` (b e) what is left of these functions at the root that was found.
         """
-        value, rate, rounding = look_at(self.events, self.field, t, z, size)
+        value, rate, rounding = evaluate_surfaces(self.events, self.field, t, z, size)
         direction = value.new_tensor([event.direction for event in self.events])
         # on the surface and moving in the event's direction, or at rest: still before it; else already behind
         is_before = (direction != 0) & (rate * direction >= 0)
@@ -321,10 +321,10 @@ class _Solve:
         rounding = torch.where(just_met != 0, torch.maximum(rounding, 2 * residual), rounding)
         is_on = value.abs() <= rounding
         sign = torch.where(is_on, on_surface, value.sign()).nan_to_num()
-        return SignWatch(self.solver, self.events, value, sign, torch.where(is_on, rounding, 0.0))
+        return SignChangeDetector(self.solver, self.events, value, sign, torch.where(is_on, rounding, 0.0))
 
     @torch.no_grad()
-    def _first(self, watch: SignWatch, z: Tensor, start: Tensor, since: Tensor) -> _Found | None:
+    def _first(self, watch: SignChangeDetector, z: Tensor, start: Tensor, since: Tensor) -> _Found | None:
         """The first crossing in the steps at whose start, `since` (b,) after the last event, rows were stopped."""
         fires = (watch.crossing != 0).any(dim=1)
         order = torch.arange(len(self.events), device=z.device)
@@ -432,11 +432,11 @@ def _collect(z: Tensor, t: Tensor, met: list[_Met], limit: Tensor, status: Tenso
 
 
 def _check(
-    field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, solver: Solver, events: Sequence[Event], times: Tensor,
+    field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, solver: Solver, events: Sequence[Trigger], times: Tensor,
     side: str, gradient: str, query_step: float | None, tol: float, max_events: int,
 ) -> None:  # fmt: skip
     check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"), times=(times, "b m"))
-    if not isinstance(solver, MarchingSolver):
+    if not isinstance(solver, StepwiseSolver):
         raise ParameterError(
             f"Events need a solver that goes step by step, which {type(solver).__name__} does not: use for instance "
             "Dopri5() or RK4(max_step=0.1)."

@@ -11,8 +11,8 @@ from torch import Tensor
 from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, constant, is_finite_row
-from tsode.numerics.march import March, MarchingSolver, Step, Watch, run_step
 from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_inside, runge_kutta_step
+from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, run_step
 
 __all__ = ["Dopri5"]
 
@@ -50,7 +50,7 @@ _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
 
 
 @dataclass(frozen=True)
-class Dopri5(MarchingSolver):
+class Dopri5(StepwiseSolver):
     """Dormand and Prince's method of order 5(4), adaptive row by row, with a quartic inside the step.
 
     Every row has its own step length and error norm, so its answer does not depend on who shares the batch. A row that
@@ -100,11 +100,11 @@ class Dopri5(MarchingSolver):
 
     def march(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        watch: Watch | None = None,
-    ) -> March:  # fmt: skip
+        watch: StopRule | None = None,
+    ) -> StepRecord:  # fmt: skip
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
         is_usable = is_finite_row(z) & distance.isfinite()
-        march = March(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
+        march = StepRecord(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
         elapsed, is_free = torch.zeros_like(t0), torch.ones_like(is_usable)
         active = is_usable & (elapsed < distance)
         if not active.any():

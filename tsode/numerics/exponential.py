@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, is_finite_row
-from tsode.numerics.fixed import FixedStep
-from tsode.numerics.march import March, Step, Watch
+from tsode.numerics.fixed_step import FixedStep
+from tsode.numerics.stepwise import Step, StepRecord, StopRule
 
 __all__ = ["ExponentialEuler", "RelaxingField"]
 
@@ -42,8 +42,8 @@ class ExponentialEuler(FixedStep):
 
     def march(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        watch: Watch | None = None,
-    ) -> March:  # fmt: skip
+        watch: StopRule | None = None,
+    ) -> StepRecord:  # fmt: skip
         if not isinstance(field, RelaxingField):
             raise ParameterError(
                 f"ExponentialEuler needs a field with a method relaxation(t, z) -> (rate, target), which "

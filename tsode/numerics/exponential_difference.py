@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, is_finite_row
-from tsode.numerics.fixed import FixedStep
-from tsode.numerics.march import March, Step, Watch
+from tsode.numerics.fixed_step import FixedStep
+from tsode.numerics.stepwise import Step, StepRecord, StopRule
 
 __all__ = ["ExponentialDifference", "SemilinearField"]
 
@@ -53,8 +53,8 @@ class ExponentialDifference(FixedStep):
 
     def march(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        watch: Watch | None = None,
-    ) -> March:  # fmt: skip
+        watch: StopRule | None = None,
+    ) -> StepRecord:  # fmt: skip
         if not isinstance(field, SemilinearField):
             raise ParameterError(
                 f"ExponentialDifference needs a field with the methods linearised(t, z) -> (decay, frequency, drift) "

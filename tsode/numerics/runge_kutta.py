@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsode.numerics.base import VectorField, is_finite_row
-from tsode.numerics.march import Step
+from tsode.numerics.stepwise import Step
 
 __all__ = ["Tableau", "combine", "runge_kutta_inside", "runge_kutta_step"]
 

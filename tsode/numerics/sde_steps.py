@@ -11,16 +11,16 @@ from torch import Tensor
 
 from tsode.numerics.base import Solution, is_finite_row
 from tsode.numerics.brownian import Brownian
-from tsode.numerics.march import March, Step, locate
+from tsode.numerics.fixed_grid import FixedSteps
 from tsode.numerics.sde import DiagonalSDE, SDESolver, widen
-from tsode.numerics.stepping import Stepping
+from tsode.numerics.stepwise import Step, StepRecord, locate
 
 __all__ = ["SDEStep"]
 
 
 @dataclass(frozen=True)
-class SDEStep(Stepping, SDESolver):
-    """Family of one-step methods that are a formula in the step's length and noise; the settings are of `Stepping`."""
+class SDEStep(FixedSteps, SDESolver):
+    """One-step methods that are a formula in the step's length and noise; the settings are of `FixedSteps`."""
 
     @abstractmethod
     def parts(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
@@ -38,7 +38,7 @@ class SDEStep(Stepping, SDESolver):
 
     def _march(
         self, sde: DiagonalSDE, z: Tensor, t0: Tensor, t1: Tensor, brownian: Brownian, query_step: float | None = None
-    ) -> March:
+    ) -> StepRecord:
         grid = self.grid(t1 - t0, query_step)
         # All of the noise at once: a path is slow to ask, whatever for.
         rounds = torch.arange(grid.n_rounds + 1, device=z.device)

@@ -13,7 +13,7 @@ from torchdiffeq import odeint, odeint_adjoint
 from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solution, Solver, VectorField, constant, is_finite_row
-from tsode.numerics.march import run_step
+from tsode.numerics.stepwise import run_step
 
 __all__ = ["TorchDiffEq"]
 

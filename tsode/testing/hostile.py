@@ -22,7 +22,7 @@ from sklearn.base import clone
 from tsode.errors import TsodeError
 from tsode.testing.containers import CONTAINERS, Container
 from tsode.testing.defects import DEFECTS, canonical, plain_times
-from tsode.testing.questions import QUESTIONS, SENSIBLE, Known
+from tsode.testing.questions import QUESTIONS, SENSIBLE, QueryContext
 from tsode.testing.times import NO_TIMES, TIMES, Make
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def make_case(container: str, times: str, defect: str, question: str, seed: int)
         by_container: dict[str, list[Hashable]] = {"list of Series": ["y"], "NumPy arrays": list(range(len(names)))}
         channels = flaw.labels(by_container.get(container, names))
     known_make = TIMES["float64"] if times in NO_TIMES else make
-    known = Known(ids, _last_ticks(clean, frame, ticks, len(ids)), known_make, kind, rng)
+    known = QueryContext(ids, _last_ticks(clean, frame, ticks, len(ids)), known_make, kind, rng)
     try:
         asked = QUESTIONS[question](known)
     except (OverflowError, pd.errors.OutOfBoundsTimedelta):  # the question itself is out of the range of its kind

@@ -7,8 +7,9 @@ import copy
 import torch
 from torch import Tensor
 
-from tsode.evolution import Evolution
-from tsode.jumps.base import JumpMap, Observation
+from tsode.core.observation import Observation
+from tsode.evolutions.base import Evolution
+from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
 from tsode.testing.closeness import assert_close
 

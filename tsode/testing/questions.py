@@ -12,11 +12,11 @@ import pandas as pd
 from tsode.testing.containers import Container
 from tsode.testing.times import Make
 
-__all__ = ["QUESTIONS", "SENSIBLE", "Asked", "Known"]
+__all__ = ["QUESTIONS", "SENSIBLE", "QueryCase", "QueryContext"]
 
 
 @dataclass(frozen=True)
-class Known:
+class QueryContext:
     """What a question may refer to.
 
     Parameters
@@ -48,7 +48,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryCase:
     """A question.
 
     Parameters
@@ -65,61 +65,61 @@ class Asked:
     rows: list[tuple[int, int]] | None = None
 
 
-def _each(known: Known, ticks: Sequence[int] | np.ndarray) -> list[tuple[int, int]]:
+def _each(known: QueryContext, ticks: Sequence[int] | np.ndarray) -> list[tuple[int, int]]:
     return [(place, int(tick)) for place in range(len(known.ids)) for tick in ticks]
 
 
-def _leads(known: Known) -> Asked:
+def _leads(known: QueryContext) -> QueryCase:
     leads = known.rng.integers(1, 400, 3)[[0, 1, 2, 0]]
     rows = [(place, last + int(lead)) for place, last in enumerate(known.last) for lead in leads]
-    return Asked({"horizon": [known.lead(int(lead)) for lead in leads]}, "forecast", rows)
+    return QueryCase({"horizon": [known.lead(int(lead)) for lead in leads]}, "forecast", rows)
 
 
-def _times(form: Callable[[pd.Index], Any]) -> Callable[[Known], Asked]:
-    def ask(known: Known) -> Asked:
+def _times(form: Callable[[pd.Index], Any]) -> Callable[[QueryContext], QueryCase]:
+    def ask(known: QueryContext) -> QueryCase:
         ticks = known.ticks(5)
-        return Asked({"times": form(known.make(ticks))}, "forecast", _each(known, ticks))
+        return QueryCase({"times": form(known.make(ticks))}, "forecast", _each(known, ticks))
 
     return ask
 
 
-def _times_of_each(known: Known) -> Asked:
+def _times_of_each(known: QueryContext) -> QueryCase:
     places = list(range(len(known.ids)))[::-1]
     asked = {place: known.ticks(int(known.rng.integers(1, 4))) for place in places}
     rows = [(place, int(tick)) for place, ticks in asked.items() for tick in ticks]
-    return Asked({"times": {known.ids[place]: known.make(t) for place, t in asked.items()}}, "forecast", rows)
+    return QueryCase({"times": {known.ids[place]: known.make(t) for place, t in asked.items()}}, "forecast", rows)
 
 
-def _frame(known: Known, places: Sequence[int], ticks: np.ndarray) -> pd.DataFrame:
+def _frame(known: QueryContext, places: Sequence[int], ticks: np.ndarray) -> pd.DataFrame:
     ids = np.empty(len(places), dtype=object)
     ids[:] = [known.ids[place] for place in places]
     return pd.DataFrame({"unique_id": pd.Series(ids).infer_objects(), "ds": known.make(ticks)})
 
 
-def _rows(known: Known) -> Asked:
+def _rows(known: QueryContext) -> QueryCase:
     places = np.concatenate([np.arange(len(known.ids)), known.rng.integers(0, len(known.ids), 4)])
     ticks = known.ticks(len(places))
     rows = [(int(place), int(tick)) for place, tick in zip(places, ticks)]
-    return Asked({"X": known.container.rows(_frame(known, places.tolist(), ticks))}, "forecast", rows)
+    return QueryCase({"X": known.container.rows(_frame(known, places.tolist(), ticks))}, "forecast", rows)
 
 
-def _fixed(verdict: str, **arguments: Any) -> Callable[[Known], Asked]:
-    return lambda known: Asked(arguments, verdict)
+def _fixed(verdict: str, **arguments: Any) -> Callable[[QueryContext], QueryCase]:
+    return lambda known: QueryCase(arguments, verdict)
 
 
-def _of_rows(change: Callable[[pd.DataFrame], Any]) -> Callable[[Known], Asked]:
-    return lambda known: Asked({"X": change(_frame(known, [0, 0], np.array([500, 501])))}, "error")
+def _of_rows(change: Callable[[pd.DataFrame], Any]) -> Callable[[QueryContext], QueryCase]:
+    return lambda known: QueryCase({"X": change(_frame(known, [0, 0], np.array([500, 501])))}, "error")
 
 
-def _other_kind(known: Known) -> Any:
+def _other_kind(known: QueryContext) -> Any:
     is_number = known.make(np.arange(2)).infer_objects().dtype.kind in "iuf"
     return pd.Timestamp("2030-01-01") if is_number else 17.5
 
 
-QUESTIONS: dict[str, Callable[[Known], Asked]] = {
+QUESTIONS: dict[str, Callable[[QueryContext], QueryCase]] = {
     # sensible
     "nothing": _fixed("forecast"),
-    "a horizon": lambda known: Asked({"horizon": known.lead(int(known.rng.integers(1, 500)))}, "forecast"),
+    "a horizon": lambda known: QueryCase({"horizon": known.lead(int(known.rng.integers(1, 500)))}, "forecast"),
     "leads": _leads,
     "an Index of times": _times(lambda index: index),
     "a Series of times": _times(lambda index: pd.Series(index, index=np.arange(len(index))[::-1])),
@@ -127,38 +127,38 @@ QUESTIONS: dict[str, Callable[[Known], Asked]] = {
     "times of each series": _times_of_each,
     "rows": _rows,
     # at the edge
-    "a horizon of a million ticks": lambda known: Asked({"horizon": [10**6 * known.lead(1)]}, "either"),
-    "a horizon of 1e18 ticks": lambda known: Asked({"horizon": [1e18 * known.lead(1)]}, "either"),
+    "a horizon of a million ticks": lambda known: QueryCase({"horizon": [10**6 * known.lead(1)]}, "either"),
+    "a horizon of 1e18 ticks": lambda known: QueryCase({"horizon": [1e18 * known.lead(1)]}, "either"),
     "no times of any series": _fixed("error", times={}),
-    "a horizon of half a tick": lambda known: Asked({"horizon": [known.lead(1) / 2]}, "either"),
+    "a horizon of half a tick": lambda known: QueryCase({"horizon": [known.lead(1) / 2]}, "either"),
     # senseless
-    "a horizon of zero": lambda known: Asked({"horizon": 0 * known.lead(1)}, "error"),
-    "a horizon back": lambda known: Asked({"horizon": -1 * known.lead(3)}, "error"),
+    "a horizon of zero": lambda known: QueryCase({"horizon": 0 * known.lead(1)}, "error"),
+    "a horizon back": lambda known: QueryCase({"horizon": -1 * known.lead(3)}, "error"),
     "an infinite horizon": _fixed("error", horizon=np.inf),
     "a horizon of NaN": _fixed("error", horizon=np.nan),
     "a horizon of NaT": _fixed("error", horizon=pd.NaT),
     "a horizon in words": _fixed("error", horizon="soon"),
     "no leads": _fixed("error", horizon=[]),
-    "leads of two axes": lambda known: Asked({"horizon": [[known.lead(1)]]}, "error"),
-    "a horizon of another kind": lambda known: Asked(
+    "leads of two axes": lambda known: QueryCase({"horizon": [[known.lead(1)]]}, "error"),
+    "a horizon of another kind": lambda known: QueryCase(
         {"horizon": 3.5 if isinstance(_other_kind(known), float) else pd.Timedelta("3h")}, "error"
     ),
     "no times": _fixed("error", times=[]),
     "a NaT": _fixed("error", times=[pd.NaT]),
-    "a None among times": lambda known: Asked({"times": [*known.make(np.array([500])), None]}, "error"),
+    "a None among times": lambda known: QueryCase({"times": [*known.make(np.array([500])), None]}, "error"),
     "an infinite time": _fixed("error", times=[np.inf]),
-    "times of another kind": lambda known: Asked({"times": [_other_kind(known)]}, "error"),
+    "times of another kind": lambda known: QueryCase({"times": [_other_kind(known)]}, "error"),
     "times in words": _fixed("error", times=["soon"]),
-    "times of two axes": lambda known: Asked({"times": [list(known.make(np.array([500])))]}, "error"),
-    "times of an unknown series": lambda known: Asked({"times": {"nobody": known.make(np.array([500]))}}, "error"),
-    "times and a horizon": lambda known: Asked(
+    "times of two axes": lambda known: QueryCase({"times": [list(known.make(np.array([500])))]}, "error"),
+    "times of an unknown series": lambda known: QueryCase({"times": {"nobody": known.make(np.array([500]))}}, "error"),
+    "times and a horizon": lambda known: QueryCase(
         {"times": known.make(np.array([500])), "horizon": known.lead(3)}, "error"
     ),
     "rows of an unknown series": _of_rows(lambda frame: frame.assign(unique_id="nobody")),
     "no rows": _of_rows(lambda frame: frame.iloc[:0]),
     "rows without times": _of_rows(lambda frame: frame[["unique_id"]]),
     "rows with times missing": _of_rows(lambda frame: frame.assign(ds=frame["ds"].where(frame.index == 0))),
-    "rows of another kind": lambda known: Asked(
+    "rows of another kind": lambda known: QueryCase(
         {"X": pd.DataFrame({"unique_id": [known.ids[0]] * 2, "ds": [_other_kind(known)] * 2})}, "error"
     ),
     "a number as rows": _fixed("error", X=3),

@@ -11,8 +11,8 @@ from torch import Tensor
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.base import Likelihood
-from tsode.models.marginal import MarginalModel
-from tsode.models.spread import FEWEST, SpreadCurve
+from tsode.models.filters.base import MarginalModel
+from tsode.models.spread_calibration import FEWEST, SpreadCalibration
 from tsode.training.windows import Window
 
 __all__ = ["calibrate", "fit_spread"]
@@ -22,7 +22,7 @@ class Spreading(Protocol):
     """A forecast model whose spread can be set after training."""
 
     likelihood: Likelihood
-    spread: SpreadCurve
+    spread: SpreadCalibration
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor) -> Forecast: ...
 

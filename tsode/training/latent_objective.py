@@ -11,8 +11,8 @@ from torch import Tensor
 from tsode._registry import lookup
 from tsode.core.batch import IrregularBatch
 from tsode.likelihoods.normal import Normal
-from tsode.models.latent import LatentModel
-from tsode.training.bounds import Evidence, elbo, free_kl, gather_evidence, importance_bound
+from tsode.models.latent.base import LatentModel
+from tsode.training.evidence import Evidence, elbo, free_kl, gather_evidence, importance_bound
 from tsode.training.kl_schedule import KL_SCHEDULES
 from tsode.training.objective import SCORES, masked_mean
 from tsode.training.windows import Window

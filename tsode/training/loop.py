@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from tsode.errors import SolverError, TsodeWarning
 from tsode.training.adamw import AdamW
-from tsode.training.evaluations import EvaluationCounter
+from tsode.training.function_evaluations import EvaluationCounter
 
 __all__ = ["Rate", "TrainingPlan", "train"]
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from tsode._registry import lookup
+from tsode.core.series import Series
 from tsode.core.status import Status, worst
 from tsode.likelihoods.base import Likelihood
-from tsode.models.ensemble import Ensemble
-from tsode.models.jump_filter import Filtered, JumpFilter, filter_together
-from tsode.models.observation_times import times_loss
-from tsode.training.windows import Series, Window
+from tsode.models.filters.ensemble import Ensemble
+from tsode.models.filters.jump_filter import Filtered, JumpFilter, filter_together
+from tsode.models.filters.observation_times import times_loss
+from tsode.training.windows import Window
 
 __all__ = ["SCORES", "FilterObjective", "channel_weights", "masked_mean"]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tsode.training.windows import Series, Window, make_window
+from tsode.core.series import Series
+from tsode.training.windows import Window, make_window
 
 __all__ = ["Split", "split_for_validation", "validation_windows"]
 

@@ -1,0 +1,189 @@
+"""Ensembles beside their members one by one, and the two parts of their variance."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from tests.registries import small_filter
+from tests.training.test_objective import window
+from tsode import JumpODEForecaster
+from tsode.errors import ParameterError
+from tsode.kernels.innovation import InnovationFilter
+from tsode.likelihoods import Normal, NormalMixture, StudentT
+from tsode.likelihoods.ensemble_mixture import EnsembleMixture
+from tsode.models.filters.build import FILTERS, build_filter
+from tsode.models.filters.ensemble import Ensemble
+from tsode.models.filters.jump_filter import JumpFilter, filter_together
+from tsode.models.filters.kernels import can_run_together
+from tsode.testing import check_model, example_batch
+from tsode.training.loop import TrainingPlan, train
+from tsode.training.objective import FilterObjective
+
+
+def members(n_members: int = 3, **settings) -> list[JumpFilter]:
+    torch.manual_seed(0)
+    made = []
+    for _ in range(n_members):
+        model = build_filter(2, **{"n_modes": 4, "n_static": 3, "n_hidden": 6} | settings).double()
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.5)
+        made.append(model)
+    return made
+
+
+def gradients(model: nn.Module) -> list[torch.Tensor]:
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("settings", [{}, {"n_static": 0}, {"gate": False}, {"likelihood": "normal_mixture"}])
+def test_one_pass_gives_the_states_losses_and_gradients_of_the_members_one_by_one(settings):
+    alone, objective = members(**settings), FilterObjective()
+    together = Ensemble(copy.deepcopy(alone))
+    data = window()
+    for model, filtered in zip(alone, filter_together(together.filters, data.context)):
+        path = model.filter(data.context).path
+        for name in ("z_minus", "z_plus", "z_end", "predicted"):
+            torch.testing.assert_close(getattr(filtered.path, name), getattr(path, name), rtol=1e-10, atol=1e-10)
+    losses = [objective(model, data)[0] for model in alone]
+    for loss in losses:
+        loss.backward()
+    loss, parts, _ = objective(together, data)
+    (len(alone) * loss).backward()
+    torch.testing.assert_close(loss, torch.stack(losses).mean(), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(loss, parts["forecast"] + 0.5 * parts["one_step"] + 0.5 * parts["backcast"])
+    truth = [g for model in alone for g in gradients(model)]
+    torch.testing.assert_close(gradients(together), truth, rtol=1e-10, atol=1e-10)
+
+
+def test_the_pass_over_the_events_is_one_for_all_members(monkeypatch):
+    calls, apply = [], InnovationFilter.apply
+    monkeypatch.setattr(InnovationFilter, "apply", lambda *args: calls.append(1) or apply(*args))
+    filter_together(members(4), window().context)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_the_plain_loop_and_the_kernels_agree(name):
+    torch.manual_seed(0)
+    fused = Ensemble([small_filter(name).double() for _ in range(2)])
+    plain = copy.deepcopy(fused)
+    for member in plain.filters:
+        member.use_fused = False
+    (a, _, _), (b, _, _) = (FilterObjective()(model, window()) for model in (fused, plain))
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    a.backward()
+    b.backward()
+    torch.testing.assert_close(gradients(fused), gradients(plain), rtol=1e-8, atol=1e-9)
+
+
+def test_members_of_different_sizes_or_parts_run_one_after_the_other():
+    small, large = members(1)[0], members(1, n_modes=6)[0]
+    assert can_run_together([small, copy.deepcopy(small)])
+    assert not can_run_together([small, large])
+    assert not can_run_together([small_filter("ode_rnn"), small_filter("ode_rnn")])
+    for model, filtered in zip((small, large), filter_together([small, large], window().context)):
+        torch.testing.assert_close(filtered.path.z_end, model.filter(window().context).path.z_end)
+
+
+def test_dropout_draws_for_every_member_by_itself():
+    one = members(1, dropout=0.5)[0].train()
+    filtered = filter_together([one, copy.deepcopy(one)], window().context)
+    assert not torch.equal(filtered[0].path.z_end, filtered[1].path.z_end)
+
+
+@pytest.mark.parametrize("name", ["innovation", "ode_rnn"])
+def test_an_ensemble_keeps_the_contract_of_models(name):
+    torch.manual_seed(0)
+    check_model(Ensemble([small_filter(name) for _ in range(3)]))
+
+
+def test_the_forecast_is_the_equal_weight_mixture_of_the_members():
+    model = Ensemble(members()).eval()
+    batch, queries = example_batch(2)
+    x = torch.linspace(-2.0, 2.0, 2, dtype=torch.float64)
+    forecast = model.forecast(batch, queries)
+    each = [member.forecast(batch, queries) for member in model.filters]
+    cdf = torch.stack([own.family.cdf(own.params, x) for own in each]).mean(dim=0)
+    torch.testing.assert_close(forecast.family.cdf(forecast.params, x), cdf, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(forecast.mean, torch.stack([own.mean for own in each]).mean(dim=0))
+
+
+@pytest.mark.parametrize("family", [Normal(), NormalMixture(2)])
+def test_variance_is_the_mean_variance_and_the_variance_of_the_means(family):
+    generator = torch.Generator().manual_seed(0)
+    each = [torch.randn(5, family.n_params, generator=generator, dtype=torch.float64) for _ in range(3)]
+    mixture = EnsembleMixture(3, family)
+    params = mixture.merge_members(each)
+    means, variances = (torch.stack([what(own) for own in each]) for what in (family.mean, family.variance))
+    torch.testing.assert_close(mixture.epistemic(params), means.var(dim=0, correction=0))
+    torch.testing.assert_close(mixture.variance(params) - mixture.epistemic(params), variances.mean(dim=0))
+    wide = mixture.affine(params, torch.tensor(3.0), torch.tensor(2.0))
+    torch.testing.assert_close(mixture.epistemic(wide), 4.0 * mixture.epistemic(params))
+
+
+def test_members_that_agree_leave_no_epistemic_part():
+    params = torch.randn(4, 2, dtype=torch.float64)
+    mixture = EnsembleMixture(2, Normal())
+    assert mixture.epistemic(mixture.merge_members([params, params])).abs().max() < 1e-15
+    assert Normal().epistemic(params).tolist() == [0.0] * 4
+
+
+def test_a_family_that_cannot_be_mixed_is_refused():
+    with pytest.raises(ParameterError, match="likelihood='normal'"):
+        EnsembleMixture(2, StudentT())
+
+
+def test_members_learn_as_they_would_alone():
+    alone, data = members(2), [window()] * 3
+    together = Ensemble(copy.deepcopy(alone))
+
+    def learn(model: nn.Module) -> None:
+        scores = iter(range(100, 0, -1))  # every epoch is the best so far
+        plan = TrainingPlan(max_epochs=3, clip=0.05)
+        train(model, lambda: data, 3, FilterObjective(), lambda _: {"loss": float(next(scores))}, plan)
+
+    for model in (*alone, together):
+        learn(model)
+    for member, model in zip(together.filters, alone):
+        for a, b in zip(member.parameters(), model.parameters()):
+            torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
+
+
+def waves() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for key in range(20):
+        t = np.sort(rng.uniform(0.0, 10.0, 30))
+        rows.append(pd.DataFrame({"unique_id": key, "ds": t, "x": np.sin(t + rng.uniform(0, 6.0))}))
+    return pd.concat(rows)
+
+
+def test_spread_parts_add_up_and_disagreement_grows_off_the_data(tmp_path):
+    frame = waves()
+    model = JumpODEForecaster(
+        n_members=3, n_modes=4, n_static=2, n_hidden=8, max_epochs=4, batch_size=8, horizon=2.0, random_state=0
+    ).fit(frame)
+    spread = model.predict_spread(horizon=2.0)
+    assert spread.columns.tolist() == ["unique_id", "ds", "x-sd", "x-sd-aleatoric", "x-sd-epistemic"]
+    total, aleatoric, epistemic = (spread[f"x-sd{part}"] for part in ("", "-aleatoric", "-epistemic"))
+    np.testing.assert_allclose(total**2, aleatoric**2 + epistemic**2, rtol=1e-9)
+    assert (epistemic > 0).all()
+    strange = frame.assign(x=6.0 * frame["x"] + 10.0)  # values that training has never seen
+    away = model.predict_spread(horizon=2.0, context=strange)["x-sd-epistemic"]
+    assert away.median() > 3.0 * epistemic.median()
+    model.save(tmp_path / "model.safetensors")
+    again = JumpODEForecaster.load(tmp_path / "model.safetensors")
+    pd.testing.assert_frame_equal(again.predict_spread(horizon=2.0), spread)
+
+
+def test_a_single_model_has_no_epistemic_part():
+    model = JumpODEForecaster(n_members=1, n_modes=4, n_static=2, n_hidden=8, max_epochs=1, random_state=0).fit(waves())
+    spread = model.predict_spread(horizon=1.0)
+    assert (spread["x-sd-epistemic"] == 0.0).all()
+    assert (spread["x-sd"] == spread["x-sd-aleatoric"]).all()

@@ -1,0 +1,65 @@
+"""What a fitted forecaster does inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tsode._threads import one_thread
+from tsode.errors import ParameterError
+from tsode.estimators.forecasters.latent import LatentForecaster, warn_unless_used
+from tsode.estimators.forecasters.reader import Translator
+from tsode.frames.times import read_query
+from tsode.models.latent.base import LatentModel
+from tsode.training.latent_usage import LatentUsage, measure_usage
+
+__all__ = ["LatentUsage", "latent_usage"]
+
+
+def latent_usage(forecaster: LatentForecaster, X: Any = None) -> LatentUsage:
+    """Measure how much the latent state of a fitted forecaster tells about the series.
+
+    Parameters
+    ----------
+    forecaster : LatentForecaster
+        A `LatentODEForecaster` or the like, fitted.
+    X : same kinds as in fit, optional
+        Series to look at; by default those given to fit.
+
+    Returns
+    -------
+    LatentUsage
+        Active units, mutual information and the KL of each coordinate, in nats.
+
+    Warns
+    -----
+    TsodeWarning
+        If nothing is used: the posterior is the prior whatever was seen.
+
+    Raises
+    ------
+    ParameterError
+        If the forecaster has no latent state.
+    """
+    if not isinstance(forecaster, LatentForecaster):
+        raise ParameterError(
+            f"latent_usage looks at a latent model, but {type(forecaster).__name__} has none: "
+            "fit a LatentODEForecaster."
+        )
+    forecaster._check_fitted()
+    model = forecaster.module_
+    assert isinstance(model, LatentModel)
+    panel = forecaster._panel if X is None else forecaster._read_context(X)
+    translator = Translator(forecaster._timeline, forecaster._scaler)
+    query = read_query(panel, forecaster._timeline, None, times=None, horizon=forecaster.horizon_)
+    found = []
+    with one_thread(), torch.no_grad():
+        for _, batch, _ in translator.batches(query, panel, model.draws.dtype, model.draws.device):
+            found.append(model.infer(batch))
+    mean, log_scale = (torch.cat([getattr(one, name) for one in found]) for name in ("mean", "log_scale"))
+    with one_thread(), torch.no_grad():
+        path_kl = torch.cat([model.path_kl(one) for one in found])
+    usage = measure_usage(mean, log_scale, torch.Generator().manual_seed(0), float(path_kl.mean()))
+    warn_unless_used(usage)
+    return usage

@@ -1,0 +1,108 @@
+"""Baselines as forecasters: constant, last value, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import torch
+
+from tsode.core.series import ROWS_AT_ONCE, Series
+from tsode.estimators.forecasters.base import BaseForecaster
+from tsode.models.baselines import BaselineModel, ConstantModel, DriftModel, LastValueModel
+from tsode.training.splits import Split
+from tsode.training.windows import make_window
+
+__all__ = ["ConstantForecaster", "DriftForecaster", "LastValueForecaster"]
+
+N_CUTS = 20
+
+
+class _BaselineForecaster(BaseForecaster):
+    """Shared by the baselines: location by a rule, spread by lead time from errors on the data itself.
+
+    Parameters
+    ----------
+    horizon : "auto", duration or float
+        Longest lead for which the spread is estimated; "auto" is half the median span.
+    device, dtype, time_unit, random_state, verbose
+        As in `JumpODEForecaster`; nothing here is random.
+    id_col, time_col, target, duplicates
+        How to read frames, as in `JumpODEForecaster`.
+    """
+
+    _model: type[BaselineModel]
+
+    def __init__(
+        self,
+        *,
+        horizon: Any = "auto",
+        time_unit: Any = "auto",
+        device: str = "auto",
+        dtype: str = "float64",
+        random_state: Any = None,
+        verbose: int = 0,
+        id_col: Hashable = "unique_id",
+        time_col: Hashable = "ds",
+        target: Any = None,
+        duplicates: str = "error",
+    ) -> None:
+        self.horizon = horizon
+        self.time_unit = time_unit
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose
+        self.id_col = id_col
+        self.time_col = time_col
+        self.target = target
+        self.duplicates = duplicates
+
+    scale = "auto"
+    warm_start = False
+    validation_fraction = 0.1
+
+    def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
+        return Split(series, [], None)  # nothing is selected, so all series serve
+
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> BaselineModel:
+        return self._model(n_channels)
+
+    def _train(
+        self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
+    ) -> list[dict[str, float]]:
+        assert isinstance(module, BaselineModel)
+        device, dtype = self._torch_device(), self._torch_dtype()
+        series = [one for one in split.train if len(one.times)]
+        chosen, cuts = [], []
+        for one in series:
+            shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(series))))
+            chosen += [one] * len(shares)
+            cuts += [float(one.times[0]) + share * one.span for share in shares]
+        whole = make_window(series, [np.inf] * len(series), 0.0, 10**9, dtype=dtype).to(device)
+        windows = []
+        for start in range(0, len(chosen), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            window = make_window(chosen[part], cuts[part], horizon, 10**9, max_targets=64, dtype=dtype).to(device)
+            windows.append((window.context, window.targets))
+        module.fit([whole.context], windows)
+        return []
+
+
+class ConstantForecaster(_BaselineForecaster):
+    """Forecast the mean of each series' own past; a channel it never saw gets the mean over all series."""
+
+    _model = ConstantModel
+
+
+class LastValueForecaster(_BaselineForecaster):
+    """Carry the value last seen of each channel forward; the spread grows with the time since."""
+
+    _model = LastValueModel
+
+
+class DriftForecaster(_BaselineForecaster):
+    """Extend the straight line through the first and last value of each channel."""
+
+    _model = DriftModel

@@ -1,0 +1,347 @@
+"""The default forecaster: a jump ODE filter."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tsode._registry import lookup
+from tsode._threads import one_thread
+from tsode.errors import ParameterError
+from tsode.estimators.forecasters.windowed import WindowedForecaster
+from tsode.evolutions.base import Evolution
+from tsode.jumps.base import JumpMap
+from tsode.likelihoods.base import Likelihood
+from tsode.models.filters.base import MarginalModel
+from tsode.models.filters.build import FILTERS, build_filter
+from tsode.models.filters.ensemble import Ensemble
+from tsode.numerics.base import Solver
+from tsode.training.calibration import calibrate
+from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
+from tsode.training.splits import Split
+from tsode.training.windows import Window
+
+__all__ = ["JumpODEForecaster"]
+
+
+class JumpODEForecaster(WindowedForecaster):
+    """Forecast irregular series with a latent state that flows by an ODE and jumps at observations.
+
+    The default is a filter of complex modes that rotate and decay in closed form, with rates set per series by static
+    parts of the state, and a gated recurrent jump on what was not predicted. It is trained on random windows of the
+    series for forecasts up to one horizon, under a proper score.
+
+    Parameters
+    ----------
+    model : {"innovation", "ode_rnn", "gru_ode_bayes", "neural_jump_ode", "semilinear"} or None
+        A named member of the filter family; it sets `evolution`, `jump` and `solver`. None: they are taken as given.
+    evolution : str or Evolution
+        "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "gru_ode",
+        "mean_reverting" ..., or an instance.
+    jump : str or callable
+        "innovation_gru" (default), "gru", "bayes_gru", "neural_jump", or ``(n_state, n_channels) -> JumpMap``.
+    likelihood : {"normal_mixture", "normal", "student_t"} or Likelihood
+        The default mixes three normals, which follow skew, heavy tails and values that come again and again (no rain).
+    loss : {"crps", "nll", "mse", "quantile"}
+        Score that training minimises. The CRPS gives usable intervals at no cost in squared error.
+    n_modes, n_static : int
+        Size of the linear and semilinear evolutions.
+    n_state : int
+        Width of the state of the other evolutions.
+    n_hidden : int
+        Hidden units of the readout.
+    solver : str or Solver
+        For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler" (for "gru_ode"),
+        "exponential_difference" (for "semilinear"), ..., or an instance.
+    n_members : "auto" or int
+        Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
+        equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances
+        are copied, weights and all. "auto" is two of the default parts, and one of others, which do not share a pass.
+    gate : bool
+        Whether the readout starts from the value last seen of a channel.
+    n_passes : int
+        Times a history is run over, each time from where the last pass ended, so that its early part is read with
+        knowledge of the later one. One by default; see `tsode.models.filters.jump_filter.JumpFilter`.
+    informative_times : bool
+        Whether it is modelled when observations come (a patient who gets worse is looked at more often): the state
+        then learns from the timing of observations too, and `predict_intensity` forecasts their rate.
+    horizon : "auto", duration or float
+        How far ahead the model is trained to forecast: a duration for datetimes ("6h"), a number for numeric time.
+        "auto" is half the median span of the series.
+    max_context : int
+        Most observations of context in a training window. Forecasts always use the whole history.
+    max_epochs, batch_size, learning_rate, weight_decay
+        Of the training loop, see `tsode.training.loop.TrainingPlan`.
+    drop : float
+        Up to which share of the values of a context is hidden in training.
+    dropout : float
+        Share of the readout's hidden units dropped in training.
+    balance : float
+        How far channels that are seldom seen are made up for in training, from 0 (every value counts the same) to 1
+        (every channel does), see `tsode.training.objective.channel_weights`.
+    early_stopping : bool
+        Bring the learning rate down, and then stop, when the validation score has not improved for `patience` epochs;
+        else at the end of `max_epochs`. The best epoch is kept either way.
+    patience : int
+    validation_fraction : float
+        Share of the series held out; with fewer than ten series, the last part of each.
+    scale : {"auto", "standard", "robust", "none"}
+        Internal scaling of each channel ("auto" is "standard"). Results are in the data's own units.
+    time_unit : "auto", duration or float
+        One unit of model time. "auto" is one horizon.
+    device : str
+        "auto" takes a GPU where there is one.
+    dtype : {"float32", "float64"}
+    warm_start : bool
+        Continue from the weights of an earlier fit on the same channels.
+    random_state : int, generator or None
+        Seed of everything random in fit; global seeds are neither read nor set.
+    verbose : int
+        1 = a progress line.
+    callbacks : sequence of callable
+        Called with each epoch's row of the history; one that returns True stops training.
+    id_col, time_col : str
+        Columns of a long frame.
+    target : label, list of labels or None
+        Channels; None = all other columns.
+    past_covariates : label, list of labels or None
+        Columns that are looked at where they have been observed, but not forecast: the state jumps at them as at any
+        other channel. Training forecasts them along the way; validation looks at the others alone.
+    known_path : {"linear", "last"}
+        What covariates given as ``known=`` are between two of their times: on a straight line, or the value before.
+    calendar : "auto", list of {"day", "week", "year"}, or None
+        Cycles of the calendar that the model is told, for datetimes. "auto" takes day and year where the data span them
+        twice and look at them more than twice a turn; ``calendar_`` and the repr of a fitted forecaster say which.
+    duplicates : {"error", "mean"}
+        What to do with two values of one channel at one time.
+
+    Attributes
+    ----------
+    module_ : JumpFilter or Ensemble
+        The fitted model, in scaled units and model time.
+    history_ : DataFrame
+        One row an epoch.
+    n_iter_ : int
+        Epochs done.
+    channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
+
+    Examples
+    --------
+    >>> from tsode import JumpODEForecaster
+    >>> from tsode.datasets import load_theophylline
+    >>> frame = load_theophylline()
+    >>> forecaster = JumpODEForecaster(max_epochs=2, n_modes=8, n_static=4, random_state=0).fit(frame)
+    >>> forecaster.predict(horizon=2.0).columns.tolist()
+    ['unique_id', 'ds', 'theophylline_mg_l']
+    """
+
+    reads_events = True
+    reads_covariates = True
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        evolution: str | Evolution = "linear",
+        jump: str | Callable[[int, int], JumpMap] = "innovation_gru",
+        likelihood: str | Likelihood = "normal_mixture",
+        loss: str = "crps",
+        n_modes: int = 32,
+        n_static: int = 16,
+        n_state: int = 64,
+        n_hidden: int = 64,
+        solver: str | Solver = "midpoint",
+        n_members: int | str = "auto",
+        gate: bool = True,
+        n_passes: int = 1,
+        informative_times: bool = False,
+        horizon: Any = "auto",
+        max_context: int = 128,
+        max_epochs: int = 40,
+        batch_size: int = 64,
+        learning_rate: float = 1e-2,
+        weight_decay: float = 0.01,
+        drop: float = 0.6,
+        dropout: float = 0.0,
+        balance: float = 0.5,
+        early_stopping: bool = True,
+        patience: int = 4,
+        validation_fraction: float = 0.1,
+        scale: str = "auto",
+        time_unit: Any = "auto",
+        device: str = "auto",
+        dtype: str = "float32",
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
+        id_col: Hashable = "unique_id",
+        time_col: Hashable = "ds",
+        target: Any = None,
+        past_covariates: Any = None,
+        known_path: str = "linear",
+        calendar: Any = "auto",
+        duplicates: str = "error",
+    ) -> None:
+        self.model = model
+        self.evolution = evolution
+        self.jump = jump
+        self.likelihood = likelihood
+        self.loss = loss
+        self.n_modes = n_modes
+        self.n_static = n_static
+        self.n_state = n_state
+        self.n_hidden = n_hidden
+        self.solver = solver
+        self.n_members = n_members
+        self.gate = gate
+        self.n_passes = n_passes
+        self.informative_times = informative_times
+        self.horizon = horizon
+        self.max_context = max_context
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.drop = drop
+        self.dropout = dropout
+        self.balance = balance
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.scale = scale
+        self.time_unit = time_unit
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.id_col = id_col
+        self.time_col = time_col
+        self.target = target
+        self.past_covariates = past_covariates
+        self.known_path = known_path
+        self.calendar = calendar
+        self.duplicates = duplicates
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        lookup(SCORES, self.loss, "loss")
+        for name in (
+            "n_modes", "n_state", "n_hidden", "n_members", "n_passes", "max_context", "max_epochs", "batch_size",
+            "patience",
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if name == "n_members" and isinstance(value, str) and value == "auto":
+                continue
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ParameterError(
+                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=32."
+                )
+        for name in ("drop", "dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ParameterError(f"{name} is a share, in [0, 1), but is {getattr(self, name)!r}.")
+        if not 0.0 <= self.balance <= 1.0:
+            raise ParameterError(f"balance must be between 0 and 1, but is {self.balance!r}: try 0.5.")
+        if not self.learning_rate > 0.0:
+            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
+
+    def predict_intensity(
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
+    ) -> Any:
+        """Forecast the rate at which observations of a series come, for a model with ``informative_times=True``.
+
+        Given all that came strictly before a time, and that nothing came since. See `predict` for the parameters.
+
+        Returns
+        -------
+        Series, DataFrame or list
+            The kind of `predict`, with a column ``intensity``: expected observations per unit of the times, or per
+            hour where these are datetimes or timedeltas.
+        """
+        query, panel = self._ask(X, times, horizon, context, events, static, known)
+        module: Any = self.module_
+        members = module.filters
+        if not self.informative_times:
+            raise ParameterError("It was not modelled when observations come: fit with informative_times=True.")
+        is_clock = isinstance(self.time_unit_, np.timedelta64)
+        unit = self._timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)
+        found: dict[int, np.ndarray] = {}
+        with one_thread(), torch.no_grad():
+            for rows, batch, query_times in self._batches(query, panel):
+                rates = torch.stack([member.rate(batch, query_times) for member in members]).mean(dim=0)
+                for place, row in enumerate(rows):
+                    found[row] = unit * rates[place, : len(query.times[row])].cpu().double().numpy()
+        return self._write(query, {"intensity": [found[row] for row in range(len(query.ids))]}, X)
+
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
+        parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
+        if self.model is not None:
+            parts |= lookup(FILTERS, self.model, "model")
+        n_members = self.n_members
+        if isinstance(n_members, str):
+            is_default = parts["evolution"] == "linear" and parts["jump"] == "innovation_gru"
+            n_members = 2 if is_default and self.likelihood in ("normal", "normal_mixture") else 1
+        members = [
+            build_filter(
+                n_channels,
+                **(parts if n_members == 1 else copy.deepcopy(parts)),
+                likelihood=self.likelihood,
+                n_modes=self.n_modes,
+                n_static=self.n_static,
+                n_state=self.n_state,
+                n_hidden=self.n_hidden,
+                gate=self.gate,
+                dropout=self.dropout,
+                n_passes=self.n_passes,
+                n_inputs=n_inputs,
+                n_features=n_features,
+                informative_times=self.informative_times,
+            )
+            for _ in range(n_members)
+        ]
+        return members[0] if n_members == 1 else Ensemble(members)
+
+    def _train(
+        self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
+    ) -> list[dict[str, float]]:
+        assert isinstance(module, MarginalModel)
+        sampler, windows = self._windows(split, horizon)
+        weight = channel_weights(split.train, self.balance).to(self._torch_device(), self._torch_dtype())
+        objective = FilterObjective(self.loss, horizon=horizon, weight=weight)
+        judged = weight.clone()
+        judged[split.n_targets or len(weight) :] = 0.0
+        history = self._learn(
+            module, sampler, objective, lambda model: _validate(model, windows, self.loss, judged), generator
+        )
+        calibrate(module, windows)
+        return history
+
+
+def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str, weight: torch.Tensor) -> dict[str, float]:
+    """Mean score and squared error of the forecasts; a failed solve counts as infinitely bad."""
+    assert isinstance(model, MarginalModel)
+    total = squared = count = 0.0
+    for window in windows:
+        params, status = model.answer(window.context, window.targets.times, "left")
+        if not bool(is_ok(status).all()):
+            return {"loss": float("inf"), "mse": float("inf")}
+        mask = window.targets.mask & (weight > 0.0)
+        truth, params = window.targets.values[mask], params[mask]
+        total += float(SCORES[loss](model.likelihood, params, truth) @ weight[mask.nonzero()[:, 2]])
+        squared += float(((model.likelihood.mean(params) - truth) ** 2).sum())
+        count += len(truth)
+    return {"loss": total / max(count, 1.0), "mse": squared / max(count, 1.0)}

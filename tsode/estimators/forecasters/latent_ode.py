@@ -1,0 +1,199 @@
+"""Latent ODE as a forecaster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from tsode.encoders.base import Encoder
+from tsode.estimators.forecasters.latent import LatentForecaster
+from tsode.evolutions.base import Evolution
+from tsode.models.latent.ode import LatentODE, build_latent_ode
+from tsode.numerics.base import Solver
+
+__all__ = ["LatentODEForecaster"]
+
+
+class LatentODEForecaster(LatentForecaster):
+    """Forecast irregular series with a latent path that follows an ODE from a random start.
+
+    An encoder reads the history backward to its first event and gives a normal posterior of the latent state there,
+    parameters of the series included; the state follows the ODE through history and future, and a network reads the
+    observations off it. Forecasts are mixtures over paths drawn from the posterior. Suits series that follow one law
+    from different starts and with different parameters, and filling gaps: `impute` uses what came before and after.
+
+    Parameters
+    ----------
+    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
+        Or ``(n_channels, n_hidden) -> Encoder``.
+    evolution : str or Evolution
+        "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "mean_reverting" ...,
+        or an instance.
+    loss : {"crps", "nll", "mse", "quantile", "elbo", "iwae"}
+        What training minimises: a score of the forecasts with a KL, or a bound on the log evidence of history and
+        future, see `tsode.training.latent_objective.LatentObjective`.
+    kl_schedule : {"constant", "linear", "cyclical"}
+        Weight of the KL as training goes on, see `tsode.training.kl_schedule`.
+    kl_weight : float
+        Weight of the KL beside a score; a bound does not read it.
+    free_bits : float
+        Nats a latent coordinate may tell at no cost.
+    lagging : bool
+        Train the encoder ahead of the rest while that makes the latent tell more, against a posterior that collapses;
+        see `tsode.training.lagging_inference`. Costs several times the training time while it lasts.
+    reconstruction : float
+        Weight of the score of the history beside that of the forecast; a bound does not read it.
+    n_samples : int
+        Paths in a forecast.
+    n_train_samples : int
+        Paths a series in a training step.
+    n_modes : int
+        Size of the linear and semilinear evolutions.
+    n_state : int
+        Moving coordinates of the other evolutions.
+    n_static : int
+        Latent parameters of a series: coordinates that do not move, which the evolution and the readout may read.
+    n_encoder, n_hidden : int
+        Width of the encoder; hidden units of the readout.
+    observation_scale : {"channel", "state"}
+        Whether the spread of an observation about its path is one learned number a channel, or depends on the state.
+    solver : str or Solver
+        For evolutions that are solved: "rk4", "midpoint", "dopri5", "exponential_difference" (for "semilinear"), ...,
+        or an instance.
+    max_context : int
+        Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
+    horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, validation_fraction
+        As in `JumpODEForecaster`.
+    scale, time_unit, device, dtype, warm_start, random_state, verbose, callbacks, id_col, time_col, target, duplicates
+        As in `JumpODEForecaster`.
+    past_covariates, known_path, calendar
+        As in `JumpODEForecaster`. A small network of what is known is added to the observations; the latent path
+        explains what is left over.
+
+    Attributes
+    ----------
+    module_ : LatentODE
+        The fitted model, in scaled units and model time.
+    history_ : DataFrame
+        One row an epoch, with the KL and the mutual information of series and latent state in nats.
+    n_iter_, channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
+
+    Examples
+    --------
+    >>> from tsode import LatentODEForecaster
+    >>> from tsode.datasets import load_theophylline
+    >>> frame = load_theophylline()
+    >>> forecaster = LatentODEForecaster(max_epochs=2, n_modes=8, n_static=4, random_state=0).fit(frame)
+    >>> forecaster.predict(horizon=2.0).columns.tolist()
+    ['unique_id', 'ds', 'theophylline_mg_l']
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: str | Callable[[int, int], Encoder] = "backward_filter",
+        evolution: str | Evolution = "linear",
+        loss: str = "crps",
+        kl_schedule: str = "constant",
+        kl_weight: float = 0.01,
+        free_bits: float = 0.0,
+        lagging: bool = False,
+        reconstruction: float = 0.5,
+        n_samples: int = 16,
+        n_train_samples: int = 1,
+        n_modes: int = 32,
+        n_state: int = 32,
+        n_static: int = 16,
+        n_encoder: int = 64,
+        n_hidden: int = 64,
+        observation_scale: str = "state",
+        solver: str | Solver = "rk4",
+        horizon: Any = "auto",
+        max_context: int = 128,
+        max_epochs: int = 30,
+        batch_size: int = 64,
+        learning_rate: float = 1e-2,
+        weight_decay: float = 0.01,
+        drop: float = 0.3,
+        early_stopping: bool = True,
+        patience: int = 4,
+        validation_fraction: float = 0.1,
+        scale: str = "auto",
+        time_unit: Any = "auto",
+        device: str = "auto",
+        dtype: str = "float32",
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
+        id_col: Hashable = "unique_id",
+        time_col: Hashable = "ds",
+        target: Any = None,
+        past_covariates: Any = None,
+        known_path: str = "linear",
+        calendar: Any = "auto",
+        duplicates: str = "error",
+    ) -> None:
+        self.encoder = encoder
+        self.evolution = evolution
+        self.loss = loss
+        self.kl_schedule = kl_schedule
+        self.kl_weight = kl_weight
+        self.free_bits = free_bits
+        self.lagging = lagging
+        self.reconstruction = reconstruction
+        self.n_samples = n_samples
+        self.n_train_samples = n_train_samples
+        self.n_modes = n_modes
+        self.n_state = n_state
+        self.n_static = n_static
+        self.n_encoder = n_encoder
+        self.n_hidden = n_hidden
+        self.observation_scale = observation_scale
+        self.solver = solver
+        self.horizon = horizon
+        self.max_context = max_context
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.drop = drop
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.scale = scale
+        self.time_unit = time_unit
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.id_col = id_col
+        self.time_col = time_col
+        self.target = target
+        self.past_covariates = past_covariates
+        self.known_path = known_path
+        self.calendar = calendar
+        self.duplicates = duplicates
+
+    reads_events = True
+    counts = (*LatentForecaster.counts, "n_modes", "n_state", "n_encoder", "n_hidden")
+
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LatentODE:
+        return build_latent_ode(
+            n_channels,
+            encoder=self.encoder,
+            evolution=self.evolution,
+            solver=self.solver,
+            n_modes=self.n_modes,
+            n_state=self.n_state,
+            n_static=self.n_static,
+            n_encoder=self.n_encoder,
+            n_hidden=self.n_hidden,
+            observation_scale=self.observation_scale,
+            n_samples=self.n_samples,
+            max_context=self.max_context,
+            n_features=n_features,
+            n_inputs=n_inputs,
+        )

@@ -1,0 +1,374 @@
+"""Linear-Gaussian SDE as a forecaster: exact filter, fitted by maximum likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tsode._threads import one_thread
+from tsode.core.batch import IrregularBatch
+from tsode.core.forecast import Forecast
+from tsode.core.series import ROWS_AT_ONCE, Series, collate
+from tsode.errors import DataError, ParameterError
+from tsode.estimators.forecasters.base import BaseForecaster
+from tsode.frames.covariates import CovariateCoder
+from tsode.frames.panel import Panel
+from tsode.models.linear.gaussian import LinearGaussianModel
+from tsode.models.linear.sde import LinearSDE, StableLinearSDE
+from tsode.training.loop import TrainingPlan, train
+from tsode.training.splits import Split
+
+__all__ = ["LinearSDEForecaster"]
+
+STEPS_AN_EPOCH = 10  # so that a small panel, whose epoch is one batch, is not validated after every step
+
+
+class LinearSDEForecaster(BaseForecaster):
+    """Forecast irregular series with a stationary linear SDE seen through noise: the Kalman filter in continuous time.
+
+    Few parameters and exact answers: forecasts, samples and intervals are those of one Gaussian process, missing
+    values cost nothing, and `impute` uses what came before and after. It is fitted by maximum likelihood and suits
+    few series, noise, and channels that move together; it learns one set of rates for all series, not one for each.
+    After a long silence it returns to the mean of the training data. Events at known times move the state by a learned
+    matrix times their amounts, so that twice the dose has twice the effect. Covariates, their moving averages and the
+    calendar add a learned matrix times them to what is observed, so their effects are straight lines too.
+
+    Parameters
+    ----------
+    system : dict or None
+        Matrices of a known system, as arguments of `tsode.models.linear.sde.LinearSDE`: ``drift``, ``diffusion``,
+        ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
+        are in the data's own units, with time in `time_unit` ("auto" is 1 for numeric times); then nothing is
+        learned. None: a stable system is fitted.
+    n_state : int or None
+        Hidden states. None: five more than channels.
+    horizon : "auto", duration or float
+        How far ahead `predict` asks by default, and the scale of the rates at the start of training: a duration for
+        datetimes ("6h"), a number for numeric time. "auto" is half the median span of the series.
+    max_context : int
+        Longer series are trained on in pieces of this many observation times. Forecasts use the whole history.
+    max_epochs, batch_size, learning_rate
+        Of the training loop, see `tsode.training.loop.TrainingPlan`. An epoch is at least ten steps.
+    early_stopping : bool
+        Bring the learning rate down, and then stop, when the validation likelihood has not improved for `patience`
+        epochs. The best epoch is kept either way.
+    patience : int
+    validation_fraction : float
+        Share of the series held out; with fewer than ten series, the last part of each.
+    scale, time_unit, device, warm_start, random_state, verbose, callbacks, id_col, time_col, target, duplicates
+        As in `JumpODEForecaster`.
+    past_covariates, known_path, calendar
+        As in `JumpODEForecaster`. With `system` there is no calendar.
+    dtype : {"float64", "float32"}
+        Double by default: covariances lose half their digits.
+
+    Attributes
+    ----------
+    module_ : StableLinearSDE
+        The fitted model, in scaled units and model time; ``module_.system()`` gives its matrices.
+    history_, n_iter_, channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
+
+    Examples
+    --------
+    >>> from tsode import LinearSDEForecaster
+    >>> from tsode.datasets import load_theophylline
+    >>> forecaster = LinearSDEForecaster(max_epochs=1, random_state=0).fit(load_theophylline())
+    >>> forecaster.predict_interval(horizon=2.0, level=80).columns.tolist()[2:]
+    ['theophylline_mg_l', 'theophylline_mg_l-lo-80', 'theophylline_mg_l-hi-80']
+    """
+
+    def __init__(
+        self,
+        n_state: int | None = None,
+        *,
+        system: dict[str, Any] | None = None,
+        horizon: Any = "auto",
+        max_context: int = 64,
+        max_epochs: int = 20,
+        batch_size: int = 64,
+        learning_rate: float = 0.1,
+        early_stopping: bool = True,
+        patience: int = 5,
+        validation_fraction: float = 0.1,
+        scale: str = "auto",
+        time_unit: Any = "auto",
+        device: str = "auto",
+        dtype: str = "float64",
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
+        id_col: Hashable = "unique_id",
+        time_col: Hashable = "ds",
+        target: Any = None,
+        past_covariates: Any = None,
+        known_path: str = "linear",
+        calendar: Any = "auto",
+        duplicates: str = "error",
+    ) -> None:
+        self.n_state = n_state
+        self.system = system
+        self.horizon = horizon
+        self.max_context = max_context
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.scale = scale
+        self.time_unit = time_unit
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.id_col = id_col
+        self.time_col = time_col
+        self.target = target
+        self.past_covariates = past_covariates
+        self.known_path = known_path
+        self.calendar = calendar
+        self.duplicates = duplicates
+
+    reads_events = True
+    reads_covariates = True
+    has_linear_inputs = True
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        for name in ("n_state", "max_context", "max_epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if name == "n_state" and value is None:
+                continue
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ParameterError(
+                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=8."
+                )
+        if not self.learning_rate > 0.0:
+            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 0.1.")
+
+    def _model_unit(self, horizon: Any, panel: Panel) -> Any:
+        if self.system is None or self.time_unit != "auto":
+            return super()._model_unit(horizon, panel)
+        if panel.time_kind in ("datetime", "timedelta"):
+            raise ParameterError(
+                f"The matrices in system= say nothing about the length of one unit of time, but the series has "
+                f"{panel.time_kind}s: pass time_unit='1h' or the like."
+            )
+        return 1.0
+
+    def _scaling(self) -> str:
+        if self.system is None:
+            return super()._scaling()
+        if self.scale not in ("auto", "none"):
+            raise ParameterError(
+                f"system= is in the data's own units, so nothing may be scaled, but scale={self.scale!r}: "
+                "leave it at 'auto'."
+            )
+        return "none"
+
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LinearGaussianModel:
+        if self.system is None:
+            return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
+        if n_inputs:
+            raise DataError(
+                "system= says nothing about what is put in: leave out events=, or give known dynamics and events to "
+                "tsode.solve."
+            )
+        try:
+            module = LinearSDE(**self.system)
+        except TypeError as error:
+            raise ParameterError(
+                f"system= needs drift, diffusion, readout and noise, and may have offset, readout_offset, initial_mean "
+                f"and initial_cov, but came with {sorted(self.system)}."
+            ) from error
+        if module.n_channels != n_channels:
+            raise DataError(
+                f"The readout of system= has {module.n_channels} channels, but the data have {n_channels}: "
+                "choose the data's channels with target=."
+            )
+        return module
+
+    def _fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
+        if self.system is None:
+            return super()._fit_covariates(panel, static, known)
+        for name, table in (("static", static), ("known", known)):
+            if table is not None:
+                raise DataError(f"system= says nothing about covariates: leave out {name}=.")
+        return None
+
+    def log_likelihood(self, X: Any = None, *, events: Any = None, static: Any = None, known: Any = None) -> pd.Series:
+        """Exact log-likelihood of each series under the fitted or given system, in nats of the data's own units.
+
+        Parameters
+        ----------
+        X : same kinds as in fit, optional
+            By default the data given to fit.
+        events, static, known
+            See `predict`.
+
+        Returns
+        -------
+        Series
+            Indexed by the ids of the series.
+        """
+        self._check_fitted()
+        assert isinstance(self.module_, LinearGaussianModel)
+        panel = self._given(self._panel if X is None else self._read_context(X), events, static, known)
+        series = self._translator().series(panel)
+        batch = _collate(series, next(iter(self.module_.state_dict().values())))
+        with one_thread(), torch.no_grad():
+            scaled = self.module_.log_likelihood(batch)
+        # a density in scaled units is larger by the scale of every value seen
+        own = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self._scaler.scale)
+        return pd.Series(scaled.cpu().double().numpy() - own, index=pd.Index(panel.ids, tupleize_cols=False))
+
+    def predict_state(
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
+        given: str = "past",
+    ) -> Any:
+        """Belief over the hidden state: columns ``state-0``, ``state-0-sd``, ...
+
+        Parameters
+        ----------
+        given : {"past", "present", "all"}
+            What has been seen: observations strictly before a time (forecast), up to and at it (filter), or all of
+            the series (smoother). See `predict` for the others. The states of a fitted system are in model units.
+        """
+        if given not in ("past", "present", "all"):
+            raise ParameterError(f"given={given!r} is not known: choose 'past', 'present' or 'all'.")
+        query, panel = self._ask(X, times, horizon, context, events, static, known)
+        assert isinstance(self.module_, LinearGaussianModel)
+        beliefs: dict[int, np.ndarray] = {}
+        with one_thread(), torch.no_grad():
+            for rows, batch, query_times in self._batches(query, panel):
+                if given == "all":
+                    belief = self.module_.smooth(batch, query_times)
+                else:
+                    side = "left" if given == "past" else "right"
+                    belief = self.module_.forecast_state(batch, query_times, side)
+                spread = belief.cov.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt()
+                both = torch.stack([belief.mean, spread], dim=-1).cpu().double().numpy()
+                for place, row in enumerate(rows):
+                    beliefs[row] = both[place, : len(query.times[row])]
+        columns: dict[Hashable, list[np.ndarray]] = {}
+        for k in range(belief.mean.shape[-1]):
+            columns[f"state-{k}"] = [beliefs[row][:, k, 0] for row in range(len(query.ids))]
+            columns[f"state-{k}-sd"] = [beliefs[row][:, k, 1] for row in range(len(query.ids))]
+        return self._write(query, columns, X)
+
+    def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
+        assert isinstance(self.module_, LinearGaussianModel)
+        return self.module_.interpolate(batch, query_times)
+
+    def _train(
+        self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
+    ) -> list[dict[str, float]]:
+        if self.system is not None:
+            return []
+        like = next(module.parameters())
+        pieces = [piece for one in split.train for piece in _pieces(one, self.max_context)]
+        held_out = _held_out(split, self.max_context)
+        if not pieces or not held_out:
+            raise DataError(
+                "There is no series with two observation times, so nothing can be learned about change in time. "
+                "Give longer series, or use LastValueForecaster or ConstantForecaster."
+            )
+        batches = [
+            tuple(_collate(part, like) for part in zip(*held_out[k : k + ROWS_AT_ONCE]))
+            for k in range(0, len(held_out), ROWS_AT_ONCE)
+        ]
+        n_batches = max(STEPS_AN_EPOCH, -(-len(pieces) // self.batch_size))
+
+        def epoch() -> Iterator[IrregularBatch]:
+            order: list[int] = []
+            for _ in range(n_batches):
+                if not order:
+                    order = torch.randperm(len(pieces), generator=generator).tolist()
+                chosen, order = order[: self.batch_size], order[self.batch_size :]
+                yield _collate([pieces[k] for k in chosen], like)
+
+        return train(
+            module,
+            epoch,
+            n_batches,
+            _objective,
+            lambda model: _validate(model, batches),
+            TrainingPlan(
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                weight_decay=0.0,  # rates and noise have no natural zero to shrink towards
+                patience=self.patience if self.early_stopping else None,
+            ),
+            verbose=self.verbose,
+            callbacks=self.callbacks or (),
+        )
+
+
+def _objective(model: LinearGaussianModel, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Negative log-likelihood of a value, in nats."""
+    filtered = model.filter(batch)
+    return -filtered.log_likelihood.sum() / batch.mask.sum().clamp(min=1), {}, filtered.status
+
+
+def _validate(model: torch.nn.Module, batches: Sequence[tuple[IrregularBatch, ...]]) -> dict[str, float]:
+    """Negative log-likelihood of a held-out value given what came before it; infinite where a pass failed."""
+    assert isinstance(model, LinearGaussianModel)
+    total = count = 0.0
+    for known, whole in batches:
+        total -= float((model.log_likelihood(whole) - model.log_likelihood(known)).sum())
+        count += float(whole.mask.sum() - known.mask.sum())
+    score = total / max(count, 1.0)
+    return {"loss": score if np.isfinite(score) else float("inf")}
+
+
+def _held_out(split: Split, n_events: int) -> list[tuple[Series, Series]]:
+    """Pieces to validate on: what is known before, and that with the held-out values after it."""
+    if split.valid_from is None:
+        return [(p.part(slice(0)), p) for one in split.valid for p in _pieces(one, n_events)]
+    pairs = []
+    for one, start in zip(split.valid, split.valid_from):
+        cut = int(np.searchsorted(one.times, start, side="right"))
+        known = slice(max(cut - n_events, 0), cut)
+        until = slice(known.start, cut + n_events)
+        pairs.append((_part(one, known), _part(one, until)))
+    return pairs
+
+
+def _pieces(series: Series, n_events: int) -> list[Series]:
+    """Consecutive pieces of about equal length, at most `n_events` each; none of a series with fewer than two times."""
+    n = len(series.times)
+    if n < 2:
+        return []
+    cuts = np.linspace(0, n, -(-n // n_events) + 1).astype(int).tolist()
+    return [_part(series, slice(i, j)) for i, j in pairwise(cuts)]
+
+
+def _part(series: Series, rows: slice) -> Series:
+    """Some of the observations, and what is put in up to the last of them; from the first of them on, or from ever."""
+    times = series.times[rows]
+    if not len(times):
+        return series.part(rows, slice(0))
+    begin = times[0] if rows.start else -np.inf
+    put_in = slice(*np.searchsorted(series.input_times, [begin, times[-1]]))
+    return series.part(rows, put_in)
+
+
+def _collate(series: Sequence[Series], like: Tensor) -> IrregularBatch:
+    return collate(series, like.dtype).to(like.device)

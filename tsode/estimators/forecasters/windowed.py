@@ -1,0 +1,72 @@
+"""Forecasters that learn from random windows of the series: a context, and the targets after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from tsode.errors import DataError
+from tsode.estimators.forecasters.base import BaseForecaster
+from tsode.training.loop import TrainingPlan, train
+from tsode.training.splits import Split, validation_windows
+from tsode.training.windows import Window, WindowSampler
+
+__all__ = ["WindowedForecaster"]
+
+Callback = Callable[[dict[str, float]], bool | None]
+
+
+class WindowedForecaster(BaseForecaster):
+    """Base of the forecasters that are trained on windows; a subclass stores the parameters listed here."""
+
+    max_context: int
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    drop: float
+    early_stopping: bool
+    patience: int
+    verbose: int
+    callbacks: Sequence[Callback] | None
+
+    def _windows(self, split: Split, horizon: float) -> tuple[WindowSampler, list[Window]]:
+        """What to draw training windows from, and the windows to validate on."""
+        dtype, device = self._torch_dtype(), self._torch_device()
+        sampler = WindowSampler(split.train, horizon, self.batch_size, self.max_context, drop=self.drop, dtype=dtype)
+        windows = validation_windows(split.valid, split.valid_from, horizon, self.max_context, dtype)
+        if not sampler.series or not windows:
+            raise DataError(
+                "There is no series with two observation times on either side of a cut, so nothing can be learned "
+                "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
+            )
+        return sampler, [window.to(device) for window in windows]
+
+    def _learn(
+        self,
+        module: torch.nn.Module,
+        sampler: WindowSampler,
+        objective: Any,
+        validate: Callable[[torch.nn.Module], dict[str, float]],
+        generator: torch.Generator,
+        callbacks: Sequence[Callback] = (),
+    ) -> list[dict[str, float]]:
+        """Run the training loop by the parameters of this forecaster; the user's callbacks come first."""
+        device = self._torch_device()
+        return train(
+            module,
+            lambda: (window.to(device) for window in sampler.epoch(generator)),
+            sampler.n_batches,
+            objective,
+            validate,
+            TrainingPlan(
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                patience=self.patience if self.early_stopping else None,
+            ),
+            verbose=self.verbose,
+            callbacks=[*(self.callbacks or ()), *callbacks],
+        )

@@ -1,0 +1,119 @@
+"""The seam between models and numerics: carry each state from its own start time to its own end time.
+
+A solver is one way to do it (`Solved`), a closed form another (`tsode.evolutions`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tsode.numerics.base import Solution, Solver
+from tsode.numerics.integrate import check_gradient, integrate, integrate_to
+
+__all__ = ["Evolution", "Evolved", "Solved", "StateField"]
+
+
+@dataclass(frozen=True)
+class Evolved:
+    """Where an evolution ended.
+
+    Parameters
+    ----------
+    z : Tensor[b d] or Tensor[b m d]
+        State at the end time(s).
+    cost : Tensor[b] or Tensor[b m]
+        Integral kept along the way (a path KL, a compensator); zeros where there is none.
+    status : Tensor[b], int64
+        `tsode.core.status.Status` of each row.
+    """
+
+    z: Tensor
+    cost: Tensor
+    status: Tensor
+
+
+class Evolution(nn.Module, ABC):
+    """Family of evolutions of a latent state between events.
+
+    A member promises: rows do not see each other; ``t0 == t1`` returns the state bit for bit; times are float64
+    and only differences of them are cast to the state's dtype.
+
+    Attributes
+    ----------
+    n_state : int
+        Width of the state.
+    runs_backward : bool
+        Whether ``t1 < t0`` is allowed.
+    """
+
+    n_state: int
+    runs_backward: bool = False
+
+    @abstractmethod
+    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
+        """Carry ``z`` (b d) from ``t0`` (b,) to ``t1`` (b,)."""
+
+    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
+        """Carry ``z`` (b d) from ``t0`` (b,) to each of a row's own ``times`` (b m): states (b m d).
+
+        Each answer depends on its own time only, never on which other times are asked for.
+        """
+        b, m = times.shape
+        flat = self.evolve(
+            z[:, None].expand(b, m, -1).reshape(b * m, -1), t0[:, None].expand(b, m).reshape(-1), times.reshape(-1)
+        )
+        status = flat.status.reshape(b, m).amax(dim=1) if m else torch.zeros_like(t0, dtype=torch.int64)
+        return Evolved(flat.z.reshape(b, m, -1), flat.cost.reshape(b, m), status)
+
+
+class StateField(Protocol):
+    """A vector field that knows the width of its state; the members are in `tsode.dynamics`."""
+
+    n_state: int
+
+    def __call__(self, t: Tensor, z: Tensor) -> Tensor: ...
+
+
+class Solved(Evolution):
+    """Evolution of a vector field by a numerical solver.
+
+    Parameters
+    ----------
+    dynamics : nn.Module
+        Right-hand side: a member of `tsode.dynamics`.
+    solver : Solver
+        A member of `tsode.numerics.SOLVERS`.
+    gradient : {"backprop", "checkpoint", "adjoint"}
+        See `tsode.numerics.integrate.integrate`.
+    query_step : float
+        Step of `evolve_to` for solvers with `n_steps`, see `tsode.numerics.integrate.integrate_to`. Model time is
+        scaled so that a forecast horizon is about 1, and four steps to a horizon serve a smooth field.
+    """
+
+    runs_backward = True
+
+    def __init__(
+        self, dynamics: StateField, solver: Solver, gradient: str = "backprop", query_step: float = 0.25
+    ) -> None:
+        super().__init__()
+        check_gradient(solver, gradient)
+        self.dynamics = dynamics
+        self.solver = solver
+        self.gradient = gradient
+        self.query_step = query_step
+        self.n_state = dynamics.n_state
+
+    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
+        return _without_cost(integrate(self.dynamics, z, t0, t1, self.solver, self.gradient))
+
+    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
+        return _without_cost(integrate_to(self.dynamics, z, t0, times, self.solver, self.gradient, self.query_step))
+
+
+def _without_cost(solution: Solution) -> Evolved:
+    return Evolved(solution.z, solution.z.new_zeros(solution.z.shape[:-1]), solution.status)

@@ -1,0 +1,69 @@
+"""A linear flow whose state components all act on one another, by the matrix exponential."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tsode.core.status import Status
+from tsode.evolutions.base import Evolution, Evolved
+
+__all__ = ["DenseLinearFlow"]
+
+
+class DenseLinearFlow(Evolution):
+    """Flow of ``dz/dt = A z + b`` with a learned full matrix ``A`` and vector ``b``, exact over any gap.
+
+    The offset is carried along by a constant 1 appended to the state (Van Loan 1978, theorem 1):
+    ``[z(t1), 1] = exp([[A, b], [0, 0]] (t1 - t0)) [z(t0), 1]``.
+
+    One exponential costs about ``40 d^3`` operations and is shared by all rows with the same gap. Where the modes may
+    be uncoupled, `DiagonalFlow` does the same at ``d``.
+
+    Parameters
+    ----------
+    n_state : int
+    frequencies : (float, float)
+        Lowest and highest angular frequency at the start, in radians per time unit, log-spaced between: consecutive
+        pairs of components start as slowly damped rotations, as the modes of `DiagonalFlow` do.
+    """
+
+    runs_backward = True
+
+    def __init__(self, n_state: int, frequencies: tuple[float, float] = (0.2, 25.0)) -> None:
+        super().__init__()
+        self.n_state = n_state
+        drift = -0.13 * torch.eye(n_state)
+        first = torch.arange(0, n_state - 1, 2)
+        low, high = (math.log(f) for f in frequencies)
+        frequency = torch.linspace(low, high, len(first)).exp()
+        drift[first, first + 1], drift[first + 1, first] = -frequency, frequency
+        self.drift = nn.Parameter(drift)
+        self.offset = nn.Parameter(torch.zeros(n_state))
+
+    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
+        exponential, row = self._exponentials(t1 - t0)
+        return self._evolved(_carry(exponential[row], z), t0)
+
+    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
+        exponential, row = self._exponentials(times - t0[:, None])
+        return self._evolved(_carry(exponential[row], z[:, None]), t0)
+
+    def _exponentials(self, gap: Tensor) -> tuple[Tensor, Tensor]:
+        """Exponentials (u d d+1) of the distinct gaps, and which of them each gap takes."""
+        distinct, row = torch.unique(gap, return_inverse=True)
+        generator = torch.cat([self.drift, self.offset[:, None]], dim=1)
+        generator = torch.cat([generator, torch.zeros_like(generator[:1])], dim=0)
+        exponential = torch.linalg.matrix_exp(generator * distinct.to(generator.dtype)[:, None, None])
+        return exponential[:, :-1], row
+
+    def _evolved(self, z: Tensor, t0: Tensor) -> Evolved:
+        is_finite = z.isfinite().flatten(1).all(dim=1)
+        status = torch.full_like(t0, Status.NON_FINITE, dtype=torch.int64).where(~is_finite, Status.OK)
+        return Evolved(z, z.new_zeros(z.shape[:-1]), status)
+
+
+def _carry(exponential: Tensor, z: Tensor) -> Tensor:
+    return (exponential[..., :-1] @ z[..., None]).squeeze(-1) + exponential[..., -1]

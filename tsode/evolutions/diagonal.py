@@ -1,0 +1,46 @@
+"""Complex modes that rotate and decay in closed form; their rates may be set by static components of the state."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tsode.evolutions.base import Evolution, Evolved
+from tsode.kernels.rotation import rotate
+from tsode.nn.mode_rates import ModeRates
+
+__all__ = ["DiagonalFlow"]
+
+
+class DiagonalFlow(Evolution, ModeRates):
+    """Diagonal complex linear flow, exact over any gap, with rates amortised by static reals in the state.
+
+    The state is ``[Re u, Im u, theta]``. Modes follow ``u(t1) = u(t0) exp((-alpha + i omega)(t1 - t0))`` and
+    ``theta`` stays as it is. The rates are those of `tsode.nn.mode_rates.ModeRates`: a jump that moves ``theta``
+    gives a series its own decay times and periods.
+
+    Parameters
+    ----------
+    n_modes : int
+        Number of complex modes ``u``.
+    n_static : int
+        Number of static reals ``theta``; 0 = fixed rates, the same for all series.
+    frequencies : (float, float)
+        Lowest and highest angular frequency at the start, see `tsode.nn.mode_rates.ModeRates`.
+    """
+
+    runs_backward = True
+
+    def __init__(self, n_modes: int, n_static: int = 0, frequencies: tuple[float, float] = (0.2, 25.0)) -> None:
+        super().__init__(n_modes, n_static, frequencies)
+        self.n_state = 2 * n_modes + n_static
+
+    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
+        evolved = self.evolve_to(z, t0, t1[:, None])
+        return Evolved(evolved.z[:, 0], evolved.cost[:, 0], evolved.status)
+
+    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
+        gap = (times - t0[:, None]).to(z.dtype)
+        decay, frequency = self.rates(z[:, None, 2 * self.n_modes :])
+        carried = rotate(z[:, None], decay, frequency, gap[..., None])
+        return Evolved(carried, torch.zeros_like(gap), torch.zeros_like(t0, dtype=torch.int64))

@@ -1,0 +1,84 @@
+"""Models that know the marginals of the future, and how forecast errors tie them together."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from tsode.core.batch import IrregularBatch
+from tsode.core.forecast import Forecast
+from tsode.likelihoods.base import Likelihood
+from tsode.models.base import ForecastModel
+from tsode.models.filters.state import FilterState
+from tsode.models.residual_process import ResidualProcess
+from tsode.models.spread_calibration import SpreadCalibration
+
+__all__ = ["MarginalModel"]
+
+
+class MarginalModel(ForecastModel):
+    """A model that forecasts marginals; joint paths are tied by the `ResidualProcess` fitted after training.
+
+    Parameters
+    ----------
+    n_channels : int
+    likelihood : Likelihood
+
+    Attributes
+    ----------
+    residuals : ResidualProcess
+    spread : SpreadCurve
+        Both set on validation data after training.
+    """
+
+    def __init__(self, n_channels: int, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.n_channels = n_channels
+        self.likelihood = likelihood
+        self.residuals = ResidualProcess(n_channels)
+        self.spread = SpreadCalibration(n_channels)
+
+    @abstractmethod
+    def answer(
+        self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Parameters as trained (b m c p), and status of each row; see `forecast` for `state`."""
+
+    @abstractmethod
+    def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
+        """State after all events of `batch`, each row of which has some, and which come after `state` where given.
+
+        Only of a model that `can_resume`.
+        """
+
+    def forecast(
+        self, batch: IrregularBatch, query_times: Tensor, side: str = "left", state: FilterState | None = None
+    ) -> Forecast:
+        """As of every `ForecastModel`; with `state`, its events are behind those of `batch` and all query times."""
+        params, status = self.answer(batch, query_times, side, state)
+        if state is None:
+            lead = batch.since_last(query_times, side)
+        else:
+            lead = state.since_last(batch, query_times, side)
+        factor = self.spread(lead).to(params)
+        return Forecast(query_times, self.likelihood.rescale(params, factor), self.likelihood, status)
+
+    def sample(
+        self,
+        batch: IrregularBatch,
+        query_times: Tensor,
+        n_samples: int,
+        generator: torch.Generator,
+        state: FilterState | None = None,
+    ) -> Tensor:
+        """Draw joint paths: the forecast's own marginals, tied together by the fitted `ResidualProcess`."""
+        order = query_times.argsort(dim=1)
+        ordered = query_times.gather(1, order)
+        forecast = self.forecast(batch, ordered, state=state)
+        scores = self.residuals.normal_scores(forecast, batch.n_seen(ordered), n_samples, generator)
+        p = torch.special.ndtr(scores.double()).clamp(1e-12, 1.0 - 1e-12)
+        paths = self.likelihood.quantile(forecast.params.double(), p).to(forecast.params)
+        back = order.argsort(dim=1)[None, ..., None].expand_as(paths)
+        return paths.gather(2, back)

@@ -1,0 +1,421 @@
+"""Exact filter, smoother, likelihood, forecasts and samples of a linear-Gaussian SDE seen at irregular times."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tsode.core.batch import IrregularBatch
+from tsode.core.forecast import Forecast
+from tsode.core.status import Status, worst
+from tsode.evolutions.linear_sde import Transition, discretise, square_root
+from tsode.jumps.gaussian import Conditioned, condition
+from tsode.likelihoods.normal import Normal
+from tsode.models.base import ForecastModel
+
+__all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem", "Smoother"]
+
+
+@dataclass(frozen=True)
+class LinearSystem:
+    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + E k(t) + r * noise``, with ``k`` known at all times.
+
+    An input ``u`` moves ``x`` to ``x + P u``.
+
+    Parameters
+    ----------
+    drift : Tensor[d d]
+        A.
+    offset : Tensor[d]
+        b.
+    diffusion : Tensor[d k]
+        L.
+    readout : Tensor[c d]
+        H.
+    readout_offset : Tensor[c]
+        d.
+    noise : Tensor[c]
+        r, standard deviations.
+    initial_mean : Tensor[d]
+    initial_cov : Tensor[d d]
+        Belief at a series' first event, before anything is seen; at time 0 for a series without events.
+    is_stationary : bool
+        Whether the initial belief is the stationary one, and so holds at any time before the first event as well.
+        If not, the state stands still before the first event.
+    push : Tensor[d e] or None
+        P; None without inputs.
+    effect : Tensor[c f] or None
+        E, of what is known at time t; None where nothing is.
+    """
+
+    drift: Tensor
+    offset: Tensor
+    diffusion: Tensor
+    readout: Tensor
+    readout_offset: Tensor
+    noise: Tensor
+    initial_mean: Tensor
+    initial_cov: Tensor
+    is_stationary: bool
+    push: Tensor | None = None
+    effect: Tensor | None = None
+
+    def known_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
+        """What is known at `times` (b m), as part of the observations: Tensor[b m c], or 0."""
+        if self.effect is None or batch.covariates is None:
+            return 0.0
+        return batch.covariates.at(times).to(self.effect) @ self.effect.mT
+
+    def unexplained(self, batch: IrregularBatch) -> IrregularBatch:
+        """The batch without what is known, and with one event that saw nothing at time 0 if it has none at all."""
+        batch = _with_event(batch)
+        if self.effect is None or batch.covariates is None:
+            return batch
+        return batch.replace(values=batch.values.to(self.effect) - self.known_mean(batch, batch.times))
+
+    def pushes(self, batch: IrregularBatch) -> Tensor | None:
+        """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""
+        return None if self.push is None or batch.inputs is None else batch.inputs.to(self.push) @ self.push.mT
+
+    def transitions(self, gaps: Tensor) -> Transition:
+        """Exact transitions over `gaps` (...)."""
+        return discretise(self.drift, self.offset, self.diffusion, gaps)
+
+    def condition(self, mean: Tensor, cov: Tensor, values: Tensor, mask: Tensor) -> Conditioned:
+        """Belief(s) after seeing `values` (... c) where `mask`."""
+        error = values.to(mean.dtype) - self.observed_mean(mean)
+        return condition(mean, cov, error, mask, self.readout, self.noise**2)
+
+    def observed_mean(self, x: Tensor) -> Tensor:
+        """Noise-free observation of states: (... d) -> (... c)."""
+        return x @ self.readout.mT + self.readout_offset
+
+    def observed_variance(self, cov: Tensor) -> Tensor:
+        """Variance of each channel's observation, noise included: (... d d) -> (... c)."""
+        return ((self.readout @ cov) * self.readout).sum(-1) + self.noise**2
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """Gaussian beliefs over the state at several times of each row.
+
+    Parameters
+    ----------
+    times : Tensor[b m], float64
+    mean : Tensor[b m d]
+    cov : Tensor[b m d d]
+    """
+
+    times: Tensor
+    mean: Tensor
+    cov: Tensor
+
+
+@dataclass(frozen=True)
+class FilteredBeliefs:
+    """What one pass over a batch of histories gives.
+
+    Parameters
+    ----------
+    predicted : Beliefs
+        At each event, from all events before it (b n ...).
+    updated : Beliefs
+        At each event, from all events up to it (b n ...).
+    log_likelihood : Tensor[b]
+        Log density of all seen values of the series, in nats.
+    status : Tensor[b], int64
+        `Status.NON_FINITE` where a belief overflowed or a predictive covariance was not positive definite.
+    """
+
+    predicted: Beliefs
+    updated: Beliefs
+    log_likelihood: Tensor
+    status: Tensor
+
+
+@dataclass(frozen=True)
+class Smoother:
+    """What all events of a batch, earlier and later, say of the states at any times; see `LinearGaussianModel.smooth`.
+
+    The passes over the events are done: a question costs the same however many of them there are.
+
+    Parameters
+    ----------
+    system : LinearSystem
+    batch : IrregularBatch
+    filtered : FilteredBeliefs
+    later : (Tensor[b n+1 d], Tensor[b n+1 d d])
+        What each event and all after it say about the state just before it; zeros at the end.
+    """
+
+    system: LinearSystem
+    batch: IrregularBatch
+    filtered: FilteredBeliefs
+    later: tuple[Tensor, Tensor]
+
+    def beliefs(self, query_times: Tensor) -> Beliefs:
+        """Belief over the state at each query time (b m), in any order."""
+        queries = _reachable(self.system, self.batch, query_times)
+        now = _carry_to(self.system, self.batch, self.filtered, queries, "right")
+        index = _events_before(self.batch, queries, "right")
+        next_time = torch.cat([self.batch.times, self.batch.times[:, -1:]], dim=1).gather(1, index)
+        vector, matrix = (_pick(part, index) for part in self.later)
+        vector, matrix = self.system.transitions((next_time - queries).clamp(min=0.0)).pull_back(vector, matrix)
+        cov = now.cov - now.cov @ matrix @ now.cov
+        return Beliefs(query_times, now.mean - _apply(now.cov, vector), 0.5 * (cov + cov.mT))
+
+    def interpolate(self, query_times: Tensor) -> Forecast:
+        """Normal distribution of each channel's observation at each query time (b m)."""
+        return _seen(self.system, self.batch, self.beliefs(query_times), self.filtered.status)
+
+
+class LinearGaussianModel(ForecastModel):
+    """Exact inference for a linear-Gaussian SDE seen at irregular times through noise, any channel missing.
+
+    A member says what the system is; everything else is the Kalman filter with exact transitions (Särkkä & Solin
+    2019, chapter 10). The transitions of all gaps are computed at once before the loop, for they do not depend on
+    the data. All answers are differentiable in the system's matrices, samples excepted.
+    """
+
+    @abstractmethod
+    def system(self) -> LinearSystem:
+        """The system under the current parameters."""
+
+    def filter(self, batch: IrregularBatch) -> FilteredBeliefs:
+        """Run over the events of a batch, each row by its own clock."""
+        system = self.system()
+        return _filter(system, system.unexplained(batch) if batch.n_events else batch)
+
+    def encode(self, batch: IrregularBatch) -> Tensor:
+        """Filtered mean of the state after the last event of each row: Tensor[b d]."""
+        return self.filter(_with_event(batch)).updated.mean[:, -1]
+
+    def log_likelihood(self, batch: IrregularBatch) -> Tensor:
+        """Log density of all seen values of each series, in nats: Tensor[b]. A series that saw nothing has 0."""
+        return self.filter(batch).log_likelihood
+
+    def loss(self, batch: IrregularBatch) -> Tensor:
+        """Negative log-likelihood of each series, in nats: Tensor[b]."""
+        return -self.log_likelihood(batch)
+
+    def forecast_state(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Beliefs:
+        """Belief over the state at each query time, from the events before it; see `forecast`."""
+        system = self.system()
+        batch = system.unexplained(batch)
+        return _carry_to(system, batch, _filter(system, batch), query_times, side)
+
+    def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
+        """Normal predictive distribution of each channel's observation, noise included; see `ForecastModel`."""
+        system = self.system()
+        batch = system.unexplained(batch)
+        filtered = _filter(system, batch)
+        return _seen(system, batch, _carry_to(system, batch, filtered, query_times, side), filtered.status)
+
+    def interpolate(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
+        """Normal distribution of each channel's observation given all events, earlier and later; see `smooth`."""
+        return self.smoother(batch).interpolate(query_times)
+
+    def smoother(self, batch: IrregularBatch) -> Smoother:
+        """The passes over the events of a batch, to be asked at any times."""
+        system = self.system()
+        batch = system.unexplained(batch)
+        filtered = _filter(system, batch)
+        return Smoother(system, batch, filtered, _later_evidence(system, batch, filtered))
+
+    def smooth(self, batch: IrregularBatch, query_times: Tensor | None = None) -> Beliefs:
+        """Belief over the state at any times given all events, earlier and later.
+
+        Modified Bryson-Frazier smoother (Bierman 1973): the beliefs of Rauch, Tung & Striebel 1965 without the
+        inverse of a covariance, so that singular noise and a known start are no special case.
+
+        Parameters
+        ----------
+        batch : IrregularBatch
+        query_times : Tensor[b m], float64, optional
+            In any order; before, between or after the events. By default the events' times.
+        """
+        smoother = self.smoother(batch)
+        return smoother.beliefs(smoother.batch.times if query_times is None else query_times)
+
+    @torch.no_grad()
+    def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+        """Draw joint paths of the observations at the query times: Tensor[s b m c].
+
+        Each value has the forecast's own distribution, given the events strictly before its time. Queries with the
+        same observations behind them, as all after the last one have, are one exact path: the first is drawn from its
+        belief, the departure of each next one from the mean by the transition density. Where an observation comes
+        between, the path starts anew; paths given the whole history, earlier and later, are those of `sample_smoothed`.
+        """
+        system = self.system()
+        batch = system.unexplained(batch)
+        times, order = query_times.sort(dim=1)
+        times = _reachable(system, batch, times)
+        belief = _carry_to(system, batch, _filter(system, batch), times, "left")
+        n_behind = batch.n_seen(times)
+        is_new = n_behind.diff(dim=1, prepend=n_behind[:, :1] - 1) > 0
+        step = system.transitions(times.diff(dim=1, prepend=times[:, :1]))
+        draws = _normal(belief.mean, n_samples, generator)
+        departure = _apply(square_root(belief.cov), draws)
+        noise = _apply(square_root(step.cov), draws)
+        for k in range(1, times.shape[1]):
+            onward = _apply(step.phi[:, k], departure[:, :, k - 1]) + noise[:, :, k]
+            departure[:, :, k] = departure[:, :, k].where(is_new[:, k, None], onward)
+        paths = self._observe(system, belief.mean + departure, order.argsort(dim=1), generator)
+        return paths + system.known_mean(batch, query_times)
+
+    @torch.no_grad()
+    def sample_smoothed(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator
+    ) -> Tensor:
+        """Draw joint paths of the observations at any times given all events, earlier and later: Tensor[s b m c].
+
+        Forward filter, backward simulation (Carter & Kohn 1994) with the queries as events that saw nothing; each
+        backward step conditions a draw of (state, next state) on the next state already drawn (Matheron's rule),
+        which allows for singular noise.
+        """
+        system = self.system()
+        batch = system.unexplained(batch)
+        merged, place = _merge(batch, _reachable(system, batch, query_times))
+        belief = _filter(system, merged).updated
+        first = int(place.min()) if place.numel() else merged.n_events - 1  # nothing earlier is asked for
+        step = system.transitions(belief.times[:, first:].diff(dim=1))
+        mean, cov = belief.mean[:, first:], belief.cov[:, first:]
+        path = mean + _apply(square_root(cov), _normal(mean, n_samples, generator))
+        noise = _apply(square_root(step.cov), _normal(step.shift, n_samples, generator))
+        next_state = _apply(step.phi, path[:, :, :-1]) + step.shift + noise
+        pushes = system.pushes(merged)
+        if pushes is not None:
+            next_state = next_state + pushes[:, first + 1 :]
+        gain = step.backward_gain(cov[:, :-1])
+        for k in reversed(range(gain.shape[1])):
+            path[:, :, k] += _apply(gain[:, k], path[:, :, k + 1] - next_state[:, :, k])
+        return self._observe(system, path, place - first, generator) + system.known_mean(batch, query_times)
+
+    def _observe(self, system: LinearSystem, path: Tensor, place: Tensor, generator: torch.Generator) -> Tensor:
+        """Observations with noise (s b m c) of the states of `path` (s b k d) at `place` (b m)."""
+        states = path.gather(2, place[None, :, :, None].expand(len(path), -1, -1, path.shape[-1]))
+        observed = system.observed_mean(states)
+        return observed + system.noise * _normal(observed[0], len(path), generator)
+
+
+def _filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
+    mean = system.initial_mean.expand(batch.n_series, -1)
+    cov = system.initial_cov.expand(batch.n_series, -1, -1)
+    steps = system.transitions(batch.times.diff(dim=1, prepend=batch.times[:, :1])).unbind()
+    log_likelihood, status = torch.zeros_like(mean[:, 0]), torch.zeros_like(batch.lengths)
+    pushes = system.pushes(batch)
+    means: tuple[list[Tensor], list[Tensor]] = ([], [])
+    covs: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for k, step in enumerate(steps):
+        mean, cov = step.carry(mean, cov)
+        after = system.condition(mean, cov, batch.values[:, k], batch.mask[:, k])
+        means[0].append(mean)
+        covs[0].append(cov)
+        mean, cov = after.mean, after.cov
+        if pushes is not None:
+            mean = mean + pushes[:, k]
+        means[1].append(mean)
+        covs[1].append(cov)
+        log_likelihood = log_likelihood + after.log_prob
+        status = worst(status, after.status)
+    predicted, updated = (
+        Beliefs(batch.times, torch.stack(m, dim=1), torch.stack(c, dim=1))
+        if steps
+        else Beliefs(batch.times, mean[:, None][:, :0], cov[:, None][:, :0])
+        for m, c in zip(means, covs)
+    )
+    is_finite = mean.isfinite().all(-1) & cov.isfinite().flatten(1).all(-1) & log_likelihood.isfinite()
+    return FilteredBeliefs(predicted, updated, log_likelihood, worst(status, _status(is_finite)))
+
+
+def _carry_to(
+    system: LinearSystem, batch: IrregularBatch, filtered: FilteredBeliefs, query_times: Tensor, side: str
+) -> Beliefs:
+    """Belief at each query time from the events before it; the initial one where there is none."""
+    index = _events_before(batch, query_times, side)
+    start = torch.cat([batch.times[:, :1], batch.times], dim=1).gather(1, index)
+    initial = (system.initial_mean.expand(batch.n_series, 1, -1), system.initial_cov.expand(batch.n_series, 1, -1, -1))
+    mean = _pick(torch.cat([initial[0], filtered.updated.mean], dim=1), index)
+    cov = _pick(torch.cat([initial[1], filtered.updated.cov], dim=1), index)
+    step = system.transitions((query_times - start).clamp(min=0.0))
+    return Beliefs(query_times, *step.carry(mean, cov))
+
+
+def _later_evidence(system: LinearSystem, batch: IrregularBatch, filtered: FilteredBeliefs) -> tuple[Tensor, Tensor]:
+    """What each event and all after it say about the state just before it: (b n+1 d), (b n+1 d d); zeros at the end."""
+    before = filtered.predicted
+    events = system.condition(before.mean, before.cov, batch.values, batch.mask).unbind()
+    steps = system.transitions(batch.times.diff(dim=1, prepend=batch.times[:, :1])).unbind()
+    vector, matrix = torch.zeros_like(before.mean[:, 0]), torch.zeros_like(before.cov[:, 0])
+    vectors, matrices = [vector], [matrix]
+    for event, step in zip(reversed(events), reversed(steps)):
+        vector, matrix = event.pull_back(vector, matrix)
+        vectors.append(vector)
+        matrices.append(matrix)
+        vector, matrix = step.pull_back(vector, matrix)
+    return torch.stack(vectors[::-1], dim=1), torch.stack(matrices[::-1], dim=1)
+
+
+def _seen(system: LinearSystem, batch: IrregularBatch, belief: Beliefs, status: Tensor) -> Forecast:
+    """Distribution of the observations under beliefs over the state."""
+    family = Normal()
+    mean = system.observed_mean(belief.mean) + system.known_mean(batch, belief.times)
+    params = family.from_moments(mean, system.observed_variance(belief.cov).sqrt())
+    return Forecast(belief.times, params, family, worst(status, _status(params.isfinite().flatten(1).all(dim=1))))
+
+
+def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, Tensor]:
+    """The batch with its queries as events that saw nothing, and where each of them stands (b m)."""
+    m = query_times.shape[1]
+    times, order = torch.cat([batch.times, query_times], dim=1).sort(dim=1, stable=True)
+    spread = order[..., None].expand(-1, -1, batch.n_channels)
+    values = nn.functional.pad(batch.values, (0, 0, 0, m)).gather(1, spread)
+    mask = nn.functional.pad(batch.mask, (0, 0, 0, m)).gather(1, spread)
+    inputs = batch.inputs
+    if inputs is not None:
+        inputs = nn.functional.pad(inputs, (0, 0, 0, m)).gather(1, order[..., None].expand(-1, -1, inputs.shape[2]))
+    lengths = torch.full_like(batch.lengths, times.shape[1])
+    merged = IrregularBatch(times, values, mask, lengths, inputs)
+    return merged, order.argsort(dim=1)[:, batch.n_events :]
+
+
+def _with_event(batch: IrregularBatch) -> IrregularBatch:
+    """The batch, with one event that saw nothing at time 0 if it has none at all."""
+    if batch.n_events:
+        return batch
+    shape = (batch.n_series, 1, batch.n_channels)
+    return IrregularBatch(
+        batch.times.new_zeros(shape[:2]), batch.values.new_zeros(shape), batch.mask.new_zeros(shape), batch.lengths,
+        covariates=batch.covariates,
+    )  # fmt: skip
+
+
+def _reachable(system: LinearSystem, batch: IrregularBatch, query_times: Tensor) -> Tensor:
+    """Query times, moved to the first event if they lie before it and the state stands still there."""
+    return query_times if system.is_stationary else torch.maximum(query_times, batch.times[:, :1])
+
+
+def _events_before(batch: IrregularBatch, query_times: Tensor, side: str) -> Tensor:
+    return torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
+
+
+def _status(is_finite: Tensor) -> Tensor:
+    return torch.where(is_finite, int(Status.OK), int(Status.NON_FINITE))
+
+
+def _pick(along: Tensor, index: Tensor) -> Tensor:
+    """Entries of (b n ...) at `index` (b m)."""
+    return along[torch.arange(len(index), device=index.device)[:, None], index]
+
+
+def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
+    return (matrix @ vector[..., None]).squeeze(-1)
+
+
+def _normal(like: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers (s ...), drawn where the generator is."""
+    shape = (n_samples, *like.shape)
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)

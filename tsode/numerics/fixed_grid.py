@@ -1,0 +1,133 @@
+"""The loop of all methods whose steps do not depend on the state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsode.core.status import Status
+from tsode.errors import ParameterError
+from tsode.numerics.base import constant
+from tsode.numerics.stepwise import Step, StepRecord, StopRule, run_step
+
+__all__ = ["FixedSteps", "StepGrid"]
+
+# An interval longer than max_step by a rounding error is not worth a second step.
+_SLACK = 1e-9
+
+
+class StepGrid(NamedTuple):
+    """Steps of equal length in each row.
+
+    Parameters
+    ----------
+    dt : Tensor[b], float64
+        Their length.
+    needed : Tensor[b], int64
+        Their number.
+    n_rounds : int
+        Of the row with most of them, but at most `FixedSteps.max_steps`.
+    """
+
+    dt: Tensor
+    needed: Tensor
+    n_rounds: int
+
+
+@dataclass(frozen=True)
+class FixedSteps:
+    """Number and length of steps that do not depend on the state, for ordinary and stochastic equations.
+
+    Parameters
+    ----------
+    n_steps : int
+        Steps in each interval. One, because the gaps between observations are usually short beside the time scale of
+        the state.
+    max_step : float, optional
+        Longest step, in the time unit of the batch: a row's interval is cut into just enough equal steps. Replaces
+        `n_steps`. Rows with fewer steps than others wait, unchanged, at their end.
+    max_steps : int
+        Rows that need more stop there with `Status.MAX_STEPS`. The default is far beyond a sensible solve; it keeps a
+        slip in the time unit from running for ever.
+    """
+
+    n_steps: int = 1
+    max_step: float | None = None
+    max_steps: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_steps <= self.max_steps:
+            raise ParameterError(
+                f"n_steps must be between 1 and max_steps={self.max_steps}, but is {self.n_steps}: "
+                f"write for instance {type(self).__name__}(n_steps=1)."
+            )
+        if self.max_step is not None and not self.max_step > 0:
+            raise ParameterError(f"max_step must be a positive length of time or None, but is {self.max_step}.")
+        if self.max_step is not None and self.n_steps != 1:
+            raise ParameterError(
+                f"Both n_steps={self.n_steps} and max_step={self.max_step} were given: give one of them."
+            )
+
+    def take_steps(
+        self,
+        step: Callable[[Tensor, Tensor, Tensor], Step],
+        z: Tensor,
+        t0: Tensor,
+        grid: StepGrid,
+        gradient: str = "backprop",
+        is_recorded: bool = False,
+        watch: StopRule | None = None,
+    ) -> StepRecord:
+        """Take the steps of a `grid` from ``t0`` (b,).
+
+        Parameters
+        ----------
+        step : callable
+            One step: ``t`` (b,), its length ``dt`` (b,), ``z`` (b d) -> `Step`; called once a round, in order.
+        is_recorded : bool
+            Whether the path is to be read inside the steps.
+        watch : callable, optional
+            See `StepwiseSolver.march`.
+        """
+        dt, needed, n_rounds = grid
+        allowed = needed.clamp(max=self.max_steps)
+        march = StepRecord(z, constant(z, Status.OK), allowed)
+        is_free = torch.ones_like(allowed, dtype=torch.bool)
+        for k in range(n_rounds):
+            active = k < march.n_steps
+            t = t0 + dt * march.n_steps.clamp(max=k)
+            taken = run_step(gradient, step, t, dt * active, march.z)
+            start, accepted = march.z, active & taken.is_finite
+            if watch is not None:
+                stops = watch(start, taken, t, dt * active, accepted)
+                accepted, is_free = accepted & ~stops, is_free & ~stops
+            march.z = torch.where(accepted[:, None], taken.z, start)
+            march.n_steps = torch.where(accepted, march.n_steps, march.n_steps.clamp(max=k))  # a failed row stops here
+            if is_recorded:
+                march.record(start, taken, (dt * march.n_steps.clamp(max=k + 1)).abs())
+            if watch is not None and not (k + 1 < march.n_steps).any():  # the loop test
+                break
+        march.status = torch.where((needed > allowed) & is_free, int(Status.MAX_STEPS), march.status)
+        march.status = torch.where((march.n_steps < allowed) & is_free, int(Status.NON_FINITE), march.status)
+        return march
+
+    def grid(self, span: Tensor, query_step: float | None = None) -> StepGrid:
+        """Steps over ``span`` (b,) exactly, or, given a `query_step`, past its end on steps that do not know it."""
+        length = self.max_step
+        if length is None:
+            if query_step is None:  # known without asking the device
+                return StepGrid(
+                    span / self.n_steps, torch.where(span == 0, 0, constant(span, self.n_steps)), self.n_steps
+                )
+            length = query_step / self.n_steps
+        slack = _SLACK if query_step is None else 0.0
+        # A span that is not finite gets one step, which fails.
+        count = (span.detach().abs() / length * (1 - slack)).ceil().nan_to_num(nan=1.0, posinf=1.0)
+        needed = count.clamp(max=self.max_steps + 1).long()
+        n_rounds = min(int(needed.max()), self.max_steps) if needed.numel() else 0
+        dt = span / count.clamp(min=1) if query_step is None else span.sign() * length
+        return StepGrid(dt, needed, n_rounds)

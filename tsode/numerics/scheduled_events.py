@@ -1,0 +1,359 @@
+"""Known dynamics through events at known times: the solver stops at each, it is applied, the solver starts again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tsode._checks import check_shapes
+from tsode.core.scheduled_events import EventKind, ScheduledEvents
+from tsode.core.status import Status, worst
+from tsode.numerics.base import Solver, VectorField, constant
+from tsode.numerics.crossings import Crossings, integrate_triggers
+from tsode.numerics.integrate import integrate, integrate_to
+from tsode.numerics.newton import find_root
+from tsode.numerics.surfaces import Trigger
+
+__all__ = ["ScheduledSolution", "solve_scheduled"]
+
+QUERY_STEP = 0.25  # as in `integrate_to`: steps that are read from are laid out without regard to what is asked
+
+
+@dataclass(frozen=True)
+class _Stops:
+    """Begins of events and ends of inputs in one queue: time (b q), index of the event (b q), whether it is an end."""
+
+    time: Tensor
+    index: Tensor
+    is_end: Tensor
+
+
+@dataclass(frozen=True)
+class ScheduledSolution:
+    """Where a solve through known events went.
+
+    Parameters
+    ----------
+    z : Tensor[b m d]
+        States at the times asked for.
+    status, n_steps : Tensor[b], int64
+        As in `tsode.numerics.base.Solution`.
+    crossings : list of Crossings
+        State-triggered events met, stretch by stretch; nothing without triggers.
+    """
+
+    z: Tensor
+    status: Tensor
+    n_steps: Tensor
+    crossings: list[Crossings]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """State at the end (b d), states at times on the way (b n d), status, steps, when it ended, triggers met."""
+
+    z: Tensor
+    states: Tensor
+    status: Tensor
+    n_steps: Tensor
+    t_end: Tensor
+    crossings: list[Crossings]
+
+
+def solve_scheduled(
+    field: VectorField,
+    z: Tensor,
+    t0: Tensor,
+    times: Tensor,
+    events: ScheduledEvents,
+    solver: Solver,
+    side: str = "before",
+    gradient: str = "backprop",
+    triggers: Sequence[Trigger] = (),
+) -> ScheduledSolution:
+    """Carry each state from its own start through its own events to each of its own times.
+
+    An answer depends on its own time and the row's events only, never on which other times are asked for.
+
+    Parameters
+    ----------
+    field : callable
+        Right-hand side: ``t`` (b,) float64, ``z`` (b d) -> (b d), each row by itself. Between two stops it only sees
+        times strictly between them: one that switches at an event's time is never asked on the wrong side of it.
+    z : Tensor[b d]
+        States at `t0`, before any event.
+    t0 : Tensor[b], float64
+        Not after any of the row's events and times.
+    times : Tensor[b m], float64
+        In any order.
+    events : KnownEvents
+    solver : Solver
+        Fixed steps are laid out anew from every stop: give a `max_step`.
+    side : {"before", "after"}
+        What a time sees that is also that of events: the state before the first of them, or after the last.
+    gradient : {"backprop", "checkpoint"}
+        As in `tsode.numerics.integrate.integrate`.
+    triggers : sequence of Event
+        State-triggered events, see `tsode.numerics.crossings.integrate_triggers`; at a known event they are armed anew.
+        After a terminal one a row stands still. A steady state is found without them.
+
+    Returns
+    -------
+    Passage
+        Past the point where a row failed its states mean nothing.
+    """
+    check_shapes(z=(z, "b d"), t0=(t0, "b"), times=(times, "b m"), event_times=(events.time, "b k"))
+    status, n_steps = constant(z, Status.OK), constant(z, 0)
+    if not times.numel():
+        return ScheduledSolution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps, [])
+    # The length that an input has between its stops: all of its amount is given, at once where rounding leaves none.
+    length = (events.time + events.duration) - events.time
+    events = replace(events, duration=length.where(events.time.isfinite(), events.duration))
+    stops = _line_up(events, until=times.amax(dim=1))
+    segment = torch.searchsorted(stops.time, times.contiguous(), right=side == "after")
+    targets = torch.nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)
+    running = torch.zeros_like(events.kind)
+    answers: list[Tensor] = []
+    crossings: list[Crossings] = []
+    has_ended = torch.zeros_like(status, dtype=torch.bool)
+    clock, found = t0, torch.zeros_like(segment)
+    for k in range(stops.time.shape[1] + 1):
+        is_last = k == stops.time.shape[1]
+        stop = stops.time[:, k] if not is_last else torch.full_like(clock, torch.inf)
+        asked, found = _own(segment == k, found, sum(part.shape[1] for part in answers))
+        within = times.gather(1, asked)
+        # A place that is not of this segment asks for the state there is.
+        within = torch.where((segment == k).gather(1, asked) & ~has_ended[:, None], within, clock[:, None])
+        stop = stop.where(~has_ended, torch.inf)
+        driven = _driven(field, _inputs(events, running, targets))
+        if triggers:
+            way = _carry_over(driven, z, clock, stop, within, solver, gradient, triggers, side)
+        else:
+            way = _carry(driven, z, clock, stop, within, solver, gradient)
+        z = way.z
+        answers.append(way.states)
+        crossings += way.crossings
+        status, n_steps = worst(status, way.status), n_steps + way.n_steps
+        has_ended = has_ended | (way.t_end < torch.where(stop.isfinite(), stop, clock))
+        clock = torch.where(has_ended, way.t_end.detach(), clock)
+        if not is_last:
+            happens = stop.isfinite() & ~has_ended
+            clock = torch.where(happens, stop, clock)
+            z, running, outcome = _apply(
+                field, z, running, clock, events, stops.index[:, k], stops.is_end[:, k], happens, targets, solver,
+                gradient,
+            )  # fmt: skip
+            status = worst(status, outcome)
+    states = torch.cat(answers, dim=1)
+    states = states.gather(1, found[..., None].expand(-1, -1, z.shape[1]))
+    return ScheduledSolution(states, status, n_steps, crossings)
+
+
+def _carry(
+    field: VectorField, z: Tensor, clock: Tensor, stop: Tensor, times: Tensor, solver: Solver, gradient: str
+) -> _Segment:
+    """Carry each state to its row's next stop, and read it at times on the way.
+
+    Parameters
+    ----------
+    stop : Tensor[b], float64
+        A row whose stop is infinite stays at its clock.
+    times : Tensor[b n], float64
+        Between clock and stop; one at the stop is answered with the state there.
+    """
+    between = _between(field, clock, stop)
+    there = torch.where(stop.isfinite(), stop, clock)
+    end = integrate(between, z, clock, there, solver, gradient)
+    at_stop = times == stop[:, None]
+    way = integrate_to(between, z, clock, torch.where(at_stop, clock[:, None], times), solver, gradient)
+    states = torch.where(at_stop[..., None], end.z[:, None], way.z)
+    return _Segment(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, there, [])
+
+
+def _carry_over(
+    field: VectorField,
+    z: Tensor,
+    clock: Tensor,
+    stop: Tensor,
+    times: Tensor,
+    solver: Solver,
+    gradient: str,
+    triggers: Sequence[Trigger],
+    side: str,
+) -> _Segment:
+    """As `_carry`, over the surfaces of state-triggered events."""
+    between = _between(field, clock, stop)
+    has_stop = stop.isfinite()
+    there = torch.where(has_stop, stop, clock)
+    end = integrate_triggers(between, z, clock, there, solver, triggers, gradient=gradient)
+    if not times.shape[1]:
+        states = z[:, None][:, :0]
+        return _Segment(end.z, states, end.status, end.n_steps, end.t_end, [end])
+    # what is read on the way: a row with a stop goes as far, one without as far as it is asked
+    until = torch.where(has_stop, stop, torch.maximum(clock, times.amax(dim=1)))
+    way = integrate_triggers(
+        between, z, clock, until, solver, triggers, times=times, side="left" if side == "before" else "right",
+        gradient=gradient, query_step=QUERY_STEP,
+    )  # fmt: skip
+    states = torch.where((times == stop[:, None])[..., None], end.z[:, None], way.states)
+    met = [replace(one, event_times=one.event_times.where(keep[:, None], torch.inf))
+           for one, keep in ((end, has_stop), (way, ~has_stop))]  # fmt: skip
+    return _Segment(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, end.t_end, met)
+
+
+def _line_up(events: ScheduledEvents, until: Tensor) -> _Stops:
+    """The stops of each row no later than `until` (b,), ends before begins."""
+    before = _still_running(events)
+    n_copies = int(before.max()) + 1 if before.numel() else 1
+    begin = events.time.masked_fill(events.time > until[:, None], torch.inf)
+    copies = torch.arange(n_copies, device=begin.device)
+    # In steady state, inputs that began up to `before` intervals earlier still go on.
+    end = (begin + events.duration)[..., None] - copies * events.every[..., None]
+    is_stop = (events.duration > 0)[..., None] & (copies <= before[..., None]) & (end <= until[:, None, None])
+    end = torch.where(is_stop, end, torch.inf)
+    index = torch.arange(begin.shape[1], device=begin.device)
+    time = torch.cat([end.flatten(1), begin], dim=1)
+    whose = torch.cat([index.repeat_interleave(n_copies), index]).expand_as(time)
+    order = time.argsort(dim=1, stable=True)
+    time, whose, is_end = time.gather(1, order), whose.gather(1, order), order < end[0].numel()
+    n = int(time.isfinite().sum(dim=1).max())
+    return _Stops(time[:, :n].contiguous(), whose[:, :n], is_end[:, :n])
+
+
+def _still_running(events: ScheduledEvents) -> Tensor:
+    """Number of earlier inputs that go on after one in steady state begins, (b k)."""
+    is_periodic = (events.steady_state > 0) & (events.every > 0) & events.duration.isfinite()
+    count = torch.where(is_periodic, (events.duration / events.every).ceil() - 1, 0.0).clamp(min=0)
+    # Rounding must not count one that ends just then.
+    return (count - (events.time + events.duration - count * events.every <= events.time).to(count)).clamp(min=0).long()
+
+
+def _own(mask: Tensor, found: Tensor, offset: int) -> tuple[Tensor, Tensor]:
+    """Columns of `mask` (b m) that are True, in front, (b n); and where the answer of each will stand."""
+    n = int(mask.sum(dim=1).max())
+    order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :n]
+    place = offset + mask.long().cumsum(dim=1) - 1
+    return order, torch.where(mask, place, found)
+
+
+def _between(field: VectorField, start: Tensor, stop: Tensor) -> VectorField:
+    """The field asked at times strictly between `start` and `stop` (b,) only."""
+    first = torch.nextafter(start, torch.full_like(start, torch.inf))
+    last = torch.nextafter(stop, torch.full_like(stop, -torch.inf))
+    return lambda t, z: field(torch.minimum(torch.maximum(t, first), last), z)
+
+
+def _driven(field: VectorField, inputs: Tensor) -> VectorField:
+    return lambda t, z: field(t, z) + inputs
+
+
+def _rates(events: ScheduledEvents) -> Tensor:
+    """What each input puts in per unit of time, (b k); 0 for what happens at once."""
+    is_input = events.duration > 0
+    length = torch.where(is_input & events.duration.isfinite(), events.duration, 1.0)
+    return torch.where(is_input, events.amount / length.to(events.amount), 0.0)
+
+
+def _inputs(events: ScheduledEvents, running: Tensor, targets: Tensor) -> Tensor:
+    """What goes into each state per unit of time, (b d)."""
+    return ((running * _rates(events))[..., None] * targets).sum(dim=1)
+
+
+def _apply(
+    field: VectorField,
+    z: Tensor,
+    running: Tensor,
+    clock: Tensor,
+    events: ScheduledEvents,
+    index: Tensor,
+    is_end: Tensor,
+    happens: Tensor,
+    targets: Tensor,
+    solver: Solver,
+    gradient: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The state after one event of every row, the number of running inputs of each event, and the status."""
+
+    def own(x: Tensor) -> Tensor:
+        return x.gather(1, index[:, None])[:, 0]
+
+    begins = happens & ~is_end
+    kind = torch.where(begins, own(events.kind), int(EventKind.MARK))
+    target = targets[torch.arange(len(z), device=z.device), index]
+    amount, duration, steady = own(events.amount)[:, None], own(events.duration), own(events.steady_state) * begins
+    is_added = (kind == EventKind.ADD) | (kind == EventKind.RESET_ADD)
+    is_input = is_added & (duration > 0)
+    is_reset = (kind == EventKind.RESET) | (kind == EventKind.RESET_ADD)
+
+    status = constant(z, Status.OK)
+    z = torch.where(is_reset[:, None], 0.0, z)
+    if (steady > 0).any():
+        one = torch.zeros_like(running).scatter(1, index[:, None], (steady > 0).long()[:, None])
+        z, status = _reach_steady_state(
+            field, z, clock, steady, _inputs(events, one, targets), amount * (target & (duration == 0)[:, None]),
+            duration, own(events.every), own(_still_running(events)), solver, gradient,
+        )  # fmt: skip
+    z = torch.where(target & (kind == EventKind.SET)[:, None], amount, z)
+    z = torch.where(target & (kind == EventKind.MULTIPLY)[:, None], amount * z, z)
+    z = torch.where(target & (is_added & ~is_input)[:, None], z + amount, z)
+
+    running = torch.where((is_reset | (steady == 1))[:, None], 0, running)
+    change = torch.where(is_input, 1 + own(_still_running(events)), 0) - (happens & is_end).long()
+    # An input that a reset has ended does not end again.
+    return z, running.scatter_add(1, index[:, None], change[:, None]).clamp(min=0), status
+
+
+def _reach_steady_state(
+    field: VectorField,
+    z: Tensor,
+    clock: Tensor,
+    steady: Tensor,
+    rate: Tensor,
+    bolus: Tensor,
+    duration: Tensor,
+    every: Tensor,
+    before: Tensor,
+    solver: Solver,
+    gradient: str,
+) -> tuple[Tensor, Tensor]:
+    """The states just before a dose that has been given for ever; rows with ``steady == 0`` stay as they are.
+
+    Parameters
+    ----------
+    rate, bolus : Tensor[b d]
+        Of one dose: what goes in per unit of time, and at once.
+    duration, every : Tensor[b]
+        Of the input, and between doses; an input without end has no interval.
+    before : Tensor[b]
+        Earlier inputs that go on when the next begins.
+    """
+    is_periodic = (steady > 0) & duration.isfinite()
+    is_constant = (steady > 0) & ~duration.isfinite()
+    start = torch.where(is_periodic, clock - every, clock)
+    turn = torch.where(is_periodic, torch.minimum(start + (duration - before * every).nan_to_num(), clock), clock)
+    bolus = bolus * is_periodic[:, None]
+    full, less = ((before + n).to(z)[:, None] * rate for n in (1, 0))
+
+    def balance(x: Tensor) -> tuple[Tensor, Tensor]:
+        """What a period adds to the state; of a constant input, the derivative."""
+        on = integrate(_between(_driven(field, full), start, turn), x + bolus, start, turn, solver, gradient)
+        off = integrate(_between(_driven(field, less), turn, clock), on.z, turn, clock, solver, gradient)
+        gain = off.z - x
+        if is_constant.any():
+            gain = torch.where(is_constant[:, None], field(clock, x) + rate + 0 * x, gain)
+        return gain, worst(on.status, off.status) == Status.OK
+
+    size = (bolus.abs() + rate.abs() * torch.where(is_periodic, duration, 1.0)[:, None]).detach().amax(dim=1)
+    root, slopes, is_found = find_root(balance, z, size)
+    growth = torch.linalg.eigvals(slopes.nan_to_num())
+    # A balance that the smallest push drives away from is not where doses lead.
+    fades = torch.where(
+        is_constant[:, None], growth.real <= 1e-9 * growth.abs().amax(1, True), (1 + growth).abs() < 1.000001
+    )
+    status = torch.where((steady > 0) & ~(is_found & fades.all(dim=1)), int(Status.NO_STEADY_STATE), constant(z, 0))
+    # A parameter kept as a state is in balance whatever the doses: they add nothing to it.
+    added = root.masked_fill((slopes == 0).all(dim=2), 0.0)
+    return torch.where((steady == 1)[:, None], root, torch.where((steady == 2)[:, None], z + added, z)), status

@@ -1,0 +1,101 @@
+"""Surfaces that a state may cross, and what happens to it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsode.errors import ParameterError
+from tsode.numerics.base import VectorField
+
+__all__ = ["Surface", "Trigger", "evaluate_surfaces", "surface_values"]
+
+# Rounding errors of a surface function, in units of the last place of what it is computed from.
+_N_ULPS = 8
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A surface in time and state, and the change of a state that crosses it.
+
+    Parameters
+    ----------
+    fn : callable
+        ``fn(t, z)``: ``t`` (b,) float64, ``z`` (b d) -> (b,), each row by itself; the surface is where it is zero. It
+        must be differentiable by autograd; its parameters (of a module, or tensors it closes over) get gradients.
+    direction : {-1, 0, 1}
+        Which crossings count: where `fn` falls (-1), rises (1), or both (0).
+    reset : callable, optional
+        ``reset(t, z) -> z`` (b d): state just after the event. Without one the state goes on as it is.
+    terminal : bool
+        Whether a row ends at this event, after the reset.
+    """
+
+    fn: Callable[[Tensor, Tensor], Tensor]
+    direction: int = 0
+    reset: Callable[[Tensor, Tensor], Tensor] | None = None
+    terminal: bool = False
+
+    def __post_init__(self) -> None:
+        if self.direction not in (-1, 0, 1):
+            raise ParameterError(
+                f"direction must be -1 (fn falls), 0 (both) or 1 (fn rises), but is {self.direction!r}."
+            )
+        if not callable(self.fn) or not (self.reset is None or callable(self.reset)):
+            raise ParameterError(
+                f"fn and reset must be callable as fn(t, z), but are {self.fn!r} and {self.reset!r}: "
+                "write for instance Event(lambda t, z: z[:, 0], direction=-1)."
+            )
+
+
+class Surface(NamedTuple):
+    """What the events see at a state.
+
+    Parameters
+    ----------
+    value, rate : Tensor[b e], float64
+        Of the surface functions, and their change per time along the flow.
+    rounding : Tensor[b e], float64
+        Values closer to zero than this are zero up to rounding errors.
+    """
+
+    value: Tensor
+    rate: Tensor
+    rounding: Tensor
+
+
+def surface_values(events: Sequence[Trigger], t: Tensor, z: Tensor) -> Tensor:
+    """Surface functions at ``t`` (b,), ``z`` (b d): Tensor[b e], float64."""
+    return torch.stack([event.fn(t, z).double() for event in events], dim=1)
+
+
+def evaluate_surfaces(events: Sequence[Trigger], field: VectorField, t: Tensor, z: Tensor, size: Tensor) -> Surface:
+    """Values, rates and rounding errors of the surface functions, without a gradient.
+
+    Parameters
+    ----------
+    size : Tensor[b d]
+        Magnitude of the numbers from which `z` was computed.
+    """
+    with torch.no_grad():
+        velocity = field(t, z).double()
+    with torch.inference_mode(False), torch.enable_grad():
+        t, z = t.detach().clone().requires_grad_(), z.detach().clone().requires_grad_()
+        values, rates, roundings = [], [], []
+        for event in events:
+            value = event.fn(t, z)
+            by_t, by_z = torch.zeros_like(t), torch.zeros_like(z)
+            if value.requires_grad:
+                by_t, by_z = torch.autograd.grad(value.sum(), (t, z), allow_unused=True, materialize_grads=True)
+            by_z = by_z.double()
+            rate = by_t + (by_z * velocity).sum(dim=1)
+            of_state = torch.finfo(z.dtype).eps * (by_z.abs() * size.detach()).sum(dim=1)
+            of_time = torch.finfo(t.dtype).eps * t.abs() * (by_t.abs() + rate.abs())
+            values.append(value.detach().double())
+            rates.append(rate)
+            roundings.append(_N_ULPS * (of_state + of_time).detach())
+    return Surface(torch.stack(values, dim=1), torch.stack(rates, dim=1).detach(), torch.stack(roundings, dim=1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,12 @@ from tsode._random import new_generator, seeded_initialisation
 from tsode._threads import one_thread
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
-from tsode.errors import DataError, ParameterError
+from tsode.errors import DataError
 from tsode.estimators.files.model_file import load_estimator, save_estimator
 from tsode.estimators.forecasters.array_inputs import join_values
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.reader import Translator, merge_panels
+from tsode.estimators.parameters import Check, check_parameters, read_by
 from tsode.estimators.settings import find_device, find_dtype, find_horizon
 from tsode.frames.calendar import choose_cycles
 from tsode.frames.covariates import CovariateCoder, read_known
@@ -37,11 +38,12 @@ from tsode.training.splits import Split, split_for_validation
 __all__ = ["BaseForecaster"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BaseForecaster(FittedForecaster):
     """What all forecasters share.
 
-    A subclass stores its parameters in ``__init__`` (among them those listed here), builds a `ForecastModel` in
-    ``_build`` and fits it in ``_train``.
+    A subclass declares its parameters as fields of a dataclass, with their ``checks`` beside them, builds a
+    `ForecastModel` in ``_build`` and fits it in ``_train``. Fields of its bases are its own too.
 
     Attributes
     ----------
@@ -65,20 +67,26 @@ class BaseForecaster(FittedForecaster):
         Channels, as scikit-learn names them; for an array `X`, the number of its columns.
     """
 
-    id_col: Hashable
-    time_col: Hashable
-    target: Any
-    duplicates: str
-    horizon: Any
-    time_unit: Any
-    scale: str
-    device: str
-    dtype: str
-    random_state: Any
-    warm_start: bool
-    validation_fraction: float
-    calendar: Any = None
-    known_path: str = "linear"
+    horizon: Any = "auto"
+    time_unit: Any = "auto"
+    device: str = "auto"
+    dtype: str = "float32"
+    random_state: Any = None
+    verbose: int = 0
+    id_col: Hashable = "unique_id"
+    time_col: Hashable = "ds"
+    target: Any = None
+    duplicates: str = "error"
+
+    # parameters of those that learn, as they stand for the others; without a type they are no fields here
+    scale = "auto"
+    warm_start = False
+    validation_fraction = 0.1
+    past_covariates = None
+    known_path = "linear"
+    calendar = None
+
+    checks: ClassVar[dict[str, Check]] = {"dtype": read_by(find_dtype), "device": read_by(find_device)}
 
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
@@ -230,12 +238,7 @@ class BaseForecaster(FittedForecaster):
         return tags
 
     def _check_parameters(self) -> None:
-        if not isinstance(self.validation_fraction, float) or not 0.0 < self.validation_fraction < 1.0:
-            raise ParameterError(
-                f"validation_fraction is a share, in (0, 1), but is {self.validation_fraction!r}: try 0.1."
-            )
-        self._torch_dtype()
-        self._torch_device()
+        check_parameters(self)
 
     def _model_unit(self, horizon: Any, panel: Panel) -> Any:
         """One unit of model time, in the data's own time."""
@@ -252,7 +255,7 @@ class BaseForecaster(FittedForecaster):
 
     def _past(self) -> list[Hashable]:
         """Labels of the channels that are looked at, but not forecast."""
-        return labels(getattr(self, "past_covariates", None))
+        return labels(self.past_covariates)
 
     def _fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
         if not self.reads_covariates:

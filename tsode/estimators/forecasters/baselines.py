@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ __all__ = ["ConstantForecaster", "DriftForecaster", "LastValueForecaster"]
 N_CUTS = 20
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class _BaselineForecaster(BaseForecaster):
     """Shared by the baselines: location by a rule, spread by lead time from errors on the data itself.
 
@@ -32,36 +33,9 @@ class _BaselineForecaster(BaseForecaster):
         How to read frames, as in `JumpODEForecaster`.
     """
 
-    _model: type[BaselineModel]
+    _model: ClassVar[type[BaselineModel]]
 
-    def __init__(
-        self,
-        *,
-        horizon: Any = "auto",
-        time_unit: Any = "auto",
-        device: str = "auto",
-        dtype: str = "float64",
-        random_state: Any = None,
-        verbose: int = 0,
-        id_col: Hashable = "unique_id",
-        time_col: Hashable = "ds",
-        target: Any = None,
-        duplicates: str = "error",
-    ) -> None:
-        self.horizon = horizon
-        self.time_unit = time_unit
-        self.device = device
-        self.dtype = dtype
-        self.random_state = random_state
-        self.verbose = verbose
-        self.id_col = id_col
-        self.time_col = time_col
-        self.target = target
-        self.duplicates = duplicates
-
-    scale = "auto"
-    warm_start = False
-    validation_fraction = 0.1
+    dtype: str = "float64"
 
     def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
         return Split(series, [], None)  # nothing is selected, so all series serve

@@ -6,7 +6,7 @@ import datetime
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -52,11 +52,11 @@ class FittedForecaster(BaseEstimator):
     duplicates: str
     dtype: str
 
-    reads_events: bool = False
+    reads_events: ClassVar[bool] = False
     """Whether `events` in fit are learned from; if not, they are an error."""
-    has_linear_inputs: bool = False
+    has_linear_inputs: ClassVar[bool] = False
     """Whether the effect of an event grows with its amount."""
-    reads_covariates: bool = False
+    reads_covariates: ClassVar[bool] = False
     """Whether `static` and `known` in fit are learned from; if not, they are an error."""
 
     channels_: list[Hashable]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from tsode._registry import lookup
 from tsode._threads import one_thread
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.windowed import WindowedForecaster
+from tsode.estimators.parameters import Check, at_least, one_of, or_value, share
 from tsode.evolutions.base import Evolution
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
@@ -28,6 +30,7 @@ from tsode.training.windows import Window
 __all__ = ["JumpODEForecaster"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class JumpODEForecaster(WindowedForecaster):
     """Forecast irregular series with a latent state that flows by an ODE and jumps at observations.
 
@@ -140,116 +143,32 @@ class JumpODEForecaster(WindowedForecaster):
     """
 
     reads_events = True
-    reads_covariates = True
 
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        evolution: str | Evolution = "linear",
-        jump: str | Callable[[int, int], JumpMap] = "innovation_gru",
-        likelihood: str | Likelihood = "normal_mixture",
-        loss: str = "crps",
-        n_modes: int = 32,
-        n_static: int = 16,
-        n_state: int = 64,
-        n_hidden: int = 64,
-        solver: str | Solver = "midpoint",
-        n_members: int | str = "auto",
-        gate: bool = True,
-        n_passes: int = 1,
-        informative_times: bool = False,
-        horizon: Any = "auto",
-        max_context: int = 128,
-        max_epochs: int = 40,
-        batch_size: int = 64,
-        learning_rate: float = 1e-2,
-        weight_decay: float = 0.01,
-        drop: float = 0.6,
-        dropout: float = 0.0,
-        balance: float = 0.5,
-        early_stopping: bool = True,
-        patience: int = 4,
-        validation_fraction: float = 0.1,
-        scale: str = "auto",
-        time_unit: Any = "auto",
-        device: str = "auto",
-        dtype: str = "float32",
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
-        id_col: Hashable = "unique_id",
-        time_col: Hashable = "ds",
-        target: Any = None,
-        past_covariates: Any = None,
-        known_path: str = "linear",
-        calendar: Any = "auto",
-        duplicates: str = "error",
-    ) -> None:
-        self.model = model
-        self.evolution = evolution
-        self.jump = jump
-        self.likelihood = likelihood
-        self.loss = loss
-        self.n_modes = n_modes
-        self.n_static = n_static
-        self.n_state = n_state
-        self.n_hidden = n_hidden
-        self.solver = solver
-        self.n_members = n_members
-        self.gate = gate
-        self.n_passes = n_passes
-        self.informative_times = informative_times
-        self.horizon = horizon
-        self.max_context = max_context
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.drop = drop
-        self.dropout = dropout
-        self.balance = balance
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.scale = scale
-        self.time_unit = time_unit
-        self.device = device
-        self.dtype = dtype
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.id_col = id_col
-        self.time_col = time_col
-        self.target = target
-        self.past_covariates = past_covariates
-        self.known_path = known_path
-        self.calendar = calendar
-        self.duplicates = duplicates
+    model: str | None = field(default=None, kw_only=False)
+    evolution: str | Evolution = "linear"
+    jump: str | Callable[[int, int], JumpMap] = "innovation_gru"
+    likelihood: str | Likelihood = "normal_mixture"
+    loss: str = "crps"
+    n_modes: int = 32
+    n_static: int = 16
+    n_state: int = 64
+    n_hidden: int = 64
+    solver: str | Solver = "midpoint"
+    n_members: int | str = "auto"
+    gate: bool = True
+    n_passes: int = 1
+    informative_times: bool = False
+    drop: float = 0.6
+    dropout: float = 0.0
+    balance: float = 0.5
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        lookup(SCORES, self.loss, "loss")
-        for name in (
-            "n_modes", "n_state", "n_hidden", "n_members", "n_passes", "max_context", "max_epochs", "batch_size",
-            "patience",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if name == "n_members" and isinstance(value, str) and value == "auto":
-                continue
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ParameterError(
-                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=32."
-                )
-        for name in ("drop", "dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ParameterError(f"{name} is a share, in [0, 1), but is {getattr(self, name)!r}.")
-        if not 0.0 <= self.balance <= 1.0:
-            raise ParameterError(f"balance must be between 0 and 1, but is {self.balance!r}: try 0.5.")
-        if not self.learning_rate > 0.0:
-            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
+    checks: ClassVar[dict[str, Check]] = {
+        "loss": one_of(SCORES),
+        **dict.fromkeys(("n_modes", "n_state", "n_hidden", "n_passes"), at_least(1)),
+        "n_members": or_value("auto", at_least(1)),
+        "dropout": share(),
+        "balance": share("[", "]"),
+    }
 
     def predict_intensity(
         self,

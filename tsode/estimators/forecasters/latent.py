@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tsode._registry import lookup
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
-from tsode.errors import ParameterError, TsodeWarning
+from tsode.encoders.base import Encoder
+from tsode.errors import TsodeWarning
 from tsode.estimators.forecasters.windowed import WindowedForecaster
+from tsode.estimators.parameters import Check, at_least, not_negative, one_of
 from tsode.models.latent.base import LatentModel
 from tsode.training.calibration import fit_spread
 from tsode.training.kl_schedule import KL_SCHEDULES
@@ -30,41 +31,34 @@ __all__ = ["LatentForecaster", "warn_unless_used"]
 MOST_LOOKED_AT = 256  # series of whose posteriors the mutual information is estimated
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LatentForecaster(WindowedForecaster):
     """Base of the forecasters that draw a latent path from a posterior given the context.
 
-    A subclass stores the parameters listed here among its own and builds a `LatentModel` in ``_build``.
+    A subclass builds a `LatentModel` in ``_build``.
     """
 
+    encoder: str | Callable[[int, int], Encoder] = "backward_filter"
     loss: str
-    kl_schedule: str
+    kl_schedule: str = "constant"
     kl_weight: float
-    free_bits: float
-    lagging: bool
-    reconstruction: float
-    n_train_samples: int
+    free_bits: float = 0.0
+    lagging: bool = False
+    reconstruction: float = 0.5
+    n_samples: int
+    n_train_samples: int = 1
+    n_state: int
+    n_encoder: int = 64
+    n_hidden: int = 64
+    observation_scale: str
+    max_epochs: int = 30
 
-    reads_covariates = True
-    counts: tuple[str, ...] = ("n_samples", "n_train_samples", "max_context", "max_epochs", "batch_size", "patience")
-    """Parameters that are whole numbers of at least 1."""
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        lookup(dict.fromkeys((*BOUNDS, *SCORES)), self.loss, "loss")
-        lookup(KL_SCHEDULES, self.kl_schedule, "kl_schedule")
-        for name in self.counts:
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ParameterError(
-                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=16."
-                )
-        if not 0.0 <= self.drop < 1.0:
-            raise ParameterError(f"drop is a share, in [0, 1), but is {self.drop!r}.")
-        for name in ("kl_weight", "free_bits", "reconstruction"):
-            if not getattr(self, name) >= 0.0:
-                raise ParameterError(f"{name} must not be negative, but is {getattr(self, name)!r}.")
-        if not self.learning_rate > 0.0:
-            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
+    checks: ClassVar[dict[str, Check]] = {
+        "loss": one_of(dict.fromkeys((*BOUNDS, *SCORES))),
+        "kl_schedule": one_of(KL_SCHEDULES),
+        **dict.fromkeys(("n_samples", "n_train_samples", "n_state", "n_encoder", "n_hidden"), at_least(1)),
+        **dict.fromkeys(("kl_weight", "free_bits", "reconstruction"), not_negative),
+    }
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,13 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError
-from tsode.estimators.forecasters.base import BaseForecaster
+from tsode.estimators.forecasters.learned import LearnedForecaster
+from tsode.estimators.parameters import Check, at_least, or_value
 from tsode.frames.covariates import CovariateCoder
 from tsode.frames.panel import Panel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
-from tsode.training.loop import TrainingPlan, train
+from tsode.training.loop import train
 from tsode.training.splits import Split
 
 __all__ = ["LinearSDEForecaster"]
@@ -29,7 +31,8 @@ __all__ = ["LinearSDEForecaster"]
 STEPS_AN_EPOCH = 10  # so that a small panel, whose epoch is one batch, is not validated after every step
 
 
-class LinearSDEForecaster(BaseForecaster):
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearSDEForecaster(LearnedForecaster):
     """Forecast irregular series with a stationary linear SDE seen through noise: the Kalman filter in continuous time.
 
     Few parameters and exact answers: forecasts, samples and intervals are those of one Gaussian process, missing
@@ -83,77 +86,17 @@ class LinearSDEForecaster(BaseForecaster):
     ['theophylline_mg_l', 'theophylline_mg_l-lo-80', 'theophylline_mg_l-hi-80']
     """
 
-    def __init__(
-        self,
-        n_state: int | None = None,
-        *,
-        system: dict[str, Any] | None = None,
-        horizon: Any = "auto",
-        max_context: int = 64,
-        max_epochs: int = 20,
-        batch_size: int = 64,
-        learning_rate: float = 0.1,
-        early_stopping: bool = True,
-        patience: int = 5,
-        validation_fraction: float = 0.1,
-        scale: str = "auto",
-        time_unit: Any = "auto",
-        device: str = "auto",
-        dtype: str = "float64",
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
-        id_col: Hashable = "unique_id",
-        time_col: Hashable = "ds",
-        target: Any = None,
-        past_covariates: Any = None,
-        known_path: str = "linear",
-        calendar: Any = "auto",
-        duplicates: str = "error",
-    ) -> None:
-        self.n_state = n_state
-        self.system = system
-        self.horizon = horizon
-        self.max_context = max_context
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.scale = scale
-        self.time_unit = time_unit
-        self.device = device
-        self.dtype = dtype
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.id_col = id_col
-        self.time_col = time_col
-        self.target = target
-        self.past_covariates = past_covariates
-        self.known_path = known_path
-        self.calendar = calendar
-        self.duplicates = duplicates
+    n_state: int | None = field(default=None, kw_only=False)
+    system: dict[str, Any] | None = None
+    max_context: int = 64
+    max_epochs: int = 20
+    learning_rate: float = 0.1
+    patience: int = 5
+    dtype: str = "float64"
 
     reads_events = True
-    reads_covariates = True
     has_linear_inputs = True
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        for name in ("n_state", "max_context", "max_epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if name == "n_state" and value is None:
-                continue
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ParameterError(
-                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=8."
-                )
-        if not self.learning_rate > 0.0:
-            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 0.1.")
+    checks: ClassVar[dict[str, Check]] = {"n_state": or_value(None, at_least(1))}
 
     def _model_unit(self, horizon: Any, panel: Panel) -> Any:
         if self.system is None or self.time_unit != "auto":
@@ -310,12 +253,7 @@ class LinearSDEForecaster(BaseForecaster):
             n_batches,
             _objective,
             lambda model: _validate(model, batches),
-            TrainingPlan(
-                max_epochs=self.max_epochs,
-                learning_rate=self.learning_rate,
-                weight_decay=0.0,  # rates and noise have no natural zero to shrink towards
-                patience=self.patience if self.early_stopping else None,
-            ),
+            self._plan(weight_decay=0.0),  # rates and noise have no natural zero to shrink towards
             verbose=self.verbose,
             callbacks=self.callbacks or (),
         )

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
 from tsode.errors import DataError
-from tsode.estimators.forecasters.base import BaseForecaster
-from tsode.training.loop import TrainingPlan, train
+from tsode.estimators.forecasters.learned import Callback, LearnedForecaster
+from tsode.estimators.parameters import Check, share
+from tsode.training.loop import train
 from tsode.training.splits import Split, validation_windows
 from tsode.training.windows import Window, WindowSampler
 
 __all__ = ["WindowedForecaster"]
 
-Callback = Callable[[dict[str, float]], bool | None]
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class WindowedForecaster(LearnedForecaster):
+    """Base of the forecasters that are trained on windows."""
 
-class WindowedForecaster(BaseForecaster):
-    """Base of the forecasters that are trained on windows; a subclass stores the parameters listed here."""
+    weight_decay: float = 0.01
+    drop: float = 0.3
 
-    max_context: int
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    drop: float
-    early_stopping: bool
-    patience: int
-    verbose: int
-    callbacks: Sequence[Callback] | None
+    checks: ClassVar[dict[str, Check]] = {"drop": share()}
 
     def _windows(self, split: Split, horizon: float) -> tuple[WindowSampler, list[Window]]:
         """What to draw training windows from, and the windows to validate on."""
@@ -61,12 +56,7 @@ class WindowedForecaster(BaseForecaster):
             sampler.n_batches,
             objective,
             validate,
-            TrainingPlan(
-                max_epochs=self.max_epochs,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                patience=self.patience if self.early_stopping else None,
-            ),
+            self._plan(self.weight_decay),
             verbose=self.verbose,
             callbacks=[*(self.callbacks or ()), *callbacks],
         )

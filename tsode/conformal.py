@@ -128,7 +128,7 @@ class ConformalForecaster(BaseEstimator):
         for name in ("n_bins", "n_cuts"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ParameterError(f"{name} must be a whole number of at least 1, but is {getattr(self, name)!r}.")
-        panel = self.forecaster._read(X)
+        panel = self.forecaster.reader_settings().read(X)
         usable = [row for row, times in enumerate(panel.times) if len(times) > 1]
         self.by_series_ = len(usable) >= FEWEST_SERIES
         if self.by_series_:
@@ -148,7 +148,7 @@ class ConformalForecaster(BaseEstimator):
         if not self._held_out:
             raise DataError("Nothing of the data held out lies within one horizon of a cut: give longer series.")
         # bins that look at no held-out series keep these exchangeable with the one to come
-        reach = self.forecaster_._timeline.duration(self.forecaster_.horizon_)
+        reach = self.forecaster_.reader_.timeline.duration(self.forecaster_.horizon_)
         self.lead_edges_ = reach * np.arange(1, self.n_bins) / self.n_bins
         self._scored = {level: self._score(level) for level in (80.0, 95.0)}
         # history of all series, weights of the training part
@@ -181,11 +181,11 @@ class ConformalForecaster(BaseEstimator):
         self._check_fitted()
         levels = read_levels(level, "level", 100.0)
         fitted = self.forecaster_
-        query, panel = fitted._ask(X, times, horizon, context, events, static, known)
+        query, panel = fitted._read_query(X, times, horizon, context, events, static, known)
         answers = fitted._forecast(query, panel)
         place = {key: row for row, key in enumerate(panel.ids)}
         bins = [
-            self._bin(fitted._timeline.to_model(t) - _last_before(panel, place[key], t, fitted._timeline))
+            self._bin(fitted.reader_.timeline.to_model(t) - _last_before(panel, place[key], t, fitted.reader_.timeline))
             for key, t in zip(query.ids, query.times)
         ]
         columns: dict[Hashable, list[np.ndarray]] = {}
@@ -197,7 +197,7 @@ class ConformalForecaster(BaseEstimator):
                 grow = [margins[share][c, own] * _width(pair[:, 0], pair[:, 1]) for own, pair in zip(bins, both)]
                 columns[f"{name}-lo-{share:g}"] = [pair[:, 0] - by for pair, by in zip(both, grow)]
                 columns[f"{name}-hi-{share:g}"] = [pair[:, 1] + by for pair, by in zip(both, grow)]
-        return fitted._write(query, columns, X)
+        return fitted.reader_.write(query, columns, X)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class ConformalForecaster(BaseEstimator):
 
     def _questions(self, panel: Panel, rows: list[int], shares: np.ndarray) -> list[tuple[Any, ...]]:
         """Of each share of their spans: context and rows asked for of all series, values, leads and groups."""
-        timeline = self.forecaster_._timeline
+        timeline = self.forecaster_.reader_.timeline
         reach = timeline.duration(self.forecaster_.horizon_)
         found = []
         for share in shares:

@@ -212,7 +212,7 @@ def _read(made: Any, frame: pd.DataFrame, key: Any = "series") -> pd.DataFrame:
         frame = frame.assign(**{made.id_col: key})
     target = made._panel.channels if hasattr(made, "channels_") else made.target
     if target is not None:
-        target = list(dict.fromkeys([*labels(target), *made._past()]))
+        target = list(dict.fromkeys([*labels(target), *labels(made.past_covariates)]))
     panel = read_panel(frame, id_col=made.id_col, time_col=made.time_col, target=target, duplicates=made.duplicates)
     return write_long(panel, made.id_col, made.time_col).dropna(subset=panel.channels, how="all", ignore_index=True)
 

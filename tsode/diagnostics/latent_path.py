@@ -88,15 +88,15 @@ def latent_path(
     """
     forecaster._check_fitted()
     horizon = forecaster.horizon_ if horizon is None else horizon
-    query, panel = forecaster._ask(None, None, horizon, context, events, static, known)
+    query, panel = forecaster._read_query(None, None, horizon, context, events, static, known)
     if series is None and len(panel) == 1:
         series = panel.ids[0]
     if series not in panel.ids:
         shown = ", ".join(map(repr, panel.ids[:5])) + (", ..." if len(panel) > 5 else "")
         raise ParameterError(f"series={series!r} is none of {shown}.{guess_label(series, panel.ids)}")
     ahead = restore_times(query.times[query.ids.index(series)], panel.layout.time_dtype)
-    query, _ = forecaster._ask(None, {series: ahead}, None, context, events, static, known)
-    [(_, batch, asked)] = forecaster._batches(query, panel)
+    query, _ = forecaster._read_query(None, {series: ahead}, None, context, events, static, known)
+    [(_, batch, asked)] = forecaster.reader_.batches(query, panel, *forecaster._dtype_and_device)
     module: Any = forecaster.module_
     with one_thread(), torch.no_grad():
         if isinstance(module, LatentModel):
@@ -109,7 +109,7 @@ def latent_path(
                 "LatentODEForecaster or LatentSDEForecaster."
             )
     times, z, jump_times, z_minus, z_plus, is_input = (part.cpu().double().numpy() for part in found)
-    to_native = forecaster._timeline.to_native
+    to_native = forecaster.reader_.timeline.to_native
     return LatentPath(
         series, panel, to_native(times), z, to_native(jump_times), z_minus, z_plus, is_input.astype(bool)
     )  # fmt: skip

@@ -40,9 +40,13 @@ def check_parameters(estimator: Any) -> None:
         check(name, getattr(estimator, name), getattr(type(estimator), name, None))
 
 
-def _require(is_met: Callable[[Any], bool], claim: str) -> Check:
+def _require(is_met: Callable[[Any], Any], claim: str) -> Check:
     def check(name: str, value: Any, default: Any) -> None:
-        if not is_met(value):
+        try:
+            is_right = bool(is_met(value))
+        except (TypeError, ValueError):  # no number at all
+            is_right = False
+        if not is_right:
             raise ParameterError(f"{name} {claim}, but is {value!r}: try {name}={default!r}.")
 
     return check
@@ -51,7 +55,7 @@ def _require(is_met: Callable[[Any], bool], claim: str) -> Check:
 def at_least(least: int) -> Check:
     """A whole number from `least` on."""
     return _require(
-        lambda value: isinstance(value, int | np.integer) and bool(value >= least),
+        lambda value: isinstance(value, int | np.integer) and value >= least,
         f"must be a whole number of at least {least}",
     )
 

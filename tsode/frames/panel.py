@@ -181,6 +181,19 @@ class Panel:
             values=[self.values[i] for i in rows],
         )
 
+    def merge(self, over: Panel) -> Panel:
+        """Series of both; where an id is in both, the one in `over` stands."""
+        taken = set(over.ids)
+        below = self.select([row for row, key in enumerate(self.ids) if key not in taken])
+        return replace(
+            over,
+            ids=[*below.ids, *over.ids],
+            times=[*below.times, *over.times],
+            values=[*below.values, *over.values],
+            inputs={**self.inputs, **over.inputs},
+            known={**self.known, **over.known},
+        )
+
     def part(self, rows: Sequence[int], slices: Sequence[slice]) -> Panel:
         """The series at `rows`, each cut to its own slice of observations."""
         chosen = self.select(rows)

@@ -30,6 +30,7 @@ from tsode.estimators.files.checks import (
     split_by_lengths,
 )
 from tsode.estimators.files.linear_heads import HEADS
+from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.settings import find_device
 from tsode.frames.covariates import CovariateCoder
 from tsode.frames.inputs import DosingInputs, EventEncoder
@@ -71,23 +72,17 @@ def describe_estimator(estimator: Any) -> tuple[dict[str, Any], dict[str, torch.
         If a parameter is an object that JSON cannot hold, such as a part given by instance.
     """
     panel: Panel = estimator._panel
+    reader: DataReader = estimator.reader_
     header = {
         "class": type(estimator).__name__,
         "params": encode_parameters(estimator),
-        "timeline": estimator._timeline.to_dict(),
-        "scaler": estimator._scaler.to_dict(),
+        **_describe_reader(reader),
         "layout": panel.layout.to_dict(),
         "ids": [encode_label(key) for key in panel.ids],
         "channels": [encode_label(name) for name in panel.channels],
         "history": estimator.history_.to_dict(orient="list"),
         "n_iter": estimator.n_iter_,
-        "horizon": _encode_span(estimator.horizon_),
-        "time_unit": _encode_span(estimator.time_unit_),
         "time_dtype": str(panel.times[0].dtype),
-        "n_features_in": estimator.n_features_in_,
-        "is_array": estimator._is_array,
-        "is_squeezed": estimator._is_squeezed,
-        "inputs": None if estimator._coder is None else estimator._coder.to_dict(),
         "ids_of_inputs": [encode_label(key) for key in panel.inputs],
     }
     tensors = {f"module.{name}": value.detach().cpu().clone() for name, value in estimator.module_.state_dict().items()}
@@ -103,8 +98,7 @@ def describe_estimator(estimator: Any) -> tuple[dict[str, Any], dict[str, torch.
         tensors["inputs.values"] = torch.from_numpy(np.concatenate([one.values for one in put_in]))
         tensors["inputs.lengths"] = torch.tensor([len(one.times) for one in put_in])
         header["time_dtype_of_inputs"] = str(kind)
-    if estimator._covariates is not None:
-        header["covariates"] = estimator._covariates.to_dict()
+    if reader.covariates is not None:
         tensors |= _known_tensors(panel, header)
     return header, tensors
 
@@ -197,40 +191,59 @@ def restore_estimator(header: dict[str, Any], tensors: dict[str, torch.Tensor], 
 
 def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
     estimator = made(**{name: decode_parameter(value) for name, value in header["params"].items()})
-    coder = None if header.get("inputs") is None else EventEncoder.from_dict(header["inputs"])
-    covariates = None if header.get("covariates") is None else CovariateCoder.from_dict(header["covariates"])
+    reader = _restore_reader(header, estimator.reader_settings())
     ids, lengths = decode_labels(header["ids"]), tensors["panel.lengths"]
     times = view_times(tensors["panel.times"], header["time_dtype"])
     panel = Panel(
         ids=ids,
         times=split_by_lengths(times, lengths, len(ids), "its times"),
         values=split_by_lengths(tensors["panel.values"].numpy(), lengths, len(ids), "its values"),
-        channels=decode_labels(header["channels"]),
+        channels=reader.channels,
         layout=Layout.from_dict(header["layout"]),
-        inputs=_restore_inputs(header, tensors, coder),
-        known=_restore_known(header, tensors, covariates),
+        inputs=_restore_inputs(header, tensors, reader.events),
+        known=_restore_known(header, tensors, reader.covariates),
     )
-    estimator._panel = panel
-    estimator._coder, estimator._covariates = coder, covariates
-    estimator.calendar_ = list(covariates.cycles) if covariates else []
-    estimator._timeline = Timeline.from_dict(header["timeline"])
-    estimator._scaler = ChannelScaler.from_dict(header["scaler"])
-    check_scales(estimator._timeline, estimator._scaler, panel.n_channels)
-    check_panel(panel, estimator._timeline)
-    past = estimator._past()
-    estimator.channels_ = [name for name in panel.channels if name not in past]
-    estimator.horizon_ = _decode_span(header["horizon"])
-    estimator.time_unit_ = _decode_span(header["time_unit"])
-    estimator.last_times_ = dict(zip(panel.ids, panel.last_times))
-    estimator.n_features_in_ = int(header["n_features_in"])
-    estimator._is_array, estimator._is_squeezed = bool(header["is_array"]), bool(header["is_squeezed"])
-    estimator.feature_names_in_ = np.array(panel.channels, dtype=object)
-    estimator.history_ = pd.DataFrame(header["history"])
-    estimator.n_iter_ = int(header["n_iter"])
-    widths = (len(coder.columns) if coder else 0, covariates.n_features if covariates else 0)
-    module = load_weights(lambda: estimator._build(panel.n_channels, *widths), tensors, dtype=estimator._torch_dtype())
-    estimator.module_ = module.to(device).eval()
+    check_scales(reader.timeline, reader.scaler, panel.n_channels)
+    check_panel(panel, reader.timeline)
+    module = load_weights(
+        lambda: estimator._build(panel.n_channels, reader.n_inputs, reader.n_features),
+        tensors,
+        dtype=estimator._torch_dtype(),
+    )
+    estimator._keep(reader, panel, module.to(device), header["history"], int(header["n_iter"]))
     return estimator
+
+
+def _describe_reader(reader: DataReader) -> dict[str, Any]:
+    """All but the settings, which are parameters, and the channels, ready for JSON."""
+    return {
+        "timeline": reader.timeline.to_dict(),
+        "scaler": reader.scaler.to_dict(),
+        "horizon": _encode_span(reader.horizon),
+        "time_unit": _encode_span(reader.time_unit),
+        "n_features_in": reader.n_features_in,
+        "is_array": reader.is_array,
+        "is_squeezed": reader.is_squeezed,
+        "inputs": None if reader.events is None else reader.events.to_dict(),
+        "covariates": None if reader.covariates is None else reader.covariates.to_dict(),
+    }
+
+
+def _restore_reader(header: dict[str, Any], settings: ReaderSettings) -> DataReader:
+    events, covariates = header.get("inputs"), header.get("covariates")
+    return DataReader(
+        settings=settings,
+        channels=decode_labels(header["channels"]),
+        timeline=Timeline.from_dict(header["timeline"]),
+        scaler=ChannelScaler.from_dict(header["scaler"]),
+        horizon=_decode_span(header["horizon"]),
+        time_unit=_decode_span(header["time_unit"]),
+        events=None if events is None else EventEncoder.from_dict(events),
+        covariates=None if covariates is None else CovariateCoder.from_dict(covariates),
+        is_array=bool(header["is_array"]),
+        is_squeezed=bool(header["is_squeezed"]),
+        n_features_in=int(header["n_features_in"]),
+    )
 
 
 def _restore_inputs(

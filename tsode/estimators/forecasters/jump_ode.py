@@ -13,7 +13,7 @@ import torch
 from tsode._registry import lookup
 from tsode._threads import one_thread
 from tsode.errors import ParameterError
-from tsode.estimators.forecasters.windowed import WindowedForecaster
+from tsode.estimators.forecasters.base import WindowedForecaster
 from tsode.estimators.parameters import Check, at_least, one_of, or_value, share
 from tsode.evolutions.base import Evolution
 from tsode.jumps.base import JumpMap
@@ -191,20 +191,20 @@ class JumpODEForecaster(WindowedForecaster):
             The kind of `predict`, with a column ``intensity``: expected observations per unit of the times, or per
             hour where these are datetimes or timedeltas.
         """
-        query, panel = self._ask(X, times, horizon, context, events, static, known)
+        query, panel = self._read_query(X, times, horizon, context, events, static, known)
         module: Any = self.module_
         members = module.filters
         if not self.informative_times:
             raise ParameterError("It was not modelled when observations come: fit with informative_times=True.")
         is_clock = isinstance(self.time_unit_, np.timedelta64)
-        unit = self._timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)
+        unit = self.reader_.timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)
         found: dict[int, np.ndarray] = {}
         with one_thread(), torch.no_grad():
-            for rows, batch, query_times in self._batches(query, panel):
+            for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
                 rates = torch.stack([member.rate(batch, query_times) for member in members]).mean(dim=0)
                 for place, row in enumerate(rows):
                     found[row] = unit * rates[place, : len(query.times[row])].cpu().double().numpy()
-        return self._write(query, {"intensity": [found[row] for row in range(len(query.ids))]}, X)
+        return self.reader_.write(query, {"intensity": [found[row] for row in range(len(query.ids))]}, X)
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}

@@ -17,9 +17,9 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError
-from tsode.estimators.forecasters.learned import LearnedForecaster
+from tsode.estimators.forecasters.base import LearnedForecaster
+from tsode.estimators.forecasters.reader import ReaderSettings
 from tsode.estimators.parameters import Check, at_least, or_value
-from tsode.frames.covariates import CovariateCoder
 from tsode.frames.panel import Panel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
@@ -98,34 +98,24 @@ class LinearSDEForecaster(LearnedForecaster):
     has_linear_inputs = True
     checks: ClassVar[dict[str, Check]] = {"n_state": or_value(None, at_least(1))}
 
-    def _model_unit(self, horizon: Any, panel: Panel) -> Any:
-        if self.system is None or self.time_unit != "auto":
-            return super()._model_unit(horizon, panel)
-        if panel.time_kind in ("datetime", "timedelta"):
-            raise ParameterError(
-                f"The matrices in system= say nothing about the length of one unit of time, but the series has "
-                f"{panel.time_kind}s: pass time_unit='1h' or the like."
-            )
-        return 1.0
-
-    def _scaling(self) -> str:
+    def reader_settings(self) -> ReaderSettings:
+        settings = super().reader_settings()
         if self.system is None:
-            return super()._scaling()
+            return settings
         if self.scale not in ("auto", "none"):
             raise ParameterError(
                 f"system= is in the data's own units, so nothing may be scaled, but scale={self.scale!r}: "
                 "leave it at 'auto'."
             )
-        return "none"
+        refusals = {name: f"system= says nothing about covariates: leave out {name}=." for name in ("static", "known")}
+        refusals["events"] = (
+            "system= says nothing about inputs: leave out events=, or give known dynamics and events to tsode.solve."
+        )
+        return _SystemSettings(**vars(settings) | {"scale": "none", "refusals": refusals})
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LinearGaussianModel:
         if self.system is None:
             return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
-        if n_inputs:
-            raise DataError(
-                "system= says nothing about what is put in: leave out events=, or give known dynamics and events to "
-                "tsode.solve."
-            )
         try:
             module = LinearSDE(**self.system)
         except TypeError as error:
@@ -139,14 +129,6 @@ class LinearSDEForecaster(LearnedForecaster):
                 "choose the data's channels with target=."
             )
         return module
-
-    def _fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
-        if self.system is None:
-            return super()._fit_covariates(panel, static, known)
-        for name, table in (("static", static), ("known", known)):
-            if table is not None:
-                raise DataError(f"system= says nothing about covariates: leave out {name}=.")
-        return None
 
     def log_likelihood(self, X: Any = None, *, events: Any = None, static: Any = None, known: Any = None) -> pd.Series:
         """Exact log-likelihood of each series under the fitted or given system, in nats of the data's own units.
@@ -165,13 +147,13 @@ class LinearSDEForecaster(LearnedForecaster):
         """
         self._check_fitted()
         assert isinstance(self.module_, LinearGaussianModel)
-        panel = self._given(self._panel if X is None else self._read_context(X), events, static, known)
-        series = self._translator().series(panel)
-        batch = _collate(series, next(iter(self.module_.state_dict().values())))
+        panel = self._panel if X is None else self.reader_.read(X)
+        panel = self.reader_.with_tables(panel, self._panel, events, static, known)
+        batch = _collate(self.reader_.series(panel), next(iter(self.module_.state_dict().values())))
         with one_thread(), torch.no_grad():
             scaled = self.module_.log_likelihood(batch)
         # a density in scaled units is larger by the scale of every value seen
-        own = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self._scaler.scale)
+        own = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
         return pd.Series(scaled.cpu().double().numpy() - own, index=pd.Index(panel.ids, tupleize_cols=False))
 
     def predict_state(
@@ -196,11 +178,11 @@ class LinearSDEForecaster(LearnedForecaster):
         """
         if given not in ("past", "present", "all"):
             raise ParameterError(f"given={given!r} is not known: choose 'past', 'present' or 'all'.")
-        query, panel = self._ask(X, times, horizon, context, events, static, known)
+        query, panel = self._read_query(X, times, horizon, context, events, static, known)
         assert isinstance(self.module_, LinearGaussianModel)
         beliefs: dict[int, np.ndarray] = {}
         with one_thread(), torch.no_grad():
-            for rows, batch, query_times in self._batches(query, panel):
+            for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
                 if given == "all":
                     belief = self.module_.smooth(batch, query_times)
                 else:
@@ -214,7 +196,7 @@ class LinearSDEForecaster(LearnedForecaster):
         for k in range(belief.mean.shape[-1]):
             columns[f"state-{k}"] = [beliefs[row][:, k, 0] for row in range(len(query.ids))]
             columns[f"state-{k}-sd"] = [beliefs[row][:, k, 1] for row in range(len(query.ids))]
-        return self._write(query, columns, X)
+        return self.reader_.write(query, columns, X)
 
     def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         assert isinstance(self.module_, LinearGaussianModel)
@@ -257,6 +239,20 @@ class LinearSDEForecaster(LearnedForecaster):
             verbose=self.verbose,
             callbacks=self.callbacks or (),
         )
+
+
+class _SystemSettings(ReaderSettings):
+    """Settings of a given system, whose unit of time is not the horizon."""
+
+    def unit(self, horizon: Any, panel: Panel) -> Any:
+        if self.time_unit != "auto":
+            return super().unit(horizon, panel)
+        if panel.time_kind in ("datetime", "timedelta"):
+            raise ParameterError(
+                f"The matrices in system= say nothing about the length of one unit of time, but the series has "
+                f"{panel.time_kind}s: pass time_unit='1h' or the like."
+            )
+        return 1.0
 
 
 def _objective(model: LinearGaussianModel, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:

@@ -21,7 +21,6 @@ from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
 from tsode.estimators.series.inputs import SeriesRows, grid_times, read_rows
 from tsode.estimators.series.pooling import pool_states
-from tsode.frames.panel import Panel
 
 __all__ = ["SeriesEncoder"]
 
@@ -138,8 +137,8 @@ class SeriesEncoder(TransformerMixin, SavedEstimator):
         channels = self.forecaster_.channels_
         if isinstance(rows, np.ndarray) and len(channels) > 1:
             raise DataError(f"fit saw the channels {channels}, which an array has no place for: give a list of frames.")
-        panel: Panel = self.forecaster_._read_context(self._container(rows, self.forecaster_, channels[0]))
-        return self.forecaster_._translator().series(panel)
+        reader = self.forecaster_.reader_
+        return reader.series(reader.read(self._container(rows, self.forecaster_, channels[0])))
 
     def _container(self, rows: SeriesRows, forecaster: BaseForecaster, channel: Any) -> Any:
         """The series in a container that forecasters read."""
@@ -156,7 +155,7 @@ class SeriesEncoder(TransformerMixin, SavedEstimator):
     def _encode(self, series: list[Series]) -> dict[str, np.ndarray]:
         device = next(iter(self.module_.state_dict().values())).device
         panel = self.forecaster_._panel
-        nothing = self.forecaster_._translator().one(panel.times[0][:0], panel.values[0][:0], None)
+        nothing = self.forecaster_.reader_.series_of(panel.times[0][:0], panel.values[0][:0], None)
         order = sorted(range(len(series)), key=lambda row: len(series[row].times))
         parts: dict[str, list[np.ndarray]] = {}
         with one_thread(), torch.no_grad():

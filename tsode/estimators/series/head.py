@@ -96,7 +96,7 @@ class SeriesHead(TransformerMixin, SavedEstimator):
 
     def _grid(self, n_times: int) -> np.ndarray:
         """Times of the columns of an array, in model time."""
-        return self.encoder_.forecaster_._timeline.to_model(grid_times(self.encoder_.times, n_times))
+        return self.encoder_.forecaster_.reader_.timeline.to_model(grid_times(self.encoder_.times, n_times))
 
     def _describe(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         encoder, tensors = self.encoder_._to_file()

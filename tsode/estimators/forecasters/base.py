@@ -391,7 +391,7 @@ class WindowedForecaster(LearnedForecaster):
 
 
 def _check_validation(series: list[Series]) -> list[Series]:
-    usable = [one for one in series if len(one.times) > 1]
+    usable = [whole for whole in series if len(whole.times) > 1]
     if not usable:
         raise DataError("validation= has no series with two observation times: give longer series, or none.")
     return usable

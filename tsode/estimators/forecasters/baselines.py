@@ -48,13 +48,13 @@ class _BaselineForecaster(BaseForecaster):
     ) -> list[dict[str, float]]:
         assert isinstance(module, BaselineModel)
         device, dtype = self._torch_device(), self._torch_dtype()
-        series = [one for one in split.train if len(one.times)]
+        observed = [series for series in split.train if len(series.times)]
         chosen, cuts = [], []
-        for one in series:
-            shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(series))))
-            chosen += [one] * len(shares)
-            cuts += [float(one.times[0]) + share * one.span for share in shares]
-        whole = make_window(series, [np.inf] * len(series), 0.0, 10**9, dtype=dtype).to(device)
+        for series in observed:
+            shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(observed))))
+            chosen += [series] * len(shares)
+            cuts += [float(series.times[0]) + share * series.span for share in shares]
+        whole = make_window(observed, [np.inf] * len(observed), 0.0, 10**9, dtype=dtype).to(device)
         windows = []
         for start in range(0, len(chosen), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)

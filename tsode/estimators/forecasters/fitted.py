@@ -352,10 +352,10 @@ class FittedForecaster(BaseEstimator):
         lengths, n_targets = [len(times) for times in query.times], len(self.channels_)
         weight = _check_sample_weight(sample_weight, sum(lengths))[query.rows]
         total = count = 0.0
-        for x, answer, own in zip(query.values_in(truth), answers, np.split(weight, np.cumsum(lengths)[:-1])):
+        for x, answer, row_weight in zip(query.values_in(truth), answers, np.split(weight, np.cumsum(lengths)[:-1])):
             seen = ~np.isnan(x[:, :n_targets])
-            total += float((own[:, None] * answer.error(x, metric)[:, :n_targets])[seen].sum())
-            count += float((own[:, None] * seen).sum())
+            total += float((row_weight[:, None] * answer.error(x, metric)[:, :n_targets])[seen].sum())
+            count += float((row_weight[:, None] * seen).sum())
         if not count:
             raise DataError("X has no observed value to score: give rows with values, of which some have weight.")
         return -total / count

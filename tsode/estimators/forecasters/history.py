@@ -166,7 +166,7 @@ def checkpoints(
     dtype, device
         Of `module`.
     """
-    made: dict[Hashable, Checkpoint] = {}
+    updated: dict[Hashable, Checkpoint] = {}
     plain: list[tuple[Hashable, Checkpoint, Series, FilterState | None]] = []
     for row, key in enumerate(panel.ids):
         times, values, inputs, ahead = panel.times[row], panel.values[row], panel.inputs.get(key), panel.known.get(key)
@@ -177,7 +177,7 @@ def checkpoints(
             is_ahead = all(old.precedes(np.atleast_1d(time), reader) for time in first[key])
             old = old if is_ahead else None
         if old is not None and key not in first:
-            made[key] = replace(old, times=times, values=values, inputs=inputs)
+            updated[key] = replace(old, times=times, values=values, inputs=inputs)
             continue
         # only what the checkpoint has not behind it is looked at
         n_rows, n_inputs = (0, 0) if old is None else (old.n_rows, old.n_inputs)
@@ -193,20 +193,20 @@ def checkpoints(
         state = None if old is None else old.state
         if not len(piece.times) + len(piece.input_times):
             if old is not None:
-                made[key] = replace(old, times=times, values=values, inputs=inputs, n_rows=last)
+                updated[key] = replace(old, times=times, values=values, inputs=inputs, n_rows=last)
             continue
         blank = old.state if old is not None else FilterState(*[torch.empty(0)] * 5)
         plain.append((key, Checkpoint(blank, times, values, inputs, ahead, last, until), piece, state))
     for resumes in (False, True):
-        todo = [one for one in plain if (one[3] is not None) == resumes]
-        todo.sort(key=lambda one: len(one[2].times))
+        todo = [job for job in plain if (job[3] is not None) == resumes]
+        todo.sort(key=lambda job: len(job[2].times))
         for start in range(0, len(todo), ROWS_AT_ONCE):
             part = todo[start : start + ROWS_AT_ONCE]
             batch = collate([piece for _, _, piece, _ in part], dtype).to(device)
             before = FilterState.stack([state for *_, state in part if state is not None]) if resumes else None
             for (key, checkpoint, *_), state in zip(part, module.advance(batch, before).split()):
-                made[key] = replace(checkpoint, state=state)
-    return made
+                updated[key] = replace(checkpoint, state=state)
+    return updated
 
 
 def resumed_batches(

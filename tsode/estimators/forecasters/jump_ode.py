@@ -1,4 +1,4 @@
-"""The default forecaster: a jump ODE filter."""
+"""Jump ODE filter as a forecaster: the default of the library."""
 
 from __future__ import annotations
 
@@ -198,13 +198,13 @@ class JumpODEForecaster(WindowedForecaster):
             raise ParameterError("It was not modelled when observations come: fit with informative_times=True.")
         is_clock = isinstance(self.time_unit_, np.timedelta64)
         unit = self.reader_.timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)
-        found: dict[int, np.ndarray] = {}
+        intensities: dict[int, np.ndarray] = {}
         with one_thread(), torch.no_grad():
             for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
                 rates = torch.stack([member.rate(batch, query_times) for member in members]).mean(dim=0)
                 for place, row in enumerate(rows):
-                    found[row] = unit * rates[place, : len(query.times[row])].cpu().double().numpy()
-        return self.reader_.write(query, {"intensity": [found[row] for row in range(len(query.ids))]}, X)
+                    intensities[row] = unit * rates[place, : len(query.times[row])].cpu().double().numpy()
+        return self.reader_.write(query, {"intensity": [intensities[row] for row in range(len(query.ids))]}, X)
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}

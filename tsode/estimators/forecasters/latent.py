@@ -1,4 +1,4 @@
-"""What the forecasters with a latent path share: how they are trained, checked and asked."""
+"""Latent path forecasters, the base: training against a posterior, and a warning when the latent state is not used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tsode.training.windows import Window
 
 __all__ = ["LatentForecaster", "warn_unless_used"]
 
-MOST_LOOKED_AT = 256  # series of whose posteriors the mutual information is estimated
+MOST_INSPECTED = 256  # series of whose posteriors the mutual information is estimated
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -67,7 +67,7 @@ class LatentForecaster(WindowedForecaster):
         sampler, windows = self._windows(split, horizon)
         dtype, device = self._torch_dtype(), self._torch_device()
         # where the posterior is looked at: across series, or across the cuts of one
-        shown = validation_windows(split.train[:MOST_LOOKED_AT], None, horizon, self.max_context, dtype)
+        shown = validation_windows(split.train[:MOST_INSPECTED], None, horizon, self.max_context, dtype)
         shown = [window.to(device) for window in shown[:1] or windows]
         module.spread.reset()
         objective: Any = LatentObjective(
@@ -83,8 +83,8 @@ class LatentForecaster(WindowedForecaster):
 
         def validate(model: torch.nn.Module) -> dict[str, float]:
             assert isinstance(model, LatentModel)
-            told = _usage(model, shown).mutual_information
-            return validation_scores(model, windows, self.loss) | {"mutual_information": told}
+            information = _usage(model, shown).mutual_information
+            return validation_scores(model, windows, self.loss) | {"mutual_information": information}
 
         callbacks = []
         if self.lagging:
@@ -108,8 +108,10 @@ class LatentForecaster(WindowedForecaster):
 @torch.no_grad()
 def _usage(model: LatentModel, windows: Sequence[Window]) -> LatentUsage:
     inferences = [model.infer(window.context) for window in windows]
-    mean, log_scale = (torch.cat([getattr(one, name) for one in inferences]) for name in ("mean", "log_scale"))
-    path_kl = torch.cat([model.path_kl(one) for one in inferences])
+    mean, log_scale = (
+        torch.cat([getattr(inference, name) for inference in inferences]) for name in ("mean", "log_scale")
+    )
+    path_kl = torch.cat([model.path_kl(inference) for inference in inferences])
     return measure_usage(mean, log_scale, torch.Generator().manual_seed(0), float(path_kl.mean()))
 
 

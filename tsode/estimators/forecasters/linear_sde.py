@@ -153,8 +153,8 @@ class LinearSDEForecaster(LearnedForecaster):
         with one_thread(), torch.no_grad():
             scaled = self.module_.log_likelihood(batch)
         # a density in scaled units is larger by the scale of every value seen
-        own = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
-        return pd.Series(scaled.cpu().double().numpy() - own, index=pd.Index(panel.ids, tupleize_cols=False))
+        log_units = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
+        return pd.Series(scaled.cpu().double().numpy() - log_units, index=pd.Index(panel.ids, tupleize_cols=False))
 
     def predict_state(
         self,

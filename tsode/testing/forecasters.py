@@ -1,4 +1,4 @@
-"""What a forecaster promises, through its public interface alone."""
+"""Contract of forecasters, through their public interface alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sklearn.base import clone
 
 from tsode.errors import DataError, NotFittedError
 from tsode.frames.events import EventTable
-from tsode.testing.closeness import assert_frames_close, tolerance
+from tsode.testing.assertions import assert_frames_close, tolerance
 from tsode.testing.examples import START, example_panel
 
 __all__ = ["FORECASTER_CHECKS", "check_forecaster"]

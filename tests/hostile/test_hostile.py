@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from tests.hostile.cases import check_hostile, fits, hostile_cases, make_case
+from tests.hostile.containers import CONTAINERS
+from tests.hostile.defects import DEFECTS
+from tests.hostile.questions import QUESTIONS, SENSIBLE
+from tests.hostile.times import NO_TIMES, TIMES
 from tests.registries import small
 from tsode import ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster
 from tsode.errors import DataError
-from tsode.testing.containers import CONTAINERS
-from tsode.testing.defects import DEFECTS
-from tsode.testing.hostile import check_hostile, fits, hostile_cases, make_case
-from tsode.testing.questions import QUESTIONS, SENSIBLE
-from tsode.testing.times import NO_TIMES, TIMES
 
 OF_A_CONTAINER, OF_A_TIME = 46, 26
 BASELINES = (LastValueForecaster(), ConstantForecaster(), DriftForecaster())
@@ -191,7 +191,7 @@ class Hangs(LastValueForecaster):
     ],
 )
 def test_the_judge_finds_what_it_is_for(broken, message, monkeypatch):
-    monkeypatch.setattr("tsode.testing.hostile.MOST_SECONDS", 0.2 if broken is Hangs else 30.0)
+    monkeypatch.setattr("tests.hostile.cases.MOST_SECONDS", 0.2 if broken is Hangs else 30.0)
     case = make_case("MultiIndex frame", "UTC", "none", "an Index of times", seed=3)
     with pytest.raises((AssertionError, UserWarning, KeyError), match=message):
         check_hostile(case, broken())

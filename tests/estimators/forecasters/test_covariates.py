@@ -14,7 +14,7 @@ from tests.registries import small
 from tsode import JumpODEForecaster, LatentODEForecaster, LinearSDEForecaster, Unsplit
 from tsode.errors import DataError, ParameterError
 from tsode.estimators import FORECASTERS
-from tsode.testing.closeness import assert_frames_close
+from tsode.testing.assertions import assert_frames_close
 
 READERS = [made for made in FORECASTERS.values() if made.reads_covariates]
 N_SERIES, TAU, NOISE, END = 20, 1.5, 0.05, 20.0

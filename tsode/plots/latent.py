@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsode.diagnostics.latent_path import latent_path
+from tsode.diagnostics.path import latent_path
 from tsode.errors import ParameterError
 from tsode.plots.axis import format_dates, time_axis
 from tsode.plots.event_ticks import draw_event_ticks
@@ -40,7 +40,7 @@ def plot_latent(
     Parameters
     ----------
     forecaster : JumpODEForecaster, LatentODEForecaster or LatentSDEForecaster
-        Fitted; see `tsode.diagnostics.latent_path.latent_path`.
+        Fitted; see `tsode.diagnostics.latent_path`.
     series : label, optional
         Id; may be left out if there is one series only.
     context, events, horizon

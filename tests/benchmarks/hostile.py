@@ -21,14 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from tsode import ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster
+from tsode import JumpODEForecaster, LinearSDEForecaster
+from tsode.estimators import FORECASTERS
 from tsode.testing.containers import CONTAINERS
 from tsode.testing.defects import DEFECTS
 from tsode.testing.hostile import Outcome, check_hostile, fits, make_case
 from tsode.testing.questions import QUESTIONS, SENSIBLE
 from tsode.testing.times import NO_TIMES, TIMES
 
-BASELINES = (LastValueForecaster(), ConstantForecaster(), DriftForecaster())
+BASELINES = tuple(forecaster() for forecaster in FORECASTERS.values() if forecaster.is_baseline)
 LEARNERS = (
     JumpODEForecaster(n_modes=2, n_static=2, n_hidden=4, max_epochs=1, dtype="float64", device="cpu", random_state=0),
     LinearSDEForecaster(max_epochs=1, dtype="float64", device="cpu", random_state=0),

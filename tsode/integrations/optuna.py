@@ -23,13 +23,14 @@ from tqdm import tqdm
 
 from tsode._registry import lookup
 from tsode.backtest import end_cutoffs, score_table
+from tsode.backtest.forecasts import reading_of
+from tsode.backtest.scores import ERRORS
 from tsode.errors import DataError, ParameterError, TsodeError, TsodeWarning
 from tsode.frames.read import read_panel
 
 __all__ = ["tune"]
 
 Space = Mapping[str, BaseDistribution] | Callable[[Any], Mapping[str, Any]]
-METRICS = ("crps", "mae", "mse", "rmse", "interval")
 CHANGES_LOSS = {"balance", "horizon", "loss", "random_state", "scale", "validation_fraction"}
 """Parameters that change what the validation loss of an epoch is a loss of; nothing is pruned where they are tuned."""
 
@@ -133,8 +134,8 @@ def tune(
     >>> best.learning_rate == study.best_params["learning_rate"]
     True
     """
-    if metric not in METRICS:
-        raise ParameterError(f"metric={metric!r} is not known: choose one of {', '.join(METRICS)}.")
+    if metric not in ERRORS:
+        raise ParameterError(f"metric={metric!r} is not known: choose one of {', '.join(ERRORS)}.")
     estimator = clone(estimator)
     defaults = estimator.get_params()
     for name, value in defaults.items():
@@ -190,18 +191,13 @@ def _param(estimator: Any, name: str) -> Any:
     return next((value for key, value in estimator.get_params().items() if _last(key) == name), None)
 
 
-def _reading(estimator: Any) -> dict[str, Any]:
-    shared = ("id_col", "time_col", "target", "duplicates")
-    return {name: getattr(estimator, name) for name in shared if hasattr(estimator, name)}
-
-
 def _task(estimator: Any, X: Any, horizon: Any, cutoffs: Any, every: Any, metric: str) -> dict[str, Any]:
     """What every trial is asked: arguments of `score_table`."""
     horizon = _param(estimator, "horizon") if horizon is None else horizon
     if horizon is None or (isinstance(horizon, str) and horizon == "auto"):
         raise ParameterError("How far ahead are forecasts to be scored? Give horizon=, or a forecaster that has one.")
     if cutoffs is None and every is None:
-        cutoffs = end_cutoffs(X, horizon, **_reading(estimator))
+        cutoffs = end_cutoffs(X, horizon, **reading_of(estimator))
     return {"horizon": horizon, "cutoffs": cutoffs, "every": every}
 
 
@@ -295,7 +291,7 @@ def _open(storage: Any, name: str, pruner: BasePruner) -> tuple[optuna.Study, Ca
 
 def _describe(estimator: Any, X: Any, task: dict[str, Any], metric: str) -> dict[str, str]:
     """What scores depend on beside the parameters that are tuned."""
-    panel = read_panel(X, **_reading(estimator))
+    panel = read_panel(X, **reading_of(estimator))
     data = hashlib.sha256(repr((panel.ids, panel.channels)).encode())
     for times, values in zip(panel.times, panel.values):
         data.update(times.tobytes() + values.tobytes())

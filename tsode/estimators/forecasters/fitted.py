@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -416,6 +417,22 @@ class FittedForecaster(BaseEstimator):
         """
         go_on(self, X, y, events, static, known, refit)
         return self
+
+    def with_history(self, X: Any) -> Self:
+        """A copy with other histories to forecast from; nothing is learned, and events and covariates stay.
+
+        Parameters
+        ----------
+        X : same kinds as in fit
+            Instead of the rows in fit; forecasts without ``context`` go on from these.
+        """
+        self._check_fitted()
+        panel = self._read_context(X)
+        other = copy.copy(self)
+        other._panel = replace(panel, inputs=self._panel.inputs, known=self._panel.known)
+        other._checkpoints = {}
+        other.last_times_ = dict(zip(panel.ids, panel.last_times))
+        return other
 
     @abstractmethod
     def _continue(self, panel: Panel) -> None:

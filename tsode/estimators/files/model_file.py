@@ -208,7 +208,7 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
         channels=decode_labels(header["channels"]),
         layout=Layout.from_dict(header["layout"]),
         inputs=_restore_inputs(header, tensors, coder),
-        known=_restore_known(header, tensors, covariates),
+        covariates=_restore_known(header, tensors, covariates),
     )
     estimator._panel = panel
     estimator._coder, estimator._covariates = coder, covariates
@@ -267,8 +267,8 @@ def view_times(tensor: torch.Tensor, dtype: Any) -> np.ndarray:
 
 def _known_tensors(panel: Panel, header: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Covariates of all series, end to end; what is needed to take them apart goes into the header."""
-    header["ids_of_known"] = [encode_label(key) for key in panel.known]
-    every = list(panel.known.values())
+    header["ids_of_known"] = [encode_label(key) for key in panel.covariates]
+    every = list(panel.covariates.values())
     tensors: dict[str, torch.Tensor] = {}
     static = [one.static for one in every if one.static is not None]
     if static:

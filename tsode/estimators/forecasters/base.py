@@ -84,7 +84,7 @@ class BaseForecaster(FittedForecaster):
 
     @abstractmethod
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
-        """A fresh model for scaled data in model time, with so many columns of what is put in, and of what is known."""
+        """A fresh model for scaled data in model time, with so many columns of inputs and of covariates."""
 
     @abstractmethod
     def _train(
@@ -172,12 +172,13 @@ class BaseForecaster(FittedForecaster):
         held_out = None if validation is None else self._read_context(validation, panel.channels)
         every = panel if held_out is None else merge_panels(panel, held_out)
         if covariates is not None:
-            before = self._panel.known if is_refit else {}
-            every = replace(every, known=covariates.read(static, known, every, before, self.id_col, self.time_col))
+            before = self._panel.covariates if is_refit else {}
+            records = covariates.read(static, known, every, before, self.id_col, self.time_col)
+            every = replace(every, covariates=records)
             for key, times in zip(every.ids, every.times):
-                covariates.check_reach(key, every.known.get(key), times[-1:], panel)
-        panel = replace(panel, known=every.known)
-        held_out = None if held_out is None else replace(held_out, inputs=inputs, known=every.known)
+                covariates.check_reach(key, every.covariates.get(key), times[-1:], panel)
+        panel = replace(panel, covariates=every.covariates)
+        held_out = None if held_out is None else replace(held_out, inputs=inputs, covariates=every.covariates)
         self._learn_from(
             panel, translator, horizon, None if held_out is None else translator.series(held_out), is_refit
         )

@@ -429,7 +429,7 @@ class FittedForecaster(BaseEstimator):
         self._check_fitted()
         panel = self._read_context(X)
         other = copy.copy(self)
-        other._panel = replace(panel, inputs=self._panel.inputs, known=self._panel.known)
+        other._panel = replace(panel, inputs=self._panel.inputs, covariates=self._panel.covariates)
         other._checkpoints = {}
         other.last_times_ = dict(zip(panel.ids, panel.last_times))
         return other
@@ -498,8 +498,8 @@ class FittedForecaster(BaseEstimator):
                 if table is not None:
                     raise DataError(f"fit saw no covariates: leave out {name}=, or fit with them.")
             return panel
-        found = self._covariates.read(static, known, panel, self._panel.known, self.id_col, self.time_col)
-        return replace(panel, known=found)
+        records = self._covariates.read(static, known, panel, self._panel.covariates, self.id_col, self.time_col)
+        return replace(panel, covariates=records)
 
     def _with_events(self, panel: Panel, events: Any) -> Panel:
         """The panel with these events, or those of fit."""
@@ -577,7 +577,7 @@ class FittedForecaster(BaseEstimator):
     def _check_reach(self, query: Query, panel: Panel) -> None:
         if self._covariates is not None:
             for key, times in zip(query.ids, query.times):
-                self._covariates.check_reach(key, panel.known.get(key), times[-1:], panel)
+                self._covariates.check_reach(key, panel.covariates.get(key), times[-1:], panel)
 
     def _resumed(
         self, query: Query, panel: Panel, is_whole: bool = False
@@ -596,7 +596,7 @@ class FittedForecaster(BaseEstimator):
             if reached is not None and reached.fits(panel, place) and reached.is_before(times, translator):
                 ahead[row] = reached.ahead(translator)
             else:
-                history = panel.times[place], panel.values[place], panel.inputs.get(key), panel.known.get(key)
+                history = panel.times[place], panel.values[place], panel.inputs.get(key), panel.covariates.get(key)
                 whole[row] = translator.one(*history)
         for part in translator.together(whole, query, *self._place()):
             yield *part, {}

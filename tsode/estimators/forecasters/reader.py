@@ -46,7 +46,9 @@ class Translator:
     def series(self, panel: Panel) -> list[Series]:
         """Series in model time and scaled units, without rows in which nothing was seen."""
         rows = zip(panel.ids, panel.times, panel.values)
-        return [self.one(times, values, panel.inputs.get(key), panel.known.get(key)) for key, times, values in rows]
+        return [
+            self.one(times, values, panel.inputs.get(key), panel.covariates.get(key)) for key, times, values in rows
+        ]
 
     def one(
         self, times: np.ndarray, values: np.ndarray, inputs: DosingInputs | None, known: CovariateRecord | None = None
@@ -100,7 +102,7 @@ def merge_panels(panel: Panel, over: Panel) -> Panel:
         times=[*below.times, *over.times],
         values=[*below.values, *over.values],
         inputs={**panel.inputs, **over.inputs},
-        known={**panel.known, **over.known},
+        covariates={**panel.covariates, **over.covariates},
     )
 
 

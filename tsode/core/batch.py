@@ -1,4 +1,4 @@
-"""A padded batch of irregular series, each with its own times."""
+"""Batch of irregular series, padded, each with its own times."""
 
 from __future__ import annotations
 

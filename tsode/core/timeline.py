@@ -291,10 +291,10 @@ def _read_duration(value: Any, kind: str, name: str) -> tuple[int | float, str |
         raise ParameterError(f"{name}={value} must be finite.")
     wants_number = kind in ("float", "int")
     if not (is_number if wants_number else is_span):
-        what = "a number" if is_number else "a duration" if is_span else f"of type {type(value).__name__}"
+        given = "a number" if is_number else "a duration" if is_span else f"of type {type(value).__name__}"
         example = f"{name}=3.0" if wants_number else f"{name}='3h'"
         raise ParameterError(
-            f"{name}={value!r} is {what} but the series has {_PLURAL[kind]}{' as times' if wants_number else ''}: "
+            f"{name}={value!r} is {given} but the series has {_PLURAL[kind]}{' as times' if wants_number else ''}: "
             f"pass {example}{' or times=' if name == 'horizon' else ''}."
         )
     if wants_number:

@@ -1,4 +1,4 @@
-"""The latent state of one series along its history and into the future, with both limits where it jumps."""
+"""Latent path of one series: its state along the history and into the future, with both limits where it jumps."""
 
 from __future__ import annotations
 

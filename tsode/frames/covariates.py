@@ -151,9 +151,9 @@ class CovariateCoder:
             lacking = [key for key in panel.ids if key not in records or getattr(records[key], field) is None]
             if is_wanted and lacking:
                 shown = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
-                what = "static covariates" if name == "static" else "covariates that are known ahead"
+                kind = "static covariates" if name == "static" else "covariates that are known ahead"
                 raise DataError(
-                    f"The model was fitted with {what}, but there are none for series {shown}: give them in {name}=."
+                    f"The model was fitted with {kind}, but there are none for series {shown}: give them in {name}=."
                 )
 
     def series(self, record: CovariateRecord | None, timeline: Timeline, horizon: float) -> SeriesCovariates:

@@ -177,9 +177,9 @@ def _cancelling_times(table: pd.DataFrame) -> np.ndarray:
 def _check_dose(dose: Mapping[Hashable, Any]) -> None:
     where = f"of ID {dose['ID']!r} at TIME {dose['TIME']:g}"
     if dose["RATE"] in (-1, -2):
-        what = "rate" if dose["RATE"] == -1 else "duration"
+        quantity = "rate" if dose["RATE"] == -1 else "duration"
         raise DataError(
-            f"RATE={dose['RATE']:g} {where} means that the model estimates the {what}, which an event cannot say: "
+            f"RATE={dose['RATE']:g} {where} means that the model estimates the {quantity}, which an event cannot say: "
             "give the rate, or put the input into the field."
         )
     if dose["RATE"] < 0:

@@ -1,4 +1,4 @@
-"""The latent state of one series: how it flows, and where it jumps."""
+"""Latent state of one series over time, with its jumps."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def plot_latent(
     at = time_axis(path.jump_times[is_jump], path.panel, seconds)[0]
     for number, component in enumerate(components):
         color = f"C{number}"
-        for one in z[:8] if len(z) > 1 else ():
-            ax.plot(x, one[:, component], color=color, linewidth=0.6, alpha=0.25)
+        for sampled in z[:8] if len(z) > 1 else ():
+            ax.plot(x, sampled[:, component], color=color, linewidth=0.6, alpha=0.25)
         mean = z[..., component].mean(axis=0)
         ax.plot(x, mean, color=color, linewidth=1.4, label=f"z[{component}]")
         minus, plus = (

@@ -216,7 +216,9 @@ def test_a_stream_goes_on_from_a_file_and_times_may_become_finer(tmp_path):
 
 def test_a_copy_with_other_histories_forecasts_from_them_and_leaves_the_first_as_it_was(made):
     first, later = history()
-    forecaster = copy.deepcopy(made["JumpODEForecaster-float64"]).update(later.iloc[:3])  # so that it keeps states of its filter
+    forecaster = copy.deepcopy(made["JumpODEForecaster-float64"]).update(
+        later.iloc[:3]
+    )  # so that it keeps states of its filter
     before = forecaster.predict_quantiles(times=AT)
     other = pd.concat([first, later]).assign(a=lambda rows: rows["a"] + 1.0)
     copied = forecaster.with_history(other)

@@ -51,7 +51,7 @@ def _forecasters() -> dict[str, BaseForecaster]:
     found = {}
     for dtype in ("float64", "float32"):
         found |= {f"{name}-{dtype}": small(made, dtype=dtype) for name, made in FORECASTERS.items()}
-    # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below the estimator,
+    # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below it,
     # and so are the features that it is given of the calendar
     variants: dict[str, dict[str, Any]] = {name: {"model": name} for name in FILTERS if name != "innovation"}
     variants["single"] = {"n_members": 1}  # the default is an ensemble

@@ -1,4 +1,4 @@
-"""What a fitted forecaster does inside."""
+"""Usage of the latent state of a fitted forecaster: how much it tells about the series."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def latent_usage(forecaster: LatentForecaster, X: Any = None) -> LatentUsage:
     reader = replace(forecaster.reader_, events=None, covariates=None)
     panel = forecaster._panel if X is None else reader.read(X)
     query = reader.query_of(panel, horizon=reader.horizon)
-    found = []
+    inferences = []
     with one_thread(), torch.no_grad():
         for _, batch, _ in reader.batches(query, panel, model.draws.dtype, model.draws.device):
-            found.append(model.infer(batch))
-    mean, log_scale = (torch.cat([getattr(one, name) for one in found]) for name in ("mean", "log_scale"))
+            inferences.append(model.infer(batch))
+    mean, log_scale = (torch.cat([getattr(part, name) for part in inferences]) for name in ("mean", "log_scale"))
     with one_thread(), torch.no_grad():
-        path_kl = torch.cat([model.path_kl(one) for one in found])
+        path_kl = torch.cat([model.path_kl(part) for part in inferences])
     usage = measure_usage(mean, log_scale, torch.Generator().manual_seed(0), float(path_kl.mean()))
     warn_unless_used(usage)
     return usage

@@ -30,14 +30,15 @@ __all__ = [
 ]
 
 FORECASTERS: dict[str, type[BaseForecaster]] = {
-    made.__name__: made
-    for made in (
-        ConstantForecaster,
-        DriftForecaster,
+    forecaster.__name__: forecaster
+    for forecaster in (
         JumpODEForecaster,
-        LastValueForecaster,
         LatentODEForecaster,
         LatentSDEForecaster,
         LinearSDEForecaster,
+        ConstantForecaster,
+        LastValueForecaster,
+        DriftForecaster,
     )
 }
+"""Forecasters by name. Those with `is_baseline` are in every table of scores."""

@@ -1,4 +1,4 @@
-"""The one training loop: AdamW, a rate that cools when validation stalls, averaged weights, the best epoch kept."""
+"""Training loop: AdamW, a rate that cools when validation stalls, averaged weights, the best epoch kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fit trains on and what it is validated on."""
+"""Split of the series of a fit into training and validation, and the windows of validation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WINDOWS_WANTED = 200
 
 @dataclass(frozen=True)
 class Split:
-    """What to learn from, and what to look at meanwhile.
+    """Series to train on, and series to validate on.
 
     Parameters
     ----------
@@ -43,17 +43,17 @@ def split_for_validation(
 
     The last part is `fraction` of the span or one horizon, whichever is longer, but at most a quarter of the span.
     """
-    usable = [one for one in series if len(one.times) > 1]
+    usable = [row for row in series if len(row.times) > 1]
     if len(usable) >= FEWEST_SERIES:
         n_valid = max(1, round(fraction * len(usable)))
         order = torch.randperm(len(usable), generator=generator).tolist()
         return Split([usable[i] for i in sorted(order[n_valid:])], [usable[i] for i in sorted(order[:n_valid])], None)
     train, cuts = [], []
-    for one in usable:
-        held_out = min(max(fraction * one.span, horizon), 0.25 * one.span)
-        cut = float(one.times[-1]) - held_out
-        before = int(np.searchsorted(one.times, cut, side="right"))
-        train.append(one.part(slice(before)))
+    for row in usable:
+        held_out = min(max(fraction * row.span, horizon), 0.25 * row.span)
+        cut = float(row.times[-1]) - held_out
+        before = int(np.searchsorted(row.times, cut, side="right"))
+        train.append(row.part(slice(before)))
         cuts.append(cut)
     return Split(train, usable, cuts)
 
@@ -70,20 +70,20 @@ def validation_windows(
     chosen: list[Series] = []
     cuts: list[float] = []
     n_cuts = max(1, min(32, -(-WINDOWS_WANTED // max(len(series), 1))))
-    for number, one in enumerate(series):
-        last = float(one.times[-1])
+    for number, row in enumerate(series):
+        last = float(row.times[-1])
         if valid_from is None:
-            first = float(one.times[0]) + 0.2 * one.span
-            final = max(last - horizon, float(one.times[0]) + 0.5 * one.span)
+            first = float(row.times[0]) + 0.2 * row.span
+            final = max(last - horizon, float(row.times[0]) + 0.5 * row.span)
         else:
             first, final = valid_from[number], last - min(horizon, 0.5 * (last - valid_from[number]))
-        some = np.linspace(final, first, n_cuts) if n_cuts > 1 else np.array([final])
+        candidates = np.linspace(final, first, n_cuts) if n_cuts > 1 else np.array([final])
         # a cut that falls between the same two events as another gives the same window
-        behind = np.searchsorted(one.times, some, side="right")
+        behind = np.searchsorted(row.times, candidates, side="right")
         for k in sorted(np.unique(behind, return_index=True)[1]):
-            if 0 < behind[k] < len(one.times):
-                chosen.append(one)
-                cuts.append(float(some[k]))
+            if 0 < behind[k] < len(row.times):
+                chosen.append(row)
+                cuts.append(float(candidates[k]))
     return [
         make_window(chosen[i : i + batch_size], cuts[i : i + batch_size], horizon, max_context, dtype=dtype)
         for i in range(0, len(chosen), batch_size)

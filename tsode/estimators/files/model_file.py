@@ -201,7 +201,7 @@ def _restore(made: Any, header: dict[str, Any], tensors: dict[str, torch.Tensor]
         channels=reader.channels,
         layout=Layout.from_dict(header["layout"]),
         inputs=_restore_inputs(header, tensors, reader.events),
-        known=_restore_known(header, tensors, reader.covariates),
+        covariates=_restore_known(header, tensors, reader.covariates),
     )
     check_scales(reader.timeline, reader.scaler, panel.n_channels)
     check_panel(panel, reader.timeline)
@@ -280,8 +280,8 @@ def view_times(tensor: torch.Tensor, dtype: Any) -> np.ndarray:
 
 def _known_tensors(panel: Panel, header: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Covariates of all series, end to end; what is needed to take them apart goes into the header."""
-    header["ids_of_known"] = [encode_label(key) for key in panel.known]
-    every = list(panel.known.values())
+    header["ids_of_known"] = [encode_label(key) for key in panel.covariates]
+    every = list(panel.covariates.values())
     tensors: dict[str, torch.Tensor] = {}
     static = [one.static for one in every if one.static is not None]
     if static:

@@ -90,7 +90,7 @@ class BaseForecaster(FittedForecaster):
 
     @abstractmethod
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
-        """A fresh model for scaled data in model time, with so many columns of what is put in, and of what is known."""
+        """A fresh model for scaled data in model time, with so many columns of inputs and of covariates."""
 
     @abstractmethod
     def _train(
@@ -205,7 +205,7 @@ class BaseForecaster(FittedForecaster):
             panel = replace(panel, inputs=inputs)
             for key, time in first.items():
                 began.setdefault(key, []).append(time)
-        panel = reader.with_covariates(panel, static, known, self._panel.known)
+        panel = reader.with_covariates(panel, static, known, self._panel.covariates)
         if refit:
             timeline = Timeline.fit(panel.seen_times, unit=reader.time_unit)
             self._learn_from(panel, replace(reader, timeline=timeline), None, goes_on=True)
@@ -218,6 +218,22 @@ class BaseForecaster(FittedForecaster):
         touched = panel.select([row for row, key in enumerate(panel.ids) if key in began])
         self.last_times_ = self.last_times_ | dict(zip(touched.ids, touched.last_times))
         return self
+
+    def with_history(self, X: Any) -> Self:
+        """A copy with other histories to forecast from; nothing is learned, and events and covariates stay.
+
+        Parameters
+        ----------
+        X : same kinds as in fit
+            Instead of the rows in fit; forecasts without ``context`` go on from these.
+        """
+        self._check_fitted()
+        panel = self.reader_.read(X)
+        other = copy.copy(self)
+        other._panel = replace(panel, inputs=self._panel.inputs, covariates=self._panel.covariates)
+        other._checkpoints = {}
+        other.last_times_ = dict(zip(panel.ids, panel.last_times))
+        return other
 
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
         """Train a model, a new one or from the weights there are, and keep it with the histories."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,14 +14,17 @@ from tsode.models.baselines import BaselineModel, ConstantModel, DriftModel, Las
 from tsode.training.splits import Split
 from tsode.training.windows import make_window
 
-__all__ = ["ConstantForecaster", "DriftForecaster", "LastValueForecaster"]
+__all__ = ["BaselineForecaster", "ConstantForecaster", "DriftForecaster", "LastValueForecaster"]
 
 N_CUTS = 20
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class _BaselineForecaster(BaseForecaster):
-    """Shared by the baselines: location by a rule, spread by lead time from errors on the data itself.
+class BaselineForecaster(BaseForecaster):
+    """Base of the baselines: location by a rule, spread by lead time from errors on the data itself.
+
+    A subclass gives the rule in ``build_model``. One with parameters of its own is decorated as this class is, and
+    declares them as fields.
 
     Parameters
     ----------
@@ -33,28 +36,32 @@ class _BaselineForecaster(BaseForecaster):
         How to read frames, as in `JumpODEForecaster`.
     """
 
-    _model: ClassVar[type[BaselineModel]]
-
     dtype: str = "float64"
+
+    is_baseline = True
+
+    @abstractmethod
+    def build_model(self, n_channels: int) -> BaselineModel:
+        """The rule, with the parameters of this forecaster, for so many channels."""
 
     def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
         return Split(series, [], None)  # nothing is selected, so all series serve
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> BaselineModel:
-        return self._model(n_channels)
+        return self.build_model(n_channels)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         assert isinstance(module, BaselineModel)
         device, dtype = self._torch_device(), self._torch_dtype()
-        observed = [series for series in split.train if len(series.times)]
+        usable = [series for series in split.train if len(series.times)]
         chosen, cuts = [], []
-        for series in observed:
-            shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(observed))))
+        for series in usable:
+            shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(usable))))
             chosen += [series] * len(shares)
             cuts += [float(series.times[0]) + share * series.span for share in shares]
-        whole = make_window(observed, [np.inf] * len(observed), 0.0, 10**9, dtype=dtype).to(device)
+        whole = make_window(usable, [np.inf] * len(usable), 0.0, 10**9, dtype=dtype).to(device)
         windows = []
         for start in range(0, len(chosen), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
@@ -64,19 +71,22 @@ class _BaselineForecaster(BaseForecaster):
         return []
 
 
-class ConstantForecaster(_BaselineForecaster):
+class ConstantForecaster(BaselineForecaster):
     """Forecast the mean of each series' own past; a channel it never saw gets the mean over all series."""
 
-    _model = ConstantModel
+    def build_model(self, n_channels: int) -> BaselineModel:
+        return ConstantModel(n_channels)
 
 
-class LastValueForecaster(_BaselineForecaster):
+class LastValueForecaster(BaselineForecaster):
     """Carry the value last seen of each channel forward; the spread grows with the time since."""
 
-    _model = LastValueModel
+    def build_model(self, n_channels: int) -> BaselineModel:
+        return LastValueModel(n_channels)
 
 
-class DriftForecaster(_BaselineForecaster):
+class DriftForecaster(BaselineForecaster):
     """Extend the straight line through the first and last value of each channel."""
 
-    _model = DriftModel
+    def build_model(self, n_channels: int) -> BaselineModel:
+        return DriftModel(n_channels)

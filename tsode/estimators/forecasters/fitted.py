@@ -50,6 +50,8 @@ class FittedForecaster(BaseEstimator):
     duplicates: str
     dtype: str
 
+    is_baseline: ClassVar[bool] = False
+    """Whether tables of scores hold it beside every other forecaster."""
     reads_events: ClassVar[bool] = False
     """Whether `events` in fit are learned from; if not, they are an error."""
     has_linear_inputs: ClassVar[bool] = False

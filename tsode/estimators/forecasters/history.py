@@ -54,7 +54,7 @@ class Checkpoint:
 
     def fits(self, panel: Panel, row: int) -> bool:
         """Whether it is of this series with this history."""
-        inputs, known = (part.get(panel.ids[row]) for part in (panel.inputs, panel.known))
+        inputs, known = (part.get(panel.ids[row]) for part in (panel.inputs, panel.covariates))
         is_same = panel.times[row] is self.times and panel.values[row] is self.values
         return is_same and inputs is self.inputs and known is self.known
 
@@ -169,7 +169,12 @@ def checkpoints(
     updated: dict[Hashable, Checkpoint] = {}
     plain: list[tuple[Hashable, Checkpoint, Series, FilterState | None]] = []
     for row, key in enumerate(panel.ids):
-        times, values, inputs, ahead = panel.times[row], panel.values[row], panel.inputs.get(key), panel.known.get(key)
+        times, values, inputs, ahead = (
+            panel.times[row],
+            panel.values[row],
+            panel.inputs.get(key),
+            panel.covariates.get(key),
+        )
         old = known.get(key)
         if old is not None and old.known is not ahead:
             old = None
@@ -230,7 +235,7 @@ def resumed_batches(
         if checkpoint is not None and checkpoint.fits(panel, place) and checkpoint.precedes(times, reader):
             rest[row] = checkpoint.remaining(reader)
         else:
-            history = panel.times[place], panel.values[place], panel.inputs.get(key), panel.known.get(key)
+            history = panel.times[place], panel.values[place], panel.inputs.get(key), panel.covariates.get(key)
             whole[row] = reader.series_of(*history)
     for part in reader.padded_batches(whole, query, dtype, device):
         yield *part, {}

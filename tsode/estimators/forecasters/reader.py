@@ -217,11 +217,11 @@ class DataReader:
         reader = replace(reader, covariates=covariates)
         held_out = None if validation is None else reader.read(validation)
         every = panel if held_out is None else panel.merge(held_out)
-        every = reader.with_covariates(every, static, known, {} if history is None else history.known)
+        every = reader.with_covariates(every, static, known, {} if history is None else history.covariates)
         reader.check_reach(every.ids, every.times, every)
-        panel = replace(panel, known=every.known)
+        panel = replace(panel, covariates=every.covariates)
         if held_out is not None:
-            held_out = replace(held_out, inputs=panel.inputs, known=every.known)
+            held_out = replace(held_out, inputs=panel.inputs, covariates=every.covariates)
         return reader, panel, held_out
 
     @property
@@ -284,11 +284,11 @@ class DataReader:
                     raise DataError(f"fit saw no covariates: leave out {name}=, or fit with them.")
             return panel
         records = self.covariates.read(static, known, panel, before, self.settings.id_col, self.settings.time_col)
-        return replace(panel, known=records)
+        return replace(panel, covariates=records)
 
     def with_tables(self, panel: Panel, history: Panel, events: Any, static: Any, known: Any) -> Panel:
         """The panel with these events and covariates, or those of `history`."""
-        return self.with_covariates(self.with_events(panel, events, history), static, known, history.known)
+        return self.with_covariates(self.with_events(panel, events, history), static, known, history.covariates)
 
     def read_query(self, X: Any, times: Any, horizon: Any, context: Any, history: Panel) -> tuple[Query, Panel]:
         """Read what is asked, and the observations to answer it from: those of `context`, or of `history`."""
@@ -314,7 +314,7 @@ class DataReader:
         """Raise a DataError if covariates of a series end before the last of its `times`."""
         if self.covariates is not None:
             for key, until in zip(ids, times):
-                self.covariates.check_reach(key, panel.known.get(key), until[-1:], panel)
+                self.covariates.check_reach(key, panel.covariates.get(key), until[-1:], panel)
 
     # -- panels to batches -----------------------------------------------------------------------------------------
 
@@ -325,9 +325,9 @@ class DataReader:
 
     def series(self, panel: Panel) -> list[Series]:
         """Series in model time and scaled units, without rows in which nothing was seen."""
-        rows = zip(panel.ids, panel.times, panel.values)
         return [
-            self.series_of(times, values, panel.inputs.get(key), panel.known.get(key)) for key, times, values in rows
+            self.series_of(times, values, panel.inputs.get(key), panel.covariates.get(key))
+            for key, times, values in zip(panel.ids, panel.times, panel.values)
         ]
 
     def series_of(

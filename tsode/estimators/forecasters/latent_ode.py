@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from tsode._registry import Part
 from tsode.encoders.base import Encoder
 from tsode.estimators.forecasters.latent import LatentForecaster
 from tsode.evolutions.base import Evolution
@@ -24,9 +25,9 @@ class LatentODEForecaster(LatentForecaster):
 
     Parameters
     ----------
-    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
+    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"}, Part or callable
         Or ``(n_channels, n_hidden) -> Encoder``.
-    evolution : str or Evolution
+    evolution : str, Part or Evolution
         "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "mean_reverting" ...,
         or an instance.
     loss : {"crps", "nll", "mse", "quantile", "elbo", "iwae"}
@@ -91,8 +92,8 @@ class LatentODEForecaster(LatentForecaster):
     def __init__(
         self,
         *,
-        encoder: str | Callable[[int, int], Encoder] = "backward_filter",
-        evolution: str | Evolution = "linear",
+        encoder: str | Part | Callable[[int, int], Encoder] = "backward_filter",
+        evolution: str | Part | Evolution = "linear",
         loss: str = "crps",
         kl_schedule: str = "constant",
         kl_weight: float = 0.01,
@@ -107,7 +108,7 @@ class LatentODEForecaster(LatentForecaster):
         n_encoder: int = 64,
         n_hidden: int = 64,
         observation_scale: str = "state",
-        solver: str | Solver = "rk4",
+        solver: str | Part | Solver = "rk4",
         horizon: Any = "auto",
         max_context: int = 128,
         max_epochs: int = 30,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from tsode._registry import Part
 from tsode.encoders.base import Encoder
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.latent import LatentForecaster
@@ -24,9 +25,9 @@ class LatentSDEForecaster(LatentForecaster):
 
     Parameters
     ----------
-    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
+    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"}, Part or callable
         Or ``(n_channels, n_hidden) -> Encoder``.
-    sde : str or DiagonalSDE
+    sde : str, Part or DiagonalSDE
         "neural" (default), "ornstein_uhlenbeck", or an instance, whose type says its calculus (`Ito` or
         `Stratonovich`).
     loss : {"elbo", "crps", "nll", "mse", "quantile"}
@@ -53,7 +54,7 @@ class LatentSDEForecaster(LatentForecaster):
         Width of the encoder; hidden units of the guide and of the readout.
     observation_scale : {"channel", "state"}
         Whether the spread of an observation about its path is one learned number a channel, or depends on the state.
-    solver : {"euler_maruyama", "milstein", "torchsde"} or SDESolver
+    solver : {"euler_maruyama", "milstein", "torchsde"}, Part or SDESolver
         Steps are an eighth of the time unit, unless an instance says otherwise.
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
@@ -90,8 +91,8 @@ class LatentSDEForecaster(LatentForecaster):
     def __init__(
         self,
         *,
-        encoder: str | Callable[[int, int], Encoder] = "backward_filter",
-        sde: str | DiagonalSDE = "neural",
+        encoder: str | Part | Callable[[int, int], Encoder] = "backward_filter",
+        sde: str | Part | DiagonalSDE = "neural",
         loss: str = "elbo",
         kl_schedule: str = "constant",
         kl_weight: float = 0.1,
@@ -104,7 +105,7 @@ class LatentSDEForecaster(LatentForecaster):
         n_encoder: int = 64,
         n_hidden: int = 64,
         observation_scale: str = "channel",
-        solver: str | SDESolver = "euler_maruyama",
+        solver: str | Part | SDESolver = "euler_maruyama",
         horizon: Any = "auto",
         max_context: int = 128,
         max_epochs: int = 30,

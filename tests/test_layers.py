@@ -76,9 +76,6 @@ def test_a_module_imports_what_it_needs_from_the_defining_module_of_its_own_fami
     if len(module.parts) == 1:
         return
     for line, name in imports(module):
-        # the closed list of forecasters stands above the class that reads model files by it
-        if str(module) == "estimators/files/model_file.py" and name == "tsode.estimators":
-            continue
         assert name != f"tsode.{place_of(module)}", f"{module}:{line} imports the package that it is inside."
 
 

@@ -17,7 +17,9 @@ from tsode._threads import one_thread
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError
-from tsode.estimators.files.model_file import load_estimator, save_estimator
+from tsode.estimators.files.model_file import Header, Tensors
+from tsode.estimators.files.saved import SavedEstimator
+from tsode.estimators.forecasters.file_state import describe_forecaster, restore_forecaster
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
@@ -37,7 +39,7 @@ Callback = Callable[[dict[str, float]], bool | None]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaseForecaster(FittedForecaster):
+class BaseForecaster(FittedForecaster, SavedEstimator):
     """What all forecasters share.
 
     A subclass declares its parameters as fields of a dataclass, with their ``checks`` beside them, builds a
@@ -310,22 +312,11 @@ class BaseForecaster(FittedForecaster):
 
     # -- files -----------------------------------------------------------------------------------------------------
 
-    def save(self, path: Any) -> None:
-        """Write parameters, weights and history to one file (safetensors with a JSON header); all or nothing."""
-        self._check_fitted()
-        save_estimator(self, path)
+    def _describe(self) -> tuple[Header, Tensors]:
+        return describe_forecaster(self)
 
-    @classmethod
-    def load(cls, path: Any, device: str = "cpu") -> Self:
-        """Read a fitted forecaster back. Nothing in a file can run code.
-
-        Parameters
-        ----------
-        path : path
-        device : str
-            Where to put the weights; the machine that saved them does not matter.
-        """
-        return load_estimator(cls, path, device)
+    def _restore(self, header: Header, tensors: Tensors, device: torch.device) -> None:
+        restore_forecaster(self, header, tensors, device)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from tsode._registry import lookup
+from tsode._registry import Part, lookup, name_of
 from tsode._threads import one_thread
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.base import WindowedForecaster
@@ -42,12 +42,12 @@ class JumpODEForecaster(WindowedForecaster):
     ----------
     model : {"innovation", "ode_rnn", "gru_ode_bayes", "neural_jump_ode", "semilinear"} or None
         A named member of the filter family; it sets `evolution`, `jump` and `solver`. None: they are taken as given.
-    evolution : str or Evolution
+    evolution : str, Part or Evolution
         "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "gru_ode",
-        "mean_reverting" ..., or an instance.
-    jump : str or callable
+        "mean_reverting" ..., such a name with settings (``tsode.part("mlp", width=32)``), or an instance.
+    jump : str, Part or callable
         "innovation_gru" (default), "gru", "bayes_gru", "neural_jump", or ``(n_state, n_channels) -> JumpMap``.
-    likelihood : {"normal_mixture", "normal", "student_t"} or Likelihood
+    likelihood : {"normal_mixture", "normal", "student_t"}, Part or Likelihood
         The default mixes three normals, which follow skew, heavy tails and values that come again and again (no rain).
     loss : {"crps", "nll", "mse", "quantile"}
         Score that training minimises. The CRPS gives usable intervals at no cost in squared error.
@@ -57,7 +57,7 @@ class JumpODEForecaster(WindowedForecaster):
         Width of the state of the other evolutions.
     n_hidden : int
         Hidden units of the readout.
-    solver : str or Solver
+    solver : str, Part or Solver
         For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler" (for "gru_ode"),
         "exponential_difference" (for "semilinear"), ..., or an instance.
     n_members : "auto" or int
@@ -145,15 +145,15 @@ class JumpODEForecaster(WindowedForecaster):
     reads_events = True
 
     model: str | None = field(default=None, kw_only=False)
-    evolution: str | Evolution = "linear"
-    jump: str | Callable[[int, int], JumpMap] = "innovation_gru"
-    likelihood: str | Likelihood = "normal_mixture"
+    evolution: str | Part | Evolution = "linear"
+    jump: str | Part | Callable[[int, int], JumpMap] = "innovation_gru"
+    likelihood: str | Part | Likelihood = "normal_mixture"
     loss: str = "crps"
     n_modes: int = 32
     n_static: int = 16
     n_state: int = 64
     n_hidden: int = 64
-    solver: str | Solver = "midpoint"
+    solver: str | Part | Solver = "midpoint"
     n_members: int | str = "auto"
     gate: bool = True
     n_passes: int = 1
@@ -212,8 +212,8 @@ class JumpODEForecaster(WindowedForecaster):
             parts |= lookup(FILTERS, self.model, "model")
         n_members = self.n_members
         if isinstance(n_members, str):
-            is_default = parts["evolution"] == "linear" and parts["jump"] == "innovation_gru"
-            n_members = 2 if is_default and self.likelihood in ("normal", "normal_mixture") else 1
+            is_default = name_of(parts["evolution"]) == "linear" and name_of(parts["jump"]) == "innovation_gru"
+            n_members = 2 if is_default and name_of(self.likelihood) in ("normal", "normal_mixture") else 1
         members = [
             build_filter(
                 n_channels,

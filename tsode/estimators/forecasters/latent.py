@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from tsode._registry import Part
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.encoders.base import Encoder
@@ -38,7 +39,7 @@ class LatentForecaster(WindowedForecaster):
     A subclass builds a `LatentModel` in ``_build``.
     """
 
-    encoder: str | Callable[[int, int], Encoder] = "backward_filter"
+    encoder: str | Part | Callable[[int, int], Encoder] = "backward_filter"
     loss: str
     kl_schedule: str = "constant"
     kl_weight: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tsode._registry import Part
 from tsode.estimators.forecasters.latent import LatentForecaster
 from tsode.estimators.parameters import Check, at_least
 from tsode.evolutions.base import Evolution
@@ -25,9 +26,9 @@ class LatentODEForecaster(LatentForecaster):
 
     Parameters
     ----------
-    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
+    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"}, Part or callable
         Or ``(n_channels, n_hidden) -> Encoder``.
-    evolution : str or Evolution
+    evolution : str, Part or Evolution
         "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "mean_reverting" ...,
         or an instance.
     loss : {"crps", "nll", "mse", "quantile", "elbo", "iwae"}
@@ -89,7 +90,7 @@ class LatentODEForecaster(LatentForecaster):
     ['unique_id', 'ds', 'theophylline_mg_l']
     """
 
-    evolution: str | Evolution = "linear"
+    evolution: str | Part | Evolution = "linear"
     loss: str = "crps"
     kl_weight: float = 0.01
     n_samples: int = 16
@@ -97,7 +98,7 @@ class LatentODEForecaster(LatentForecaster):
     n_state: int = 32
     n_static: int = 16
     observation_scale: str = "state"
-    solver: str | Solver = "rk4"
+    solver: str | Part | Solver = "rk4"
 
     reads_events = True
     checks: ClassVar[dict[str, Check]] = {"n_modes": at_least(1)}

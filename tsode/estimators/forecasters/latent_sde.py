@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tsode._registry import Part
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.latent import LatentForecaster
 from tsode.models.latent.sde import LatentSDE, build_latent_sde
@@ -23,9 +24,9 @@ class LatentSDEForecaster(LatentForecaster):
 
     Parameters
     ----------
-    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
+    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"}, Part or callable
         Or ``(n_channels, n_hidden) -> Encoder``.
-    sde : str or DiagonalSDE
+    sde : str, Part or DiagonalSDE
         "neural" (default), "ornstein_uhlenbeck", or an instance, whose type says its calculus (`Ito` or
         `Stratonovich`).
     loss : {"elbo", "crps", "nll", "mse", "quantile"}
@@ -52,7 +53,7 @@ class LatentSDEForecaster(LatentForecaster):
         Width of the encoder; hidden units of the guide and of the readout.
     observation_scale : {"channel", "state"}
         Whether the spread of an observation about its path is one learned number a channel, or depends on the state.
-    solver : {"euler_maruyama", "milstein", "torchsde"} or SDESolver
+    solver : {"euler_maruyama", "milstein", "torchsde"}, Part or SDESolver
         Steps are an eighth of the time unit, unless an instance says otherwise.
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
@@ -86,13 +87,13 @@ class LatentSDEForecaster(LatentForecaster):
     ['unique_id', 'ds', 'theophylline_mg_l']
     """
 
-    sde: str | DiagonalSDE = "neural"
+    sde: str | Part | DiagonalSDE = "neural"
     loss: str = "elbo"
     kl_weight: float = 0.1
     n_samples: int = 32
     n_state: int = 16
     observation_scale: str = "channel"
-    solver: str | SDESolver = "euler_maruyama"
+    solver: str | Part | SDESolver = "euler_maruyama"
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

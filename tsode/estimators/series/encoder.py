@@ -15,8 +15,9 @@ from tsode._registry import lookup
 from tsode._threads import one_thread
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError, SolverError
-from tsode.estimators.files.model_file import describe_estimator, restore_estimator
-from tsode.estimators.files.saved import SavedEstimator
+from tsode.estimators.files.model_file import Header, Tensors
+from tsode.estimators.files.parameters import estimator_classes
+from tsode.estimators.files.saved import SavedArrayReader
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
 from tsode.estimators.series.inputs import SeriesRows, grid_times, read_rows
@@ -27,7 +28,7 @@ __all__ = ["SeriesEncoder"]
 POOLED = {"last": ("state",), "path": ("state", "state_mean", "state_deviation")}
 
 
-class SeriesEncoder(TransformerMixin, SavedEstimator):
+class SeriesEncoder(TransformerMixin, SavedArrayReader):
     """Turn irregular series into vectors: the states that a jump ODE filter goes through in each.
 
     The filter is trained to forecast the series, without labels, so its states hold what matters for their future:
@@ -174,12 +175,14 @@ class SeriesEncoder(TransformerMixin, SavedEstimator):
             )
         return found
 
-    def _describe(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        header, tensors = describe_estimator(self.forecaster_)
+    def _describe(self) -> tuple[Header, Tensors]:
+        header, tensors = self.forecaster_._to_file()
         return {"forecaster": header}, tensors
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> None:
-        self.forecaster_ = restore_estimator(header["forecaster"], tensors, device)
+    def _restore(self, header: Header, tensors: Tensors, device: torch.device) -> None:
+        classes = {name: cls for name, cls in estimator_classes().items() if issubclass(cls, BaseForecaster)}
+        cls = lookup(classes, header["forecaster"]["class"], "forecaster")
+        self.forecaster_ = cls._from_file(header["forecaster"], tensors, device)
         self._read_out()
 
     def __sklearn_tags__(self) -> Any:

@@ -30,8 +30,7 @@ from tsode.frames.panel import Panel
 from tsode.frames.times import check_kind
 from tsode.models.base import ForecastModel
 from tsode.training.loop import TrainingPlan, train
-from tsode.training.splits import Split, split_for_validation, validation_windows
-from tsode.training.windows import Window, WindowSampler
+from tsode.training.windows import Split, Window, WindowSampler, split_for_validation, validation_windows
 
 __all__ = ["BaseForecaster", "Callback", "LearnedForecaster", "WindowedForecaster"]
 

@@ -11,8 +11,7 @@ import torch
 from tsode.core.series import ROWS_AT_ONCE, Series
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.models.baselines import BaselineModel, ConstantModel, DriftModel, LastValueModel
-from tsode.training.splits import Split
-from tsode.training.windows import make_window
+from tsode.training.windows import Split, make_window
 
 __all__ = ["BaselineForecaster", "ConstantForecaster", "DriftForecaster", "LastValueForecaster"]
 

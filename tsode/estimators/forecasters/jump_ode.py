@@ -24,8 +24,7 @@ from tsode.models.filters.ensemble import Ensemble
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
 from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
-from tsode.training.splits import Split
-from tsode.training.windows import Window
+from tsode.training.windows import Split, Window
 
 __all__ = ["JumpODEForecaster"]
 

@@ -24,8 +24,7 @@ from tsode.training.lagging_inference import LaggingInference
 from tsode.training.latent_objective import BOUNDS, LatentObjective, validation_scores
 from tsode.training.latent_usage import LatentUsage, measure_usage
 from tsode.training.objective import SCORES
-from tsode.training.splits import Split, validation_windows
-from tsode.training.windows import Window
+from tsode.training.windows import Split, Window, validation_windows
 
 __all__ = ["LatentForecaster", "warn_unless_used"]
 

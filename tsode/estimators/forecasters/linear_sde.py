@@ -24,7 +24,7 @@ from tsode.frames.panel import Panel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
 from tsode.training.loop import train
-from tsode.training.splits import Split
+from tsode.training.windows import Split
 
 __all__ = ["LinearSDEForecaster"]
 

@@ -18,6 +18,7 @@ __all__ = [
     "FAMILIES",
     "Part",
     "Registry",
+    "abstract_methods",
     "as_part",
     "build",
     "class_of",
@@ -274,7 +275,7 @@ class Registry(dict[str, T], Generic[T]):
             raise ParameterError(
                 f"A {self.kind} is a subclass of {base.__module__}.{base.__qualname__}, but {name!r} is {was}."
             )
-        missing = sorted(getattr(member, "__abstractmethods__", ()))
+        missing = abstract_methods(member)
         if missing:
             raise ParameterError(f"{member.__name__} must define {', '.join(missing)} to be a {self.kind}.")
         parameters = _parameters(member).values()
@@ -293,6 +294,12 @@ def _is_same(before: Any, member: Any) -> bool:
     if not (isinstance(before, type) and isinstance(member, type)):
         return bool(before == member)
     return (before.__module__, before.__qualname__) == (member.__module__, member.__qualname__)
+
+
+def abstract_methods(cls: type) -> list[str]:
+    """Names of what a class must still define; of one that is no ABC too."""
+    members = {name: inspect.getattr_static(cls, name, None) for name in dir(cls)}
+    return [name for name, member in members.items() if getattr(member, "__isabstractmethod__", False)]
 
 
 def registered_name(cls: type) -> tuple[str, str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
 from typing import Any, Self
 
@@ -11,7 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from tsode._registry import Part, as_part, lookup
+from tsode._registry import Part, abstract_methods, as_part, lookup
 from tsode.errors import FileFormatError, ParameterError, UnknownNameError
 from tsode.estimators.files.checks import UNREADABLE, damaged
 from tsode.estimators.files.model_file import FORMAT_VERSION, Header, Tensors, read_model_file, write_model_file
@@ -36,9 +35,8 @@ class SavedEstimator(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        members = [inspect.getattr_static(cls, name, None) for name in dir(cls)]
-        is_abstract = any(getattr(member, "__isabstractmethod__", False) for member in members)
-        if cls.__module__.startswith("tsode.") and not cls.__name__.startswith("_") and not is_abstract:
+        is_hidden = cls.__name__.startswith("_") or abstract_methods(cls)
+        if cls.__module__.startswith("tsode.") and not is_hidden:
             CLASSES[cls.__name__] = cls
 
     @abstractmethod

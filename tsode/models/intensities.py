@@ -22,7 +22,7 @@ def build_intensity(name: str, n_marks: int, *, n_hidden: int = 64, n_modes: int
     n_hidden, n_modes, n_static : int
         Of the neural member: its memory, and the decaying and constant parts of its latent state.
     """
-    made = lookup(INTENSITIES, name, "intensity")
-    if made is NeuralJump:
+    member = lookup(INTENSITIES, name, "intensity")
+    if member is NeuralJump:
         return NeuralJump(n_marks, DecayingFlow(n_modes, n_static), n_hidden)
-    return made(n_marks)
+    return member(n_marks)

@@ -19,8 +19,8 @@ from tsode.likelihoods import Normal, NormalMixture, StudentT
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture
 from tsode.models.filters.build import FILTERS, build_filter
 from tsode.models.filters.ensemble import Ensemble
-from tsode.models.filters.jump_filter import JumpFilter, filter_together
-from tsode.models.filters.kernels import can_run_together
+from tsode.models.filters.jump_filter import JumpFilter, run_filters
+from tsode.models.filters.kernels import share_one_pass
 from tsode.testing import check_model, example_batch
 from tsode.training.loop import TrainingPlan, train
 from tsode.training.objective import FilterObjective
@@ -46,7 +46,7 @@ def test_one_pass_gives_the_states_losses_and_gradients_of_the_members_one_by_on
     alone, objective = members(**settings), FilterObjective()
     together = Ensemble(copy.deepcopy(alone))
     data = window()
-    for model, filtered in zip(alone, filter_together(together.filters, data.context)):
+    for model, filtered in zip(alone, run_filters(together.members, data.context)):
         path = model.filter(data.context).path
         for name in ("z_minus", "z_plus", "z_end", "predicted"):
             torch.testing.assert_close(getattr(filtered.path, name), getattr(path, name), rtol=1e-10, atol=1e-10)
@@ -64,7 +64,7 @@ def test_one_pass_gives_the_states_losses_and_gradients_of_the_members_one_by_on
 def test_the_pass_over_the_events_is_one_for_all_members(monkeypatch):
     calls, apply = [], InnovationFilter.apply
     monkeypatch.setattr(InnovationFilter, "apply", lambda *args: calls.append(1) or apply(*args))
-    filter_together(members(4), window().context)
+    run_filters(members(4), window().context)
     assert len(calls) == 1
 
 
@@ -73,7 +73,7 @@ def test_the_plain_loop_and_the_kernels_agree(name):
     torch.manual_seed(0)
     fused = Ensemble([small_filter(name).double() for _ in range(2)])
     plain = copy.deepcopy(fused)
-    for member in plain.filters:
+    for member in plain.members:
         member.use_fused = False
     (a, _, _), (b, _, _) = (FilterObjective()(model, window()) for model in (fused, plain))
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
@@ -84,16 +84,16 @@ def test_the_plain_loop_and_the_kernels_agree(name):
 
 def test_members_of_different_sizes_or_parts_run_one_after_the_other():
     small, large = members(1)[0], members(1, n_modes=6)[0]
-    assert can_run_together([small, copy.deepcopy(small)])
-    assert not can_run_together([small, large])
-    assert not can_run_together([small_filter("ode_rnn"), small_filter("ode_rnn")])
-    for model, filtered in zip((small, large), filter_together([small, large], window().context)):
+    assert share_one_pass([small, copy.deepcopy(small)])
+    assert not share_one_pass([small, large])
+    assert not share_one_pass([small_filter("ode_rnn"), small_filter("ode_rnn")])
+    for model, filtered in zip((small, large), run_filters([small, large], window().context)):
         torch.testing.assert_close(filtered.path.z_end, model.filter(window().context).path.z_end)
 
 
 def test_dropout_draws_for_every_member_by_itself():
     one = members(1, dropout=0.5)[0].train()
-    filtered = filter_together([one, copy.deepcopy(one)], window().context)
+    filtered = run_filters([one, copy.deepcopy(one)], window().context)
     assert not torch.equal(filtered[0].path.z_end, filtered[1].path.z_end)
 
 
@@ -108,7 +108,7 @@ def test_the_forecast_is_the_equal_weight_mixture_of_the_members():
     batch, queries = example_batch(2)
     x = torch.linspace(-2.0, 2.0, 2, dtype=torch.float64)
     forecast = model.forecast(batch, queries)
-    each = [member.forecast(batch, queries) for member in model.filters]
+    each = [member.forecast(batch, queries) for member in model.members]
     cdf = torch.stack([own.family.cdf(own.params, x) for own in each]).mean(dim=0)
     torch.testing.assert_close(forecast.family.cdf(forecast.params, x), cdf, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(forecast.mean, torch.stack([own.mean for own in each]).mean(dim=0))
@@ -150,7 +150,7 @@ def test_members_learn_as_they_would_alone():
 
     for model in (*alone, together):
         learn(model)
-    for member, model in zip(together.filters, alone):
+    for member, model in zip(together.members, alone):
         for a, b in zip(member.parameters(), model.parameters()):
             torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
 

@@ -38,7 +38,7 @@ def kernel_against_loop(model: JumpFilter, batch: IrregularBatch, queries: torch
     found = []
     for use_fused in (True, False):
         model.use_fused = use_fused
-        params, status = model.answer(batch, queries, "left")
+        params, status = model.predict_params(batch, queries, "left")
         assert not status.any()
         loss = params.square().sum() + model.one_step(model.filter(batch)).square().sum()
         found.append((params, torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])))
@@ -54,8 +54,8 @@ def test_a_kernel_reads_inputs_as_the_plain_loop_does(name):
     batch, queries = fed_batch()
     model = build_filter(2, **PARTS[name], **SIZE, n_inputs=3).double()
     params = kernel_against_loop(model, batch, queries)
-    assert model.push.weight.grad is None
-    without, _ = model.answer(batch.replace(inputs=None), queries, "left")
+    assert model.input_map.weight.grad is None
+    without, _ = model.predict_params(batch.replace(inputs=None), queries, "left")
     assert not torch.allclose(without, params), "inputs are read."
 
 

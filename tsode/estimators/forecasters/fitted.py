@@ -522,7 +522,7 @@ class FittedForecaster(BaseEstimator):
         with one_thread(), torch.no_grad():
             for rows, batch, query_times, state in self._resumed(query, panel, impute):
                 if impute:
-                    forecast = self._fill(batch, query_times)
+                    forecast = self.module_.fill(batch, query_times)
                 else:
                     forecast = self.module_.forecast(batch, query_times, **state)
                 family = forecast.family
@@ -546,10 +546,6 @@ class FittedForecaster(BaseEstimator):
                     paths[row] = self._scaler.inverse(drawn[:, place, : len(query.times[row])])
         _raise_failed(query, failed)
         return [paths[row] for row in range(len(query.ids))]
-
-    def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
-        """The distribution from which missing entries are filled: filtered, unless a model can smooth."""
-        return self.module_.forecast(batch, query_times, side="right")
 
     def _batches(self, query: Query, panel: Panel) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
         self._check_reach(query, panel)

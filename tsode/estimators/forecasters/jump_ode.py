@@ -274,7 +274,7 @@ class JumpODEForecaster(WindowedForecaster):
         """
         query, panel = self._ask(X, times, horizon, context, events, static, known)
         module: Any = self.module_
-        members = module.filters
+        members = module.members
         if not self.informative_times:
             raise ParameterError("It was not modelled when observations come: fit with informative_times=True.")
         is_clock = isinstance(self.time_unit_, np.timedelta64)
@@ -336,7 +336,7 @@ def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str, weig
     assert isinstance(model, MarginalModel)
     total = squared = count = 0.0
     for window in windows:
-        params, status = model.answer(window.context, window.targets.times, "left")
+        params, status = model.predict_params(window.context, window.targets.times, "left")
         if not bool(is_ok(status).all()):
             return {"loss": float("inf"), "mse": float("inf")}
         mask = window.targets.mask & (weight > 0.0)

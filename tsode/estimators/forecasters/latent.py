@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tsode._registry import lookup
-from tsode.core.batch import IrregularBatch
-from tsode.core.forecast import Forecast
 from tsode.errors import ParameterError, TsodeWarning
 from tsode.estimators.forecasters.windowed import WindowedForecaster
 from tsode.models.latent.base import LatentModel
@@ -105,10 +102,6 @@ class LatentForecaster(WindowedForecaster):
         fit_spread(module, windows)
         warn_unless_used(_usage(module, shown))
         return history
-
-    def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
-        assert isinstance(self.module_, LatentModel)
-        return self.module_.interpolate(batch, query_times)
 
 
 @torch.no_grad()

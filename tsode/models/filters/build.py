@@ -1,4 +1,4 @@
-"""The filter family: named compositions of evolution, jump, readout and likelihood."""
+"""Filter family: named compositions of evolution, jump, readout and likelihood."""
 
 from __future__ import annotations
 

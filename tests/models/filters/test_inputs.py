@@ -7,6 +7,7 @@ import torch
 
 from tests.registries import small_filter
 from tsode.core.batch import IrregularBatch
+from tsode.estimators.files.checks import load_weights
 from tsode.models.filters.build import FILTERS, build_filter
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.models.linear.sde import StableLinearSDE
@@ -137,3 +138,15 @@ def test_the_backcast_does_not_flow_back_over_an_input():
     later = (batch.times < batch.times[:, -1:]) & mask.any(dim=2)
     assert later.any(), "there is something that a backcast would have been scored on."
     torch.testing.assert_close(parts["backcast"], others["backcast"], rtol=0.0, atol=0.0)
+
+
+def test_tensors_of_files_from_before_are_read_by_their_new_names():
+    def build() -> JumpFilter:
+        return build_filter(2, **PARTS["innovation"], **SIZE, n_inputs=2)
+
+    model = build()
+    state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    old = {name.replace("input_map", "push"): tensor for name, tensor in state.items()}
+    assert "module.push.weight" in old
+    loaded = load_weights(build, old, torch.float32)
+    assert torch.equal(loaded.input_map.weight, model.input_map.weight)

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from tsode.core.batch import IrregularBatch
 from tsode.core.status import worst
 from tsode.evolutions.base import Evolution
-from tsode.likelihoods.ensemble_mixture import EnsembleMixture
+from tsode.likelihoods.ensemble_mixture import EnsembleMixture, NormalEnsemble, mix_members
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.jump_filter import JumpFilter, advance_filters, predict_params_of, run_filters
+from tsode.models.filters.kernels import share_one_pass
 from tsode.models.filters.state import FilterState
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "default_n_members"]
 
 
 class Ensemble(MarginalModel):
@@ -30,10 +31,10 @@ class Ensemble(MarginalModel):
     members : sequence of JumpFilter
     """
 
-    likelihood: EnsembleMixture
+    likelihood: EnsembleMixture | NormalEnsemble
 
     def __init__(self, members: Sequence[JumpFilter]) -> None:
-        super().__init__(members[0].n_channels, EnsembleMixture(len(members), members[0].likelihood))
+        super().__init__(members[0].n_channels, mix_members(len(members), members[0].likelihood))
         self._modules["members"] = nn.ModuleList(members)  # their name in model files
 
     @property
@@ -61,3 +62,9 @@ class Ensemble(MarginalModel):
 
     def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
         return advance_filters(self.members, batch, state)
+
+
+def default_n_members(model: JumpFilter) -> int:
+    """Two of filters like this if they share one pass and their mixture has a closed form, else one."""
+    is_cheap = share_one_pass([model]) and isinstance(mix_members(2, model.likelihood), NormalEnsemble)
+    return 2 if is_cheap else 1

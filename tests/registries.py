@@ -71,9 +71,9 @@ def fitted(name: str) -> BaseForecaster:
     return SMALL_FORECASTERS[name].fit(example_panel())
 
 
-def small_filter(name: str, n_channels: int = 2) -> JumpFilter:
+def small_filter(name: str, n_channels: int = 2, **how: Any) -> JumpFilter:
     """An untrained member of the filter family."""
-    return build_filter(n_channels, **FILTERS[name], n_modes=4, n_static=2, n_state=5, n_hidden=8)
+    return build_filter(n_channels, **FILTERS[name], n_modes=4, n_static=2, n_state=5, n_hidden=8, **how)
 
 
 def small_evolutions() -> dict[str, Evolution]:

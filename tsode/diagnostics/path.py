@@ -17,6 +17,7 @@ from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.frames.index import restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Panel
+from tsode.models.filters.base import MarginalModel
 from tsode.models.latent.base import LatentModel
 
 __all__ = ["LatentPath", "latent_path"]
@@ -101,8 +102,8 @@ def latent_path(
     with one_thread(), torch.no_grad():
         if isinstance(module, LatentModel):
             parts = _of_latent(module, batch.compact(), query_times[:, -1:], n_points)
-        elif hasattr(module, "filters"):
-            parts = _of_filter(module.filters[0], batch, query_times[:, -1:], n_points)
+        elif isinstance(module, MarginalModel):
+            parts = _of_filter(module.members[0], batch, query_times[:, -1:], n_points)
         else:
             raise ParameterError(
                 f"{type(forecaster).__name__} has no latent path that jumps: use JumpODEForecaster, "

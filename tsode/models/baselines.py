@@ -1,4 +1,4 @@
-"""Baseline models, which need no dynamics: constant, last value, drift. Every skill is measured against these."""
+"""Baseline forecasts without dynamics: constant, last value, drift. Every skill is measured against these."""
 
 from __future__ import annotations
 

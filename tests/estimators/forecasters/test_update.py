@@ -75,13 +75,13 @@ def test_single_precision_filters_keep_to_the_batch_too():
 def counted(monkeypatch) -> list[int]:
     """Events that filters run over from now on."""
     seen: list[int] = []
-    plain = jump_filter.filter_together
+    plain = jump_filter.run_filters
 
     def run(models, batch, state=None):
         seen.append(int(batch.compact().lengths.sum()))
         return plain(models, batch, state)
 
-    monkeypatch.setattr(jump_filter, "filter_together", run)
+    monkeypatch.setattr(jump_filter, "run_filters", run)
     return seen
 
 

@@ -119,6 +119,11 @@ def _at_most(n: int) -> Iterator[None]:
         handle.remove()
 
 
+def _rename(name: str) -> str:
+    """Today's name of a tensor, from the one in a file of before version 0.2."""
+    return ".".join("input_map" if part == "push" else part for part in name.split("."))
+
+
 def load_weights(
     build: Callable[[], torch.nn.Module], tensors: Mapping[str, torch.Tensor], dtype: torch.dtype
 ) -> torch.nn.Module:
@@ -131,7 +136,7 @@ def load_weights(
     ValueError
         If the tensors are not those of the module, or not finite.
     """
-    state = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
+    state = {_rename(name.removeprefix("module.")): t for name, t in tensors.items() if name.startswith("module.")}
     with torch.device("meta"), _at_most(10 * len(state) + 100):
         wanted = build().to(dtype=dtype).state_dict()
     if state.keys() != wanted.keys():

@@ -15,7 +15,6 @@ from torch import Tensor
 from tsode._random import new_generator
 from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
-from tsode.core.forecast import Forecast
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.forecasters.array_inputs import join_values
 from tsode.estimators.forecasters.history import Checkpoint, resumed_batches
@@ -396,7 +395,7 @@ class FittedForecaster(BaseEstimator):
         with one_thread(), torch.no_grad():
             for rows, batch, query_times, state in self._batches(query, panel, {} if impute else self._checkpoints):
                 if impute:
-                    forecast = self._fill(batch, query_times)
+                    forecast = self.module_.fill(batch, query_times)
                 else:
                     forecast = self.module_.forecast(batch, query_times, **state)
                 family = forecast.family
@@ -422,10 +421,6 @@ class FittedForecaster(BaseEstimator):
                     paths[row] = self.reader_.scaler.inverse(drawn[:, place, : len(query.times[row])])
         raise_failed(query, failed)
         return [paths[row] for row in range(len(query.ids))]
-
-    def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
-        """The distribution from which missing entries are filled: filtered, unless a model can smooth."""
-        return self.module_.forecast(batch, query_times, side="right")
 
     def _batches(
         self, query: Query, panel: Panel, reached: Mapping[Hashable, Checkpoint]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from tsode._registry import Part, lookup, name_of
+from tsode._registry import Part, lookup
 from tsode._threads import one_thread
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.base import WindowedForecaster
@@ -20,7 +20,8 @@ from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.build import FILTERS, build_filter
-from tsode.models.filters.ensemble import Ensemble
+from tsode.models.filters.ensemble import Ensemble, default_n_members
+from tsode.models.filters.jump_filter import JumpFilter
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
 from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
@@ -46,7 +47,7 @@ class JumpODEForecaster(WindowedForecaster):
         "mean_reverting" ..., such a name with settings (``tsode.part("mlp", width=32)``), or an instance.
     jump : str, Part or callable
         "innovation_gru" (default), "gru", "bayes_gru", "neural_jump", or ``(n_state, n_channels) -> JumpMap``.
-    likelihood : {"normal_mixture", "normal", "student_t"}, Part or Likelihood
+    likelihood : {"normal_mixture", "normal", "student_t", "laplace"}, Part or Likelihood
         The default mixes three normals, which follow skew, heavy tails and values that come again and again (no rain).
     loss : {"crps", "nll", "mse", "quantile"}
         Score that training minimises. The CRPS gives usable intervals at no cost in squared error.
@@ -192,7 +193,7 @@ class JumpODEForecaster(WindowedForecaster):
         """
         query, panel = self._read_query(X, times, horizon, context, events, static, known)
         module: Any = self.module_
-        members = module.filters
+        members = module.members
         if not self.informative_times:
             raise ParameterError("It was not modelled when observations come: fit with informative_times=True.")
         is_clock = isinstance(self.time_unit_, np.timedelta64)
@@ -209,14 +210,11 @@ class JumpODEForecaster(WindowedForecaster):
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         if self.model is not None:
             parts |= lookup(FILTERS, self.model, "model")
-        n_members = self.n_members
-        if isinstance(n_members, str):
-            is_default = name_of(parts["evolution"]) == "linear" and name_of(parts["jump"]) == "innovation_gru"
-            n_members = 2 if is_default and name_of(self.likelihood) in ("normal", "normal_mixture") else 1
-        members = [
-            build_filter(
+
+        def build(parts: dict[str, Any]) -> JumpFilter:
+            return build_filter(
                 n_channels,
-                **(parts if n_members == 1 else copy.deepcopy(parts)),
+                **parts,
                 likelihood=self.likelihood,
                 n_modes=self.n_modes,
                 n_static=self.n_static,
@@ -229,8 +227,15 @@ class JumpODEForecaster(WindowedForecaster):
                 n_features=n_features,
                 informative_times=self.informative_times,
             )
-            for _ in range(n_members)
-        ]
+
+        n_members = self.n_members
+        members = [build(parts if n_members in (1, "auto") else copy.deepcopy(parts))]
+        if isinstance(n_members, str):  # copies of instances would be alike
+            are_named = all(
+                isinstance(part, str | Part) for part in (parts["evolution"], parts["jump"], self.likelihood)
+            )
+            n_members = default_n_members(members[0]) if are_named else 1
+        members += [build(copy.deepcopy(parts)) for _ in range(1, n_members)]
         return members[0] if n_members == 1 else Ensemble(members)
 
     def _train(
@@ -254,7 +259,7 @@ def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str, weig
     assert isinstance(model, MarginalModel)
     total = squared = count = 0.0
     for window in windows:
-        params, status = model.answer(window.context, window.targets.times, "left")
+        params, status = model.predict_params(window.context, window.targets.times, "left")
         if not bool(is_ok(status).all()):
             return {"loss": float("inf"), "mse": float("inf")}
         mask = window.targets.mask & (weight > 0.0)

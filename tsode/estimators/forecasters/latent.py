@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from tsode._registry import Part
-from tsode.core.batch import IrregularBatch
-from tsode.core.forecast import Forecast
 from tsode.encoders.base import Encoder
 from tsode.errors import TsodeWarning
 from tsode.estimators.forecasters.base import WindowedForecaster
@@ -99,10 +96,6 @@ class LatentForecaster(WindowedForecaster):
         fit_spread(module, windows)
         warn_unless_used(_usage(module, shown))
         return history
-
-    def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
-        assert isinstance(self.module_, LatentModel)
-        return self.module_.interpolate(batch, query_times)
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
-from tsode.core.forecast import Forecast
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
@@ -197,10 +196,6 @@ class LinearSDEForecaster(LearnedForecaster):
             columns[f"state-{k}"] = [beliefs[row][:, k, 0] for row in range(len(query.ids))]
             columns[f"state-{k}-sd"] = [beliefs[row][:, k, 1] for row in range(len(query.ids))]
         return self.reader_.write(query, columns, X)
-
-    def _fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
-        assert isinstance(self.module_, LinearGaussianModel)
-        return self.module_.interpolate(batch, query_times)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator

@@ -1,4 +1,4 @@
-"""Filters by name: compositions of evolution, jump, readout and likelihood."""
+"""Filter family: named compositions of evolution, jump, readout and likelihood."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Intensity(nn.Module, ABC):
     """Family of conditional intensities of marked events.
 
     All a member remembers of the events up to a time is a state (b d). A member promises: streams do not see each
-    other; an outlook depends on the state and on its own time ahead only.
+    other; a `FutureIntensity` depends on the state and on its own time ahead only.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Intensity(nn.Module, ABC):
     """
 
     is_exact: bool = True
-    forgets: bool = False
+    is_finite_memory: bool = False
 
     def __init__(self, n_marks: int) -> None:
         super().__init__()
@@ -120,11 +120,11 @@ class Intensity(nn.Module, ABC):
         """State just after an event of `marks` (b,) that comes `wait` (b,), float64, after the time of ``z`` (b d)."""
 
     @abstractmethod
-    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
+    def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         """Look `waits` (b m), float64, not negative, ahead of the time of ``z`` (b d)."""
 
     @abstractmethod
-    def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Bound (b,) of the total intensity between `low` and `high` (b,) ahead of the time of ``z``, for thinning."""
 
     def initialise(self, batch: StreamBatch) -> None:
@@ -139,19 +139,19 @@ class Intensity(nn.Module, ABC):
             passed.append(z)
         return torch.stack(passed, dim=1)
 
-    def remember(self, batch: StreamBatch) -> Tensor:
+    def encode_history(self, batch: StreamBatch) -> Tensor:
         """State (b d) just after the last event of each stream: all that is needed to go on from there."""
         states = self.states(batch)
         return states[torch.arange(batch.n_streams, device=states.device), batch.lengths]
 
-    def walk(self, batch: StreamBatch) -> IntensityTrace:
+    def trace(self, batch: StreamBatch) -> IntensityTrace:
         """Pass over all events once; the only loop is over the events of a stream."""
         states, gaps = self.states(batch), batch.gaps
         # without the padding: streams are seldom of one length, and looking ahead is what costs
         rows, columns = batch.is_gap.nonzero(as_tuple=True)
-        outlook = self.ahead(states[rows, batch.counted[rows, columns]], gaps[rows, columns, None])
+        future = self.extrapolate(states[rows, batch.counted[rows, columns]], gaps[rows, columns, None])
         marks = nn.functional.pad(batch.marks, (0, 1))[rows, columns, None]
-        own = outlook.rates[:, 0].gather(1, marks)[:, 0].log()
+        own = future.rates[:, 0].gather(1, marks)[:, 0].log()
         nothing = own.new_zeros(gaps.shape)
-        log_rate, increments = (nothing.index_put((rows, columns), part) for part in (own, outlook.compensator[:, 0]))
+        log_rate, increments = (nothing.index_put((rows, columns), part) for part in (own, future.compensator[:, 0]))
         return IntensityTrace(batch, log_rate[:, :-1], increments)

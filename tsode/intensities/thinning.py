@@ -66,14 +66,14 @@ def simulate(
         draws = torch.from_numpy(hashed_uniforms(keys, step, 3)).to(z.device)
         step += 1
         # rates change on the scale of the time since the last event, so that bounds up to there are not far off
-        total = intensity.ahead(z, since[:, None]).total[:, 0].double()
+        total = intensity.extrapolate(z, since[:, None]).total[:, 0].double()
         reach = torch.minimum(torch.minimum(1.0 / total, 0.5 * since + 0.05), span - now)
-        bound = intensity.ceiling(z, since, since + reach).double() * (1.0 + 1e-6)  # rounding
+        bound = intensity.upper_bound(z, since, since + reach).double() * (1.0 + 1e-6)  # rounding
         wait = -draws[:, 0].log() / bound
         is_inside = wait < reach
         wait = torch.minimum(wait, reach)
         now, since = now + wait, since + wait
-        rates = intensity.ahead(z, since[:, None]).rates[:, 0].double()
+        rates = intensity.extrapolate(z, since[:, None]).rates[:, 0].double()
         is_event = is_inside & (draws[:, 1] * bound < rates.sum(dim=1))
         if bool(is_event.any()):
             at = is_event.nonzero()[:, 0]

@@ -52,15 +52,15 @@ def waits_until(intensity: Intensity, z: Tensor, since: Tensor, targets: Tensor)
     Tensor[b m], float64
         Infinite where it is not reached within 2**40 units of time.
     """
-    base = intensity.ahead(z, since[:, None]).compensator[:, 0].double()
+    base = intensity.extrapolate(z, since[:, None]).compensator[:, 0].double()
     rows = torch.arange(len(z), device=z.device).repeat_interleave(targets.shape[1])
     wanted = targets.reshape(-1)
 
     def grown(at: Tensor, open_: Tensor) -> tuple[Tensor, Tensor]:
         """How far the compensator of those still `open_` is beyond its target, and how fast it grows."""
         row = rows[open_]
-        outlook = intensity.ahead(z[row], (since[row] + at)[:, None])
-        return outlook.compensator[:, 0].double() - base[row] - wanted[open_], outlook.total[:, 0].double()
+        future = intensity.extrapolate(z[row], (since[row] + at)[:, None])
+        return future.compensator[:, 0].double() - base[row] - wanted[open_], future.total[:, 0].double()
 
     low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
     open_ = torch.arange(len(wanted), device=z.device)
@@ -109,7 +109,7 @@ def next_event(intensity: Intensity, z: Tensor, since: Tensor, levels: list[floa
     waits = waits_until(intensity, z, since, targets)
     spread, quantiles = waits.split([len(nodes), len(asked)], dim=1)
     weight = torch.from_numpy(weights).to(since.device)
-    rates = intensity.ahead(z, since[:, None] + spread.clamp(max=FARTHEST)).rates.double()
+    rates = intensity.extrapolate(z, since[:, None] + spread.clamp(max=FARTHEST)).rates.double()
     shares = rates / rates.sum(dim=-1, keepdim=True)
     marks = (weight[:, None] * shares).sum(dim=1)
     return NextEvent(spread @ weight, quantiles, marks / marks.sum(dim=-1, keepdim=True))

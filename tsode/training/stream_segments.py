@@ -128,8 +128,8 @@ class SegmentSampler:
 
 def event_nll(intensity: Intensity, batch: PieceBatch, until: str) -> tuple[Tensor, Tensor]:
     """Negative log-likelihood, and number of scored events, of each piece (b,)."""
-    walk = intensity.walk(batch.events)
-    return -walk.log_likelihood(batch.n_given, until), walk.is_scored(batch.n_given).sum(dim=1)
+    trace = intensity.trace(batch.events)
+    return -trace.log_likelihood(batch.n_given, until), trace.is_scored(batch.n_given).sum(dim=1)
 
 
 def mean_nll(intensity: Intensity, batches: Sequence[PieceBatch], until: str) -> float:

@@ -1,4 +1,4 @@
-"""Marked point processes: when the next event comes, and of which mark."""
+"""Marked point process as a forecaster: training of an intensity on event streams."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tsode.training.stream_segments import Segment, SegmentSampler, batched, cut
 
 __all__ = ["PointProcessForecaster"]
 
-LONGEST_PIECE = 256  # scored events of one stretch of a long stream in training
+LONGEST_SEGMENT = 256  # scored events of one stretch of a long stream in training
 
 
 class PointProcessForecaster(FittedPointProcess, SavedEstimator):
@@ -172,23 +172,23 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
             raise DataError("X has no rows: give at least one event.")
         held_out = None if validation is None else self._read(validation, watched, streams.marks, "validation")
         # the origin is the first time known, be it the start of a window
-        known = [np.append(times, [low, high]) for times, low, high in zip(streams.times, streams.start, streams.end)]
+        times = [np.append(events, [low, high]) for events, low, high in zip(streams.times, streams.start, streams.end)]
         is_auto = isinstance(self.time_unit, str) and self.time_unit == "auto"
-        unit = "auto" if is_auto else read_duration(self.time_unit, kind_of_times(known[0]), "time_unit")
-        timeline = Timeline.fit(known, unit=unit)
-        pieces = self._pieces(streams, timeline)
+        unit = "auto" if is_auto else read_duration(self.time_unit, kind_of_times(times[0]), "time_unit")
+        timeline = Timeline.fit(times, unit=unit)
+        segments = self._segments(streams, timeline)
         if held_out is None:
-            learned, checked = hold_out(pieces, self.validation_fraction, generator)
+            train_segments, valid_segments = hold_out(segments, self.validation_fraction, generator)
         else:
-            learned, checked = pieces, self._pieces(held_out, timeline)
-        if not any(piece.n_scored for piece in learned):
+            train_segments, valid_segments = segments, self._segments(held_out, timeline)
+        if not any(segment.n_scored for segment in train_segments):
             raise DataError(
                 "No stream has an event to learn from after its first: give longer streams, or windows= that say when "
                 "each was watched."
             )
         with one_thread(), seeded_initialisation(generator):
             module = self._build(len(streams.marks)).to(find_device(self.device), find_dtype(self.dtype))
-            rows = self._train(module, learned, checked, generator)
+            rows = self._train(module, train_segments, valid_segments, generator)
         self._streams, self._timeline = streams, timeline
         self.module_ = module.eval()
         self.marks_ = streams.marks
@@ -202,14 +202,18 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         return build_intensity(self.intensity, n_marks, **sizes)
 
     def _train(
-        self, module: Intensity, learned: list[Segment], checked: list[Segment], generator: torch.Generator
+        self,
+        module: Intensity,
+        train_segments: list[Segment],
+        valid_segments: list[Segment],
+        generator: torch.Generator,
     ) -> list[dict[str, float]]:
         device = find_device(self.device)
-        module.initialise(SegmentSampler(learned, self.batch_size).all.to(device).events)
-        if module.forgets:
-            learned = [part for piece in learned for part in cut_pieces(piece, LONGEST_PIECE)]
-        sampler = SegmentSampler(learned, self.batch_size)
-        valid = [batch.to(device) for batch in batched(checked, ROWS_AT_ONCE)]
+        module.initialise(SegmentSampler(train_segments, self.batch_size).all.to(device).events)
+        if module.is_finite_memory:
+            train_segments = [part for segment in train_segments for part in cut_pieces(segment, LONGEST_SEGMENT)]
+        sampler = SegmentSampler(train_segments, self.batch_size)
+        batches = [batch.to(device) for batch in batched(valid_segments, ROWS_AT_ONCE)]
 
         def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
             nll, n_scored = event_nll(model, batch, self.until)
@@ -220,7 +224,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
             lambda: (batch.to(device) for batch in sampler.epoch(generator)),
             sampler.n_batches,
             objective,
-            lambda model: {"loss": mean_nll(model, valid, self.until)},  # type: ignore[arg-type]
+            lambda model: {"loss": mean_nll(model, batches, self.until)},  # type: ignore[arg-type]
             TrainingPlan(
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,

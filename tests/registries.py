@@ -51,8 +51,8 @@ def _forecasters() -> dict[str, BaseForecaster]:
     found = {}
     for dtype in ("float64", "float32"):
         found |= {f"{name}-{dtype}": small(made, dtype=dtype) for name, made in FORECASTERS.items()}
-    # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below the estimator,
-    # and so are the features that it is given of the calendar
+    # a named filter is the same model in either dtype, as `test_filters_keep_the_contract` shows below the estimator;
+    # the calendar is to it as any covariate
     variants: dict[str, dict[str, Any]] = {name: {"model": name} for name in FILTERS if name != "innovation"}
     variants["single"] = {"n_members": 1}  # the default is an ensemble
     variants["informative"] = {"n_members": 2, "informative_times": True}

@@ -328,7 +328,10 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("what", TENSORS)
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "LatentODEForecaster")) for name in FITTED],
+)
 def test_a_tensor_of_another_shape_or_dtype_is_refused_by_name(name, what, files, path):
     path.write_bytes(files[name])
     header, tensors = read(path)

@@ -51,8 +51,8 @@ def _forecasters() -> dict[str, BaseForecaster]:
     found = {}
     for dtype in ("float64", "float32"):
         found |= {f"{name}-{dtype}": small(made, dtype=dtype) for name, made in FORECASTERS.items()}
-    # a named filter is the same model in either dtype, as `test_filters_keep_the_contract` shows below the estimator;
-    # the calendar is to it as any covariate
+    # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below it,
+    # and so are the features that it is given of the calendar
     variants: dict[str, dict[str, Any]] = {name: {"model": name} for name in FILTERS if name != "innovation"}
     variants["single"] = {"n_members": 1}  # the default is an ensemble
     variants["informative"] = {"n_members": 2, "informative_times": True}
@@ -71,9 +71,9 @@ def fitted(name: str) -> BaseForecaster:
     return SMALL_FORECASTERS[name].fit(example_panel())
 
 
-def small_filter(name: str, n_channels: int = 2) -> JumpFilter:
+def small_filter(name: str, n_channels: int = 2, **how: Any) -> JumpFilter:
     """An untrained member of the filter family."""
-    return build_filter(n_channels, **FILTERS[name], n_modes=4, n_static=2, n_state=5, n_hidden=8)
+    return build_filter(n_channels, **FILTERS[name], n_modes=4, n_static=2, n_state=5, n_hidden=8, **how)
 
 
 def small_evolutions() -> dict[str, Evolution]:

@@ -1,4 +1,4 @@
-"""From a state to the parameters of a likelihood: with a gated last value, or from the state alone."""
+"""Readouts: from a state to the parameters of a likelihood, with a gated last value or from the state alone."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from tsode.errors import ParameterError
+from tsode.nn.perceptron import perceptron
 
-__all__ = ["Emission", "Readout", "perceptron"]
+__all__ = ["Emission", "Readout"]
 
 
 class Readout(nn.Module):
@@ -18,9 +19,9 @@ class Readout(nn.Module):
     open (0.88), so that an untrained model already carries the last value forward; where dynamics say more, training
     closes it. Without the gate the location is ``c(z)`` and ``last`` is not read.
 
-    Log scale, and what else a likelihood wants to know: a network on the state, ``(last, seen)`` and the lead time.
+    Log scale, and the shape of a likelihood that has one: a network on the state, ``(last, seen)`` and the lead time.
 
-    Both networks read as well what is known at that time without having been observed.
+    Both networks read the covariates at that time as well.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class Readout(nn.Module):
     n_shape : int
         Numbers a channel beside location and log scale, see `tsode.likelihoods.base.Likelihood.compose`.
     n_features : int
-        Width of what is known.
+        Width of the covariates.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Readout(nn.Module):
         self.scale_out = nn.Linear(n_hidden, n_channels * (1 + n_shape))
         self.dropout = nn.Dropout(dropout)
 
-    def location(self, z: Tensor, last: Tensor, seen: Tensor, known: Tensor | None = None) -> Tensor:
+    def location(self, z: Tensor, last: Tensor, seen: Tensor, features: Tensor | None = None) -> Tensor:
         """Location of every channel.
 
         Parameters
@@ -68,38 +69,38 @@ class Readout(nn.Module):
             Value last seen, 0 where `seen` is 0.
         seen : Tensor[... c], the state's dtype
             1 where the channel has been seen.
-        known : Tensor[... f] or None
-            None where there are no such features.
+        features : Tensor[... f] or None
+            Covariates; None without any.
 
         Returns
         -------
         Tensor[... c]
         """
-        inputs = self._join(z, last, seen, known)
+        inputs = self._join(z, last, seen, features)
         out = self.location_out(self.dropout(nn.functional.silu(self.location_hidden(inputs))))
         if not self.gate:
             return out
         correction, gate = out.chunk(2, dim=-1)
         return correction + last * torch.sigmoid(2.0 + gate)
 
-    def spread(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, known: Tensor | None = None) -> Tensor:
+    def spread(self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, features: Tensor | None = None) -> Tensor:
         """Log scale and shape of every channel; ``lead`` (...) is the time since the last event: -> (... c 1+shape)."""
         lead = lead[..., None]
         # two views of the lead time: one resolves short leads, the other grows without end
-        inputs = torch.cat([self._join(z, last, seen, known), lead, torch.log1p(10.0 * lead.abs())], dim=-1)
+        inputs = torch.cat([self._join(z, last, seen, features), lead, torch.log1p(10.0 * lead.abs())], dim=-1)
         hidden = self.dropout(nn.functional.silu(self.scale_hidden(inputs)))
         return self.scale_out(hidden).unflatten(-1, (self.n_channels, -1))
 
-    def _join(self, z: Tensor, last: Tensor, seen: Tensor, known: Tensor | None) -> Tensor:
+    def _join(self, z: Tensor, last: Tensor, seen: Tensor, features: Tensor | None) -> Tensor:
         parts = [z, last, seen] if self.gate else [z]
-        return torch.cat(parts if known is None else [*parts, known], dim=-1)
+        return torch.cat(parts if features is None else [*parts, features], dim=-1)
 
     def forward(
-        self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, known: Tensor | None = None
+        self, z: Tensor, lead: Tensor, last: Tensor, seen: Tensor, features: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Location (... c), log scale (... c) and shape (... c n_shape) of every channel."""
-        spread = self.spread(z, lead, last, seen, known)
-        return self.location(z, last, seen, known), spread[..., 0], spread[..., 1:]
+        spread = self.spread(z, lead, last, seen, features)
+        return self.location(z, last, seen, features), spread[..., 0], spread[..., 1:]
 
 
 class Emission(nn.Module):
@@ -129,10 +130,3 @@ class Emission(nn.Module):
         location = self.location(z)
         log_scale = self.log_scale.expand_as(location) if self.scale is None else self.log_scale + self.scale(z)
         return location, log_scale
-
-
-def perceptron(n_in: int, n_hidden: int, n_out: int) -> nn.Module:
-    """One hidden layer of SiLU units, or a linear map without."""
-    if not n_hidden:
-        return nn.Linear(n_in, n_out)
-    return nn.Sequential(nn.Linear(n_in, n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_out))

@@ -26,9 +26,10 @@ from tests.hostile.containers import CONTAINERS
 from tests.hostile.defects import DEFECTS
 from tests.hostile.questions import QUESTIONS, SENSIBLE
 from tests.hostile.times import NO_TIMES, TIMES
-from tsode import ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster
+from tsode import JumpODEForecaster, LinearSDEForecaster
+from tsode.estimators import FORECASTERS
 
-BASELINES = (LastValueForecaster(), ConstantForecaster(), DriftForecaster())
+BASELINES = tuple(forecaster() for forecaster in FORECASTERS.values() if forecaster.is_baseline)
 LEARNERS = (
     JumpODEForecaster(n_modes=2, n_static=2, n_hidden=4, max_epochs=1, dtype="float64", device="cpu", random_state=0),
     LinearSDEForecaster(max_epochs=1, dtype="float64", device="cpu", random_state=0),

@@ -111,13 +111,15 @@ class Own(NamedTuple):
 
     def forecast(self, work: Work) -> tuple[Tensor, Filtered]:
         filtered = self.model.filter(work.batch)
-        return self.model.ahead(filtered, work.query_times)[0], filtered
+        return self.model.predict_after_last(filtered, work.query_times)[0], filtered
 
     def loss(self, work: Work, whole: bool = False) -> Tensor:
         params, filtered = self.forecast(work)
         loss = Normal().crps(params, work.truth).mean()
         if whole:
-            values, mask = (t.flatten(0, 1)[filtered.events] for t in (filtered.batch.values, filtered.batch.mask))
+            values, mask = (
+                t.flatten(0, 1)[filtered.events.flat_index] for t in (filtered.batch.values, filtered.batch.mask)
+            )
             loss = loss + 0.5 * one_step_loss(self.model.one_step(filtered), values, mask)
         return loss
 

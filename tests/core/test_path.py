@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from tsode.core.forecast import Forecast
-from tsode.core.path import Path
+from tsode.core.path import PaddedPath
 from tsode.core.status import Status, worst
 from tsode.likelihoods import Normal
 
 
 @pytest.fixture
 def path():
-    return Path(
+    return PaddedPath(
         times=torch.tensor([[1.0, 2.0, 2.0]], dtype=torch.float64),
-        z_start=torch.tensor([[0.0]]),
-        z_minus=torch.tensor([[[10.0], [20.0], [30.0]]]),
-        z_plus=torch.tensor([[[11.0], [21.0], [31.0]]]),
+        start=torch.tensor([[0.0]]),
+        minus=torch.tensor([[[10.0], [20.0], [30.0]]]),
+        plus=torch.tensor([[[11.0], [21.0], [31.0]]]),
         status=torch.zeros(1, dtype=torch.int64),
     )
 
@@ -36,7 +36,7 @@ def test_a_query_starts_from_the_state_after_the_last_event_behind_it(path):
 
 def test_a_path_without_events_is_its_start():
     z = torch.zeros(2, 0, 3)
-    path = Path(torch.zeros(2, 0, dtype=torch.float64), torch.ones(2, 3), z, z, torch.zeros(2, dtype=torch.int64))
+    path = PaddedPath(torch.zeros(2, 0, dtype=torch.float64), torch.ones(2, 3), z, z, torch.zeros(2, dtype=torch.int64))
     start, t = path.starts
     assert start.tolist() == [[[1.0] * 3]] * 2
     assert t.tolist() == [[0.0], [0.0]]

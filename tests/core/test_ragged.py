@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from tsode.core.path import PaddedPath
 from tsode.core.ragged import Ragged, RaggedPath
 
 
@@ -20,12 +21,26 @@ def test_padding_holds_the_state_after_the_last_event_and_a_row_without_events_i
     ragged = Ragged.of(torch.tensor([1, 2, 0]), width=3)
     minus = torch.tensor([[10.0], [20.0], [11.0]])
     plus, times = minus + 5.0, torch.zeros(3, 3, dtype=torch.float64)
-    path = RaggedPath(times, torch.tensor([1.0]), ragged, minus, plus, plus[ragged.last], minus)
+    status = torch.zeros(3, dtype=torch.int64)
+    path = RaggedPath(times, status, torch.tensor([1.0]), ragged, minus, plus, plus[ragged.last], minus)
     assert path.z_minus[..., 0].tolist() == [[20.0, 25.0, 25.0], [10.0, 11.0, 16.0], [1.0, 1.0, 1.0]]
     assert path.z_plus[..., 0].tolist() == [[25.0, 25.0, 25.0], [15.0, 16.0, 16.0], [1.0, 1.0, 1.0]]
     assert path.z_end[:, 0].tolist() == [25.0, 16.0, 1.0]
-    assert path.before(ragged.events).tolist() == minus.tolist()
-    assert path.before(torch.tensor([3]))[:, 0].tolist() == [10.0]
+
+
+def test_either_path_lists_the_state_before_each_event():
+    ragged, is_event = Ragged.of(torch.tensor([1, 2, 0]), width=3), torch.arange(3) < torch.tensor([[1], [2], [0]])
+    minus, times = torch.tensor([[10.0], [20.0], [11.0]]), torch.zeros(3, 3, dtype=torch.float64)
+    status = torch.zeros(3, dtype=torch.int64)
+    path = RaggedPath(times, status, torch.tensor([1.0]), ragged, minus, minus, minus[ragged.last], minus)
+    padded = PaddedPath(times, path.z_start, path.z_minus, path.z_plus, status)
+    index, states, predicted = path.list_events(is_event)
+    assert index.tolist() == ragged.events.tolist()
+    assert states is minus is predicted
+    index, states, predicted = padded.list_events(is_event)
+    assert index.tolist() == [0, 3, 4]
+    assert states.tolist() == [[20.0], [10.0], [11.0]]
+    assert predicted is None
 
 
 def test_no_rows_and_no_events_list_nothing():

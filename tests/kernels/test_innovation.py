@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
+from tsode.core.path import Path
 from tsode.core.ragged import Ragged
 from tsode.kernels.innovation import InnovationFilter
 from tsode.models.filters.build import build_filter
 from tsode.models.filters.jump_filter import JumpFilter
-from tsode.models.filters.kernels import kernel_for, run_innovation
+from tsode.models.filters.kernels import run_fused, run_innovations, share_one_pass
 
 
 def make_model(n_static: int = 3, gate: bool = True, dropout: float = 0.0, n_channels: int = 3) -> JumpFilter:
@@ -39,10 +40,15 @@ def make_batch(n_series: int = 5, n_events: int = 7, n_channels: int = 3) -> Irr
     return IrregularBatch(times, values, mask, lengths)
 
 
+def run_kernel(model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Tensor) -> Path:
+    (path,) = run_innovations([model], batch, last, seen)
+    return path
+
+
 def states_and_gradients(model: JumpFilter, batch: IrregularBatch, fused: bool) -> dict[str, Tensor]:
     """Both limits at every event, and every parameter's gradient of a fixed random function of them."""
     last, seen = batch.last_seen()
-    run = run_innovation if fused else JumpFilter._loop
+    run = run_kernel if fused else JumpFilter._loop
     path = run(model, batch, last, seen.to(batch.values.dtype))
     generator = torch.Generator().manual_seed(2)
     weight = torch.randn(2, *path.z_minus.shape, generator=generator, dtype=torch.float64).to(batch.values.dtype)
@@ -73,7 +79,7 @@ def test_gradcheck_accepts_the_written_backward_pass(n_static):
 
     def states(*parameters: Tensor) -> tuple[Tensor, Tensor]:
         def run(batch: IrregularBatch) -> tuple[Tensor, Tensor]:
-            path = run_innovation(model, batch, last, seen.double())
+            path = run_kernel(model, batch, last, seen.double())
             return path.z_minus, path.z_plus
 
         model.forward = run
@@ -83,10 +89,13 @@ def test_gradcheck_accepts_the_written_backward_pass(n_static):
 
 
 def test_the_default_filter_uses_the_kernel_and_a_changed_part_does_not():
-    model = make_model()
-    assert kernel_for(model) is run_innovation
+    model, batch = make_model(), make_batch()
+    given = (batch, *batch.last_seen(), None, None)
+    assert share_one_pass([model])
+    assert run_fused([model], *given)[0] is not None
     model.jump = type("Changed", (type(model.jump),), {})(model.evolution.n_state, 3)
-    assert kernel_for(model) is not run_innovation
+    assert not share_one_pass([model])
+    assert run_fused([model], *given) == [None]
 
 
 def test_filter_takes_the_plain_loop_on_request(monkeypatch):
@@ -100,7 +109,7 @@ def test_filter_takes_the_plain_loop_on_request(monkeypatch):
 
 def test_rows_that_see_nothing_keep_their_state_bit_for_bit():
     model, batch = make_model(), make_batch()
-    path = run_innovation(model, batch, *batch.last_seen())
+    path = run_kernel(model, batch, *batch.last_seen())
     empty = ~batch.mask.any(dim=2)
     assert empty.any()
     assert torch.equal(path.z_plus[empty], path.z_minus[empty])
@@ -108,7 +117,7 @@ def test_rows_that_see_nothing_keep_their_state_bit_for_bit():
 
 def test_gaps_of_length_zero_leave_the_state_bit_for_bit():
     model, batch = make_model(), make_batch()
-    path = run_innovation(model, batch, *batch.last_seen())
+    path = run_kernel(model, batch, *batch.last_seen())
     still = batch.times.diff(dim=1) == 0
     assert still.any()
     assert torch.equal(path.z_minus[:, 1:][still], path.z_plus[:, :-1][still])
@@ -116,9 +125,9 @@ def test_gaps_of_length_zero_leave_the_state_bit_for_bit():
 
 def test_forward_without_gradients_gives_the_same_bits():
     model, batch = make_model(), make_batch()
-    with_graph = run_innovation(model, batch, *batch.last_seen())
+    with_graph = run_kernel(model, batch, *batch.last_seen())
     with torch.no_grad():
-        without = run_innovation(model, batch, *batch.last_seen())
+        without = run_kernel(model, batch, *batch.last_seen())
     assert torch.equal(with_graph.z_minus, without.z_minus)
     assert torch.equal(with_graph.z_plus, without.z_plus)
     assert not without.z_plus.requires_grad
@@ -169,18 +178,15 @@ def test_no_event_and_one_event_equal_the_plain_loop(n_events):
         batch.times[:, :n_events], batch.values[:, :n_events], batch.mask[:, :n_events], batch.lengths
     )
     last, seen = batch.last_seen()
-    for run in (run_innovation, JumpFilter._loop):
-        path = run(model, batch, last, seen.double())
+    paths = [model.filter(batch).path, model._loop(batch, last, seen.double())]
+    for path in paths:
         assert path.z_minus.shape == path.z_plus.shape == (5, n_events, model.evolution.n_state)
-    torch.testing.assert_close(
-        run_innovation(model, batch, last, seen.double()).z_plus, path.z_plus, rtol=1e-10, atol=1e-10
-    )
+    torch.testing.assert_close(paths[0].z_plus, paths[1].z_plus, rtol=1e-10, atol=1e-10)
 
 
 def test_a_batch_without_series_has_no_states_and_no_gradient():
     model, batch = make_model(), make_batch().select(torch.arange(0))
-    path = run_innovation(model, batch, *batch.last_seen())
-    assert path.z_plus.shape == (0, 7, model.evolution.n_state)
+    assert model.filter(batch).path.z_plus.shape == (0, 7, model.evolution.n_state)
 
 
 def test_values_that_want_a_gradient_get_it():

@@ -10,7 +10,7 @@ import scipy.stats
 import scoringrules
 import torch
 
-from tsode.likelihoods import LIKELIHOODS, Normal, NormalMixture, StudentT
+from tsode.likelihoods import LIKELIHOODS, Laplace, Normal, NormalMixture, StudentT
 from tsode.training.objective import masked_mean
 
 ALL = pytest.mark.parametrize("family", [made() for made in LIKELIHOODS.values()], ids=list(LIKELIHOODS))
@@ -29,7 +29,12 @@ def own(family, params):
 
 
 @pytest.mark.parametrize(
-    ("family", "law"), [(Normal(), scipy.stats.norm), (StudentT(), lambda loc, scale: scipy.stats.t(4, loc, scale))]
+    ("family", "law"),
+    [
+        (Laplace(), scipy.stats.laplace),
+        (Normal(), scipy.stats.norm),
+        (StudentT(), lambda loc, scale: scipy.stats.t(4, loc, scale)),
+    ],
 )
 def test_densities_are_those_of_scipy(family, law):
     frozen = law(loc=PARAMS[:, 0].numpy(), scale=PARAMS[:, 1].exp().numpy())
@@ -47,6 +52,8 @@ def test_the_crps_is_that_of_scoringrules():
     location, scale = PARAMS[:, 0].numpy(), PARAMS[:, 1].exp().numpy()
     theirs = torch.from_numpy(scoringrules.crps_normal(X.numpy(), location, scale))
     torch.testing.assert_close(Normal().crps(PARAMS, X), theirs, rtol=1e-10, atol=0)
+    theirs = torch.from_numpy(scoringrules.crps_laplace(X.numpy(), location, scale))
+    torch.testing.assert_close(Laplace().crps(PARAMS, X), theirs, rtol=1e-10, atol=0)
     theirs = torch.from_numpy(scoringrules.crps_t(X.numpy(), 4.0, location, scale))
     torch.testing.assert_close(StudentT().crps(PARAMS, X), theirs, rtol=1e-9, atol=0)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.registries import fitted, small
-from tsode.diagnostics.latent_path import latent_path
+from tsode.diagnostics import latent_path
 from tsode.errors import ParameterError
 from tsode.estimators import FORECASTERS
 from tsode.plots import plot_latent
@@ -45,7 +45,7 @@ def test_a_filter_jumps_at_every_observation_and_flows_from_the_right_limit_to_t
     one = frame[frame["unique_id"] == key].drop(columns=["unique_id"]).set_index("ds").dropna(how="all")
     np.testing.assert_array_equal(path.jump_times, one.index.to_numpy())
     module = fitted(FILTER).module_
-    member = module.filters[0]
+    member = module.members[0]
     np.testing.assert_array_equal(path.z[0][np.searchsorted(path.times, path.jump_times)], path.z_minus[0])
     right = np.searchsorted(path.times, path.jump_times, side="right") - 1
     np.testing.assert_array_equal(path.z[0][right], path.z_plus[0])

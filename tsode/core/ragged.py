@@ -1,13 +1,14 @@
-"""The events of a padded batch without their padding: event by event, the longest rows first."""
+"""Events of a padded batch without their padding: event by event, the longest rows first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from tsode.core.path import Path
+from tsode.core.path import ListedEvents, Path
 
 __all__ = ["Ragged", "RaggedPath"]
 
@@ -60,13 +61,15 @@ class Ragged:
         )
 
 
+@dataclass(frozen=True)
 class RaggedPath(Path):
-    """A `Path` of a fused pass: states without padding, put together as `z_minus` and `z_plus` when asked for.
+    """Path of a fused pass: states without padding, put together as `z_minus` and `z_plus` when they are read.
 
     Parameters
     ----------
     times : Tensor[b n], float64
-    z_start : Tensor[d] or Tensor[b d]
+    status : Tensor[b], int64
+    start : Tensor[d] or Tensor[b d]
         With starts of their own, rows without events still share one.
     ragged : Ragged
     minus, plus : Tensor[q d]
@@ -77,21 +80,19 @@ class RaggedPath(Path):
         Locations predicted for each event.
     """
 
+    times: Tensor
+    status: Tensor
+    start: Tensor
     ragged: Ragged
     minus: Tensor
     plus: Tensor
     end: Tensor
-    _predicted: Tensor
+    predicted: Tensor
 
-    def __init__(
-        self, times: Tensor, z_start: Tensor, ragged: Ragged, minus: Tensor, plus: Tensor, end: Tensor,
-        predicted: Tensor,
-    ) -> None:  # fmt: skip
-        self.__dict__.update(times=times, ragged=ragged, minus=minus, plus=plus, end=end, _predicted=predicted)
-        z_start = z_start if minus.requires_grad else z_start.detach()
-        self.__dict__.update(
-            z_start=z_start.expand(len(times), z_start.shape[-1]), status=torch.zeros_like(ragged.order)
-        )
+    @cached_property
+    def z_start(self) -> Tensor:
+        start = self.start if self.minus.requires_grad else self.start.detach()
+        return start.expand(len(self.times), start.shape[-1])
 
     @property
     def _shortest(self) -> Tensor:
@@ -99,18 +100,14 @@ class RaggedPath(Path):
         return self.z_start[self.ragged.order[-1:]]
 
     @property
-    def predicted(self) -> Tensor:
-        return self._predicted
-
-    @property
-    def z_minus(self) -> Tensor:  # type: ignore[override]
+    def z_minus(self) -> Tensor:
         is_padding = self.ragged.place.diff(dim=1, prepend=self.ragged.place[:, :1] - 1) == 0
         place = self.ragged.place + 1
         place = torch.where(is_padding & (place > 0), place + len(self.minus), place)
         return torch.cat([self._shortest, self.minus, self.plus])[place]
 
     @property
-    def z_plus(self) -> Tensor:  # type: ignore[override]
+    def z_plus(self) -> Tensor:
         return torch.cat([self._shortest, self.plus])[self.ragged.place + 1]
 
     @property
@@ -118,5 +115,5 @@ class RaggedPath(Path):
         order = self.ragged.order
         return torch.cat([self.end, self.z_start[order[len(self.end) :]]]).index_select(0, order.argsort())
 
-    def before(self, events: Tensor) -> Tensor:
-        return self.minus if events is self.ragged.events else super().before(events)
+    def list_events(self, is_event: Tensor) -> ListedEvents:
+        return ListedEvents(self.ragged.events, self.minus, self.predicted)

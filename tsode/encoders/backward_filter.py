@@ -26,7 +26,7 @@ class Filter(Protocol):
     def z_start(self) -> Tensor: ...
 
     def filter(self, batch: IrregularBatch) -> Any:
-        """Run over events; what comes back has a ``path``."""
+        """Run over events; the result has a ``path``."""
 
 
 class BackwardFilter(Encoder):
@@ -54,7 +54,7 @@ class BackwardFilter(Encoder):
             return Encoded(hidden, hidden[:, None][:, :0], torch.zeros_like(batch.lengths))
         flipped, order = reverse(batch)
         path = self.inner.filter(flipped).path
-        # a row that saw nothing has padding alone, which left its state as it was
+        # a row without observations has padding alone, which left its state as it was
         first = torch.where(batch.lengths > 0, flipped.times[:, -1], -start)
         summary = self.inner.evolution.evolve(path.z_end, first, -start)
         context = path.z_plus.gather(1, order[..., None].expand_as(path.z_plus))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.observation import Observation
-from tsode.core.path import Path
+from tsode.core.path import PaddedPath, Path
 from tsode.core.status import worst
 from tsode.encoders.base import Encoded, Encoder
 from tsode.encoders.reversal import reverse
@@ -41,7 +41,8 @@ class BackwardODERNN(Encoder):
     jump : Jump
         Of the same width; it is given no prediction.
     run : callable, optional
-        ``(encoder, reversed batch) -> Path`` in place of the plain loop: a fused kernel. It must agree with `loop`.
+        ``(encoder, reversed batch) -> Path or None`` in place of the plain loop: a fused kernel, which must agree with
+        `loop`, and gives None where it does not serve.
     """
 
     z_start: Tensor
@@ -50,7 +51,7 @@ class BackwardODERNN(Encoder):
         self,
         evolution: Evolution,
         jump: Jump,
-        run: Callable[[BackwardODERNN, IrregularBatch], Path] | None = None,
+        run: Callable[[BackwardODERNN, IrregularBatch], Path | None] | None = None,
     ) -> None:
         super().__init__()
         self.evolution = evolution
@@ -65,8 +66,9 @@ class BackwardODERNN(Encoder):
             hidden = self.z_start.expand(batch.n_series, -1)
             return Encoded(hidden, hidden[:, None][:, :0], torch.zeros_like(batch.lengths))
         flipped, order = reverse(batch)
-        path = (self.run or BackwardODERNN.loop)(self, flipped)
-        # a row that saw nothing has padding alone, which left its state as it was
+        fused = None if self.run is None else self.run(self, flipped)
+        path = self.loop(flipped) if fused is None else fused
+        # a row without observations has padding alone, which left its state as it was
         first = torch.where(batch.lengths > 0, flipped.times[:, -1], -start)
         summary = self.evolution.evolve(path.z_plus[:, -1], first, -start)
         context = path.z_plus.gather(1, order[..., None].expand_as(path.z_plus))
@@ -78,19 +80,13 @@ class BackwardODERNN(Encoder):
         gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1])
         start = z = self.z_start.expand(batch.n_series, -1)
         status, nothing = torch.zeros_like(batch.lengths), torch.zeros_like(batch.times[:, 0])
-        before, after = [], []
+        left, right = [], []
         for k in range(batch.n_events):
             evolved = self.evolution.evolve(z, nothing, gaps[:, k])
             status = worst(status, evolved.status)
-            predicted, inputs = (
-                torch.zeros_like(mask[:, k, :, None]),
-                None if batch.inputs is None else batch.inputs[:, k],
-            )
+            predicted = torch.zeros_like(mask[:, k, :, None])
+            inputs = None if batch.inputs is None else batch.inputs[:, k]
             z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, inputs))
-            before.append(evolved.z)
-            after.append(z)
-        return Path(batch.times, start, torch.stack(before, dim=1), torch.stack(after, dim=1), status)
-
-    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor, known: Tensor | None = None) -> Path:
-        """What a kernel falls back on."""
-        return self.loop(batch)
+            left.append(evolved.z)
+            right.append(z)
+        return PaddedPath(batch.times, start, torch.stack(left, dim=1), torch.stack(right, dim=1), status)

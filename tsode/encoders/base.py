@@ -1,4 +1,4 @@
-"""What a family of encoders promises."""
+"""Encoder interface: from the events of a series to a summary of them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Encoded", "Encoder"]
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder makes of the events of each row.
+    """Summary of the events of each row, and the context at each event.
 
     Parameters
     ----------
     summary : Tensor[b h]
-        Of all events, as of the reference time. The same for all rows that saw nothing.
+        Of all events, as of the reference time. The same for all rows without observations.
     context : Tensor[b n h]
         At each event, of that event and all later ones; of no meaning in the padding.
     status : Tensor[b], int64

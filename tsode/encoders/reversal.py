@@ -1,4 +1,4 @@
-"""The events of each row in reverse, in a clock that runs backward."""
+"""Reversal of a batch: the events of each row from last to first, in a clock that runs backward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a family of jumps promises."""
+"""Jump interface: change of a state at an observation or input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["JumpMap"]
 class JumpMap(nn.Module, ABC):
     """Change of state at an observation or input: ``z_plus = jump(z_minus, observation)``.
 
-    A member promises: a row with nothing seen or put in keeps its state bit for bit; unseen values are never read.
+    A member promises: a row without observation or input keeps its state bit for bit; unseen values are never read.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ class JumpMap(nn.Module, ABC):
 
     @abstractmethod
     def jump(self, z: Tensor, observation: Observation) -> Tensor:
-        """State after the observation, where anything is seen or put in: ``z`` (b d) -> (b d)."""
+        """State after the observation or input, in rows that have any: ``z`` (b d) -> (b d)."""
 
     def read(self, observation: Observation, *features: Tensor) -> Tensor:
-        """What a cell is fed: `features` (b ...) and the inputs, zeros where there are none."""
+        """Inputs of a cell: `features` (b ...) and the inputs of the system, zeros where there are none."""
         if not self.n_inputs:
             return torch.cat(features, dim=-1)
         inputs = observation.inputs
@@ -51,7 +51,7 @@ class JumpMap(nn.Module, ABC):
         return torch.cat([*features, inputs], dim=-1)
 
     def forward(self, z: Tensor, observation: Observation) -> Tensor:
-        """State after the observation; rows that see nothing and get nothing are returned as they are."""
+        """State after the observation; rows without observation or input are returned as they are."""
         is_seen = (observation.mask > 0).any(dim=1, keepdim=True)
         if observation.inputs is not None:
             is_seen = is_seen | (observation.inputs != 0).any(dim=1, keepdim=True)

@@ -67,7 +67,7 @@ class GRUFlow(Flow):
 
 def fused_gru_ode(
     gates: nn.Linear, candidate_bias: Tensor, n_steps: int, z_start: Tensor, values: Tensor, mask: Tensor,
-    gaps: Tensor, cell: nn.GRUCell, put_in: Tensor | None = None, push: Tensor | None = None,
+    gaps: Tensor, cell: nn.GRUCell, inputs: Tensor | None = None, input_map: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """States of a GRU-ODE at all events.
 
@@ -77,7 +77,7 @@ def fused_gru_ode(
         ``d -> 3 d``: arguments of the gates ``r`` and ``u``, and ``U_n z + b_un`` of the candidate.
     candidate_bias : Tensor[d]
         ``b_n`` in the candidate ``n = tanh(b_n + r (U_n z + b_un))``.
-    n_steps, z_start, values, mask, gaps, cell, put_in, push
+    n_steps, z_start, values, mask, gaps, cell, inputs, input_map
         As in `tsode.kernels.ode_rnn.fused_ode_rnn`.
 
     Returns
@@ -88,4 +88,4 @@ def fused_gru_ode(
     factor = torch.tensor([1.0, -1.0, 2.0]).to(gates.weight).repeat_interleave(len(candidate_bias))
     weight, bias = gates.weight * factor[:, None], gates.bias * factor
     folded = [2 * weight, bias - weight.sum(dim=1), 2 * candidate_bias]
-    return run_events(GRUFlow, n_steps, folded, z_start, values, mask, gaps, cell, put_in, push)
+    return run_events(GRUFlow, n_steps, folded, z_start, values, mask, gaps, cell, inputs, input_map)

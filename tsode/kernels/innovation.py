@@ -1,4 +1,4 @@
-"""All events of a jump filter with a diagonal flow and an innovation GRU in one autograd node.
+"""Innovation filter (diagonal flow, innovation GRU) over all events of a batch in one autograd node.
 
 The plain loop records some forty autograd nodes an event. Here the loop runs on preallocated buffers without padding,
 event by event and the longest rows first; its backward pass is written out and carries only the gradient of the state
@@ -8,14 +8,14 @@ have it at once::
 
     [p, q] = theta W_m + c_m                                          rates, from the statics after the last jump
     u      = u exp(-softplus(p) gap + i phase),   phase = frequency exp(tanh(q) / 2) gap
-    [h, g, r, v, n] = [last, seen, known, 1] W_h + [x, mask, input, known, 1] W_g + z- W_z'   one product with z-
+    [h, g, r, v, n] = [last, seen, features, 1] W_h + [x, mask, input, features, 1] W_g + z- W_z'   one product with z-
     [a, b] = silu(h) W_o + b_o,   e = x - mask (a + last sigmoid(b))    innovation
     [r, v, n] += e W_g
     z+     = (1 - v) n + v z- + input P,   r, v = sigmoid(r), sigmoid(v),   n = tanh(n + r g)
 
-`torch.tanh` costs four sigmoids on a CPU, therefore ``tanh(x) = 2 sigmoid(2 x) - 1`` throughout. Rows that see and get
-nothing have 1e9 in their update gate: ``v`` is then exactly 1 and its slope exactly 0, so state and gradient pass
-untouched.
+`torch.tanh` costs four sigmoids on a CPU, therefore ``tanh(x) = 2 sigmoid(2 x) - 1`` throughout. Rows without
+observation or input have 1e9 in their update gate: ``v`` is then exactly 1 and its slope exactly 0, so state and
+gradient pass untouched.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tsode.kernels.workspace import Workspace, borrow, give_back
 
 __all__ = ["KernelInputs", "States", "Weights", "filter_states"]
 
-CLOSED = 1e9  # update gate of a row that sees nothing, before the sigmoid
+CLOSED = 1e9  # update gate of a row without observation or input, before the sigmoid
 
 aten = torch.ops.aten
 softplus, tanh_backward = aten.softplus.out, aten.tanh_backward.grad_input
@@ -41,7 +41,7 @@ sigmoid_backward, softplus_backward = aten.sigmoid_backward.grad_input, aten.sof
 
 
 class KernelInputs(NamedTuple):
-    """What the loop reads, listed as in `tsode.core.ragged.Ragged`; q events, b' rows that have any.
+    """Events as the loop reads them, listed as in `tsode.core.ragged.Ragged`; q events, b' rows that have any.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ class KernelInputs(NamedTuple):
     dropout : Tensor[q h] or Tensor[k q h] or None
         Factors of the hidden units of the readout, for each of k members.
     inputs : Tensor[q e]
-        What is put in; e may be 0.
-    known : Tensor[q f] or None
-        Features that are known ahead.
+        e may be 0.
+    features : Tensor[q f] or None
+        Covariates at the events.
     """
 
     sizes: Sequence[int]
@@ -70,7 +70,7 @@ class KernelInputs(NamedTuple):
     seen: Tensor
     inputs: Tensor
     dropout: Tensor | None = None
-    known: Tensor | None = None
+    features: Tensor | None = None
 
 
 class Weights(NamedTuple):
@@ -78,8 +78,8 @@ class Weights(NamedTuple):
 
     ``modulation``: (2m s), (2m), or None without statics; ``gates``: (3d 3c+e+f), (3d d), (3d), (3d) of a
     `torch.nn.GRUCell`; ``hidden``: (h d+f) or (h d+2c+f), (h); ``out``: (c h) or (2c h), (c) or (2c). The last value is
-    read and gated if ``out`` has twice the channels. ``z_start``: (d), or (b' d) for a start of each row. ``push``:
-    (d e) for e inputs, or None without.
+    read and gated if ``out`` has twice the channels. ``z_start``: (d), or (b' d) for a start of each row.
+    ``input_map``: (d e) for e inputs, or None without.
     """
 
     z_start: Tensor
@@ -89,11 +89,11 @@ class Weights(NamedTuple):
     gates: tuple[Tensor, Tensor, Tensor, Tensor]
     hidden: tuple[Tensor, Tensor]
     out: tuple[Tensor, Tensor]
-    push: Tensor | None = None
+    input_map: Tensor | None = None
 
 
 class States(NamedTuple):
-    """Answer of the loop, for one model or with the members of an ensemble on a leading axis.
+    """States from the loop, for one model or with the members of an ensemble on a leading axis.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Packed(NamedTuple):
     """Weights as the loop reads them, named as in the equations above, with the members on a leading axis if several.
 
     ``z`` is (h+3d d); the others stand as they multiply from the right, ``g`` with a row for each of
-    ``[x, mask, input, known, 1, is empty, e]`` and the four blocks ``g, r, v, n`` of columns.
+    ``[x, mask, input, features, 1, is empty, e]`` and the four blocks ``g, r, v, n`` of columns.
     """
 
     z_start: Tensor
@@ -127,7 +127,7 @@ class Packed(NamedTuple):
     g: Tensor
     o: Tensor
     b: Tensor
-    push: Tensor
+    input_map: Tensor
 
 
 def filter_states(events: KernelInputs, *members: Weights) -> States:
@@ -144,7 +144,7 @@ def filter_states(events: KernelInputs, *members: Weights) -> States:
 
 def pack(weights: Weights, n_channels: int) -> Packed:
     """Put the weights together, by ordinary autograd."""
-    z_start, rate, frequency, modulation, (w_in, w_state, b_in, b_state), (w_h, b_h), (w_o, b_o), push = weights
+    z_start, rate, frequency, modulation, (w_in, w_state, b_in, b_state), (w_h, b_h), (w_o, b_o), input_map = weights
     d, c, m = z_start.shape[-1], n_channels, len(rate)
     w_m, c_m = modulation or (rate.new_zeros(2 * m, 0), rate.new_zeros(2 * m))
     w_e, w_x, w_mask, w_input = functional.pad(w_in.t(), (d, 0)).split([c, c, c, w_in.shape[1] - 3 * c])
@@ -161,7 +161,7 @@ def pack(weights: Weights, n_channels: int) -> Packed:
         g=torch.cat([w_x, w_mask, w_input, b_g[None], closed[None], w_e]),
         o=w_o,
         b=b_o,
-        push=rate.new_zeros(0, d) if push is None else push.t(),
+        input_map=rate.new_zeros(0, d) if input_map is None else input_map.t(),
     )
 
 
@@ -182,7 +182,7 @@ def shared(tensor: Tensor, packed: Packed) -> Tensor:
 
 def run(events: KernelInputs, packed: Packed, work: Workspace, keep: bool) -> tuple[States, tuple[Tensor, ...]]:
     """The forward loop. With `keep` every event has its own part of the buffers, else all events share one."""
-    sizes, ends, gap, values, mask, last, seen, inputs, dropout, known = events
+    sizes, ends, gap, values, mask, last, seen, inputs, dropout, features = events
     (q, c), (*members, n_out, n_hidden) = values.shape, packed.o.shape
     d, m = packed.z_start.shape[-1], packed.frequency.shape[-1]
     n, room = len(sizes), q if keep else max(sizes, default=0)
@@ -204,10 +204,10 @@ def run(events: KernelInputs, packed: Packed, work: Workspace, keep: bool) -> tu
     # what does not depend on the state
     is_empty = (torch.cat([mask, inputs], dim=1) == 0).all(dim=1, keepdim=True).to(values.dtype)
     one = values.new_ones(q, 1)
-    ahead = [one] if known is None else [known, one]
-    to_hidden = torch.cat([last, seen, *ahead] if n_out > c else ahead, dim=1)
-    to_gates = torch.cat([values, mask, inputs, *ahead, is_empty], dim=1)
-    pushes = listed(inputs @ packed.push) if packed.push.shape[-2] else None
+    with_one = [one] if features is None else [features, one]
+    to_hidden = torch.cat([last, seen, *with_one] if n_out > c else with_one, dim=1)
+    to_gates = torch.cat([values, mask, inputs, *with_one, is_empty], dim=1)
+    input_jumps = listed(inputs @ packed.input_map) if packed.input_map.shape[-2] else None
     turned = packed.frequency[..., None, :] * math.exp(-0.5)  # exp(tanh(q) / 2) = exp(sigmoid(2 q) - 1 / 2)
     base = gap[:, None] * turned
     w_m, c_m = doubled(packed.m, m), doubled(packed.c, m)[..., None, :]
@@ -274,8 +274,8 @@ def run(events: KernelInputs, packed: Packed, work: Workspace, keep: bool) -> tu
             candidate[k].addcmul_(r[k], g[k], value=2.0).sigmoid_()
             torch.add(minus_one, candidate[k], alpha=2.0, out=candidate[k])
             lerp(candidate[k], z_minus[k], v[k], out=z_plus[k])
-            if pushes is not None:
-                z_plus[k].add_(pushes[k])
+            if input_jumps is not None:
+                z_plus[k].add_(input_jumps[k])
             now = [part[k] for part in after]
     states = States(minus, plus, plus.index_select(-2, ends), out[..., :c])
     return states, (blocks, rates, turn, opened, out, to_hidden, to_gates, e_all)
@@ -315,9 +315,9 @@ def sweep(
     """The backward loop: from the gradients of the states to those of the weights."""
     sizes, _, gap, _, mask, last, _, inputs, dropout, _ = events
     minus, plus, blocks, rates, turn, opened, out, to_hidden, to_gates, e = forward
-    has_inputs = packed.push.shape[-2] > 0
+    has_inputs = packed.input_map.shape[-2] > 0
     if has_inputs:  # the state before anything was put in
-        plus = plus - inputs @ packed.push
+        plus = plus - inputs @ packed.input_map
     into_minus, into_plus, into_end, into_location = into
     (q, c), (*members, n_out, n_hidden) = mask.shape, packed.o.shape
     d, m = minus.shape[-1], packed.frequency.shape[-1]
@@ -363,8 +363,8 @@ def sweep(
         d_z.copy_(into_end)
 
     # their parts, one an event
-    zp, d_pushed = listed(plus), work.new(*members, q if has_inputs else 0, d)
-    d_push = listed(d_pushed) if has_inputs else ()
+    zp, d_input_jumps = listed(plus), work.new(*members, q if has_inputs else 0, d)
+    d_input_jump = listed(d_input_jumps) if has_inputs else ()
     re, im, _ = cut(minus, m, m, d - 2 * m)
     cosine, sine, sigma = map(listed, (turn[1], turn[2], opened))
     h, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
@@ -385,7 +385,7 @@ def sweep(
             if from_plus is not None:
                 d_plus.add_(from_plus[k])
             if has_inputs:
-                d_push[k].copy_(d_plus)
+                d_input_jump[k].copy_(d_plus)
             # jump: z+ = n + v (z- - n)
             mul(d_plus, v[k], out=d_before)
             sub(d_plus, d_before, out=spare)
@@ -424,5 +424,5 @@ def sweep(
         g=torch.cat([d_x, d_from_e], dim=-2),
         o=d_out.mT @ hidden,
         b=d_out.sum(-2),
-        push=shared(inputs, packed).mT @ d_pushed if has_inputs else torch.zeros_like(packed.push),
+        input_map=shared(inputs, packed).mT @ d_input_jumps if has_inputs else torch.zeros_like(packed.input_map),
     )

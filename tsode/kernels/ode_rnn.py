@@ -25,7 +25,8 @@ from tsode.kernels.workspace import Workspace, borrow, give_back
 
 __all__ = ["Flow", "MLPFlow", "fused_ode_rnn", "run_events"]
 
-# Added to the argument of the update gate where nothing is seen: the gate is exactly 1, the state stays bit for bit.
+# Added to the argument of the update gate without observation or input: the gate is exactly 1, the state stays bit for
+# bit.
 SHUT = 1e9
 
 # Rows (events times series) that the backward pass takes at once: many for the products, few for the cache.
@@ -203,17 +204,17 @@ def gate_slopes(gates: Tensor, before: Tensor, stay: Tensor, factor: Tensor | No
 
 
 class _Pass:
-    """One run over the events, with what its backward pass needs.
+    """One run over the events, with the buffers of its backward pass.
 
     The jump is that of `torch.nn.GRUCell`: with ``[s, r, u]`` made from the inputs and ``[r, u, m] += W y-``, ``r`` and
     ``u`` through a sigmoid and ``s = sigmoid(s + r m)``, it is ``y+ = s + u (y- - s)``.
 
     Parameters
     ----------
-    inputs : Tensor[n b i]
+    cell_inputs : Tensor[n b i]
     shut : Tensor[n b 1]
         Added to the argument of ``u``.
-    pushed : Tensor[n b d] or None
+    input_jumps : Tensor[n b d] or None
         Added to the state after the jump.
     weights : sequence of Tensor
         Start (b d); weights ``s, r, u`` of the inputs (3d i), ``r, u, m`` of the state (3d d), biases ``s, r, u, m``
@@ -221,19 +222,19 @@ class _Pass:
     """
 
     def __init__(
-        self, make_flow: Callable[..., Flow], n_steps: int, inputs: Tensor, shut: Tensor, gaps: Tensor,
-        pushed: Tensor | None, weights: Sequence[Tensor], keep: bool,
+        self, make_flow: Callable[..., Flow], n_steps: int, cell_inputs: Tensor, shut: Tensor, gaps: Tensor,
+        input_jumps: Tensor | None, weights: Sequence[Tensor], keep: bool,
     ) -> None:  # fmt: skip
-        self.inputs, self.shut, self.pushed, self.n_steps = inputs, shut, pushed, n_steps
+        self.cell_inputs, self.shut, self.input_jumps, self.n_steps = cell_inputs, shut, input_jumps, n_steps
         self.start, self.w_in, self.w_state, self.bias, *rest = weights
         self.work = borrow(self.start)
         self.flow = make_flow(rest, gaps, n_steps, self.work, keep)
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        (n, b), d, new, cut = self.inputs.shape[:2], self.w_state.shape[1], self.work.new, self.work.cut
+        (n, b), d, new, cut = self.cell_inputs.shape[:2], self.w_state.shape[1], self.work.new, self.work.cut
         gates, self.ends, self.afters = new(n, b, 4 * d), new(self.n_steps, n, b, d), new(n + 1, b, d)
         flat, self.gates = gates.flatten(0, 1), gates.view(n, b, 4, d)
-        torch.addmm(self.bias[: 3 * d], self.inputs.flatten(0, 1), self.w_in.t(), out=flat[:, : 3 * d])
+        torch.addmm(self.bias[: 3 * d], self.cell_inputs.flatten(0, 1), self.w_in.t(), out=flat[:, : 3 * d])
         flat[:, 3 * d :] = self.bias[3 * d :]
         gates[..., 2 * d : 3 * d].add_(self.shut)
         self.afters[0] = self.start
@@ -250,8 +251,8 @@ class _Pass:
             ru[k].sigmoid_()
             s[k].addcmul_(r[k], m[k]).sigmoid_()
             y = torch.lerp(s[k], y, u[k], out=afters[k + 1])
-            if self.pushed is not None:
-                y.add_(self.pushed[k])
+            if self.input_jumps is not None:
+                y.add_(self.input_jumps[k])
         minus_one = self.start.new_tensor(-1.0)
         return torch.add(minus_one, self.ends[-1], alpha=2.0), torch.add(minus_one, self.afters[1:], alpha=2.0)
 
@@ -288,12 +289,12 @@ class _Pass:
                     flow.step_back(j, k, ends[j][k], ends[j - 1][k])
                 flow.step_back(0, k, ends[0][k], g_after[low + k])
             g = g_gates[: high - low].flatten(2).flatten(0, 1)
-            g_w_in.addmm_(g[:, : 3 * d].t(), self.inputs[low:high].flatten(0, 1))
+            g_w_in.addmm_(g[:, : 3 * d].t(), self.cell_inputs[low:high].flatten(0, 1))
             g_w_state.addmm_(g[:, d:].t(), before.flatten(0, 1))
             g_bias.add_(g.sum(dim=0))
             flow.end_group(low, high, starts, g_ends[:, : high - low])
-        g_pushed = None if self.pushed is None else g_afters[1:].clone()
-        return [g_pushed, g_afters[0].clone(), g_w_in, g_w_state, g_bias, *flow.g_weights]
+        g_input_jumps = None if self.input_jumps is None else g_afters[1:].clone()
+        return [g_input_jumps, g_afters[0].clone(), g_w_in, g_w_state, g_bias, *flow.g_weights]
 
 
 class _Events(torch.autograd.Function):
@@ -304,18 +305,18 @@ class _Events(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         ctx.parts = make_flow, n_steps
-        inputs, shut, gaps, pushed, *weights = tensors
-        ctx.run = _Pass(make_flow, n_steps, inputs, shut, gaps, pushed, weights, keep=True)
+        cell_inputs, shut, gaps, input_jumps, *weights = tensors
+        ctx.run = _Pass(make_flow, n_steps, cell_inputs, shut, gaps, input_jumps, weights, keep=True)
         return ctx.run.forward()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g_minus: Tensor | None, g_plus: Tensor | None) -> tuple[Tensor | None, ...]:
-        inputs, shut, gaps, pushed, *weights = ctx.saved_tensors
+        cell_inputs, shut, gaps, input_jumps, *weights = ctx.saved_tensors
         run, ctx.run = ctx.run, None
         if run is None:  # a second time through a retained graph: the workspace is gone
             make_flow, n_steps = ctx.parts
-            run = _Pass(make_flow, n_steps, inputs, shut, gaps, pushed, weights, keep=True)
+            run = _Pass(make_flow, n_steps, cell_inputs, shut, gaps, input_jumps, weights, keep=True)
             run.forward()
         gradients = run.backward(g_minus, g_plus)
         give_back(run.work)
@@ -324,32 +325,32 @@ class _Events(torch.autograd.Function):
 
 def run_events(
     make_flow: Callable[..., Flow], n_steps: int, flow_weights: Sequence[Tensor], z_start: Tensor, values: Tensor,
-    mask: Tensor, gaps: Tensor, cell: nn.GRUCell, put_in: Tensor | None, push: Tensor | None,
+    mask: Tensor, gaps: Tensor, cell: nn.GRUCell, inputs: Tensor | None, input_map: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Flow and jump through all events; `flow_weights` are folded, the rest is as in `fused_ode_rnn`."""
     d = cell.hidden_size
     is_shut = ~mask.any(dim=2)
     mask = mask.to(values.dtype).transpose(0, 1)
-    read, pushed = [values.transpose(0, 1) * mask, mask], None
-    if push is not None:
-        put_in = values.new_zeros(*is_shut.shape, push.shape[1]) if put_in is None else put_in
-        is_shut = is_shut & ~(put_in != 0).any(dim=2)
-        read.append(put_in.transpose(0, 1))
-        pushed = read[-1] @ push.t() / 2
-    inputs, shut = torch.cat(read, dim=2), is_shut.t().to(values.dtype)[..., None] * SHUT
+    read, input_jumps = [values.transpose(0, 1) * mask, mask], None
+    if input_map is not None:
+        inputs = values.new_zeros(*is_shut.shape, input_map.shape[1]) if inputs is None else inputs
+        is_shut = is_shut & ~(inputs != 0).any(dim=2)
+        read.append(inputs.transpose(0, 1))
+        input_jumps = read[-1] @ input_map.t() / 2
+    cell_inputs, shut = torch.cat(read, dim=2), is_shut.t().to(values.dtype)[..., None] * SHUT
     gaps = (gaps.t() / n_steps)[..., None].contiguous()
     # The candidate n = 2 s - 1 doubles its argument; z = 2 y - 1.
-    one = torch.ones_like(cell.bias_hh)
-    factor = torch.cat([one[: 2 * d], one[:d] + 1])
+    ones = torch.ones_like(cell.bias_hh)
+    factor = torch.cat([ones[: 2 * d], ones[:d] + 1])
     w_in, b_in = (cell.weight_ih * factor[:, None]).roll(d, 0), (cell.bias_ih * factor).roll(d)
-    b_state = torch.addmv(cell.bias_hh, cell.weight_hh, one[:d], alpha=-1) * factor
+    b_state = torch.addmv(cell.bias_hh, cell.weight_hh, ones[:d], alpha=-1) * factor
     bias = nn.functional.pad(b_in, (0, d)) + nn.functional.pad(b_state, (d, 0))
     start = ((z_start + 1) / 2).expand(values.shape[0], -1)
     weights = (start, w_in, cell.weight_hh * (2 * factor[:, None]), bias, *flow_weights)
     if torch.is_grad_enabled() and any(w.requires_grad for w in weights):
-        z_minus, z_plus = _Events.apply(make_flow, n_steps, inputs, shut, gaps, pushed, *weights)
+        z_minus, z_plus = _Events.apply(make_flow, n_steps, cell_inputs, shut, gaps, input_jumps, *weights)
     else:
-        run = _Pass(make_flow, n_steps, inputs, shut, gaps, pushed, weights, keep=False)
+        run = _Pass(make_flow, n_steps, cell_inputs, shut, gaps, input_jumps, weights, keep=False)
         z_minus, z_plus = run.forward()
         give_back(run.work)
     return z_minus.transpose(0, 1), z_plus.transpose(0, 1)
@@ -357,8 +358,8 @@ def run_events(
 
 def fused_ode_rnn(
     layers: Sequence[nn.Linear], below: Sequence[float], share: Sequence[float], n_steps: int, z_start: Tensor,
-    values: Tensor, mask: Tensor, gaps: Tensor, cell: nn.GRUCell, put_in: Tensor | None = None,
-    push: Tensor | None = None,
+    values: Tensor, mask: Tensor, gaps: Tensor, cell: nn.GRUCell, inputs: Tensor | None = None,
+    input_map: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """States of an ODE-RNN at all events.
 
@@ -375,14 +376,14 @@ def fused_ode_rnn(
     values : Tensor[b n c]
         Finite everywhere.
     mask : Tensor[b n c]
-        True = seen. A row keeps its state bit for bit at an event where it saw nothing.
+        True = seen. A row keeps its state bit for bit at an event without observation or input.
     gaps : Tensor[b n]
         Time since the event before, in the states' dtype.
     cell : nn.GRUCell
-        The jump: reads ``[mask * values, mask]``, and `put_in` if there is a `push`.
-    put_in : Tensor[b n e] or None
+        The jump: reads ``[mask * values, mask]``, and `inputs` if there is an `input_map`.
+    inputs : Tensor[b n e] or None
         Inputs; None = zeros.
-    push : Tensor[d e] or None
+    input_map : Tensor[d e] or None
         What inputs add to the state after the jump; None = no inputs.
 
     Returns
@@ -393,12 +394,12 @@ def fused_ode_rnn(
     # tanh(x) = 2 sigmoid(2 x) - 1 and z = 2 y - 1: every layer reads 2 s - 1, all but the last double their argument.
     folded = []
     for layer in layers[:-1]:
-        one = layer.weight.new_ones(layer.in_features)
-        folded += [4 * layer.weight, torch.addmv(layer.bias, layer.weight, one, beta=2, alpha=-2)]
+        ones = layer.weight.new_ones(layer.in_features)
+        folded += [4 * layer.weight, torch.addmv(layer.bias, layer.weight, ones, beta=2, alpha=-2)]
     last = layers[-1]
-    one = last.weight.new_ones(last.in_features)
-    folded += [last.weight, torch.addmv(last.bias, last.weight, one, beta=0.5, alpha=-0.5)]
+    ones = last.weight.new_ones(last.in_features)
+    folded += [last.weight, torch.addmv(last.bias, last.weight, ones, beta=0.5, alpha=-0.5)]
     if below:
         folded += [folded[0] @ folded[-2], folded[0] @ folded[-1]]
     flow = partial(MLPFlow, below, share)
-    return run_events(flow, n_steps, folded, z_start, values, mask, gaps, cell, put_in, push)
+    return run_events(flow, n_steps, folded, z_start, values, mask, gaps, cell, inputs, input_map)

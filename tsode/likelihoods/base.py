@@ -1,4 +1,4 @@
-"""What a family of observation distributions promises."""
+"""Likelihood interface: a family of distributions of what is observed."""
 
 from __future__ import annotations
 

@@ -1,23 +1,34 @@
-"""Equal-weight mixture of the distributions of several models."""
+"""Equal-weight mixtures of the distributions that the members of an ensemble predict."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from tsode.errors import ParameterError
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal import Normal
 from tsode.likelihoods.normal_mixture import NormalMixture
+from tsode.likelihoods.quantiles import implicit_quantile, invert_cdf
 
-__all__ = ["EnsembleMixture"]
+__all__ = ["EnsembleMixture", "NormalEnsemble", "mix_members"]
+
+# Levels at which the quadrature of a score is cut, for each member. Beyond the outermost, a member of four degrees of
+# freedom contributes less than 1e-9 of its scale.
+LEVELS = (1e-5, 1e-3, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 0.999, 0.99999)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 
-class EnsembleMixture(NormalMixture):
-    """Equal-weight mixture of the normals, or mixtures of normals, that the members of an ensemble predict.
+class EnsembleMixture(Likelihood):
+    """Equal-weight mixture of members of any continuous family.
 
     By the law of total variance its variance has two parts: the members' mean variance (aleatoric: what each of them
     holds for noise) and the variance of their means (epistemic: what they disagree about, `epistemic`).
+
+    The parameters are those of the members, one after the other.
 
     Parameters
     ----------
@@ -27,12 +38,95 @@ class EnsembleMixture(NormalMixture):
     """
 
     def __init__(self, n_members: int, member: Likelihood) -> None:
-        if not isinstance(member, Normal | NormalMixture):
-            raise ParameterError(
-                f"An ensemble mixes normals, but its members predict a {type(member).__name__}: "
-                "choose likelihood='normal' or 'normal_mixture', or n_members=1."
-            )
-        super().__init__(n_members * (member.n_components if isinstance(member, NormalMixture) else 1))
+        self.n_members = n_members
+        self.member = member
+        self.n_params = n_members * member.n_params
+        self.n_shape = member.n_shape
+
+    def members(self, params: Tensor) -> Tensor:
+        """Parameters of each member: (... p) -> (... k p/k)."""
+        return params.unflatten(-1, (self.n_members, -1))
+
+    def merge_members(self, params: Sequence[Tensor]) -> Tensor:
+        """Parameters of the mixture from those of each member."""
+        return torch.cat(list(params), dim=-1)
+
+    def compose(self, location: Tensor, log_scale: Tensor, shape: Tensor) -> Tensor:
+        return self.merge_members([self.member.compose(location, log_scale, shape)] * self.n_members)
+
+    def from_moments(self, mean: Tensor, scale: Tensor) -> Tensor:
+        return self.merge_members([self.member.from_moments(mean, scale)] * self.n_members)
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        return self.member.log_prob(self.members(params), x[..., None]).logsumexp(dim=-1) - math.log(self.n_members)
+
+    def cdf(self, params: Tensor, x: Tensor) -> Tensor:
+        return self.member.cdf(self.members(params), x[..., None]).mean(dim=-1)
+
+    def mean(self, params: Tensor) -> Tensor:
+        return self.member.mean(self.members(params)).mean(dim=-1)
+
+    def variance(self, params: Tensor) -> Tensor:
+        return self.member.variance(self.members(params)).mean(dim=-1) + self.epistemic(params)
+
+    def epistemic(self, params: Tensor) -> Tensor:
+        return self.member.mean(self.members(params)).var(dim=-1, correction=0)
+
+    def quantile(self, params: Tensor, p: Tensor) -> Tensor:
+        p = p.to(params)
+        with torch.no_grad():
+            x = self._solve(params, p)
+        return implicit_quantile(self, params, p, x)
+
+    def _solve(self, params: Tensor, p: Tensor) -> Tensor:
+        """Quantiles without a graph: a mixture's lies between those of its members."""
+        shape = torch.broadcast_shapes(params.shape[:-1], p.shape)
+        params, p = params.expand(*shape, -1).reshape(-1, self.n_params), p.expand(shape).reshape(-1)
+        ends = self.member.quantile(self.members(params), p[:, None])
+
+        def excess(x: Tensor, p: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+            return self.cdf(params, x) - p, self.log_prob(params, x).exp()
+
+        return invert_cdf(excess, ends.amin(dim=1), ends.amax(dim=1), ends.mean(dim=1), p, params).reshape(shape)
+
+    def crps(self, params: Tensor, x: Tensor) -> Tensor:
+        """Mean score of the members, less the integral over all values of the variance of their cdfs.
+
+        ``int (mean F_k - H)^2 = mean int (F_k - H)^2 - int var F_k`` for the step function ``H`` at `x`. The last
+        integral is by Gauss-Legendre with five nodes between any two of the members' quantiles at `LEVELS`.
+        """
+        members = self.members(params)
+        levels = params.new_tensor(LEVELS)
+        with torch.no_grad():
+            cuts = self.member.quantile(members[..., None, :], levels).flatten(-2).sort(dim=-1).values
+        disagreement = torch.zeros_like(params[..., 0])
+        for low, high in zip(cuts[..., :-1].unbind(-1), cuts[..., 1:].unbind(-1)):
+            half = 0.5 * (high - low)
+            y = 0.5 * (high + low)[..., None] + half[..., None] * params.new_tensor(NODES)
+            spread = self.member.cdf(members[..., None, :, :], y[..., None]).var(dim=-1, correction=0)
+            disagreement = disagreement + half * (spread @ params.new_tensor(WEIGHTS))
+        return self.member.crps(members, x[..., None]).mean(dim=-1) - disagreement
+
+    def rescale(self, params: Tensor, factor: Tensor) -> Tensor:
+        """Stretched about the mean, which stays."""
+        return self.affine(params, (1.0 - factor) * self.mean(params), factor)
+
+    def affine(self, params: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        return self.member.affine(self.members(params), shift[..., None], scale[..., None]).flatten(-2)
+
+
+class NormalEnsemble(NormalMixture):
+    """The same of normals, or of mixtures of normals, which is a mixture of normals: all of it in closed form.
+
+    Parameters
+    ----------
+    n_members : int
+    n_components : int
+        Of each member; 1 for a normal.
+    """
+
+    def __init__(self, n_members: int, n_components: int = 1) -> None:
+        super().__init__(n_members * n_components)
         self.n_members = n_members
 
     def epistemic(self, params: Tensor) -> Tensor:
@@ -40,6 +134,15 @@ class EnsembleMixture(NormalMixture):
         means = (weight * location).sum(dim=-1) / weight.sum(dim=-1)
         return means.var(dim=-1, correction=0)
 
-    def merge_members(self, params: list[Tensor]) -> Tensor:
+    def merge_members(self, params: Sequence[Tensor]) -> Tensor:
         """Parameters of the mixture from those of each member."""
-        return self.merge(torch.stack(params))
+        return self.merge(torch.stack(list(params)))
+
+
+def mix_members(n_members: int, member: Likelihood) -> EnsembleMixture | NormalEnsemble:
+    """Likelihood of an ensemble whose members have the likelihood `member`."""
+    if type(member) is Normal:
+        return NormalEnsemble(n_members)
+    if type(member) is NormalMixture:
+        return NormalEnsemble(n_members, member.n_components)
+    return EnsembleMixture(n_members, member)

@@ -1,4 +1,4 @@
-"""Mixture of normals: skewed, heavy-tailed, and values that pile up at a point."""
+"""Mixture of normals: a likelihood for skew, heavy tails and values that pile up at a point."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from tsode.likelihoods.base import LOG_SCALE_RANGE, Likelihood
+from tsode.likelihoods.quantiles import implicit_quantile, invert_cdf
 
 __all__ = ["NormalMixture"]
-
-_MAX_ROUNDS = 100  # more than bisection alone would need; Newton's steps end it after some six
 
 
 class NormalMixture(Likelihood):
@@ -62,50 +61,32 @@ class NormalMixture(Likelihood):
         p = p.to(params)
         with torch.no_grad():
             x = self._solve(params, p)
-        # one differentiable step of Newton gives the gradient of the implicit function
-        density = self.log_prob(params.detach(), x).exp().clamp(min=torch.finfo(x.dtype).tiny)
-        step = (self.cdf(params, x) - p) / density
-        # where a component lies so far away that the density vanishes there is nothing to be mended
-        return x - torch.where(step.isfinite() & (step.detach().abs() < 1e-3 * (1.0 + x.abs())), step, 0.0)
+        return implicit_quantile(self, params, p, x)
 
     def _solve(self, params: Tensor, p: Tensor) -> Tensor:
-        """Newton's method held in a bracket: a mixture's quantile lies between those of its components."""
+        """Quantiles without a graph: a mixture's lies between those of its components."""
         location, log_scale, weight = torch.broadcast_tensors(*self.parts(params), params.new_empty(*p.shape, 1))[:3]
         scale = log_scale.exp()
         ends = location + scale * torch.special.ndtri(p)[..., None]
         shape = ends.shape[:-1]
         location, scale, weight, ends = (t.reshape(-1, t.shape[-1]) for t in (location, scale, weight, ends))
         p = p.expand(shape).reshape(-1)
-        low, high, x = ends.amin(dim=1), ends.amax(dim=1), (weight * ends).sum(dim=1)
-        found, open_rows, last = x.clone(), torch.arange(len(x), device=x.device), high - low
-        tolerance = 4.0 * torch.finfo(x.dtype).eps
-        for _ in range(_MAX_ROUNDS):
+
+        def excess(x: Tensor, p: Tensor, location: Tensor, scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
             u = (x[:, None] - location) / scale
-            excess = (weight * _below(u)).sum(dim=1) - p
             density = (weight / scale * (-0.5 * u * u).exp()).sum(dim=1) / math.sqrt(2.0 * math.pi)
-            low, high = torch.where(excess < 0, x, low), torch.where(excess > 0, x, high)
-            new = x - excess / density
-            # a step that leaves the bracket, or is more than half the one before (so as not to go in circles), becomes
-            # a bisection
-            is_good = (new > low) & (new < high) & ((new - x).abs() <= 0.5 * last)
-            new = torch.where(is_good, new, 0.5 * (low + high)).where(excess != 0, x)
-            found[open_rows], last = new, (new - x).abs()
-            is_open = last > tolerance * (x.abs() + (high - low))
-            if not bool(is_open.any()):
-                break
-            open_rows, x, last, low, high, p, location, scale, weight = (
-                t[is_open] for t in (open_rows, new, last, low, high, p, location, scale, weight)
-            )
-        return found.reshape(shape)
+            return (weight * _below(u)).sum(dim=1) - p, density
+
+        guess = (weight * ends).sum(dim=1)
+        return invert_cdf(excess, ends.amin(dim=1), ends.amax(dim=1), guess, p, location, scale, weight).reshape(shape)
 
     def cdf(self, params: Tensor, x: Tensor) -> Tensor:
         location, log_scale, weight = self.parts(params)
         return (weight * _below((x[..., None] - location) * (-log_scale).exp())).sum(dim=-1)
 
     def from_moments(self, mean: Tensor, scale: Tensor) -> Tensor:
-        k = self.n_components
-        one = torch.stack([mean, scale.log(), torch.zeros_like(mean)], dim=-1)
-        return one[..., None].expand(*one.shape, k).flatten(-2)
+        component = torch.stack([mean, scale.log(), torch.zeros_like(mean)], dim=-1)
+        return component[..., None].expand(*component.shape, self.n_components).flatten(-2)
 
     def rescale(self, params: Tensor, factor: Tensor) -> Tensor:
         """Stretched about the mean, which stays."""

@@ -1,4 +1,4 @@
-"""What an estimator needs of a model."""
+"""Model interface that estimators rely on: histories in, predictive distributions at any time out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ForecastModel(nn.Module, ABC):
 
     @property
     def can_resume(self) -> bool:
-        """Whether it can go on from its state after some events: then it is a `MarginalModel` with ``advance``."""
+        """Whether it can resume from its state after some events: then it is a `MarginalModel` with ``advance``."""
         return False
 
     @abstractmethod
@@ -40,6 +40,10 @@ class ForecastModel(nn.Module, ABC):
         side : {"left", "right"}
             "left": an event at the query time is not yet seen (a forecast); "right": it is (a filtered value).
         """
+
+    def fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
+        """Distribution from which missing entries are filled: filtered, of a model that can smooth smoothed."""
+        return self.forecast(batch, query_times, side="right")
 
     @abstractmethod
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""How forecast errors hang together in time and across channels: what turns marginals into joint paths."""
+"""Gaussian process of standardised forecast errors: ties marginal forecasts into joint sample paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the spread of a trained model must be widened or narrowed, by lead time and channel."""
+"""Spread calibration: how far a trained model's spread is widened or narrowed, by lead time and channel."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SpreadCalibration(nn.Module):
 
     Trained spreads are those of training data; on held-out data they are too narrow, and far ahead more so than near.
     The factor makes a central interval hold its share of held-out values: one factor for all, then one at each of a
-    few lead times, then one for each channel, the latter two drawn towards 1 where few values were held out. Of a
-    channel in which one value comes again and again (no rain), any interval holds too much, so that its factor is the
-    one with the best CRPS.
+    few lead times, then one for each channel, the latter two drawn towards 1 where few values were held out. In a
+    channel in which one value comes again and again (no rain), any interval holds too much: its factor is that with the
+    best CRPS.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ class SpreadCalibration(nn.Module):
         lead : Tensor[k]
         channel : Tensor[k], int64
         x : Tensor[k]
-            What came.
+            Held-out values.
         level : float
-            Share that a central interval is to hold.
+            Share that a central interval should hold.
         """
         self.reset()
         if len(x) < FEWEST:
@@ -94,19 +94,19 @@ class SpreadCalibration(nn.Module):
             order = torch.arange(N_KNOTS, device=t.device)
             self.lead.copy_(middle + 1e-4 * (1.0 + middle.abs().amax()) * order)
             group = torch.searchsorted(edges[1:-1].contiguous(), t.contiguous())
-            log_base = self._between(likelihood, p, y, torch.zeros_like(y), torch.zeros_like(c), 1, level, 0.0)
+            log_base = self._coverage_factor(likelihood, p, y, torch.zeros_like(y), torch.zeros_like(c), 1, level, 0.0)
             self.log_factor += log_base.to(self.log_factor)
             now = self(t).gather(1, c[:, None])[:, 0].log().to(y)
-            self.log_factor += self._between(likelihood, p, y, now, group, N_KNOTS, level).to(self.log_factor)
+            self.log_factor += self._coverage_factor(likelihood, p, y, now, group, N_KNOTS, level).to(self.log_factor)
             now = self(t).gather(1, c[:, None])[:, 0].log().to(y)
-            self.log_channel += self._between(likelihood, p, y, now, c, n_channels, level).to(self.log_factor)
+            self.log_channel += self._coverage_factor(likelihood, p, y, now, c, n_channels, level).to(self.log_factor)
         for k in tied.nonzero()[:, 0].tolist():
-            own = channel == k
-            now = self(lead[own])[:, k].log().to(x)
-            self.log_channel[k] = self._sharpest(likelihood, params[own], x[own], now)
+            rows = channel == k
+            now = self(lead[rows])[:, k].log().to(x)
+            self.log_channel[k] = self._crps_factor(likelihood, params[rows], x[rows], now)
 
     @staticmethod
-    def _between(
+    def _coverage_factor(
         likelihood: Likelihood,
         params: Tensor,
         x: Tensor,
@@ -130,7 +130,7 @@ class SpreadCalibration(nn.Module):
         return 0.5 * (low + high) * count / (count + prior).clamp(min=1.0)
 
     @staticmethod
-    def _sharpest(likelihood: Likelihood, params: Tensor, x: Tensor, now: Tensor) -> Tensor:
+    def _crps_factor(likelihood: Likelihood, params: Tensor, x: Tensor, now: Tensor) -> Tensor:
         """Log factor with the best CRPS, drawn towards 0 where there are few values."""
         logs = torch.linspace(-math.log(LARGEST), math.log(LARGEST), 41, dtype=x.dtype, device=x.device)
         scores = torch.stack([likelihood.crps(likelihood.rescale(params, (now + s).exp()), x).mean() for s in logs])

@@ -1,4 +1,4 @@
-"""What a latent model is trained on."""
+"""Objective of latent models: a bound on the evidence, or a score with a KL."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LatentObjective:
         """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK."""
         weight = lookup(KL_SCHEDULES, self.kl_schedule, "kl_schedule")(self.n_done / max(self.n_steps, 1))
         inference = model.infer(window.context)
-        truth = model.unexplained(_side_by_side(window, inference.start))
+        truth = model.residual_batch(_side_by_side(window, inference.start))
         draws = model.fresh_draws(self.n_samples, truth.n_series, self.generator)
         evidence = gather_evidence(model, inference, truth, draws)
         self.n_done += model.training

@@ -1,4 +1,4 @@
-"""The one training loop: AdamW, a rate that cools when validation stalls, averaged weights, the best epoch kept."""
+"""Training loop: AdamW, a rate that cools when validation stalls, averaged weights, the best epoch kept."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tsode.errors import SolverError, TsodeWarning
+from tsode.models.filters.base import MarginalModel
 from tsode.training.adamw import AdamW
 from tsode.training.function_evaluations import EvaluationCounter
 
@@ -221,7 +222,7 @@ def _run_epoch(
     clip: float,
 ) -> dict[str, float]:
     """One pass; the means over its batches."""
-    members = getattr(model, "members", [model])
+    members = model.members if isinstance(model, MarginalModel) else [model]
     sums: dict[str, float] = {}
     n_done = n_skipped = 0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""What a jump filter is trained on: a proper score of forecast, backcast and one-step predictions."""
+"""Training objective of jump filters: a proper score of forecast, backcast and one-step predictions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tsode.core.series import Series
 from tsode.core.status import Status, worst
 from tsode.likelihoods.base import Likelihood
 from tsode.models.filters.ensemble import Ensemble
-from tsode.models.filters.jump_filter import Filtered, JumpFilter, filter_together
-from tsode.models.filters.observation_times import times_loss
+from tsode.models.filters.jump_filter import Filtered, JumpFilter, run_filters
+from tsode.training.observation_times import times_loss
 from tsode.training.windows import Window
 
 __all__ = ["SCORES", "FilterObjective", "channel_weights", "masked_mean"]
@@ -33,8 +33,8 @@ def _nll(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
 def _mse(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
     mean = likelihood.mean(params)
     # the mean learns from the squared error alone, all else from the CRPS around a mean held fixed
-    held = likelihood.affine(params, mean.detach() - mean, torch.ones_like(mean))
-    return (x - mean) ** 2 + likelihood.crps(held, x)
+    fixed = likelihood.affine(params, mean.detach() - mean, torch.ones_like(mean))
+    return (x - mean) ** 2 + likelihood.crps(fixed, x)
 
 
 def _quantile(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
@@ -59,10 +59,10 @@ def masked_mean(score: Tensor, mask: Tensor, weight: Tensor | None = None) -> Te
 def channel_weights(series: Sequence[Series], balance: float) -> Tensor:
     """Weight of a value of each channel, (c,) float64: its channel's number of values to the power ``-balance``.
 
-    Scaled so that the mean over all values is 1. With 0 every value counts the same, so that channels that are seen
-    often decide; with 1 every channel does.
+    Scaled so that the mean over all values is 1. `balance` is a weight exponent for rarely observed channels: with 0
+    every value counts the same, with 1 every channel does.
     """
-    count = torch.from_numpy(sum((~np.isnan(one.values)).sum(axis=0) for one in series)).double()
+    count = torch.from_numpy(sum((~np.isnan(each.values)).sum(axis=0) for each in series)).double()
     weight = count.clamp(min=1.0) ** -balance
     return weight * count.sum() / (weight * count).sum().clamp(min=1e-12)
 
@@ -72,7 +72,7 @@ class FilterObjective:
     """Weighted sum of scores of one pass: forecast, backcast, one-step and, for a model of them, observation times.
 
     The backcast runs the flow back from the last observation over the context, at most one horizon and not past an
-    input, without the last value: it asks the state to remember the path it came along. It is left out where the
+    input, without the last value, so that the state must remember the path it came along. It is left out where the
     evolution cannot run backward. Each term is the mean over the batch's values of its kind.
 
     Parameters
@@ -101,34 +101,35 @@ class FilterObjective:
 
         The loss of an ensemble is the mean of its members' losses: each learns by itself.
         """
-        members = model.filters
-        filtered = filter_together(members, window.context)
+        members = model.members
+        filtered = run_filters(members, window.context)
         goes_back = self.backcast and window.context.n_events and model.evolution.runs_backward
-        asked = ask(window, filtered[0], self.horizon if goes_back else None)
-        found = [self._member(member, own, asked, bool(goes_back)) for member, own in zip(members, filtered)]
-        parts = {name: torch.stack([own[name] for own, _ in found]).mean() for name in found[0][0]}
+        queries = find_queries(window, filtered[0], self.horizon if goes_back else None)
+        losses = [self._member(member, run, queries, bool(goes_back)) for member, run in zip(members, filtered)]
+        parts = {name: torch.stack([parts[name] for parts, _ in losses]).mean() for name in losses[0][0]}
         weights = {"forecast": 1.0, "one_step": self.one_step, "backcast": self.backcast, "times": self.times}
         loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-        return loss, parts, worst(*(status for _, status in found))
+        return loss, parts, worst(*(status for _, status in losses))
 
     def _member(
-        self, model: JumpFilter, filtered: Filtered, asked: Asked, goes_back: bool
+        self, model: JumpFilter, filtered: Filtered, queries: WindowQueries, goes_back: bool
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The parts of one model's loss, and the status of each row."""
         score = lookup(SCORES, self.score, "score")
-        is_back = asked.is_back.flatten()[asked.at, None]
+        is_back = queries.is_back.flatten()[queries.at, None]
         if filtered.batch.inputs is None:
-            params, status = model.ahead(filtered, asked.times, ~asked.is_back, asked.at)
+            params, status = model.predict_after_last(filtered, queries.times, ~queries.is_back, queries.at)
         else:
-            index = torch.minimum(filtered.path.index_before(asked.times), filtered.batch.lengths[:, None])
-            index = torch.where(asked.is_back, filtered.n_observed[:, None], index)
-            params, status = model.after(filtered, asked.times, index, ~asked.is_back, asked.at)
-        scores = score(model.likelihood, params, asked.values)
-        parts = {"forecast": masked_mean(scores, asked.mask & ~is_back, self.weight)}
+            index = torch.minimum(filtered.path.index_before(queries.times), filtered.batch.lengths[:, None])
+            index = torch.where(queries.is_back, filtered.n_observed[:, None], index)
+            params, status = model.predict_after(filtered, queries.times, index, ~queries.is_back, queries.at)
+        scores = score(model.likelihood, params, queries.values)
+        parts = {"forecast": masked_mean(scores, queries.mask & ~is_back, self.weight)}
         if goes_back:
-            parts["backcast"] = masked_mean(scores, asked.mask & is_back, self.weight)
+            parts["backcast"] = masked_mean(scores, queries.mask & is_back, self.weight)
         if self.one_step and filtered.batch.n_events:
-            values, mask = (t.flatten(0, 1)[filtered.events] for t in (filtered.batch.values, filtered.batch.mask))
+            index = filtered.events.flat_index
+            values, mask = (t.flatten(0, 1)[index] for t in (filtered.batch.values, filtered.batch.mask))
             scores = score(model.likelihood, model.one_step(filtered), values)
             parts["one_step"] = masked_mean(scores, mask, self.weight)
         if model.intensity is not None and filtered.batch.n_events:
@@ -136,18 +137,18 @@ class FilterObjective:
         return parts, status
 
 
-class Asked(NamedTuple):
-    """What a window asks of its series, without what nobody has seen: fewer queries than events to learn from.
+class WindowQueries(NamedTuple):
+    """Queries of a window whose truth was observed: targets, and context to be cast back to.
 
     Parameters
     ----------
     times : Tensor[b m], float64
     is_back : Tensor[b m], bool
-        Whether a query looks back into the context.
+        Whether a query is in the context.
     at : Tensor[q]
         Those of the flattened queries that are not padding.
     values, mask : Tensor[q c]
-        The truth there.
+        The truth at these.
     """
 
     times: Tensor
@@ -157,28 +158,28 @@ class Asked(NamedTuple):
     mask: Tensor
 
 
-def ask(window: Window, filtered: Filtered, reach: float | None) -> Asked:
+def find_queries(window: Window, filtered: Filtered, reach: float | None) -> WindowQueries:
     """The targets of a window and, at most `reach` back from the last observation, its context."""
-    asked, mask = [window.targets], [window.targets.mask]
+    parts, mask = [window.targets], [window.targets.mask]
     times = window.targets.times
     if reach is not None:
         hidden, edge = window.hidden, _earliest(filtered, reach)
-        asked, mask = [*asked, hidden], [*mask, hidden.mask & (hidden.times >= edge)[..., None]]
+        parts, mask = [*parts, hidden], [*mask, hidden.mask & (hidden.times >= edge)[..., None]]
         # times out of reach are moved to its edge, so that a decaying mode does not overflow on its way back
         times = torch.cat([times, torch.maximum(hidden.times, edge)], dim=1)
     is_seen = torch.cat(mask, dim=1)
-    is_asked = is_seen.any(dim=2)
-    is_back = (torch.arange(times.shape[1], device=times.device) >= window.targets.n_events).expand_as(is_asked)
-    width = max(1, int(is_asked.sum(dim=1).max())) if is_asked.numel() else 1
-    order = (~is_asked).to(torch.int8).argsort(dim=1, stable=True)[:, :width]
-    at = is_asked.gather(1, order).flatten().nonzero()[:, 0]
+    is_query = is_seen.any(dim=2)
+    is_back = (torch.arange(times.shape[1], device=times.device) >= window.targets.n_events).expand_as(is_query)
+    width = max(1, int(is_query.sum(dim=1).max())) if is_query.numel() else 1
+    order = (~is_query).to(torch.int8).argsort(dim=1, stable=True)[:, :width]
+    at = is_query.gather(1, order).flatten().nonzero()[:, 0]
     source = (order + times.shape[1] * torch.arange(len(order), device=order.device)[:, None]).flatten()[at]
-    values = torch.cat([batch.values for batch in asked], dim=1).flatten(0, 1)[source]
-    return Asked(times.gather(1, order), is_back.gather(1, order), at, values, is_seen.flatten(0, 1)[source])
+    values = torch.cat([batch.values for batch in parts], dim=1).flatten(0, 1)[source]
+    return WindowQueries(times.gather(1, order), is_back.gather(1, order), at, values, is_seen.flatten(0, 1)[source])
 
 
 def _earliest(filtered: Filtered, reach: float) -> Tensor:
-    """How far back a flow from the last observation is asked for: Tensor[b 1]."""
+    """Earliest time of a backcast from the last observation of each row: Tensor[b 1]."""
     batch, last = filtered.batch, (filtered.n_observed - 1).clamp(min=0)[:, None]
     edge = batch.times.gather(1, last) - reach
     if batch.inputs is None:

@@ -42,15 +42,15 @@ def test_a_kernel_reads_what_is_known_as_the_plain_loop_does(name, n_inputs, gat
     model = build_filter(2, **PARTS[name], **SIZE, n_inputs=n_inputs, n_features=N_FEATURES, gate=gate).double()
     params = kernel_against_loop(model, batch, queries)
     other = batch.covariates.select(torch.tensor([1, 2, 3, 4, 0]))
-    assert not torch.allclose(model.answer(batch.replace(covariates=other), queries, "left")[0], params)
+    assert not torch.allclose(model.predict_params(batch.replace(covariates=other), queries, "left")[0], params)
 
 
 def test_members_in_one_pass_read_it_as_each_alone():
     torch.manual_seed(0)
     batch, queries = told_batch()
     members = [build_filter(2, **SIZE, n_inputs=3, n_features=N_FEATURES).double() for _ in range(3)]
-    together, _ = Ensemble(members).answer(batch, queries, "left")
-    alone = [member.answer(batch, queries, "left")[0] for member in members]
+    together, _ = Ensemble(members).predict_params(batch, queries, "left")
+    alone = [member.predict_params(batch, queries, "left")[0] for member in members]
     assert_close(together, Ensemble(members).likelihood.merge_members(alone), "members are apart")
 
 
@@ -61,9 +61,9 @@ def test_a_filter_that_goes_on_reads_what_is_known_as_one_that_ran_through(name)
     batch = batch.select(torch.tensor([0, 4]))
     model = build_filter(2, **FILTERS[name], **SIZE, n_inputs=3, n_features=N_FEATURES).double()
     queries = torch.full((2, 1), 5.0, dtype=torch.float64) + torch.arange(2)
-    whole, _ = model.answer(batch, queries, "left")
+    whole, _ = model.predict_params(batch, queries, "left")
     early, late = (_part(batch, part) for part in (slice(0, 4), slice(4, None)))
-    resumed, _ = model.answer(late, queries, "left", model.advance(early))
+    resumed, _ = model.predict_params(late, queries, "left", model.advance(early))
     assert_close(resumed, whole, "a cut of the stream changes nothing")
 
 
@@ -72,9 +72,9 @@ def test_passes_over_ranges_of_events_keep_what_is_known():
     batch, queries = told_batch()
     model = build_filter(2, **SIZE, n_inputs=3, n_features=N_FEATURES, n_passes=2).double()
     torch.nn.init.normal_(model.restart, std=0.1)
-    together, _ = model.answer(batch, queries, "left")
+    together, _ = model.predict_params(batch, queries, "left")
     for k in range(queries.shape[1]):
-        alone, _ = model.answer(batch, queries[:, k : k + 1], "left")
+        alone, _ = model.predict_params(batch, queries[:, k : k + 1], "left")
         assert_close(alone, together[:, k : k + 1], "queries do not see each other")
 
 

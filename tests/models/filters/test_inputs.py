@@ -7,6 +7,7 @@ import torch
 
 from tests.registries import small_filter
 from tsode.core.batch import IrregularBatch
+from tsode.estimators.files.checks import load_weights
 from tsode.models.filters.build import FILTERS, build_filter
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.models.linear.sde import StableLinearSDE
@@ -38,7 +39,7 @@ def kernel_against_loop(model: JumpFilter, batch: IrregularBatch, queries: torch
     found = []
     for use_fused in (True, False):
         model.use_fused = use_fused
-        params, status = model.answer(batch, queries, "left")
+        params, status = model.predict_params(batch, queries, "left")
         assert not status.any()
         loss = params.square().sum() + model.one_step(model.filter(batch)).square().sum()
         found.append((params, torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])))
@@ -54,8 +55,8 @@ def test_a_kernel_reads_inputs_as_the_plain_loop_does(name):
     batch, queries = fed_batch()
     model = build_filter(2, **PARTS[name], **SIZE, n_inputs=3).double()
     params = kernel_against_loop(model, batch, queries)
-    assert model.push.weight.grad is None
-    without, _ = model.answer(batch.replace(inputs=None), queries, "left")
+    assert model.input_map.weight.grad is None
+    without, _ = model.predict_params(batch.replace(inputs=None), queries, "left")
     assert not torch.allclose(without, params), "inputs are read."
 
 
@@ -137,3 +138,15 @@ def test_the_backcast_does_not_flow_back_over_an_input():
     later = (batch.times < batch.times[:, -1:]) & mask.any(dim=2)
     assert later.any(), "there is something that a backcast would have been scored on."
     torch.testing.assert_close(parts["backcast"], others["backcast"], rtol=0.0, atol=0.0)
+
+
+def test_tensors_of_files_from_before_are_read_by_their_new_names():
+    def build() -> JumpFilter:
+        return build_filter(2, **PARTS["innovation"], **SIZE, n_inputs=2)
+
+    model = build()
+    state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    old = {name.replace("input_map", "push"): tensor for name, tensor in state.items()}
+    assert "module.push.weight" in old
+    loaded = load_weights(build, old, torch.float32)
+    assert torch.equal(loaded.input_map.weight, model.input_map.weight)

@@ -43,7 +43,7 @@ def naive_forecast(model: JumpFilter, times: Tensor, values: Tensor, mask: Tenso
         now = times[k : k + 1]
         before = t if t[0] < now[0] and bool(seen.any()) else now
         z = model.evolution.evolve(z, before, now).z
-        params = model._read(z, (now - before).double(), last, seen)
+        params = model._params(z, (now - before).double(), last, seen)
         predicted = [model.likelihood.mean(params), 0.5 * model.likelihood.variance(params).log()]
         predicted = torch.stack(predicted[: 1 + model.jump.needs_scale], dim=-1)
         x, m = values[k][None], mask[k][None].double()
@@ -52,7 +52,7 @@ def naive_forecast(model: JumpFilter, times: Tensor, values: Tensor, mask: Tenso
     query = torch.tensor([[when]], dtype=torch.float64)
     start = t if bool(seen.any()) else query[:, 0]
     z = model.evolution.evolve_to(z, start, query).z[:, 0]
-    return model._read(z, query[:, 0] - start, last, seen)[0]
+    return model._params(z, query[:, 0] - start, last, seen)[0]
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -81,8 +81,9 @@ def test_one_step_predictions_are_forecasts_at_the_events(name):
         filtered = model.filter(batch)
         steps = model.one_step(filtered)
         forecast = model.forecast(batch, batch.times)
-    assert filtered.events.sort().values.tolist() == batch.is_event.flatten().nonzero()[:, 0].tolist()
-    torch.testing.assert_close(steps, forecast.params.flatten(0, 1)[filtered.events], rtol=1e-7, atol=1e-8)
+    index = filtered.events.flat_index
+    assert index.sort().values.tolist() == batch.is_event.flatten().nonzero()[:, 0].tolist()
+    torch.testing.assert_close(steps, forecast.params.flatten(0, 1)[index], rtol=1e-7, atol=1e-8)
 
 
 def test_the_spread_factor_widens_forecasts_and_moves_no_location():
@@ -109,7 +110,7 @@ def test_without_the_gate_the_last_value_is_not_read():
     model = build_filter(2, n_modes=3, n_static=1, n_hidden=6, gate=False).double()
     z, lead = torch.randn(4, model.evolution.n_state).double(), torch.ones(4).double()
     last = torch.randn(4, 2).double()
-    assert torch.equal(model._read(z, lead, last, torch.ones(4, 2)), model._read(z, lead, -last, torch.zeros(4, 2)))
+    assert torch.equal(model._params(z, lead, last, torch.ones(4, 2)), model._params(z, lead, -last, torch.zeros(4, 2)))
     check_model(model)
 
 

@@ -13,8 +13,8 @@ from scipy.integrate import quad
 from tsode import JumpODEForecaster
 from tsode.errors import ParameterError
 from tsode.models.filters.build import build_filter
-from tsode.models.filters.observation_times import times_loss
 from tsode.testing import example_batch
+from tsode.training.observation_times import times_loss
 
 
 @pytest.mark.parametrize("parts", [{}, {"evolution": "mlp", "jump": "gru"}], ids=["linear", "mlp"])

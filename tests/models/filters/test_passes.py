@@ -7,7 +7,7 @@ import torch
 
 from tsode.models.filters.build import FILTERS, build_filter
 from tsode.models.filters.ensemble import Ensemble
-from tsode.models.filters.jump_filter import JumpFilter, filter_together
+from tsode.models.filters.jump_filter import JumpFilter, run_filters
 from tsode.testing import check_model, example_batch
 from tsode.training.objective import FilterObjective
 from tsode.training.windows import Window
@@ -53,7 +53,7 @@ def test_fused_passes_are_those_of_the_plain_loop(n_passes, n_members):
     for is_fused in (False, True):
         for model in models:
             model.use_fused = is_fused
-        paths = [filtered.path for filtered in filter_together(models, batch)]
+        paths = [filtered.path for filtered in run_filters(models, batch)]
         states = torch.stack([torch.cat([p.z_minus, p.z_plus, p.z_end[:, None]], dim=1) for p in paths])
         factor = torch.randn(states.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         answers.append((states, torch.autograd.grad((states * factor).sum(), weights, allow_unused=True)))

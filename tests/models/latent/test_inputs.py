@@ -32,7 +32,7 @@ def test_a_path_flows_from_input_to_input_and_is_pushed_at_each(parts):
                 for event in range(int(own.lengths[row])):
                     if bool(own.is_input[row, event]) and own.times[row, event] < times[row, k]:
                         z, t = follow(model, z, inference.start[row], t, own.times[row, event])
-                        z = z + model.push(own.inputs[row, event])
+                        z = z + model.input_map(own.inputs[row, event])
                 z, _ = follow(model, z, inference.start[row], t, times[row, k])
                 assert_close(found[:, row, k], z, "the path is that of a loop over inputs", 1e-4)
 

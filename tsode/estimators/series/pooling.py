@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.models.filters.ensemble import Ensemble
-from tsode.models.filters.jump_filter import JumpFilter, filter_together
+from tsode.models.filters.jump_filter import JumpFilter, run_filters
 from tsode.models.linear.gaussian import LinearGaussianModel
 
 __all__ = ["pool_states"]
@@ -35,7 +35,7 @@ def pool_states(module: Any, batch: IrregularBatch) -> dict[str, Tensor]:
         states = module.filter(batch).updated.mean
         last = states[:, -1]
     else:
-        filtered = filter_together(module.filters, batch)
+        filtered = run_filters(module.members, batch)
         batch = filtered[0].batch
         last = torch.cat([one.path.z_end for one in filtered], dim=1)
         states = torch.cat([one.path.z_plus for one in filtered], dim=2)

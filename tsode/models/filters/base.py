@@ -1,8 +1,9 @@
-"""Models that know the marginals of the future, and how forecast errors tie them together."""
+"""Models that forecast marginals; a fitted error process gives joint samples."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class MarginalModel(ForecastModel):
     Attributes
     ----------
     residuals : ResidualProcess
-    spread : SpreadCurve
+    spread : SpreadCalibration
         Both set on validation data after training.
     """
 
@@ -40,8 +41,13 @@ class MarginalModel(ForecastModel):
         self.residuals = ResidualProcess(n_channels)
         self.spread = SpreadCalibration(n_channels)
 
+    @property
+    def members(self) -> Sequence[MarginalModel]:
+        """The models that learn, each by itself: this one alone, or those of an ensemble."""
+        return [self]
+
     @abstractmethod
-    def answer(
+    def predict_params(
         self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
     ) -> tuple[Tensor, Tensor]:
         """Parameters as trained (b m c p), and status of each row; see `forecast` for `state`."""
@@ -56,8 +62,8 @@ class MarginalModel(ForecastModel):
     def forecast(
         self, batch: IrregularBatch, query_times: Tensor, side: str = "left", state: FilterState | None = None
     ) -> Forecast:
-        """As of every `ForecastModel`; with `state`, its events are behind those of `batch` and all query times."""
-        params, status = self.answer(batch, query_times, side, state)
+        """As of every `ForecastModel`; with `state`, its events precede those of `batch` and all query times."""
+        params, status = self.predict_params(batch, query_times, side, state)
         if state is None:
             lead = batch.since_last(query_times, side)
         else:

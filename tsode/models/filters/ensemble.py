@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from tsode.core.batch import IrregularBatch
 from tsode.core.status import worst
 from tsode.evolutions.base import Evolution
-from tsode.likelihoods.ensemble_mixture import EnsembleMixture
+from tsode.likelihoods.ensemble_mixture import EnsembleMixture, NormalEnsemble, mix_members
 from tsode.models.filters.base import MarginalModel
-from tsode.models.filters.jump_filter import JumpFilter, advance_together, answer_together, filter_together
+from tsode.models.filters.jump_filter import JumpFilter, advance_filters, predict_params_of, run_filters
+from tsode.models.filters.kernels import share_one_pass
 from tsode.models.filters.state import FilterState
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "default_n_members"]
 
 
 class Ensemble(MarginalModel):
@@ -30,36 +31,40 @@ class Ensemble(MarginalModel):
     members : sequence of JumpFilter
     """
 
-    likelihood: EnsembleMixture
+    likelihood: EnsembleMixture | NormalEnsemble
 
     def __init__(self, members: Sequence[JumpFilter]) -> None:
-        super().__init__(members[0].n_channels, EnsembleMixture(len(members), members[0].likelihood))
-        self.members = nn.ModuleList(members)
+        super().__init__(members[0].n_channels, mix_members(len(members), members[0].likelihood))
+        self._modules["members"] = nn.ModuleList(members)  # their name in model files
+
+    @property
+    def members(self) -> list[JumpFilter]:
+        return list(self._modules["members"])  # type: ignore[call-overload]
 
     @property
     def evolution(self) -> Evolution:
         """That of the first member: all are of one kind."""
-        return self.filters[0].evolution
-
-    @property
-    def filters(self) -> list[JumpFilter]:
-        """The members."""
-        return list(self.members)  # type: ignore[arg-type]
+        return self.members[0].evolution
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """States of all members after the last event of each row, side by side: Tensor[b d]."""
-        return torch.cat([filtered.path.z_end for filtered in filter_together(self.filters, batch)], dim=1)
+        return torch.cat([filtered.path.z_end for filtered in run_filters(self.members, batch)], dim=1)
 
     @property
     def can_resume(self) -> bool:
-        return self.filters[0].can_resume
+        return self.members[0].can_resume
 
-    def answer(
+    def predict_params(
         self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
     ) -> tuple[Tensor, Tensor]:
-        found = answer_together(self.filters, batch, query_times, side, state)
-        params = self.likelihood.merge_members([params for params, _ in found])
-        return params, worst(*(status for _, status in found))
+        params, statuses = zip(*predict_params_of(self.members, batch, query_times, side, state))
+        return self.likelihood.merge_members(params), worst(*statuses)
 
     def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
-        return advance_together(self.filters, batch, state)
+        return advance_filters(self.members, batch, state)
+
+
+def default_n_members(model: JumpFilter) -> int:
+    """Two of filters like this if they share one pass and their mixture has a closed form, else one."""
+    is_cheap = share_one_pass([model]) and isinstance(mix_members(2, model.likelihood), NormalEnsemble)
+    return 2 if is_cheap else 1

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.observation import Observation
-from tsode.core.path import Path
+from tsode.core.path import ListedEvents, PaddedPath, Path
 from tsode.core.status import worst
 from tsode.evolutions.base import Evolution, Evolved, Solved
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
 from tsode.models.filters.base import MarginalModel
-from tsode.models.filters.kernels import can_run_together, evolve_to, join_inputs, kernel_for, run_innovations
+from tsode.models.filters.kernels import evolve_to, join_inputs, run_fused
 from tsode.models.filters.observation_times import ObservationIntensity
 from tsode.models.filters.state import FilterState
 from tsode.models.query_groups import HistoryRanges, QueryGroups
 from tsode.readouts import Readout
 
-__all__ = ["Filtered", "JumpFilter", "advance_together", "answer_together", "filter_together"]
+__all__ = ["Filtered", "JumpFilter", "advance_filters", "predict_params_of", "run_filters"]
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Filtered:
     Parameters
     ----------
     batch : IrregularBatch
-        The events that were run over: those at which something was seen or put in.
+        The events that were run over: those with an observation or input.
     path : Path
-        Of the last pass; its states between two events may know what comes after.
+        Of the last pass; its states between two events may depend on later events.
     first : Path
-        Of the first pass, in which every state knows its own past alone.
+        Of the first pass, in which every state depends on its own past alone.
     last : Tensor[b n+1 c]
         ``last[:, k]`` is the value last seen before event ``k``.
     seen : Tensor[b n+1 c], the values' dtype
         1 where there was one.
-    known : Tensor[b n f] or None
-        What is known at each event; 0 in the padding.
+    features : Tensor[b n f] or None
+        Covariates at each event; 0 in the padding.
     """
 
     batch: IrregularBatch
@@ -51,17 +51,16 @@ class Filtered:
     first: Path
     last: Tensor
     seen: Tensor
-    known: Tensor | None = None
+    features: Tensor | None = None
 
     @cached_property
-    def events(self) -> Tensor:
-        """Index of each event in the flattened batch (b n), padding left out: Tensor[q]."""
-        ragged = getattr(self.first, "ragged", None)
-        return self.batch.is_event.flatten().nonzero()[:, 0] if ragged is None else ragged.events
+    def events(self) -> ListedEvents:
+        """The events without padding, with what the first pass predicted for them."""
+        return self.first.list_events(self.batch.is_event)
 
     @cached_property
     def n_observed(self) -> Tensor:
-        """Number of events up to the last at which something was seen: Tensor[b]."""
+        """Number of events up to the last observation: Tensor[b]."""
         if self.batch.inputs is None:
             return self.batch.lengths
         steps = torch.arange(1, self.batch.n_events + 1, device=self.batch.mask.device)
@@ -88,13 +87,13 @@ class JumpFilter(MarginalModel):
         training. A query between events is answered from passes over its own past, at the cost of a row for each
         number of events that a query has behind it; one-step predictions come from the first pass.
     n_inputs : int
-        Width of what is put in at known times. Its effect on the state is linear (`push`) and, for a jump that reads
-        inputs, whatever that makes of it.
+        Width of the inputs at known times. Their effect on the state is linear (`input_map`) and, for a jump that
+        reads inputs, whatever that makes of it.
     intensity : ObservationIntensity or None
         Rate at which observations come; None where their timing is not modelled.
     n_features : int
-        Width of what is known at any time (`tsode.core.covariates.Covariates`): the jump and the readout read it at
-        the time of an event or query. Averages of covariates are states that observations do not move.
+        Width of the covariates (`tsode.core.covariates.Covariates`): the jump and the readout read them at the time of
+        an event or query. Averages of covariates are states that observations do not move.
 
     Attributes
     ----------
@@ -125,13 +124,12 @@ class JumpFilter(MarginalModel):
         self.n_inputs = n_inputs
         self.n_features = n_features
         self.intensity = intensity
-        self.push = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
+        self.input_map = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
         if n_passes > 1:
             self.restart = nn.Parameter(torch.zeros(evolution.n_state, evolution.n_state))
 
     @property
-    def filters(self) -> list[JumpFilter]:
-        """The models that are trained: this one. An ensemble has several."""
+    def members(self) -> list[JumpFilter]:
         return [self]
 
     @property
@@ -140,8 +138,8 @@ class JumpFilter(MarginalModel):
         return self.n_passes == 1
 
     def filter(self, batch: IrregularBatch) -> Filtered:
-        """Run over the events of a batch, each row by its own clock; events that saw nothing are left out."""
-        return filter_together([self], batch)[0]
+        """Run over the events of a batch, each row by its own clock; empty events are left out."""
+        return run_filters([self], batch)[0]
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """State after the last event of each row: Tensor[b d]."""
@@ -156,60 +154,63 @@ class JumpFilter(MarginalModel):
         batch: IrregularBatch,
         last: Tensor,
         seen: Tensor,
-        known: Tensor | None = None,
+        features: Tensor | None = None,
         start: Tensor | None = None,
     ) -> Path:
-        """The plain loop: any parts, ordinary autograd. The fused kernels are tested against it."""
+        """The plain loop: any parts, ordinary autograd. The fused kernels are tested against it.
+
+        With `start` (b d), each row begins at a state of its own.
+        """
         mask = batch.mask.to(batch.values.dtype)
         z = self.z_start.expand(batch.n_series, -1) if start is None else start
         start, status = z, torch.zeros_like(batch.lengths)
-        before, after = [], []
+        left, right = [], []
         for k in range(batch.n_events):
             evolved = self.evolution.evolve(z, batch.times[:, max(k - 1, 0)], batch.times[:, k])
             status = worst(status, evolved.status)
-            now = None if known is None else known[:, k]
-            predicted = self.readout.location(evolved.z, last[:, k], seen[:, k], now)[..., None]
+            here = None if features is None else features[:, k]
+            predicted = self.readout.location(evolved.z, last[:, k], seen[:, k], here)[..., None]
             if self.jump.needs_scale:
                 lead = (batch.times[:, k] - batch.times[:, max(k - 1, 0)]).to(z.dtype)
-                params = self._read(evolved.z, lead, last[:, k], seen[:, k], now)
+                params = self._params(evolved.z, lead, last[:, k], seen[:, k], here)
                 log_scale = 0.5 * self.likelihood.variance(params).log()
                 predicted = torch.stack([self.likelihood.mean(params), log_scale], dim=-1)
             inputs = None if batch.inputs is None else batch.inputs[:, k]
-            read = inputs if now is None else join_inputs(inputs, now, self.n_inputs + self.n_features)
-            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, read))
-            if self.push is not None and inputs is not None:
-                z = z + self.push(inputs)
-            before.append(evolved.z)
-            after.append(z)
+            joined = inputs if here is None else join_inputs(inputs, here, self.n_inputs + self.n_features)
+            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, joined))
+            if self.input_map is not None and inputs is not None:
+                z = z + self.input_map(inputs)
+            left.append(evolved.z)
+            right.append(z)
         empty = start[:, None][:, :0]
-        z_minus = torch.stack(before, dim=1) if before else empty
-        z_plus = torch.stack(after, dim=1) if after else empty
-        return Path(batch.times, start, z_minus, z_plus, status)
+        z_minus = torch.stack(left, dim=1) if left else empty
+        z_plus = torch.stack(right, dim=1) if right else empty
+        return PaddedPath(batch.times, start, z_minus, z_plus, status)
 
-    def _read(
+    def _params(
         self,
         z: Tensor,
         lead: Tensor,
         last: Tensor,
         seen: Tensor,
-        known: Tensor | None = None,
+        features: Tensor | None = None,
         location: Tensor | None = None,
     ) -> Tensor:
-        """Parameters of the likelihood: Tensor[... c p]; a `location` that is there already is taken over."""
+        """Parameters of the likelihood: Tensor[... c p]; with `location`, that is not computed again."""
         if location is None:
-            location = self.readout.location(z, last, seen, known)
-        spread = self.readout.spread(z, lead, last, seen, known)
+            location = self.readout.location(z, last, seen, features)
+        spread = self.readout.spread(z, lead, last, seen, features)
         return self.likelihood.compose(location, spread[..., 0], spread[..., 1:])
 
     def one_step(self, filtered: Filtered) -> Tensor:
         """Parameters predicted for each of ``filtered.events`` from all before it: Tensor[q c p]."""
-        path, events = filtered.first, filtered.events
-        lead = path.times.diff(dim=1, prepend=path.times[:, :1]).flatten()[events]
-        last, seen = (t[:, :-1].flatten(0, 1).index_select(0, events) for t in (filtered.last, filtered.seen))
-        known = None if filtered.known is None else filtered.known.flatten(0, 1).index_select(0, events)
-        return self._read(path.before(events), lead.to(last.dtype), last, seen, known, path.predicted)
+        times, (index, z, location) = filtered.batch.times, filtered.events
+        lead = times.diff(dim=1, prepend=times[:, :1]).flatten()[index]
+        last, seen = (t[:, :-1].flatten(0, 1).index_select(0, index) for t in (filtered.last, filtered.seen))
+        features = None if filtered.features is None else filtered.features.flatten(0, 1).index_select(0, index)
+        return self._params(z, lead.to(last.dtype), last, seen, features, location)
 
-    def ahead(
+    def predict_after_last(
         self, filtered: Filtered, query_times: Tensor, with_last: bool | Tensor = True, at: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Parameters at times after (or, where the evolution runs backward, before) the last event, from one flow.
@@ -219,20 +220,20 @@ class JumpFilter(MarginalModel):
         filtered : Filtered
         query_times : Tensor[b m], float64
         with_last : bool or Tensor[b m]
-            Whether the readout is told the last values; a backcast is not.
+            Whether the readout reads the last values; in a backcast it does not.
         at : Tensor[q] or None
-            Which of the flattened queries to answer; None = all.
+            Indices of the flattened queries to predict; None = all.
 
         Returns
         -------
         params : Tensor[b m c p], or Tensor[q c p] with `at`
         status : Tensor[b]
         """
-        path, z, known = filtered.path, filtered.path.z_end, self.known_at(filtered.batch, query_times)
+        path, z, features = filtered.path, filtered.path.z_end, self.features_at(filtered.batch, query_times)
         t, has_events = query_times[:, 0], filtered.batch.lengths > 0
         if path.times.shape[1]:
             t = torch.where(has_events, path.times[:, -1], t)
-        # a row that has seen nothing: the start state holds at any time
+        # a row without events: the start state holds at any time
         query_times = torch.where(has_events[:, None], query_times, t[:, None])
         if self.use_fused:
             evolved = evolve_to(self.evolution, z, t, query_times)
@@ -242,32 +243,32 @@ class JumpFilter(MarginalModel):
         shape = (-1, query_times.shape[1], -1)
         last, seen = filtered.last[:, -1:].expand(*shape), filtered.seen[:, -1:].expand(*shape)
         if with_last is not True:
-            told = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(query_times.shape)
-            last, seen = last * told[..., None], seen * told[..., None]
-        read: tuple[Tensor, ...] = (evolved.z, lead, last, seen, *(() if known is None else (known,)))
+            with_last = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(query_times.shape)
+            last, seen = last * with_last[..., None], seen * with_last[..., None]
+        read: tuple[Tensor, ...] = (evolved.z, lead, last, seen, *(() if features is None else (features,)))
         if at is not None:
             read = tuple(tensor.flatten(0, 1).index_select(0, at) for tensor in read)
-        return self._read(*read), worst(path.status, evolved.status)
+        return self._params(*read), worst(path.status, evolved.status)
 
-    def answer(
+    def predict_params(
         self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
     ) -> tuple[Tensor, Tensor]:
-        return answer_together([self], batch, query_times, side, state)[0]
+        return predict_params_of([self], batch, query_times, side, state)[0]
 
     def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
-        return advance_together([self], batch, state)
+        return advance_filters([self], batch, state)
 
-    def forecast_from(self, filtered: Filtered, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
+    def predict_at(self, filtered: Filtered, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
         """Parameters at any times (b m c p), and each row's status."""
         path = filtered.path
         lengths = filtered.batch.lengths[:, None]
         index = torch.minimum(path.index_before(query_times, side), lengths)
         if bool(((index == lengths) & (index > 0)).all()):
             # all queries after all events: one flow a series serves them
-            return self.ahead(filtered, query_times)
-        return self.after(filtered, query_times, index)
+            return self.predict_after_last(filtered, query_times)
+        return self.predict_after(filtered, query_times, index)
 
-    def after(
+    def predict_after(
         self,
         filtered: Filtered,
         query_times: Tensor,
@@ -277,26 +278,26 @@ class JumpFilter(MarginalModel):
     ) -> tuple[Tensor, Tensor]:
         """Parameters at times that have ``index`` (b m) events behind them, each flow from the last of these.
 
-        See `ahead` for the other arguments, and for what is returned.
+        See `predict_after_last` for the other arguments, and for what is returned.
         """
         b, m = query_times.shape
-        asked = torch.arange(b * m, device=index.device) if at is None else at
-        z, t, times, start = self._starts(filtered, query_times, index, at)
+        query = torch.arange(b * m, device=index.device) if at is None else at
+        z, t, times, start = self._resume_points(filtered, query_times, index, at)
         evolved = self._evolve_each(z, t, times, start)
         last, seen = (part.flatten(0, 1)[start] for part in (filtered.last, filtered.seen))
         if with_last is not True:
-            told = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(b, m).flatten()[asked]
-            last, seen = last * told[:, None], seen * told[:, None]
-        known = self.known_at(filtered.batch, query_times)
-        if known is not None:
-            known = known.flatten(0, 1)[asked]
-        params = self._read(evolved.z, (times - t).to(z.dtype), last, seen, known)
-        row = asked.div(m, rounding_mode="floor") if m else asked
+            with_last = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(b, m).flatten()[query]
+            last, seen = last * with_last[:, None], seen * with_last[:, None]
+        features = self.features_at(filtered.batch, query_times)
+        if features is not None:
+            features = features.flatten(0, 1)[query]
+        params = self._params(evolved.z, (times - t).to(z.dtype), last, seen, features)
+        row = query.div(m, rounding_mode="floor") if m else query
         status = filtered.path.status.scatter_reduce(0, row, evolved.status, "amax")
         return (params.unflatten(0, (b, m)) if at is None else params), status
 
-    def known_at(self, batch: IrregularBatch, times: Tensor) -> Tensor | None:
-        """What is known of each row at `times` (b m): Tensor[b m f], or None."""
+    def features_at(self, batch: IrregularBatch, times: Tensor) -> Tensor | None:
+        """Covariates of each row at `times` (b m): Tensor[b m f], or None."""
         return batch.covariates.at(times) if self.n_features and batch.covariates is not None else None
 
     def rate(self, batch: IrregularBatch, query_times: Tensor) -> Tensor:
@@ -307,14 +308,14 @@ class JumpFilter(MarginalModel):
         assert self.intensity is not None
         filtered = self.filter(batch)
         index = torch.minimum(filtered.path.index_before(query_times), filtered.batch.lengths[:, None])
-        z, t, times, start = self._starts(filtered, query_times, index)
+        z, t, times, start = self._resume_points(filtered, query_times, index)
         states = self._evolve_each(z, t, times, start).z
         return self.intensity(states, (times - t).to(states.dtype)).view_as(query_times)
 
-    def _starts(
+    def _resume_points(
         self, filtered: Filtered, query_times: Tensor, index: Tensor, at: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """State (q d), its time, the time asked for and the number of the start, for those of the queries in `at`."""
+        """State (q d) from which each query in `at` is reached, its time, the query's time and the start's index."""
         width = filtered.batch.n_events + 1
         start = (index + width * torch.arange(len(index), device=index.device)[:, None]).flatten()
         times = query_times.flatten()
@@ -328,18 +329,18 @@ class JumpFilter(MarginalModel):
         """Carry ``z`` (q d) from ``t`` to ``times`` (q,); a solver takes its steps once for all of one ``start``."""
         if not isinstance(self.evolution, Solved) or not len(start):
             return self.evolution.evolve(z, t, times)
-        shared = QueryGroups.of(start)
-        z, t = z[shared.leader], t[shared.leader]
+        groups = QueryGroups.of(start)
+        z, t = z[groups.first_member], t[groups.first_member]
         run = evolve_to if self.use_fused else type(self.evolution).evolve_to
-        evolved = run(self.evolution, z, t, shared.gather(times, t))
-        which, place = shared.which, shared.place
-        return Evolved(evolved.z[which, place], evolved.cost[which, place], evolved.status[which])
+        evolved = run(self.evolution, z, t, groups.gather(times, t))
+        group, position = groups.group, groups.position
+        return Evolved(evolved.z[group, position], evolved.cost[group, position], evolved.status[group])
 
 
-def filter_together(
+def run_filters(
     models: Sequence[JumpFilter], batch: IrregularBatch, state: FilterState | None = None
 ) -> list[Filtered]:
-    """Run several filters over the same events: in one pass where a kernel can, else one after the other.
+    """Run several filters over the same events: by kernels, where these serve in one pass, else by the plain loop.
 
     With `state`, over events that come after it: each row then begins with an empty event at which it has that state.
     """
@@ -348,63 +349,58 @@ def filter_together(
         batch = state.before(batch)
     last, seen = batch.last_seen()
     seen = seen.to(batch.values.dtype)
-    known = models[0].known_at(batch, batch.times)
-    if known is not None:  # where nothing happens, nothing is read
-        known = known * (batch.mask.any(dim=2) | batch.is_input)[..., None]
-    together = all(model.use_fused for model in models) and can_run_together(models)
+    features = models[0].features_at(batch, batch.times)
+    if features is not None:  # where nothing happens, nothing is read
+        features = features * (batch.mask.any(dim=2) | batch.is_input)[..., None]
     if state is not None:
         last, seen = state.carry(last, seen)
-        begin = list(state.z.unbind(dim=1))
-        if together:
-            first = run_innovations(models, batch, last, seen, known, begin)
-        else:
-            first = [model._loop(batch, last, seen, known, z) for model, z in zip(models, begin)]
-    elif len(models) > 1 and together:
-        first = run_innovations(models, batch, last, seen, known)
-    else:
-        runs = [(kernel_for(model) if model.use_fused else None) or JumpFilter._loop for model in models]
-        first = [run(model, batch, last, seen, known) for run, model in zip(runs, models)]
-    paths = first
+
+    def run(starts: Sequence[Tensor] | None) -> list[Path]:
+        fused = run_fused(models, batch, last, seen, features, starts)
+        each: Sequence[Tensor | None] = starts or [None] * len(models)
+        return [
+            model._loop(batch, last, seen, features, start) if path is None else path
+            for model, path, start in zip(models, fused, each)
+        ]
+
+    paths = first = run(None if state is None else state.z.unbind(dim=1))
     for _ in range(1, models[0].n_passes):
-        starts = [model.start_after(path) for model, path in zip(models, paths)]
-        if together:
-            paths = run_innovations(models, batch, last, seen, known, starts)
-        else:
-            paths = [model._loop(batch, last, seen, known, start) for model, start in zip(models, starts)]
-    return [Filtered(batch, *both, last, seen, known) for both in zip(paths, first)]
+        paths = run([model.start_after(path) for model, path in zip(models, paths)])
+    return [Filtered(batch, *both, last, seen, features) for both in zip(paths, first)]
 
 
-def advance_together(
+def advance_filters(
     models: Sequence[JumpFilter], batch: IrregularBatch, state: FilterState | None = None
 ) -> FilterState:
     """What `MarginalModel.advance` promises, of several filters over the same events."""
-    filtered = filter_together(models, batch, state)
-    own, ends = filtered[0], torch.stack([one.path.z_end for one in filtered], dim=1)
-    batch = own.batch
+    filtered = run_filters(models, batch, state)
+    first, ends = filtered[0], torch.stack([each.path.z_end for each in filtered], dim=1)
+    batch = first.batch
     seen_at = batch.times.where(batch.mask.any(dim=2), -torch.inf).amax(dim=1)
     before = torch.full_like(seen_at, torch.nan) if state is None else state.seen_at
     seen_at = torch.where(seen_at.isfinite(), seen_at, before)
-    return FilterState(batch.times[:, -1], seen_at, ends, own.last[:, -1], own.seen[:, -1])
+    return FilterState(batch.times[:, -1], seen_at, ends, first.last[:, -1], first.seen[:, -1])
 
 
-def answer_together(
+def predict_params_of(
     models: Sequence[JumpFilter],
     batch: IrregularBatch,
     query_times: Tensor,
     side: str,
     state: FilterState | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
-    """What `MarginalModel.answer` promises, of several filters over the same events."""
+    """What `MarginalModel.predict_params` promises, of several filters over the same events."""
     if models[0].n_passes > 1:
         batch = batch.compact()
         index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
         index = torch.minimum(index, batch.lengths[:, None])
         if bool((index < batch.lengths[:, None]).any()):
             ranges = HistoryRanges.of(batch, torch.zeros_like(index), index)
-            filtered = filter_together(models, ranges.pieces)
-            rest = ranges.pieces.times[:, -1] if ranges.pieces.n_events else query_times.new_zeros(len(ranges.source))
-            asked = ranges.gather(query_times, rest)
-            found = [model.ahead(own, asked) for model, own in zip(models, filtered)]
-            return [(params[ranges.which, ranges.place], ranges.worst(status)) for params, status in found]
-    filtered = filter_together(models, batch, state)
-    return [model.forecast_from(own, query_times, side) for model, own in zip(models, filtered)]
+            histories = ranges.histories
+            rest = histories.times[:, -1] if histories.n_events else query_times.new_zeros(len(ranges.row))
+            times = ranges.gather(query_times, rest)
+            runs = zip(models, run_filters(models, histories))
+            each = [model.predict_after_last(filtered, times) for model, filtered in runs]
+            return [(params[ranges.group, ranges.position], ranges.worst(status)) for params, status in each]
+    runs = zip(models, run_filters(models, batch, state))
+    return [model.predict_at(filtered, query_times, side) for model, filtered in runs]

@@ -1,20 +1,20 @@
-"""Which fused kernel, if any, serves the parts of a jump filter.
+"""Fused kernels of jump filters: the choice of one by the exact types of the parts.
 
-A kernel runs all events of a batch in one autograd node and returns the same `Path` as the plain loop. To add one:
-append its ``(matches, run)`` to `KERNELS`. Parts are matched by exact type: a subclass may compute anything.
+A kernel runs all events of a batch in one autograd node and returns the same `Path` as the plain loop, or None where it
+does not serve. To add one, append it to `KERNELS`. Parts are matched by exact type: a subclass may compute anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tsode.core.batch import IrregularBatch
-from tsode.core.path import Path
+from tsode.core.path import PaddedPath, Path
 from tsode.core.ragged import Ragged, RaggedPath
 from tsode.dynamics.gru_ode import GRUODE
 from tsode.dynamics.mlp import MLPDynamics
@@ -32,22 +32,72 @@ from tsode.numerics.fixed_step import RK4, Euler, Midpoint
 from tsode.numerics.runge_kutta import Tableau
 from tsode.readouts import Readout
 
-if TYPE_CHECKING:
-    from tsode.models.filters.jump_filter import JumpFilter
+__all__ = [
+    "KERNELS",
+    "FilterParts",
+    "RecurrentParts",
+    "evolve_to",
+    "join_inputs",
+    "run_fused",
+    "run_innovations",
+    "run_recurrent",
+    "share_one_pass",
+]
 
-__all__ = ["KERNELS", "Run", "can_run_together", "evolve_to", "kernel_for", "run_innovations"]
 
-Run = Callable[["JumpFilter", IrregularBatch, Tensor, Tensor, Tensor | None], Path]
-"""``(model, batch, last, seen, known) -> Path``, as `JumpFilter._loop`."""
+class RecurrentParts(Protocol):
+    """Parts of a jump filter, or of an encoder, that the kernels of the ODE-RNN read."""
+
+    evolution: Evolution
+    jump: Any
+
+    @property
+    def z_start(self) -> Tensor: ...
 
 
-def is_innovation(model: JumpFilter) -> bool:
-    parts = (type(model.evolution), type(model.jump), type(model.readout))
-    return parts == (DiagonalFlow, InnovationGRU, Readout) and model.jump.n_inputs == model.n_inputs + model.n_features
+class FilterParts(RecurrentParts, Protocol):
+    """Parts of a jump filter that kernels read."""
+
+    readout: Readout
+    input_map: nn.Linear | None
+    n_inputs: int
+    n_features: int
+    use_fused: bool
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
-def can_run_together(models: Sequence[JumpFilter]) -> bool:
-    """Whether `run_innovations` serves these: default parts of one size and in one state of training."""
+def run_fused(
+    models: Sequence[FilterParts], batch: IrregularBatch, last: Tensor, seen: Tensor,
+    features: Tensor | None, starts: Sequence[Tensor] | None,
+) -> Sequence[Path | None]:  # fmt: skip
+    """Path of each filter by a kernel, in one pass if the filters can share it; None where no kernel serves.
+
+    Parameters
+    ----------
+    models : sequence of FilterParts
+    batch : IrregularBatch
+        Compact.
+    last, seen : Tensor[b n+1 c]
+        As `IrregularBatch.last_seen`, in the states' dtype.
+    features : Tensor[b n f] or None
+        Covariates at the events.
+    starts : sequence of Tensor[b d] or None
+        State at which each row of each filter begins; None = the learned one.
+    """
+    nothing = [None] * len(models)
+    if all(model.use_fused for model in models) and share_one_pass(models):
+        return run_innovations(models, batch, last, seen, features, starts) or nothing
+
+    def first_path(model: FilterParts, start: Tensor | None) -> Path | None:
+        paths = (run(model, batch, last, seen, features, start) for run in KERNELS if model.use_fused)
+        return next((path for path in paths if path is not None), None)
+
+    return list(map(first_path, models, starts or nothing))
+
+
+def share_one_pass(models: Sequence[FilterParts]) -> bool:
+    """Whether `run_innovations` serves these together: default parts of one size and in one state of training."""
     settings = {
         (tuple(p.shape for p in model.parameters()), model.readout.training, model.readout.dropout.p)
         for model in models
@@ -55,21 +105,28 @@ def can_run_together(models: Sequence[JumpFilter]) -> bool:
     return len(settings) == 1 and all(map(is_innovation, models))
 
 
+def is_innovation(model: FilterParts) -> bool:
+    parts = (type(model.evolution), type(model.jump), type(model.readout))
+    return parts == (DiagonalFlow, InnovationGRU, Readout) and model.jump.n_inputs == model.n_inputs + model.n_features
+
+
 def run_innovation(
-    model: JumpFilter, batch: IrregularBatch, last: Tensor, seen: Tensor, known: Tensor | None = None
-) -> Path:
+    model: FilterParts, batch: IrregularBatch, last: Tensor, seen: Tensor, features: Tensor | None, start: Tensor | None
+) -> Path | None:
     """The default filter: `tsode.kernels.innovation`."""
-    return run_innovations([model], batch, last, seen, known)[0]
+    if not is_innovation(model):
+        return None
+    paths = run_innovations([model], batch, last, seen, features, None if start is None else [start])
+    return None if paths is None else paths[0]
 
 
 def run_innovations(
-    models: Sequence[JumpFilter], batch: IrregularBatch, last: Tensor, seen: Tensor,
-    known: Tensor | None = None, starts: Sequence[Tensor] | None = None,
-) -> list[Path]:  # fmt: skip
+    models: Sequence[FilterParts], batch: IrregularBatch, last: Tensor, seen: Tensor,
+    features: Tensor | None = None, starts: Sequence[Tensor] | None = None,
+) -> list[Path] | None:  # fmt: skip
     """Default filters of one size, in one pass; with `starts` each row of each begins at a state (b d) of its own."""
     if _grows(batch.values) or _grows(batch.inputs) or not batch.times.numel():
-        given: Sequence[Tensor | None] = starts or [None] * len(models)
-        return [model._loop(batch, last, seen, known, start) for model, start in zip(models, given)]
+        return None
     first, readout = models[0], models[0].readout
     ragged = Ragged.of(batch.lengths, batch.n_events)
     gap = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(first.z_start.dtype)
@@ -86,20 +143,21 @@ def run_innovations(
     if inputs is None or not first.n_inputs:
         inputs = gap.new_zeros(*gap.shape, first.n_inputs)
     values, mask, last, seen, inputs = map(listed, (batch.values, batch.mask, last[:, :-1], seen[:, :-1], inputs))
-    ahead = None if known is None else listed(known)
-    events = KernelInputs(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, inputs, dropout, ahead)
+    features = None if features is None else listed(features)
+    read = KernelInputs(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, inputs, dropout, features)
     weights = list(map(innovation_weights, models))
     if starts is not None:
         rows = ragged.order[: len(ragged.last)]
-        weights = [own._replace(z_start=start[rows]) for own, start in zip(weights, starts)]
-    states = filter_states(events, *weights)
+        weights = [each._replace(z_start=start[rows]) for each, start in zip(weights, starts)]
+    states = filter_states(read, *weights)
     each: Iterable[tuple[Tensor, ...]] = [states] if len(models) == 1 else zip(*(part.unbind() for part in states))
     begin = starts or [model.z_start for model in models]
-    return [RaggedPath(batch.times, start, ragged, *parts) for start, parts in zip(begin, each)]
+    status = torch.zeros_like(ragged.order)
+    return [RaggedPath(batch.times, status, start, ragged, *parts) for start, parts in zip(begin, each)]
 
 
-def innovation_weights(model: JumpFilter) -> Weights:
-    """The weights as the kernel wants them."""
+def innovation_weights(model: FilterParts) -> Weights:
+    """The weights as the kernel reads them."""
     flow: Any = model.evolution
     cell: Any = model.jump.cell
     hidden, out = model.readout.location_hidden, model.readout.location_out
@@ -108,7 +166,7 @@ def innovation_weights(model: JumpFilter) -> Weights:
         (flow.modulation.weight, flow.modulation.bias) if flow.n_static else None,
         (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh),
         (hidden.weight, hidden.bias), (out.weight, out.bias),
-        None if model.push is None else model.push.weight,
+        None if model.input_map is None else model.input_map.weight,
     )  # fmt: skip
 
 
@@ -131,42 +189,45 @@ def is_neural(evolution: Evolution) -> bool:
     return type(dynamics) is GRUODE and type(evolution.solver) is ExponentialEuler
 
 
-class _Recurrent(Protocol):
-    """What the kernels of the ODE-RNN read: a `JumpFilter`, or an encoder that runs backward."""
-
-    evolution: Evolution
-    jump: Any
-    z_start: Tensor
-
-    def _loop(self, batch: IrregularBatch, last: Tensor, seen: Tensor, known: Tensor | None = None) -> Path: ...
-
-
-def is_ode_rnn(model: _Recurrent) -> bool:
-    evolution: Any = model.evolution
-    if type(model.jump) is not GRU or not is_neural(evolution) or evolution.solver.max_step is not None:
-        return False
-    n_read = getattr(model, "n_inputs", 0) + getattr(model, "n_features", 0)
-    return type(evolution.dynamics) is not WithStatic and model.jump.n_inputs == n_read
-
-
 def run_ode_rnn(
-    model: _Recurrent, batch: IrregularBatch, last: Tensor, seen: Tensor, known: Tensor | None = None
-) -> Path:
-    """The ODE-RNN and its GRU-ODE variant: `tsode.kernels.ode_rnn` and `tsode.kernels.gru_ode`."""
+    model: FilterParts, batch: IrregularBatch, last: Tensor, seen: Tensor, features: Tensor | None, start: Tensor | None
+) -> Path | None:
+    """The ODE-RNN and its GRU-ODE variant, from their learned start."""
+    input_map = None if model.input_map is None else model.input_map.weight
+    return run_recurrent(model, batch, features, input_map) if start is None else None
+
+
+def run_recurrent(
+    model: RecurrentParts, batch: IrregularBatch, features: Tensor | None = None, input_map: Tensor | None = None
+) -> Path | None:
+    """A neural flow with a GRU jump: `tsode.kernels.ode_rnn` and `tsode.kernels.gru_ode`.
+
+    Parameters
+    ----------
+    model : RecurrentParts
+    batch : IrregularBatch
+    features : Tensor[b n f] or None
+        Covariates at the events, which the cell reads.
+    input_map : Tensor[d e] or None
+        From the inputs, which the cell reads too, to what they add to the state.
+    """
     evolution: Any = model.evolution
     jump: Any = model.jump
+    if type(jump) is not GRU or not is_neural(evolution) or type(evolution.dynamics) is WithStatic:
+        return None
+    n_read = (0 if input_map is None else input_map.shape[1]) + (0 if features is None else features.shape[2])
     dynamics, solver = evolution.dynamics, evolution.solver
+    if jump.n_inputs != n_read or solver.max_step is not None:
+        return None
     if any(_grows(part) for part in (batch.values, batch.times, batch.inputs)) or not batch.times.numel():
-        return model._loop(batch, last, seen, known)
+        return None
     gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1]).to(batch.values.dtype)
-    put_in, push = batch.inputs, None
-    if jump.n_inputs:
-        own: Tensor | None = getattr(model.push, "weight", None)  # type: ignore[attr-defined]
-        push = model.z_start.new_zeros(len(model.z_start), 0) if own is None else own
-        if known is not None:  # read by the cell, but not pushed by
-            push = functional.pad(push, (0, known.shape[2]))
-            put_in = join_inputs(put_in, known, jump.n_inputs)
-    rest = (solver.n_steps, model.z_start, batch.values, batch.mask, gaps, jump.cell, put_in, push)
+    inputs = batch.inputs
+    if features is not None:  # read by the cell, but not added to the state
+        input_map = model.z_start.new_zeros(len(model.z_start), 0) if input_map is None else input_map
+        input_map = functional.pad(input_map, (0, features.shape[2]))
+        inputs = join_inputs(inputs, features, jump.n_inputs)
+    rest = (solver.n_steps, model.z_start, batch.values, batch.mask, gaps, jump.cell, inputs, input_map)
     if type(dynamics) is GRUODE:
         z_minus, z_plus = fused_gru_ode(dynamics.gates, dynamics.candidate_bias, *rest)
     else:
@@ -174,16 +235,16 @@ def run_ode_rnn(
         z_minus, z_plus = fused_ode_rnn(dynamics.layers[::2], below(tableau), tableau.b, *rest)
     # A state that is not finite stays so to the end of its row. The plain loop stops there and says where.
     if not bool(z_plus[:, -1].isfinite().all()):
-        return model._loop(batch, last, seen, known)
+        return None
     start = model.z_start.expand(batch.n_series, -1)
-    return Path(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
+    return PaddedPath(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
 
 
-def join_inputs(inputs: Tensor | None, known: Tensor, width: int) -> Tensor:
-    """What a cell of this `width` reads beside observations: inputs, zeros where there are none, and what is known."""
+def join_inputs(inputs: Tensor | None, features: Tensor, width: int) -> Tensor:
+    """What a cell of this `width` reads beside observations: inputs, zeros where there are none, and covariates."""
     if inputs is None:
-        inputs = known.new_zeros(*known.shape[:-1], width - known.shape[-1])
-    return torch.cat([inputs, known], dim=-1)
+        inputs = features.new_zeros(*features.shape[:-1], width - features.shape[-1])
+    return torch.cat([inputs, features], dim=-1)
 
 
 def below(tableau: Tableau) -> tuple[float, ...]:
@@ -220,9 +281,10 @@ def _layers(dynamics: Any) -> list[tuple[Tensor, Tensor]]:
     return [*inner, (weight * dynamics.is_moving[:, None], bias * dynamics.is_moving)]
 
 
-KERNELS: list[tuple[Callable[[JumpFilter], bool], Run]] = [(is_innovation, run_innovation), (is_ode_rnn, run_ode_rnn)]
+Kernel = Callable[
+    [FilterParts, IrregularBatch, Tensor, Tensor, Tensor | None, Tensor | None],
+    Path | None,
+]
+"""``(model, batch, last, seen, features, start) -> Path or None``, see `run_fused`."""
 
-
-def kernel_for(model: JumpFilter) -> Run | None:
-    """The first kernel that serves the parts of `model`."""
-    return next((run for matches, run in KERNELS if matches(model)), None)
+KERNELS: list[Kernel] = [run_innovation, run_ode_rnn]

@@ -1,21 +1,12 @@
-"""When observations come, as events with an intensity of their own: what their timing says about the state."""
+"""Intensity of observation times, read off the state of a filter."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from tsode.models.filters.jump_filter import Filtered, JumpFilter
-
-__all__ = ["ObservationIntensity", "times_loss"]
-
-# Gauss-Legendre on [0, 1]: exact for polynomials of degree 9
-NODES = (0.0469100770306680, 0.2307653449471585, 0.5, 0.7692346550528415, 0.9530899229693320)
-WEIGHTS = (0.1184634425280945, 0.2393143352496832, 0.2844444444444444, 0.2393143352496832, 0.1184634425280945)
+__all__ = ["ObservationIntensity"]
 
 
 class ObservationIntensity(nn.Module):
@@ -37,33 +28,3 @@ class ObservationIntensity(nn.Module):
         features = torch.cat([z, torch.log1p(10.0 * lead)[..., None]], dim=-1)
         rate = functional.softplus(self.out(functional.silu(self.hidden(features)))[..., 0])
         return rate + 1e-6  # no observation is impossible
-
-
-def times_loss(model: JumpFilter, filtered: Filtered) -> Tensor:
-    """Negative log-likelihood of when a series was observed, in nats an observation.
-
-    ``sum_i log rate(t_i) - int rate dt`` from the first event to the last observation, given the first event (Daley &
-    Vere-Jones 2003, proposition 7.2.III); inputs move the state, but their times are not scored. The integral is by
-    Gauss-Legendre with five nodes between any two events.
-    """
-    intensity, batch = model.intensity, filtered.batch
-    assert intensity is not None
-    gap = batch.times.diff(dim=1)
-    n = batch.n_events - 1
-    steps = torch.arange(n, device=gap.device)
-    is_way = (steps < (filtered.n_observed - 1)[:, None]) & (gap > 0)
-    at = is_way.flatten().nonzero()[:, 0]
-    if not len(at):
-        return filtered.path.z_start.new_zeros(())
-    width = batch.n_events + 1
-    row = at.div(n, rounding_mode="floor")
-    z, t = (part.flatten(0, 1)[row * width + at % n + 1] for part in filtered.first.starts)
-    length = gap.flatten()[at]
-    share = torch.tensor([*NODES, 1.0], dtype=gap.dtype, device=gap.device)
-    times = t[:, None] + length[:, None] * share
-    states = model.evolution.evolve_to(z, t, times).z
-    rates = intensity(states, (times - t[:, None]).to(states.dtype))
-    weights = rates.new_tensor(WEIGHTS)
-    compensator = (rates[:, :-1] @ weights) * length.to(rates.dtype)
-    is_observed = batch.mask[:, 1:].any(dim=2).flatten()[at]
-    return (compensator - torch.where(is_observed, rates[:, -1].log(), 0.0)).sum() / is_observed.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""What filters keep of the events behind them, so that they go on without running over these again."""
+"""Filter state after the last event, from which filtering resumes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FilterState:
     times : Tensor[b], float64
         Of that event.
     seen_at : Tensor[b], float64
-        Of the last event at which something was seen; NaN where there was none.
+        Of the last observation; NaN where there was none.
     z : Tensor[b k d]
         States of the k filters.
     last : Tensor[b c]
@@ -49,7 +49,7 @@ class FilterState:
         return [FilterState(*(part[None].clone() for part in row)) for row in parts]
 
     def before(self, batch: IrregularBatch) -> IrregularBatch:
-        """The batch that goes on from here: each row begins with an event at which nothing is seen or put in."""
+        """The batch that continues from here: each row begins with an empty event."""
         times = torch.cat([self.times[:, None], batch.times], dim=1)
         # the padding of a row without events has no time of its own to repeat
         times = torch.where((batch.lengths > 0)[:, None], times, self.times[:, None])
@@ -66,12 +66,12 @@ class FilterState:
         )
 
     def carry(self, last: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """`IrregularBatch.last_seen` of a batch that goes on from here (b n+1 c), with what was seen before."""
+        """`IrregularBatch.last_seen` of a batch that continues from here (b n+1 c), with the values seen before."""
         is_new = seen > 0
         return torch.where(is_new, last, self.last[:, None]), torch.maximum(seen, self.seen[:, None])
 
     def since_last(self, batch: IrregularBatch, query_times: Tensor, side: str) -> Tensor:
-        """`IrregularBatch.since_last` of a batch that goes on from here: Tensor[b m]."""
+        """`IrregularBatch.since_last` of a batch that continues from here: Tensor[b m]."""
         times = torch.where(batch.mask.any(dim=2), batch.times, -torch.inf)
         times = torch.cat([self.seen_at.nan_to_num(nan=-torch.inf)[:, None], times], dim=1).cummax(dim=1).values
         behind = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")

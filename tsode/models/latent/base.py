@@ -18,11 +18,12 @@ from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.base import ForecastModel
 from tsode.models.query_groups import HistoryRanges, cut
 from tsode.models.spread_calibration import SpreadCalibration
-from tsode.readouts import Emission, perceptron
+from tsode.nn.perceptron import perceptron
+from tsode.readouts import Emission
 
 __all__ = ["Draws", "Inference", "LatentModel", "LatentPaths"]
 
-N_EFFECT = 32  # hidden units between what is known and its part in the observations
+N_EFFECT = 32  # hidden units between covariates and their part in the observations
 STATES_AT_ONCE = 2**23  # numbers in the states of one block of samples: bounds memory, changes no number
 SCALE_RANGE = (-7.0, 2.0)  # of the log scale of the posterior; the prior's is 0
 
@@ -123,8 +124,8 @@ class LatentModel(ForecastModel):
     max_context : int
         Events that the encoder is shown at most: the last ones for a forecast, those around for an interpolation.
     n_features : int
-        Width of what is known at any time. A small network of it is added to the observations, and what is left over
-        is what the latent path explains.
+        Width of the covariates. A small network of them is added to the observations; the latent path explains the
+        residual.
     """
 
     draws: Tensor
@@ -148,7 +149,7 @@ class LatentModel(ForecastModel):
         self.likelihood: Likelihood = NormalMixture(n_samples)
         self.effect = _from_nothing(perceptron(n_features, N_EFFECT, self.n_channels)) if n_features else None
         self.posterior = nn.Linear(encoder.n_hidden, 2 * n_latent)
-        with torch.no_grad():  # a posterior that tells something from the start is not given up for the prior
+        with torch.no_grad():  # a posterior that is informative from the start is not given up for the prior
             self.posterior.weight[:n_latent].mul_(3.0)
             self.posterior.bias[n_latent:].sub_(1.0)
         self.register_buffer("draws", _stratified(n_samples, n_latent))
@@ -160,29 +161,29 @@ class LatentModel(ForecastModel):
         """Latent paths under the posterior, at each row's own `times` (b m), at or after its start."""
 
     def infer(self, batch: IrregularBatch) -> Inference:
-        """Posterior of each row's start state given its last `max_context` events at which something was seen."""
+        """Posterior of each row's start state given its last `max_context` events."""
         batch = batch.compact()
         batch = cut(batch, (batch.lengths - self.max_context).clamp(min=0), batch.lengths)
-        left_over = self.unexplained(batch)
-        batch = batch.replace(values=left_over.values.detach())  # a kernel gives data no gradient
+        residual = self.residual_batch(batch)
+        batch = batch.replace(values=residual.values.detach())  # a kernel gives data no gradient
         start = batch.times[:, 0] if batch.n_events else batch.times.new_zeros(batch.n_series)
         encoded = self.encoder(batch, start)
         mean, log_scale = self.posterior(encoded.summary).chunk(2, dim=1)
-        is_known = (batch.lengths > 0)[:, None]
-        mean, log_scale = mean.where(is_known, 0.0), log_scale.clamp(*SCALE_RANGE).where(is_known, 0.0)
+        has_events = (batch.lengths > 0)[:, None]
+        mean, log_scale = mean.where(has_events, 0.0), log_scale.clamp(*SCALE_RANGE).where(has_events, 0.0)
         return Inference(mean, log_scale, start, batch, encoded, encoded.status)
 
-    def known_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
-        """What is known at `times` (b m), as part of the observations: Tensor[b m c], or 0."""
+    def covariate_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
+        """Part of the observations at `times` (b m) that covariates explain: Tensor[b m c], or 0."""
         if self.effect is None or batch.covariates is None:
             return 0.0
         return self.effect(batch.covariates.at(times))
 
-    def unexplained(self, batch: IrregularBatch) -> IrregularBatch:
-        """The batch without what is known."""
+    def residual_batch(self, batch: IrregularBatch) -> IrregularBatch:
+        """The batch less what covariates explain."""
         if self.effect is None or batch.covariates is None:
             return batch
-        return batch.replace(values=batch.values - self.known_mean(batch, batch.times))
+        return batch.replace(values=batch.values - self.covariate_mean(batch, batch.times))
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """Posterior mean of each row's start state, and of what stands still, given all events: Tensor[b d]."""
@@ -193,7 +194,7 @@ class LatentModel(ForecastModel):
         return inference.mean.new_zeros(len(inference.mean))
 
     def amortised(self) -> list[nn.Parameter]:
-        """Weights of the posterior: what finds the latent path of a series, and not what it looks like."""
+        """Weights of the posterior, those of prior and emission left out."""
         return [*self.encoder.parameters(), *self.posterior.parameters()]
 
     def emit(self, paths: LatentPaths) -> Tensor:
@@ -227,6 +228,9 @@ class LatentModel(ForecastModel):
         first, until = self._around(batch, query_times)
         return self._mixture(batch, query_times, first, until, batch.since_last(query_times, "right"))
 
+    def fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
+        return self.interpolate(batch, query_times)
+
     def _around(self, batch: IrregularBatch, query_times: Tensor) -> tuple[Tensor, Tensor]:
         """Range of events around each query (b m); ranges start at few places, so that many queries share one."""
         n, width = batch.lengths[:, None], self.max_context
@@ -239,12 +243,12 @@ class LatentModel(ForecastModel):
     def _mixture(
         self, batch: IrregularBatch, query_times: Tensor, first: Tensor, until: Tensor, lead: Tensor
     ) -> Forecast:
-        params, status = self._answer(batch, query_times, first, until, self.common_draws())
+        params, status = self._params(batch, query_times, first, until, self.common_draws())
         merged = NormalMixture.merge(params)
         params = self.likelihood.rescale(merged, self.spread(lead).to(merged))
         return Forecast(query_times, params, self.likelihood, status)
 
-    def _answer(
+    def _params(
         self, batch: IrregularBatch, query_times: Tensor, first: Tensor, until: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """Parameters (s b m c 2) at each query given the events ``first .. until - 1`` (b m) of its row, and status.
@@ -252,17 +256,15 @@ class LatentModel(ForecastModel):
         Each distinct range of events is a row of its own, encoded once.
         """
         ranges = HistoryRanges.of(batch, first, until)
-        inference = self.infer(ranges.pieces)
-        # where nothing was seen the prior holds at any time, and where a range begins after its query, from there on
+        inference = self.infer(ranges.histories)
+        # without observations the prior holds at any time, and where a range begins after its query, from there on
         begin = inference.start[:, None]
-        times = torch.where(ranges.pieces.lengths[:, None] > 0, ranges.gather(query_times, inference.start), begin)
-        start, rows = (
-            (draws.start, None) if draws.start.shape[1] == 1 else (draws.start[:, ranges.source], ranges.source)
-        )
+        times = torch.where(ranges.histories.lengths[:, None] > 0, ranges.gather(query_times, inference.start), begin)
+        start, rows = (draws.start, None) if draws.start.shape[1] == 1 else (draws.start[:, ranges.row], ranges.row)
         paths = self.paths(inference, torch.maximum(times, begin), replace(draws, start=start, rows=rows))
-        params = self.emit(paths)[:, ranges.which, ranges.place]
+        params = self.emit(paths)[:, ranges.group, ranges.position]
         if self.effect is not None:
-            location = params[..., 0] + self.known_mean(batch, query_times)
+            location = params[..., 0] + self.covariate_mean(batch, query_times)
             params = torch.cat([location[..., None], params[..., 1:]], dim=-1)
         return params, ranges.worst(worst(inference.status, paths.status))
 
@@ -274,13 +276,13 @@ class LatentModel(ForecastModel):
         until = torch.minimum(until, batch.lengths[:, None])
         first = (until - self.max_context).clamp(min=0)
         mean = self.likelihood.mean(
-            NormalMixture.merge(self._answer(batch, query_times, first, until, self.common_draws())[0])
+            NormalMixture.merge(self._params(batch, query_times, first, until, self.common_draws())[0])
         )
         block = max(1, STATES_AT_ONCE // max(1, query_times.numel() * self.n_latent))
         drawn = []
         for begin in range(0, n_samples, block):
             draws = self.fresh_draws(min(block, n_samples - begin), batch.n_series, generator)
-            params, _ = self._answer(batch, query_times, first, until, draws)
+            params, _ = self._params(batch, query_times, first, until, draws)
             shape = params.shape[:-1]
             noise = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
             drawn.append(params[..., 0] + params[..., 1].exp() * noise.to(params))
@@ -289,7 +291,7 @@ class LatentModel(ForecastModel):
 
 
 def log_likelihood(params: Tensor, batch: IrregularBatch) -> Tensor:
-    """Log density of what was seen of each row along each path, in nats: (s b m c 2) -> (s b)."""
+    """Log density of the observations of each row along each path, in nats: (s b m c 2) -> (s b)."""
     return (Normal().log_prob(params, batch.values) * batch.mask).sum(dim=(-2, -1))
 
 

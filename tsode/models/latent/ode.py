@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tsode._registry import lookup
-from tsode.core.batch import IrregularBatch
-from tsode.core.path import Path
+from tsode._registry import Part, as_part, build, class_of
 from tsode.core.status import worst
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.encoders import ENCODERS, Encoder
@@ -20,7 +19,7 @@ from tsode.evolutions.base import Evolution, Solved
 from tsode.evolutions.build import build_evolution
 from tsode.jumps.gru import GRU
 from tsode.models.filters.build import build_filter
-from tsode.models.filters.kernels import evolve_to, is_ode_rnn, run_ode_rnn
+from tsode.models.filters.kernels import evolve_to, run_recurrent
 from tsode.models.latent.base import Draws, Inference, LatentModel, LatentPaths
 from tsode.models.query_groups import QueryGroups
 from tsode.numerics.base import Solver
@@ -43,7 +42,7 @@ class LatentODE(LatentModel):
     n_samples, max_context, n_features
         See `LatentModel`.
     n_inputs : int
-        Width of what is put in at known times, which is added to the state by a learned matrix.
+        Width of the inputs at known times, which are added to the state by a learned matrix.
     """
 
     use_fused: bool = True
@@ -60,13 +59,13 @@ class LatentODE(LatentModel):
     ) -> None:
         super().__init__(encoder, emission, evolution.n_state, n_samples, max_context, n_features)
         self.evolution = evolution
-        self.push = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
+        self.input_map = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
 
     def paths(self, inference: Inference, times: Tensor, draws: Draws) -> LatentPaths:
         z = inference.state(draws.start)
         # a clock of its own for each row, so that a field that reads the time does not see the origin of the data
         elapsed = times - inference.start[:, None]
-        if self.push is None or inference.batch.inputs is None:
+        if self.input_map is None or inference.batch.inputs is None:
             z, status = self._flow(z, torch.zeros_like(inference.start), elapsed)
         else:
             z, status = self._flow_through(inference, z, elapsed)
@@ -83,7 +82,7 @@ class LatentODE(LatentModel):
 
     def _flow_through(self, inference: Inference, z: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """As `_flow` from the start, through all inputs of each row: a state at the time of one does not know it."""
-        assert self.push is not None
+        assert self.input_map is not None
         batch = inference.batch
         batch = batch.replace(mask=torch.zeros_like(batch.mask)).compact()
         assert batch.inputs is not None
@@ -93,37 +92,36 @@ class LatentODE(LatentModel):
         for k in range(batch.n_events):
             until = torch.where(k < batch.lengths, input_times[:, k], t)
             states, status = self._flow(starts[-1], t, until[:, None])
-            starts.append(states[:, :, 0] + self.push(batch.inputs[:, k]))
+            starts.append(states[:, :, 0] + self.input_map(batch.inputs[:, k]))
             begins.append(until)
             statuses.append(status)
             t = until
         index = torch.minimum(torch.searchsorted(input_times.contiguous(), times.contiguous()), batch.lengths[:, None])
         n_starts = len(starts)
         row = torch.arange(len(times), device=times.device)[:, None]
-        shared = QueryGroups.of((row * n_starts + index).flatten())
-        which = (row * n_starts + index).flatten()[shared.leader]
-        z, t = torch.stack(starts, dim=2).flatten(1, 2)[:, which], torch.stack(begins, dim=1).flatten()[which]
-        states, status = self._flow(z, t, shared.gather(times.flatten(), t))
-        found = states[:, shared.which, shared.place].unflatten(1, times.shape)
-        source = which.div(n_starts, rounding_mode="floor")
-        worst_of_rows = torch.zeros_like(batch.lengths).scatter_reduce(0, source, status, "amax")
-        return found, worst(worst_of_rows, *statuses)
+        start = (row * n_starts + index).flatten()
+        groups = QueryGroups.of(start)
+        start = start[groups.first_member]
+        z, t = torch.stack(starts, dim=2).flatten(1, 2)[:, start], torch.stack(begins, dim=1).flatten()[start]
+        states, status = self._flow(z, t, groups.gather(times.flatten(), t))
+        row = start.div(n_starts, rounding_mode="floor")
+        worst_of_rows = torch.zeros_like(batch.lengths).scatter_reduce(0, row, status, "amax")
+        return states[:, groups.group, groups.position].unflatten(1, times.shape), worst(worst_of_rows, *statuses)
 
 
 def build_encoder(
-    encoder: str | Callable[[int, int], Encoder],
+    encoder: str | Part | Callable[[int, int], Encoder],
     n_channels: int,
     n_hidden: int = 64,
     width: int = 64,
     n_inputs: int = 0,
 ) -> Encoder:
-    """Make an encoder by its name, or by ``(n_channels, n_hidden) -> Encoder``; set attention reads no inputs."""
-    if not isinstance(encoder, str):
+    """Make an encoder by name, or by ``(n_channels, n_hidden) -> Encoder``; set attention reads no inputs."""
+    if not isinstance(encoder, str | Part):
         return encoder(n_channels, n_hidden)
-    made = lookup(ENCODERS, encoder, "encoder")
-    if made is SetAttention:
-        return SetAttention(n_channels, n_hidden, n_heads=4 if n_hidden % 4 == 0 else 1)
-    if made is BackwardFilter:
+    cls = class_of(ENCODERS, encoder, "encoder")
+    sizes: dict[str, Any] = {"n_channels": n_channels, "n_hidden": n_hidden, "n_inputs": n_inputs}
+    if cls is BackwardFilter:
         n_modes = max(1, n_hidden // 2)
         inner = build_filter(
             n_channels,
@@ -133,26 +131,23 @@ def build_encoder(
             n_hidden=width,
             n_inputs=n_inputs,
         )
-        return BackwardFilter(inner)
-    # one short step a gap: what the encoder's flow must do is forget, not solve an equation to many digits
-    jump = GRU(n_hidden, n_channels, n_inputs)
-    return BackwardODERNN(Solved(MLPDynamics(n_hidden, width), Euler()), jump, run_backward)
-
-
-def run_backward(encoder: BackwardODERNN, batch: IrregularBatch) -> Path:
-    """Run the events of a reversed batch by a fused kernel where there is one."""
-    if not is_ode_rnn(encoder):
-        return encoder.loop(batch)
-    nothing = batch.values[:, :0]
-    return run_ode_rnn(encoder, batch, nothing, nothing)
+        sizes = {"inner": inner}
+    elif cls is BackwardODERNN:
+        # one short step a gap: what the encoder's flow must do is forget, not solve an equation to many digits
+        jump = GRU(n_hidden, n_channels, n_inputs)
+        sizes = {"evolution": Solved(MLPDynamics(n_hidden, width), Euler()), "jump": jump, "run": run_recurrent}
+    elif cls is SetAttention and n_hidden % 4:  # the default of four heads would not divide it
+        given = as_part(encoder)
+        encoder = Part(given.name, (("n_heads", 1), *given.settings))
+    return build(ENCODERS, encoder, "encoder", **sizes)
 
 
 def build_latent_ode(
     n_channels: int,
     *,
-    encoder: str | Callable[[int, int], Encoder] = "backward_filter",
-    evolution: str | Evolution = "linear",
-    solver: str | Solver = "rk4",
+    encoder: str | Part | Callable[[int, int], Encoder] = "backward_filter",
+    evolution: str | Part | Evolution = "linear",
+    solver: str | Part | Solver = "rk4",
     n_modes: int = 32,
     n_state: int = 32,
     n_static: int = 16,
@@ -164,11 +159,11 @@ def build_latent_ode(
     n_inputs: int = 0,
     n_features: int = 0,
 ) -> LatentODE:
-    """Assemble a latent ODE from parts, by name or instance.
+    """Assemble a latent ODE from parts, by name, `Part` (a name with settings) or instance.
 
     Parameters
     ----------
-    encoder : str or callable
+    encoder : str, Part or callable
         Name in `tsode.encoders.ENCODERS`, or ``(n_channels, n_hidden) -> Encoder``.
     evolution, solver, n_modes, n_state, n_static
         See `tsode.evolutions.build.build_evolution`.

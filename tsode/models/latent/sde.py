@@ -1,4 +1,4 @@
-"""Latent SDE: a path with noise of its own, guided through the history by what the encoder read there."""
+"""Latent SDE: a path with noise of its own, guided through the history by the encoder's context."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tsode._registry import lookup
+from tsode._registry import Part, build
 from tsode.core.status import worst
 from tsode.dynamics import SDES
 from tsode.encoders.base import Encoder
@@ -25,7 +25,7 @@ FIRST_PULL = -3.0  # logit of the share of the fastest pull, at an event: the po
 
 
 class Guide(nn.Module):
-    """What steers a path: a pull to a target, ``pull * (target - z)``, both read off the state and what lies ahead.
+    """Steering of a path: a pull to a target, ``pull * (target - z)``, both read off the state and the events ahead.
 
     A path that is to meet an observation has to be pulled the harder the nearer it is: for a linear process the best
     steering has this form, with a pull that falls with the time to go.
@@ -53,13 +53,13 @@ class Guide(nn.Module):
         with torch.no_grad():
             self.pull.bias.fill_(FIRST_PULL)
 
-    def look(self, inference: Inference) -> Tensor:
-        """What each event, with all later ones, says of the way to it: Tensor[b n w]."""
+    def summarise_events(self, inference: Inference) -> Tensor:
+        """Summary of each event and all later ones, which steers the way to it: Tensor[b n w]."""
         batch = inference.batch
         return self.of_event(torch.cat([inference.encoded.context, batch.values, batch.mask.to(batch.values)], dim=-1))
 
     def forward(self, z: Tensor, ahead: Tensor, lead: Tensor) -> Tensor:
-        """Steering at ``z`` (s b d), given `look` at the next event (b w) and the time to go to it ``lead`` (b 1)."""
+        """Steering at ``z`` (s b d), given the summary of the next event (b w) and the time to it ``lead`` (b 1)."""
         log_lead = torch.log1p(10.0 * lead)
         features = torch.cat([lead, log_lead], dim=-1).expand(*z.shape[:-1], -1)
         hidden = torch.tanh(ahead + self.of_state(torch.cat([z, features], dim=-1)))
@@ -124,13 +124,11 @@ class LatentSDE(LatentModel):
         noise, followed = self._noise(draws, times, last)
         size = times.shape[0] * self.n_latent * max(times.shape[1], noise.bridges.shape[1])
         block = max(1, STATES_AT_ONCE // max(1, size))
-        done = [
-            self._run(*of_block, times, last, steer, noise) for of_block in zip(z.split(block), followed.split(block))
-        ]
+        blocks = [self._run(*part, times, last, steer, noise) for part in zip(z.split(block), followed.split(block))]
         return LatentPaths(
-            torch.cat([one.z for one in done]),
-            torch.cat([one.cost for one in done]),
-            worst(*(one.status for one in done)),
+            torch.cat([paths.z for paths in blocks]),
+            torch.cat([paths.cost for paths in blocks]),
+            worst(*(paths.status for paths in blocks)),
         )
 
     def _run(
@@ -174,7 +172,7 @@ class LatentSDE(LatentModel):
         b, n = events.shape
         if not n:  # no row has anywhere to go
             return lambda t, z: torch.zeros_like(z)
-        ahead = self.guide.look(inference).flatten(0, 1)
+        ahead = self.guide.summarise_events(inference).flatten(0, 1)
         first = torch.arange(b, device=events.device)[:, None] * n
 
         def steer(t: Tensor, z: Tensor) -> Tensor:
@@ -195,10 +193,10 @@ class LatentSDE(LatentModel):
         step = getattr(self.solver, "max_step", None) or self.query_step
         reach = step
         if n_series:
-            known = float(last.max())
-            ahead = float(times.max()) - known if times.numel() else 0.0
+            latest = float(last.max())
+            ahead = float(times.max()) - latest if times.numel() else 0.0
             # a slip in the time unit must not fill the memory: a solver stops there with a status of its own
-            reach = known + min(max(ahead, 0.0), step * getattr(self.solver, "max_steps", 10_000)) + 2.0 * step
+            reach = latest + min(max(ahead, 0.0), step * getattr(self.solver, "max_steps", 10_000)) + 2.0 * step
         series = draws.rows
         if draws.start.shape[1] == 1:
             series = torch.zeros(n_series, dtype=torch.int64, device=device)
@@ -218,9 +216,9 @@ class LatentSDE(LatentModel):
 def build_latent_sde(
     n_channels: int,
     *,
-    encoder: str | Callable[[int, int], Encoder] = "backward_filter",
-    sde: str | DiagonalSDE = "neural",
-    solver: str | SDESolver = "euler_maruyama",
+    encoder: str | Part | Callable[[int, int], Encoder] = "backward_filter",
+    sde: str | Part | DiagonalSDE = "neural",
+    solver: str | Part | SDESolver = "euler_maruyama",
     n_state: int = 16,
     n_encoder: int = 64,
     n_hidden: int = 64,
@@ -229,15 +227,15 @@ def build_latent_sde(
     max_context: int = 128,
     n_features: int = 0,
 ) -> LatentSDE:
-    """Assemble a latent SDE from parts, by name or instance.
+    """Assemble a latent SDE from parts, by name, `Part` (a name with settings) or instance.
 
     Parameters
     ----------
-    encoder : str or callable
+    encoder : str, Part or callable
         Name in `tsode.encoders.ENCODERS`, or ``(n_channels, n_hidden) -> Encoder``.
-    sde : str or DiagonalSDE
+    sde : str, Part or DiagonalSDE
         Name in `tsode.dynamics.SDES`, of `n_state` coordinates.
-    solver : str or SDESolver
+    solver : str, Part or SDESolver
         Name in `tsode.numerics.SDE_SOLVERS`.
     n_encoder : int
         Width of the encoder.
@@ -248,15 +246,14 @@ def build_latent_sde(
     n_samples, max_context, n_features
         See `LatentModel`.
     """
-    prior = lookup(SDES, sde, "sde")(n_state) if isinstance(sde, str) else sde
-    made_solver = lookup(SDE_SOLVERS, solver, "solver")() if isinstance(solver, str) else solver
-    made_encoder = build_encoder(encoder, n_channels, n_encoder)
+    prior = build(SDES, sde, "sde", n_state=n_state)
+    reader = build_encoder(encoder, n_channels, n_encoder)
     return LatentSDE(
-        made_encoder,
+        reader,
         prior,
-        Guide(prior.n_state, made_encoder.n_hidden, n_channels, n_hidden),
+        Guide(prior.n_state, reader.n_hidden, n_channels, n_hidden),
         Emission(prior.n_state, n_channels, n_hidden, observation_scale),
-        made_solver,
+        build(SDE_SOLVERS, solver, "solver"),
         n_samples=n_samples,
         max_context=max_context,
         n_features=n_features,

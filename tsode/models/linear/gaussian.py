@@ -1,4 +1,4 @@
-"""Exact filter, smoother, likelihood, forecasts and samples of a linear-Gaussian SDE seen at irregular times."""
+"""Linear-Gaussian SDE seen at irregular times: exact filter, smoother, likelihood, forecasts and samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem", 
 
 @dataclass(frozen=True)
 class LinearSystem:
-    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + E k(t) + r * noise``, with ``k`` known at all times.
+    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + E k(t) + r * noise``, with covariates ``k``.
 
     An input ``u`` moves ``x`` to ``x + P u``.
 
@@ -45,10 +45,10 @@ class LinearSystem:
     is_stationary : bool
         Whether the initial belief is the stationary one, and so holds at any time before the first event as well.
         If not, the state stands still before the first event.
-    push : Tensor[d e] or None
+    input_map : Tensor[d e] or None
         P; None without inputs.
     effect : Tensor[c f] or None
-        E, of what is known at time t; None where nothing is.
+        E; None without covariates.
     """
 
     drift: Tensor
@@ -60,25 +60,27 @@ class LinearSystem:
     initial_mean: Tensor
     initial_cov: Tensor
     is_stationary: bool
-    push: Tensor | None = None
+    input_map: Tensor | None = None
     effect: Tensor | None = None
 
-    def known_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
-        """What is known at `times` (b m), as part of the observations: Tensor[b m c], or 0."""
+    def covariate_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
+        """Part of the observations at `times` (b m) that covariates explain: Tensor[b m c], or 0."""
         if self.effect is None or batch.covariates is None:
             return 0.0
         return batch.covariates.at(times).to(self.effect) @ self.effect.mT
 
-    def unexplained(self, batch: IrregularBatch) -> IrregularBatch:
-        """The batch without what is known, and with one event that saw nothing at time 0 if it has none at all."""
-        batch = _with_event(batch)
+    def residual_batch(self, batch: IrregularBatch) -> IrregularBatch:
+        """The batch less what covariates explain, and with one empty event at time 0 if it has no event at all."""
+        batch = _with_empty_event(batch)
         if self.effect is None or batch.covariates is None:
             return batch
-        return batch.replace(values=batch.values.to(self.effect) - self.known_mean(batch, batch.times))
+        return batch.replace(values=batch.values.to(self.effect) - self.covariate_mean(batch, batch.times))
 
-    def pushes(self, batch: IrregularBatch) -> Tensor | None:
+    def input_jumps(self, batch: IrregularBatch) -> Tensor | None:
         """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""
-        return None if self.push is None or batch.inputs is None else batch.inputs.to(self.push) @ self.push.mT
+        if self.input_map is None or batch.inputs is None:
+            return None
+        return batch.inputs.to(self.input_map) @ self.input_map.mT
 
     def transitions(self, gaps: Tensor) -> Transition:
         """Exact transitions over `gaps` (...)."""
@@ -116,7 +118,7 @@ class Beliefs:
 
 @dataclass(frozen=True)
 class FilteredBeliefs:
-    """What one pass over a batch of histories gives.
+    """Beliefs of one pass over a batch of histories.
 
     Parameters
     ----------
@@ -138,9 +140,9 @@ class FilteredBeliefs:
 
 @dataclass(frozen=True)
 class Smoother:
-    """What all events of a batch, earlier and later, say of the states at any times; see `LinearGaussianModel.smooth`.
+    """Beliefs at any times given all events of a batch, earlier and later; see `LinearGaussianModel.smooth`.
 
-    The passes over the events are done: a question costs the same however many of them there are.
+    The passes over the events are done: a query costs the same however many events there are.
 
     Parameters
     ----------
@@ -169,7 +171,7 @@ class Smoother:
 
     def interpolate(self, query_times: Tensor) -> Forecast:
         """Normal distribution of each channel's observation at each query time (b m)."""
-        return _seen(self.system, self.batch, self.beliefs(query_times), self.filtered.status)
+        return _observe_beliefs(self.system, self.batch, self.beliefs(query_times), self.filtered.status)
 
 
 class LinearGaussianModel(ForecastModel):
@@ -187,14 +189,14 @@ class LinearGaussianModel(ForecastModel):
     def filter(self, batch: IrregularBatch) -> FilteredBeliefs:
         """Run over the events of a batch, each row by its own clock."""
         system = self.system()
-        return _filter(system, system.unexplained(batch) if batch.n_events else batch)
+        return _filter(system, system.residual_batch(batch) if batch.n_events else batch)
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """Filtered mean of the state after the last event of each row: Tensor[b d]."""
-        return self.filter(_with_event(batch)).updated.mean[:, -1]
+        return self.filter(_with_empty_event(batch)).updated.mean[:, -1]
 
     def log_likelihood(self, batch: IrregularBatch) -> Tensor:
-        """Log density of all seen values of each series, in nats: Tensor[b]. A series that saw nothing has 0."""
+        """Log density of all seen values of each series, in nats: Tensor[b]; 0 without observations."""
         return self.filter(batch).log_likelihood
 
     def loss(self, batch: IrregularBatch) -> Tensor:
@@ -204,24 +206,27 @@ class LinearGaussianModel(ForecastModel):
     def forecast_state(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Beliefs:
         """Belief over the state at each query time, from the events before it; see `forecast`."""
         system = self.system()
-        batch = system.unexplained(batch)
+        batch = system.residual_batch(batch)
         return _carry_to(system, batch, _filter(system, batch), query_times, side)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         """Normal predictive distribution of each channel's observation, noise included; see `ForecastModel`."""
         system = self.system()
-        batch = system.unexplained(batch)
+        batch = system.residual_batch(batch)
         filtered = _filter(system, batch)
-        return _seen(system, batch, _carry_to(system, batch, filtered, query_times, side), filtered.status)
+        return _observe_beliefs(system, batch, _carry_to(system, batch, filtered, query_times, side), filtered.status)
 
     def interpolate(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         """Normal distribution of each channel's observation given all events, earlier and later; see `smooth`."""
         return self.smoother(batch).interpolate(query_times)
 
+    def fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
+        return self.interpolate(batch, query_times)
+
     def smoother(self, batch: IrregularBatch) -> Smoother:
-        """The passes over the events of a batch, to be asked at any times."""
+        """The passes over the events of a batch, from which any times are smoothed."""
         system = self.system()
-        batch = system.unexplained(batch)
+        batch = system.residual_batch(batch)
         filtered = _filter(system, batch)
         return Smoother(system, batch, filtered, _later_evidence(system, batch, filtered))
 
@@ -250,7 +255,7 @@ class LinearGaussianModel(ForecastModel):
         between, the path starts anew; paths given the whole history, earlier and later, are those of `sample_smoothed`.
         """
         system = self.system()
-        batch = system.unexplained(batch)
+        batch = system.residual_batch(batch)
         times, order = query_times.sort(dim=1)
         times = _reachable(system, batch, times)
         belief = _carry_to(system, batch, _filter(system, batch), times, "left")
@@ -264,7 +269,7 @@ class LinearGaussianModel(ForecastModel):
             onward = _apply(step.phi[:, k], departure[:, :, k - 1]) + noise[:, :, k]
             departure[:, :, k] = departure[:, :, k].where(is_new[:, k, None], onward)
         paths = self._observe(system, belief.mean + departure, order.argsort(dim=1), generator)
-        return paths + system.known_mean(batch, query_times)
+        return paths + system.covariate_mean(batch, query_times)
 
     @torch.no_grad()
     def sample_smoothed(
@@ -272,27 +277,27 @@ class LinearGaussianModel(ForecastModel):
     ) -> Tensor:
         """Draw joint paths of the observations at any times given all events, earlier and later: Tensor[s b m c].
 
-        Forward filter, backward simulation (Carter & Kohn 1994) with the queries as events that saw nothing; each
+        Forward filter, backward simulation (Carter & Kohn 1994) with the queries as empty events; each
         backward step conditions a draw of (state, next state) on the next state already drawn (Matheron's rule),
         which allows for singular noise.
         """
         system = self.system()
-        batch = system.unexplained(batch)
+        batch = system.residual_batch(batch)
         merged, place = _merge(batch, _reachable(system, batch, query_times))
         belief = _filter(system, merged).updated
-        first = int(place.min()) if place.numel() else merged.n_events - 1  # nothing earlier is asked for
+        first = int(place.min()) if place.numel() else merged.n_events - 1  # nothing earlier is needed
         step = system.transitions(belief.times[:, first:].diff(dim=1))
         mean, cov = belief.mean[:, first:], belief.cov[:, first:]
         path = mean + _apply(square_root(cov), _normal(mean, n_samples, generator))
         noise = _apply(square_root(step.cov), _normal(step.shift, n_samples, generator))
         next_state = _apply(step.phi, path[:, :, :-1]) + step.shift + noise
-        pushes = system.pushes(merged)
-        if pushes is not None:
-            next_state = next_state + pushes[:, first + 1 :]
+        input_jumps = system.input_jumps(merged)
+        if input_jumps is not None:
+            next_state = next_state + input_jumps[:, first + 1 :]
         gain = step.backward_gain(cov[:, :-1])
         for k in reversed(range(gain.shape[1])):
             path[:, :, k] += _apply(gain[:, k], path[:, :, k + 1] - next_state[:, :, k])
-        return self._observe(system, path, place - first, generator) + system.known_mean(batch, query_times)
+        return self._observe(system, path, place - first, generator) + system.covariate_mean(batch, query_times)
 
     def _observe(self, system: LinearSystem, path: Tensor, place: Tensor, generator: torch.Generator) -> Tensor:
         """Observations with noise (s b m c) of the states of `path` (s b k d) at `place` (b m)."""
@@ -306,7 +311,7 @@ def _filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
     cov = system.initial_cov.expand(batch.n_series, -1, -1)
     steps = system.transitions(batch.times.diff(dim=1, prepend=batch.times[:, :1])).unbind()
     log_likelihood, status = torch.zeros_like(mean[:, 0]), torch.zeros_like(batch.lengths)
-    pushes = system.pushes(batch)
+    input_jumps = system.input_jumps(batch)
     means: tuple[list[Tensor], list[Tensor]] = ([], [])
     covs: tuple[list[Tensor], list[Tensor]] = ([], [])
     for k, step in enumerate(steps):
@@ -315,8 +320,8 @@ def _filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
         means[0].append(mean)
         covs[0].append(cov)
         mean, cov = after.mean, after.cov
-        if pushes is not None:
-            mean = mean + pushes[:, k]
+        if input_jumps is not None:
+            mean = mean + input_jumps[:, k]
         means[1].append(mean)
         covs[1].append(cov)
         log_likelihood = log_likelihood + after.log_prob
@@ -359,16 +364,16 @@ def _later_evidence(system: LinearSystem, batch: IrregularBatch, filtered: Filte
     return torch.stack(vectors[::-1], dim=1), torch.stack(matrices[::-1], dim=1)
 
 
-def _seen(system: LinearSystem, batch: IrregularBatch, belief: Beliefs, status: Tensor) -> Forecast:
+def _observe_beliefs(system: LinearSystem, batch: IrregularBatch, belief: Beliefs, status: Tensor) -> Forecast:
     """Distribution of the observations under beliefs over the state."""
     family = Normal()
-    mean = system.observed_mean(belief.mean) + system.known_mean(batch, belief.times)
+    mean = system.observed_mean(belief.mean) + system.covariate_mean(batch, belief.times)
     params = family.from_moments(mean, system.observed_variance(belief.cov).sqrt())
     return Forecast(belief.times, params, family, worst(status, _status(params.isfinite().flatten(1).all(dim=1))))
 
 
 def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, Tensor]:
-    """The batch with its queries as events that saw nothing, and where each of them stands (b m)."""
+    """The batch with its queries as empty events, and the index of each of these (b m)."""
     m = query_times.shape[1]
     times, order = torch.cat([batch.times, query_times], dim=1).sort(dim=1, stable=True)
     spread = order[..., None].expand(-1, -1, batch.n_channels)
@@ -382,8 +387,8 @@ def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, 
     return merged, order.argsort(dim=1)[:, batch.n_events :]
 
 
-def _with_event(batch: IrregularBatch) -> IrregularBatch:
-    """The batch, with one event that saw nothing at time 0 if it has none at all."""
+def _with_empty_event(batch: IrregularBatch) -> IrregularBatch:
+    """The batch, with one empty event at time 0 if it has no event at all."""
     if batch.n_events:
         return batch
     shape = (batch.n_series, 1, batch.n_channels)

@@ -139,9 +139,9 @@ class StableLinearSDE(LinearGaussianModel):
         cube.
     dtype : torch.dtype
     n_inputs : int
-        Width of what is put in at known times, which is added to the state by a learned matrix.
+        Width of the inputs at known times, which are added to the state by a learned matrix.
     n_features : int
-        Width of what is known at any time, which is added to the observations by a learned matrix.
+        Width of the covariates, which are added to the observations by a learned matrix.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class StableLinearSDE(LinearGaussianModel):
         self.readout = nn.Parameter(readout)
         self.readout_offset = nn.Parameter(torch.zeros(n_channels, dtype=dtype))
         self.log_noise = nn.Parameter(torch.full((n_channels,), 0.5 * math.log(0.2), dtype=dtype))
-        self.push = nn.Parameter(0.1 * torch.randn(n_state, n_inputs, dtype=dtype)) if n_inputs else None
+        self.input_map = nn.Parameter(0.1 * torch.randn(n_state, n_inputs, dtype=dtype)) if n_inputs else None
         self.effect = nn.Parameter(torch.zeros(n_channels, n_features, dtype=dtype)) if n_features else None
 
     def system(self) -> LinearSystem:
@@ -185,5 +185,5 @@ class StableLinearSDE(LinearGaussianModel):
         return LinearSystem(
             rotation - rotation.mT - 0.5 * diffusion @ diffusion.mT, zeros, diffusion,
             self.readout, self.readout_offset, self.log_noise.exp(), zeros, identity, is_stationary=True,
-            push=self.push, effect=self.effect,
+            input_map=self.input_map, effect=self.effect,
         )  # fmt: skip

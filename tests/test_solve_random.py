@@ -64,7 +64,7 @@ def reference(a, events, time, side):
     return advance(z, clock, time)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_random_events_are_applied_as_a_plain_loop_applies_them(seed):
     rng = np.random.default_rng(seed)
     a = np.array([[-1.0, 0.2], [0.7, -0.5]]) * rng.uniform(0.5, 1.5, (2, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +29,22 @@ def estimators() -> list[Any]:
     return [PathRegressor(), encoder(), *heads]
 
 
-@parametrize_with_checks(estimators())
+def name_of(check: functools.partial) -> str:
+    """With its settings, if it has some."""
+    return "-".join([check.func.__name__, *(f"{key}={value}" for key, value in check.keywords.items())])
+
+
+def checks_of_arrays() -> Iterator[Any]:
+    """Each check with its estimator: a classifier shares most with a regressor, and passes these in `make test-all`."""
+    shared = {name_of(check) for _, check in estimator_checks_generator(SeriesRegressor(encoder()))}
+    for estimator in estimators():
+        for fresh, check in estimator_checks_generator(estimator):
+            is_shared = isinstance(estimator, SeriesClassifier) and name_of(check) in shared
+            marks = [pytest.mark.slow] if is_shared else []
+            yield pytest.param(fresh, check, id=f"{type(estimator).__name__}-{name_of(check)}", marks=marks)
+
+
+@pytest.mark.parametrize(("estimator", "check"), list(checks_of_arrays()))
 def test_estimators_of_arrays_pass_every_check(estimator, check):
     check(estimator)
 

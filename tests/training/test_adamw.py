@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch import nn
 
@@ -28,6 +29,7 @@ def test_steps_are_those_of_torch():
             assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_fitting_does_not_import_the_compiler():
     code = (
         "import sys\n"

@@ -16,14 +16,19 @@ import pandas as pd
 import torch
 from sklearn.base import clone
 
-from tsode.errors import DataError, NotFittedError
-from tsode.frames.events import EventTable
-from tsode.testing.assertions import assert_frames_close, tolerance
+from tsode.errors import NotFittedError
+from tsode.testing.example_forecasts import (
+    TIMES,
+    assert_same,
+    fitted_on_example,
+    rounding,
+    rows_of,
+    seeded_on_example,
+)
 from tsode.testing.examples import START, example_panel
+from tsode.testing.inputs import check_covariates, check_events
 
 __all__ = ["FORECASTER_CHECKS", "check_forecaster"]
-
-TIMES = pd.DatetimeIndex(["2024-02-28 01:00", "2024-03-02 12:30", "2024-03-03 16:00", "2024-03-06 00:15"])
 
 
 def check_forecaster(estimator: Any) -> None:
@@ -45,7 +50,7 @@ def check_forecaster(estimator: Any) -> None:
     >>> from tsode import DriftForecaster
     >>> check_forecaster(DriftForecaster())
     """
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     for check in FORECASTER_CHECKS:
         try:
             check(fitted)
@@ -75,7 +80,7 @@ def check_unfitted(estimator: Any) -> None:
 
 def check_fit(estimator: Any) -> None:
     """Fit returns the estimator, leaves parameters and data as they were, and gives the same bits for the same seed."""
-    seeded = _seeded(estimator)
+    seeded = seeded_on_example(estimator)
     fresh = clone(seeded)
     before = fresh.get_params(deep=False)
     frame = example_panel()
@@ -100,7 +105,7 @@ def check_leaves_no_trace(estimator: Any) -> None:
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            first = clone(_seeded(estimator)).fit(example_panel())
+            first = clone(seeded_on_example(estimator)).fit(example_panel())
             first.predict(times=TIMES)
             first.sample(times=TIMES, n_samples=3, random_state=0)
         for name, state in _global_state().items():
@@ -115,7 +120,7 @@ def check_leaves_no_trace(estimator: Any) -> None:
 
 def check_predict_changes_nothing(estimator: Any) -> None:
     """Forecasts leave the estimator and their arguments as they were, and come again the same."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     before = pickle.dumps(vars(fitted))
     rows = _rows()
     context = example_panel()
@@ -131,55 +136,57 @@ def check_predict_changes_nothing(estimator: Any) -> None:
 
 def check_batch(estimator: Any) -> None:
     """A series alone, in a batch, in a permuted batch and beside a longer one has the same forecast."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     frame = example_panel()
     together = _ask(fitted, frame)
     for key in ("s0", "s7"):
         alone = _ask(fitted, frame[frame["unique_id"] == key])
-        _same(fitted, alone, _of(together, key), "a series alone is forecast as in a batch")
+        assert_same(fitted, alone, rows_of(together, key), "a series alone is forecast as in a batch")
     shuffled = _ask(fitted, frame.sample(frac=1.0, random_state=3))
     for key in frame["unique_id"].unique():
-        _same(fitted, _of(shuffled, key), _of(together, key), "the order of series and rows is free")
+        assert_same(fitted, rows_of(shuffled, key), rows_of(together, key), "the order of series and rows is free")
     times = START + pd.to_timedelta(np.arange(70), unit="h")
     long = pd.DataFrame({"unique_id": "long", "ds": times, "a": 11.0, "b": -280.0})
     beside = _ask(fitted, pd.concat([frame, long]))
-    _same(fitted, _of(beside, "s3"), _of(together, "s3"), "padding changes nothing")
+    assert_same(fitted, rows_of(beside, "s3"), rows_of(together, "s3"), "padding changes nothing")
 
 
 def check_queries(estimator: Any) -> None:
     """Asking for more times changes no other answer; horizon, times and rows agree."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     frame = example_panel()
     together = _ask(fitted, frame)
     more = TIMES.append(pd.date_range(START, periods=40, freq="3h"))
     wider = fitted.predict_quantiles(times=more, context=frame)
     wider = wider[wider["ds"].isin(TIMES)].drop_duplicates(["unique_id", "ds"]).reset_index(drop=True)
-    _same(fitted, wider, together, "asking for more times changes no other answer")
+    assert_same(fitted, wider, together, "asking for more times changes no other answer")
     rows = pd.DataFrame({"unique_id": "s4", "ds": TIMES[::-1]}, index=[7, 5, 3, 1])
     answer = fitted.predict_quantiles(rows)
     assert answer.index.equals(rows.index), "predict(X) keeps the index of X."
     assert answer["ds"].tolist() == rows["ds"].tolist(), "predict(X) keeps the order of X."
-    _same(fitted, answer[::-1].reset_index(drop=True), _of(together, "s4"), "rows and times are the same question")
+    assert_same(
+        fitted, answer[::-1].reset_index(drop=True), rows_of(together, "s4"), "rows and times are the same question"
+    )
     lead = pd.Timedelta("7h")
     ahead = fitted.predict(horizon=[lead], context=frame)
     last = frame[frame["unique_id"] == "s4"]["ds"].max()
     at = fitted.predict(times={"s4": [last + lead]}, context=frame)
-    _same(fitted, _of(ahead, "s4"), at, "a horizon counts from the last observation")
+    assert_same(fitted, rows_of(ahead, "s4"), at, "a horizon counts from the last observation")
 
 
 def check_future(estimator: Any) -> None:
     """Data at or after a time never change the forecast at it."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     frame = example_panel()
     for when in TIMES[1:3]:
         full = fitted.predict_quantiles(times=[when], context=frame)
         cut = fitted.predict_quantiles(times=[when], context=frame[frame["ds"] < when])
-        _same(fitted, full, cut, "data from a time on never change the forecast at it")
+        assert_same(fitted, full, cut, "data from a time on never change the forecast at it")
 
 
 def check_values_are_not_read(estimator: Any) -> None:
     """Value columns of X in predict are not read, whatever they hold."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     frame = example_panel()
     bare = fitted.predict(frame[["unique_id", "ds"]])
     for values in (frame, frame.assign(a=1e9, b=np.nan), frame.assign(a="text", b=None, c=0.0)):
@@ -188,16 +195,16 @@ def check_values_are_not_read(estimator: Any) -> None:
 
 def check_masked_rows(estimator: Any) -> None:
     """A row in which nothing was observed changes no forecast, wherever it stands."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     frame = example_panel()
     blank = frame[["unique_id"]].drop_duplicates()
     added = [blank.assign(ds=START + pd.Timedelta(lead)) for lead in ("-9h", "31h 7min", "70h")]
-    _same(fitted, _ask(fitted, pd.concat([frame, *added])), _ask(fitted, frame), "a row of NaN is a no-op")
+    assert_same(fitted, _ask(fitted, pd.concat([frame, *added])), _ask(fitted, frame), "a row of NaN is a no-op")
 
 
 def check_time_unit_and_origin(estimator: Any) -> None:
     """Other units and origins of time change nothing but the unit, in fit and in predict, without a calendar."""
-    seeded, frame = _seeded(estimator), example_panel()
+    seeded, frame = seeded_on_example(estimator), example_panel()
     if getattr(seeded, "calendar", None) is not None:
         seeded = clone(seeded).set_params(calendar=None).fit(frame)
     expected = seeded.predict_quantiles(times=TIMES)
@@ -211,42 +218,42 @@ def check_time_unit_and_origin(estimator: Any) -> None:
         answer = clone(seeded).fit(frame.assign(ds=change(frame["ds"]))).predict_quantiles(times=change(TIMES))
         asked = change(expected["ds"])
         assert answer["ds"].tolist() == asked.tolist(), f"{what} changes the times of the answer."
-        _same(seeded, answer[columns], expected[columns], f"{what} changes no forecast")
+        assert_same(seeded, answer[columns], expected[columns], f"{what} changes no forecast")
 
 
 def check_units_of_values(estimator: Any) -> None:
     """Forecasts are in the data's own units: values times 1024 give forecasts times 1024."""
     if getattr(estimator, "scale", "auto") not in ("auto", "standard"):
         return
-    seeded = _seeded(estimator)
+    seeded = seeded_on_example(estimator)
     frame = example_panel()
     expected = seeded.predict_quantiles(times=TIMES).set_index(["unique_id", "ds"])
     larger = frame.assign(a=1024.0 * frame["a"], b=1024.0 * frame["b"])
     answer = clone(seeded).fit(larger).predict_quantiles(times=TIMES).set_index(["unique_id", "ds"])
-    _same(seeded, answer / 1024.0, expected, "a change of unit changes nothing but the unit")
+    assert_same(seeded, answer / 1024.0, expected, "a change of unit changes nothing but the unit")
 
 
 def check_containers(estimator: Any) -> None:
     """A forecast comes in the kind of container that came in."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     frame = example_panel(3)
     expected = fitted.predict(times=TIMES, context=frame)
     values = expected[["a", "b"]].to_numpy()
     multi = fitted.predict(times=TIMES, context=frame.set_index(["unique_id", "ds"]))
     assert isinstance(multi.index, pd.MultiIndex), "a MultiIndex frame does not come back as one."
-    _same(fitted, multi.reset_index(), expected, "the kind of container changes no forecast")
+    assert_same(fitted, multi.reset_index(), expected, "the kind of container changes no forecast")
     wide = frame[frame["unique_id"] == "s1"].set_index("ds")[["a", "b"]]
     answer = fitted.predict(times=TIMES.tz_localize("Asia/Tokyo"), context=wide.tz_localize("Asia/Tokyo"))
     assert answer.index.equals(TIMES.tz_localize("Asia/Tokyo").rename("ds")), "a wide frame loses its index or zone."
     listed = [part.set_index("ds")[["a", "b"]] for _, part in frame.groupby("unique_id")]
     answers = fitted.predict(times=TIMES, context=listed)
     assert isinstance(answers, list), "a list does not come back as a list."
-    _same(fitted, pd.DataFrame(np.concatenate(answers)), pd.DataFrame(values), "a list changes no forecast")
+    assert_same(fitted, pd.DataFrame(np.concatenate(answers)), pd.DataFrame(values), "a list changes no forecast")
 
 
 def check_quantiles(estimator: Any) -> None:
     """Quantiles increase with their level, and intervals are made of them."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     levels = [0.025, 0.1, 0.5, 0.9, 0.975]
     quantiles = fitted.predict_quantiles(times=TIMES, quantiles=levels)
     interval = fitted.predict_interval(times=TIMES, level=[80, 95])
@@ -257,13 +264,13 @@ def check_quantiles(estimator: Any) -> None:
         assert (np.diff(table, axis=1) > 0).all(), "quantiles increase with their level."
         sides = [f"{name}-lo-95", f"{name}-lo-80", f"{name}-hi-80", f"{name}-hi-95"]
         gap = np.abs(interval[sides].to_numpy() - table[:, [0, 1, 3, 4]]).max() / np.abs(table).max()
-        assert gap <= _share(fitted), f"an interval of 80 is the quantiles 0.1 and 0.9: off by {gap:.3g}."
+        assert gap <= rounding(fitted), f"an interval of 80 is the quantiles 0.1 and 0.9: off by {gap:.3g}."
         assert interval[name].equals(mean[name]), "predict_interval gives the mean that predict gives."
 
 
 def check_samples(estimator: Any) -> None:
     """Samples have their shape, come again with the same seed, and have the forecast's own quantiles."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     n_samples = 300
     drawn = fitted.sample(times=TIMES, n_samples=n_samples, random_state=1)
     assert len(drawn) == n_samples * len(TIMES) * 12, f"sample gives {len(drawn)} rows."
@@ -284,7 +291,7 @@ def check_samples(estimator: Any) -> None:
 
 def check_impute(estimator: Any) -> None:
     """Impute fills what is missing and keeps what was observed."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     frame = example_panel()
     filled = fitted.impute(frame)
     assert filled[["unique_id", "ds"]].equals(frame[["unique_id", "ds"]]), "impute keeps the rows of X."
@@ -296,18 +303,18 @@ def check_impute(estimator: Any) -> None:
 
 def check_score(estimator: Any) -> None:
     """Scores are finite, errors are negated, and the squared error is that of predict."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     later = example_panel().assign(ds=lambda f: f["ds"] + pd.Timedelta("70h"))
     for metric in ("nll", "crps", "mae"):
         assert np.isfinite(fitted.score(later, metric=metric)), f"the score {metric!r} is finite."
     error = (fitted.predict(later)[["a", "b"]] - later[["a", "b"]]).to_numpy()
     truth, score = -np.nanmean(error**2), fitted.score(later, metric="mse")
-    assert abs(score - truth) <= _share(fitted) * abs(truth), f"score(mse) is {score}, but predict errs by {truth}."
+    assert abs(score - truth) <= rounding(fitted) * abs(truth), f"score(mse) is {score}, but predict errs by {truth}."
 
 
 def check_copies(estimator: Any) -> None:
     """A saved and loaded, or pickled, forecaster gives the same forecasts bit for bit."""
-    fitted = _fitted(estimator)
+    fitted = fitted_on_example(estimator)
     expected = fitted.predict_interval(times=TIMES)
     samples = fitted.sample(times=TIMES, n_samples=3, random_state=0)
     with tempfile.TemporaryDirectory() as folder:
@@ -321,89 +328,6 @@ def check_copies(estimator: Any) -> None:
         assert copy.history_.equals(fitted.history_), f"{what} changes history_."
         assert copy.last_times_ == fitted.last_times_, f"{what} changes last_times_."
         assert copy.horizon_ == fitted.horizon_, f"{what} changes horizon_."
-
-
-def check_events(estimator: Any) -> None:
-    """Events at known times are read, or refused by name; one that is to come changes no forecast before it."""
-    events = _events()
-    if not getattr(estimator, "reads_events", False):
-        try:
-            clone(estimator).fit(example_panel(), events=events)
-        except DataError:
-            return
-        raise AssertionError("fit takes events, but reads_events is False.")
-    frame = example_panel()
-    fitted = clone(_seeded(estimator)).fit(frame, events=events)
-    together = fitted.predict_quantiles(times=TIMES, context=frame)
-    shuffled = EventTable(events.sample(frac=1.0, random_state=3))
-    again = fitted.predict_quantiles(times=TIMES, context=frame, events=shuffled)
-    _same(fitted, again, together, "the order of rows of events is free, and those of fit are the default")
-    alone = fitted.predict_quantiles(times=TIMES, context=frame[frame["unique_id"] == "s2"], events=events)
-    _same(fitted, alone, _of(together, "s2"), "a series alone is forecast as in a batch")
-    blank = events.head(3).assign(ds=lambda f: f["ds"] + pd.Timedelta("1h"), kind="add", target="a", amount=0.0)
-    padded = fitted.predict_quantiles(times=TIMES, context=frame, events=pd.concat([events, blank]))
-    _same(fitted, padded, together, "an event that adds nothing changes nothing")
-    for when in TIMES[1:3]:
-        known = fitted.predict_quantiles(times=[when], context=frame)
-        past = fitted.predict_quantiles(times=[when], context=frame, events=events[events["ds"] < when])
-        _same(fitted, past, known, "events from a time on never change the forecast at it")
-    stronger = events.assign(amount=3.0 * events["amount"])
-    answer = fitted.what_if({"base": None, "same": events, "more": stronger}, times=TIMES, random_state=0, n_samples=8)
-    for name in ("base", "same", "more"):
-        gap = answer[answer["scenario"] == name].filter(like="-diff").abs().to_numpy()
-        assert np.isfinite(gap).all(), "what_if gives finite differences."
-        assert (gap == 0).all() == (name != "more"), f"the difference of {name!r} from the base is {gap.max():.3g}."
-    with tempfile.TemporaryDirectory() as folder:
-        fitted.save(Path(folder) / "model.safetensors")
-        loaded = type(fitted).load(Path(folder) / "model.safetensors")
-    assert loaded.predict_quantiles(times=TIMES).equals(fitted.predict_quantiles(times=TIMES)), (
-        "load changes forecasts."
-    )
-
-
-def check_covariates(estimator: Any) -> None:
-    """Covariates are read, or refused by name; they change the forecasts of their own series, at later times only."""
-    tables = {"static": _static(), "known": _known()}
-    frame = example_panel()
-    if not getattr(estimator, "reads_covariates", False):
-        for name, table in tables.items():
-            try:
-                clone(estimator).fit(frame, **{name: table})
-            except DataError as error:
-                if f"{name}=" in str(error):
-                    continue
-            raise AssertionError(f"reads_covariates is False, but {name}= is not refused by name.")
-        return
-    fitted = clone(_seeded(estimator)).fit(frame, **tables)
-    together = fitted.predict_quantiles(times=TIMES, context=frame)
-    shuffled = {name: table.sample(frac=1.0, random_state=3) for name, table in tables.items()}
-    again = fitted.predict_quantiles(times=TIMES, context=frame, **shuffled)
-    _same(fitted, again, together, "the order of rows of covariates is free, and those of fit are the default")
-    alone = fitted.predict_quantiles(times=TIMES, context=_of(frame, "s2"))
-    _same(fitted, alone, _of(together, "s2"), "a series alone is forecast as in a batch")
-    static, known = _static(), _known()
-    static.loc[static["unique_id"] == "s1", "age"] += 30.0
-    known.loc[known["unique_id"] == "s1", "u"] += 3.0
-    moved = fitted.predict_quantiles(times=TIMES, context=frame, static=static, known=known)
-    _same(fitted, _of(moved, "s2"), _of(together, "s2"), "covariates of one series do not change another")
-    assert not _of(moved, "s1").equals(_of(together, "s1")), "covariates change nothing."
-    between = _known().assign(ds=lambda f: f["ds"] + pd.Timedelta("30min"))
-    between["u"] = (between["u"] + between.groupby("unique_id")["u"].shift(-1)) / 2.0
-    finer = pd.concat([_known(), between.dropna()])
-    same = fitted.predict_quantiles(times=TIMES, context=frame, known=finer)
-    _same(fitted, same, together, "a value on the straight line changes nothing")
-    for when in TIMES[1:3]:
-        expected = fitted.predict_quantiles(times=[when], context=frame)
-        later = _known()
-        later.loc[later["ds"] > when + pd.Timedelta("1h"), "u"] += 5.0
-        past = fitted.predict_quantiles(times=[when], context=frame, known=later)
-        _same(fitted, past, expected, "covariates after a time never change the forecast at it")
-    with tempfile.TemporaryDirectory() as folder:
-        fitted.save(Path(folder) / "model.safetensors")
-        loaded = type(fitted).load(Path(folder) / "model.safetensors")
-    assert loaded.predict_quantiles(times=TIMES).equals(fitted.predict_quantiles(times=TIMES)), (
-        "load changes forecasts."
-    )
 
 
 FORECASTER_CHECKS: tuple[Callable[[Any], None], ...] = (
@@ -431,24 +355,6 @@ FORECASTER_CHECKS: tuple[Callable[[Any], None], ...] = (
 """Each takes a forecaster: not fitted yet, or fitted on `example_panel()` (which saves the fit)."""
 
 
-def _fitted(estimator: Any) -> Any:
-    """The estimator itself if it is fitted (on `example_panel`), else a clone that is, with a seed."""
-    if hasattr(estimator, "channels_"):
-        return estimator
-    fresh = clone(estimator).set_params(random_state=0)
-    assert fresh.fit(example_panel()) is fresh, "fit does not return self."
-    return fresh
-
-
-def _seeded(estimator: Any) -> Any:
-    """As `_fitted`, but never one without a seed, whose fit could not be repeated."""
-    return _fitted(estimator if isinstance(estimator.random_state, int) else clone(estimator))
-
-
-def _share(estimator: Any) -> float:
-    return tolerance(getattr(torch, getattr(estimator, "dtype", "float64")))
-
-
 def _ask(fitted: Any, context: pd.DataFrame) -> pd.DataFrame:
     return fitted.predict_quantiles(times=TIMES, context=context)
 
@@ -460,42 +366,8 @@ def _move_origin(times: Any) -> Any:
     )
 
 
-def _of(frame: pd.DataFrame, key: str) -> pd.DataFrame:
-    return frame[frame["unique_id"] == key].reset_index(drop=True)
-
-
-def _events() -> pd.DataFrame:
-    """Doses, infusions and marks in five of the series of `example_panel`."""
-    times = START + pd.to_timedelta([3.0, 11.5, 30.25, 47.0, 90.0], unit="h")
-    kinds = {"kind": ["add", "add", "mark", "add", "add"], "target": ["a", "a", None, "b", "a"]}
-    doses = {"amount": [2.0, 1.0, np.nan, 3.0, 2.0], "duration": [pd.NaT, pd.NaT, pd.NaT, pd.Timedelta("5h"), pd.NaT]}
-    one = pd.DataFrame({"ds": times, **kinds, **doses})
-    return pd.concat([one.assign(unique_id=f"s{k}") for k in range(5)], ignore_index=True)
-
-
-def _static() -> pd.DataFrame:
-    """A number and a category for each series of `example_panel`, some of them not known."""
-    ids = [f"s{k}" for k in range(12)]
-    age = [40.0 + 3.0 * k if k != 5 else np.nan for k in range(12)]
-    return pd.DataFrame({"unique_id": ids, "age": age, "ward": [["north", "south", None][k % 3] for k in range(12)]})
-
-
-def _known() -> pd.DataFrame:
-    """An hourly covariate of each series of `example_panel`, from before its start to after all of `TIMES`."""
-    hours = np.arange(-3.0, 130.0)
-    one = pd.DataFrame({"ds": START + pd.to_timedelta(hours, unit="h")})
-    return pd.concat(
-        [one.assign(unique_id=f"s{k}", u=np.sin(hours / 5.0 + k) + 0.02 * k * hours) for k in range(12)],
-        ignore_index=True,
-    )
-
-
 def _rows() -> pd.DataFrame:
     return pd.DataFrame({"unique_id": ["s2", "s0", "s2"], "ds": [TIMES[3], TIMES[3], TIMES[0]]}, index=[4, 4, 1])
-
-
-def _same(estimator: Any, actual: pd.DataFrame, expected: pd.DataFrame, promise: str) -> None:
-    assert_frames_close(actual, expected, promise, _share(estimator))
 
 
 def _global_state() -> dict[str, Any]:

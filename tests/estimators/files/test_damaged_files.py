@@ -84,14 +84,39 @@ def loader(name: str) -> type:
 
 
 def refuse(name: str, path: Path, match: str | None = None) -> str:
-    """The message with which loading fails, in time and by name of the file."""
-    start = time.process_time()
-    with pytest.raises(FileFormatError, match=match) as caught:
-        loader(name).load(path)
-    assert time.process_time() - start < AT_MOST
+    """The message with which loading fails, by name of the file and in time.
+
+    A file that takes long does so each time: the quickest of three tries counts, as a busy machine, a first import or
+    a collection of garbage slows down one.
+    """
+    for _ in range(3):
+        start = time.process_time()
+        with pytest.raises(FileFormatError, match=match) as caught:
+            loader(name).load(path)
+        if time.process_time() - start < AT_MOST:
+            break
+    else:
+        pytest.fail(f"load needs more than {AT_MOST:g} s of CPU to refuse this file, three times.")
     assert path.name in str(caught.value)
     assert str(caught.value).endswith((".", ").")), str(caught.value)
     return str(caught.value)
+
+
+def test_a_refusal_that_takes_long_once_is_in_time_and_one_that_always_does_is_not(path, monkeypatch):
+    waits = iter([1.5 * AT_MOST, 0.0] + [1.5 * AT_MOST] * 3)
+    clock = time.process_time
+
+    def slow_load(_):
+        nonlocal late
+        late += next(waits)
+        raise FileFormatError(f"{path.name} is damaged.")
+
+    late = 0.0
+    monkeypatch.setattr(time, "process_time", lambda: clock() + late)
+    monkeypatch.setattr(BaseForecaster, "load", slow_load)
+    assert refuse("LastValueForecaster", path) == f"{path.name} is damaged."
+    with pytest.raises(pytest.fail.Exception, match="three times"):
+        refuse("LastValueForecaster", path)
 
 
 def forecast(loaded: Any) -> Any:
@@ -303,7 +328,10 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("what", TENSORS)
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "LatentODEForecaster")) for name in FITTED],
+)
 def test_a_tensor_of_another_shape_or_dtype_is_refused_by_name(name, what, files, path):
     path.write_bytes(files[name])
     header, tensors = read(path)

@@ -47,6 +47,7 @@ ROWS, AHEAD, GROUPS = forced()
 TRAIN, TEST = ROWS[ROWS["ds"] < 14.0], ROWS[ROWS["ds"] >= 14.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "made",
     [
@@ -150,6 +151,7 @@ def test_updates_go_on_with_covariates_as_the_whole_history_would():
     )
 
 
+@pytest.mark.slow
 def test_past_covariates_are_looked_at_but_not_forecast():
     rng = np.random.default_rng(1)
     frames = []
@@ -197,6 +199,7 @@ def test_the_calendar_is_told_where_the_data_cover_it_and_shown():
     assert "# calendar" not in repr(made)
 
 
+@pytest.mark.slow
 def test_a_season_that_is_told_is_forecast_better_than_one_that_must_be_remembered():
     rng = np.random.default_rng(0)
     days = pd.date_range("2010-01-01", "2016-01-01", freq="7D")

@@ -39,6 +39,7 @@ def test_the_likelihood_of_observation_times_is_that_of_a_quadrature(parts):
         assert float(times_loss(model, filtered)) == pytest.approx(total / count, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_rate_of_observations_is_learned_where_it_depends_on_the_state():
     """Series at level 1 are looked at six times a unit, those at level -1 twice."""
     rng = np.random.default_rng(0)

@@ -2,7 +2,7 @@
 #   make demo      fit on real data, print a table, draw a fan chart     make examples   run examples/
 #   make gallery   every kind of picture on one page
 #   make test      the test suite, warnings as errors                    make lint       ruff and mypy
-#   make sktime    sktime's own checks of the adapter to it
+#   make test-all  the slow tests, which `make test` leaves out          make sktime     sktime's own checks of the adapter
 
 # The first of these that is at least 3.11. Another one: make demo PYTHON=/path/to/python
 PYTHON ?= $(shell for python in python3.11 python3 python; do \
@@ -12,7 +12,7 @@ RUN := $(VENV)/bin/python
 # Constraints pin torch: without them pip may choose a build of several GB.
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
 
-.PHONY: demo gallery test lint sktime examples clean
+.PHONY: demo gallery test test-all lint sktime examples clean
 
 demo: $(VENV)/.plot
 	$(RUN) examples/demo.py
@@ -25,8 +25,16 @@ examples: $(VENV)/.plot
 	@printf '%s\n' examples/*.py | OMP_NUM_THREADS=1 xargs -P 2 -I{} sh -c \
 		'out=$$($(RUN) -W error {} 2>&1); code=$$?; printf "== %s\n%s\n" {} "$$out"; exit $$code'
 
+# A worker takes tests from the other only when it has run out of its own: most tests of a file share its fitted models.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -W error --durations 10
+
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -W error
+	$(PYTEST) -m "not slow"
+
+# With `make test` this is everything, and nothing runs twice: forecasts of learned systems against the truth, and hostile
+# data in full, of which `make test` draws a part.
+test-all: $(VENV)/.dev
+	$(PYTEST) -m slow
 
 sktime: $(VENV)/.sktime
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/integrations/test_sktime.py

@@ -33,6 +33,7 @@ SMALL = {
     "n_state": 4,
     "n_hidden": 8,
     "n_encoder": 16,
+    "n_samples": 8,
     "max_epochs": 1,
     "batch_size": 8,
     "random_state": 0,
@@ -50,13 +51,14 @@ def _forecasters() -> dict[str, BaseForecaster]:
     found = {}
     for dtype in ("float64", "float32"):
         found |= {f"{name}-{dtype}": small(made, dtype=dtype) for name, made in FORECASTERS.items()}
-    # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below the estimator
-    named = [name for name in FILTERS if name != "innovation"]
-    found |= {f"{name}-float64": small(FORECASTERS["JumpODEForecaster"], model=name, dtype="float64") for name in named}
-    found["ensemble-float64"] = small(FORECASTERS["JumpODEForecaster"], n_members=2, dtype="float64")
-    informative = {"n_members": 2, "informative_times": True}
-    found["informative-float64"] = small(FORECASTERS["JumpODEForecaster"], **informative, dtype="float64")
-    found["passes-float64"] = small(FORECASTERS["JumpODEForecaster"], n_members=2, n_passes=2, dtype="float64")
+    # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below it,
+    # and so are the features that it is given of the calendar
+    variants: dict[str, dict[str, Any]] = {name: {"model": name} for name in FILTERS if name != "innovation"}
+    variants["single"] = {"n_members": 1}  # the default is an ensemble
+    variants["informative"] = {"n_members": 2, "informative_times": True}
+    variants["passes"] = {"n_members": 2, "n_passes": 2}
+    made = FORECASTERS["JumpODEForecaster"]
+    found |= {f"{name}-float64": small(made, dtype="float64", calendar=None, **how) for name, how in variants.items()}
     return found
 
 
@@ -94,14 +96,14 @@ def small_latent_ode(encoder: str, evolution: str, n_channels: int = 2) -> Laten
     """An untrained latent ODE."""
     return build_latent_ode(
         n_channels, encoder=encoder, evolution=evolution, n_modes=4, n_state=4, n_static=2, n_encoder=8, n_hidden=8,
-        max_context=6,
+        n_samples=8, max_context=6,
     )  # fmt: skip
 
 
 def small_latent_sde(encoder: str = "backward_ode_rnn", n_channels: int = 2, **how: Any) -> LatentSDE:
     """An untrained latent SDE."""
     return build_latent_sde(
-        n_channels, encoder=encoder, n_state=4, n_encoder=8, n_hidden=8, max_context=6, **how
+        n_channels, encoder=encoder, n_state=4, n_encoder=8, n_hidden=8, n_samples=8, max_context=6, **how
     )  # fmt: skip
 
 

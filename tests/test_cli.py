@@ -15,7 +15,7 @@ import pytest
 from tsode import JumpODEForecaster, LastValueForecaster
 from tsode.cli import main
 from tsode.cli.holdout import hold_out
-from tsode.cli.main import MODELS
+from tsode.cli.models import models
 from tsode.cli.tables import read_table
 from tsode.errors import DataError
 from tsode.testing import example_panel
@@ -308,7 +308,7 @@ def test_help_says_what_there_is(command, capsys):
     if command == "":
         assert all(name in text for name in ("fit", "predict", "evaluate", "report", "datasets"))
     if command in ("fit", "evaluate", "report"):
-        assert all(name in text for name in MODELS)
+        assert all(name in text for name in models())
 
 
 def test_times_are_parsed_only_where_they_can_be_read_in_one_way(tmp_path):

@@ -15,9 +15,9 @@ from tests.registries import (
     small_latent_sde,
 )
 from tsode.encoders import ENCODERS
+from tsode.estimators import FORECASTERS
 from tsode.jumps import JUMPS
 from tsode.likelihoods import LIKELIHOODS
-from tsode.models.baselines import BASELINES
 from tsode.models.filters.build import FILTERS
 from tsode.testing import (
     FORECASTER_CHECKS,
@@ -49,9 +49,9 @@ def test_filters_keep_the_contract_in_the_plain_loop(name):
     check_model(model)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", [name for name, made in FORECASTERS.items() if made.is_baseline])
 def test_baseline_models_keep_the_contract(name):
-    check_model(BASELINES[name](2))
+    check_model(FORECASTERS[name]().build_model(2))
 
 
 @pytest.mark.parametrize("evolution", ["linear", "mlp"])

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+from tsode._registry import Part, part, register
 from tsode.errors import ZenoError
 from tsode.estimators import (
     ConstantForecaster,
@@ -33,6 +34,7 @@ __all__ = [
     "LatentODEForecaster",
     "LatentSDEForecaster",
     "LinearSDEForecaster",
+    "Part",
     "PathRegressor",
     "PointProcessForecaster",
     "SeriesClassifier",
@@ -44,6 +46,8 @@ __all__ = [
     "__version__",
     "find_crossings",
     "integrate_triggers",
+    "part",
+    "register",
     "solve",
     "solve_schedule",
 ]

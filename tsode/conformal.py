@@ -1,10 +1,9 @@
-"""Intervals that hold what they say, whatever the model: recalibrated on what training has not seen."""
+"""Conformal intervals: recalibrated on data held out of training, so that they hold their share whatever the model."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -128,7 +127,7 @@ class ConformalForecaster(BaseEstimator):
         for name in ("n_bins", "n_cuts"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ParameterError(f"{name} must be a whole number of at least 1, but is {getattr(self, name)!r}.")
-        panel = self.forecaster._read(X)
+        panel = self.forecaster.reader_settings().read(X)
         usable = [row for row, times in enumerate(panel.times) if len(times) > 1]
         self.by_series_ = len(usable) >= FEWEST_SERIES
         if self.by_series_:
@@ -142,25 +141,22 @@ class ConformalForecaster(BaseEstimator):
             sizes = [int(np.sum(t <= t[0] + (t[-1] - t[0]) * kept)) if len(t) else 0 for t in panel.times]
             train = panel.part(range(len(panel)), [slice(size) for size in sizes])
             rows, shares = usable, np.linspace(1.0 - self.share, 1.0, self.n_cuts, endpoint=False)
-        given = {"events": events, "static": static, "known": known}
-        self.forecaster_ = clone(self.forecaster).fit(write_long(train, self.id_col, self.time_col), **given)
-        self._held_out = self._questions(panel, rows, shares)
+        tables = {"events": events, "static": static, "known": known}
+        self.forecaster_ = clone(self.forecaster).fit(write_long(train, self.id_col, self.time_col), **tables)
+        self._held_out = self._cut_held_out(panel, rows, shares)
         if not self._held_out:
             raise DataError("Nothing of the data held out lies within one horizon of a cut: give longer series.")
         # bins that look at no held-out series keep these exchangeable with the one to come
-        reach = self.forecaster_._timeline.duration(self.forecaster_.horizon_)
+        reach = self.forecaster_.reader_.timeline.duration(self.forecaster_.horizon_)
         self.lead_edges_ = reach * np.arange(1, self.n_bins) / self.n_bins
         self._scored = {level: self._score(level) for level in (80.0, 95.0)}
-        # history of all series, weights of the training part
-        beside = self.forecaster_._panel
-        self.forecaster_._panel = replace(panel, inputs=beside.inputs, known=beside.known)
-        self.forecaster_.last_times_ = dict(zip(panel.ids, panel.last_times))
+        self.forecaster_ = self.forecaster_.with_history(X)
         return self
 
-    def predict(self, X: Any = None, **question: Any) -> Any:
+    def predict(self, X: Any = None, **query: Any) -> Any:
         """Forecast the mean, as the forecaster does."""
         self._check_fitted()
-        return self.forecaster_.predict(X, **question)
+        return self.forecaster_.predict(X, **query)
 
     def predict_interval(
         self,
@@ -181,23 +177,25 @@ class ConformalForecaster(BaseEstimator):
         self._check_fitted()
         levels = read_levels(level, "level", 100.0)
         fitted = self.forecaster_
-        query, panel = fitted._ask(X, times, horizon, context, events, static, known)
+        query, panel = fitted._read_query(X, times, horizon, context, events, static, known)
         answers = fitted._forecast(query, panel)
         place = {key: row for row, key in enumerate(panel.ids)}
         bins = [
-            self._bin(fitted._timeline.to_model(t) - _last_before(panel, place[key], t, fitted._timeline))
+            self._bin(fitted.reader_.timeline.to_model(t) - _last_before(panel, place[key], t, fitted.reader_.timeline))
             for key, t in zip(query.ids, query.times)
         ]
         columns: dict[Hashable, list[np.ndarray]] = {}
         margins = {share: self._margins(share) for share in levels}
         for c, name in enumerate(fitted.channels_):
-            columns[name] = [one.mean[:, c] for one in answers]
+            columns[name] = [answer.mean[:, c] for answer in answers]
             for share in levels:
-                both = [one.quantiles([0.5 - share / 200.0, 0.5 + share / 200.0])[:, c] for one in answers]
-                grow = [margins[share][c, own] * _width(pair[:, 0], pair[:, 1]) for own, pair in zip(bins, both)]
+                both = [answer.quantiles([0.5 - share / 200.0, 0.5 + share / 200.0])[:, c] for answer in answers]
+                grow = [
+                    margins[share][c, of_lead] * _width(pair[:, 0], pair[:, 1]) for of_lead, pair in zip(bins, both)
+                ]
                 columns[f"{name}-lo-{share:g}"] = [pair[:, 0] - by for pair, by in zip(both, grow)]
                 columns[f"{name}-hi-{share:g}"] = [pair[:, 1] + by for pair, by in zip(both, grow)]
-        return fitted._write(query, columns, X)
+        return fitted.reader_.write(query, columns, X)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -205,50 +203,42 @@ class ConformalForecaster(BaseEstimator):
         if not hasattr(self, "forecaster_"):
             raise NotFittedError("This ConformalForecaster is not fitted yet: call fit(X) first.")
 
-    def _questions(self, panel: Panel, rows: list[int], shares: np.ndarray) -> list[tuple[Any, ...]]:
-        """Of each share of their spans: context and rows asked for of all series, values, leads and groups."""
-        timeline = self.forecaster_._timeline
+    def _cut_held_out(self, panel: Panel, rows: list[int], shares: np.ndarray) -> list[tuple[Any, ...]]:
+        """For each share of the spans: contexts and future rows of all series, with values, leads and groups."""
+        timeline = self.forecaster_.reader_.timeline
         reach = timeline.duration(self.forecaster_.horizon_)
-        found = []
+        parts = []
         for share in shares:
-            known, past, ahead, leads = [], [], [], []
+            cut_rows, past, ahead, leads = [], [], [], []
             for row in rows:
                 model = timeline.to_model(panel.times[row])
                 seen = ~np.isnan(panel.values[row]).all(axis=1)
                 cut = model[0] + share * (model[-1] - model[0])
                 middle, end = np.searchsorted(model, [cut, cut + reach], side="right")
                 if seen[:middle].any() and middle < end:
-                    known.append(row)
+                    cut_rows.append(row)
                     past.append(slice(0, middle))
                     ahead.append(slice(middle, end))
                     leads.append(model[middle:end] - model[:middle][seen[:middle]][-1])
-            if not known:
+            if not cut_rows:
                 continue
-            context, asked = (panel.part(known, parts) for parts in (past, ahead))
-            groups = np.repeat(known, [len(lead) for lead in leads])
-            values, lead = np.concatenate(asked.values), np.concatenate(leads)
-            found.append(
-                (
-                    write_long(context, self.id_col, self.time_col),
-                    write_long(asked, self.id_col, self.time_col),
-                    values,
-                    lead,
-                    groups,
-                )
-            )
-        return found
+            context, future = (panel.part(cut_rows, slices) for slices in (past, ahead))
+            frames = [write_long(part, self.id_col, self.time_col) for part in (context, future)]
+            groups = np.repeat(cut_rows, [len(lead) for lead in leads])
+            parts.append((*frames, np.concatenate(future.values), np.concatenate(leads), groups))
+        return parts
 
     def _score(self, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scores (n c), bins (n) and groups (n) of all that was held out."""
-        found = []
+        parts = []
         names = self.forecaster_.channels_
-        for context, asked, truth, lead, groups in self._held_out:
-            answer = self.forecaster_.predict_interval(asked, context=context, level=level)
+        for context, future, truth, lead, groups in self._held_out:
+            answer = self.forecaster_.predict_interval(future, context=context, level=level)
             low, high = (answer[[f"{name}-{side}-{level:g}" for name in names]].to_numpy() for side in ("lo", "hi"))
             truth = truth[:, : len(names)]  # past covariates come last
             score = np.maximum(low - truth, truth - high) / _width(low, high)
-            found.append((score, self._bin(lead), groups))
-        score, bins, groups = (np.concatenate(parts) for parts in zip(*found))
+            parts.append((score, self._bin(lead), groups))
+        score, bins, groups = (np.concatenate(columns) for columns in zip(*parts))
         return score, bins, groups if self.by_series_ else np.arange(len(groups))
 
     def _margins(self, level: float) -> np.ndarray:
@@ -257,8 +247,8 @@ class ConformalForecaster(BaseEstimator):
         margins = np.empty((score.shape[1], self.n_bins))
         for c in range(score.shape[1]):
             for q in range(self.n_bins):
-                own = (bins == q) & ~np.isnan(score[:, c])
-                margins[c, q] = conformal_margin(score[own, c], groups[own], level)
+                is_in_bin = (bins == q) & ~np.isnan(score[:, c])
+                margins[c, q] = conformal_margin(score[is_in_bin, c], groups[is_in_bin], level)
         return margins
 
     def _bin(self, lead: np.ndarray) -> np.ndarray:
@@ -273,6 +263,6 @@ def _width(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def _last_before(panel: Panel, row: int, times: np.ndarray, timeline: Any) -> np.ndarray:
     """Model time of the last row with anything seen before each time; the time itself where there is none."""
     seen = timeline.to_model(panel.times[row][~np.isnan(panel.values[row]).all(axis=1)])
-    asked = timeline.to_model(times)
-    behind = np.searchsorted(seen, asked)
-    return np.where(behind > 0, seen[np.maximum(behind - 1, 0)] if len(seen) else asked, asked)
+    query_times = timeline.to_model(times)
+    behind = np.searchsorted(seen, query_times)
+    return np.where(behind > 0, seen[np.maximum(behind - 1, 0)] if len(seen) else query_times, query_times)

@@ -1,4 +1,4 @@
-"""Small real data sets that come with tsode, for examples, tests and first steps.
+"""Data sets, small and real, that come with tsode for examples, tests and first steps.
 
 Every ``load_*`` function reads one file from disk (never the network) and returns a new frame in the native long
 format: ``unique_id``, ``ds``, then one float column per channel in physical units, with NaN where nothing was observed.
@@ -65,10 +65,10 @@ def dataset_path(name: str) -> Path:
         path = folder / f"{name}.parquet"
         if path.is_file():
             return path
-    known = sorted({path.stem for folder in _FOLDERS for path in folder.glob("*.parquet")})
+    names = sorted({path.stem for folder in _FOLDERS for path in folder.glob("*.parquet")})
     raise DatasetNotFoundError(
         f"The bundled file '{name}.parquet' is neither in {_FOLDERS[0]} nor in {_FOLDERS[1]} (found there: "
-        f"{', '.join(known) or 'nothing'}). If the name is right, the installation is incomplete: reinstall tsode "
+        f"{', '.join(names) or 'nothing'}). If the name is right, the installation is incomplete: reinstall tsode "
         f"(`pip install --force-reinstall --no-deps tsode`), or in a checkout run `git checkout -- datasets`."
     )
 

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 import tsode
+from tests.hostile.containers import CONTAINERS
 from tsode.errors import TsodeError
 from tsode.estimators import FORECASTERS
-from tsode.testing.containers import CONTAINERS
 
 SMALL = {
     "n_modes": 3, "n_static": 2, "n_state": 3, "n_hidden": 4, "n_encoder": 4, "max_epochs": 1, "random_state": 0,

@@ -2,13 +2,13 @@
 
     python tests/benchmarks/hostile.py [--frames N] [--seed S] [--learned SHARE]
 
-Builds `--frames` frames and questions at random with the strategies of `tests/test_hostile.py` (other draws than
-there: containers, kinds of times and defects are drawn evenly), lets a forecaster answer each, and judges the answer by
-`tsode.testing.hostile.check_hostile`: a finite forecast in the kind and at the times asked for, the same as from the
-canonical data, or an error of tsode that names a fix; never another exception, a warning, changed data or a hang.
-Prints how many came to a forecast and to an error by container, kind of times, defect and question, how often each
-kind of error came, and the slowest cases. Baselines answer; a share `--learned` of the cases goes to a jump ODE and a
-linear SDE of one epoch. Ends with a non-zero exit code and the cases if any was answered wrongly.
+Builds `--frames` frames and questions at random with the strategies of `tests/hostile` (other draws than in its test:
+containers, kinds of times and defects are drawn evenly), lets a forecaster answer each, and judges the answer by
+`check_hostile`: a finite forecast in the kind and at the times asked for, the same as from the canonical data, or an
+error of tsode that names a fix; never another exception, a warning, changed data or a hang. Prints how many came to a
+forecast and to an error by container, kind of times, defect and question, how often each kind of error came, and the
+slowest cases. Baselines answer; a share `--learned` of the cases goes to a jump ODE and a linear SDE of one epoch. Ends
+with a non-zero exit code and the cases if any was answered wrongly.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from tsode import ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster
-from tsode.testing.containers import CONTAINERS
-from tsode.testing.defects import DEFECTS
-from tsode.testing.hostile import Outcome, check_hostile, fits, make_case
-from tsode.testing.questions import QUESTIONS, SENSIBLE
-from tsode.testing.times import NO_TIMES, TIMES
+from tests.hostile.cases import Outcome, check_hostile, fits, make_case
+from tests.hostile.containers import CONTAINERS
+from tests.hostile.defects import DEFECTS
+from tests.hostile.questions import QUESTIONS, SENSIBLE
+from tests.hostile.times import NO_TIMES, TIMES
+from tsode import JumpODEForecaster, LinearSDEForecaster
+from tsode.estimators import FORECASTERS
 
-BASELINES = (LastValueForecaster(), ConstantForecaster(), DriftForecaster())
+BASELINES = tuple(forecaster() for forecaster in FORECASTERS.values() if forecaster.is_baseline)
 LEARNERS = (
     JumpODEForecaster(n_modes=2, n_static=2, n_hidden=4, max_epochs=1, dtype="float64", device="cpu", random_state=0),
     LinearSDEForecaster(max_epochs=1, dtype="float64", device="cpu", random_state=0),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.registries import fitted, small
-from tsode.diagnostics.latent_path import latent_path
+from tsode.diagnostics import latent_path
 from tsode.errors import ParameterError
 from tsode.estimators import FORECASTERS
 from tsode.plots import plot_latent

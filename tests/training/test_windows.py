@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from tsode.core.series import Series
-from tsode.training.splits import split_for_validation, validation_windows
-from tsode.training.windows import WindowSampler, drop_values, make_window
+from tsode.training.windows import WindowSampler, drop_values, make_window, split_for_validation, validation_windows
 
 NAN = np.nan
 

@@ -1,4 +1,4 @@
-"""The command ``tsode``: fit, predict, evaluate and report from CSV or parquet files."""
+"""Command ``tsode``: fit, predict, evaluate and report from CSV or parquet files."""
 
 from tsode.cli.main import main
 

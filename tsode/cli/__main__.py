@@ -1,4 +1,4 @@
-"""``python -m tsode.cli`` is the command ``tsode``."""
+"""Command ``tsode`` by ``python -m tsode.cli``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Forecasts of held-out data by a forecaster and by the baselines, and their scores."""
+"""Held-out data: forecasts by a forecaster and by the baselines, and their scores."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ import numpy as np
 import pandas as pd
 
 from tsode.backtest import end_cutoffs, score_table
+from tsode.backtest.scores import REFERENCE, baselines
+from tsode.cli.models import command_name
 from tsode.errors import DataError, ParameterError
-from tsode.estimators import BaseForecaster, ConstantForecaster, DriftForecaster, LastValueForecaster
+from tsode.estimators import BaseForecaster
 from tsode.frames.labels import labels
 from tsode.frames.read import read_panel
 from tsode.frames.times import read_duration
 from tsode.frames.write import write_long
 
-__all__ = ["BASELINES", "HeldOut", "hold_out", "hold_out_after", "tidy"]
+__all__ = ["HeldOut", "hold_out", "hold_out_after", "tidy"]
 
-BASELINES: dict[str, type[BaseForecaster]] = {
-    "last-value": LastValueForecaster,
-    "constant": ConstantForecaster,
-    "drift": DriftForecaster,
-}
-CLASS_NAMES = {name: made.__name__ for name, made in BASELINES.items()}
 SHARE_OF_SPAN = 0.2
 """Horizon, as a share of the median span of the series, where none is given."""
 MOST_HELD_OUT = 0.25
@@ -34,7 +30,7 @@ MOST_CUTOFFS = 5
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What was forecast, from what, and how well.
+    """Forecasts of held-out data and their scores.
 
     Parameters
     ----------
@@ -51,7 +47,7 @@ class HeldOut:
         ``skill`` (share of the CRPS of the last value that is saved), and which per cent ``in 80 %`` and ``in 95 %``
         intervals.
     horizon : duration or float
-    given : dict
+    tables : dict
         ``events``, ``static`` and ``known`` of fit, as far as there are.
     """
 
@@ -61,7 +57,7 @@ class HeldOut:
     cutoffs: dict[Any, list[Any]]
     scores: pd.DataFrame
     horizon: Any
-    given: dict[str, Any]
+    tables: dict[str, Any]
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -70,7 +66,7 @@ class HeldOut:
 
     @property
     def summary(self) -> str:
-        """How many forecasts stand behind the scores, and of what."""
+        """A sentence that says how many forecasts stand behind the scores, and of what."""
         low, *_, high = sorted(map(len, self.cutoffs.values())) * 2
         often = f"{low} to {high} times" if low < high else "one time" if high == 1 else f"{high} times"
         return f"{self.name}: {len(self.cutoffs)} series, each forecast from {often}, {tidy(self.horizon)} ahead."
@@ -79,7 +75,7 @@ class HeldOut:
         """Rows up to a cutoff of their series and those within a horizon after it: first cutoffs, second ones, ..."""
         ids, times = (self.frame[name] for name in self.columns.values())
         for k in range(max(map(len, self.cutoffs.values()))):
-            cut = ids.map({key: own[k] for key, own in self.cutoffs.items() if k < len(own)})
+            cut = ids.map({key: cutoffs[k] for key, cutoffs in self.cutoffs.items() if k < len(cutoffs)})
             yield self.frame[times <= cut], self.frame[(times > cut) & (times <= cut + self.horizon)]
 
 
@@ -92,7 +88,7 @@ def hold_out(
     n_cutoffs: int | None = None,
     share: float | None = None,
     seed: int = 0,
-    **given: Any,
+    **tables: Any,
 ) -> HeldOut:
     """Fit on what is not held out, forecast the ends of the series, and score.
 
@@ -112,12 +108,12 @@ def hold_out(
         Share of the series that fit sees nothing of; None: fit sees what comes before the first cutoff of each.
     seed : int
         Of the choice of series.
-    **given
+    **tables
         ``events``, ``static`` and ``known``, as in fit.
     """
-    made: Any = forecaster
-    frame = _read(made, frame)
-    id_col, time_col = made.id_col, made.time_col
+    frame = _read(forecaster, frame)
+    id_col: Any = forecaster.id_col
+    time_col: Any = forecaster.time_col
     spans = frame.groupby(id_col, sort=False)[time_col].agg(np.ptp)
     horizon = _horizon(horizon, spans)
     if n_cutoffs is None:
@@ -131,13 +127,13 @@ def hold_out(
                 "--hold-out, or leave it out to score the end of every series."
             )
         drawn = np.random.default_rng(seed).permutation(len(cutoffs))[:n_held]
-        cutoffs = {key: own for k, (key, own) in enumerate(cutoffs.items()) if k in drawn}
+        cutoffs = {key: cutoffs[key] for k, key in enumerate(cutoffs) if k in drawn}
         train = frame[~frame[id_col].isin(list(cutoffs))]
     else:
-        train = frame[~(frame[time_col] > frame[id_col].map({key: own[0] for key, own in cutoffs.items()}))]
-    made.set_params(horizon=horizon)
-    made.fit(train, **given)
-    return _score(made, name, frame, cutoffs, train, horizon, given)
+        train = frame[~(frame[time_col] > frame[id_col].map({key: times[0] for key, times in cutoffs.items()}))]
+    forecaster.set_params(horizon=horizon)
+    forecaster.fit(train, **tables)
+    return _score(forecaster, name, frame, cutoffs, train, horizon, tables)
 
 
 def hold_out_after(
@@ -147,7 +143,7 @@ def hold_out_after(
     *,
     horizon: Any = None,
     n_cutoffs: int | None = None,
-    **given: Any,
+    **tables: Any,
 ) -> HeldOut:
     """Score a forecaster that is fitted on what came after its history, as it is.
 
@@ -165,7 +161,7 @@ def hold_out_after(
     n_cutoffs : int, optional
         At most so many times of each series are forecast from, five by default: evenly spaced, one horizon apart at
         least.
-    **given
+    **tables
         ``events``, ``static`` and ``known`` to come, as in predict; the default is what was given to fit.
 
     Raises
@@ -173,20 +169,21 @@ def hold_out_after(
     DataError
         If nothing in `frame` is later than the history, and no series in it is new.
     """
-    made: Any = forecaster
-    id_col, time_col, most = made.id_col, made.time_col, n_cutoffs or MOST_CUTOFFS
-    history = write_long(made._panel, id_col, time_col).dropna(subset=made.channels_, how="all")
-    frame = _read(made, frame, key=made._panel.ids[0])
+    id_col: Any = forecaster.id_col
+    time_col: Any = forecaster.time_col
+    max_cutoffs = n_cutoffs or MOST_CUTOFFS
+    history = write_long(forecaster._panel, id_col, time_col).dropna(subset=forecaster.channels_, how="all")
+    frame = _read(forecaster, frame, key=forecaster._panel.ids[0])
     last = history.groupby(id_col, sort=False)[time_col].max()
     new = frame[~(frame[time_col] <= frame[id_col].map(last))]
-    horizon = _horizon(made.horizon_ if horizon is None else horizon, new[time_col] - new[time_col].min())
+    horizon = _horizon(forecaster.horizon_ if horizon is None else horizon, new[time_col] - new[time_col].min())
     first = new.groupby(id_col, sort=False)[time_col].min()
     cutoffs: dict[Any, list[Any]] = {}
     for key, end in new.groupby(id_col, sort=False)[time_col].max().items():
         begin = last.get(key, end - horizon)
         if key not in last and begin < first[key]:
             continue  # a new series with nothing to forecast from
-        n_steps = min(most, int(np.ceil((end - begin) / horizon)))
+        n_steps = min(max_cutoffs, int(np.ceil((end - begin) / horizon)))
         step = max(horizon, (end - begin) / n_steps)
         cutoffs[key] = [begin + k * step for k in range(n_steps)]
     if not cutoffs:
@@ -194,7 +191,7 @@ def hold_out_after(
             "The data have no row that is later than the history of the model, and no new series longer than "
             f"horizon={tidy(horizon)!r}, so nothing can be scored."
         )
-    return _score(made, name, pd.concat([history, new], ignore_index=True), cutoffs, history, horizon, given)
+    return _score(forecaster, name, pd.concat([history, new], ignore_index=True), cutoffs, history, horizon, tables)
 
 
 def tidy(time: Any) -> str:
@@ -206,15 +203,16 @@ def tidy(time: Any) -> str:
     return f"{time:.4g}" if isinstance(time, float) else str(time).removesuffix(" 00:00:00")
 
 
-def _read(made: Any, frame: pd.DataFrame, key: Any = "series") -> pd.DataFrame:
+def _read(forecaster: Any, frame: pd.DataFrame, key: Any = "series") -> pd.DataFrame:
     """The data as a long frame with ids, the channels of the forecaster, and one row a time with something seen."""
-    if made.id_col not in frame.columns:
-        frame = frame.assign(**{made.id_col: key})
-    target = made._panel.channels if hasattr(made, "channels_") else made.target
+    id_col, time_col = forecaster.id_col, forecaster.time_col
+    if id_col not in frame.columns:
+        frame = frame.assign(**{id_col: key})
+    target = forecaster._panel.channels if hasattr(forecaster, "channels_") else forecaster.target
     if target is not None:
-        target = list(dict.fromkeys([*labels(target), *made._past()]))
-    panel = read_panel(frame, id_col=made.id_col, time_col=made.time_col, target=target, duplicates=made.duplicates)
-    return write_long(panel, made.id_col, made.time_col).dropna(subset=panel.channels, how="all", ignore_index=True)
+        target = list(dict.fromkeys([*labels(target), *labels(forecaster.past_covariates)]))
+    panel = read_panel(frame, id_col=id_col, time_col=time_col, target=target, duplicates=forecaster.duplicates)
+    return write_long(panel, id_col, time_col).dropna(subset=panel.channels, how="all", ignore_index=True)
 
 
 def _horizon(horizon: Any, spans: pd.Series) -> Any:
@@ -226,10 +224,17 @@ def _horizon(horizon: Any, spans: pd.Series) -> Any:
 
 
 def _score(
-    made: Any, name: str, frame: pd.DataFrame, cutoffs: dict[Any, list[Any]], train: Any, horizon: Any, given: dict
+    forecaster: Any,
+    name: str,
+    frame: pd.DataFrame,
+    cutoffs: dict[Any, list[Any]],
+    train: Any,
+    horizon: Any,
+    tables: dict[str, Any],
 ) -> HeldOut:
+    class_names = {command_name(key): key for key in baselines()}
     table = score_table(
-        {CLASS_NAMES.get(name, name): made},
+        {class_names.get(name, name): forecaster},
         frame,
         cutoffs=cutoffs,
         horizon=horizon,
@@ -237,12 +242,15 @@ def _score(
         level=(80, 95),
         prefit=True,
         train=train,
-        **given,
+        **tables,
     ).reset_index()
-    order = [name, *(one for one in BASELINES if one != name)]
-    table["model"] = pd.Categorical(table["model"].replace({own: one for one, own in CLASS_NAMES.items()}), order)
+    others = sorted(
+        (other for other in class_names if other != name), key=lambda other: class_names[other] != REFERENCE
+    )
+    shown = table["model"].replace({key: other for other, key in class_names.items()})
+    table["model"] = pd.Categorical(shown, [name, *others])
     table["skill"] = 1.0 - table["crps-rel"]
     table[["in 80 %", "in 95 %"]] = 100.0 * table[["coverage-80", "coverage-95"]]
     table = table.sort_values("model", kind="stable", ignore_index=True).astype({"model": object})
     scores = table[["model", "channel", "n", "mae", "rmse", "crps", "skill", "in 80 %", "in 95 %"]]
-    return HeldOut(name, made, frame, cutoffs, scores, horizon, given)
+    return HeldOut(name, forecaster, frame, cutoffs, scores, horizon, tables)

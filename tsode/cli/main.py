@@ -1,4 +1,4 @@
-"""What the command ``tsode`` understands, and what it calls."""
+"""Command line of ``tsode``: its options, and what each command calls."""
 
 from __future__ import annotations
 
@@ -17,27 +17,15 @@ import pandas as pd
 
 from tsode import datasets
 from tsode._registry import lookup
-from tsode.cli.holdout import BASELINES, HeldOut, hold_out, hold_out_after
+from tsode.cli.holdout import HeldOut, hold_out, hold_out_after
+from tsode.cli.models import models
 from tsode.cli.report import write_report
 from tsode.cli.tables import read_table, write_table
 from tsode.errors import DataError, ParameterError, TsodeError
-from tsode.estimators import (
-    BaseForecaster,
-    JumpODEForecaster,
-    LatentODEForecaster,
-    LatentSDEForecaster,
-    LinearSDEForecaster,
-)
+from tsode.estimators import BaseForecaster
 
-__all__ = ["MODELS", "main"]
+__all__ = ["main"]
 
-MODELS: dict[str, type[BaseForecaster]] = {
-    "jump-ode": JumpODEForecaster,
-    "latent-ode": LatentODEForecaster,
-    "latent-sde": LatentSDEForecaster,
-    "linear-sde": LinearSDEForecaster,
-    **BASELINES,
-}
 MODEL_FILE = "model.safetensors"
 
 
@@ -132,10 +120,10 @@ def _add_given(command: argparse.ArgumentParser, when: str = "") -> None:
 
 
 def _add_model(command: argparse.ArgumentParser, or_a_folder: str = "") -> None:
-    known: dict[str, Any] = {"choices": MODELS}
+    names: dict[str, Any] = {"choices": models()}
     if or_a_folder:
-        known = {"metavar": f"{{{','.join(MODELS)},FOLDER}}"}
-    command.add_argument("--model", default="jump-ode", **known, help=f"default: %(default)s{or_a_folder}")
+        names = {"metavar": f"{{{','.join(models())},FOLDER}}"}
+    command.add_argument("--model", default="jump-ode", **names, help=f"default: %(default)s{or_a_folder}")
     command.add_argument("--horizon", help="how far ahead to forecast: 6h or 30D, or a number if times are numbers")
     command.add_argument("--max-epochs", type=int)
     command.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
@@ -146,26 +134,27 @@ def _add_model(command: argparse.ArgumentParser, or_a_folder: str = "") -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    frame, given = _read(arguments)
-    made = _forecaster(arguments, None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame)))
-    made.fit(frame, **given)
+    frame, tables = _read(arguments)
+    horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame))
+    forecaster = _build_forecaster(arguments, horizon)
+    forecaster.fit(frame, **tables)
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
-    made.save(folder / MODEL_FILE)
-    _say(f"{len(made.last_times_)} series, channels {made.channels_}: {folder / MODEL_FILE}")
+    forecaster.save(folder / MODEL_FILE)
+    _say(f"{len(forecaster.last_times_)} series, channels {forecaster.channels_}: {folder / MODEL_FILE}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    made = _load(arguments.model)
-    is_clock = isinstance(made.horizon_, np.timedelta64)
-    context = None if arguments.data is None else read_table(arguments.data, made.time_col)
-    asked: dict[str, Any] = {"horizon": made.horizon_ if context is not None else None}
+    forecaster = _load(arguments.model)
+    is_clock = isinstance(forecaster.horizon_, np.timedelta64)
+    context = None if arguments.data is None else read_table(arguments.data, forecaster.time_col)
+    query: dict[str, Any] = {"horizon": forecaster.horizon_ if context is not None else None}
     if arguments.times is not None:
-        asked = {"times": arguments.times if is_clock else [_number(text, "--times") for text in arguments.times]}
+        query = {"times": arguments.times if is_clock else [_number(text, "--times") for text in arguments.times]}
     elif arguments.horizon is not None:
-        asked = {"horizon": _span(arguments.horizon, is_clock)}
-    answer = made.predict_interval(
-        **asked, level=arguments.level, **_given(context=context), **_read_given(arguments, made.time_col)
+        query = {"horizon": _span(arguments.horizon, is_clock)}
+    answer = forecaster.predict_interval(
+        **query, level=arguments.level, **_not_none(context=context), **_read_tables(arguments, forecaster.time_col)
     )
     write_table(answer.to_frame() if isinstance(answer, pd.Series) else answer, arguments.out)
 
@@ -190,53 +179,53 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _datasets(arguments: argparse.Namespace) -> None:
-    known = {name.removeprefix("load_"): getattr(datasets, name) for name in datasets.__all__ if name[:5] == "load_"}
+    loaders = {name.removeprefix("load_"): getattr(datasets, name) for name in datasets.__all__ if name[:5] == "load_"}
     if arguments.name is None:
-        for name, load in known.items():
+        for name, load in loaders.items():
             summary = load.__doc__.splitlines()[0].removeprefix("Load ").replace("`load_", "").replace("`", "")
             sys.stdout.write(f"{name:24}{summary}\n")
     else:
-        write_table(lookup(known, arguments.name, "data set")(), arguments.out)
+        write_table(lookup(loaders, arguments.name, "data set")(), arguments.out)
 
 
 def _hold_out(arguments: argparse.Namespace) -> HeldOut:
     if arguments.cutoffs is not None and arguments.cutoffs < 1:
         raise ParameterError(f"--cutoffs is how often a series is forecast, 1 at least, but is {arguments.cutoffs}.")
-    is_saved = arguments.model not in MODELS
+    is_saved = arguments.model not in models()
     if is_saved:
         if not Path(arguments.model).exists():
-            lookup(MODELS, arguments.model, "model or folder")
+            lookup(models(), arguments.model, "model or folder")
         needless = [f"--{name.replace('_', '-')}" for name in ("hold_out", "max_epochs", "set", "target")
                     if getattr(arguments, name)]  # fmt: skip
         if needless:
             raise ParameterError(f"{arguments.model!r} is fitted already, so {', '.join(needless)} cannot change it.")
-        made = _load(arguments.model)
-        arguments.time_col = made.time_col
-    frame, given = _read(arguments)
+        forecaster = _load(arguments.model)
+        arguments.time_col = forecaster.time_col
+    frame, tables = _read(arguments)
     horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame))
-    asked: dict[str, Any] = {"horizon": horizon, "n_cutoffs": arguments.cutoffs, **given}
+    options: dict[str, Any] = {"horizon": horizon, "n_cutoffs": arguments.cutoffs, **tables}
     if is_saved:
-        return hold_out_after(made, Path(arguments.model).name, frame, **asked)
-    made = _forecaster(arguments, horizon)
-    return hold_out(made, arguments.model, frame, **asked, share=arguments.hold_out, seed=arguments.seed)
+        return hold_out_after(forecaster, Path(arguments.model).name, frame, **options)
+    forecaster = _build_forecaster(arguments, horizon)
+    return hold_out(forecaster, arguments.model, frame, **options, share=arguments.hold_out, seed=arguments.seed)
 
 
 def _read(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """The data, and what else is known of the series."""
-    return read_table(arguments.data, arguments.time_col), _read_given(arguments, arguments.time_col)
+    """The data, and the tables of events and covariates."""
+    return read_table(arguments.data, arguments.time_col), _read_tables(arguments, arguments.time_col)
 
 
-def _read_given(arguments: argparse.Namespace, time_col: str) -> dict[str, pd.DataFrame]:
+def _read_tables(arguments: argparse.Namespace, time_col: str) -> dict[str, pd.DataFrame]:
     """The files of events and covariates that are named, as arguments of fit and predict."""
     columns = {"events": time_col, "static": None, "known": time_col}
-    named = _given(**{name: getattr(arguments, name) for name in columns})
-    return {name: read_table(path, columns[name]) for name, path in named.items()}
+    paths = _not_none(**{name: getattr(arguments, name) for name in columns})
+    return {name: read_table(path, columns[name]) for name, path in paths.items()}
 
 
-def _forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForecaster:
-    made = MODELS[arguments.model]()
+def _build_forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForecaster:
+    forecaster = models()[arguments.model]()
     # what a baseline has no use for is left out, so that one line of options serves every model
-    general = _given(horizon=horizon, target=arguments.target, max_epochs=arguments.max_epochs)
+    general = _not_none(horizon=horizon, target=arguments.target, max_epochs=arguments.max_epochs)
     verbose = int(sys.stderr.isatty())  # a progress line is for a terminal, not for a pipe
     general |= {
         "id_col": arguments.id_col,
@@ -244,21 +233,22 @@ def _forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForecaster:
         "device": arguments.device,
         "verbose": verbose,
     }
-    known = made.get_params(deep=False)
-    made.set_params(random_state=arguments.seed, **{name: value for name, value in general.items() if name in known})
+    params = forecaster.get_params(deep=False)
+    general = {name: value for name, value in general.items() if name in params}
+    forecaster.set_params(random_state=arguments.seed, **general)
     for text in arguments.set:
         name, equals, value = text.partition("=")
         if not equals:
             raise ParameterError(f"--set takes NAME=VALUE, but came {text!r}.")
-        lookup(known, name, f"parameter of {type(made).__name__}")
+        lookup(params, name, f"parameter of {type(forecaster).__name__}")
         try:
-            made.set_params(**{name: json.loads(value)})
+            forecaster.set_params(**{name: json.loads(value)})
         except json.JSONDecodeError:  # a bare word is a string
-            made.set_params(**{name: value})
-    return made
+            forecaster.set_params(**{name: value})
+    return forecaster
 
 
-def _given(**values: Any) -> dict[str, Any]:
+def _not_none(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""One page about the data, and about forecasts of what was held out of them."""
+"""Report: one page about the data, and about forecasts of what was held out of them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def write_report(held: HeldOut, path: str, title: str) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")  # no window is opened, and none is needed
-    made = held.forecaster
+    forecaster = held.forecaster
     page = Page(f"tsode report: {title}")
     page.text(f"{held.summary} Fit has seen nothing of what is scored here.")
     page.heading("Data")
     _describe(page, held)
     page.figure(
-        plot_gaps(held.frame, target=made.channels_, **held.columns),
+        plot_gaps(held.frame, target=forecaster.channels_, **held.columns),
         "Gaps between observations: a regular channel is one step.",
     )
     page.heading("Skill against the baselines")
@@ -50,9 +50,9 @@ def write_report(held: HeldOut, path: str, title: str) -> None:
     _calibration(page, held)
     page.heading("Examples")
     _examples(page, held)
-    if "train_loss" in made.history_.columns:
+    if "train_loss" in forecaster.history_.columns:
         page.heading("Training")
-        page.figure(plot_history(made), "Loss by epoch; the best epoch by validation is kept.")
+        page.figure(plot_history(forecaster), "Loss by epoch; the best epoch by validation is kept.")
     page.write(path)
 
 
@@ -96,23 +96,23 @@ def _calibration(page: Page, held: HeldOut) -> None:
     """Coverage by cutoff and channel, and the pictures of all cutoffs together."""
     import matplotlib.pyplot as plt
 
-    made = held.forecaster
+    forecaster = held.forecaster
     id_col, time_col = held.columns.values()
     parts: list[list[pd.DataFrame]] = []
     rows = []
-    listed = _most_seen(held.frame[made.channels_], N_COLUMNS)
+    listed = _most_seen(held.frame[forecaster.channels_], N_COLUMNS)
     for past, future in held.rounds():
-        answer = made.predict_quantiles(future, quantiles=QUANTILES, context=past, **held.given)
+        answer = forecaster.predict_quantiles(future, quantiles=QUANTILES, context=past, **held.tables)
         cut = past[time_col].max()
         # a series and a cutoff make a series of their own: its lead times count from there
         parts.append(
             [part.assign(**{id_col: part[id_col].astype(str) + f" @ {cut}"}) for part in (past, future, answer)]
         )
-        n = int(future[made.channels_].notna().to_numpy().sum())
+        n = int(future[forecaster.channels_].notna().to_numpy().sum())
         rows.append({"forecast from": tidy(cut), "n": n} | _inside(future, answer, listed))
     page.text(
         "Per cent of the values in their 80 % intervals, by cutoff (the last, where each series has its own), of the "
-        f"{'channels' if len(listed) == len(made.channels_) else f'{len(listed)} channels seen most'}. "
+        f"{'channels' if len(listed) == len(forecaster.channels_) else f'{len(listed)} channels seen most'}. "
         + (
             "What happens at one time may happen to many series, so n values are worth far fewer independent ones; "
             "how far the rows are apart shows what one cutoff can tell."
@@ -127,9 +127,9 @@ def _calibration(page: Page, held: HeldOut) -> None:
     )
     page.table(pd.DataFrame(rows))
     history, truth, quantiles = [pd.concat(of_kind, ignore_index=True) for of_kind in zip(*parts)]
-    asked: dict[str, Any] = {"truth": truth, "quantiles": quantiles, "history": history, **held.columns}
-    counts = truth[made.channels_].count()
-    drawn = _most_seen(truth[made.channels_], N_CHANNELS)
+    frames: dict[str, Any] = {"truth": truth, "quantiles": quantiles, "history": history, **held.columns}
+    counts = truth[forecaster.channels_].count()
+    drawn = _most_seen(truth[forecaster.channels_], N_CHANNELS)
     for plot, caption in (
         (plot_calibration, "Do intervals hold what they should? By time since the last observation."),
         (plot_pit, "Where observations lie in their forecasts: flat is honest. A value that comes again and again (no "
@@ -139,7 +139,7 @@ def _calibration(page: Page, held: HeldOut) -> None:
             1, len(drawn), figsize=(4.2 * max(len(drawn), 1.3), 4.6), layout="constrained", squeeze=False
         )[1][0]
         for ax, name in zip(axes, drawn):
-            plot(channel=name, ax=ax, n_leads=int(np.clip(counts[name] // FEWEST_OF_LEAD, 1, 3)), **asked)
+            plot(channel=name, ax=ax, n_leads=int(np.clip(counts[name] // FEWEST_OF_LEAD, 1, 3)), **frames)
             ax.set_title(str(name))
         page.figure(axes[0], caption)
 
@@ -152,32 +152,32 @@ def _most_seen(values: pd.DataFrame, n: int) -> list[Any]:
 
 
 def _inside(truth: pd.DataFrame, quantiles: pd.DataFrame, channels: list[Any]) -> dict[str, float]:
-    """Which per cent of the values of each channel lie in the 80 % intervals."""
-    found = {}
+    """Per cent of the values of each channel that lie in the 80 % intervals."""
+    inside = {}
     for name in channels:
         x = truth[name].to_numpy(dtype=float)
         low, high = (quantiles[f"{name}-q-{p}"].to_numpy() for p in (0.1, 0.9))
         if not np.isnan(x).all():
-            found[str(name)] = 100.0 * coverage(x, low, high)
-    return found
+            inside[str(name)] = 100.0 * coverage(x, low, high)
+    return inside
 
 
 def _examples(page: Page, held: HeldOut) -> None:
     """Forecasts from the last cutoff of the series with the most to compare with, from before it to the end."""
-    made = held.forecaster
+    forecaster = held.forecaster
     id_col, time_col = held.columns.values()
     all_past, all_future = list(held.rounds())[-1]
-    counts = all_future.groupby(id_col, sort=False)[made.channels_].count().sum(axis=1)
+    counts = all_future.groupby(id_col, sort=False)[forecaster.channels_].count().sum(axis=1)
     for key in counts.sort_values(ascending=False, kind="stable").index[:N_EXAMPLES]:
         past, future = (part[part[id_col] == key] for part in (all_past, all_future))
         end, cut = future[time_col].max(), past[time_col].max()
         begin = max(past[time_col].min(), cut - 3 * (end - cut))
         grid = _between(begin, end, 400)
-        bands = made.predict_interval(times=grid, context=past, level=(50, 80, 95), **held.given)
-        drawn = [name for name in made.channels_ if past[name].notna().any() and future[name].notna().any()]
+        bands = forecaster.predict_interval(times=grid, context=past, level=(50, 80, 95), **held.tables)
+        drawn = [name for name in forecaster.channels_ if past[name].notna().any() and future[name].notna().any()]
         for name in _most_seen(future[drawn], N_CHANNELS):
             ax = plot_fan(past, bands, name, series=key, truth=future[[id_col, time_col, name]], **held.columns,
-                          events=held.given.get("events"))  # fmt: skip
+                          events=held.tables.get("events"))  # fmt: skip
             page.figure(ax, f"{key}: each point of the fan is forecast from what was seen before it.")
 
 

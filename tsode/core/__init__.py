@@ -1,1 +1,1 @@
-"""Containers that every layer shares: time, batches, paths, beliefs, status, forecasts."""
+"""Containers that every layer shares: timelines, series, batches, covariates, events, paths, forecasts, status."""

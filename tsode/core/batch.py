@@ -1,4 +1,4 @@
-"""A padded batch of irregular series, each with its own times."""
+"""Batch of irregular series, padded, each with its own times."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class IrregularBatch:
     lengths : Tensor[b], int64
         Number of events of each row before its padding.
     inputs : Tensor[b n e] or None
-        What is put in at each event, zeros at observations; None where there are no inputs at all.
+        Inputs at each event, zeros at observations; None where there are no inputs at all.
     covariates : Covariates or None
-        What is known about each row at any time.
+        Features of each row that are known at any time.
     """
 
     times: Tensor
@@ -121,7 +121,7 @@ class IrregularBatch:
 
     @property
     def is_input(self) -> Tensor:
-        """Tensor[b n], bool: True where something is put in."""
+        """Tensor[b n], bool: True at inputs."""
         if self.inputs is None:
             return torch.zeros_like(self.times, dtype=torch.bool)
         return (self.inputs != 0).any(dim=2)
@@ -182,7 +182,7 @@ class IrregularBatch:
         return torch.where(index > 0, query_times - self.times.gather(1, (index - 1).clamp(min=0)), 0.0)
 
     def compact(self) -> IrregularBatch:
-        """The same batch without events at which nothing was seen or put in: they become padding."""
+        """The same batch without events that are neither an observation nor an input: they become padding."""
         is_seen = self.mask.any(dim=2) | self.is_input
         lengths = is_seen.sum(dim=1)
         order = (~is_seen).to(torch.int8).argsort(dim=1, stable=True)

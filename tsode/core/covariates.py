@@ -1,4 +1,4 @@
-"""What is known about a series at any time, ahead too: constants, paths of covariates, and cycles of the calendar."""
+"""Covariates, known at any time, ahead too: constants, paths along time, and cycles of the calendar."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ class CovariatePath:
             shift[step:] += decay[step:] * shift[:-step].copy()
             decay[step:] *= decay[:-step].copy()
             step *= 2
-        return cls(times, values, slopes, shift, tuple(float(one) for one in tau))
+        return cls(times, values, slopes, shift, tuple(map(float, tau)))
 
     def between(self, start: float, end: float) -> CovariatePath:
-        """The same path with only the knots that say what it is from `start` to `end`."""
+        """The same path with only the knots that matter from `start` to `end`."""
         first = max(int(np.searchsorted(self.times, start, side="right")) - 1, 0)
         until = max(int(np.searchsorted(self.times, end, side="right")), first + 1)
         kept = slice(first, until)
@@ -93,13 +93,13 @@ class CovariatePath:
 
 @dataclass(frozen=True, eq=False)
 class SeriesCovariates:
-    """What is known about one series.
+    """Covariates of one series, in model units.
 
     Parameters
     ----------
     static : array[s]
         Constants.
-    path : KnownPath
+    path : CovariatePath
     cycles : array[q 2]
         Turns per unit of time of each cycle of the calendar, and where it stands at time 0, in turns.
     """
@@ -109,13 +109,13 @@ class SeriesCovariates:
     cycles: np.ndarray
 
     def between(self, start: float, end: float) -> SeriesCovariates:
-        """What is needed of it from `start` to `end`."""
+        """The covariates with only what is needed from `start` to `end`."""
         return SeriesCovariates(self.static, self.path.between(start, end), self.cycles)
 
 
 @dataclass(frozen=True)
 class Covariates:
-    """What is known about each row of a batch; `at` gives the features that a model reads.
+    """Covariates of each row of a batch; `at` gives the features that a model reads.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ class Covariates:
 
     @classmethod
     def stack(cls, rows: Sequence[SeriesCovariates], dtype: torch.dtype = torch.float32) -> Covariates:
-        """Pad what is known about several series into one batch, whose features are of `dtype`."""
+        """Pad the covariates of several series into one batch, whose features are of `dtype`."""
         width, first = max(len(row.path.times) for row in rows), rows[0].path
         times = np.full((len(rows), width), np.inf)
         values, slopes = (np.zeros((len(rows), width, first.values.shape[1])) for _ in range(2))
@@ -161,7 +161,7 @@ class Covariates:
     def at(self, times: Tensor) -> Tensor:
         """Features at any times (b m): constants, covariates, their averages, and sines and cosines: Tensor[b m f]."""
         b, m = times.shape
-        found = []
+        parts = []
         if self.values.shape[2]:
             knot = (torch.searchsorted(self.times.contiguous(), times.contiguous(), right=True) - 1).clamp(min=0)
             row = torch.arange(b, device=times.device)[:, None]
@@ -171,16 +171,16 @@ class Covariates:
             lag = slope[..., None] * self.time_constants
             departure = self.averages[row, knot] - value[..., None] + lag
             decay = torch.exp(-elapsed / self.time_constants)[:, :, None]
-            found = [now, (now[..., None] - lag + departure * decay).flatten(2)]
+            parts = [now, (now[..., None] - lag + departure * decay).flatten(2)]
         if self.cycles.shape[1]:
             turns = torch.addcmul(self.cycles[:, None, :, 1], times[..., None], self.cycles[:, None, :, 0])
             angle = (2.0 * math.pi * turns.frac())[..., None] * turns.new_tensor(HARMONICS)
-            found += [angle.sin().flatten(2), angle.cos().flatten(2)]
+            parts += [angle.sin().flatten(2), angle.cos().flatten(2)]
         static = self.static[:, None].expand(b, m, -1)
-        return torch.cat([static, *(part.to(static.dtype) for part in found)], dim=2)
+        return torch.cat([static, *(part.to(static.dtype) for part in parts)], dim=2)
 
     def select(self, rows: Tensor) -> Covariates:
-        """What is known about the series at `rows`."""
+        """The covariates of the series at `rows`."""
         kept = {name: part if name == "time_constants" else part[rows] for name, part in vars(self).items()}
         return Covariates(**kept)
 

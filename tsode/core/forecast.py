@@ -1,4 +1,4 @@
-"""The answer of a model at its query times, still in model units."""
+"""Forecast of a model at its query times, in model units."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Distribution", "Forecast"]
 
 
 class Distribution(Protocol):
-    """What a forecast needs of a likelihood family; the members are in `tsode.likelihoods`."""
+    """Interface that a forecast needs of a likelihood family; the members are in `tsode.likelihoods`."""
 
     def mean(self, params: Tensor) -> Tensor: ...
     def variance(self, params: Tensor) -> Tensor: ...

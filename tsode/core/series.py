@@ -28,9 +28,9 @@ class Series:
         NaN = not observed.
     input_times : array[k], float64, not decreasing
     inputs : array[k e]
-        What is put in at known times.
+        At known times.
     covariates : SeriesCovariates or None
-        What is known at any time.
+        Constants, covariates known ahead and cycles of the calendar.
     """
 
     times: np.ndarray
@@ -40,7 +40,7 @@ class Series:
     covariates: SeriesCovariates | None = None
 
     def part(self, rows: slice, inputs: slice = slice(None)) -> Series:
-        """Some of the observations, and of what is put in."""
+        """Some of the observations and of the inputs."""
         return replace(
             self,
             times=self.times[rows],
@@ -59,18 +59,18 @@ class Series:
 
 
 def collate(series: Sequence[Series], dtype: torch.dtype = torch.float32) -> IrregularBatch:
-    """Pad series into one batch, with what is put in as events of their own; an observation at one time comes first."""
-    known = [one.covariates for one in series if one.covariates is not None]
-    covariates = Covariates.stack(known, dtype) if known else None
+    """Pad series into one batch, with inputs as events of their own; an observation at the same time comes first."""
+    with_covariates = [row.covariates for row in series if row.covariates is not None]
+    covariates = Covariates.stack(with_covariates, dtype) if with_covariates else None
     if not series or not series[0].inputs.shape[1]:
-        times, values = [one.times for one in series], [one.values for one in series]
+        times, values = [row.times for row in series], [row.values for row in series]
         return IrregularBatch.from_arrays(times, values, dtype, covariates=covariates)
     times, values, inputs = [], [], []
-    for one in series:
-        joined = np.concatenate([one.times, one.input_times])
+    for row in series:
+        joined = np.concatenate([row.times, row.input_times])
         order = np.argsort(joined, kind="stable")
-        n, k = len(one.times), len(one.input_times)
+        n, k = len(row.times), len(row.input_times)
         times.append(joined[order])
-        values.append(np.concatenate([one.values, np.full((k, one.values.shape[1]), np.nan)])[order])
-        inputs.append(np.concatenate([np.zeros((n, one.inputs.shape[1])), one.inputs])[order])
+        values.append(np.concatenate([row.values, np.full((k, row.values.shape[1]), np.nan)])[order])
+        inputs.append(np.concatenate([np.zeros((n, row.inputs.shape[1])), row.inputs])[order])
     return IrregularBatch.from_arrays(times, values, dtype, inputs, covariates)

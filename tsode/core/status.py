@@ -1,4 +1,4 @@
-"""How a solve ended, per row."""
+"""Status of a solve, row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The map between the times of the data and the float64 time of a model."""
+"""Timeline: the map between the times of the data and the float64 time of a model."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Timeline:
         """
         native = np.asarray(native)
         kind = kind_of_times(native)
-        # Integers and floats are both "a number" to the user, so either may be asked of the other.
+        # Integers and floats are both "a number" to the user, so either passes for the other.
         if kind != self.kind and not {kind, self.kind} <= {"float", "int"}:
             raise DataError(
                 f"The times are {_PLURAL[kind]}, but the series has {_PLURAL[self.kind]}: "
@@ -282,7 +282,7 @@ def _fit_numbers(kind: str, pooled: np.ndarray) -> Timeline:
 
 
 def _read_duration(value: Any, kind: str, name: str) -> tuple[int | float, str | None]:
-    """A span as whole ticks and their name, or as a number and None."""
+    """A duration as whole ticks and their name, or as a number and None."""
     if hasattr(value, "to_timedelta64"):  # pd.Timedelta, which as a datetime.timedelta would lose its nanoseconds
         value = value.to_timedelta64()
     is_number = isinstance(value, Real | np.number) and not isinstance(value, bool | np.bool_ | np.timedelta64)
@@ -291,10 +291,10 @@ def _read_duration(value: Any, kind: str, name: str) -> tuple[int | float, str |
         raise ParameterError(f"{name}={value} must be finite.")
     wants_number = kind in ("float", "int")
     if not (is_number if wants_number else is_span):
-        what = "a number" if is_number else "a duration" if is_span else f"of type {type(value).__name__}"
+        given = "a number" if is_number else "a duration" if is_span else f"of type {type(value).__name__}"
         example = f"{name}=3.0" if wants_number else f"{name}='3h'"
         raise ParameterError(
-            f"{name}={value!r} is {what} but the series has {_PLURAL[kind]}{' as times' if wants_number else ''}: "
+            f"{name}={value!r} is {given} but the series has {_PLURAL[kind]}{' as times' if wants_number else ''}: "
             f"pass {example}{' or times=' if name == 'horizon' else ''}."
         )
     if wants_number:

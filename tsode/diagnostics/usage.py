@@ -1,7 +1,8 @@
-"""What a fitted forecaster does inside."""
+"""Usage of the latent state of a fitted forecaster: how much it tells about the series."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,8 +10,6 @@ import torch
 from tsode._threads import one_thread
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.latent import LatentForecaster, warn_unless_used
-from tsode.estimators.forecasters.reader import Translator
-from tsode.frames.times import read_query
 from tsode.models.latent.base import LatentModel
 from tsode.training.latent_usage import LatentUsage, measure_usage
 
@@ -50,16 +49,16 @@ def latent_usage(forecaster: LatentForecaster, X: Any = None) -> LatentUsage:
     forecaster._check_fitted()
     model = forecaster.module_
     assert isinstance(model, LatentModel)
-    panel = forecaster._panel if X is None else forecaster._read_context(X)
-    translator = Translator(forecaster._timeline, forecaster._scaler)
-    query = read_query(panel, forecaster._timeline, None, times=None, horizon=forecaster.horizon_)
-    found = []
+    reader = replace(forecaster.reader_, events=None, covariates=None)
+    panel = forecaster._panel if X is None else reader.read(X)
+    query = reader.query_of(panel, horizon=reader.horizon)
+    inferences = []
     with one_thread(), torch.no_grad():
-        for _, batch, _ in translator.batches(query, panel, model.draws.dtype, model.draws.device):
-            found.append(model.infer(batch))
-    mean, log_scale = (torch.cat([getattr(one, name) for one in found]) for name in ("mean", "log_scale"))
+        for _, batch, _ in reader.batches(query, panel, model.draws.dtype, model.draws.device):
+            inferences.append(model.infer(batch))
+    mean, log_scale = (torch.cat([getattr(part, name) for part in inferences]) for name in ("mean", "log_scale"))
     with one_thread(), torch.no_grad():
-        path_kl = torch.cat([model.path_kl(one) for one in found])
+        path_kl = torch.cat([model.path_kl(part) for part in inferences])
     usage = measure_usage(mean, log_scale, torch.Generator().manual_seed(0), float(path_kl.mean()))
     warn_unless_used(usage)
     return usage

@@ -1,5 +1,6 @@
 """Vector fields of the latent state, and its stochastic differential equations."""
 
+from tsode._registry import Registry
 from tsode.dynamics.base import Dynamics
 from tsode.dynamics.geometric_brownian import GeometricBrownian
 from tsode.dynamics.gru_ode import GRUODE
@@ -24,16 +25,26 @@ __all__ = [
     "SemilinearDynamics",
 ]
 
-DYNAMICS: dict[str, type[Dynamics]] = {
-    "gru_ode": GRUODE,
-    "linear": LinearDynamics,
-    "mean_reverting": MeanReverting,
-    "mlp": MLPDynamics,
-    "semilinear": SemilinearDynamics,
-}
+DYNAMICS: Registry[type[Dynamics]] = Registry(
+    "dynamics",
+    Dynamics,
+    {
+        "gru_ode": GRUODE,
+        "linear": LinearDynamics,
+        "mean_reverting": MeanReverting,
+        "mlp": MLPDynamics,
+        "semilinear": SemilinearDynamics,
+    },
+    sizes=("n_state",),
+)
 
-SDES: dict[str, type[DiagonalSDE]] = {
-    "geometric_brownian": GeometricBrownian,
-    "neural": NeuralSDE,
-    "ornstein_uhlenbeck": OrnsteinUhlenbeck,
-}
+SDES: Registry[type[DiagonalSDE]] = Registry(
+    "sde",
+    DiagonalSDE,
+    {
+        "geometric_brownian": GeometricBrownian,
+        "neural": NeuralSDE,
+        "ornstein_uhlenbeck": OrnsteinUhlenbeck,
+    },
+    sizes=("n_state",),
+)

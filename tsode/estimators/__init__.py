@@ -1,5 +1,6 @@
 """Forecasters with scikit-learn's interface."""
 
+from tsode._registry import Registry
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
 from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
@@ -29,15 +30,20 @@ __all__ = [
     "SeriesRegressor",
 ]
 
-FORECASTERS: dict[str, type[BaseForecaster]] = {
-    made.__name__: made
-    for made in (
-        ConstantForecaster,
-        DriftForecaster,
-        JumpODEForecaster,
-        LastValueForecaster,
-        LatentODEForecaster,
-        LatentSDEForecaster,
-        LinearSDEForecaster,
-    )
-}
+FORECASTERS: Registry[type[BaseForecaster]] = Registry(
+    "forecaster",
+    BaseForecaster,
+    {
+        cls.__name__: cls
+        for cls in (
+            JumpODEForecaster,
+            LatentODEForecaster,
+            LatentSDEForecaster,
+            LinearSDEForecaster,
+            ConstantForecaster,
+            LastValueForecaster,
+            DriftForecaster,
+        )
+    },
+)
+"""Forecasters by name. Those with `is_baseline` are in every table of scores."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError, ParameterError
-from tsode.estimators.files.saved import SavedEstimator
+from tsode.estimators.files.saved import SavedArrayReader
 from tsode.models.linear.gaussian import Smoother
 from tsode.models.linear.matern import fit_matern, matern_system
 from tsode.models.linear.sde import LinearSDE
@@ -27,7 +27,7 @@ _ARRAYS = {"coef_": np.ndarray, "_shift": np.ndarray, "_spread": np.ndarray} | d
 )
 
 
-class PathRegressor(RegressorMixin, SavedEstimator):
+class PathRegressor(RegressorMixin, SavedArrayReader):
     """Regress one path on time and on what else was measured then: a Gaussian process with a linear mean, exactly.
 
     A row of `X` is one observation: its first column is the time, the others are known quantities at that time

@@ -1,12 +1,11 @@
-"""An evolution by its name."""
+"""Evolution by its name: in closed form, or a field of the dynamics with a solver."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tsode._registry import lookup
+from tsode._registry import Part, Registry, build, class_of
 from tsode.dynamics import DYNAMICS
-from tsode.dynamics.base import Dynamics
 from tsode.dynamics.semilinear import SemilinearDynamics
 from tsode.dynamics.with_static import WithStatic
 from tsode.evolutions.base import Evolution, Solved
@@ -14,16 +13,23 @@ from tsode.evolutions.diagonal import DiagonalFlow
 from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 
-__all__ = ["MODAL", "build_evolution"]
+__all__ = ["EVOLUTIONS", "build_evolution", "is_modal"]
 
-MODAL = ("linear", "semilinear")
-"""Evolutions of complex modes whose rates are set by static components."""
+EVOLUTIONS: Registry[type[Evolution]] = Registry(
+    "evolution", Evolution, {"linear": DiagonalFlow}, sizes=("n_state", "n_modes", "n_static"), beside=DYNAMICS
+)
+"""Evolutions that are taken by name, beside the dynamics, which are solved."""
+
+
+def is_modal(evolution: Any) -> bool:
+    """Whether an evolution that is given by name has static components among those that it is made of."""
+    return issubclass(_class_of(evolution), Evolution | SemilinearDynamics)
 
 
 def build_evolution(
-    evolution: str | Evolution,
+    evolution: str | Part | Evolution,
     *,
-    solver: str | Solver = "midpoint",
+    solver: str | Part | Solver = "midpoint",
     n_modes: int = 64,
     n_static: int = 32,
     n_state: int = 64,
@@ -33,26 +39,29 @@ def build_evolution(
 
     Parameters
     ----------
-    evolution : str or Evolution
+    evolution : str, Part or Evolution
         "linear" (`DiagonalFlow` of `n_modes` modes and `n_static` statics), "semilinear" (the same with a neural
         correction, solved), or the name of another field in `tsode.dynamics.DYNAMICS` (of `n_state` coordinates that
         move and `n_static` that stand still).
-    solver : str or Solver
+    solver : str, Part or Solver
         Name in `tsode.numerics.SOLVERS`, or an instance; not used by "linear".
     query_step : float
         See `tsode.evolutions.base.Solved`.
     """
-    if not isinstance(evolution, str):
+    if isinstance(evolution, Evolution):
         return evolution
-    if evolution == "linear":
-        return DiagonalFlow(n_modes, n_static)
-    field: Dynamics
-    made: Any = lookup({"linear": DiagonalFlow, **DYNAMICS}, evolution, "evolution")
-    if made is SemilinearDynamics:
-        field = made(2 * n_modes + n_static, n_modes)
+    cls = _class_of(evolution)
+    sizes = {"n_state": n_state, "n_modes": n_modes, "n_static": n_static}
+    if issubclass(cls, Evolution):
+        return build(EVOLUTIONS, evolution, "evolution", **sizes)
+    if issubclass(cls, SemilinearDynamics):
+        field = build(DYNAMICS, evolution, "evolution", n_state=2 * n_modes + n_static, n_modes=n_modes)
     else:
-        field = made(n_state + n_static)
+        field = build(DYNAMICS, evolution, "evolution", n_state=n_state + n_static)
         if n_static:
             field = WithStatic(field, n_static)
-    made_solver = lookup(SOLVERS, solver, "solver")() if isinstance(solver, str) else solver
-    return Solved(field, made_solver, query_step=query_step)
+    return Solved(field, build(SOLVERS, solver, "solver"), query_step=query_step)
+
+
+def _class_of(evolution: Any) -> type:
+    return class_of({**DYNAMICS, **EVOLUTIONS}, evolution, "evolution")

@@ -1,4 +1,4 @@
-"""The border between pandas and the core: reading, writing, scaling and splitting."""
+"""Frames: pandas and its like read into arrays of the core, and results written back."""
 
 from tsode.frames.events import EventTable
 from tsode.frames.nonmem import events_from_nonmem, observations_from_nonmem, to_nonmem

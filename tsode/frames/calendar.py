@@ -21,7 +21,7 @@ CYCLES = {
 
 CHOSEN = ("day", "year")  # a week is of people's making: where it matters, it is to be named
 FEWEST_TURNS = 2  # of a cycle that can be told from a trend
-FEWEST_GAPS = 3  # typical gaps in a turn: what is looked at more seldom shows no cycle
+FEWEST_GAPS = 3  # typical gaps in a turn: a cycle that is seen more seldom does not show
 
 
 def choose_cycles(calendar: Any, panel: Panel) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ def choose_cycles(calendar: Any, panel: Panel) -> tuple[str, ...]:
     Parameters
     ----------
     calendar : "auto", list of names in `CYCLES`, or None
-        "auto" takes day and year, each where the data span it at least twice and look at it more than twice a turn; of
+        "auto" takes day and year, each where the data span it at least twice and have more than two rows a turn; of
         times that are not datetimes, none.
     panel : Panel
 

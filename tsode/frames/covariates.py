@@ -1,4 +1,4 @@
-"""Covariates of series in the data's own units -> what a model knows of them at any time."""
+"""Covariates of series in the units of the data -> features that a model reads at any time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def read_known(
 
 @dataclass(frozen=True)
 class CovariateCoder:
-    """How covariates are read, learned from those in fit.
+    """Coder of covariates, learned from those in fit: data units in, model units out.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class CovariateCoder:
     scaler : ChannelScaler
         Of these.
     path : {"linear", "last"}
-        What they are between two of their times: on a straight line, or the value before.
+        Between two of their times: on a straight line, or the value before.
     cycles : tuple of str
         Names in `tsode.frames.calendar.CYCLES`.
     """
@@ -96,7 +96,7 @@ class CovariateCoder:
     def fit(
         cls, static: pd.DataFrame | None, known: CovariateTable | None, path: str, cycles: tuple[str, ...]
     ) -> CovariateCoder | None:
-        """Learn categories and scales; None where there is nothing to know."""
+        """Learn categories and scales; None where there is no covariate."""
         if path not in PATHS:
             raise ParameterError(f"known_path={path!r} is not known: choose {' or '.join(map(repr, PATHS))}.")
         if static is None and known is None and not cycles:
@@ -113,14 +113,14 @@ class CovariateCoder:
 
     @property
     def n_features(self) -> int:
-        """Width of what a model reads."""
+        """Number of features that a model reads."""
         return self.n_static + len(self.known) * (1 + len(SHARES)) + 2 * len(HARMONICS) * len(self.cycles)
 
     def read(
         self, static: Any, known: Any, panel: Panel, before: Mapping[Hashable, CovariateRecord], id_col: Hashable,
         time_col: Hashable,
     ) -> dict[Hashable, CovariateRecord]:  # fmt: skip
-        """What is known of the series in `panel` and of others, from these tables and from what was known `before`.
+        """Records of the series in `panel` and of others, from these tables and the records of `before`.
 
         Rows of `known` replace those that a series had from the first of them on.
 
@@ -133,41 +133,41 @@ class CovariateCoder:
             raise DataError("fit saw no static covariates: leave out static=, or fit with them.")
         if known is not None and not self.known:
             raise DataError("fit saw no covariates that are known ahead: leave out known=, or fit with them.")
-        found = dict(before)
+        records = dict(before)
         if static is not None:
-            for key, own in encode_static(self.static, read_static(static, panel.ids, id_col)).items():
-                found[key] = replace(found[key], static=own) if key in found else CovariateRecord(own, None, None)
+            for key, constants in encode_static(self.static, read_static(static, panel.ids, id_col)).items():
+                records[key] = replace(records.get(key, CovariateRecord()), static=constants)
         if known is not None:
             table = read_known(known, panel, id_col, time_col, self.known)
             for key, (times, values) in table.rows.items():
-                old = found.get(key, CovariateRecord(None, None, None))
-                found[key] = replace(old, **_joined(old, times, values))
-        self._check_complete(found, panel)
-        return found
+                old = records.get(key, CovariateRecord())
+                records[key] = replace(old, **_joined(old, times, values))
+        self._check_complete(records, panel)
+        return records
 
-    def _check_complete(self, found: Mapping[Hashable, CovariateRecord], panel: Panel) -> None:
+    def _check_complete(self, records: Mapping[Hashable, CovariateRecord], panel: Panel) -> None:
         for name, is_wanted in (("static", bool(self.static)), ("known", bool(self.known))):
             field = "times" if name == "known" else name
-            lacking = [key for key in panel.ids if key not in found or getattr(found[key], field) is None]
+            lacking = [key for key in panel.ids if key not in records or getattr(records[key], field) is None]
             if is_wanted and lacking:
                 shown = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
-                what = "static covariates" if name == "static" else "covariates that are known ahead"
+                kind = "static covariates" if name == "static" else "covariates that are known ahead"
                 raise DataError(
-                    f"The model was fitted with {what}, but there are none for series {shown}: give them in {name}=."
+                    f"The model was fitted with {kind}, but there are none for series {shown}: give them in {name}=."
                 )
 
-    def series(self, known: CovariateRecord | None, timeline: Timeline, horizon: float) -> SeriesCovariates:
-        """What a model is told of one series; `horizon` is in model time."""
+    def series(self, record: CovariateRecord | None, timeline: Timeline, horizon: float) -> SeriesCovariates:
+        """Covariates of one series in model units; `horizon` is in model time."""
         path, static = CovariatePath.nothing(), np.zeros(0)
-        if known is not None and known.times is not None and known.values is not None:
+        if record is not None and record.times is not None and record.values is not None:
             make = CovariatePath.linear if self.path == "linear" else CovariatePath.last_value
             constants = [share * horizon for share in SHARES]
-            path = make(timeline.to_model(known.times), self.scaler.transform(known.values), constants)
-        if known is not None and known.static is not None:
-            static = known.static
+            path = make(timeline.to_model(record.times), self.scaler.transform(record.values), constants)
+        if record is not None and record.static is not None:
+            static = record.static
         return SeriesCovariates(static, path, turns(self.cycles, timeline))
 
-    def check_reach(self, key: Hashable, known: CovariateRecord | None, until: np.ndarray, panel: Panel) -> None:
+    def check_reach(self, key: Hashable, record: CovariateRecord | None, until: np.ndarray, panel: Panel) -> None:
         """Refuse to draw a straight line beyond the last known value.
 
         Raises
@@ -175,13 +175,13 @@ class CovariateCoder:
         DataError
             If a time in `until` is after it.
         """
-        if not self.known or self.path != "linear" or known is None or known.times is None:
+        if not self.known or self.path != "linear" or record is None or record.times is None:
             return
-        if (until > known.times[-1]).any():
-            end, asked = (restore_times(t, panel.layout.time_dtype)[0] for t in (known.times[-1:], until))
-            which = f" of series {key!r}" if panel.layout.has_ids else ""
+        if (until > record.times[-1]).any():
+            end, needed = (restore_times(t, panel.layout.time_dtype)[0] for t in (record.times[-1:], until))
+            of_series = f" of series {key!r}" if panel.layout.has_ids else ""
             raise DataError(
-                f"known={list(self.known)}{which} ends at {end}, but is needed up to {asked}: give later rows in "
+                f"known={list(self.known)}{of_series} ends at {end}, but is needed up to {needed}: give later rows in "
                 "known=, or fit with known_path='last' to hold the last value."
             )
 

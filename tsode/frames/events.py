@@ -27,11 +27,10 @@ _COLUMNS = ("kind", "target", "amount", "duration", "rate", "every", "n_more", "
 
 
 class EventTable:
-    """Events at known times, as one object that is handed on whole.
+    """Events at known times, as one object that scikit-learn does not split.
 
-    A frame of events may have as many rows as the data have; where arguments are cut to the rows of a split, as
-    scikit-learn's metadata routing does, it would be cut too. An `EventTable` has no length and cannot be.
-    Every argument `events=` takes a frame or one of these.
+    scikit-learn's metadata routing would cut a frame of events that has as many rows as the data along with them. An
+    `EventTable` has no length and cannot be cut. Every argument `events=` takes a frame or one of these.
 
     Parameters
     ----------
@@ -80,7 +79,7 @@ class EventTable:
 
     def expand(self) -> pd.DataFrame:
         """The events with every repeat as a row of its own, in the order in which they are applied."""
-        rows, time_dtype = read_given(self._frame, None, self.id_col, self.time_col)
+        rows, time_dtype = read_event_rows(self._frame, None, self.id_col, self.time_col)
         rows = _expand(rows)
         table = self._frame.iloc[rows["row"].to_numpy()].reset_index(drop=True)
         table[self.time_col] = restore_times(rows["time"].to_numpy(), time_dtype)
@@ -129,13 +128,13 @@ def read_events(
     """
     if isinstance(data, EventTable):
         data, id_col, time_col = data._frame, data.id_col, data.time_col
-    rows, time_dtype = read_given(_to_pandas(data), ids, id_col, time_col, time_unit)
+    rows, time_dtype = read_event_rows(_to_pandas(data), ids, id_col, time_col, time_unit)
     rows = _expand(rows).drop(columns=["series", "row", "n_more"])
     rows.attrs["time_dtype"] = time_dtype
     return rows
 
 
-def read_given(
+def read_event_rows(
     frame: pd.DataFrame,
     ids: Sequence[Hashable] | None,
     id_col: Hashable,
@@ -158,18 +157,18 @@ def read_given(
         rows[name] = _read_numbers(frame, name)
     for name in _SPANS:
         rows[name] = _read_spans(frame, name, is_clock)
-    given = {
+    is_given = {
         name: frame[name].notna().to_numpy() if name in frame else np.zeros(n, dtype=bool)
         for name in ("amount", "rate", "duration", "every")
     }
     rows["target"] = _read_labels(frame, "target")
-    rows["kind"] = _read_kinds(frame, given["amount"] | given["rate"])
+    rows["kind"] = _read_kinds(frame, is_given["amount"] | is_given["rate"])
     # A constant input of no amount has no end: tables without empty cells write it so.
     is_said = (rows["kind"] != "rate").to_numpy() | (rows["amount"] != 0.0).to_numpy()
-    given["amount"] = given["amount"] & is_said
+    is_given["amount"] = is_given["amount"] & is_said
     for k in range(n):
-        _check_row(rows, k, given)
-    rows = _with_infusions(rows, given, is_clock, time_unit)
+        _check_row(rows, k, is_given)
+    rows = _with_infusions(rows, is_given, is_clock, time_unit)
     return rows.assign(series=pd.factorize(labels)[0]), time_dtype
 
 
@@ -278,10 +277,12 @@ def _read_kinds(frame: pd.DataFrame, has_amount: np.ndarray) -> np.ndarray:
     return kinds
 
 
-def _check_row(rows: pd.DataFrame, k: int, given: dict[str, np.ndarray]) -> None:
+def _check_row(rows: pd.DataFrame, k: int, is_given: dict[str, np.ndarray]) -> None:
     kind, n_more, state = rows["kind"][k], rows["n_more"][k], rows["steady_state"][k]
     every, duration, rate = rows["every"][k], rows["duration"][k], rows["rate"][k]
-    has_amount, has_rate, has_duration, has_every = (given[name][k] for name in ("amount", "rate", "duration", "every"))
+    has_amount, has_rate, has_duration, has_every = (
+        is_given[name][k] for name in ("amount", "rate", "duration", "every")
+    )
     zero = 0 * duration if has_duration else 0 * every
     where = f"at row {k} of the events"
     if kind in _NEEDS_AMOUNT and not (has_amount or (has_rate and has_duration)):
@@ -311,23 +312,23 @@ def _check_row(rows: pd.DataFrame, k: int, given: dict[str, np.ndarray]) -> None
 
 
 def _with_infusions(
-    rows: pd.DataFrame, given: dict[str, np.ndarray], is_clock: bool, time_unit: np.timedelta64 | None
+    rows: pd.DataFrame, is_given: dict[str, np.ndarray], is_clock: bool, time_unit: np.timedelta64 | None
 ) -> pd.DataFrame:
-    """Fill in the one of amount, rate and duration that follows from the others."""
+    """Fill in amount, rate or duration where it follows from the two others."""
     amounts, rates, durations = (rows[name].to_numpy(copy=True) for name in ("amount", "rate", "duration"))
     # Lengths of time as numbers, for the arithmetic of rates.
-    one: Any = pd.Timedelta(1, "ns") if time_unit is None else pd.Timedelta(time_unit)
+    unit: Any = pd.Timedelta(1, "ns") if time_unit is None else pd.Timedelta(time_unit)
     for k, kind in enumerate(rows["kind"]):
-        has_duration = given["duration"][k] and durations[k] != 0 * durations[k]
-        is_amount_enough = kind != "rate" or (given["amount"][k] and has_duration)
-        has_rate = given["rate"][k] and not (rates[k] == 0.0 and is_amount_enough)  # 0 says "none" there
-        length = (pd.Timedelta(durations[k]) / one if is_clock else durations[k]) if has_duration else np.inf
+        has_duration = is_given["duration"][k] and durations[k] != 0 * durations[k]
+        is_amount_enough = kind != "rate" or (is_given["amount"][k] and has_duration)
+        has_rate = is_given["rate"][k] and not (rates[k] == 0.0 and is_amount_enough)  # 0 says "none" there
+        length = (pd.Timedelta(durations[k]) / unit if is_clock else durations[k]) if has_duration else np.inf
         if has_rate and is_clock and time_unit is None:
             raise DataError(
                 f"rate at row {k} of the events has no unit of time where times are datetimes: "
                 "give the amount and its duration ('4h') instead."
             )
-        if has_rate and given["amount"][k] and rates[k] != 0.0:
+        if has_rate and is_given["amount"][k] and rates[k] != 0.0:
             length = amounts[k] / rates[k]
         elif has_rate:
             amounts[k] = rates[k] * length if has_duration else 0.0
@@ -335,12 +336,12 @@ def _with_infusions(
             rates[k] = np.nan if is_clock and time_unit is None else amounts[k] / length
         else:
             rates[k], length = 0.0, np.nan
-        if kind == "rate" and given["duration"][k] and not has_duration:
+        if kind == "rate" and is_given["duration"][k] and not has_duration:
             pass  # a steady state that ends now: its duration is 0
         elif not is_clock:
             durations[k] = length
         elif np.isfinite(length) and not has_duration:
-            durations[k] = (one * length).to_timedelta64()
+            durations[k] = (unit * length).to_timedelta64()
         elif not has_duration:
             durations[k] = np.timedelta64("NaT")
     return rows.assign(amount=amounts, rate=rates, duration=durations)

@@ -1,4 +1,4 @@
-"""Events at known times -> numbers that a model is fed: one column for each thing that can happen."""
+"""Dosing inputs: events at known times as numbers that a model reads, one column for each kind of event."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ AMOUNT, GIVEN, RATE, STEADY = "amount", "given", "rate", "steady"
 
 @dataclass(frozen=True, eq=False)
 class DosingInputs:
-    """What is put into one series.
+    """Inputs of one series.
 
     Parameters
     ----------
     times : array[k]
         Native times, sorted.
     values : array[k e], float64
+        Columns of an `EventEncoder`.
     """
 
     times: np.ndarray
@@ -36,18 +37,19 @@ class DosingInputs:
 class EventEncoder:
     """Columns for each kind and target of event, learned from the events in fit.
 
-    What is given at once has its amount, and a column that says that it was given; an infusion is a rate that goes up
-    at its start and down by as much at its end; a reset or a mark only happens. Amounts and rates are divided by their
-    mean size. What changes nothing (an amount of 0 added, a multiplication by 1) is no event.
+    A dose at once has its amount, and a column of zeros and ones; an infusion is a rate that goes up at its start and
+    down by as much at its end; a reset or a mark has zeros and ones alone. Amounts and rates are divided by their
+    mean size. An event that changes
+    nothing (an amount of 0 added, a multiplication by 1) is left out.
 
     Parameters
     ----------
     columns : tuple of (kind, target, part)
         Part is "amount", "given", "rate" or "steady" (the amount of a dose in steady state).
     scale : tuple of float
-        What each column is divided by.
+        Divisor of each column.
     is_linear : bool
-        Whether of what has an amount it is left out that it was given, so that columns grow with the amount.
+        Whether the 0/1 column of a dose is dropped, so that effects are linear in the amount.
     """
 
     columns: tuple[tuple[str, Hashable, str], ...]
@@ -88,29 +90,30 @@ class EventEncoder:
         if starts.dtype.kind in "iu" and rows["duration"].notna().any():
             starts = starts.astype(np.float64)
         has_end = rows["duration"].notna().to_numpy() & ~np.isinf(_as_float(rows["duration"]))
-        found: dict[Hashable, list[tuple[Any, int, int, np.ndarray]]] = {}
+        by_series: dict[Hashable, list[tuple[Any, int, int, np.ndarray]]] = {}
         for row, parts in enumerate(_parts(rows, self.is_linear)):
             if not parts:
                 continue
             values = np.zeros(len(self.columns))
             for key, number in parts.items():
                 if key not in place:
-                    known = sorted({f"{kind} of {target!r}" if target else kind for kind, target, _ in self.columns})
-                    what = f"{key[0]} of {key[1]!r}" if key[1] else key[0]
+                    seen = sorted({f"{kind} of {target!r}" if target else kind for kind, target, _ in self.columns})
+                    event = f"{key[0]} of {key[1]!r}" if key[1] else key[0]
                     raise DataError(
-                        f"There is an event {what!r} ({key[2]}), but the model has seen none in fit, so its effect is "
-                        f"not known. Seen: {', '.join(known)}. Fit with such events, or change kind or target."
+                        f"There is an event {event!r} ({key[2]}), but the model has seen none in fit, so its effect is "
+                        f"not known. Seen: {', '.join(seen)}. Fit with such events, or change kind or target."
                     )
                 values[place[key]] = number / self.scale[place[key]]
-            own = found.setdefault(rows["id"].iat[row], [])
-            own.append((starts[row], 1, len(own), values))
+            inputs = by_series.setdefault(rows["id"].iat[row], [])
+            inputs.append((starts[row], 1, len(inputs), values))
             if has_end[row]:
-                own.append((ends[row], 0, len(own), -values))  # an end comes before a start at one time
-        coded: dict[Hashable, DosingInputs] = {}
-        for name, listed in found.items():
-            listed.sort(key=lambda one: one[:3])
-            coded[name] = DosingInputs(np.array([one[0] for one in listed]), np.stack([one[3] for one in listed]))
-        return coded
+                inputs.append((ends[row], 0, len(inputs), -values))  # an end comes before a start at one time
+        encoded: dict[Hashable, DosingInputs] = {}
+        for name, inputs in by_series.items():
+            inputs.sort(key=lambda entry: entry[:3])
+            times, _, _, values_of = zip(*inputs)
+            encoded[name] = DosingInputs(np.array(times), np.stack(values_of))
+        return encoded
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -130,8 +133,8 @@ def _as_float(durations: pd.Series) -> np.ndarray:
 
 
 def _parts(rows: pd.DataFrame, is_linear: bool) -> list[dict[tuple[str, Hashable, str], float]]:
-    """What each event puts in, unscaled; nothing for an event that changes nothing."""
-    found = []
+    """Inputs of each event, unscaled; empty for an event that changes nothing."""
+    events = []
     durations = _as_float(rows["duration"])
     columns = (rows[name].to_numpy() for name in ("kind", "target", "amount", "rate", "steady_state"))
     for kind, target, amount, rate, steady, duration in zip(*columns, durations):
@@ -148,5 +151,5 @@ def _parts(rows: pd.DataFrame, is_linear: bool) -> list[dict[tuple[str, Hashable
                 parts[kind, target, AMOUNT] = amount
             if steady:
                 parts[kind, target, STEADY] = amount
-        found.append(parts)
-    return found
+        events.append(parts)
+    return events

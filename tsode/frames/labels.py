@@ -1,4 +1,4 @@
-"""Ids and column labels as JSON, exactly."""
+"""Labels of ids and columns: as JSON, exactly, and guessed where one is mistyped."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def decode_label(state: Any) -> Hashable:
     return stamp if state["tz"] is None else stamp.tz_localize("UTC").tz_convert(state["tz"])
 
 
-def labels(given: Any) -> list[Hashable]:
+def labels(value: Any) -> list[Hashable]:
     """One label, several or None, as a list."""
-    if given is None:
+    if value is None:
         return []
-    return [given] if isinstance(given, str | tuple) or not isinstance(given, Iterable) else list(given)
+    return [value] if isinstance(value, str | tuple) or not isinstance(value, Iterable) else list(value)
 
 
-def guess_label(label: Hashable, known: Sequence[Hashable]) -> str:
-    """A sentence that names the known label meant, or an empty string: `` Did you mean 'hr'?``."""
-    names = {str(k).lower(): k for k in known}
+def guess_label(label: Hashable, choices: Sequence[Hashable]) -> str:
+    """A sentence that names the label meant among `choices`, or an empty string: `` Did you mean 'hr'?``."""
+    names = {str(choice).lower(): choice for choice in choices}
     close = get_close_matches(str(label).lower(), names, n=1)
     return f" Did you mean {names[close[0]]!r}?" if close else ""

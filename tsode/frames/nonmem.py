@@ -1,4 +1,4 @@
-"""Event tables in the columns of NONMEM (ID, TIME, EVID, AMT, CMT, RATE, II, ADDL, SS) <-> `EventTable`."""
+"""NONMEM event tables (ID, TIME, EVID, AMT, CMT, RATE, II, ADDL, SS) <-> `EventTable`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tsode.errors import DataError
-from tsode.frames.events import EventTable, read_events, read_given
+from tsode.frames.events import EventTable, read_event_rows, read_events
 from tsode.frames.labels import guess_label
 from tsode.frames.table import ID_COL, TIME_COL
 
@@ -124,10 +124,10 @@ def to_nonmem(
         If an event has no counterpart: an input without end, a negative one, a time that is no number.
     """
     table = events if isinstance(events, EventTable) else EventTable(events, id_col, time_col)
-    given, _ = read_given(table.frame, None, table.id_col, table.time_col)
-    short = _write(given.sort_values(["series", "time", "priority", "row"], kind="stable"), states)
-    wanted, found = read_events(table, None), read_events(events_from_nonmem(short, states=states), None)
-    return short if _are_same(wanted, found, states) else _write(wanted.assign(n_more=0.0), states)
+    rows, _ = read_event_rows(table.frame, None, table.id_col, table.time_col)
+    short = _write(rows.sort_values(["series", "time", "priority", "row"], kind="stable"), states)
+    wanted, written = read_events(table, None), read_events(events_from_nonmem(short, states=states), None)
+    return short if _are_same(wanted, written, states) else _write(wanted.assign(n_more=0.0), states)
 
 
 def _read_columns(frame: pd.DataFrame) -> pd.DataFrame:
@@ -140,8 +140,8 @@ def _read_columns(frame: pd.DataFrame) -> pd.DataFrame:
     numbers = {name: _read_numbers(frame, name) for name in ("TIME", "AMT", "RATE", "II", "ADDL", "SS")}
     table = pd.DataFrame({"ID": frame["ID"].to_numpy()} | numbers)
     table["CMT"] = frame["CMT"].to_numpy() if "CMT" in frame.columns else np.zeros(len(frame))
-    given = (table["AMT"] != 0) | (table["RATE"] != 0)
-    table["EVID"] = _read_numbers(frame, "EVID") if "EVID" in frame.columns else given.astype(np.float64)
+    is_dose = (table["AMT"] != 0) | (table["RATE"] != 0)
+    table["EVID"] = _read_numbers(frame, "EVID") if "EVID" in frame.columns else is_dose.astype(np.float64)
     back = table["TIME"].groupby(table["ID"]).diff() < 0
     if back.any():
         row = int(back.to_numpy().argmax())
@@ -177,9 +177,9 @@ def _cancelling_times(table: pd.DataFrame) -> np.ndarray:
 def _check_dose(dose: Mapping[Hashable, Any]) -> None:
     where = f"of ID {dose['ID']!r} at TIME {dose['TIME']:g}"
     if dose["RATE"] in (-1, -2):
-        what = "rate" if dose["RATE"] == -1 else "duration"
+        quantity = "rate" if dose["RATE"] == -1 else "duration"
         raise DataError(
-            f"RATE={dose['RATE']:g} {where} means that the model estimates the {what}, which an event cannot say: "
+            f"RATE={dose['RATE']:g} {where} means that the model estimates the {quantity}, which an event cannot say: "
             "give the rate, or put the input into the field."
         )
     if dose["RATE"] < 0:

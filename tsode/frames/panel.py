@@ -1,4 +1,4 @@
-"""Irregular series side by side, and the container they came in."""
+"""Panel of irregular series side by side, and the layout of the container they came in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["CovariateRecord", "Layout", "Panel"]
 
 @dataclass(frozen=True)
 class Layout:
-    """What must be remembered of a container to write results in its kind.
+    """Layout of a container, from which results are written in its kind.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class CovariateRecord:
-    """What is known of one series beside what was observed.
+    """Covariates of one series, in the units of the data.
 
     Parameters
     ----------
@@ -107,12 +107,12 @@ class CovariateRecord:
     times : array[k] or None
         Native times of the covariates that are known ahead, sorted.
     values : array[k p] or None
-        In the units of the data; NaN = not given at that time.
+        Of these; NaN = not given at that time.
     """
 
-    static: np.ndarray | None
-    times: np.ndarray | None
-    values: np.ndarray | None
+    static: np.ndarray | None = None
+    times: np.ndarray | None = None
+    values: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +131,10 @@ class Panel:
         Column labels.
     layout : Layout
         The container they came in.
-    inputs : dict of id to Inputs
-        What is put into which series at known times.
-    known : dict of id to Known
-        Covariates.
+    inputs : dict of id to DosingInputs
+        Inputs at known times.
+    covariates : dict of id to CovariateRecord
+        Constants, and covariates that are known ahead.
     """
 
     ids: list[Hashable]
@@ -143,7 +143,7 @@ class Panel:
     channels: list[Hashable]
     layout: Layout
     inputs: Mapping[Hashable, DosingInputs] = field(default_factory=dict)
-    known: Mapping[Hashable, CovariateRecord] = field(default_factory=dict)
+    covariates: Mapping[Hashable, CovariateRecord] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -181,11 +181,24 @@ class Panel:
             values=[self.values[i] for i in rows],
         )
 
+    def merge(self, over: Panel) -> Panel:
+        """Series of both; where an id is in both, the one in `over` stands."""
+        taken = set(over.ids)
+        below = self.select([row for row, key in enumerate(self.ids) if key not in taken])
+        return replace(
+            over,
+            ids=[*below.ids, *over.ids],
+            times=[*below.times, *over.times],
+            values=[*below.values, *over.values],
+            inputs={**self.inputs, **over.inputs},
+            covariates={**self.covariates, **over.covariates},
+        )
+
     def part(self, rows: Sequence[int], slices: Sequence[slice]) -> Panel:
         """The series at `rows`, each cut to its own slice of observations."""
         chosen = self.select(rows)
-        times = [t[own] for t, own in zip(chosen.times, slices)]
-        return replace(chosen, times=times, values=[v[own] for v, own in zip(chosen.values, slices)])
+        times = [t[kept] for t, kept in zip(chosen.times, slices)]
+        return replace(chosen, times=times, values=[v[kept] for v, kept in zip(chosen.values, slices)])
 
 
 def _encode_dtype(dtype: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Any container -> `Panel`, or an error that says how to mend it."""
+"""Reading of any container as a `Panel`, or an error that says how to mend it."""
 
 from __future__ import annotations
 
@@ -87,17 +87,17 @@ def read_panel(
 
 
 def _choose_channels(columns: pd.DataFrame, target: Any) -> list[Hashable]:
-    known: list[Hashable] = list(columns.columns)
+    names: list[Hashable] = list(columns.columns)
     if target is None:
-        return known
+        return names
     # A tuple may be the label of one column or several labels.
-    is_label = isinstance(target, Hashable) and (target in known or not isinstance(target, tuple))
+    is_label = isinstance(target, Hashable) and (target in names or not isinstance(target, tuple))
     wanted = [target] if is_label else list(target)
     for label in wanted:
-        if label not in known:
+        if label not in names:
             raise DataError(
-                f"There is no column {label!r} to read as target.{guess_label(label, known)} "
-                f"The columns beside id and time are {known}."
+                f"There is no column {label!r} to read as target.{guess_label(label, names)} "
+                f"The columns beside id and time are {names}."
             )
     return wanted
 

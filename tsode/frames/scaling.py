@@ -1,4 +1,4 @@
-"""Bring every channel to a common scale, seen values only."""
+"""Scaling of every channel to a common size, from seen values only."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ChannelScaler:
             if not len(seen):
                 continue
             shift[j] = seen.mean() if method == "standard" else np.median(seen)
-            # Asked of the extremes: the rounded standard deviation of equal values need not be zero.
+            # By the extremes: the rounded standard deviation of equal values need not be zero.
             if seen.min() == seen.max():
                 shift[j] = seen[0]
                 continue

@@ -1,4 +1,4 @@
-"""Times asked for and events at known times -> tensors of the solver, and back to rows."""
+"""Schedule of a solve: query times and events at known times as tensors, and answers back as rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KINDS = {
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Times asked for and events of every series, ready for `tsode.solve_schedule`.
+    """Query times and events of every series, ready for `tsode.solve_schedule`.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ class Schedule:
     t0 : Tensor[b], float64
         When each series starts.
     times : Tensor[b m], float64
-        Asked for; a series with fewer repeats its last.
-    events : KnownEvents
+        Query times; a series with fewer repeats its last.
+    events : ScheduledEvents
         Its `amount` (b k) may be replaced by one that requires a gradient.
     row, column : Tensor[n], int64
         Place in `times` of each answer.
@@ -71,8 +71,8 @@ class Schedule:
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    """Times asked for, one entry an answer: series and native time; the index and dtype to answer with."""
+class _Query:
+    """Query times, one entry an answer: series and native time; the index and dtype to answer with."""
 
     ids: list[Hashable]
     codes: np.ndarray
@@ -112,70 +112,70 @@ def read_schedule(
         events = EventTable(events, id_col, time_col)
     if ids is None:
         ids = [0] if events is None else events.ids or [0]
-    asked = _read_asked(times, ids, id_col, time_col)
-    kind = kind_of_times(asked.times)
+    query = _read_query(times, ids, id_col, time_col)
+    kind = kind_of_times(query.times)
     unit = _read_unit(time_unit, kind)
     table = None
     if events is not None:
-        table = _own_events(read_events(events, asked.ids, time_unit=unit), asked, events.id_col)
-    starts = None if t0 is None else _read_starts(t0, asked)
+        table = _events_of_query(read_events(events, query.ids, time_unit=unit), query, events.id_col)
+    starts = None if t0 is None else _read_starts(t0, query)
     natives = [
-        asked.times,
+        query.times,
         *([] if table is None else [table["time"].to_numpy()]),
         *([] if starts is None else [starts]),
     ]
     to_model, to_native = _clock(kind, unit, natives)
 
-    n = len(asked.ids)
-    rows, columns = asked.codes, _count_within(asked.codes, n)
-    model = to_model(asked.times)
-    known = _read_known(table, asked.ids, tuple(states), to_model, unit)
+    n = len(query.ids)
+    rows, columns = query.codes, _count_within(query.codes, n)
+    model = to_model(query.times)
+    scheduled = _read_scheduled(table, query.ids, tuple(states), to_model, unit)
     first = np.full(n, np.inf)
     np.minimum.at(first, rows, model)
-    first = np.minimum(first, known.time.numpy().min(axis=1, initial=np.inf))
+    first = np.minimum(first, scheduled.time.numpy().min(axis=1, initial=np.inf))
     start = np.where(np.isfinite(first), first, 0.0) if starts is None else to_model(starts)
     if (first < start).any():
-        label = asked.ids[int((first < start).argmax())]
+        label = query.ids[int((first < start).argmax())]
         raise DataError(f"Series {label!r} has an event or an asked time before t0: start earlier, or drop the rows.")
     padded = np.repeat(start[:, None], columns.max(initial=-1) + 1, axis=1)
     padded[rows, columns] = model
     # The last time of a shorter row once more; not its start, which may be far from where the solver is then.
     padded = np.where(_is_filled(rows, columns, padded.shape), padded, padded.max(axis=1, initial=-np.inf)[:, None])
     answers = pd.DataFrame(
-        {id_col: pd.Index(asked.ids, tupleize_cols=False)[rows], time_col: restore_times(asked.times, asked.dtype)}
-    ).set_index(asked.index)
+        {id_col: pd.Index(query.ids, tupleize_cols=False)[rows], time_col: restore_times(query.times, query.dtype)}
+    ).set_index(query.index)
     return Schedule(
-        ids=asked.ids,
+        ids=query.ids,
         states=tuple(states),
         t0=torch.from_numpy(start),
         times=torch.from_numpy(padded),
-        events=known,
+        events=scheduled,
         row=torch.from_numpy(np.array(rows, dtype=np.int64)),
         column=torch.from_numpy(np.array(columns, dtype=np.int64)),
         answers=answers,
-        to_native=lambda model: restore_times(to_native(model), asked.dtype),
+        to_native=lambda model: restore_times(to_native(model), query.dtype),
     )
 
 
-def _read_asked(times: Any, ids: Sequence[Hashable], id_col: Hashable, time_col: Hashable) -> _Asked:
+def _read_query(times: Any, ids: Sequence[Hashable], id_col: Hashable, time_col: Hashable) -> _Query:
     if _is_frame(times):
         table = open_table(times, id_col, time_col)
         if table.layout.id_col is not None:
-            return _Asked(table.ids, table.codes, table.times, table.index, table.layout.time_dtype)
+            return _Query(table.ids, table.codes, table.times, table.index, table.layout.time_dtype)
         index, native, dtype = table.index, table.times, table.layout.time_dtype
     elif isinstance(times, Mapping):
         parts = [_to_index(part) for part in times.values()]
         filled = [part for part in parts if len(part)] or [pd.Index([], dtype=np.float64)]
         native, dtype = native_times(filled[0].append(filled[1:]), "times=")
         codes = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        return _Asked(list(times), codes, native, pd.RangeIndex(len(native)), dtype)
+        return _Query(list(times), codes, native, pd.RangeIndex(len(native)), dtype)
     else:
-        asked = _to_index(times)
-        native, dtype = native_times(asked if len(asked) else pd.Index([], dtype=np.float64), "times=")
+        index = _to_index(times)
+        native, dtype = native_times(index if len(index) else pd.Index([], dtype=np.float64), "times=")
         index = pd.RangeIndex(len(native))
     codes = np.repeat(np.arange(len(ids)), len(native))
     index = index if len(ids) == 1 else pd.RangeIndex(len(codes))
-    return _Asked(list(ids), codes, np.tile(native, len(ids)), index, dtype)
+    return _Query(list(ids), codes, np.tile(native, len(ids)), index, dtype)
 
 
 def _is_frame(data: Any) -> bool:
@@ -205,18 +205,18 @@ def _read_unit(time_unit: Any, kind: str) -> np.timedelta64 | None:
     return unit.to_timedelta64()
 
 
-def _own_events(table: pd.DataFrame, asked: _Asked, id_col: Hashable) -> pd.DataFrame:
-    """The events of the series asked for."""
-    _check_kind(table["time"].to_numpy(), table.attrs["time_dtype"], asked, "The events")
-    known = set(asked.ids)
-    is_own = np.array([label in known for label in table["id"]], dtype=bool)
-    if len(table) and not is_own.any():
+def _events_of_query(table: pd.DataFrame, query: _Query, id_col: Hashable) -> pd.DataFrame:
+    """The events of the series in the query."""
+    _check_kind(table["time"].to_numpy(), table.attrs["time_dtype"], query, "The events")
+    in_query = set(query.ids)
+    is_in_query = np.array([label in in_query for label in table["id"]], dtype=bool)
+    if len(table) and not is_in_query.any():
         raise DataError(
             f"None of the events is of a series asked for: the column {id_col!r} of the events has "
-            f"{table['id'].iloc[0]!r}, the series are {asked.ids[:5]!r}. Mind numbers and strings."
+            f"{table['id'].iloc[0]!r}, the series are {query.ids[:5]!r}. Mind numbers and strings."
         )
-    table = table[is_own].reset_index(drop=True)
-    # A constant input that ends when it has led to its steady state: from then on the same is taken away.
+    table = table[is_in_query].reset_index(drop=True)
+    # A constant input that ends when it has led to its steady state: from then on an equal one is subtracted.
     ends_now = ((table["kind"] == "rate") & (table["duration"] == 0 * table["duration"])).to_numpy()
     table = table.loc[np.repeat(table.index, 1 + ends_now)]
     is_counter = table.index.duplicated()
@@ -227,35 +227,35 @@ def _own_events(table: pd.DataFrame, asked: _Asked, id_col: Hashable) -> pd.Data
     ).reset_index(drop=True)
 
 
-def _check_kind(native: np.ndarray, dtype: Any, asked: _Asked, where: str) -> None:
+def _check_kind(native: np.ndarray, dtype: Any, query: _Query, where: str) -> None:
     if not len(native):
         return
-    kind, wanted = kind_of_times(native), kind_of_times(asked.times)
+    kind, wanted = kind_of_times(native), kind_of_times(query.times)
     if kind != wanted and not {kind, wanted} <= {"float", "int"}:
         raise DataError(f"{where} has times of the kind {kind}, but times= has {wanted}: convert one to the other.")
-    if (getattr(dtype, "tz", None) is None) != (getattr(asked.dtype, "tz", None) is None):
+    if (getattr(dtype, "tz", None) is None) != (getattr(query.dtype, "tz", None) is None):
         raise DataError(f"{where} and times= must both have a time zone or neither: use `.dt.tz_localize(...)`.")
 
 
-def _read_starts(t0: Any, asked: _Asked) -> np.ndarray:
+def _read_starts(t0: Any, query: _Query) -> np.ndarray:
     if isinstance(t0, Mapping):
-        missing = [label for label in asked.ids if label not in t0]
+        missing = [label for label in query.ids if label not in t0]
         if missing:
             raise DataError(f"t0= has no time for series {missing[0]!r}.{guess_label(missing[0], list(t0))}")
-        index = pd.Index([t0[label] for label in asked.ids])
+        index = pd.Index([t0[label] for label in query.ids])
     elif np.ndim(t0) == 0:
-        index = pd.Index([t0] * len(asked.ids))
+        index = pd.Index([t0] * len(query.ids))
     else:
         raise DataError("t0= is one time for every series, or a dict of id to time.")
     native, dtype = native_times(index, "t0=")
-    _check_kind(native, dtype, asked, "t0=")
+    _check_kind(native, dtype, query, "t0=")
     return native
 
 
 def _clock(
     kind: str, unit: np.timedelta64 | None, natives: list[np.ndarray]
 ) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
-    """The field's time of native times, and back: numbers as they are, a clock's in units since its origin."""
+    """Maps from native times to the field's and back: numbers as they are, a clock's in units since its origin."""
     if unit is None:
         return lambda native: native.astype(np.float64), lambda model: model
     timeline = Timeline.fit([native for native in natives if len(native)] or [np.zeros(1, natives[0].dtype)], unit)
@@ -281,7 +281,7 @@ def _is_filled(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, ...]) ->
     return filled
 
 
-def _read_known(
+def _read_scheduled(
     table: pd.DataFrame | None,
     ids: list[Hashable],
     states: tuple[Hashable, ...],

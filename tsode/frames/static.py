@@ -19,7 +19,7 @@ __all__ = ["StaticColumn", "encode_static", "fit_static", "read_static"]
 
 @dataclass(frozen=True)
 class StaticColumn:
-    """How one column is read: a number is standardised, a category has a column of zeros and ones for each value.
+    """Reading of one column: a number is standardised, a category has a column of zeros and ones for each value.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class StaticColumn:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
-        categories = None if self.categories is None else [encode_label(one) for one in self.categories]
+        categories = None if self.categories is None else [encode_label(category) for category in self.categories]
         return {**vars(self), "name": encode_label(self.name), "categories": categories}
 
     @classmethod
@@ -48,7 +48,7 @@ class StaticColumn:
         """Undo `to_dict`."""
         categories = state["categories"]
         if categories is not None:
-            categories = tuple(decode_label(one) for one in categories)
+            categories = tuple(decode_label(category) for category in categories)
         return cls(decode_label(state["name"]), categories, float(state["shift"]), float(state["scale"]))
 
 
@@ -57,7 +57,7 @@ def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.Da
 
     Parameters
     ----------
-    static : DataFrame, Series, dict or Whole
+    static : DataFrame, Series, dict or Unsplit
         Indexed by id, or with a column `id_col`. Of a single series: a frame of one row, or a Series or dict of names
         to values.
     ids : list of label
@@ -103,7 +103,7 @@ def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.Da
 
 
 def fit_static(frame: pd.DataFrame) -> tuple[StaticColumn, ...]:
-    """How to read the columns of `frame`, from the values that they have there."""
+    """Reading of each column of `frame`, from the values that it has there."""
     columns = []
     for name in frame.columns:
         column = frame[name]

@@ -1,4 +1,4 @@
-"""Frames of events <-> streams: whose, when, of which mark, and in which window they were watched."""
+"""Streams of events read from frames: times and marks of each stream, and the window in which it was observed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Streams:
         return replace(self, **parts)
 
     def as_panel(self) -> Panel:
-        """What `tsode.frames.times.read_query` needs to know: the times of each stream, up to the end of its window."""
+        """A panel for `tsode.frames.times.read_query`: the times of each stream, up to the end of its window."""
         times = [np.concatenate([t, [end]]) if not len(t) or end > t[-1] else t for t, end in zip(self.times, self.end)]
         values = [np.zeros((len(t), 1)) for t in times]
         return Panel(self.ids, times, values, [UNMARKED], self.layout)
@@ -87,10 +87,10 @@ def read_streams(
     mark_col : label or None
         None: events have no marks.
     windows : DataFrame, optional
-        One row a stream, ``id_col, start, end``: when it was watched. A stream that is only here had no events. The
+        One row a stream, ``id_col, start, end``: when it was observed. A stream that is only here had no events. The
         default is from the first to the last event of each.
     marks : list of label, optional
-        The known marks; the default are those that occur, sorted.
+        All marks; the default are those that occur, sorted.
     name : str
         What error messages call the data.
 
@@ -102,10 +102,10 @@ def read_streams(
     if not len(table.times) and windows is None:
         raise DataError(f"{name} has no rows: give at least one event.")
     labels, codes = _read_marks(table.columns, mark_col, marks, name)
-    ids, whose, times = table.ids, table.codes, table.times
+    ids, rows, times = table.ids, table.codes, table.times
     time_dtype = table.layout.time_dtype
-    order = np.lexsort((codes, times, whose))
-    cuts = np.searchsorted(whose[order], np.arange(1, len(ids)))
+    order = np.lexsort((codes, times, rows))
+    cuts = np.searchsorted(rows[order], np.arange(1, len(ids)))
     n = len(ids)  # of a frame without rows: none, where `np.split` gives one piece
     streams = Streams(
         ids=ids,
@@ -118,26 +118,26 @@ def read_streams(
         is_window_given=windows is not None,
     )
     if windows is not None:
-        return _watch(streams, windows, id_col, name)
+        return _with_windows(streams, windows, id_col, name)
     return replace(streams, start=[t[0] for t in streams.times], end=[t[-1] for t in streams.times])
 
 
-def check_zone(tz: Any, known: Any, where: str) -> None:
+def check_zone(tz: Any, events_tz: Any, where: str) -> None:
     """Refuse times without a time zone beside times with one.
 
     Raises
     ------
     DataError
     """
-    if (tz is None) != (known is None):
-        has, other = ("a", "none") if known is None else ("no", "one")
+    if (tz is None) != (events_tz is None):
+        has, other = ("a", "none") if events_tz is None else ("no", "one")
         raise DataError(
             f"{where} has {has} time zone, but the events have {other}: convert one with `.dt.tz_localize(...)`."
         )
 
 
 def _read_marks(
-    columns: pd.DataFrame, mark_col: Hashable, known: Sequence[Hashable] | None, name: str
+    columns: pd.DataFrame, mark_col: Hashable, marks: Sequence[Hashable] | None, name: str
 ) -> tuple[list[Hashable], np.ndarray]:
     if mark_col is None:
         return [UNMARKED], np.zeros(len(columns), dtype=np.int64)
@@ -152,25 +152,25 @@ def _read_marks(
             f"The mark column {mark_col!r} of {name} is empty (None or NaN) at row {int(column.isna().argmax())}: "
             "drop such rows, or give them a mark of their own."
         )
-    if known is None:
+    if marks is None:
         uniques = column.unique().tolist()
         try:
-            known = sorted(uniques)
+            marks = sorted(uniques)
         except TypeError:  # labels of several types
-            known = sorted(uniques, key=lambda label: (type(label).__name__, str(label)))
-    place = {label: code for code, label in enumerate(known)}
-    found = column.astype(object).map(place)
-    if found.isna().any():
-        unknown = column[found.isna()].iloc[0]
-        shown = ", ".join(repr(label) for label in list(known)[:10]) + (", ..." if len(known) > 10 else "")
+            marks = sorted(uniques, key=lambda label: (type(label).__name__, str(label)))
+    place = {label: code for code, label in enumerate(marks)}
+    codes = column.astype(object).map(place)
+    if codes.isna().any():
+        unknown = column[codes.isna()].iloc[0]
+        shown = ", ".join(repr(label) for label in list(marks)[:10]) + (", ..." if len(marks) > 10 else "")
         raise DataError(
             f"{name} has events of the mark {unknown!r}, which did not occur in fit."
-            f"{guess_label(unknown, list(known))} Known: {shown}. Drop such events, or fit on data that have them."
+            f"{guess_label(unknown, list(marks))} Known: {shown}. Drop such events, or fit on data that have them."
         )
-    return list(known), found.to_numpy(dtype=np.int64)
+    return list(marks), codes.to_numpy(dtype=np.int64)
 
 
-def _watch(streams: Streams, windows: Any, id_col: Hashable, name: str) -> Streams:
+def _with_windows(streams: Streams, windows: Any, id_col: Hashable, name: str) -> Streams:
     """Put the windows to the streams, and add streams without events."""
     if not isinstance(windows, pd.DataFrame) or not {"start", "end"} <= set(windows.columns):
         raise DataError(f"windows= must be a frame with the columns {id_col!r}, 'start' and 'end', one row a stream.")
@@ -186,10 +186,12 @@ def _watch(streams: Streams, windows: Any, id_col: Hashable, name: str) -> Strea
     for column in ("start", "end"):
         native, dtype = native_times(pd.Index(windows[column]), f"The column {column!r} of windows=")
         check_zone(getattr(dtype, "tz", None), streams.layout.tz, f"The column {column!r} of windows=")
-        found = kind_of_times(native)
-        if kind is not None and found != kind and not {found, kind} <= {"float", "int"}:
-            raise DataError(f"The column {column!r} of windows= has {found} times, but the events have {kind} times.")
-        ends.append(native.astype(np.float64) if (found, kind) == ("int", "float") else native)
+        window_kind = kind_of_times(native)
+        if kind is not None and window_kind != kind and not {window_kind, kind} <= {"float", "int"}:
+            raise DataError(
+                f"The column {column!r} of windows= has {window_kind} times, but the events have {kind} times."
+            )
+        ends.append(native.astype(np.float64) if (window_kind, kind) == ("int", "float") else native)
     start, end = ends
     if (end < start).any():
         raise DataError(f"The window of stream {keys[int((end < start).argmax())]!r} ends before it starts.")

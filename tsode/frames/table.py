@@ -1,4 +1,4 @@
-"""Rows of any container: whose, when, and the columns that are neither."""
+"""Table: the rows of any container as ids, times and the columns that are neither."""
 
 from __future__ import annotations
 
@@ -189,8 +189,8 @@ def _check_time_index(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable)
 
 
 def _describe_columns(frame: pd.DataFrame, wanted: Hashable, argument: str) -> str:
-    known = list(frame.columns)
-    return f"{guess_label(wanted, known)} The columns are {known}: add it, or name another with {argument}=."
+    names = list(frame.columns)
+    return f"{guess_label(wanted, names)} The columns are {names}: add it, or name another with {argument}=."
 
 
 def _read_ids(ids: pd.Series, where: str) -> tuple[list[Hashable], np.ndarray]:

@@ -1,4 +1,4 @@
-"""When and for whom a forecast is asked: rows, times or a horizon -> native arrays."""
+"""Query of a forecast, its series and times, read from rows, times or a horizon."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _MOST_POINTS = 200
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """Times asked for, per series.
+    """Query times of each series.
 
     Parameters
     ----------
     ids : list of label
-        Each once; all are ids of the panel asked.
+        Each once; all are ids of the panel.
     times : list of array[m]
-        Native times, sorted; one asked for twice stands twice.
+        Native times, sorted; a time that is asked for twice stands twice.
     rows : array, int
         Where the answer to each time goes, with the series set end to end: `write_frame`'s `rows`.
     layout : Layout
@@ -45,6 +45,12 @@ class Query:
     layout: Layout
     index: pd.Index | None = None
 
+    def values_in(self, panel: Panel) -> list[np.ndarray]:
+        """What `panel` holds at these times, which are among its own: one array (m c) a series."""
+        place_of = {key: place for place, key in enumerate(panel.ids)}
+        places = [place_of[key] for key in self.ids]
+        return [panel.values[k][np.searchsorted(panel.times[k], times)] for k, times in zip(places, self.times)]
+
 
 def read_query(
     panel: Panel,
@@ -56,7 +62,7 @@ def read_query(
     id_col: Hashable = ID_COL,
     time_col: Hashable = TIME_COL,
 ) -> Query:
-    """Read what is asked of the series in `panel`; exactly one of `data`, `times` and `horizon` is given.
+    """Read a query about the series in `panel`; exactly one of `data`, `times` and `horizon` is given.
 
     Parameters
     ----------
@@ -78,7 +84,7 @@ def read_query(
     Raises
     ------
     ParameterError, DataError
-        If the question cannot be read, or is about an unknown series or another kind of time.
+        If the query cannot be read, or is about an unknown series or another kind of time.
     """
     given = [name for name, value in (("X", data), ("times", times), ("horizon", horizon)) if value is not None]
     if len(given) != 1:
@@ -91,8 +97,8 @@ def read_query(
         return _arrange(panel.ids, [read_times(times, panel)] * len(panel), panel.layout)
     if not times:
         raise DataError("times= is empty: give at least one time.")
-    _check_known(list(times), panel)
-    return _arrange(list(times), [read_times(asked, panel) for asked in times.values()], panel.layout)
+    _check_ids(list(times), panel)
+    return _arrange(list(times), [read_times(of_series, panel) for of_series in times.values()], panel.layout)
 
 
 def read_duration(value: Any, kind: str, name: str = "horizon") -> Any:
@@ -119,12 +125,12 @@ def read_duration(value: Any, kind: str, name: str = "horizon") -> Any:
     return span.to_timedelta64()
 
 
-def _arrange(ids: Sequence[Hashable], asked: Sequence[np.ndarray], layout: Layout, index: Any = None) -> Query:
+def _arrange(ids: Sequence[Hashable], times: Sequence[np.ndarray], layout: Layout, index: Any = None) -> Query:
     """Sort the times of each series, and remember where each stood."""
-    orders = [np.argsort(t, kind="stable") for t in asked]
-    starts = np.cumsum([0] + [len(t) for t in asked[:-1]])
+    orders = [np.argsort(t, kind="stable") for t in times]
+    starts = np.cumsum([0] + [len(t) for t in times[:-1]])
     rows = np.concatenate([start + order for start, order in zip(starts, orders)]).astype(np.intp)
-    return Query(list(ids), [t[order] for t, order in zip(asked, orders)], rows, layout, index)
+    return Query(list(ids), [t[order] for t, order in zip(times, orders)], rows, layout, index)
 
 
 def _read_rows(panel: Panel, data: Any, id_col: Hashable, time_col: Hashable) -> Query:
@@ -142,19 +148,19 @@ def _read_rows(panel: Panel, data: Any, id_col: Hashable, time_col: Hashable) ->
                 "or pass times= to ask it of every series."
             )
         ids = panel.ids
-    _check_known(ids, panel)
+    _check_ids(ids, panel)
     order = np.lexsort((table.times, table.codes))
     cuts = np.searchsorted(table.codes[order], np.arange(1, len(ids)))
     return Query(ids, np.split(table.times[order], cuts), order, table.layout, table.index)
 
 
-def read_times(asked: Any, panel: Panel, name: str = "times=") -> np.ndarray:
-    """Read times, or one, as native times of the kind that the series in `panel` have; strings are read too."""
-    if np.ndim(asked) == 0:
-        asked = [asked]
-    if np.ndim(asked) > 1 or isinstance(asked, pd.MultiIndex):
+def read_times(times: Any, panel: Panel, name: str = "times=") -> np.ndarray:
+    """Read one time or a list, strings too, as native times of the kind that the series in `panel` have."""
+    if np.ndim(times) == 0:
+        times = [times]
+    if np.ndim(times) > 1 or isinstance(times, pd.MultiIndex):
         raise DataError(f"{name} takes a list of times, or a dict of id to times: pass rows of ids and times as X.")
-    index = asked if isinstance(asked, pd.Index) else pd.Index(asked)
+    index = times if isinstance(times, pd.Index) else pd.Index(times)
     if not len(index):
         raise DataError(f"{name} is empty: give at least one time.")
     if index.dtype.kind not in "mMfiu" and any(isinstance(t, str) for t in index):
@@ -188,18 +194,19 @@ def _is_local(time: Any) -> bool:
 
 def check_kind(native: np.ndarray, dtype: Any, panel: Panel, where: str) -> None:
     """Raise a `DataError` unless these are times of the kind that the series in `panel` have."""
-    asked, known = kind_of_times(native), panel.time_kind
-    if asked != known and not {asked, known} <= {"float", "int"}:
+    kind, wanted = kind_of_times(native), panel.time_kind
+    if kind != wanted and not {kind, wanted} <= {"float", "int"}:
         names = {"datetime": "datetimes", "timedelta": "timedeltas"}
         raise DataError(
-            f"{where} has {names.get(asked, 'numbers')} as times, but the series has {names.get(known, 'numbers')}: "
-            f"pass {names.get(known, 'numbers')}, or horizon= for a time ahead."
+            f"{where} has {names.get(kind, 'numbers')} as times, but the series has {names.get(wanted, 'numbers')}: "
+            f"pass {names.get(wanted, 'numbers')}, or horizon= for a time ahead."
         )
-    tz, asked_tz = panel.layout.tz, getattr(dtype, "tz", None)
-    if (tz is None) != (asked_tz is None):
+    tz, native_tz = panel.layout.tz, getattr(dtype, "tz", None)
+    if (tz is None) != (native_tz is None):
         fix = "`.tz_localize(None)`" if tz is None else f"`.tz_localize({str(tz)!r})`"
         raise DataError(
-            f"{where} has times {_in_zone(asked_tz)}, but the series has times {_in_zone(tz)}: convert them with {fix}."
+            f"{where} has times {_in_zone(native_tz)}, but the series has times {_in_zone(tz)}: "
+            f"convert them with {fix}."
         )
 
 
@@ -207,10 +214,10 @@ def _in_zone(tz: Any) -> str:
     return "without a time zone" if tz is None else f"in {tz}"
 
 
-def _check_known(ids: Sequence[Hashable], panel: Panel) -> None:
-    known = set(panel.ids)
+def _check_ids(ids: Sequence[Hashable], panel: Panel) -> None:
+    in_panel = set(panel.ids)
     for label in ids:
-        if label not in known:
+        if label not in in_panel:
             shown = ", ".join(repr(k) for k in panel.ids[:5]) + (", ..." if len(panel) > 5 else "")
             raise DataError(
                 f"There is no history of series {label!r}.{guess_label(label, panel.ids)} Known: {shown}. "
@@ -224,7 +231,7 @@ def _read_horizon(panel: Panel, timeline: Timeline, horizon: Any) -> list[np.nda
     if not leads:
         raise ParameterError("horizon=[] is empty: give at least one lead.")
     shared_gap = typical_gap(panel.times)
-    asked = []
+    query_times = []
     for label, last, times in zip(panel.ids, panel.last_times, panel.times):
         if last is None:
             raise DataError(f"Series {label!r} has no rows for a horizon to start from: pass times=.")
@@ -233,8 +240,9 @@ def _read_horizon(panel: Panel, timeline: Timeline, horizon: Any) -> list[np.nda
             ticks, tick = coarsest_ticks(np.atleast_1d(last))
             last = ticks.view(f"{timeline.kind}64[{tick}]")[0]
         gap = typical_gap([times])
-        asked.append(last + (np.array(leads) if is_list else _spread(leads[0], shared_gap if gap is None else gap)))
-    return asked
+        until = np.array(leads) if is_list else _spread(leads[0], shared_gap if gap is None else gap)
+        query_times.append(last + until)
+    return query_times
 
 
 def _read_lead(value: Any, kind: str, timeline: Timeline) -> Any:

@@ -1,4 +1,4 @@
-"""Tables that are handed on whole."""
+"""Wrapper that keeps scikit-learn from splitting a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ __all__ = ["Unsplit", "unwrap"]
 class Unsplit:
     """A table of covariates that is never cut to the rows of a split.
 
-    Where arguments are handed on to the parts of a search or pipeline, as by scikit-learn's metadata routing, a table
-    with as many rows as the data is taken for one that is aligned with them, and cut along. This one has no length and
-    cannot be. The arguments ``static=`` and ``known=`` take a table or one of these; events have
-    `tsode.frames.events.EventTable`.
+    scikit-learn's metadata routing takes a table with as many rows as the data for one that is aligned with them, and
+    cuts it along with them. This one has no length and cannot be cut. The arguments ``static=`` and ``known=`` take a
+    table or one of these; events have `tsode.frames.events.EventTable`.
 
     Parameters
     ----------
@@ -25,5 +24,5 @@ class Unsplit:
 
 
 def unwrap(table: Any) -> Any:
-    """The table itself."""
+    """The table in an `Unsplit`, or the table that is given."""
     return table.table if isinstance(table, Unsplit) else table

@@ -1,4 +1,4 @@
-"""Results -> a container of the kind that came in."""
+"""Writing of results in the kind of container that came in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_frame(
     rows: np.ndarray | None = None,
     index: pd.Index | None = None,
 ) -> Any:
-    """Write columns of results, one array a series, in the kind of container `layout` remembers.
+    """Write columns of results, one array a series, in the kind of container that `layout` describes.
 
     Times get back their time zone and dtype (integers stay integers where all are whole).
 
@@ -66,24 +66,24 @@ def write_frame(
         {j: np.concatenate([np.asarray(part) for part in parts])[order] for j, parts in enumerate(columns.values())}
     )
     frame.columns = _label_columns(list(columns), layout.column_names)
-    whens = restore_times(np.concatenate(times)[order], layout.time_dtype).rename(layout.time_col)
+    stamps = restore_times(np.concatenate(times)[order], layout.time_dtype).rename(layout.time_col)
     if layout.kind == "list":
-        frame.index = whens
+        frame.index = stamps
         ends = np.cumsum(lengths)
         names = ids if layout.ids_are_names else [None] * len(ids)
         return [_squeeze(frame.iloc[e - n : e], layout, name) for e, n, name in zip(ends, lengths, names)]
-    whose = np.repeat(np.arange(len(ids)), lengths)[order]
+    codes = np.repeat(np.arange(len(ids)), lengths)[order]
     if layout.kind == "multiindex":
-        levels = [_label_ids(ids, layout)[whose], whens]
+        levels = [_label_ids(ids, layout)[codes], stamps]
         frame.index = pd.MultiIndex.from_arrays(levels, names=[layout.id_col, layout.time_col])
         return _squeeze(frame, layout)
     if layout.time_in_index:
-        frame.index = whens
+        frame.index = stamps
     else:
-        frame.insert(0, layout.time_col, whens)
+        frame.insert(0, layout.time_col, stamps)
         frame.index = pd.RangeIndex(len(frame)) if index is None else index
     if layout.id_col is not None:
-        frame.insert(0, layout.id_col, _label_ids(ids, layout)[whose])
+        frame.insert(0, layout.id_col, _label_ids(ids, layout)[codes])
     if layout.backend == "polars":
         converted = nw.from_native(frame).to_polars()
         converted.columns = list(frame.columns)  # a name that is empty does not come through

@@ -1,4 +1,4 @@
-"""Tune forecasters with optuna: ``pip install "tsode[tune]"``."""
+"""Tuning of forecasters with optuna: ``pip install "tsode[tune]"``."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from tqdm import tqdm
 
 from tsode._registry import lookup
 from tsode.backtest import end_cutoffs, score_table
+from tsode.backtest.forecasts import reading_of
+from tsode.backtest.scores import ERRORS
 from tsode.errors import DataError, ParameterError, TsodeError, TsodeWarning
 from tsode.frames.read import read_panel
 
 __all__ = ["tune"]
 
 Space = Mapping[str, BaseDistribution] | Callable[[Any], Mapping[str, Any]]
-METRICS = ("crps", "mae", "mse", "rmse", "interval")
 CHANGES_LOSS = {"balance", "horizon", "loss", "random_state", "scale", "validation_fraction"}
 """Parameters that change what the validation loss of an epoch is a loss of; nothing is pruned where they are tuned."""
 
@@ -133,8 +134,8 @@ def tune(
     >>> best.learning_rate == study.best_params["learning_rate"]
     True
     """
-    if metric not in METRICS:
-        raise ParameterError(f"metric={metric!r} is not known: choose one of {', '.join(METRICS)}.")
+    if metric not in ERRORS:
+        raise ParameterError(f"metric={metric!r} is not known: choose one of {', '.join(ERRORS)}.")
     estimator = clone(estimator)
     defaults = estimator.get_params()
     for name, value in defaults.items():
@@ -144,17 +145,17 @@ def tune(
         for name in space:
             lookup(defaults, name, f"parameter of {type(estimator).__name__}")
     task = _task(estimator, X, horizon, cutoffs, every, metric)
-    given = {"events": events, "static": static, "known": known}
-    given = {name: value for name, value in given.items() if value is not None}
+    tables = {"events": events, "static": static, "known": known}
+    tables = {name: table for name, table in tables.items() if table is not None}
 
     def score(trial: optuna.Trial) -> float:
         params = dict(space(trial)) if callable(space) else trial.params
         for name in params:
             lookup(defaults, name, f"parameter of {type(estimator).__name__}")
-        made = clone(estimator).set_params(**params)
+        tuned = clone(estimator).set_params(**params)
         if not CHANGES_LOSS.intersection(map(_last, params)):
-            _prune_by_epoch(made, trial)
-        table = score_table({"tuned": made}, X, **task, metrics=[metric], **given)
+            _prune_by_epoch(tuned, trial)
+        table = score_table({"tuned": tuned}, X, **task, metrics=[metric], **tables)
         return float(table[f"{metric}-rel"].xs("tuned", level="model").mean())
 
     with _quiet(), tqdm(total=n_trials, disable=not verbose, desc="tune", unit="trial") as progress:
@@ -171,14 +172,14 @@ def tune(
                 study.sampler = _sampler(random_state, len(before))
                 trial = study.ask(None if callable(space) else dict(space))
             _run(study, trial, score)
-            best = min((t.value for t in _completed(study) if t.value is not None), default=math.nan)
-            progress.set_postfix(best=f"{best:.4f}")
+            lowest = min((t.value for t in _completed(study) if t.value is not None), default=math.nan)
+            progress.set_postfix(best=f"{lowest:.4f}")
     if not _completed(study):
         reasons = [trial.user_attrs["error"] for trial in study.trials if "error" in trial.user_attrs]
         raise DataError("No trial was completed." + (f" The first that failed: {reasons[0]}" if reasons else ""))
     params = dict(space(FixedTrial(study.best_params))) if callable(space) else study.best_params
-    made = clone(estimator).set_params(**params)
-    return made.fit(X, **given) if refit else made, study
+    best = clone(estimator).set_params(**params)
+    return best.fit(X, **tables) if refit else best, study
 
 
 def _last(name: str) -> str:
@@ -190,18 +191,13 @@ def _param(estimator: Any, name: str) -> Any:
     return next((value for key, value in estimator.get_params().items() if _last(key) == name), None)
 
 
-def _reading(estimator: Any) -> dict[str, Any]:
-    shared = ("id_col", "time_col", "target", "duplicates")
-    return {name: getattr(estimator, name) for name in shared if hasattr(estimator, name)}
-
-
 def _task(estimator: Any, X: Any, horizon: Any, cutoffs: Any, every: Any, metric: str) -> dict[str, Any]:
-    """What every trial is asked: arguments of `score_table`."""
+    """Arguments of `score_table` that every trial shares."""
     horizon = _param(estimator, "horizon") if horizon is None else horizon
     if horizon is None or (isinstance(horizon, str) and horizon == "auto"):
         raise ParameterError("How far ahead are forecasts to be scored? Give horizon=, or a forecaster that has one.")
     if cutoffs is None and every is None:
-        cutoffs = end_cutoffs(X, horizon, **_reading(estimator))
+        cutoffs = end_cutoffs(X, horizon, **reading_of(estimator))
     return {"horizon": horizon, "cutoffs": cutoffs, "every": every}
 
 
@@ -294,8 +290,8 @@ def _open(storage: Any, name: str, pruner: BasePruner) -> tuple[optuna.Study, Ca
 
 
 def _describe(estimator: Any, X: Any, task: dict[str, Any], metric: str) -> dict[str, str]:
-    """What scores depend on beside the parameters that are tuned."""
-    panel = read_panel(X, **_reading(estimator))
+    """Description of all that scores depend on beside the parameters that are tuned."""
+    panel = read_panel(X, **reading_of(estimator))
     data = hashlib.sha256(repr((panel.ids, panel.channels)).encode())
     for times, values in zip(panel.times, panel.values):
         data.update(times.tobytes() + values.tobytes())
@@ -310,8 +306,8 @@ def _check_same(study: optuna.Study, task: dict[str, str], name: str) -> None:
     if before is None:
         study.set_user_attr("task", task)
     elif before != task:
-        other = [key for key in task if before.get(key) != task[key]]
+        changed = [key for key in task if before.get(key) != task[key]]
         raise ParameterError(
-            f"The study {name!r} in this file was made with another {' and '.join(other)}, so its scores cannot be "
+            f"The study {name!r} in this file was made with another {' and '.join(changed)}, so its scores cannot be "
             "compared with these: give another study_name=, or another file."
         )

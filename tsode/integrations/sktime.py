@@ -72,8 +72,8 @@ class TsodeForecaster(BaseForecaster):
     def _fit(self, y: pd.DataFrame, X: Any = None, fh: Any = None) -> TsodeForecaster:
         self._history, self._ahead = y, X
         self.forecaster_ = clone(JumpODEForecaster() if self.forecaster is None else self.forecaster)
-        given = {} if X is None else {"known": _to_long(X, _instances(y.index))}
-        self.forecaster_.set_params(id_col=ID, time_col=TIME).fit(_to_long(y, _instances(y.index)), **given)
+        tables = {} if X is None else {"known": _to_long(X, _instances(y.index))}
+        self.forecaster_.set_params(id_col=ID, time_col=TIME).fit(_to_long(y, _instances(y.index)), **tables)
         return self
 
     def _update(self, y: pd.DataFrame, X: Any = None, update_params: bool = True) -> TsodeForecaster:
@@ -84,30 +84,30 @@ class TsodeForecaster(BaseForecaster):
         return self
 
     def _predict(self, fh: Any, X: Any = None) -> pd.DataFrame:
-        answer, index = self._ask(self.forecaster_.predict, fh, X)
+        answer, index = self._predict_rows(self.forecaster_.predict, fh, X)
         columns = self._history.columns
         return pd.DataFrame(answer[_names(columns)].to_numpy(), index, columns)
 
     def _predict_quantiles(self, fh: Any, X: Any, alpha: Sequence[float]) -> pd.DataFrame:
-        answer, index = self._ask(self.forecaster_.predict_quantiles, fh, X, quantiles=list(alpha))
+        answer, index = self._predict_rows(self.forecaster_.predict_quantiles, fh, X, quantiles=list(alpha))
         variables = self._get_varnames()
         columns = pd.MultiIndex.from_product([variables, alpha])
         names = [f"{name}-q-{level:g}" for name in _names(self._history.columns) for level in alpha]
         return pd.DataFrame(answer[names].to_numpy(), index, columns)
 
-    def _ask(self, question: Any, fh: Any, X: Any, **how: Any) -> tuple[pd.DataFrame, pd.Index]:
-        """Rows of every instance at the times asked for, and their index."""
-        when = fh.to_absolute_index(self.cutoff)
+    def _predict_rows(self, predict: Any, fh: Any, X: Any, **options: Any) -> tuple[pd.DataFrame, pd.Index]:
+        """Forecasts of every instance at the times in `fh`, and their index."""
+        horizon = fh.to_absolute_index(self.cutoff)
         instances = _instances(self._history.index)
-        times = _native(when)
+        times = _native(horizon)
         n, m = len(instances), len(times)
         rows = pd.DataFrame({ID: np.repeat(np.arange(n), m), TIME: np.tile(times, n)})
         if X is not None:
-            how["known"] = _to_long(_joined(X, self._ahead), instances)
-        answer = question(rows, context=_to_long(self._history, instances), **how)
+            options["known"] = _to_long(_joined(X, self._ahead), instances)
+        answer = predict(rows, context=_to_long(self._history, instances), **options)
         if not isinstance(self._history.index, pd.MultiIndex):
-            return answer, when
-        levels = [(*instance, t) for instance in instances for t in when]
+            return answer, horizon
+        levels = [(*instance, t) for instance in instances for t in horizon]
         return answer, pd.MultiIndex.from_tuples(levels, names=self._history.index.names)
 
     @classmethod

@@ -1,5 +1,6 @@
 """Jumps: how the state changes at an observation."""
 
+from tsode._registry import Registry
 from tsode.core.observation import Observation
 from tsode.jumps.base import JumpMap
 from tsode.jumps.bayes_gru import BayesGRU
@@ -10,10 +11,15 @@ from tsode.jumps.neural_jump import NeuralJump
 
 __all__ = ["GRU", "JUMPS", "BayesGRU", "GaussianConditioning", "InnovationGRU", "JumpMap", "NeuralJump", "Observation"]
 
-JUMPS: dict[str, type[JumpMap]] = {
-    "bayes_gru": BayesGRU,
-    "gaussian": GaussianConditioning,
-    "gru": GRU,
-    "innovation_gru": InnovationGRU,
-    "neural_jump": NeuralJump,
-}
+JUMPS: Registry[type[JumpMap]] = Registry(
+    "jump",
+    JumpMap,
+    {
+        "bayes_gru": BayesGRU,
+        "gaussian": GaussianConditioning,
+        "gru": GRU,
+        "innovation_gru": InnovationGRU,
+        "neural_jump": NeuralJump,
+    },
+    sizes=("n_state", "n_channels", "n_inputs"),
+)

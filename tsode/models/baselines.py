@@ -14,7 +14,7 @@ from tsode.core.forecast import Forecast
 from tsode.likelihoods.normal import Normal
 from tsode.models.base import ForecastModel
 
-__all__ = ["BASELINES", "ConstantModel", "DriftModel", "LastValueModel"]
+__all__ = ["BaselineModel", "ConstantModel", "DriftModel", "LastValueModel", "PastSummary"]
 
 N_LEADS = 12
 
@@ -22,9 +22,9 @@ N_LEADS = 12
 class BaselineModel(ForecastModel):
     """A location rule with normal errors whose variance depends on the channel and the time since its last value.
 
-    The variance is a table over lead times, read by linear interpolation and held beyond its ends. Channels not seen
-    before the query get the overall mean and variance. Sampled errors of one path are Brownian in the table's own
-    clock: they share all of the variance of the shorter lead.
+    A subclass gives the rule in `locate`. The variance is a table over lead times, read by linear interpolation and
+    held beyond its ends. Channels not seen before the query get the overall mean and variance. Sampled errors of one
+    path are Brownian in the table's own clock: they share all of the variance of the shorter lead.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class BaselineModel(ForecastModel):
         self.register_buffer("variance", torch.ones(n_channels, dtype=torch.float64))
 
     @abstractmethod
-    def locate(self, summary: _Summary, lead: Tensor) -> Tensor:
-        """Location for channels that were seen: ``lead`` (b m c) -> (b m c)."""
+    def locate(self, summary: PastSummary, lead: Tensor) -> Tensor:
+        """Location for channels that were seen, at ``lead`` (b m c) after the last value: Tensor[b m c]."""
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         summary = _summarise(batch, query_times, side)
@@ -128,11 +128,19 @@ def _sum_by(index: Tensor, x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Summary:
-    """What a baseline knows of each channel when it stands at a query: all tensors (b m c).
+class PastSummary:
+    """Summary of the past of each channel at each query.
 
-    ``last`` and ``time`` are the last value seen and when; ``first`` and ``start`` the first; ``average`` the mean of
-    all seen before; ``count`` their number.
+    Parameters
+    ----------
+    last, time : Tensor[b m c]
+        Last value seen before the query, and its time.
+    first, start : Tensor[b m c]
+        First value seen, and its time.
+    average : Tensor[b m c]
+        Mean of all values seen before the query.
+    count : Tensor[b m c], int64
+        Number of these; where it is 0, the others hold nothing and are not used.
     """
 
     last: Tensor
@@ -143,7 +151,7 @@ class _Summary:
     count: Tensor
 
 
-def _summarise(batch: IrregularBatch, query_times: Tensor, side: str) -> _Summary:
+def _summarise(batch: IrregularBatch, query_times: Tensor, side: str) -> PastSummary:
     """Running summaries at the events, read off at each query."""
     b, n, c = batch.mask.shape
     events = torch.arange(1, n + 1, device=batch.mask.device)[None, :, None]
@@ -160,7 +168,7 @@ def _summarise(batch: IrregularBatch, query_times: Tensor, side: str) -> _Summar
     at_last = latest.gather(1, pick)
     at_first = torch.where(count.gather(1, pick) > 0, first_seen, 0)
     number = count.gather(1, pick)
-    return _Summary(
+    return PastSummary(
         last=values.gather(1, at_last),
         time=times.gather(1, at_last),
         first=values.gather(1, at_first),
@@ -171,30 +179,23 @@ def _summarise(batch: IrregularBatch, query_times: Tensor, side: str) -> _Summar
 
 
 class ConstantModel(BaselineModel):
-    """Mean of the series' own values so far."""
+    """Mean of the series' values so far."""
 
-    def locate(self, summary: _Summary, lead: Tensor) -> Tensor:
+    def locate(self, summary: PastSummary, lead: Tensor) -> Tensor:
         return summary.average
 
 
 class LastValueModel(BaselineModel):
     """Value last seen of the channel (a random walk without drift)."""
 
-    def locate(self, summary: _Summary, lead: Tensor) -> Tensor:
+    def locate(self, summary: PastSummary, lead: Tensor) -> Tensor:
         return summary.last
 
 
 class DriftModel(BaselineModel):
     """Straight line through the first and the last value seen of the channel."""
 
-    def locate(self, summary: _Summary, lead: Tensor) -> Tensor:
+    def locate(self, summary: PastSummary, lead: Tensor) -> Tensor:
         span = summary.time - summary.start
         slope = torch.where(span > 0, (summary.last - summary.first) / span.clamp(min=1e-12), 0.0)
         return summary.last + slope * lead
-
-
-BASELINES: dict[str, type[BaselineModel]] = {
-    "constant": ConstantModel,
-    "drift": DriftModel,
-    "last_value": LastValueModel,
-}

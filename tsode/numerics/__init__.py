@@ -1,5 +1,6 @@
 """Solvers of ordinary and stochastic differential equations in which every row has its own clock."""
 
+from tsode._registry import Registry
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.euler_maruyama import EulerMaruyama
@@ -26,18 +27,26 @@ __all__ = [
     "TorchSDE",
 ]
 
-SOLVERS: dict[str, type[Solver]] = {
-    "dopri5": Dopri5,
-    "euler": Euler,
-    "exponential_difference": ExponentialDifference,
-    "exponential_euler": ExponentialEuler,
-    "midpoint": Midpoint,
-    "rk4": RK4,
-    "torchdiffeq": TorchDiffEq,
-}
+SOLVERS: Registry[type[Solver]] = Registry(
+    "solver",
+    Solver,
+    {
+        "dopri5": Dopri5,
+        "euler": Euler,
+        "exponential_difference": ExponentialDifference,
+        "exponential_euler": ExponentialEuler,
+        "midpoint": Midpoint,
+        "rk4": RK4,
+        "torchdiffeq": TorchDiffEq,
+    },
+)
 
-SDE_SOLVERS: dict[str, type[SDESolver]] = {
-    "euler_maruyama": EulerMaruyama,
-    "milstein": Milstein,
-    "torchsde": TorchSDE,
-}
+SDE_SOLVERS: Registry[type[SDESolver]] = Registry(
+    "sde_solver",
+    SDESolver,
+    {
+        "euler_maruyama": EulerMaruyama,
+        "milstein": Milstein,
+        "torchsde": TorchSDE,
+    },
+)

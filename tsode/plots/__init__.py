@@ -1,4 +1,4 @@
-"""Pictures of forecasts. matplotlib is imported when one is drawn: ``pip install "tsode[plot]"``."""
+"""Plots of data and forecasts. matplotlib is imported when one is drawn: ``pip install "tsode[plot]"``."""
 
 from tsode.plots.calibration import plot_calibration
 from tsode.plots.fan import plot_fan

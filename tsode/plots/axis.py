@@ -1,4 +1,4 @@
-"""The axis of time, and which series is meant, for all pictures."""
+"""Time axis of all plots, and the choice of one series and channel."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["choose", "duration_unit", "format_dates", "time_axis"]
 _SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
 
-def choose(wanted: Hashable, known: Sequence[Hashable], what: str, where: str) -> Hashable:
-    """The label `wanted` of the `known` ones in the argument `where`; the only one where none is named."""
-    if wanted is None and len(known) == 1:
-        return known[0]
-    shown = ", ".join(repr(k) for k in known[:5]) + (", ..." if len(known) > 5 else "")
+def choose(wanted: Hashable, labels: Sequence[Hashable], kind: str, where: str) -> Hashable:
+    """The label `wanted` among the `labels` in the argument `where`; the only one where none is named."""
+    if wanted is None and len(labels) == 1:
+        return labels[0]
+    shown = ", ".join(map(repr, labels[:5])) + (", ..." if len(labels) > 5 else "")
     if wanted is None:
-        raise ParameterError(f"{where} has {len(known)} {what} labels ({shown}): say which to draw with {what}=.")
-    if wanted not in known:
-        raise DataError(f"{where} has no {what} {wanted!r}.{guess_label(wanted, known)} It has {shown}.")
+        raise ParameterError(f"{where} has {len(labels)} {kind} labels ({shown}): say which to draw with {kind}=.")
+    if wanted not in labels:
+        raise DataError(f"{where} has no {kind} {wanted!r}.{guess_label(wanted, labels)} It has {shown}.")
     return wanted
 
 
 def time_axis(times: np.ndarray, panel: Panel, seconds: float | None = None) -> tuple[Any, str, float | None]:
-    """Times as matplotlib takes them, what the axis says, and the unit that durations are shown in."""
+    """Times as matplotlib takes them, the label of the axis, and the seconds in a unit of durations."""
     name = panel.layout.time_col
     if panel.time_kind == "datetime":
         return pd.DatetimeIndex(restore_times(times, panel.layout.time_dtype)).to_pydatetime(), "", None
@@ -43,8 +43,8 @@ def time_axis(times: np.ndarray, panel: Panel, seconds: float | None = None) -> 
     elapsed = times / np.timedelta64(1, "s")
     if seconds is None:
         longest = float(np.ptp(elapsed))
-        seconds = next((one for one in _SECONDS.values() if longest >= 3.0 * one), 1.0)
-    unit = next(name for name, one in _SECONDS.items() if one == seconds)
+        seconds = next((length for length in _SECONDS.values() if longest >= 3.0 * length), 1.0)
+    unit = next(name for name, length in _SECONDS.items() if length == seconds)
     return elapsed / seconds, f"time ({unit})", seconds
 
 
@@ -52,8 +52,8 @@ def duration_unit(span: Any, panel: Panel) -> tuple[float | None, str]:
     """Seconds and name of the largest unit that fits into a difference of times twice; None where they are numbers."""
     if panel.time_kind not in ("datetime", "timedelta"):
         return None, ""
-    length = span / np.timedelta64(1, "ns") / 1e9
-    name = next((name for name, one in _SECONDS.items() if length >= 2.0 * one), "seconds")
+    elapsed = span / np.timedelta64(1, "ns") / 1e9
+    name = next((name for name, length in _SECONDS.items() if elapsed >= 2.0 * length), "seconds")
     return _SECONDS[name], name
 
 

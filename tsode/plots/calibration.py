@@ -1,4 +1,4 @@
-"""Whether intervals hold what they promise, by how far ahead they look."""
+"""Calibration plot: coverage of central intervals against their level, by lead time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Marks on the time axis where events happen."""
+"""Event ticks on the time axis."""
 
 from __future__ import annotations
 

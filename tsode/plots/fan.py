@@ -1,4 +1,4 @@
-"""A fan chart: what was observed, what was forecast, and how sure the forecast was."""
+"""Fan chart: observations, and a forecast with its intervals."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def plot_fan(
         ax.plot(time_axis(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later")
     if events is not None:
         spans = event_spans(events, series, times[0], times[-1], id_col, time_col)
-        starts, ends = (time_axis(one, forecast, seconds)[0] for one in spans)
+        starts, ends = (time_axis(side, forecast, seconds)[0] for side in spans)
         draw_event_ticks(ax, starts, ends, label="event")
     cutoff = seen.select([seen.ids.index(series)]).last_times[0]
     if cutoff is not None and times[0] < cutoff < times[-1]:
@@ -144,8 +144,8 @@ def history_dots(
 def band_levels(columns: Sequence[Hashable], channel: Hashable) -> list[str]:
     """Levels with both ends among the columns, the widest first."""
     ends = re.compile(re.escape(f"{channel}-lo-") + r"(\d+(\.\d+)?)")
-    found = [match[1] for match in map(ends.fullmatch, map(str, columns)) if match]
-    levels = [level for level in found if f"{channel}-hi-{level}" in columns]
+    lows = [match[1] for match in map(ends.fullmatch, map(str, columns)) if match]
+    levels = [level for level in lows if f"{channel}-hi-{level}" in columns]
     if channel not in columns or not levels:
         raise DataError(
             f"bands has the columns {list(columns)}, but a fan of {channel!r} needs {channel!r}, '{channel}-lo-80' and "
@@ -154,13 +154,13 @@ def band_levels(columns: Sequence[Hashable], channel: Hashable) -> list[str]:
     return sorted(levels, key=float, reverse=True)
 
 
-def _series(panel: Panel, series: Hashable, columns: Sequence[Hashable], what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Times and the columns asked for of one series."""
+def _series(panel: Panel, series: Hashable, columns: Sequence[Hashable], where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Times of one series, and the columns named."""
     ids = [series] if panel.layout.kind in ("series", "wide") else panel.ids  # such containers carry no ids
     if series not in ids:
-        raise DataError(f"{what} has no series {series!r}.{guess_label(series, ids)}")
+        raise DataError(f"{where} has no series {series!r}.{guess_label(series, ids)}")
     for name in columns:
         if name not in panel.channels:
-            raise DataError(f"{what} has no column {name!r}.{guess_label(name, panel.channels)}")
+            raise DataError(f"{where} has no column {name!r}.{guess_label(name, panel.channels)}")
     row = ids.index(series)
     return panel.times[row], panel.values[row][:, [panel.channels.index(name) for name in columns]]

@@ -1,4 +1,4 @@
-"""How irregular the data are: the gaps between the observations of each channel."""
+"""Gap plot: the times between the observations of each channel, which show how irregular the data are."""
 
 from __future__ import annotations
 

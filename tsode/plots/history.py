@@ -1,4 +1,4 @@
-"""How training went: losses, the learning rate, and how often the vector field was evaluated."""
+"""History of training: losses, the learning rate, and evaluations of the vector field."""
 
 from __future__ import annotations
 

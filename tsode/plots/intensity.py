@@ -1,4 +1,4 @@
-"""The intensity of a point process over its events, and when the next one is expected."""
+"""Intensity of a point process over its events, and the forecast of the next one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The latent state of one series: how it flows, and where it jumps."""
+"""Latent state of one series over time, with its jumps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsode.diagnostics.latent_path import latent_path
+from tsode.diagnostics.path import latent_path
 from tsode.errors import ParameterError
 from tsode.plots.axis import format_dates, time_axis
 from tsode.plots.event_ticks import draw_event_ticks
@@ -40,7 +40,7 @@ def plot_latent(
     Parameters
     ----------
     forecaster : JumpODEForecaster, LatentODEForecaster or LatentSDEForecaster
-        Fitted; see `tsode.diagnostics.latent_path.latent_path`.
+        Fitted; see `tsode.diagnostics.latent_path`.
     series : label, optional
         Id; may be left out if there is one series only.
     context, events, horizon
@@ -74,8 +74,8 @@ def plot_latent(
     at = time_axis(path.jump_times[is_jump], path.panel, seconds)[0]
     for number, component in enumerate(components):
         color = f"C{number}"
-        for one in z[:8] if len(z) > 1 else ():
-            ax.plot(x, one[:, component], color=color, linewidth=0.6, alpha=0.25)
+        for sampled in z[:8] if len(z) > 1 else ():
+            ax.plot(x, sampled[:, component], color=color, linewidth=0.6, alpha=0.25)
         mean = z[..., component].mean(axis=0)
         ax.plot(x, mean, color=color, linewidth=1.4, label=f"z[{component}]")
         minus, plus = (

@@ -1,4 +1,4 @@
-"""Pictures, tables and words as one HTML page that needs no other file."""
+"""HTML page of pictures, tables and text, in one file that needs no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observations beside the quantiles that were forecast for them, by how far ahead."""
+"""Pairs of observations and the quantiles that were forecast for them, by lead time."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def pair_by_lead(
     seen = read_panel(truth, id_col=id_col, time_col=time_col)
     forecast = read_panel(quantiles, id_col=id_col, time_col=time_col)
     channels = seen.channels if channel is None else [channel]
-    columns = {name: found for name in channels if (found := _columns(name, forecast.channels))}
+    columns = {name: by_level for name in channels if (by_level := _columns(name, forecast.channels))}
     if not columns:
         raise DataError(
             f"quantiles has the columns {forecast.channels}, but no '{channels[0]}-q-0.1' and '{channels[0]}-q-0.9' "
@@ -100,11 +100,11 @@ def pair_by_lead(
             continue
         row = forecast.ids.index(key)
         at = np.minimum(np.searchsorted(forecast.times[row], times), len(forecast.times[row]) - 1)
-        is_asked = forecast.times[row][at] == times
-        for name, found in columns.items():
-            keep = is_asked & ~np.isnan(values[:, seen.channels.index(name)])
+        is_forecast = forecast.times[row][at] == times
+        for name, by_level in columns.items():
+            keep = is_forecast & ~np.isnan(values[:, seen.channels.index(name)])
             x.append(values[keep, seen.channels.index(name)])
-            q.append(forecast.values[row][at[keep]][:, [found[level] for level in levels]])
+            q.append(forecast.values[row][at[keep]][:, [by_level[level] for level in levels]])
             leads.append(times[keep] - last[key] if history is not None else np.zeros(int(keep.sum())))
     if not sum(map(len, x)):
         raise DataError("No observation in truth has a forecast at its series and time: ask for the rows of truth.")
@@ -123,9 +123,9 @@ def pair_by_lead(
     return groups
 
 
-def _columns(channel: Hashable, known: list[Hashable]) -> dict[float, int]:
-    """Level -> number of the column, where there are two of them at least."""
+def _columns(channel: Hashable, names: list[Hashable]) -> dict[float, int]:
+    """Level -> number of the column, where there are at least two of them."""
     pattern = re.compile(re.escape(f"{channel}-q-") + r"(0?\.\d+|\d+e-\d+)")
-    matches = [(pattern.fullmatch(str(name)), number) for number, name in enumerate(known)]
-    found = {float(match[1]): number for match, number in matches if match}
-    return found if len(found) > 1 else {}
+    matches = [(pattern.fullmatch(str(name)), number) for number, name in enumerate(names)]
+    by_level = {float(match[1]): number for match, number in matches if match}
+    return by_level if len(by_level) > 1 else {}

@@ -1,4 +1,4 @@
-"""A vector field in two coordinates of the state, and paths through it."""
+"""Phase portrait: a vector field in two coordinates of the state, and paths through it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where observations lie in the distributions that were forecast for them."""
+"""Histogram of probability integral transforms: the levels of forecasts at which observations lie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forecasts under several scenarios, or what sets them apart."""
+"""Scenario plot: forecasts under several event tables, or their differences."""
 
 from __future__ import annotations
 
@@ -88,15 +88,15 @@ def plot_what_if(
         ax.plot(x, mean, color=f"C{number}", linewidth=1.5, label=f"{scenario} ({level} %)")
         if events is not None and scenario in events and events[scenario] is not None:
             spans = event_spans(events[scenario], series, times[0], times[-1], id_col, time_col)
-            starts, ends = (time_axis(one, panel, seconds)[0] for one in spans)
+            starts, ends = (time_axis(side, panel, seconds)[0] for side in spans)
             draw_event_ticks(ax, starts, ends, row=number, color=f"C{number}")
     if history is not None and not difference:
         history_dots(ax, history, series, channel, times, seconds, id_col, time_col)
     if difference:
         ax.axhline(0.0, color="0.6", linewidth=0.8)
     format_dates(ax, panel)
-    what = str(channel) if label is None else label
-    ax.set(xlabel=xlabel, ylabel=f"difference in {what}" if difference else what)
+    label = str(channel) if label is None else label
+    ax.set(xlabel=xlabel, ylabel=f"difference in {label}" if difference else label)
     ax.margins(x=0.01)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False, fontsize="small")

@@ -5,13 +5,11 @@
 >>> check_forecaster(LastValueForecaster())
 
 Each check raises an AssertionError that says what was promised; `FORECASTER_CHECKS` holds them one by one.
-`check_hostile` judges what a forecaster makes of one of `hostile_cases`, a Hypothesis strategy of odd and wrong data.
 """
 
 from tsode.testing.encoders import check_encoder
 from tsode.testing.examples import example_batch, example_panel
 from tsode.testing.forecasters import FORECASTER_CHECKS, check_forecaster
-from tsode.testing.hostile import check_hostile, hostile_cases
 from tsode.testing.models import MODEL_CHECKS, check_model
 from tsode.testing.parts import check_evolution, check_jump, check_likelihood
 
@@ -21,11 +19,9 @@ __all__ = [
     "check_encoder",
     "check_evolution",
     "check_forecaster",
-    "check_hostile",
     "check_jump",
     "check_likelihood",
     "check_model",
     "example_batch",
     "example_panel",
-    "hostile_cases",
 ]

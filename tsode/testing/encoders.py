@@ -1,4 +1,4 @@
-"""What an encoder promises."""
+"""Contract of encoders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.encoders.base import Encoded, Encoder
-from tsode.testing.closeness import assert_close
+from tsode.testing.assertions import assert_close
 from tsode.testing.examples import example_batch
 
 __all__ = ["check_encoder"]

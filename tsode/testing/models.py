@@ -1,4 +1,4 @@
-"""What a `ForecastModel` promises, below the estimators: tensors in, tensors out."""
+"""Contract of a `ForecastModel`, below the estimators: tensors in, tensors out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.models.base import ForecastModel
-from tsode.testing.closeness import assert_close
+from tsode.testing.assertions import assert_close
 from tsode.testing.examples import example_batch
 
 __all__ = ["MODEL_CHECKS", "check_model"]

@@ -11,7 +11,7 @@ from tsode.core.observation import Observation
 from tsode.evolutions.base import Evolution
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
-from tsode.testing.closeness import assert_close
+from tsode.testing.assertions import assert_close
 
 __all__ = ["check_evolution", "check_jump", "check_likelihood"]
 

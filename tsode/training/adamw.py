@@ -48,14 +48,14 @@ class AdamW:
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Move along the gradients; a parameter without one stays as it is."""
-        found = [
+        learned = [
             (p, p.grad, *moments, n)
             for p, moments, n in zip(self.parameters, self.moments, self.n_steps)
             if p.grad is not None
         ]
-        if not found:
+        if not learned:
             return
-        parameters, gradients, first, second, n_steps = (list(column) for column in zip(*found))
+        parameters, gradients, first, second, n_steps = (list(column) for column in zip(*learned))
         torch._foreach_add_(n_steps, 1.0)
         torch._fused_adamw_(
             parameters, gradients, first, second, [], n_steps, lr=rate, beta1=self.betas[0], beta2=self.betas[1],

@@ -1,4 +1,4 @@
-"""After training: the spread of forecasts and the dependence of their errors, both from validation windows."""
+"""Calibration after training: the spread of forecasts and the dependence of their errors, from validation windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the KL counts as training goes on."""
+"""Schedule of the weight of the KL during training."""
 
 from __future__ import annotations
 

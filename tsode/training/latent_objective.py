@@ -1,4 +1,4 @@
-"""What a latent model is trained on."""
+"""Objective of latent models: a bound on the evidence, or a score with a KL."""
 
 from __future__ import annotations
 

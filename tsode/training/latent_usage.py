@@ -1,4 +1,4 @@
-"""How much a latent model's posterior tells about the data."""
+"""Usage of a latent model: how much its posterior tells about the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USED = 0.01  # nats of mutual information, or along the path, below which nothin
 
 @dataclass(frozen=True)
 class LatentUsage:
-    """What a posterior tells about the series it was shown.
+    """Measures of how much a posterior tells about the series it was given.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class LatentUsage:
     kl : Tensor[d]
         Mean divergence from the prior of each coordinate, in nats.
     n_series : int
-        How many were looked at.
+        Number of series measured.
     path_kl : float
         Mean divergence of the path from the prior's after its start, in nats; 0 where paths have no noise.
     """
@@ -52,8 +52,8 @@ def measure_usage(mean: Tensor, log_scale: Tensor, generator: torch.Generator, p
     """Usage of normal posteriors (n d) of `n` series, with a mean divergence of `path_kl` along their paths."""
     kl = 0.5 * (mean**2 + (2.0 * log_scale).exp() - 1.0) - log_scale
     n_active = int((mean.var(dim=0, correction=0) > ACTIVE).sum())
-    told = mutual_information(mean, log_scale, generator)
-    return LatentUsage(n_active, mean.shape[1], told, kl.mean(dim=0), len(mean), path_kl)
+    information = mutual_information(mean, log_scale, generator)
+    return LatentUsage(n_active, mean.shape[1], information, kl.mean(dim=0), len(mean), path_kl)
 
 
 def mutual_information(mean: Tensor, log_scale: Tensor, generator: torch.Generator) -> float:

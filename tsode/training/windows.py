@@ -1,4 +1,4 @@
-"""Training windows: a context before a cut and the targets after it, cut at random inside each series."""
+"""Training and validation windows: a context before a cut in a series, and the targets after it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ import torch
 from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
-from tsode.core.series import Series, collate
+from tsode.core.series import ROWS_AT_ONCE, Series, collate
 
-__all__ = ["Window", "WindowSampler", "drop_values", "make_window"]
+__all__ = [
+    "Split",
+    "Window",
+    "WindowSampler",
+    "drop_values",
+    "make_window",
+    "split_for_validation",
+    "validation_windows",
+]
 
+FEWEST_SERIES = 10  # with fewer, a share of the series is too few to validate on, so the last part of each is held out
+WINDOWS_WANTED = 200
 STANDARD_SHARE = 0.25  # of windows that are cut one horizon before the end of their series
 
 
@@ -24,7 +34,7 @@ class Window:
     Parameters
     ----------
     context : IrregularBatch
-        Observations up to each row's cut, and what is put in up to the horizon: what a model may see.
+        Observations up to each row's cut, and inputs up to the horizon: what a model may see.
     targets : IrregularBatch
         Events after the cut, up to the horizon.
     hidden : IrregularBatch
@@ -52,22 +62,22 @@ def make_window(
 ) -> Window:
     """Cut each series once: the last `max_context` events up to its cut, and the events within `horizon` after it.
 
-    Of more than `max_targets` targets every second (third, ...) is kept. What is put in is known ahead: it belongs to
-    the context up to the horizon, from the first observation there on if that is not the series' own first.
+    Of more than `max_targets` targets every second (third, ...) is kept. Inputs are known ahead: they belong to the
+    context up to the horizon, from its first observation on if that is not the first of the series.
     """
     contexts, targets = [], []
-    for one, cut in zip(series, cuts):
-        middle = int(np.searchsorted(one.times, cut, side="right"))
-        end = int(np.searchsorted(one.times, cut + horizon, side="right"))
+    for row, cut in zip(series, cuts):
+        middle = int(np.searchsorted(row.times, cut, side="right"))
+        end = int(np.searchsorted(row.times, cut + horizon, side="right"))
         start = max(0, middle - max_context)
         thin = slice(middle, end, -(-max(end - middle, 1) // max_targets))
-        begin = float(one.times[start]) if start else -np.inf
-        put_in = slice(*np.searchsorted(one.input_times, [begin, np.nextafter(cut + horizon, np.inf)]))
-        context = one.part(slice(start, middle), put_in)
-        if one.covariates is not None:
-            context = replace(context, covariates=one.covariates.between(begin, cut + horizon))
+        begin = float(row.times[start]) if start else -np.inf
+        inputs = slice(*np.searchsorted(row.input_times, [begin, np.nextafter(cut + horizon, np.inf)]))
+        context = row.part(slice(start, middle), inputs)
+        if row.covariates is not None:
+            context = replace(context, covariates=row.covariates.between(begin, cut + horizon))
         contexts.append(context)
-        targets.append(replace(one.part(thin, slice(0)), covariates=None))
+        targets.append(replace(row.part(thin, slice(0)), covariates=None))
     shown = collate(contexts, dtype)
     return Window(shown, collate(targets, dtype), shown)
 
@@ -117,27 +127,27 @@ class WindowSampler:
         margin: float = 0.4,
     ) -> None:
         # a series needs at least one event on either side of a cut
-        self.series = [one for one in series if len(one.times) > 1]
+        self.series = [row for row in series if len(row.times) > 1]
         self.horizon = horizon
         self.max_context = max_context
         self.drop = drop
         self.dtype = dtype
         self.margin = margin
-        self.clocks = [one.active_clock(horizon) for one in self.series]
+        self.clocks = [row.active_clock(horizon) for row in self.series]
         weight = np.array([max(1, round(clock[-1] / (2.0 * horizon))) for clock in self.clocks], dtype=float)
         self.weight = torch.from_numpy(weight)
         self.batch_size = batch_size
         self.n_batches = max(min_batches, int(weight.sum() // batch_size)) if len(weight) else 0
 
     def cut(self, row: int, share: float, is_standard: bool) -> float:
-        """When to cut a series: one horizon before its end, or at `share` of its inner part."""
-        one, clock = self.series[row], self.clocks[row]
+        """Time of a cut: one horizon before the end of the series at `row`, or at `share` of its inner part."""
+        times, clock = self.series[row].times, self.clocks[row]
         # short series are cut in their inner part, at most `margin` horizons and at least a fifth from either end
         margin = min(self.margin * self.horizon, 0.2 * clock[-1])
-        standard = float(one.times[-1]) - self.horizon
-        if is_standard and standard >= one.times[0] + margin:
+        standard = float(times[-1]) - self.horizon
+        if is_standard and standard >= times[0] + margin:
             return standard
-        return float(np.interp(margin + share * (clock[-1] - 2.0 * margin), clock, one.times))
+        return float(np.interp(margin + share * (clock[-1] - 2.0 * margin), clock, times))
 
     def epoch(self, generator: torch.Generator) -> Iterator[Window]:
         """Draw the windows of one epoch, one batch at a time."""
@@ -159,7 +169,80 @@ class WindowSampler:
         rows_listed = rows.tolist()
         share = torch.rand(len(rows_listed), generator=generator, dtype=torch.float64).tolist()
         is_standard = (torch.rand(len(rows_listed), generator=generator) < STANDARD_SHARE).tolist()
-        cuts = [self.cut(*what) for what in zip(rows_listed, share, is_standard)]
+        cuts = [self.cut(*cut) for cut in zip(rows_listed, share, is_standard)]
         chosen = [self.series[i] for i in rows_listed]
         window = make_window(chosen, cuts, self.horizon, self.max_context, dtype=self.dtype)
         return drop_values(window, self.drop, generator) if self.drop else window
+
+
+@dataclass(frozen=True)
+class Split:
+    """Series to train on, and series to validate on.
+
+    Parameters
+    ----------
+    train, valid : list of Series
+    valid_from : list of float or None
+        First time at which each series of `valid` may be cut; None = anywhere.
+    n_targets : int or None
+        Channels that are forecast, the first ones; None = all.
+    """
+
+    train: list[Series]
+    valid: list[Series]
+    valid_from: list[float] | None
+    n_targets: int | None = None
+
+
+def split_for_validation(
+    series: Sequence[Series], fraction: float, horizon: float, generator: torch.Generator
+) -> Split:
+    """Hold out a share of the series, or the last part of each where there are few.
+
+    The last part is `fraction` of the span or one horizon, whichever is longer, but at most a quarter of the span.
+    """
+    usable = [row for row in series if len(row.times) > 1]
+    if len(usable) >= FEWEST_SERIES:
+        n_valid = max(1, round(fraction * len(usable)))
+        order = torch.randperm(len(usable), generator=generator).tolist()
+        return Split([usable[i] for i in sorted(order[n_valid:])], [usable[i] for i in sorted(order[:n_valid])], None)
+    train, cuts = [], []
+    for row in usable:
+        held_out = min(max(fraction * row.span, horizon), 0.25 * row.span)
+        cut = float(row.times[-1]) - held_out
+        before = int(np.searchsorted(row.times, cut, side="right"))
+        train.append(row.part(slice(before)))
+        cuts.append(cut)
+    return Split(train, usable, cuts)
+
+
+def validation_windows(
+    series: Sequence[Series],
+    valid_from: Sequence[float] | None,
+    horizon: float,
+    max_context: int,
+    dtype: torch.dtype,
+    batch_size: int = ROWS_AT_ONCE,
+) -> list[Window]:
+    """Fixed windows: each series cut one horizon before its end, and evenly before that while few windows are there."""
+    chosen: list[Series] = []
+    cuts: list[float] = []
+    n_cuts = max(1, min(32, -(-WINDOWS_WANTED // max(len(series), 1))))
+    for number, row in enumerate(series):
+        last = float(row.times[-1])
+        if valid_from is None:
+            first = float(row.times[0]) + 0.2 * row.span
+            final = max(last - horizon, float(row.times[0]) + 0.5 * row.span)
+        else:
+            first, final = valid_from[number], last - min(horizon, 0.5 * (last - valid_from[number]))
+        candidates = np.linspace(final, first, n_cuts) if n_cuts > 1 else np.array([final])
+        # a cut that falls between the same two events as another gives the same window
+        behind = np.searchsorted(row.times, candidates, side="right")
+        for k in sorted(np.unique(behind, return_index=True)[1]):
+            if 0 < behind[k] < len(row.times):
+                chosen.append(row)
+                cuts.append(float(candidates[k]))
+    return [
+        make_window(chosen[i : i + batch_size], cuts[i : i + batch_size], horizon, max_context, dtype=dtype)
+        for i in range(0, len(chosen), batch_size)
+    ]

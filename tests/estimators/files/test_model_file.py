@@ -134,7 +134,7 @@ def test_a_foreign_file_is_refused(tmp_path):
 
 def test_a_newer_format_asks_for_an_upgrade(saved):
     rewrite(saved, lambda header, _: header.update(format_version=99))
-    with pytest.raises(FileFormatError, match=r"has format 99, but .* reads up to 2: upgrade tsode"):
+    with pytest.raises(FileFormatError, match=r"has format 99, but .* reads up to 3: upgrade tsode"):
         LastValueForecaster.load(saved)
 
 

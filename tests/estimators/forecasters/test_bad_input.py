@@ -13,11 +13,10 @@ from tests.registries import fitted, small
 from tsode import ConstantForecaster, DriftForecaster, LastValueForecaster
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators import FORECASTERS
-from tsode.estimators.forecasters.baselines import _BaselineForecaster
 from tsode.testing import example_panel
 
-BASELINES = [made for made in FORECASTERS.values() if issubclass(made, _BaselineForecaster)]
-LEARNED = [made for made in FORECASTERS.values() if not issubclass(made, _BaselineForecaster)]
+BASELINES = [made for made in FORECASTERS.values() if made.is_baseline]
+LEARNED = [made for made in FORECASTERS.values() if not made.is_baseline]
 WHEN = pd.Timestamp("2024-03-03 16:00")
 
 

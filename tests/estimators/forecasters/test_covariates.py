@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from tests.registries import small
 from tsode import JumpODEForecaster, LatentODEForecaster, LinearSDEForecaster, Unsplit
 from tsode.errors import DataError, ParameterError
 from tsode.estimators import FORECASTERS
-from tsode.testing.closeness import assert_frames_close
+from tsode.testing.assertions import assert_frames_close
 
 READERS = [made for made in FORECASTERS.values() if made.reads_covariates]
 N_SERIES, TAU, NOISE, END = 20, 1.5, 0.05, 20.0
@@ -108,7 +110,7 @@ def test_later_rows_go_on_from_those_of_fit_and_replace_what_they_overlap():
     whole = small(JumpODEForecaster, dtype="float64").fit(TRAIN, known=AHEAD)
     later = AHEAD[AHEAD["ds"] >= 15.0]
     # the scale of a covariate is that of its values in fit
-    whole._covariates = made._covariates
+    whole.reader_ = replace(whole.reader_, covariates=made.reader_.covariates)
     expected = whole.predict(times=[19.0])
     module = whole.module_
     whole.module_ = made.module_

@@ -9,7 +9,7 @@ import torch
 
 from tests.registries import fitted, small
 from tsode import LastValueForecaster, LatentODEForecaster
-from tsode.diagnostics.usage import latent_usage
+from tsode.diagnostics import latent_usage
 from tsode.errors import ParameterError, TsodeWarning
 from tsode.testing import example_panel
 

@@ -212,3 +212,21 @@ def test_a_stream_goes_on_from_a_file_and_times_may_become_finer(tmp_path):
     more = pd.DataFrame({"unique_id": ["s0"], "ds": AT[2:3], "a": [9.0], "b": [np.nan]})
     left, right = (one.update(more).predict(times=AT[3:]) for one in (loaded, forecaster))
     pd.testing.assert_frame_equal(left, right, rtol=1e-6)
+
+
+def test_a_copy_with_other_histories_forecasts_from_them_and_leaves_the_first_as_it_was(made):
+    first, later = history()
+    forecaster = copy.deepcopy(made["JumpODEForecaster-float64"]).update(
+        later.iloc[:3]
+    )  # so that it keeps states of its filter
+    before = forecaster.predict_quantiles(times=AT)
+    other = pd.concat([first, later]).assign(a=lambda rows: rows["a"] + 1.0)
+    copied = forecaster.with_history(other)
+    pd.testing.assert_frame_equal(
+        copied.predict_quantiles(times=AT), forecaster.predict_quantiles(times=AT, context=other)
+    )
+    assert copied.last_times_["s7"] == other.loc[other["unique_id"] == "s7", "ds"].max()
+    assert copied.module_ is forecaster.module_
+    pd.testing.assert_frame_equal(forecaster.predict_quantiles(times=AT), before)
+    wide = other[other["unique_id"] == "s0"].set_index("ds")[["a", "b"]]
+    assert isinstance(forecaster.with_history(wide).predict(times=AT).index, pd.DatetimeIndex)

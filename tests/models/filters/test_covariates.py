@@ -12,7 +12,7 @@ from tsode.core.covariates import CovariatePath, Covariates, SeriesCovariates
 from tsode.models.filters.build import FILTERS, build_filter
 from tsode.models.filters.ensemble import Ensemble
 from tsode.models.linear.sde import StableLinearSDE
-from tsode.testing.closeness import assert_close
+from tsode.testing.assertions import assert_close
 
 N_FEATURES = 2 + 3 + 4
 

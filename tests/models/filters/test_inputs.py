@@ -12,7 +12,7 @@ from tsode.models.filters.build import FILTERS, build_filter
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.models.linear.sde import StableLinearSDE
 from tsode.testing import example_batch
-from tsode.testing.closeness import assert_close
+from tsode.testing.assertions import assert_close
 from tsode.training.objective import FilterObjective
 from tsode.training.windows import Window
 

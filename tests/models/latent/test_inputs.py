@@ -7,7 +7,7 @@ import torch
 
 from tests.models.filters.test_inputs import fed_batch
 from tsode.models.latent.ode import build_latent_ode
-from tsode.testing.closeness import assert_close
+from tsode.testing.assertions import assert_close
 
 SIZE = {"n_modes": 4, "n_state": 4, "n_static": 2, "n_encoder": 8, "n_hidden": 8, "max_context": 50, "n_inputs": 3}
 

@@ -1,16 +1,20 @@
-"""What a model file must hold to be a model: checked before anything is built from it."""
+"""Checks of what a model file holds, before anything is built from it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from tsode.core.timeline import Timeline
-from tsode.errors import FileFormatError
+from tsode.errors import FileFormatError, UnknownNameError
 from tsode.frames.panel import Panel
 from tsode.frames.scaling import ChannelScaler
 
@@ -31,7 +35,12 @@ _KINDS = ("series", "wide", "long", "multiindex", "list")
 
 
 def damaged(path: Any, error: BaseException | str) -> FileFormatError:
-    """The error of a file that is ours and not whole."""
+    """The error of a file that is ours and not whole, or names a part that is not registered."""
+    if isinstance(error, UnknownNameError):
+        return FileFormatError(
+            f"{str(path)!r} is damaged, or made with a part of your own: {error} Register that part before loading, as "
+            "in tsode.register('dynamics', 'mine', Mine), or fetch a whole copy."
+        )
     reason = f"its header has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
     return FileFormatError(f"{str(path)!r} is damaged: {reason}. Save the model again, or fetch a whole copy.")
 
@@ -94,6 +103,22 @@ def check_scales(timeline: Timeline, scaler: ChannelScaler, n_channels: int) -> 
         raise ValueError("the scales of its channels are not positive and finite")
 
 
+@contextmanager
+def _at_most(n: int) -> Iterator[None]:
+    """Stop a module that is being built once it has registered `n` parameters: a number in a header may be any."""
+    here, count = threading.get_ident(), itertools.count(1)
+
+    def stop(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter) -> None:
+        if threading.get_ident() == here and next(count) > n:
+            raise ValueError(f"its parameters ask for a model of more than {n} tensors")
+
+    handle = register_module_parameter_registration_hook(stop)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _rename(name: str) -> str:
     """Today's name of a tensor, from the one in a file of before version 0.2."""
     return ".".join("input_map" if part == "push" else part for part in name.split("."))
@@ -112,7 +137,7 @@ def load_weights(
         If the tensors are not those of the module, or not finite.
     """
     state = {_rename(name.removeprefix("module.")): t for name, t in tensors.items() if name.startswith("module.")}
-    with torch.device("meta"):
+    with torch.device("meta"), _at_most(10 * len(state) + 100):
         wanted = build().to(dtype=dtype).state_dict()
     if state.keys() != wanted.keys():
         name = min(state.keys() ^ wanted.keys())

@@ -1,4 +1,4 @@
-"""The scikit-learn reading of ``fit(X, y)``: a row says when (and for whom) its value in `y` was observed."""
+"""Arrays as inputs, as in scikit-learn's ``fit(X, y)``: a row is when (and in which series) its `y` was observed."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
-from typing import Any, Self
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -16,32 +16,33 @@ from tsode._random import new_generator, seeded_initialisation
 from tsode._threads import one_thread
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
-from tsode.errors import DataError, ParameterError
-from tsode.estimators.files.model_file import load_estimator, save_estimator
-from tsode.estimators.forecasters.array_inputs import join_values
+from tsode.errors import DataError
+from tsode.estimators.files.model_file import Header, Tensors
+from tsode.estimators.files.saved import SavedEstimator
+from tsode.estimators.forecasters.file_state import describe_forecaster, restore_forecaster
 from tsode.estimators.forecasters.fitted import FittedForecaster
-from tsode.estimators.forecasters.reader import Translator, merge_panels
-from tsode.estimators.settings import find_device, find_dtype, find_horizon
-from tsode.frames.calendar import choose_cycles
-from tsode.frames.covariates import CovariateCoder, read_known
-from tsode.frames.inputs import DosingInputs, EventEncoder
+from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
+from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
+from tsode.estimators.parameters import Check, at_least, check_parameters, positive, read_by, share
+from tsode.estimators.settings import find_device, find_dtype
 from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
-from tsode.frames.read import read_panel
-from tsode.frames.scaling import ChannelScaler
-from tsode.frames.static import read_static
-from tsode.frames.times import read_duration
+from tsode.frames.times import check_kind
 from tsode.models.base import ForecastModel
-from tsode.training.splits import Split, split_for_validation
+from tsode.training.loop import TrainingPlan, train
+from tsode.training.windows import Split, Window, WindowSampler, split_for_validation, validation_windows
 
-__all__ = ["BaseForecaster"]
+__all__ = ["BaseForecaster", "Callback", "LearnedForecaster", "WindowedForecaster"]
+
+Callback = Callable[[dict[str, float]], bool | None]
 
 
-class BaseForecaster(FittedForecaster):
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseForecaster(FittedForecaster, SavedEstimator):
     """What all forecasters share.
 
-    A subclass stores its parameters in ``__init__`` (among them those listed here), builds a `ForecastModel` in
-    ``_build`` and fits it in ``_train``.
+    A subclass declares its parameters as fields of a dataclass, with their ``checks`` beside them, builds a
+    `ForecastModel` in ``_build`` and fits it in ``_train``. Fields of its bases are its own too.
 
     Attributes
     ----------
@@ -65,26 +66,32 @@ class BaseForecaster(FittedForecaster):
         Channels, as scikit-learn names them; for an array `X`, the number of its columns.
     """
 
-    id_col: Hashable
-    time_col: Hashable
-    target: Any
-    duplicates: str
-    horizon: Any
-    time_unit: Any
-    scale: str
-    device: str
-    dtype: str
-    random_state: Any
-    warm_start: bool
-    validation_fraction: float
-    calendar: Any = None
-    known_path: str = "linear"
+    horizon: Any = "auto"
+    time_unit: Any = "auto"
+    device: str = "auto"
+    dtype: str = "float32"
+    random_state: Any = None
+    verbose: int = 0
+    id_col: Hashable = "unique_id"
+    time_col: Hashable = "ds"
+    target: Any = None
+    duplicates: str = "error"
+
+    # parameters of those that learn, as they stand for the others; without a type they are no fields here
+    scale = "auto"
+    warm_start = False
+    validation_fraction = 0.1
+    past_covariates = None
+    known_path = "linear"
+    calendar = None
+
+    checks: ClassVar[dict[str, Check]] = {"dtype": read_by(find_dtype), "device": read_by(find_device)}
 
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
     @abstractmethod
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
-        """A fresh model for scaled data in model time, with so many columns of what is put in, and of what is known."""
+        """A fresh model for scaled data in model time, with so many columns of inputs and of covariates."""
 
     @abstractmethod
     def _train(
@@ -143,86 +150,120 @@ class BaseForecaster(FittedForecaster):
             If the data cannot be read; the message says what to change.
         """
         self._check_parameters()
-        is_refit = self.warm_start and hasattr(self, "module_")
-        if y is not None and self._past():
-            raise DataError("past_covariates are columns of X, but with y= those are not read: leave out y=.")
-        panel = self._read(X if y is None else join_values(X, y, self.id_col, self.time_col))
-        horizon = find_horizon(self.horizon, panel)
-        if is_refit:
-            if panel.channels != self._panel.channels:
-                raise DataError(
-                    f"warm_start continues on the same channels {self._panel.channels}, but came {panel.channels}: "
-                    "set warm_start=False to start anew."
-                )
-            unit, scaler = self.time_unit_, self._scaler
-        else:
-            unit = self._model_unit(horizon, panel)
-            scaler = _fit_scaler(panel, self._scaling())
-        timeline = Timeline.fit(panel.seen_times, unit=unit)
-        coder = self._coder if is_refit else None
-        inputs: dict[Hashable, DosingInputs] = {}
-        if events is not None:
-            rows_of_events = self._read_events(events, panel)
-            coder = EventEncoder.fit(rows_of_events, self.has_linear_inputs) if not is_refit else self._known_inputs()
-            inputs = coder.encode(rows_of_events)
-            panel = replace(panel, inputs=inputs)
-        covariates = self._covariates if is_refit else self._fit_covariates(panel, static, known)
-        n_inputs, reach = len(coder.columns) if coder else 0, timeline.duration(horizon)
-        translator = Translator(timeline, scaler, n_inputs, covariates, reach)
-        held_out = None if validation is None else self._read_context(validation, panel.channels)
-        every = panel if held_out is None else merge_panels(panel, held_out)
-        if covariates is not None:
-            before = self._panel.known if is_refit else {}
-            every = replace(every, known=covariates.read(static, known, every, before, self.id_col, self.time_col))
-            for key, times in zip(every.ids, every.times):
-                covariates.check_reach(key, every.known.get(key), times[-1:], panel)
-        panel = replace(panel, known=every.known)
-        held_out = None if held_out is None else replace(held_out, inputs=inputs, known=every.known)
-        self._learn_from(
-            panel, translator, horizon, None if held_out is None else translator.series(held_out), is_refit
-        )
-        self._coder, self._covariates, self.time_unit_ = coder, covariates, unit
-        self.calendar_ = list(covariates.cycles) if covariates else []
-        self._is_array, self._is_squeezed = isinstance(X, np.ndarray), y is not None and np.ndim(y) == 1
-        self.channels_ = [name for name in panel.channels if name not in self._past()]
-        self.n_features_in_ = len(panel.channels)
-        if self._is_array:
-            self.n_features_in_ = X.shape[1] if X.ndim == 2 else 1
-        self.feature_names_in_ = np.array(panel.channels, dtype=object)
+        before = (self.reader_, self._panel) if self.warm_start and hasattr(self, "module_") else None
+        reader, panel, held_out = DataReader.fit(
+            self.reader_settings(), X, y, events=events, static=static, known=known, validation=validation,
+            before=before,
+        )  # fmt: skip
+        self._learn_from(panel, reader, held_out, goes_on=before is not None)
         return self
 
-    def _learn_from(
-        self, panel: Panel, translator: Translator, horizon: Any, held_out: list[Series] | None, goes_on: bool
-    ) -> None:
+    def update(
+        self, X: Any, y: Any = None, *, events: Any = None, static: Any = None, known: Any = None, refit: bool = False
+    ) -> Self:
+        """Append new rows to the history, so that forecasts go on from them; nothing is learned unless `refit`.
+
+        Forecasts are those from the whole history. A filter of one pass (`JumpODEForecaster`) keeps its state in each
+        series, so that a row costs the same however long the history is; the first update runs over the histories once.
+        A row that is no later than what a state has behind it has its series run over again. All others run over the
+        history at each forecast.
+
+        Parameters
+        ----------
+        X, y : same kinds as in fit
+            Rows that are new, of known or new series.
+        events : DataFrame or EventTable, optional
+            Events that are new, past or to come, beside those that are known. See `fit`.
+        static, known
+            Covariates of new series, and later rows of covariates that are known ahead. See `predict`. A series that
+            gets such has its history run over again.
+        refit : bool
+            Continue training on the whole history, from the weights, scaling, horizon and unit of time as they are.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError
+            If the rows cannot be read, or hold a second value of one channel at one time of one series (unless
+            ``duplicates="mean"``). Then nothing has changed.
+        """
+        self._check_fitted()
+        reader = self.reader_
+        reader.check_width(X, type(self).__name__)
+        new = reader.read(X, y)
+        if new.layout.has_ids != self._panel.layout.has_ids:
+            this, those = ("have", "has none") if new.layout.has_ids else ("have no", "has some")
+            raise DataError(f"The new rows {this} ids, but the data in fit {those}: give them in the same form.")
+        for times in new.times:
+            check_kind(times, new.layout.time_dtype, self._panel, "update")
+        panel, first = append_rows(self._panel, new, self.duplicates)
+        began = {key: [time] for key, time in first.items()}
+        if events is not None:
+            inputs, first = append_inputs(panel.inputs, reader.encode_events(events, panel))
+            panel = replace(panel, inputs=inputs)
+            for key, time in first.items():
+                began.setdefault(key, []).append(time)
+        panel = reader.with_covariates(panel, static, known, self._panel.covariates)
+        if refit:
+            timeline = Timeline.fit(panel.seen_times, unit=reader.time_unit)
+            self._learn_from(panel, replace(reader, timeline=timeline), None, goes_on=True)
+        elif self.module_.can_resume:
+            with one_thread(), torch.no_grad():
+                self._checkpoints = checkpoints(
+                    self.module_, panel, reader, self._checkpoints, began, *self._dtype_and_device
+                )
+        self._panel = panel
+        touched = panel.select([row for row, key in enumerate(panel.ids) if key in began])
+        self.last_times_ = self.last_times_ | dict(zip(touched.ids, touched.last_times))
+        return self
+
+    def with_history(self, X: Any) -> Self:
+        """A copy with other histories to forecast from; nothing is learned, and events and covariates stay.
+
+        Parameters
+        ----------
+        X : same kinds as in fit
+            Instead of the rows in fit; forecasts without ``context`` go on from these.
+        """
+        self._check_fitted()
+        panel = self.reader_.read(X)
+        other = copy.copy(self)
+        other._panel = replace(panel, inputs=self._panel.inputs, covariates=self._panel.covariates)
+        other._checkpoints = {}
+        other.last_times_ = dict(zip(panel.ids, panel.last_times))
+        return other
+
+    def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
         """Train a model, a new one or from the weights there are, and keep it with the histories."""
         generator = new_generator(self.random_state)
-        reach = translator.timeline.duration(horizon)
-        series = translator.series(panel)
+        series = reader.series(panel)
         if held_out is None:
-            split = self._split(series, reach, generator)
+            split = self._split(series, reader.reach, generator)
         else:
-            split = Split(series, _check_validation(held_out), None)
-        split = replace(split, n_targets=len(panel.channels) - len(self._past()))
+            split = Split(series, _check_validation(reader.series(held_out)), None)
+        split = replace(split, n_targets=len(reader.targets))
         with one_thread(), seeded_initialisation(generator):
             if goes_on:  # a copy: a fit that fails leaves the weights as they were
                 module = copy.deepcopy(self.module_)
             else:
-                n_features = translator.coder.n_features if translator.coder else 0
-                module = self._build(len(panel.channels), translator.n_inputs, n_features)
+                module = self._build(len(reader.channels), reader.n_inputs, reader.n_features)
                 module = module.to(self._torch_device(), self._torch_dtype())
-            rows = self._train(module, split, reach, generator)
-        self._panel, self._timeline, self._scaler = panel, translator.timeline, translator.scaler
-        self._checkpoints = {}
-        self.module_ = module.eval()
-        self.horizon_ = horizon
-        self.last_times_ = dict(zip(panel.ids, panel.last_times))
-        self.history_ = pd.DataFrame(rows)
-        self.n_iter_ = max(1, len(rows))
+            rows = self._train(module, split, reader.reach, generator)
+        self._keep(reader, panel, module, rows, max(1, len(rows)))
 
-    def _continue(self, panel: Panel) -> None:
-        timeline = Timeline.fit(panel.seen_times, unit=self.time_unit_)
-        translator = replace(self._translator(), timeline=timeline)
-        self._learn_from(panel, translator, self.horizon_, None, goes_on=True)
+    def _keep(self, reader: DataReader, panel: Panel, module: ForecastModel, history: Any, n_iter: int) -> None:
+        """Set what stands under Attributes, from a fit or from a file."""
+        self.reader_, self._panel, self._checkpoints = reader, panel, {}
+        self.module_ = module.eval()
+        self.channels_, self.horizon_, self.time_unit_ = reader.targets, reader.horizon, reader.time_unit
+        self.calendar_ = list(reader.covariates.cycles) if reader.covariates else []
+        self.last_times_ = dict(zip(panel.ids, panel.last_times))
+        self.history_, self.n_iter_ = pd.DataFrame(history), n_iter
+        self.n_features_in_ = reader.n_features_in
+        self.feature_names_in_ = np.array(reader.channels, dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -230,19 +271,33 @@ class BaseForecaster(FittedForecaster):
         return tags
 
     def _check_parameters(self) -> None:
-        if not isinstance(self.validation_fraction, float) or not 0.0 < self.validation_fraction < 1.0:
-            raise ParameterError(
-                f"validation_fraction is a share, in (0, 1), but is {self.validation_fraction!r}: try 0.1."
+        check_parameters(self)
+
+    def reader_settings(self) -> ReaderSettings:
+        """How data are read, by the parameters."""
+        refusals = {
+            name: f"{type(self).__name__} does not read {what}: leave out {name}=, or use a forecaster that does, such "
+            "as JumpODEForecaster."
+            for names, what, is_read in (
+                (("events",), "events", self.reads_events), (("static", "known"), "covariates", self.reads_covariates),
             )
-        self._torch_dtype()
-        self._torch_device()
-
-    def _model_unit(self, horizon: Any, panel: Panel) -> Any:
-        """One unit of model time, in the data's own time."""
-        return horizon if self.time_unit == "auto" else read_duration(self.time_unit, panel.time_kind, "time_unit")
-
-    def _scaling(self) -> str:
-        return "standard" if self.scale == "auto" else self.scale
+            for name in names
+            if not is_read
+        }  # fmt: skip
+        return ReaderSettings(
+            id_col=self.id_col,
+            time_col=self.time_col,
+            target=self.target,
+            duplicates=self.duplicates,
+            horizon=self.horizon,
+            time_unit=self.time_unit,
+            known_path=self.known_path,
+            calendar=self.calendar,
+            past=labels(self.past_covariates),
+            scale="standard" if self.scale == "auto" else self.scale,
+            has_linear_inputs=self.has_linear_inputs,
+            refusals=refusals,
+        )
 
     def _torch_dtype(self) -> torch.dtype:
         return find_dtype(self.dtype)
@@ -250,94 +305,99 @@ class BaseForecaster(FittedForecaster):
     def _torch_device(self) -> torch.device:
         return find_device(self.device)
 
-    def _past(self) -> list[Hashable]:
-        """Labels of the channels that are looked at, but not forecast."""
-        return labels(getattr(self, "past_covariates", None))
-
-    def _fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
-        if not self.reads_covariates:
-            for name, table in (("static", static), ("known", known)):
-                if table is not None:
-                    raise DataError(
-                        f"{type(self).__name__} does not read covariates: leave out {name}=, or use a forecaster that "
-                        "does, such as JumpODEForecaster."
-                    )
-            return None
-        return CovariateCoder.fit(
-            None if static is None else read_static(static, panel.ids, self.id_col),
-            None if known is None else read_known(known, panel, self.id_col, self.time_col),
-            self.known_path,
-            choose_cycles(self.calendar, panel),
-        )
-
-    def _read(self, X: Any) -> Panel:
-        past, target = self._past(), self.target
-        if past and target is not None:
-            target = [*labels(target), *past]
-        panel = read_panel(X, id_col=self.id_col, time_col=self.time_col, target=target, duplicates=self.duplicates)
-        if past:
-            panel = _with_last(panel, past)
-        never = [name for c, name in enumerate(panel.channels) if all(np.isnan(v[:, c]).all() for v in panel.values)]
-        if never:
-            raise DataError(
-                f"The channels {never} hold no observed value, so nothing can be learned about them: drop them, or "
-                f"choose the channels with target={[name for name in panel.channels if name not in never]}."
-            )
-        return panel
-
     def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
         """What to train on and what to validate on."""
         return split_for_validation(series, self.validation_fraction, horizon, generator)
 
     # -- files -----------------------------------------------------------------------------------------------------
 
-    def save(self, path: Any) -> None:
-        """Write parameters, weights and history to one file (safetensors with a JSON header); all or nothing."""
-        self._check_fitted()
-        save_estimator(self, path)
+    def _describe(self) -> tuple[Header, Tensors]:
+        return describe_forecaster(self)
 
-    @classmethod
-    def load(cls, path: Any, device: str = "cpu") -> Self:
-        """Read a fitted forecaster back. Nothing in a file can run code.
-
-        Parameters
-        ----------
-        path : path
-        device : str
-            Where to put the weights; the machine that saved them does not matter.
-        """
-        return load_estimator(cls, path, device)
+    def _restore(self, header: Header, tensors: Tensors, device: torch.device) -> None:
+        restore_forecaster(self, header, tensors, device)
 
 
-def _with_last(panel: Panel, past: Sequence[Hashable]) -> Panel:
-    """The panel with the channels in `past` moved to the end."""
-    unknown = [name for name in past if name not in panel.channels]
-    first = [name for name in panel.channels if name not in past]
-    if unknown or not first:
-        raise DataError(
-            f"past_covariates names {unknown[0]!r}, but the columns are {panel.channels}."
-            if unknown
-            else f"past_covariates={list(past)} leaves no channel to forecast: name fewer."
+@dataclass(kw_only=True, eq=False, repr=False)
+class LearnedForecaster(BaseForecaster):
+    """Base of the forecasters that are trained, with the parameters that `JumpODEForecaster` describes."""
+
+    max_context: int = 128
+    max_epochs: int = 40
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    early_stopping: bool = True
+    patience: int = 4
+    validation_fraction: float = 0.1
+    scale: str = "auto"
+    warm_start: bool = False
+    callbacks: Sequence[Callback] | None = None
+    past_covariates: Any = None
+    known_path: str = "linear"
+    calendar: Any = "auto"
+
+    reads_covariates = True
+    checks: ClassVar[dict[str, Check]] = {
+        "validation_fraction": share("(", ")", float),
+        **dict.fromkeys(("max_context", "max_epochs", "batch_size", "patience"), at_least(1)),
+        "learning_rate": positive,
+    }
+
+    def _plan(self, weight_decay: float) -> TrainingPlan:
+        return TrainingPlan(
+            max_epochs=self.max_epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=weight_decay,
+            patience=self.patience if self.early_stopping else None,
         )
-    order = [panel.channels.index(name) for name in (*first, *past)]
-    return replace(panel, channels=[*first, *past], values=[values[:, order] for values in panel.values])
 
 
-def _fit_scaler(panel: Panel, method: str) -> ChannelScaler:
-    with np.errstate(all="ignore"):
-        scaler = ChannelScaler.fit(panel.values, method)
-        is_usable = np.isfinite(scaler.shift) & np.isfinite(scaler.scale) & np.isfinite(1.0 / scaler.scale)
-    for name, usable in zip(panel.channels, is_usable):
-        if not usable:
+@dataclass(kw_only=True, eq=False, repr=False)
+class WindowedForecaster(LearnedForecaster):
+    """Base of the forecasters that are trained on windows."""
+
+    weight_decay: float = 0.01
+    drop: float = 0.3
+
+    checks: ClassVar[dict[str, Check]] = {"drop": share()}
+
+    def _windows(self, split: Split, horizon: float) -> tuple[WindowSampler, list[Window]]:
+        """What to draw training windows from, and the windows to validate on."""
+        dtype, device = self._torch_dtype(), self._torch_device()
+        sampler = WindowSampler(split.train, horizon, self.batch_size, self.max_context, drop=self.drop, dtype=dtype)
+        windows = validation_windows(split.valid, split.valid_from, horizon, self.max_context, dtype)
+        if not sampler.series or not windows:
             raise DataError(
-                f"The values of {name!r} are too large or too close together for float64 to take their standard "
-                "deviation: bring the channel to another unit, or mend the values that stand out."
+                "There is no series with two observation times on either side of a cut, so nothing can be learned "
+                "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
             )
-    return scaler
+        return sampler, [window.to(device) for window in windows]
+
+    def _learn(
+        self,
+        module: torch.nn.Module,
+        sampler: WindowSampler,
+        objective: Any,
+        validate: Callable[[torch.nn.Module], dict[str, float]],
+        generator: torch.Generator,
+        callbacks: Sequence[Callback] = (),
+    ) -> list[dict[str, float]]:
+        """Run the training loop by the parameters of this forecaster; the user's callbacks come first."""
+        device = self._torch_device()
+        return train(
+            module,
+            lambda: (window.to(device) for window in sampler.epoch(generator)),
+            sampler.n_batches,
+            objective,
+            validate,
+            self._plan(self.weight_decay),
+            verbose=self.verbose,
+            callbacks=[*(self.callbacks or ()), *callbacks],
+        )
 
 
 def _check_validation(series: list[Series]) -> list[Series]:
-    usable = [one for one in series if len(one.times) > 1]
+    usable = [whole for whole in series if len(whole.times) > 1]
     if not usable:
         raise DataError("validation= has no series with two observation times: give longer series, or none.")
     return usable

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
+from abc import abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,16 +11,19 @@ import torch
 from tsode.core.series import ROWS_AT_ONCE, Series
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.models.baselines import BaselineModel, ConstantModel, DriftModel, LastValueModel
-from tsode.training.splits import Split
-from tsode.training.windows import make_window
+from tsode.training.windows import Split, make_window
 
-__all__ = ["ConstantForecaster", "DriftForecaster", "LastValueForecaster"]
+__all__ = ["BaselineForecaster", "ConstantForecaster", "DriftForecaster", "LastValueForecaster"]
 
 N_CUTS = 20
 
 
-class _BaselineForecaster(BaseForecaster):
-    """Shared by the baselines: location by a rule, spread by lead time from errors on the data itself.
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaselineForecaster(BaseForecaster):
+    """Base of the baselines: location by a rule, spread by lead time from errors on the data itself.
+
+    A subclass gives the rule in ``build_model``. One with parameters of its own is decorated as this class is, and
+    declares them as fields.
 
     Parameters
     ----------
@@ -32,55 +35,32 @@ class _BaselineForecaster(BaseForecaster):
         How to read frames, as in `JumpODEForecaster`.
     """
 
-    _model: type[BaselineModel]
+    dtype: str = "float64"
 
-    def __init__(
-        self,
-        *,
-        horizon: Any = "auto",
-        time_unit: Any = "auto",
-        device: str = "auto",
-        dtype: str = "float64",
-        random_state: Any = None,
-        verbose: int = 0,
-        id_col: Hashable = "unique_id",
-        time_col: Hashable = "ds",
-        target: Any = None,
-        duplicates: str = "error",
-    ) -> None:
-        self.horizon = horizon
-        self.time_unit = time_unit
-        self.device = device
-        self.dtype = dtype
-        self.random_state = random_state
-        self.verbose = verbose
-        self.id_col = id_col
-        self.time_col = time_col
-        self.target = target
-        self.duplicates = duplicates
+    is_baseline = True
 
-    scale = "auto"
-    warm_start = False
-    validation_fraction = 0.1
+    @abstractmethod
+    def build_model(self, n_channels: int) -> BaselineModel:
+        """The rule, with the parameters of this forecaster, for so many channels."""
 
     def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
         return Split(series, [], None)  # nothing is selected, so all series serve
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> BaselineModel:
-        return self._model(n_channels)
+        return self.build_model(n_channels)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         assert isinstance(module, BaselineModel)
         device, dtype = self._torch_device(), self._torch_dtype()
-        series = [one for one in split.train if len(one.times)]
+        usable = [series for series in split.train if len(series.times)]
         chosen, cuts = [], []
-        for one in series:
-            shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(series))))
-            chosen += [one] * len(shares)
-            cuts += [float(one.times[0]) + share * one.span for share in shares]
-        whole = make_window(series, [np.inf] * len(series), 0.0, 10**9, dtype=dtype).to(device)
+        for series in usable:
+            shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(usable))))
+            chosen += [series] * len(shares)
+            cuts += [float(series.times[0]) + share * series.span for share in shares]
+        whole = make_window(usable, [np.inf] * len(usable), 0.0, 10**9, dtype=dtype).to(device)
         windows = []
         for start in range(0, len(chosen), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
@@ -90,19 +70,22 @@ class _BaselineForecaster(BaseForecaster):
         return []
 
 
-class ConstantForecaster(_BaselineForecaster):
+class ConstantForecaster(BaselineForecaster):
     """Forecast the mean of each series' own past; a channel it never saw gets the mean over all series."""
 
-    _model = ConstantModel
+    def build_model(self, n_channels: int) -> BaselineModel:
+        return ConstantModel(n_channels)
 
 
-class LastValueForecaster(_BaselineForecaster):
+class LastValueForecaster(BaselineForecaster):
     """Carry the value last seen of each channel forward; the spread grows with the time since."""
 
-    _model = LastValueModel
+    def build_model(self, n_channels: int) -> BaselineModel:
+        return LastValueModel(n_channels)
 
 
-class DriftForecaster(_BaselineForecaster):
+class DriftForecaster(BaselineForecaster):
     """Extend the straight line through the first and last value of each channel."""
 
-    _model = DriftModel
+    def build_model(self, n_channels: int) -> BaselineModel:
+        return DriftModel(n_channels)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError
-from tsode.estimators.forecasters.reader import Translator
+from tsode.estimators.forecasters.reader import DataReader
 from tsode.frames.index import restore_times
 from tsode.frames.inputs import DosingInputs
 from tsode.frames.panel import CovariateRecord, Panel
+from tsode.frames.times import Query
 from tsode.models.filters.state import FilterState
 
-__all__ = ["Checkpoint", "append_inputs", "append_rows", "checkpoints"]
+__all__ = ["Checkpoint", "append_inputs", "append_rows", "checkpoints", "resumed_batches"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,20 +54,20 @@ class Checkpoint:
 
     def fits(self, panel: Panel, row: int) -> bool:
         """Whether it is of this series with this history."""
-        inputs, known = (part.get(panel.ids[row]) for part in (panel.inputs, panel.known))
+        inputs, known = (part.get(panel.ids[row]) for part in (panel.inputs, panel.covariates))
         is_same = panel.times[row] is self.times and panel.values[row] is self.values
         return is_same and inputs is self.inputs and known is self.known
 
-    def is_before(self, times: np.ndarray, translator: Translator) -> bool:
+    def precedes(self, times: np.ndarray, reader: DataReader) -> bool:
         """Whether all these native times, of which there must be some, are after what is behind it."""
-        return len(times) > 0 and bool((translator.timeline.to_model(times) > self.time).all())
+        return len(times) > 0 and bool((reader.timeline.to_model(times) > self.time).all())
 
-    def ahead(self, translator: Translator) -> Series:
+    def remaining(self, reader: DataReader) -> Series:
         """What is not behind it."""
         rest = self.inputs
         if rest is not None:
             rest = DosingInputs(rest.times[self.n_inputs :], rest.values[self.n_inputs :])
-        return translator.one(self.times[self.n_rows :], self.values[self.n_rows :], rest, self.known)
+        return reader.series_of(self.times[self.n_rows :], self.values[self.n_rows :], rest, self.known)
 
 
 def append_rows(panel: Panel, new: Panel, duplicates: str) -> tuple[Panel, dict[Hashable, Any]]:
@@ -141,7 +144,7 @@ def append_inputs(
 def checkpoints(
     module: Any,
     panel: Panel,
-    translator: Translator,
+    reader: DataReader,
     known: Mapping[Hashable, Checkpoint],
     first: Mapping[Hashable, Sequence[Any]],
     dtype: torch.dtype,
@@ -155,7 +158,7 @@ def checkpoints(
         That can resume.
     panel : Panel
         The histories with what is new.
-    translator : Translator
+    reader : DataReader
     known : dict of id to Checkpoint
         One that what is new is not wholly ahead of is left, and its series is run over from its start.
     first : dict of id to native times
@@ -163,18 +166,23 @@ def checkpoints(
     dtype, device
         Of `module`.
     """
-    made: dict[Hashable, Checkpoint] = {}
+    updated: dict[Hashable, Checkpoint] = {}
     plain: list[tuple[Hashable, Checkpoint, Series, FilterState | None]] = []
     for row, key in enumerate(panel.ids):
-        times, values, inputs, ahead = panel.times[row], panel.values[row], panel.inputs.get(key), panel.known.get(key)
+        times, values, inputs, ahead = (
+            panel.times[row],
+            panel.values[row],
+            panel.inputs.get(key),
+            panel.covariates.get(key),
+        )
         old = known.get(key)
         if old is not None and old.known is not ahead:
             old = None
         if old is not None and key in first:
-            is_ahead = all(old.is_before(np.atleast_1d(time), translator) for time in first[key])
+            is_ahead = all(old.precedes(np.atleast_1d(time), reader) for time in first[key])
             old = old if is_ahead else None
         if old is not None and key not in first:
-            made[key] = replace(old, times=times, values=values, inputs=inputs)
+            updated[key] = replace(old, times=times, values=values, inputs=inputs)
             continue
         # only what the checkpoint has not behind it is looked at
         n_rows, n_inputs = (0, 0) if old is None else (old.n_rows, old.n_inputs)
@@ -186,21 +194,50 @@ def checkpoints(
         if inputs is not None:
             until += int(np.searchsorted(inputs.times[n_inputs:], times[last]))
         put_in = None if inputs is None else DosingInputs(inputs.times[n_inputs:until], inputs.values[n_inputs:until])
-        piece = translator.one(times[n_rows:last], values[n_rows:last], put_in, ahead)
+        piece = reader.series_of(times[n_rows:last], values[n_rows:last], put_in, ahead)
         state = None if old is None else old.state
         if not len(piece.times) + len(piece.input_times):
             if old is not None:
-                made[key] = replace(old, times=times, values=values, inputs=inputs, n_rows=last)
+                updated[key] = replace(old, times=times, values=values, inputs=inputs, n_rows=last)
             continue
         blank = old.state if old is not None else FilterState(*[torch.empty(0)] * 5)
         plain.append((key, Checkpoint(blank, times, values, inputs, ahead, last, until), piece, state))
     for resumes in (False, True):
-        todo = [one for one in plain if (one[3] is not None) == resumes]
-        todo.sort(key=lambda one: len(one[2].times))
+        todo = [job for job in plain if (job[3] is not None) == resumes]
+        todo.sort(key=lambda job: len(job[2].times))
         for start in range(0, len(todo), ROWS_AT_ONCE):
             part = todo[start : start + ROWS_AT_ONCE]
             batch = collate([piece for _, _, piece, _ in part], dtype).to(device)
             before = FilterState.stack([state for *_, state in part if state is not None]) if resumes else None
             for (key, checkpoint, *_), state in zip(part, module.advance(batch, before).split()):
-                made[key] = replace(checkpoint, state=state)
-    return made
+                updated[key] = replace(checkpoint, state=state)
+    return updated
+
+
+def resumed_batches(
+    reader: DataReader,
+    query: Query,
+    panel: Panel,
+    reached: Mapping[Hashable, Checkpoint],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Iterator[tuple[list[int], IrregularBatch, Tensor, dict[str, Any]]]:
+    """As `DataReader.batches`, but of series with a checkpoint before all query times, only what comes after it.
+
+    The last entry holds the states to go on from, as arguments of the model, or nothing.
+    """
+    place_of = {key: place for place, key in enumerate(panel.ids)}
+    reader.check_reach(query.ids, query.times, panel)
+    whole: dict[int, Series] = {}
+    rest: dict[int, Series] = {}
+    for row, (key, times) in enumerate(zip(query.ids, query.times)):
+        place, checkpoint = place_of[key], reached.get(key)
+        if checkpoint is not None and checkpoint.fits(panel, place) and checkpoint.precedes(times, reader):
+            rest[row] = checkpoint.remaining(reader)
+        else:
+            history = panel.times[place], panel.values[place], panel.inputs.get(key), panel.covariates.get(key)
+            whole[row] = reader.series_of(*history)
+    for part in reader.padded_batches(whole, query, dtype, device):
+        yield *part, {}
+    for rows, batch, query_times in reader.padded_batches(rest, query, dtype, device):
+        yield rows, batch, query_times, {"state": FilterState.stack([reached[query.ids[row]].state for row in rows])}

@@ -1,18 +1,20 @@
-"""The default forecaster: a jump ODE filter."""
+"""Jump ODE filter as a forecaster: the default of the library."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from tsode._registry import lookup
+from tsode._registry import Part, lookup
 from tsode._threads import one_thread
 from tsode.errors import ParameterError
-from tsode.estimators.forecasters.windowed import WindowedForecaster
+from tsode.estimators.forecasters.base import WindowedForecaster
+from tsode.estimators.parameters import Check, at_least, one_of, or_value, share
 from tsode.evolutions.base import Evolution
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
@@ -23,12 +25,12 @@ from tsode.models.filters.jump_filter import JumpFilter
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
 from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
-from tsode.training.splits import Split
-from tsode.training.windows import Window
+from tsode.training.windows import Split, Window
 
 __all__ = ["JumpODEForecaster"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class JumpODEForecaster(WindowedForecaster):
     """Forecast irregular series with a latent state that flows by an ODE and jumps at observations.
 
@@ -40,12 +42,12 @@ class JumpODEForecaster(WindowedForecaster):
     ----------
     model : {"innovation", "ode_rnn", "gru_ode_bayes", "neural_jump_ode", "semilinear"} or None
         A named member of the filter family; it sets `evolution`, `jump` and `solver`. None: they are taken as given.
-    evolution : str or Evolution
+    evolution : str, Part or Evolution
         "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "gru_ode",
-        "mean_reverting" ..., or an instance.
-    jump : str or callable
+        "mean_reverting" ..., such a name with settings (``tsode.part("mlp", width=32)``), or an instance.
+    jump : str, Part or callable
         "innovation_gru" (default), "gru", "bayes_gru", "neural_jump", or ``(n_state, n_channels) -> JumpMap``.
-    likelihood : {"normal_mixture", "normal", "student_t", "laplace"} or Likelihood
+    likelihood : {"normal_mixture", "normal", "student_t", "laplace"}, Part or Likelihood
         The default mixes three normals, which follow skew, heavy tails and values that come again and again (no rain).
     loss : {"crps", "nll", "mse", "quantile"}
         Score that training minimises. The CRPS gives usable intervals at no cost in squared error.
@@ -55,7 +57,7 @@ class JumpODEForecaster(WindowedForecaster):
         Width of the state of the other evolutions.
     n_hidden : int
         Hidden units of the readout.
-    solver : str or Solver
+    solver : str, Part or Solver
         For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler" (for "gru_ode"),
         "exponential_difference" (for "semilinear"), ..., or an instance.
     n_members : "auto" or int
@@ -141,116 +143,32 @@ class JumpODEForecaster(WindowedForecaster):
     """
 
     reads_events = True
-    reads_covariates = True
 
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        evolution: str | Evolution = "linear",
-        jump: str | Callable[[int, int], JumpMap] = "innovation_gru",
-        likelihood: str | Likelihood = "normal_mixture",
-        loss: str = "crps",
-        n_modes: int = 32,
-        n_static: int = 16,
-        n_state: int = 64,
-        n_hidden: int = 64,
-        solver: str | Solver = "midpoint",
-        n_members: int | str = "auto",
-        gate: bool = True,
-        n_passes: int = 1,
-        informative_times: bool = False,
-        horizon: Any = "auto",
-        max_context: int = 128,
-        max_epochs: int = 40,
-        batch_size: int = 64,
-        learning_rate: float = 1e-2,
-        weight_decay: float = 0.01,
-        drop: float = 0.6,
-        dropout: float = 0.0,
-        balance: float = 0.5,
-        early_stopping: bool = True,
-        patience: int = 4,
-        validation_fraction: float = 0.1,
-        scale: str = "auto",
-        time_unit: Any = "auto",
-        device: str = "auto",
-        dtype: str = "float32",
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
-        id_col: Hashable = "unique_id",
-        time_col: Hashable = "ds",
-        target: Any = None,
-        past_covariates: Any = None,
-        known_path: str = "linear",
-        calendar: Any = "auto",
-        duplicates: str = "error",
-    ) -> None:
-        self.model = model
-        self.evolution = evolution
-        self.jump = jump
-        self.likelihood = likelihood
-        self.loss = loss
-        self.n_modes = n_modes
-        self.n_static = n_static
-        self.n_state = n_state
-        self.n_hidden = n_hidden
-        self.solver = solver
-        self.n_members = n_members
-        self.gate = gate
-        self.n_passes = n_passes
-        self.informative_times = informative_times
-        self.horizon = horizon
-        self.max_context = max_context
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.drop = drop
-        self.dropout = dropout
-        self.balance = balance
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.scale = scale
-        self.time_unit = time_unit
-        self.device = device
-        self.dtype = dtype
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.id_col = id_col
-        self.time_col = time_col
-        self.target = target
-        self.past_covariates = past_covariates
-        self.known_path = known_path
-        self.calendar = calendar
-        self.duplicates = duplicates
+    model: str | None = field(default=None, kw_only=False)
+    evolution: str | Part | Evolution = "linear"
+    jump: str | Part | Callable[[int, int], JumpMap] = "innovation_gru"
+    likelihood: str | Part | Likelihood = "normal_mixture"
+    loss: str = "crps"
+    n_modes: int = 32
+    n_static: int = 16
+    n_state: int = 64
+    n_hidden: int = 64
+    solver: str | Part | Solver = "midpoint"
+    n_members: int | str = "auto"
+    gate: bool = True
+    n_passes: int = 1
+    informative_times: bool = False
+    drop: float = 0.6
+    dropout: float = 0.0
+    balance: float = 0.5
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        lookup(SCORES, self.loss, "loss")
-        for name in (
-            "n_modes", "n_state", "n_hidden", "n_members", "n_passes", "max_context", "max_epochs", "batch_size",
-            "patience",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if name == "n_members" and isinstance(value, str) and value == "auto":
-                continue
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ParameterError(
-                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=32."
-                )
-        for name in ("drop", "dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ParameterError(f"{name} is a share, in [0, 1), but is {getattr(self, name)!r}.")
-        if not 0.0 <= self.balance <= 1.0:
-            raise ParameterError(f"balance must be between 0 and 1, but is {self.balance!r}: try 0.5.")
-        if not self.learning_rate > 0.0:
-            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
+    checks: ClassVar[dict[str, Check]] = {
+        "loss": one_of(SCORES),
+        **dict.fromkeys(("n_modes", "n_state", "n_hidden", "n_passes"), at_least(1)),
+        "n_members": or_value("auto", at_least(1)),
+        "dropout": share(),
+        "balance": share("[", "]"),
+    }
 
     def predict_intensity(
         self,
@@ -273,20 +191,20 @@ class JumpODEForecaster(WindowedForecaster):
             The kind of `predict`, with a column ``intensity``: expected observations per unit of the times, or per
             hour where these are datetimes or timedeltas.
         """
-        query, panel = self._ask(X, times, horizon, context, events, static, known)
+        query, panel = self._read_query(X, times, horizon, context, events, static, known)
         module: Any = self.module_
         members = module.members
         if not self.informative_times:
             raise ParameterError("It was not modelled when observations come: fit with informative_times=True.")
         is_clock = isinstance(self.time_unit_, np.timedelta64)
-        unit = self._timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)
-        found: dict[int, np.ndarray] = {}
+        unit = self.reader_.timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)
+        intensities: dict[int, np.ndarray] = {}
         with one_thread(), torch.no_grad():
-            for rows, batch, query_times in self._batches(query, panel):
+            for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
                 rates = torch.stack([member.rate(batch, query_times) for member in members]).mean(dim=0)
                 for place, row in enumerate(rows):
-                    found[row] = unit * rates[place, : len(query.times[row])].cpu().double().numpy()
-        return self._write(query, {"intensity": [found[row] for row in range(len(query.ids))]}, X)
+                    intensities[row] = unit * rates[place, : len(query.times[row])].cpu().double().numpy()
+        return self.reader_.write(query, {"intensity": [intensities[row] for row in range(len(query.ids))]}, X)
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
@@ -313,7 +231,9 @@ class JumpODEForecaster(WindowedForecaster):
         n_members = self.n_members
         members = [build(parts if n_members in (1, "auto") else copy.deepcopy(parts))]
         if isinstance(n_members, str):  # copies of instances would be alike
-            are_named = all(isinstance(part, str) for part in (parts["evolution"], parts["jump"], self.likelihood))
+            are_named = all(
+                isinstance(part, str | Part) for part in (parts["evolution"], parts["jump"], self.likelihood)
+            )
             n_members = default_n_members(members[0]) if are_named else 1
         members += [build(copy.deepcopy(parts)) for _ in range(1, n_members)]
         return members[0] if n_members == 1 else Ensemble(members)

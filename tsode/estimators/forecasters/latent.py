@@ -1,17 +1,19 @@
-"""What the forecasters with a latent path share: how they are trained, checked and asked."""
+"""Latent path forecasters, the base: training against a posterior, and a warning when the latent state is not used."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
-from tsode._registry import lookup
-from tsode.errors import ParameterError, TsodeWarning
-from tsode.estimators.forecasters.windowed import WindowedForecaster
+from tsode._registry import Part
+from tsode.encoders.base import Encoder
+from tsode.errors import TsodeWarning
+from tsode.estimators.forecasters.base import WindowedForecaster
+from tsode.estimators.parameters import Check, at_least, not_negative, one_of
 from tsode.models.latent.base import LatentModel
 from tsode.training.calibration import fit_spread
 from tsode.training.kl_schedule import KL_SCHEDULES
@@ -19,49 +21,41 @@ from tsode.training.lagging_inference import LaggingInference
 from tsode.training.latent_objective import BOUNDS, LatentObjective, validation_scores
 from tsode.training.latent_usage import LatentUsage, measure_usage
 from tsode.training.objective import SCORES
-from tsode.training.splits import Split, validation_windows
-from tsode.training.windows import Window
+from tsode.training.windows import Split, Window, validation_windows
 
 __all__ = ["LatentForecaster", "warn_unless_used"]
 
-MOST_LOOKED_AT = 256  # series of whose posteriors the mutual information is estimated
+MOST_INSPECTED = 256  # series of whose posteriors the mutual information is estimated
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LatentForecaster(WindowedForecaster):
     """Base of the forecasters that draw a latent path from a posterior given the context.
 
-    A subclass stores the parameters listed here among its own and builds a `LatentModel` in ``_build``.
+    A subclass builds a `LatentModel` in ``_build``.
     """
 
+    encoder: str | Part | Callable[[int, int], Encoder] = "backward_filter"
     loss: str
-    kl_schedule: str
+    kl_schedule: str = "constant"
     kl_weight: float
-    free_bits: float
-    lagging: bool
-    reconstruction: float
-    n_train_samples: int
+    free_bits: float = 0.0
+    lagging: bool = False
+    reconstruction: float = 0.5
+    n_samples: int
+    n_train_samples: int = 1
+    n_state: int
+    n_encoder: int = 64
+    n_hidden: int = 64
+    observation_scale: str
+    max_epochs: int = 30
 
-    reads_covariates = True
-    counts: tuple[str, ...] = ("n_samples", "n_train_samples", "max_context", "max_epochs", "batch_size", "patience")
-    """Parameters that are whole numbers of at least 1."""
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        lookup(dict.fromkeys((*BOUNDS, *SCORES)), self.loss, "loss")
-        lookup(KL_SCHEDULES, self.kl_schedule, "kl_schedule")
-        for name in self.counts:
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ParameterError(
-                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=16."
-                )
-        if not 0.0 <= self.drop < 1.0:
-            raise ParameterError(f"drop is a share, in [0, 1), but is {self.drop!r}.")
-        for name in ("kl_weight", "free_bits", "reconstruction"):
-            if not getattr(self, name) >= 0.0:
-                raise ParameterError(f"{name} must not be negative, but is {getattr(self, name)!r}.")
-        if not self.learning_rate > 0.0:
-            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 1e-2.")
+    checks: ClassVar[dict[str, Check]] = {
+        "loss": one_of(dict.fromkeys((*BOUNDS, *SCORES))),
+        "kl_schedule": one_of(KL_SCHEDULES),
+        **dict.fromkeys(("n_samples", "n_train_samples", "n_state", "n_encoder", "n_hidden"), at_least(1)),
+        **dict.fromkeys(("kl_weight", "free_bits", "reconstruction"), not_negative),
+    }
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
@@ -70,7 +64,7 @@ class LatentForecaster(WindowedForecaster):
         sampler, windows = self._windows(split, horizon)
         dtype, device = self._torch_dtype(), self._torch_device()
         # where the posterior is looked at: across series, or across the cuts of one
-        shown = validation_windows(split.train[:MOST_LOOKED_AT], None, horizon, self.max_context, dtype)
+        shown = validation_windows(split.train[:MOST_INSPECTED], None, horizon, self.max_context, dtype)
         shown = [window.to(device) for window in shown[:1] or windows]
         module.spread.reset()
         objective: Any = LatentObjective(
@@ -86,8 +80,8 @@ class LatentForecaster(WindowedForecaster):
 
         def validate(model: torch.nn.Module) -> dict[str, float]:
             assert isinstance(model, LatentModel)
-            told = _usage(model, shown).mutual_information
-            return validation_scores(model, windows, self.loss) | {"mutual_information": told}
+            information = _usage(model, shown).mutual_information
+            return validation_scores(model, windows, self.loss) | {"mutual_information": information}
 
         callbacks = []
         if self.lagging:
@@ -107,8 +101,10 @@ class LatentForecaster(WindowedForecaster):
 @torch.no_grad()
 def _usage(model: LatentModel, windows: Sequence[Window]) -> LatentUsage:
     inferences = [model.infer(window.context) for window in windows]
-    mean, log_scale = (torch.cat([getattr(one, name) for one in inferences]) for name in ("mean", "log_scale"))
-    path_kl = torch.cat([model.path_kl(one) for one in inferences])
+    mean, log_scale = (
+        torch.cat([getattr(inference, name) for inference in inferences]) for name in ("mean", "log_scale")
+    )
+    path_kl = torch.cat([model.path_kl(inference) for inference in inferences])
     return measure_usage(mean, log_scale, torch.Generator().manual_seed(0), float(path_kl.mean()))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from tsode.encoders.base import Encoder
+from tsode._registry import Part
 from tsode.estimators.forecasters.latent import LatentForecaster
+from tsode.estimators.parameters import Check, at_least
 from tsode.evolutions.base import Evolution
 from tsode.models.latent.ode import LatentODE, build_latent_ode
 from tsode.numerics.base import Solver
@@ -14,6 +15,7 @@ from tsode.numerics.base import Solver
 __all__ = ["LatentODEForecaster"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LatentODEForecaster(LatentForecaster):
     """Forecast irregular series with a latent path that follows an ODE from a random start.
 
@@ -24,9 +26,9 @@ class LatentODEForecaster(LatentForecaster):
 
     Parameters
     ----------
-    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
+    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"}, Part or callable
         Or ``(n_channels, n_hidden) -> Encoder``.
-    evolution : str or Evolution
+    evolution : str, Part or Evolution
         "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "mean_reverting" ...,
         or an instance.
     loss : {"crps", "nll", "mse", "quantile", "elbo", "iwae"}
@@ -88,97 +90,18 @@ class LatentODEForecaster(LatentForecaster):
     ['unique_id', 'ds', 'theophylline_mg_l']
     """
 
-    def __init__(
-        self,
-        *,
-        encoder: str | Callable[[int, int], Encoder] = "backward_filter",
-        evolution: str | Evolution = "linear",
-        loss: str = "crps",
-        kl_schedule: str = "constant",
-        kl_weight: float = 0.01,
-        free_bits: float = 0.0,
-        lagging: bool = False,
-        reconstruction: float = 0.5,
-        n_samples: int = 16,
-        n_train_samples: int = 1,
-        n_modes: int = 32,
-        n_state: int = 32,
-        n_static: int = 16,
-        n_encoder: int = 64,
-        n_hidden: int = 64,
-        observation_scale: str = "state",
-        solver: str | Solver = "rk4",
-        horizon: Any = "auto",
-        max_context: int = 128,
-        max_epochs: int = 30,
-        batch_size: int = 64,
-        learning_rate: float = 1e-2,
-        weight_decay: float = 0.01,
-        drop: float = 0.3,
-        early_stopping: bool = True,
-        patience: int = 4,
-        validation_fraction: float = 0.1,
-        scale: str = "auto",
-        time_unit: Any = "auto",
-        device: str = "auto",
-        dtype: str = "float32",
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
-        id_col: Hashable = "unique_id",
-        time_col: Hashable = "ds",
-        target: Any = None,
-        past_covariates: Any = None,
-        known_path: str = "linear",
-        calendar: Any = "auto",
-        duplicates: str = "error",
-    ) -> None:
-        self.encoder = encoder
-        self.evolution = evolution
-        self.loss = loss
-        self.kl_schedule = kl_schedule
-        self.kl_weight = kl_weight
-        self.free_bits = free_bits
-        self.lagging = lagging
-        self.reconstruction = reconstruction
-        self.n_samples = n_samples
-        self.n_train_samples = n_train_samples
-        self.n_modes = n_modes
-        self.n_state = n_state
-        self.n_static = n_static
-        self.n_encoder = n_encoder
-        self.n_hidden = n_hidden
-        self.observation_scale = observation_scale
-        self.solver = solver
-        self.horizon = horizon
-        self.max_context = max_context
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.drop = drop
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.scale = scale
-        self.time_unit = time_unit
-        self.device = device
-        self.dtype = dtype
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.id_col = id_col
-        self.time_col = time_col
-        self.target = target
-        self.past_covariates = past_covariates
-        self.known_path = known_path
-        self.calendar = calendar
-        self.duplicates = duplicates
+    evolution: str | Part | Evolution = "linear"
+    loss: str = "crps"
+    kl_weight: float = 0.01
+    n_samples: int = 16
+    n_modes: int = 32
+    n_state: int = 32
+    n_static: int = 16
+    observation_scale: str = "state"
+    solver: str | Part | Solver = "rk4"
 
     reads_events = True
-    counts = (*LatentForecaster.counts, "n_modes", "n_state", "n_encoder", "n_hidden")
+    checks: ClassVar[dict[str, Check]] = {"n_modes": at_least(1)}
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LatentODE:
         return build_latent_ode(

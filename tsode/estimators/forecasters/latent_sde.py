@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from tsode.encoders.base import Encoder
+from tsode._registry import Part
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.latent import LatentForecaster
 from tsode.models.latent.sde import LatentSDE, build_latent_sde
@@ -14,6 +13,7 @@ from tsode.numerics.sde import DiagonalSDE, SDESolver
 __all__ = ["LatentSDEForecaster"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LatentSDEForecaster(LatentForecaster):
     """Forecast irregular series with a latent path that follows a stochastic differential equation.
 
@@ -24,9 +24,9 @@ class LatentSDEForecaster(LatentForecaster):
 
     Parameters
     ----------
-    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"} or callable
+    encoder : {"backward_filter", "backward_ode_rnn", "set_attention"}, Part or callable
         Or ``(n_channels, n_hidden) -> Encoder``.
-    sde : str or DiagonalSDE
+    sde : str, Part or DiagonalSDE
         "neural" (default), "ornstein_uhlenbeck", or an instance, whose type says its calculus (`Ito` or
         `Stratonovich`).
     loss : {"elbo", "crps", "nll", "mse", "quantile"}
@@ -53,7 +53,7 @@ class LatentSDEForecaster(LatentForecaster):
         Width of the encoder; hidden units of the guide and of the readout.
     observation_scale : {"channel", "state"}
         Whether the spread of an observation about its path is one learned number a channel, or depends on the state.
-    solver : {"euler_maruyama", "milstein", "torchsde"} or SDESolver
+    solver : {"euler_maruyama", "milstein", "torchsde"}, Part or SDESolver
         Steps are an eighth of the time unit, unless an instance says otherwise.
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
@@ -87,92 +87,13 @@ class LatentSDEForecaster(LatentForecaster):
     ['unique_id', 'ds', 'theophylline_mg_l']
     """
 
-    def __init__(
-        self,
-        *,
-        encoder: str | Callable[[int, int], Encoder] = "backward_filter",
-        sde: str | DiagonalSDE = "neural",
-        loss: str = "elbo",
-        kl_schedule: str = "constant",
-        kl_weight: float = 0.1,
-        free_bits: float = 0.0,
-        lagging: bool = False,
-        reconstruction: float = 0.5,
-        n_samples: int = 32,
-        n_train_samples: int = 1,
-        n_state: int = 16,
-        n_encoder: int = 64,
-        n_hidden: int = 64,
-        observation_scale: str = "channel",
-        solver: str | SDESolver = "euler_maruyama",
-        horizon: Any = "auto",
-        max_context: int = 128,
-        max_epochs: int = 30,
-        batch_size: int = 64,
-        learning_rate: float = 1e-2,
-        weight_decay: float = 0.01,
-        drop: float = 0.3,
-        early_stopping: bool = True,
-        patience: int = 4,
-        validation_fraction: float = 0.1,
-        scale: str = "auto",
-        time_unit: Any = "auto",
-        device: str = "auto",
-        dtype: str = "float32",
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
-        id_col: Hashable = "unique_id",
-        time_col: Hashable = "ds",
-        target: Any = None,
-        past_covariates: Any = None,
-        known_path: str = "linear",
-        calendar: Any = "auto",
-        duplicates: str = "error",
-    ) -> None:
-        self.encoder = encoder
-        self.sde = sde
-        self.loss = loss
-        self.kl_schedule = kl_schedule
-        self.kl_weight = kl_weight
-        self.free_bits = free_bits
-        self.lagging = lagging
-        self.reconstruction = reconstruction
-        self.n_samples = n_samples
-        self.n_train_samples = n_train_samples
-        self.n_state = n_state
-        self.n_encoder = n_encoder
-        self.n_hidden = n_hidden
-        self.observation_scale = observation_scale
-        self.solver = solver
-        self.horizon = horizon
-        self.max_context = max_context
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.drop = drop
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.scale = scale
-        self.time_unit = time_unit
-        self.device = device
-        self.dtype = dtype
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.id_col = id_col
-        self.time_col = time_col
-        self.target = target
-        self.past_covariates = past_covariates
-        self.known_path = known_path
-        self.calendar = calendar
-        self.duplicates = duplicates
-
-    counts = (*LatentForecaster.counts, "n_state", "n_encoder", "n_hidden")
+    sde: str | Part | DiagonalSDE = "neural"
+    loss: str = "elbo"
+    kl_weight: float = 0.1
+    n_samples: int = 32
+    n_state: int = 16
+    observation_scale: str = "channel"
+    solver: str | Part | SDESolver = "euler_maruyama"
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,20 +16,22 @@ from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError
-from tsode.estimators.forecasters.base import BaseForecaster
-from tsode.frames.covariates import CovariateCoder
+from tsode.estimators.forecasters.base import LearnedForecaster
+from tsode.estimators.forecasters.reader import ReaderSettings
+from tsode.estimators.parameters import Check, at_least, or_value
 from tsode.frames.panel import Panel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
-from tsode.training.loop import TrainingPlan, train
-from tsode.training.splits import Split
+from tsode.training.loop import train
+from tsode.training.windows import Split
 
 __all__ = ["LinearSDEForecaster"]
 
 STEPS_AN_EPOCH = 10  # so that a small panel, whose epoch is one batch, is not validated after every step
 
 
-class LinearSDEForecaster(BaseForecaster):
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearSDEForecaster(LearnedForecaster):
     """Forecast irregular series with a stationary linear SDE seen through noise: the Kalman filter in continuous time.
 
     Few parameters and exact answers: forecasts, samples and intervals are those of one Gaussian process, missing
@@ -82,106 +85,36 @@ class LinearSDEForecaster(BaseForecaster):
     ['theophylline_mg_l', 'theophylline_mg_l-lo-80', 'theophylline_mg_l-hi-80']
     """
 
-    def __init__(
-        self,
-        n_state: int | None = None,
-        *,
-        system: dict[str, Any] | None = None,
-        horizon: Any = "auto",
-        max_context: int = 64,
-        max_epochs: int = 20,
-        batch_size: int = 64,
-        learning_rate: float = 0.1,
-        early_stopping: bool = True,
-        patience: int = 5,
-        validation_fraction: float = 0.1,
-        scale: str = "auto",
-        time_unit: Any = "auto",
-        device: str = "auto",
-        dtype: str = "float64",
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
-        id_col: Hashable = "unique_id",
-        time_col: Hashable = "ds",
-        target: Any = None,
-        past_covariates: Any = None,
-        known_path: str = "linear",
-        calendar: Any = "auto",
-        duplicates: str = "error",
-    ) -> None:
-        self.n_state = n_state
-        self.system = system
-        self.horizon = horizon
-        self.max_context = max_context
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.scale = scale
-        self.time_unit = time_unit
-        self.device = device
-        self.dtype = dtype
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.id_col = id_col
-        self.time_col = time_col
-        self.target = target
-        self.past_covariates = past_covariates
-        self.known_path = known_path
-        self.calendar = calendar
-        self.duplicates = duplicates
+    n_state: int | None = field(default=None, kw_only=False)
+    system: dict[str, Any] | None = None
+    max_context: int = 64
+    max_epochs: int = 20
+    learning_rate: float = 0.1
+    patience: int = 5
+    dtype: str = "float64"
 
     reads_events = True
-    reads_covariates = True
     has_linear_inputs = True
+    checks: ClassVar[dict[str, Check]] = {"n_state": or_value(None, at_least(1))}
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        for name in ("n_state", "max_context", "max_epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if name == "n_state" and value is None:
-                continue
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ParameterError(
-                    f"{name} must be a whole number of at least 1, but is {value!r}: pass e.g. {name}=8."
-                )
-        if not self.learning_rate > 0.0:
-            raise ParameterError(f"learning_rate must be positive, but is {self.learning_rate!r}: try 0.1.")
-
-    def _model_unit(self, horizon: Any, panel: Panel) -> Any:
-        if self.system is None or self.time_unit != "auto":
-            return super()._model_unit(horizon, panel)
-        if panel.time_kind in ("datetime", "timedelta"):
-            raise ParameterError(
-                f"The matrices in system= say nothing about the length of one unit of time, but the series has "
-                f"{panel.time_kind}s: pass time_unit='1h' or the like."
-            )
-        return 1.0
-
-    def _scaling(self) -> str:
+    def reader_settings(self) -> ReaderSettings:
+        settings = super().reader_settings()
         if self.system is None:
-            return super()._scaling()
+            return settings
         if self.scale not in ("auto", "none"):
             raise ParameterError(
                 f"system= is in the data's own units, so nothing may be scaled, but scale={self.scale!r}: "
                 "leave it at 'auto'."
             )
-        return "none"
+        refusals = {name: f"system= says nothing about covariates: leave out {name}=." for name in ("static", "known")}
+        refusals["events"] = (
+            "system= says nothing about inputs: leave out events=, or give known dynamics and events to tsode.solve."
+        )
+        return _SystemSettings(**vars(settings) | {"scale": "none", "refusals": refusals})
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LinearGaussianModel:
         if self.system is None:
             return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
-        if n_inputs:
-            raise DataError(
-                "system= says nothing about what is put in: leave out events=, or give known dynamics and events to "
-                "tsode.solve."
-            )
         try:
             module = LinearSDE(**self.system)
         except TypeError as error:
@@ -195,14 +128,6 @@ class LinearSDEForecaster(BaseForecaster):
                 "choose the data's channels with target=."
             )
         return module
-
-    def _fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
-        if self.system is None:
-            return super()._fit_covariates(panel, static, known)
-        for name, table in (("static", static), ("known", known)):
-            if table is not None:
-                raise DataError(f"system= says nothing about covariates: leave out {name}=.")
-        return None
 
     def log_likelihood(self, X: Any = None, *, events: Any = None, static: Any = None, known: Any = None) -> pd.Series:
         """Exact log-likelihood of each series under the fitted or given system, in nats of the data's own units.
@@ -221,14 +146,14 @@ class LinearSDEForecaster(BaseForecaster):
         """
         self._check_fitted()
         assert isinstance(self.module_, LinearGaussianModel)
-        panel = self._given(self._panel if X is None else self._read_context(X), events, static, known)
-        series = self._translator().series(panel)
-        batch = _collate(series, next(iter(self.module_.state_dict().values())))
+        panel = self._panel if X is None else self.reader_.read(X)
+        panel = self.reader_.with_tables(panel, self._panel, events, static, known)
+        batch = _collate(self.reader_.series(panel), next(iter(self.module_.state_dict().values())))
         with one_thread(), torch.no_grad():
             scaled = self.module_.log_likelihood(batch)
         # a density in scaled units is larger by the scale of every value seen
-        own = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self._scaler.scale)
-        return pd.Series(scaled.cpu().double().numpy() - own, index=pd.Index(panel.ids, tupleize_cols=False))
+        log_units = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
+        return pd.Series(scaled.cpu().double().numpy() - log_units, index=pd.Index(panel.ids, tupleize_cols=False))
 
     def predict_state(
         self,
@@ -252,11 +177,11 @@ class LinearSDEForecaster(BaseForecaster):
         """
         if given not in ("past", "present", "all"):
             raise ParameterError(f"given={given!r} is not known: choose 'past', 'present' or 'all'.")
-        query, panel = self._ask(X, times, horizon, context, events, static, known)
+        query, panel = self._read_query(X, times, horizon, context, events, static, known)
         assert isinstance(self.module_, LinearGaussianModel)
         beliefs: dict[int, np.ndarray] = {}
         with one_thread(), torch.no_grad():
-            for rows, batch, query_times in self._batches(query, panel):
+            for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
                 if given == "all":
                     belief = self.module_.smooth(batch, query_times)
                 else:
@@ -270,7 +195,7 @@ class LinearSDEForecaster(BaseForecaster):
         for k in range(belief.mean.shape[-1]):
             columns[f"state-{k}"] = [beliefs[row][:, k, 0] for row in range(len(query.ids))]
             columns[f"state-{k}-sd"] = [beliefs[row][:, k, 1] for row in range(len(query.ids))]
-        return self._write(query, columns, X)
+        return self.reader_.write(query, columns, X)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
@@ -305,15 +230,24 @@ class LinearSDEForecaster(BaseForecaster):
             n_batches,
             _objective,
             lambda model: _validate(model, batches),
-            TrainingPlan(
-                max_epochs=self.max_epochs,
-                learning_rate=self.learning_rate,
-                weight_decay=0.0,  # rates and noise have no natural zero to shrink towards
-                patience=self.patience if self.early_stopping else None,
-            ),
+            self._plan(weight_decay=0.0),  # rates and noise have no natural zero to shrink towards
             verbose=self.verbose,
             callbacks=self.callbacks or (),
         )
+
+
+class _SystemSettings(ReaderSettings):
+    """Settings of a given system, whose unit of time is not the horizon."""
+
+    def unit(self, horizon: Any, panel: Panel) -> Any:
+        if self.time_unit != "auto":
+            return super().unit(horizon, panel)
+        if panel.time_kind in ("datetime", "timedelta"):
+            raise ParameterError(
+                f"The matrices in system= say nothing about the length of one unit of time, but the series has "
+                f"{panel.time_kind}s: pass time_unit='1h' or the like."
+            )
+        return 1.0
 
 
 def _objective(model: LinearGaussianModel, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:

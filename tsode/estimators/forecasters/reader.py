@@ -1,76 +1,363 @@
-"""Panels and queries in the data's own units -> series and batches in the model's."""
+"""Data reader of a forecaster: the user's tables to series in model units, and answers back to tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import datetime
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.core.timeline import Timeline
-from tsode.frames.covariates import CovariateCoder
-from tsode.frames.inputs import DosingInputs
+from tsode.errors import DataError, ParameterError
+from tsode.estimators.forecasters.array_inputs import array_rows, join_values
+from tsode.estimators.settings import find_horizon
+from tsode.frames.calendar import choose_cycles
+from tsode.frames.covariates import CovariateCoder, read_known
+from tsode.frames.events import read_events
+from tsode.frames.inputs import DosingInputs, EventEncoder
+from tsode.frames.labels import labels
 from tsode.frames.panel import CovariateRecord, Panel
+from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
-from tsode.frames.times import Query
+from tsode.frames.static import read_static
+from tsode.frames.times import Query, check_kind, read_duration, read_query
+from tsode.frames.write import write_frame
 
-__all__ = ["Translator", "merge_panels", "values_at"]
+__all__ = ["DataReader", "ReaderSettings"]
 
 
-@dataclass(frozen=True, eq=False)
-class Translator:
-    """The map between the data's units and the model's.
+@dataclass(frozen=True, kw_only=True)
+class ReaderSettings:
+    """Parameters of a forecaster that say how its data are read.
 
     Parameters
     ----------
-    timeline : Timeline
-    scaler : ChannelScaler
-    n_inputs : int
-        Width of what is put in at known times.
-    coder : CovariateCoder or None
-        Of covariates.
-    horizon : float
-        In model time: the scale of their moving averages.
+    id_col, time_col, target, duplicates, horizon, time_unit, known_path, calendar
+        As in `JumpODEForecaster`.
+    past : list of label
+        Channels that are read, but not forecast.
+    scale : {"standard", "robust", "none"}
+    has_linear_inputs : bool
+        Whether the effect of an event grows with its amount.
+    refusals : dict of table to str
+        Why "events", "static" or "known" is not read, and what to do; a table that is read has no entry.
     """
 
+    id_col: Hashable
+    time_col: Hashable
+    target: Any
+    duplicates: str
+    horizon: Any
+    time_unit: Any
+    known_path: str
+    calendar: Any
+    past: list[Hashable]
+    scale: str
+    has_linear_inputs: bool
+    refusals: Mapping[str, str]
+
+    def read(self, X: Any, y: Any = None) -> Panel:
+        """Read data to learn from; past covariates come last.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be read, or hold a channel of which nothing was observed.
+        """
+        if y is not None and self.past:
+            raise DataError("past_covariates are columns of X, but with y= those are not read: leave out y=.")
+        target = self.target
+        if self.past and target is not None:
+            target = [*labels(target), *self.past]
+        panel = read_panel(
+            X if y is None else join_values(X, y, self.id_col, self.time_col),
+            id_col=self.id_col,
+            time_col=self.time_col,
+            target=target,
+            duplicates=self.duplicates,
+        )
+        if self.past:
+            panel = _with_last(panel, self.past)
+        never = [name for c, name in enumerate(panel.channels) if all(np.isnan(v[:, c]).all() for v in panel.values)]
+        if never:
+            raise DataError(
+                f"The channels {never} hold no observed value, so nothing can be learned about them: drop them, or "
+                f"choose the channels with target={[name for name in panel.channels if name not in never]}."
+            )
+        return panel
+
+    def unit(self, horizon: Any, panel: Panel) -> Any:
+        """One unit of model time, in the data's own time."""
+        return horizon if self.time_unit == "auto" else read_duration(self.time_unit, panel.time_kind, "time_unit")
+
+    def refuse(self, **tables: Any) -> None:
+        """Raise a DataError if a table is given that is not read."""
+        for name, table in tables.items():
+            if table is not None and name in self.refusals:
+                raise DataError(self.refusals[name])
+
+    def fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
+        """Learn categories and scales of covariates; None where there is nothing to know, or it is not read."""
+        if "known" in self.refusals:
+            return None
+        return CovariateCoder.fit(
+            None if static is None else read_static(static, panel.ids, self.id_col),
+            None if known is None else read_known(known, panel, self.id_col, self.time_col),
+            self.known_path,
+            choose_cycles(self.calendar, panel),
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DataReader:
+    """Map between the user's tables and the series of a model, as fit has found it.
+
+    Parameters
+    ----------
+    settings : ReaderSettings
+    channels : list of label
+        Those read, past covariates last.
+    timeline : Timeline
+    scaler : ChannelScaler
+    horizon, time_unit
+        Longest lead trained for, and one unit of model time, in the data's own time.
+    events : EventEncoder or None
+        Columns of the events in fit; None = there were none.
+    covariates : CovariateCoder or None
+    is_array, is_squeezed : bool
+        Whether `X` in fit was an array, and `y` had one axis.
+    n_features_in : int
+        Columns of `X` in fit, as scikit-learn counts them.
+    """
+
+    settings: ReaderSettings
+    channels: list[Hashable]
     timeline: Timeline
     scaler: ChannelScaler
-    n_inputs: int = 0
-    coder: CovariateCoder | None = None
-    horizon: float = 1.0
+    horizon: Any
+    time_unit: Any
+    events: EventEncoder | None = None
+    covariates: CovariateCoder | None = None
+    is_array: bool = False
+    is_squeezed: bool = False
+    n_features_in: int = 0
+
+    # -- fit -------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def fit(
+        cls,
+        settings: ReaderSettings,
+        X: Any,
+        y: Any,
+        *,
+        events: Any,
+        static: Any,
+        known: Any,
+        validation: Any,
+        before: tuple[DataReader, Panel] | None = None,
+    ) -> tuple[Self, Panel, Panel | None]:
+        """Read the tables given to a forecaster's ``fit``.
+
+        Parameters
+        ----------
+        settings : ReaderSettings
+        X, y, events, static, known, validation
+            As given to fit.
+        before : (DataReader, Panel) or None
+            Of an earlier fit that goes on: its units, scales, columns and covariates stay.
+
+        Returns
+        -------
+        reader : DataReader
+        panel : Panel
+            To learn from.
+        held_out : Panel or None
+            To validate on.
+        """
+        settings.refuse(events=events, static=static, known=known)
+        panel = settings.read(X, y)
+        horizon = find_horizon(settings.horizon, panel)
+        old, history = before or (None, None)
+        if old is None:
+            time_unit, scaler = settings.unit(horizon, panel), _fit_scaler(panel, settings.scale)
+        elif old.channels != panel.channels:
+            raise DataError(
+                f"warm_start continues on the same channels {old.channels}, but came {panel.channels}: "
+                "set warm_start=False to start anew."
+            )
+        else:
+            time_unit, scaler = old.time_unit, old.scaler
+        is_array = isinstance(X, np.ndarray)
+        reader = cls(
+            settings=settings,
+            channels=panel.channels,
+            timeline=Timeline.fit(panel.seen_times, unit=time_unit),
+            scaler=scaler,
+            horizon=horizon,
+            time_unit=time_unit,
+            events=None if old is None else old.events,
+            is_array=is_array,
+            is_squeezed=y is not None and np.ndim(y) == 1,
+            n_features_in=(X.shape[1] if X.ndim == 2 else 1) if is_array else len(panel.channels),
+        )
+        if events is not None:
+            rows = reader._read_events(events, panel)
+            if old is None:
+                reader = replace(reader, events=EventEncoder.fit(rows, settings.has_linear_inputs))
+            panel = replace(panel, inputs=reader._event_encoder().encode(rows))
+        covariates = settings.fit_covariates(panel, static, known) if old is None else old.covariates
+        reader = replace(reader, covariates=covariates)
+        held_out = None if validation is None else reader.read(validation)
+        every = panel if held_out is None else panel.merge(held_out)
+        every = reader.with_covariates(every, static, known, {} if history is None else history.covariates)
+        reader.check_reach(every.ids, every.times, every)
+        panel = replace(panel, covariates=every.covariates)
+        if held_out is not None:
+            held_out = replace(held_out, inputs=panel.inputs, covariates=every.covariates)
+        return reader, panel, held_out
+
+    @property
+    def targets(self) -> list[Hashable]:
+        """Channels that are forecast."""
+        return [name for name in self.channels if name not in self.settings.past]
+
+    @property
+    def n_inputs(self) -> int:
+        """Width of the inputs of the model."""
+        return len(self.events.columns) if self.events else 0
+
+    @property
+    def n_features(self) -> int:
+        """Width of the covariates that the model reads."""
+        return self.covariates.n_features if self.covariates else 0
+
+    # -- tables to panels ------------------------------------------------------------------------------------------
+
+    def read(self, X: Any, y: Any = None) -> Panel:
+        """Read histories or new rows with the channels of fit."""
+        settings = self.settings
+        panel = read_panel(
+            X if y is None else join_values(X, y, settings.id_col, settings.time_col),
+            id_col=settings.id_col,
+            time_col=settings.time_col,
+            target=self.channels if y is not None or not _is_series_like(X) else None,
+            duplicates=settings.duplicates,
+            require_values=False,
+        )
+        if len(panel.channels) != len(self.channels):
+            raise DataError(
+                f"fit saw the channels {self.channels}, but here are {panel.channels}: give the same columns."
+            )
+        return panel
+
+    def check_width(self, X: Any, name: str) -> None:
+        """Raise a DataError if `X` is an array of another width than in the fit of the estimator of this `name`."""
+        width = X.shape[1] if isinstance(X, np.ndarray) and X.ndim == 2 else 1
+        wanted = self.n_features_in if self.is_array else 1
+        if isinstance(X, np.ndarray) and width != wanted:
+            raise DataError(f"X has {width} features, but {name} is expecting {wanted} features as input, as in fit.")
+
+    def encode_events(self, events: Any, panel: Panel) -> dict[Hashable, DosingInputs]:
+        """Read events of the series in `panel`, and of others, as inputs."""
+        self.settings.refuse(events=events)
+        return self._event_encoder().encode(self._read_events(events, panel))
+
+    def with_events(self, panel: Panel, events: Any, history: Panel) -> Panel:
+        """The panel with these events, or those of `history`."""
+        return replace(panel, inputs=history.inputs if events is None else self.encode_events(events, panel))
+
+    def with_covariates(
+        self, panel: Panel, static: Any, known: Any, before: Mapping[Hashable, CovariateRecord]
+    ) -> Panel:
+        """The panel with these covariates, and those of `before` where a table says nothing."""
+        if self.covariates is None:
+            for name, table in (("static", static), ("known", known)):
+                if table is not None:
+                    raise DataError(f"fit saw no covariates: leave out {name}=, or fit with them.")
+            return panel
+        records = self.covariates.read(static, known, panel, before, self.settings.id_col, self.settings.time_col)
+        return replace(panel, covariates=records)
+
+    def with_tables(self, panel: Panel, history: Panel, events: Any, static: Any, known: Any) -> Panel:
+        """The panel with these events and covariates, or those of `history`."""
+        return self.with_covariates(self.with_events(panel, events, history), static, known, history.covariates)
+
+    def read_query(self, X: Any, times: Any, horizon: Any, context: Any, history: Panel) -> tuple[Query, Panel]:
+        """Read what is asked, and the observations to answer it from: those of `context`, or of `history`."""
+        panel = history if context is None else self.read(context)
+        if X is None and times is None and horizon is None:
+            horizon = self.horizon
+        if X is not None and context is not None and panel.layout.has_ids:
+            panel = history.merge(panel)
+        if isinstance(X, str | int | float | datetime.timedelta | np.timedelta64):
+            raise ParameterError(f"X takes rows of ids and times, but is {X!r}: pass horizon={X!r} for a time ahead.")
+        if isinstance(X, np.ndarray):
+            X = array_rows(X, self.settings.time_col)
+        return self.query_of(panel, X, times=times, horizon=horizon), panel
+
+    def query_of(self, panel: Panel, X: Any = None, *, times: Any = None, horizon: Any = None) -> Query:
+        """What is asked of the series in `panel`, see `tsode.frames.times.read_query`."""
+        return read_query(
+            panel, self.timeline, X, times=times, horizon=horizon, id_col=self.settings.id_col,
+            time_col=self.settings.time_col,
+        )  # fmt: skip
+
+    def check_reach(self, ids: Sequence[Hashable], times: Sequence[np.ndarray], panel: Panel) -> None:
+        """Raise a DataError if covariates of a series end before the last of its `times`."""
+        if self.covariates is not None:
+            for key, until in zip(ids, times):
+                self.covariates.check_reach(key, panel.covariates.get(key), until[-1:], panel)
+
+    # -- panels to batches -----------------------------------------------------------------------------------------
+
+    @property
+    def reach(self) -> float:
+        """The horizon in model time."""
+        return self.timeline.duration(self.horizon)
 
     def series(self, panel: Panel) -> list[Series]:
         """Series in model time and scaled units, without rows in which nothing was seen."""
-        rows = zip(panel.ids, panel.times, panel.values)
-        return [self.one(times, values, panel.inputs.get(key), panel.known.get(key)) for key, times, values in rows]
+        return [
+            self.series_of(times, values, panel.inputs.get(key), panel.covariates.get(key))
+            for key, times, values in zip(panel.ids, panel.times, panel.values)
+        ]
 
-    def one(
-        self, times: np.ndarray, values: np.ndarray, inputs: DosingInputs | None, known: CovariateRecord | None = None
+    def series_of(
+        self,
+        times: np.ndarray,
+        values: np.ndarray,
+        inputs: DosingInputs | None,
+        record: CovariateRecord | None = None,
     ) -> Series:
         """One of `series`."""
         seen = ~np.isnan(values).all(axis=1)
-        own = inputs if self.n_inputs else None
+        doses = inputs if self.n_inputs else None
         return Series(
             self.timeline.to_model(times[seen]),
             self.scaler.transform(values[seen]),
-            np.empty(0) if own is None else self.timeline.to_model(own.times),
-            np.empty((0, self.n_inputs)) if own is None else own.values,
-            None if self.coder is None else self.coder.series(known, self.timeline, self.horizon),
+            np.empty(0) if doses is None else self.timeline.to_model(doses.times),
+            np.empty((0, self.n_inputs)) if doses is None else doses.values,
+            None if self.covariates is None else self.covariates.series(record, self.timeline, self.reach),
         )
 
     def batches(
         self, query: Query, panel: Panel, dtype: torch.dtype, device: torch.device
     ) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
         """Rows of the query, their histories and their query times (b m)."""
+        self.check_reach(query.ids, query.times, panel)
         place_of = {key: place for place, key in enumerate(panel.ids)}
         chosen = self.series(panel.select([place_of[key] for key in query.ids]))
-        yield from self.together(dict(enumerate(chosen)), query, dtype, device)
+        yield from self.padded_batches(dict(enumerate(chosen)), query, dtype, device)
 
-    def together(
+    def padded_batches(
         self, chosen: Mapping[int, Series], query: Query, dtype: torch.dtype, device: torch.device
     ) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
         """Batches of the series of these rows of the query, and their query times (b m); those of like length together.
@@ -81,31 +368,63 @@ class Translator:
         for start in range(0, len(order), ROWS_AT_ONCE):
             rows = order[start : start + ROWS_AT_ONCE]
             batch = collate([chosen[row] for row in rows], dtype)
-            asked = [self.timeline.to_model(query.times[row]) for row in rows]
-            width = max(1, *(len(times) for times in asked))
+            times = [self.timeline.to_model(query.times[row]) for row in rows]
+            width = max(1, *map(len, times))
             padded = np.zeros((len(rows), width))
-            for place, times in enumerate(asked):
-                if len(times):
-                    padded[place] = np.pad(times, (0, width - len(times)), mode="edge")
+            for place, query_times in enumerate(times):
+                if len(query_times):
+                    padded[place] = np.pad(query_times, (0, width - len(query_times)), mode="edge")
             yield rows, batch.to(device), torch.from_numpy(padded).to(device)
 
+    # -- answers to tables -----------------------------------------------------------------------------------------
 
-def merge_panels(panel: Panel, over: Panel) -> Panel:
-    """Series of both; where an id is in both, the one in `over` stands."""
-    taken = set(over.ids)
-    below = panel.select([row for row, key in enumerate(panel.ids) if key not in taken])
-    return replace(
-        over,
-        ids=[*below.ids, *over.ids],
-        times=[*below.times, *over.times],
-        values=[*below.values, *over.values],
-        inputs={**panel.inputs, **over.inputs},
-        known={**panel.known, **over.known},
-    )
+    def write(self, query: Query, columns: dict[Hashable, list[np.ndarray]], X: Any) -> Any:
+        """Results in the kind of container that asked: `X` as the user gave it."""
+        frame = write_frame(query.layout, query.ids, query.times, columns, rows=query.rows, index=query.index)
+        if self.is_squeezed and isinstance(frame, pd.DataFrame) and frame.shape[1] == 1:
+            frame = frame.iloc[:, 0]
+        return frame.to_numpy() if isinstance(X, np.ndarray) else frame
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _read_events(self, events: Any, panel: Panel) -> pd.DataFrame:
+        rows = read_events(events, panel.ids, id_col=self.settings.id_col, time_col=self.settings.time_col)
+        if len(rows):
+            check_kind(rows["time"].to_numpy(), rows.attrs["time_dtype"], panel, "events=")
+        return rows
+
+    def _event_encoder(self) -> EventEncoder:
+        if self.events is None:
+            raise DataError("fit saw no events, so their effect is not known: leave out events=, or fit with events.")
+        return self.events
 
 
-def values_at(panel: Panel, query: Query) -> list[np.ndarray]:
-    """What `panel` holds at the times of `query`, which are among its own: one array (m c) a series."""
-    place_of = {key: place for place, key in enumerate(panel.ids)}
-    places = [place_of[key] for key in query.ids]
-    return [panel.values[k][np.searchsorted(panel.times[k], times)] for k, times in zip(places, query.times)]
+def _with_last(panel: Panel, past: Sequence[Hashable]) -> Panel:
+    """The panel with the channels in `past` moved to the end."""
+    unknown = [name for name in past if name not in panel.channels]
+    first = [name for name in panel.channels if name not in past]
+    if unknown or not first:
+        raise DataError(
+            f"past_covariates names {unknown[0]!r}, but the columns are {panel.channels}."
+            if unknown
+            else f"past_covariates={list(past)} leaves no channel to forecast: name fewer."
+        )
+    order = [panel.channels.index(name) for name in (*first, *past)]
+    return replace(panel, channels=[*first, *past], values=[values[:, order] for values in panel.values])
+
+
+def _fit_scaler(panel: Panel, method: str) -> ChannelScaler:
+    with np.errstate(all="ignore"):
+        scaler = ChannelScaler.fit(panel.values, method)
+        is_usable = np.isfinite(scaler.shift) & np.isfinite(scaler.scale) & np.isfinite(1.0 / scaler.scale)
+    for name, usable in zip(panel.channels, is_usable):
+        if not usable:
+            raise DataError(
+                f"The values of {name!r} are too large or too close together for float64 to take their standard "
+                "deviation: bring the channel to another unit, or mend the values that stand out."
+            )
+    return scaler
+
+
+def _is_series_like(X: Any) -> bool:
+    return isinstance(X, pd.Series) or (isinstance(X, list) and bool(X) and isinstance(X[0], pd.Series))

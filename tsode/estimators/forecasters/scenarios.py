@@ -2,65 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from tsode._random import new_generator
-from tsode.errors import ParameterError
-from tsode.estimators.settings import read_levels
+from tsode.estimators.forecasters.predictive import Predictive
 from tsode.frames.panel import Panel
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.frames.times import Query
 from tsode.frames.write import write_frame
 
-if TYPE_CHECKING:
-    from tsode.estimators.forecasters.fitted import FittedForecaster
-
 __all__ = ["compare"]
 
 
 def compare(
-    forecaster: FittedForecaster,
-    scenarios: Mapping[str, Any],
     query: Query,
-    panel: Panel,
-    n_samples: int,
-    level: float | Sequence[float],
-    random_state: Any,
+    panels: Mapping[str, Panel],
+    channels: Sequence[Hashable],
+    levels: Sequence[float],
+    forecast: Callable[[Query, Panel], list[Predictive]],
+    draw_paths: Callable[[Query, Panel], list[np.ndarray]],
 ) -> pd.DataFrame:
-    """What `FittedForecaster.what_if` returns."""
-    if not isinstance(scenarios, Mapping) or not scenarios:
-        raise ParameterError(
-            f"scenarios takes a dict of name to events, but is {scenarios!r}: pass {{'base': events, 'more': other}}."
-        )
-    levels = read_levels(level, "level", 100.0)
-    seed = int(new_generator(random_state).initial_seed())
-    panels = {name: forecaster._with_events(panel, events) for name, events in scenarios.items()}
+    """Forecasts of each scenario, and its differences from the first, as one long table.
+
+    Parameters
+    ----------
+    query : Query
+    panels : dict of name to Panel
+        Histories with the events of each scenario.
+    channels : list of label
+    levels : list of float
+        Per cents of the bands.
+    forecast : callable
+        Distributions of each series of a query, from histories.
+    draw_paths : callable
+        Joint paths (s m c) of each series, with the same noise at every call.
+    """
     base = next(iter(panels.values()))
-    answers_of_base = forecaster._forecast(query, base)
+    answers_of_base = forecast(query, base)
     frames = []
-    for name, own in panels.items():
+    for name, panel in panels.items():
         # what comes before events differ is not computed again: rounding would set it apart
-        is_changed = [_is_after_change(own, base, key, times) for key, times in zip(query.ids, query.times)]
+        is_changed = [_is_after_change(panel, base, key, times) for key, times in zip(query.ids, query.times)]
         differs = [row for row, changed in enumerate(is_changed) if changed.any()]
         answers = list(answers_of_base)
         gaps = [np.zeros((1, len(times), panel.n_channels)) for times in query.times]
         if differs:
-            asked = replace(query, ids=[query.ids[k] for k in differs], times=[query.times[k] for k in differs])
-            paths = [forecaster._paths(asked, which, n_samples, new_generator(seed)) for which in (own, base)]
-            for place, (row, answer) in enumerate(zip(differs, forecaster._forecast(asked, own))):
+            subset = replace(query, ids=[query.ids[k] for k in differs], times=[query.times[k] for k in differs])
+            paths = [draw_paths(subset, which) for which in (panel, base)]
+            for place, (row, answer) in enumerate(zip(differs, forecast(subset, panel))):
                 changed, before = is_changed[row], answers_of_base[row]
                 after = torch.from_numpy(changed)[:, None, None]
                 answers[row] = replace(answer, params=torch.where(after, answer.params, before.params))
                 gaps[row] = np.where(changed[:, None], paths[0][place] - paths[1][place], 0.0)
         columns: dict[Hashable, list[Any]] = {"scenario": [[name] * len(times) for times in query.times]}
-        for c, channel in enumerate(forecaster.channels_):
+        for c, channel in enumerate(channels):
             columns[channel] = [answer.mean[:, c] for answer in answers]
             columns |= _bands(channel, [answer.quantiles(_ends(levels))[:, c] for answer in answers], levels)
             columns[f"{channel}-diff"] = [

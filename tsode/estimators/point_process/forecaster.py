@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from tsode._random import new_generator, seeded_initialisation
-from tsode._registry import lookup
+from tsode._registry import Part, lookup
 from tsode._threads import one_thread
 from tsode.core.series import ROWS_AT_ONCE
 from tsode.core.timeline import Timeline, kind_of_times
 from tsode.errors import DataError, ParameterError
-from tsode.estimators.files.streams import load_point_process, save_point_process
+from tsode.estimators.files.model_file import Header, Tensors
+from tsode.estimators.files.saved import SavedEstimator
+from tsode.estimators.files.streams import describe_point_process, restore_point_process
 from tsode.estimators.point_process.fitted import FittedPointProcess
 from tsode.estimators.settings import find_device, find_dtype
 from tsode.frames.times import read_duration
@@ -30,7 +32,7 @@ __all__ = ["PointProcessForecaster"]
 LONGEST_PIECE = 256  # scored events of one stretch of a long stream in training
 
 
-class PointProcessForecaster(FittedPointProcess):
+class PointProcessForecaster(FittedPointProcess, SavedEstimator):
     """Forecast when events come and of which mark, with an intensity that depends on the events before.
 
     The default is a neural jump intensity: a latent state flows in closed form between events and is set anew at each.
@@ -38,8 +40,8 @@ class PointProcessForecaster(FittedPointProcess):
 
     Parameters
     ----------
-    intensity : {"neural_jump", "hawkes", "self_correcting", "poisson"}
-        A member of `tsode.intensities.INTENSITIES`.
+    intensity : {"neural_jump", "hawkes", "self_correcting", "poisson"} or Part
+        A member of `tsode.intensities.INTENSITIES`, or such a name with settings (`tsode.part`).
     n_hidden : int
         Width of the memory of the neural intensity.
     n_modes, n_static : int
@@ -85,7 +87,7 @@ class PointProcessForecaster(FittedPointProcess):
 
     def __init__(
         self,
-        intensity: str = "neural_jump",
+        intensity: str | Part = "neural_jump",
         *,
         n_hidden: int = 64,
         n_modes: int = 16,
@@ -185,9 +187,7 @@ class PointProcessForecaster(FittedPointProcess):
                 "each was watched."
             )
         with one_thread(), seeded_initialisation(generator):
-            module = build_intensity(
-                self.intensity, len(streams.marks), n_hidden=self.n_hidden, n_modes=self.n_modes, n_static=self.n_static
-            ).to(find_device(self.device), find_dtype(self.dtype))
+            module = self._build(len(streams.marks)).to(find_device(self.device), find_dtype(self.dtype))
             rows = self._train(module, learned, checked, generator)
         self._streams, self._timeline = streams, timeline
         self.module_ = module.eval()
@@ -196,6 +196,10 @@ class PointProcessForecaster(FittedPointProcess):
         self.history_ = pd.DataFrame(rows)
         self.n_iter_ = len(rows)
         return self
+
+    def _build(self, n_marks: int) -> Intensity:
+        sizes = {"n_hidden": self.n_hidden, "n_modes": self.n_modes, "n_static": self.n_static}
+        return build_intensity(self.intensity, n_marks, **sizes)
 
     def _train(
         self, module: Intensity, learned: list[Segment], checked: list[Segment], generator: torch.Generator
@@ -230,15 +234,11 @@ class PointProcessForecaster(FittedPointProcess):
 
     # -- files -----------------------------------------------------------------------------------------------------
 
-    def save(self, path: Any) -> None:
-        """Write parameters, weights and history to one file (safetensors with a JSON header); all or nothing."""
-        self._check_fitted()
-        save_point_process(self, path)
+    def _describe(self) -> tuple[Header, Tensors]:
+        return describe_point_process(self)
 
-    @classmethod
-    def load(cls, path: Any, device: str = "cpu") -> Self:
-        """Read a fitted forecaster back. Nothing in a file can run code."""
-        return load_point_process(cls, path, device)
+    def _restore(self, header: Header, tensors: Tensors, device: torch.device) -> None:
+        restore_point_process(self, header, tensors, device)
 
     # -- between ---------------------------------------------------------------------------------------------------
 

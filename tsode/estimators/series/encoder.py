@@ -15,20 +15,20 @@ from tsode._registry import lookup
 from tsode._threads import one_thread
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError, SolverError
-from tsode.estimators.files.model_file import describe_estimator, restore_estimator
-from tsode.estimators.files.saved import SavedEstimator
+from tsode.estimators.files.model_file import Header, Tensors
+from tsode.estimators.files.parameters import estimator_classes
+from tsode.estimators.files.saved import SavedArrayReader
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
 from tsode.estimators.series.inputs import SeriesRows, grid_times, read_rows
 from tsode.estimators.series.pooling import pool_states
-from tsode.frames.panel import Panel
 
 __all__ = ["SeriesEncoder"]
 
 POOLED = {"last": ("state",), "path": ("state", "state_mean", "state_deviation")}
 
 
-class SeriesEncoder(TransformerMixin, SavedEstimator):
+class SeriesEncoder(TransformerMixin, SavedArrayReader):
     """Turn irregular series into vectors: the states that a jump ODE filter goes through in each.
 
     The filter is trained to forecast the series, without labels, so its states hold what matters for their future:
@@ -138,8 +138,8 @@ class SeriesEncoder(TransformerMixin, SavedEstimator):
         channels = self.forecaster_.channels_
         if isinstance(rows, np.ndarray) and len(channels) > 1:
             raise DataError(f"fit saw the channels {channels}, which an array has no place for: give a list of frames.")
-        panel: Panel = self.forecaster_._read_context(self._container(rows, self.forecaster_, channels[0]))
-        return self.forecaster_._translator().series(panel)
+        reader = self.forecaster_.reader_
+        return reader.series(reader.read(self._container(rows, self.forecaster_, channels[0])))
 
     def _container(self, rows: SeriesRows, forecaster: BaseForecaster, channel: Any) -> Any:
         """The series in a container that forecasters read."""
@@ -156,7 +156,7 @@ class SeriesEncoder(TransformerMixin, SavedEstimator):
     def _encode(self, series: list[Series]) -> dict[str, np.ndarray]:
         device = next(iter(self.module_.state_dict().values())).device
         panel = self.forecaster_._panel
-        nothing = self.forecaster_._translator().one(panel.times[0][:0], panel.values[0][:0], None)
+        nothing = self.forecaster_.reader_.series_of(panel.times[0][:0], panel.values[0][:0], None)
         order = sorted(range(len(series)), key=lambda row: len(series[row].times))
         parts: dict[str, list[np.ndarray]] = {}
         with one_thread(), torch.no_grad():
@@ -175,12 +175,14 @@ class SeriesEncoder(TransformerMixin, SavedEstimator):
             )
         return found
 
-    def _describe(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        header, tensors = describe_estimator(self.forecaster_)
+    def _describe(self) -> tuple[Header, Tensors]:
+        header, tensors = self.forecaster_._to_file()
         return {"forecaster": header}, tensors
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> None:
-        self.forecaster_ = restore_estimator(header["forecaster"], tensors, device)
+    def _restore(self, header: Header, tensors: Tensors, device: torch.device) -> None:
+        classes = {name: cls for name, cls in estimator_classes().items() if issubclass(cls, BaseForecaster)}
+        cls = lookup(classes, header["forecaster"]["class"], "forecaster")
+        self.forecaster_ = cls._from_file(header["forecaster"], tensors, device)
         self._read_out()
 
     def __sklearn_tags__(self) -> Any:

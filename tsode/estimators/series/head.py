@@ -1,4 +1,4 @@
-"""What a classifier and a regressor of series share: an encoder, plain summaries, and a head of scikit-learn's."""
+"""Base of classifier and regressor of series: an encoder, plain summaries, and a head of scikit-learn's."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from tsode.errors import ParameterError
 from tsode.estimators.files.linear_heads import HEADS, decode_head, encode_head, standardised
-from tsode.estimators.files.model_file import decode_parameter, encode_parameters
-from tsode.estimators.files.saved import SavedEstimator
+from tsode.estimators.files.model_file import Header, Tensors
+from tsode.estimators.files.parameters import decode_parameters, encode_parameters
+from tsode.estimators.files.saved import SavedArrayReader
 from tsode.estimators.series.encoder import SeriesEncoder
 from tsode.estimators.series.inputs import grid_times, read_rows
 from tsode.estimators.series.summaries import SUMMARIES, profile, summarise
@@ -23,7 +24,7 @@ __all__ = ["SeriesHead"]
 N_PROFILE = 16  # values read off each channel; a grid of at most twice as many times is taken as it is
 
 
-class SeriesHead(TransformerMixin, SavedEstimator):
+class SeriesHead(TransformerMixin, SavedArrayReader):
     """Base of `SeriesClassifier` and `SeriesRegressor`, which give `_default_head` and read `y`."""
 
     encoder: Any
@@ -96,9 +97,9 @@ class SeriesHead(TransformerMixin, SavedEstimator):
 
     def _grid(self, n_times: int) -> np.ndarray:
         """Times of the columns of an array, in model time."""
-        return self.encoder_.forecaster_._timeline.to_model(grid_times(self.encoder_.times, n_times))
+        return self.encoder_.forecaster_.reader_.timeline.to_model(grid_times(self.encoder_.times, n_times))
 
-    def _describe(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    def _describe(self) -> tuple[Header, Tensors]:
         encoder, tensors = self.encoder_._to_file()
         head = self.head_[-1]
         return {
@@ -110,11 +111,11 @@ class SeriesHead(TransformerMixin, SavedEstimator):
             "head": encode_head(self.head_),
         }, tensors
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device) -> None:
+    def _restore(self, header: Header, tensors: Tensors, device: torch.device) -> None:
         self.encoder_ = SeriesEncoder._from_file(header["encoder"], tensors, device)
         self._profile, self._start = np.array(header["profile"]), header["start"]
-        params = {name: decode_parameter(value) for name, value in header["head_params"].items()}
-        self.head_ = decode_head(HEADS[header["head_class"]](**params), header["head"])
+        head = HEADS[header["head_class"]](**decode_parameters(header["head_params"]))
+        self.head_ = decode_head(head, header["head"])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tsode._registry import lookup
+from tsode._registry import Part, Registry, build, lookup
+from tsode.errors import ParameterError
 from tsode.evolutions.base import Evolution
-from tsode.evolutions.build import MODAL, build_evolution
+from tsode.evolutions.build import build_evolution, is_modal
 from tsode.jumps import JUMPS, JumpMap
 from tsode.likelihoods import LIKELIHOODS, Likelihood
 from tsode.models.filters.jump_filter import JumpFilter
@@ -17,13 +18,30 @@ from tsode.readouts import Readout
 
 __all__ = ["FILTERS", "build_filter"]
 
-FILTERS: dict[str, dict[str, Any]] = {
-    "innovation": {"evolution": "linear", "jump": "innovation_gru"},
-    "ode_rnn": {"evolution": "mlp", "jump": "gru"},
-    "gru_ode_bayes": {"evolution": "gru_ode", "jump": "bayes_gru", "solver": "exponential_euler"},
-    "neural_jump_ode": {"evolution": "mlp", "jump": "neural_jump"},
-    "semilinear": {"evolution": "semilinear", "jump": "innovation_gru", "solver": "exponential_difference"},
-}
+
+class _Compositions(Registry[dict[str, Any]]):
+    """Parts by the name of a filter that they make."""
+
+    def check(self, name: str, member: Any) -> None:
+        if not isinstance(member, Mapping) or not member:
+            raise ParameterError(f"A filter is a dict of its evolution, jump and solver, but {name!r} is {member!r}.")
+        for parameter, spec in member.items():
+            lookup(dict.fromkeys(("evolution", "jump", "solver")), parameter, "part of a filter")
+            if not isinstance(spec, str | Part):
+                raise ParameterError(f"{parameter}={spec!r} of the filter {name!r} must be a name or part(...).")
+
+
+FILTERS: Registry[dict[str, Any]] = _Compositions(
+    "filter",
+    dict,
+    {
+        "innovation": {"evolution": "linear", "jump": "innovation_gru"},
+        "ode_rnn": {"evolution": "mlp", "jump": "gru"},
+        "gru_ode_bayes": {"evolution": "gru_ode", "jump": "bayes_gru", "solver": "exponential_euler"},
+        "neural_jump_ode": {"evolution": "mlp", "jump": "neural_jump"},
+        "semilinear": {"evolution": "semilinear", "jump": "innovation_gru", "solver": "exponential_difference"},
+    },
+)
 """Named members of the family, as arguments of `build_filter`.
 
 - "innovation": the default of the library, modes in closed form and a jump on what was not predicted.
@@ -37,10 +55,10 @@ FILTERS: dict[str, dict[str, Any]] = {
 def build_filter(
     n_channels: int,
     *,
-    evolution: str | Evolution = "linear",
-    jump: str | Callable[[int, int], JumpMap] = "innovation_gru",
-    likelihood: str | Likelihood = "normal",
-    solver: str | Solver = "midpoint",
+    evolution: str | Part | Evolution = "linear",
+    jump: str | Part | Callable[[int, int], JumpMap] = "innovation_gru",
+    likelihood: str | Part | Likelihood = "normal",
+    solver: str | Part | Solver = "midpoint",
     n_modes: int = 64,
     n_static: int = 32,
     n_state: int = 64,
@@ -52,19 +70,19 @@ def build_filter(
     informative_times: bool = False,
     n_features: int = 0,
 ) -> JumpFilter:
-    """Assemble a jump filter from parts, by name or instance.
+    """Assemble a jump filter from parts, by name, `Part` (a name with settings) or instance.
 
     Parameters
     ----------
     n_channels : int
-    evolution : str or Evolution
+    evolution : str, Part or Evolution
         "linear" (`DiagonalFlow` of `n_modes` modes whose rates are set by `n_static` statics), "semilinear" (the same
         with a neural correction, solved with `solver`), the name of another field in `tsode.dynamics.DYNAMICS`
         (solved with `solver`, state of width `n_state`), or an instance.
-    jump : str or callable
+    jump : str, Part or callable
         Name in `tsode.jumps.JUMPS`, or ``(n_state, n_channels) -> JumpMap``.
-    likelihood : str or Likelihood
-    solver : str or Solver
+    likelihood : str, Part or Likelihood
+    solver : str, Part or Solver
         Name in `tsode.numerics.SOLVERS`, or an instance; not used by "linear".
     n_hidden : int
         Hidden units of the readout.
@@ -76,17 +94,18 @@ def build_filter(
     informative_times : bool
         Whether it is modelled when observations come, see `tsode.models.filters.observation_times`.
     """
-    if isinstance(evolution, str):
-        n_static = n_static if evolution in MODAL else 0
-        evolution = build_evolution(evolution, solver=solver, n_modes=n_modes, n_static=n_static, n_state=n_state)
-    family = lookup(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
-    width = evolution.n_state
-    if isinstance(jump, str):
-        jump_map = lookup(JUMPS, jump, "jump")(width, n_channels, n_inputs + n_features)
+    if not isinstance(evolution, Evolution):
+        n_static = n_static if is_modal(evolution) else 0
+    flow = build_evolution(evolution, solver=solver, n_modes=n_modes, n_static=n_static, n_state=n_state)
+    family = build(LIKELIHOODS, likelihood, "likelihood")
+    width = flow.n_state
+    if isinstance(jump, str | Part):
+        sizes = {"n_state": width, "n_channels": n_channels, "n_inputs": n_inputs + n_features}
+        jump_map = build(JUMPS, jump, "jump", **sizes)
     else:
         jump_map = jump(width, n_channels)
     return JumpFilter(
-        evolution,
+        flow,
         jump_map,
         Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape, n_features),
         family,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tsode._registry import lookup
+from tsode._registry import Part, as_part, build, class_of
 from tsode.core.status import worst
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.encoders import ENCODERS, Encoder
@@ -109,19 +110,18 @@ class LatentODE(LatentModel):
 
 
 def build_encoder(
-    encoder: str | Callable[[int, int], Encoder],
+    encoder: str | Part | Callable[[int, int], Encoder],
     n_channels: int,
     n_hidden: int = 64,
     width: int = 64,
     n_inputs: int = 0,
 ) -> Encoder:
-    """Make an encoder by its name, or by ``(n_channels, n_hidden) -> Encoder``; set attention reads no inputs."""
-    if not isinstance(encoder, str):
+    """Make an encoder by name, or by ``(n_channels, n_hidden) -> Encoder``; set attention reads no inputs."""
+    if not isinstance(encoder, str | Part):
         return encoder(n_channels, n_hidden)
-    made = lookup(ENCODERS, encoder, "encoder")
-    if made is SetAttention:
-        return SetAttention(n_channels, n_hidden, n_heads=4 if n_hidden % 4 == 0 else 1)
-    if made is BackwardFilter:
+    cls = class_of(ENCODERS, encoder, "encoder")
+    sizes: dict[str, Any] = {"n_channels": n_channels, "n_hidden": n_hidden, "n_inputs": n_inputs}
+    if cls is BackwardFilter:
         n_modes = max(1, n_hidden // 2)
         inner = build_filter(
             n_channels,
@@ -131,18 +131,23 @@ def build_encoder(
             n_hidden=width,
             n_inputs=n_inputs,
         )
-        return BackwardFilter(inner)
-    # one short step a gap: what the encoder's flow must do is forget, not solve an equation to many digits
-    jump = GRU(n_hidden, n_channels, n_inputs)
-    return BackwardODERNN(Solved(MLPDynamics(n_hidden, width), Euler()), jump, run_recurrent)
+        sizes = {"inner": inner}
+    elif cls is BackwardODERNN:
+        # one short step a gap: what the encoder's flow must do is forget, not solve an equation to many digits
+        jump = GRU(n_hidden, n_channels, n_inputs)
+        sizes = {"evolution": Solved(MLPDynamics(n_hidden, width), Euler()), "jump": jump, "run": run_recurrent}
+    elif cls is SetAttention and n_hidden % 4:  # the default of four heads would not divide it
+        given = as_part(encoder)
+        encoder = Part(given.name, (("n_heads", 1), *given.settings))
+    return build(ENCODERS, encoder, "encoder", **sizes)
 
 
 def build_latent_ode(
     n_channels: int,
     *,
-    encoder: str | Callable[[int, int], Encoder] = "backward_filter",
-    evolution: str | Evolution = "linear",
-    solver: str | Solver = "rk4",
+    encoder: str | Part | Callable[[int, int], Encoder] = "backward_filter",
+    evolution: str | Part | Evolution = "linear",
+    solver: str | Part | Solver = "rk4",
     n_modes: int = 32,
     n_state: int = 32,
     n_static: int = 16,
@@ -154,11 +159,11 @@ def build_latent_ode(
     n_inputs: int = 0,
     n_features: int = 0,
 ) -> LatentODE:
-    """Assemble a latent ODE from parts, by name or instance.
+    """Assemble a latent ODE from parts, by name, `Part` (a name with settings) or instance.
 
     Parameters
     ----------
-    encoder : str or callable
+    encoder : str, Part or callable
         Name in `tsode.encoders.ENCODERS`, or ``(n_channels, n_hidden) -> Encoder``.
     evolution, solver, n_modes, n_state, n_static
         See `tsode.evolutions.build.build_evolution`.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tsode._registry import lookup
+from tsode._registry import Part, build
 from tsode.core.status import worst
 from tsode.dynamics import SDES
 from tsode.encoders.base import Encoder
@@ -216,9 +216,9 @@ class LatentSDE(LatentModel):
 def build_latent_sde(
     n_channels: int,
     *,
-    encoder: str | Callable[[int, int], Encoder] = "backward_filter",
-    sde: str | DiagonalSDE = "neural",
-    solver: str | SDESolver = "euler_maruyama",
+    encoder: str | Part | Callable[[int, int], Encoder] = "backward_filter",
+    sde: str | Part | DiagonalSDE = "neural",
+    solver: str | Part | SDESolver = "euler_maruyama",
     n_state: int = 16,
     n_encoder: int = 64,
     n_hidden: int = 64,
@@ -227,15 +227,15 @@ def build_latent_sde(
     max_context: int = 128,
     n_features: int = 0,
 ) -> LatentSDE:
-    """Assemble a latent SDE from parts, by name or instance.
+    """Assemble a latent SDE from parts, by name, `Part` (a name with settings) or instance.
 
     Parameters
     ----------
-    encoder : str or callable
+    encoder : str, Part or callable
         Name in `tsode.encoders.ENCODERS`, or ``(n_channels, n_hidden) -> Encoder``.
-    sde : str or DiagonalSDE
+    sde : str, Part or DiagonalSDE
         Name in `tsode.dynamics.SDES`, of `n_state` coordinates.
-    solver : str or SDESolver
+    solver : str, Part or SDESolver
         Name in `tsode.numerics.SDE_SOLVERS`.
     n_encoder : int
         Width of the encoder.
@@ -246,15 +246,14 @@ def build_latent_sde(
     n_samples, max_context, n_features
         See `LatentModel`.
     """
-    prior = lookup(SDES, sde, "sde")(n_state) if isinstance(sde, str) else sde
-    made_solver = lookup(SDE_SOLVERS, solver, "solver")() if isinstance(solver, str) else solver
-    made_encoder = build_encoder(encoder, n_channels, n_encoder)
+    prior = build(SDES, sde, "sde", n_state=n_state)
+    reader = build_encoder(encoder, n_channels, n_encoder)
     return LatentSDE(
-        made_encoder,
+        reader,
         prior,
-        Guide(prior.n_state, made_encoder.n_hidden, n_channels, n_hidden),
+        Guide(prior.n_state, reader.n_hidden, n_channels, n_hidden),
         Emission(prior.n_state, n_channels, n_hidden, observation_scale),
-        made_solver,
+        build(SDE_SOLVERS, solver, "solver"),
         n_samples=n_samples,
         max_context=max_context,
         n_features=n_features,

@@ -1,4 +1,4 @@
-"""The latent state of one series along its history and into the future, with both limits where it jumps."""
+"""Latent path of one series: its state along the history and into the future, with both limits where it jumps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LatentPath:
     z_minus, z_plus : array[s n d]
         Left and right limits there.
     is_input : array[n], bool
-        Whether something was put in there.
+        Whether there is an input.
     """
 
     series: Hashable
@@ -89,28 +89,28 @@ def latent_path(
     """
     forecaster._check_fitted()
     horizon = forecaster.horizon_ if horizon is None else horizon
-    query, panel = forecaster._ask(None, None, horizon, context, events, static, known)
+    query, panel = forecaster._read_query(None, None, horizon, context, events, static, known)
     if series is None and len(panel) == 1:
         series = panel.ids[0]
     if series not in panel.ids:
         shown = ", ".join(map(repr, panel.ids[:5])) + (", ..." if len(panel) > 5 else "")
         raise ParameterError(f"series={series!r} is none of {shown}.{guess_label(series, panel.ids)}")
     ahead = restore_times(query.times[query.ids.index(series)], panel.layout.time_dtype)
-    query, _ = forecaster._ask(None, {series: ahead}, None, context, events, static, known)
-    [(_, batch, asked)] = forecaster._batches(query, panel)
+    query, _ = forecaster._read_query(None, {series: ahead}, None, context, events, static, known)
+    [(_, batch, query_times)] = forecaster.reader_.batches(query, panel, *forecaster._dtype_and_device)
     module: Any = forecaster.module_
     with one_thread(), torch.no_grad():
         if isinstance(module, LatentModel):
-            found = _of_latent(module, batch.compact(), asked[:, -1:], n_points)
+            parts = _of_latent(module, batch.compact(), query_times[:, -1:], n_points)
         elif isinstance(module, MarginalModel):
-            found = _of_filter(module.members[0], batch, asked[:, -1:], n_points)
+            parts = _of_filter(module.members[0], batch, query_times[:, -1:], n_points)
         else:
             raise ParameterError(
                 f"{type(forecaster).__name__} has no latent path that jumps: use JumpODEForecaster, "
                 "LatentODEForecaster or LatentSDEForecaster."
             )
-    times, z, jump_times, z_minus, z_plus, is_input = (part.cpu().double().numpy() for part in found)
-    to_native = forecaster._timeline.to_native
+    times, z, jump_times, z_minus, z_plus, is_input = (part.cpu().double().numpy() for part in parts)
+    to_native = forecaster.reader_.timeline.to_native
     return LatentPath(
         series, panel, to_native(times), z, to_native(jump_times), z_minus, z_plus, is_input.astype(bool)
     )  # fmt: skip
@@ -131,7 +131,7 @@ def _of_filter(model: Any, batch: IrregularBatch, end: Tensor, n_points: int) ->
 
 
 def _of_latent(model: LatentModel, batch: IrregularBatch, end: Tensor, n_points: int) -> tuple[Tensor, ...]:
-    """Paths under the posterior; they jump where something is put in."""
+    """Paths under the posterior; they jump at inputs."""
     inference = model.infer(batch)
     events = inference.batch
     is_input = events.is_input[0] & (events.times[0] > inference.start[0])

@@ -1,4 +1,4 @@
-"""Hostile frames and questions, and whether a forecaster answers them rightly or says what is wrong.
+"""Cases of hostile data, and the judge of what a forecaster makes of them.
 
 `hostile_cases` is a Hypothesis strategy (Hypothesis is needed for it alone); `check_hostile` is the judge.
 """
@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from tests.hostile.containers import CONTAINERS, Container
+from tests.hostile.defects import DEFECTS, canonical, plain_times
+from tests.hostile.questions import QUESTIONS, SENSIBLE, QueryContext
+from tests.hostile.times import NO_TIMES, TIMES, Make
 from tsode.errors import TsodeError
-from tsode.testing.containers import CONTAINERS, Container
-from tsode.testing.defects import DEFECTS, canonical, plain_times
-from tsode.testing.questions import QUESTIONS, SENSIBLE, QueryContext
-from tsode.testing.times import NO_TIMES, TIMES, Make
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -1,4 +1,4 @@
-"""The containers that forecasters read, built from one canonical long frame, and answers read back from them."""
+"""Containers that forecasters read, built from one canonical long frame, and answers read back from them."""
 
 from __future__ import annotations
 

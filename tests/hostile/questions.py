@@ -1,4 +1,4 @@
-"""What may be asked of a fitted forecaster, sensibly or not, and which rows must answer it."""
+"""Questions to a fitted forecaster, sensible or not, and the rows that must answer them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tsode.testing.containers import Container
-from tsode.testing.times import Make
+from tests.hostile.containers import Container
+from tests.hostile.times import Make
 
 __all__ = ["QUESTIONS", "SENSIBLE", "QueryCase", "QueryContext"]
 

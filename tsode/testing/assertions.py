@@ -1,4 +1,4 @@
-"""Whether two answers are the same up to rounding."""
+"""Assertions that two answers are the same up to rounding."""
 
 from __future__ import annotations
 

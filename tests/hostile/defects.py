@@ -1,4 +1,4 @@
-"""What may be wrong, or only unusual, with a frame: each defect and what a forecaster must make of it."""
+"""Defects of a frame, wrong or only unusual, and what a forecaster must make of each."""
 
 from __future__ import annotations
 

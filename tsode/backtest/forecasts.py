@@ -1,0 +1,220 @@
+"""Backtests: forecasts from the past as they would have been made then, beside what came."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff
+from tsode.errors import DataError, ParameterError
+from tsode.estimators.settings import read_levels
+from tsode.frames.events import EventTable
+from tsode.frames.index import restore_times
+from tsode.frames.labels import labels
+from tsode.frames.panel import Panel
+from tsode.frames.read import read_panel
+from tsode.frames.table import ID_COL, TIME_COL
+from tsode.frames.write import write_long
+
+__all__ = ["backtest", "by_name", "reading_of", "run_rounds"]
+
+
+def backtest(
+    estimator: Any,
+    frame: Any,
+    *,
+    cutoffs: Any = None,
+    every: Any = None,
+    horizon: Any,
+    level: float | Sequence[float] = (80, 95),
+    refit: bool = False,
+    prefit: bool = False,
+    train: Any = None,
+    events: Any = None,
+    static: Any = None,
+    known: Any = None,
+) -> pd.DataFrame:
+    """Forecast from each cutoff on, with what was known up to it, beside what came.
+
+    Parameters
+    ----------
+    estimator : forecaster, or dict of name to forecaster
+        Cloned, never changed.
+    frame : same kinds as X in fit
+    cutoffs, every, horizon
+        When to forecast from and how far, see `CutoffSplit`. `cutoffs` may also be a dict of id to the times of that
+        series, such as `end_cutoffs` gives; series that are not in it are learned from whole, and not forecast.
+    level : per cent or list of per cents
+        Of the intervals.
+    refit : bool
+        Fit at every cutoff. By default fitted once, on the rows up to the first cutoff; at later ones the rows that
+        have come since are context.
+    prefit : bool
+        The estimators are fitted: they forecast as they are, and are never fitted here. Whether fit has seen what is
+        forecast is not checked.
+    train : same kinds as X in fit, optional
+        What to fit on, instead of the rows up to a cutoff.
+    events : DataFrame or EventTable, optional
+        Events at known times, see ``fit``. Fit is given those up to its cutoff; a forecast knows all up to its time.
+    static : DataFrame, optional
+    known : same kinds as X in fit, optional
+        Constants of the series, and covariates that are known ahead: given whole to fit and to forecasts, of those
+        forecasters that read them.
+
+    Returns
+    -------
+    DataFrame
+        One row for each series, time and cutoff at which a channel was seen: ``unique_id``, ``ds``, ``cutoff``, ``y``,
+        and for each estimator ``Name`` (the mean), ``Name-lo-80``, ``Name-hi-80``, ...: what
+        `utilsforecast.evaluation.evaluate` reads. With several channels their name is folded into the id, as
+        ``"id/channel"``, so that no score mixes units.
+
+    Raises
+    ------
+    DataError
+        If a cutoff has no row before it or none to test on.
+    """
+    named = by_name(estimator)
+    rows, channels = run_rounds(
+        named, frame, cutoffs, every, horizon, level, refit, tuple(named) if prefit else (), train, events,
+        {"static": static, "known": known},
+    )  # fmt: skip
+    if len(channels) > 1:
+        rows["unique_id"] = rows["unique_id"].astype(str) + "/" + rows["channel"].astype(str)
+    return rows.drop(columns="channel")
+
+
+def by_name(estimators: Any) -> dict[str, Any]:
+    """Forecasters by name; a single one has the name of its class.
+
+    Raises
+    ------
+    ParameterError
+        If one is no forecaster.
+    """
+    named = dict(estimators) if isinstance(estimators, Mapping) else {type(estimators).__name__: estimators}
+    for name, estimator in named.items():
+        if not hasattr(estimator, "predict_interval"):
+            raise ParameterError(
+                f"{name!r} is a {type(estimator).__name__}, which has no predict_interval: give a forecaster."
+            )
+    return named
+
+
+def reading_of(forecaster: Any) -> dict[str, Any]:
+    """How a forecaster reads frames, as arguments of `read_panel` and of other forecasters."""
+    names = ("id_col", "time_col", "target", "duplicates")
+    return {name: getattr(forecaster, name) for name in names if hasattr(forecaster, name)}
+
+
+def run_rounds(
+    named: dict[str, Any],
+    frame: Any,
+    cutoffs: Any,
+    every: Any,
+    horizon: Any,
+    level: Any,
+    refit: bool,
+    prefit: Collection[str],
+    train: Any,
+    events: Any,
+    covariates: dict[str, Any],
+) -> tuple[pd.DataFrame, list[Hashable]]:
+    """The rows of `backtest` with the channel in a column of its own, and the channels."""
+    levels = read_levels(level, "level", 100.0)
+    first: Any = next(iter(named.values()))
+    reading = reading_of(first)
+    id_col, time_col = reading.get("id_col", ID_COL), reading.get("time_col", TIME_COL)
+    if reading.get("target") is not None:
+        reading["target"] = [*labels(reading["target"]), *labels(getattr(first, "past_covariates", None))]
+    panel = read_panel(frame, **reading)
+    panel = panel.select([row for row, times in enumerate(panel.times) if len(times)])
+    lead = read_span(horizon, panel, "horizon")
+    fitted = {name: named[name] for name in prefit}
+    parts = []
+    for cutoff_of in find_rounds(panel, cutoffs, every, lead):
+        past, ahead = _cut(panel, cutoff_of, lead)
+        if not len(ahead):
+            if not isinstance(cutoffs, Mapping):
+                refuse_cutoff(panel, cutoff_of(panel.ids[0]), horizon, len(past) > 0)
+            continue
+        context, future = (write_long(part, id_col, time_col) for part in (past, ahead))
+        answers = {}
+        for name, estimator in named.items():
+            tables = dict(covariates) if getattr(estimator, "reads_covariates", False) else {}
+            tables["events"] = events if getattr(estimator, "reads_events", False) else None
+            tables = {key: table for key, table in tables.items() if table is not None}
+            if name not in fitted or (refit and name not in prefit):
+                past_tables = dict(tables)
+                if "events" in tables:
+                    past_tables["events"] = _events_until(events, cutoff_of, panel, id_col, time_col)
+                fitted[name] = clone(estimator).fit(context if train is None else train, **past_tables)
+            answers[name] = fitted[name].predict_interval(future, context=context, level=levels, **tables)
+        cut = np.array([cutoff_of(key) for key, times in zip(ahead.ids, ahead.times) for _ in times])
+        channels = [name for name in panel.channels if all(name in answer.columns for answer in answers.values())]
+        parts += [_beside(future, answers, name, id_col, time_col, levels, cut, panel) for name in channels]
+    if not parts:
+        raise DataError(
+            "No series in cutoffs= has an observed row up to a cutoff of its own and another within "
+            f"horizon={horizon!r} after it."
+        )
+    return pd.concat(parts, ignore_index=True), channels
+
+
+def _beside(
+    future: pd.DataFrame,
+    answers: dict[str, pd.DataFrame],
+    channel: Hashable,
+    id_col: Hashable,
+    time_col: Hashable,
+    levels: Sequence[float],
+    cut: np.ndarray,
+    panel: Panel,
+) -> pd.DataFrame:
+    """Truth and forecasts of one channel, where it was seen."""
+    columns: dict[str, Any] = {
+        "unique_id": future[id_col],
+        "ds": future[time_col],
+        "cutoff": restore_times(cut, panel.layout.time_dtype),
+        "channel": np.repeat(np.array([channel], dtype=object), len(future)),
+        "y": future[channel],
+    }
+    for name, answer in answers.items():
+        columns[name] = answer[channel].to_numpy()
+        for share in levels:
+            for side in ("lo", "hi"):
+                columns[f"{name}-{side}-{share:g}"] = answer[f"{channel}-{side}-{share:g}"].to_numpy()
+    return pd.DataFrame(columns)[future[channel].notna().to_numpy()]
+
+
+def _cut(panel: Panel, cutoff_of: Cutoffs, lead: Any) -> tuple[Panel, Panel]:
+    """Series up to their cutoff, and what of the same ones comes after it within `lead`."""
+    past, past_rows, ahead, ahead_rows = [], [], [], []
+    for row, (key, times, values) in enumerate(zip(panel.ids, panel.times, panel.values)):
+        cutoff = cutoff_of(key)
+        end = None if cutoff is None else cutoff + lead
+        middle, last = [len(times)] * 2 if cutoff is None else np.searchsorted(times, [cutoff, end], side="right")
+        is_seen = bool((~np.isnan(values[:middle])).any())
+        if is_seen:
+            past_rows.append(row)
+            past.append(slice(0, middle))
+        if is_seen and (~np.isnan(values[middle:last])).any():
+            ahead_rows.append(row)
+            ahead.append(slice(middle, last))
+    return panel.part(past_rows, past), panel.part(ahead_rows, ahead)
+
+
+def _events_until(events: Any, cutoff_of: Cutoffs, panel: Panel, id_col: Hashable, time_col: Hashable) -> EventTable:
+    """The events that start up to the cutoff of their series."""
+    if not isinstance(events, EventTable):
+        events = EventTable(events, id_col, time_col)
+    frame = events.expand()
+    keys = frame[events.id_col] if events.id_col in frame.columns else [panel.ids[0]] * len(frame)
+    cut = {key: cutoff for key in set(keys) if (cutoff := cutoff_of(key)) is not None}
+    last = dict(zip(cut, restore_times(np.array(list(cut.values())), panel.layout.time_dtype))) if cut else {}
+    is_past = [key not in last or time <= last[key] for key, time in zip(keys, frame[events.time_col])]
+    return EventTable(frame[np.array(is_past, dtype=bool)], events.id_col, events.time_col)

@@ -106,6 +106,7 @@ def share_one_pass(models: Sequence[FilterParts]) -> bool:
 
 
 def is_innovation(model: FilterParts) -> bool:
+    """Whether a filter has the default parts, whose jump reads all inputs and covariates."""
     parts = (type(model.evolution), type(model.jump), type(model.readout))
     return parts == (DiagonalFlow, InnovationGRU, Readout) and model.jump.n_inputs == model.n_inputs + model.n_features
 

@@ -53,13 +53,13 @@ class Guide(nn.Module):
         with torch.no_grad():
             self.pull.bias.fill_(FIRST_PULL)
 
-    def look(self, inference: Inference) -> Tensor:
-        """What each event, with all later ones, says of the way to it: Tensor[b n w]."""
+    def summarise_events(self, inference: Inference) -> Tensor:
+        """Summary of each event and all later ones, for the way to it: Tensor[b n w]."""
         batch = inference.batch
         return self.of_event(torch.cat([inference.encoded.context, batch.values, batch.mask.to(batch.values)], dim=-1))
 
     def forward(self, z: Tensor, ahead: Tensor, lead: Tensor) -> Tensor:
-        """Steering at ``z`` (s b d), given `look` at the next event (b w) and the time to go to it ``lead`` (b 1)."""
+        """Steering at ``z`` (s b d), given the next event's summary (b w) and the time to it ``lead`` (b 1)."""
         log_lead = torch.log1p(10.0 * lead)
         features = torch.cat([lead, log_lead], dim=-1).expand(*z.shape[:-1], -1)
         hidden = torch.tanh(ahead + self.of_state(torch.cat([z, features], dim=-1)))
@@ -174,7 +174,7 @@ class LatentSDE(LatentModel):
         b, n = events.shape
         if not n:  # no row has anywhere to go
             return lambda t, z: torch.zeros_like(z)
-        ahead = self.guide.look(inference).flatten(0, 1)
+        ahead = self.guide.summarise_events(inference).flatten(0, 1)
         first = torch.arange(b, device=events.device)[:, None] * n
 
         def steer(t: Tensor, z: Tensor) -> Tensor:
@@ -192,7 +192,7 @@ class LatentSDE(LatentModel):
         There is one path a sample where all rows share their numbers, else one a sample and series.
         """
         s, n_series, device = len(draws.start), len(last), times.device
-        step = getattr(self.solver, "max_step", None) or self.query_step
+        step = self.solver.max_step or self.query_step
         reach = step
         if n_series:
             known = float(last.max())

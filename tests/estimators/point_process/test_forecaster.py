@@ -94,7 +94,7 @@ class Total(torch.nn.Module):
         self.inner = inner
 
     def forward(self, batch: StreamBatch) -> torch.Tensor:
-        return self.inner.walk(batch).log_likelihood().sum()
+        return self.inner.trace(batch).log_likelihood().sum()
 
 
 def test_the_score_is_in_the_data_s_own_unit_of_time():

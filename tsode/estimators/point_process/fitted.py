@@ -202,7 +202,7 @@ class FittedPointProcess(BaseEstimator):
         marks = np.zeros((len(streams), len(self.marks_)))
         with one_thread(), torch.no_grad():
             for rows, batch in self._batches(streams):
-                found = next_event(self.module_, self.module_.remember(batch), batch.end - batch.last, levels)
+                found = next_event(self.module_, self.module_.encode_history(batch), batch.end - batch.last, levels)
                 waits[rows] = torch.cat([found.mean[:, None], found.quantiles], dim=1).cpu().numpy()
                 marks[rows] = found.mark_probabilities.cpu().numpy()
         frame = self._one_row_each(streams)
@@ -245,7 +245,7 @@ class FittedPointProcess(BaseEstimator):
         with one_thread(), torch.no_grad():
             for rows, batch in self._batches(streams, max(1, PATHS_AT_ONCE // n)):
                 whose, sample = np.repeat(np.array(rows), n), np.tile(np.arange(n), len(rows))
-                z = self.module_.remember(batch).repeat_interleave(n, dim=0)
+                z = self.module_.encode_history(batch).repeat_interleave(n, dim=0)
                 since = (batch.end - batch.last).repeat_interleave(n)
                 keys = _path_keys([streams.ids[row] for row in rows], n, seed)
                 drawn = simulate(self.module_, z, since, torch.full_like(since, span), keys)
@@ -320,15 +320,15 @@ class FittedPointProcess(BaseEstimator):
         since = torch.cat([batch.start[:, None], batch.times], dim=1).gather(1, n_before)
         rows = torch.arange(len(times), device=since.device)[:, None]
         states = self.module_.states(batch)[rows, n_before].flatten(0, 1)
-        outlook = self.module_.ahead(states, (moments - since).clamp(min=0.0).reshape(-1, 1))
-        return outlook.rates.reshape(*moments.shape, -1).cpu().double().numpy()
+        future = self.module_.extrapolate(states, (moments - since).clamp(min=0.0).reshape(-1, 1))
+        return future.rates.reshape(*moments.shape, -1).cpu().double().numpy()
 
     def _walks(
         self, streams: Streams, condition_on_first: bool | None
     ) -> Iterator[tuple[list[int], IntensityTrace, Tensor]]:
         n_given = self._n_given(streams, condition_on_first)
         for rows, batch in self._batches(streams):
-            walk = self.module_.walk(batch)
+            walk = self.module_.trace(batch)
             moved = IntensityTrace(batch.to("cpu"), walk.log_rate.cpu(), walk.increments.cpu())
             yield rows, moved, torch.full((len(rows),), n_given)
 

@@ -23,7 +23,7 @@ from tsode.frames.times import read_duration
 from tsode.intensities.base import UNTIL, Intensity
 from tsode.models.intensities import build_intensity
 from tsode.training.loop import TrainingPlan, train
-from tsode.training.stream_segments import Segment, SegmentSampler, batched, cut_pieces, event_nll, hold_out, mean_nll
+from tsode.training.stream_segments import Segment, SegmentSampler, batched, cut_segments, event_nll, hold_out, mean_nll
 
 __all__ = ["PointProcessForecaster"]
 
@@ -202,8 +202,8 @@ class PointProcessForecaster(FittedPointProcess):
     ) -> list[dict[str, float]]:
         device = find_device(self.device)
         module.initialise(SegmentSampler(learned, self.batch_size).all.to(device).events)
-        if module.forgets:
-            learned = [part for piece in learned for part in cut_pieces(piece, LONGEST_PIECE)]
+        if module.is_finite_memory:
+            learned = [part for piece in learned for part in cut_segments(piece, LONGEST_PIECE)]
         sampler = SegmentSampler(learned, self.batch_size)
         valid = [batch.to(device) for batch in batched(checked, ROWS_AT_ONCE)]
 

@@ -1,4 +1,4 @@
-"""An evolution by its name."""
+"""Evolution by its name."""
 
 from __future__ import annotations
 

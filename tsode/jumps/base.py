@@ -1,4 +1,4 @@
-"""What a family of jumps promises."""
+"""Jump of the state at an observation: the base class, and what a member promises."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 from scipy.integrate import quad
 
-from tests.intensities.test_walk import hawkes, random_streams
+from tests.intensities.test_trace import hawkes, random_streams
 from tests.registries import small_intensity
 from tsode.core.events import StreamBatch
 from tsode.errors import ParameterError, SolverError
@@ -123,15 +123,15 @@ def test_the_next_event_of_a_hawkes_process_is_the_integral_of_its_survival():
         z, since = intensity.encode_history(batch), torch.tensor([0.4], dtype=torch.float64)
         found = next_event(intensity, z, since, [0.5])
 
-        def ahead(t):
+        def extrapolate(t):
             return intensity.extrapolate(z, torch.tensor([[0.4, 0.4 + t]], dtype=torch.float64))
 
         def survival(t):
-            return math.exp(-ahead(t).compensator.diff(dim=1).item())
+            return math.exp(-extrapolate(t).compensator.diff(dim=1).item())
 
         pieces = [(0.0, 1.0), (1.0, 5.0), (5.0, 20.0), (20.0, 150.0)]
         mean = sum(quad(survival, a, b)[0] for a, b in pieces)
-        share = sum(quad(lambda t: survival(t) * ahead(t).rates[0, 1, 0].item(), a, b)[0] for a, b in pieces)
+        share = sum(quad(lambda t: survival(t) * extrapolate(t).rates[0, 1, 0].item(), a, b)[0] for a, b in pieces)
     assert found.mean.item() == pytest.approx(mean, rel=1e-6)
     assert found.mark_probabilities[0, 0].item() == pytest.approx(share, rel=1e-6)
     assert survival(found.quantiles.item()) == pytest.approx(0.5, rel=1e-8)

@@ -1,4 +1,4 @@
-"""Events that excite further events, with an exponential kernel."""
+"""Hawkes process: events that excite further events, with an exponential kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A neural jump intensity: a latent state that flows between events and is set anew at each."""
+"""Neural jump intensity: a latent state that flows between events and is set anew at each."""
 
 from __future__ import annotations
 

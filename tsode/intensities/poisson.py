@@ -1,4 +1,4 @@
-"""Events that know nothing of each other."""
+"""Poisson process: events that are independent of each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that are held back by those that were."""
+"""Self-correcting process: each event lowers the intensity of the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often the vector fields of a model are evaluated."""
+"""Function evaluations: calls of the vector fields of a model."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class EvaluationCounter:
 
     def take(self) -> int:
         """The number of calls so far, which then starts from zero again."""
-        taken, self.n_calls = self.n_calls, 0
-        return taken
+        n_calls, self.n_calls = self.n_calls, 0
+        return n_calls
 
     def close(self) -> None:
         """Count no more."""

@@ -36,7 +36,7 @@ from tsode.frames.times import read_duration
 from tsode.intensities.base import UNTIL, Intensity
 from tsode.models.intensities import build_intensity
 from tsode.training.loop import TrainingPlan, train
-from tsode.training.stream_segments import Segment, SegmentSampler, batched, cut_pieces, event_nll, hold_out, mean_nll
+from tsode.training.stream_segments import Segment, SegmentSampler, batched, cut_segments, event_nll, hold_out, mean_nll
 
 __all__ = ["PointProcessForecaster"]
 
@@ -207,7 +207,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         device = find_device(self.device)
         module.initialise(SegmentSampler(train_segments, self.batch_size).all.to(device).events)
         if module.is_finite_memory:
-            train_segments = [part for segment in train_segments for part in cut_pieces(segment, LONGEST_SEGMENT)]
+            train_segments = [part for segment in train_segments for part in cut_segments(segment, LONGEST_SEGMENT)]
         sampler = SegmentSampler(train_segments, self.batch_size)
         batches = [batch.to(device) for batch in batched(valid_segments, ROWS_AT_ONCE)]
 

@@ -14,6 +14,7 @@ from tests.registries import small_intensity
 from tsode.core.events import StreamBatch
 from tsode.intensities import INTENSITIES, HawkesExponential, NeuralJump, SelfCorrecting
 from tsode.intensities.base import Intensity
+from tsode.testing import check_intensity
 
 TIMES = np.array([0.7, 1.1, 1.3, 2.9, 4.0, 4.05, 6.2, 8.8])
 
@@ -113,70 +114,16 @@ def test_a_compensator_is_the_integral_of_the_rates(name):
 
 
 @pytest.mark.parametrize("name", INTENSITIES)
-def test_gradients_of_the_log_likelihood_are_those_of_finite_differences(name):
+def test_intensities_keep_the_contract(name):
     torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [5, 3])
-    names, values = zip(*((key, p.detach().clone().requires_grad_()) for key, p in intensity.named_parameters()))
-
-    class Likelihood(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = intensity
-
-        def forward(self, n_given):
-            return self.inner.trace(batch).log_likelihood(n_given)
-
-    def log_likelihood(*given):
-        parameters = {f"inner.{key}": value for key, value in zip(names, given)}
-        return torch.func.functional_call(Likelihood(), parameters, (1,))
-
-    assert torch.autograd.gradcheck(log_likelihood, values, atol=1e-6)
+    check_intensity(small_intensity(name, 3))
 
 
 @pytest.mark.parametrize("name", INTENSITIES)
-def test_streams_do_not_see_each_other_nor_their_padding(name):
+def test_what_stands_after_the_last_event_of_a_short_stream_adds_nothing(name):
     torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 3).double(), random_streams(3, [7, 0, 3, 11])
-    trace = intensity.trace(batch)
-    for row in range(4):
-        alone = batch.select(torch.tensor([row]))
-        n = int(batch.lengths[row])
-        single = intensity.trace(alone)
-        torch.testing.assert_close(single.log_rate[0], trace.log_rate[row, :n])
-        torch.testing.assert_close(single.increments[0, :n], trace.increments[row, :n])
-        torch.testing.assert_close(single.log_likelihood()[0], trace.log_likelihood()[row])
-        torch.testing.assert_close(intensity.encode_history(alone)[0], intensity.encode_history(batch)[row])
+    trace = small_intensity(name, 3).double().trace(random_streams(3, [7, 0, 3, 11]))
     assert trace.increments[2, 3:-1].eq(0.0).all()
-
-
-@pytest.mark.parametrize("name", INTENSITIES)
-def test_later_events_do_not_change_what_was_said_before(name):
-    torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [9])
-    short = StreamBatch(batch.times[:, :5], batch.marks[:, :5], torch.tensor([5]), batch.start, batch.times[:, 5])
-    torch.testing.assert_close(intensity.trace(short).log_rate, intensity.trace(batch).log_rate[:, :5])
-    torch.testing.assert_close(intensity.trace(short).increments[0, :5], intensity.trace(batch).increments[0, :5])
-
-
-@pytest.mark.parametrize("name", INTENSITIES)
-def test_a_jump_is_one_step_of_the_pass_over_all_events(name):
-    torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [4, 4])
-    z = intensity.start(2)
-    for k in range(4):
-        z = intensity.jump(z, batch.gaps[:, k], batch.marks[:, k])
-        torch.testing.assert_close(z, intensity.states(batch)[:, k + 1])
-
-
-@pytest.mark.parametrize("name", INTENSITIES)
-def test_no_rate_is_above_its_ceiling(name):
-    torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 3).double(), random_streams(3, [9] * 8)
-    z = intensity.encode_history(batch)
-    for low, high in ((0.0, 0.1), (0.2, 3.0)):
-        waits = torch.linspace(low, high, 50, dtype=torch.float64).expand(8, -1)
-        bound = intensity.upper_bound(z, waits[:, 0], waits[:, -1])
-        assert (intensity.extrapolate(z, waits).total <= bound[:, None] * (1.0 + 1e-9)).all()
 
 
 @pytest.mark.parametrize("name", INTENSITIES)

@@ -1,4 +1,4 @@
-"""Function evaluations: calls of the vector fields of a model."""
+"""Function evaluations: a count of the calls of a model's vector fields."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class EvaluationCounter:
 
     def take(self) -> int:
         """The number of calls so far, which then starts from zero again."""
-        n_calls, self.n_calls = self.n_calls, 0
-        return n_calls
+        taken, self.n_calls = self.n_calls, 0
+        return taken
 
     def close(self) -> None:
         """Count no more."""

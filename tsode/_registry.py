@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -193,12 +194,18 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
+@functools.cache
+def _types(cls: type) -> dict[str, Any]:
+    """Types that a constructor declares; none where it names what is not there at run time."""
+    try:
+        return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+    except (NameError, TypeError):
+        return {}
+
+
 def _check_type(cls: type, name: str, value: Any, label: str) -> None:
     """Compare a setting with the annotation of the constructor, where that is one of plain values."""
-    try:
-        hint = typing.get_type_hints(cls.__init__).get(name, Any)  # type: ignore[misc]
-    except (NameError, TypeError):  # of names that are not there at run time
-        return
+    hint = _types(cls).get(name, Any)
     if not _fits(value, hint):
         wanted = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
         raise ParameterError(f"{name} of {label} must be {wanted.replace('typing.', '')}, but is {value!r}.")

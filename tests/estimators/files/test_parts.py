@@ -9,6 +9,7 @@ import pytest
 from safetensors import safe_open
 
 import tsode
+from tests.estimators.files.test_damaged_files import audit  # noqa: F401 (a fixture)
 from tests.own_parts import Fading, own_names
 from tests.registries import small
 from tsode import JumpODEForecaster, LastValueForecaster, PointProcessForecaster, SeriesEncoder, part
@@ -194,6 +195,13 @@ def test_a_made_up_part_is_refused_in_time(what, parameter, whole, path):
     with pytest.raises(FileFormatError, match="is damaged"):
         JumpODEForecaster.load(path)
     assert time.process_time() - start < 1.0
+
+
+def test_loading_parts_runs_no_code(whole, path, audit):  # noqa: F811
+    header, tensors = whole
+    write_model_file(path, header, tensors)
+    JumpODEForecaster.load(path)  # what is imported or looked at on first use is
+    assert audit(lambda: JumpODEForecaster.load(path)) == []
 
 
 def test_a_number_of_members_or_passes_is_bounded_by_the_tensors(whole, path):

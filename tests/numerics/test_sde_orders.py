@@ -21,7 +21,7 @@ PAIRS = [
 @pytest.mark.parametrize(("method", "name"), PAIRS)
 def test_error_with_multiplicative_noise_falls_with_the_stated_strong_order(method, name):
     solver, system = SDE_SOLVERS[method](), SDE_SYSTEMS[name]
-    slope, error = strong_order(strong_errors(solver, system.sde, system.exact, system.z0))
+    slope, error = strong_order(strong_errors(solver, system.sde, system.exact, system.z0, n_paths=2000))
     # Six standard errors, and .03 for the terms of higher order in steps of up to 1/16.
     assert abs(slope - solver.strong_order) <= 6 * error + 0.03
     assert 6 * error < 0.1

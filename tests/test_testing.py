@@ -10,12 +10,26 @@ import torch
 
 from tsode import LastValueForecaster
 from tsode.core.forecast import Forecast
+from tsode.dynamics import LinearDynamics, MeanReverting, OrnsteinUhlenbeck
 from tsode.evolutions import DiagonalFlow
 from tsode.evolutions.base import Evolved
+from tsode.intensities import HawkesExponential
 from tsode.jumps import GRU
 from tsode.likelihoods import Normal
 from tsode.models.baselines import LastValueModel
-from tsode.testing import check_evolution, check_forecaster, check_jump, check_likelihood, check_model
+from tsode.numerics import Dopri5, Euler, EulerMaruyama, Midpoint
+from tsode.testing import (
+    check_dynamics,
+    check_evolution,
+    check_forecaster,
+    check_intensity,
+    check_jump,
+    check_likelihood,
+    check_model,
+    check_sde,
+    check_sde_solver,
+    check_solver,
+)
 
 # -- forecasters -------------------------------------------------------------------------------------------------------
 
@@ -305,3 +319,143 @@ class WrongAffine(Normal):
 def test_a_likelihood_that_breaks_a_promise_is_told_which(broken, message):
     with pytest.raises(AssertionError, match=message):
         check_likelihood(broken())
+
+
+class MixesDrifts(LinearDynamics):
+    def drift(self, t, z):
+        return super().drift(t, z) + 0.1 * z.mean()
+
+
+class HidesItsClock(LinearDynamics):
+    def drift(self, t, z):
+        return super().drift(t, z) * t.cos().to(z.dtype)[:, None]
+
+
+class RelaxesElsewhere(MeanReverting):
+    def drift(self, t, z):
+        return 2.0 * super().drift(t, z)
+
+
+class HasIdleWeights(LinearDynamics):
+    def __init__(self, n_state):
+        super().__init__(n_state)
+        self.idle = torch.nn.Parameter(torch.ones(n_state))
+
+
+class Explodes(LinearDynamics):
+    def drift(self, t, z):
+        return super().drift(t, z) + z**3
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (MixesDrifts, "the drift of a row depends on that row alone"),
+        (HidesItsClock, "an autonomous field does not read the time"),
+        (RelaxesElsewhere, "relaxation gives the drift"),
+        (HasIdleWeights, "every weight moves the flow: idle has no gradient"),
+        (Explodes, "a solve over 10 units of time stays finite"),
+    ],
+)
+def test_dynamics_that_break_a_promise_are_told_which(broken, message):
+    torch.manual_seed(0)
+    with pytest.raises(AssertionError, match=message):
+        check_dynamics(broken(3))
+
+
+class SharesNoise(OrnsteinUhlenbeck):
+    def diffusion(self, t, z):
+        return super().diffusion(t, z) * (1.0 + z.flip(1) ** 2)
+
+
+class WrongSlope(OrnsteinUhlenbeck):
+    def diffusion(self, t, z):
+        return super().diffusion(t, z) * (1.0 + z**2)
+
+
+@pytest.mark.parametrize("broken", [SharesNoise, WrongSlope])
+def test_an_sde_whose_noise_breaks_its_promise_is_told(broken):
+    with pytest.raises(
+        AssertionError, match="the noise of a coordinate reads that coordinate alone, with diffusion_slope"
+    ):
+        check_sde(broken(3))
+
+
+class StatesAnotherOrder(Midpoint):
+    order = 3
+
+
+class MissesTheEnd(Dopri5):
+    def solve(self, field, z, t0, t1, gradient):
+        return super().solve(field, z, t0, t0 + 0.99 * (t1 - t0), gradient)
+
+
+class RoundsTheStart(Euler):
+    def solve(self, field, z, t0, t1, gradient):
+        return super().solve(field, z * (1.0 + 1e-15), t0, t1, gradient)
+
+
+class AddsRows(Euler):
+    def solve(self, field, z, t0, t1, gradient):
+        return super().solve(lambda t, x: field(t, x) + 0.1 * x.mean(), z, t0, t1, gradient)
+
+
+class LosesGradients(Euler):
+    def solve(self, field, z, t0, t1, gradient):
+        return super().solve(field, z.detach(), t0, t1, gradient)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (StatesAnotherOrder, "the order is 3: errors fall with 1.99"),
+        (MissesTheEnd, "a solver that chooses its steps itself is accurate"),
+        (RoundsTheStart, "a length of zero returns the state bit for bit"),
+        (AddsRows, "rows do not see each other"),
+        (LosesGradients, "gradients through a solve are right"),
+    ],
+)
+def test_a_solver_that_breaks_a_promise_is_told_which(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        check_solver(broken())
+
+
+class StatesAnotherStrongOrder(EulerMaruyama):
+    strong_order = 1.0
+
+
+class IgnoresThePath(EulerMaruyama):
+    def move(self, z, stages, dt, dw):
+        return super().move(z, stages, dt, dw.nan_to_num() + 0.01)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (StatesAnotherStrongOrder, r"the strong order is 1.0: errors fall with 0\.[45]"),
+        (IgnoresThePath, "a length of zero returns|coordinates past|a path that does not reach|the strong order"),
+    ],
+)
+def test_an_sde_solver_that_breaks_a_promise_is_told_which(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        check_sde_solver(broken())
+
+
+class LowBound(HawkesExponential):
+    def upper_bound(self, z, low, high):
+        return super().upper_bound(z, high, high)
+
+
+class WrongCompensator(HawkesExponential):
+    def extrapolate(self, z, waits):
+        future = super().extrapolate(z, waits)
+        return type(future)(future.rates, 1.01 * future.compensator)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [(LowBound, "no rate is above upper_bound"), (WrongCompensator, "the compensator is the integral")],
+)
+def test_an_intensity_that_breaks_a_promise_is_told_which(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        check_intensity(broken(2))

@@ -187,8 +187,10 @@ def build(registry: Registry[type[T]], spec: Any, what: str, **sizes: Any) -> T:
 
 def _parameters(cls: type) -> dict[str, inspect.Parameter]:
     """Parameters that a constructor takes by name."""
-    parameters = inspect.signature(cls).parameters
-    return {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if cls.__init__ is object.__init__:  # type: ignore[misc]  # its signature is text, which would be compiled
+        return {}
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    return {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def _check_type(cls: type, name: str, value: Any, label: str) -> None:

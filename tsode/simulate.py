@@ -1,4 +1,4 @@
-"""Simulated series whose best possible forecast is known."""
+"""Simulation of series whose best possible forecast is known."""
 
 from __future__ import annotations
 

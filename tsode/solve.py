@@ -1,4 +1,4 @@
-"""Known dynamics solved through events at known times: a plain function in, a frame of states out."""
+"""Solution of known dynamics through scheduled events: a plain function in, a frame of states out."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def solve(
         Of fixed steps give `max_step`: they are laid out anew from every event.
     side : {"before", "after"}
         What is answered at the time of an event: the state before the first event of that time, or after the last.
-    triggers : sequence of tsode.Event
+    triggers : sequence of tsode.Trigger
         Surfaces at which the state jumps: a floor, a threshold. After a terminal one a series stands still;
         `find_crossings` says when they were met.
     id_col, time_col : label
@@ -134,7 +134,7 @@ def find_crossings(
     id_col: Hashable = ID_COL,
     time_col: Hashable = TIME_COL,
 ) -> pd.DataFrame:
-    """When the state of known dynamics meets surfaces, and how it jumps there.
+    """Find the times at which the state of known dynamics meets surfaces, and how it jumps there.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def find_crossings(
         As in `solve`.
     until : time, or dict of id to time
         To when it is solved.
-    triggers : sequence of tsode.Event
+    triggers : sequence of tsode.Trigger
 
     Returns
     -------
@@ -159,9 +159,9 @@ def find_crossings(
     Examples
     --------
     >>> import torch
-    >>> from tsode import Event
+    >>> from tsode import Trigger
     >>> fall = lambda t, z: torch.stack([z[:, 1], torch.full_like(z[:, 1], -9.81)], dim=1)
-    >>> bounce = Event(lambda t, z: z[:, 0], direction=-1, reset=lambda t, z: z * torch.tensor([0.0, -0.8]))
+    >>> bounce = Trigger(lambda t, z: z[:, 0], direction=-1, reset=lambda t, z: z * torch.tensor([0.0, -0.8]))
     >>> met = find_crossings(fall, {"height": 1.0, "speed": 0.0}, 2.0, [bounce], t0=0.0)
     >>> met["ds"].round(6).tolist()
     [0.451524, 1.173961, 1.751912]
@@ -172,12 +172,12 @@ def find_crossings(
         time_col=time_col,
     )  # fmt: skip
     with torch.no_grad():
-        passage = _pass(field, z0, schedule, solver, "after", triggers)
+        solution = _solve(field, z0, schedule, solver, "after", triggers)
     rows: list[tuple[Tensor, ...]] = []
-    for met in passage.crossings:
+    for met in solution.crossings:
         row, place = met.event_times.isfinite().nonzero(as_tuple=True)
-        found = (met.event_times, met.event_index, met.is_grazing, met.z_minus, met.z_plus)
-        rows.append((row, *(part[row, place] for part in found)))
+        columns = (met.event_times, met.event_index, met.is_grazing, met.z_minus, met.z_plus)
+        rows.append((row, *(column[row, place] for column in columns)))
     row, t, index, is_grazing, before, after = (torch.cat(part) for part in zip(*rows))
     order = np.lexsort((t.numpy(), row.numpy()))
     row, t, index, is_grazing, before, after = (part[order] for part in (row, t, index, is_grazing, before, after))
@@ -224,21 +224,22 @@ def solve_schedule(
     """
     if side not in ("before", "after"):
         raise ParameterError(f"side={side!r} is not known: it is 'before' or 'after' the events of a time.")
-    return _pass(field, z0, schedule, solver, side, triggers).z[schedule.row, schedule.column]
+    return _solve(field, z0, schedule, solver, side, triggers).z[schedule.row, schedule.column]
 
 
-def _pass(
+def _solve(
     field: VectorField, z0: Any, schedule: Schedule, solver: Solver, side: str, triggers: Sequence[Trigger]
 ) -> ScheduledSolution:
     """Solve, and raise one named error for all series that failed."""
     start = _read_states(z0, schedule.ids, schedule.states)
     _check_field(field, schedule.t0, start)
-    times, known = schedule.times, schedule.events
-    passage = solve_scheduled(field, start, schedule.t0, times, known, solver, side, triggers=triggers)
-    for met in passage.crossings:
+    solution = solve_scheduled(
+        field, start, schedule.t0, schedule.times, schedule.events, solver, side, triggers=triggers
+    )
+    for met in solution.crossings:
         replace(met, status=torch.where(met.status == Status.ZENO, met.status, 0)).checked(schedule.ids)
-    _check_status(passage.status, schedule.ids)
-    return passage
+    _check_status(solution.status, schedule.ids)
+    return solution
 
 
 def _is_by_state(z0: Any, states: Sequence[Hashable] | None = None) -> bool:

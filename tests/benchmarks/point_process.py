@@ -69,8 +69,8 @@ def run_simulated(task: str, names: list[str], seed: int, settings: dict) -> lis
     (train, train_windows, _), (valid, valid_windows, _), (test, windows, batch) = parts
     both = pd.concat([train_windows, valid_windows])
     with torch.no_grad():
-        walk = truth.walk(batch)
-    best = walk.log_likelihood()
+        trace = truth.trace(batch)
+    best = trace.log_likelihood()
     n_events = int(batch.lengths.sum())
     row = {"task": task, "events": n_events}
     rows = [{**row, "model": "truth", "test": float(best.sum()) / n_events, "gap": 0.0}]
@@ -142,7 +142,7 @@ def run_speed() -> list[dict]:
     seconds = []
     for _ in range(5):
         started = time.process_time()
-        truth.walk(batch).log_likelihood()
+        truth.trace(batch).log_likelihood()
         seconds.append(time.process_time() - started)
     return [{"task": "speed", "events": 100_000, "model": "hawkes", "cpu_s": float(np.median(seconds))}]
 

@@ -83,8 +83,8 @@ def test_parameters_of_surface_and_reset_are_its_own_and_stay_so_in_a_copy():
     names = [name for name, _ in evolution.named_parameters()]
     assert sum(name.startswith("event_modules") for name in names) == 3
     copied = copy.deepcopy(evolution)
-    assert copied.events[0].fn is copied.event_modules[0]
-    assert copied.events[0].fn is not evolution.events[0].fn
+    assert copied.events[0].surface is copied.event_modules[0]
+    assert copied.events[0].surface is not evolution.events[0].surface
 
 
 def test_endless_events_are_a_status():

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 from scipy.integrate import quad
 
-from tests.intensities.test_walk import hawkes, random_streams
+from tests.intensities.test_trace import hawkes, random_streams
 from tests.registries import small_intensity
 from tsode.core.events import StreamBatch
 from tsode.errors import ParameterError, SolverError
@@ -50,19 +50,19 @@ def test_time_rescaled_gaps_of_simulated_events_are_exponential(name):
             intensity.readout.linear.weight.mul_(4.0)
     batch = as_batch(fresh(intensity, 300, 12.0), 300, 12.0)
     with torch.no_grad():
-        walk = intensity.walk(batch)
+        trace = intensity.trace(batch)
     # over the whole window, streams set end to end: gaps of a unit Poisson process but for the tails, which are joined
-    totals = np.concatenate([row[: n + 1].tolist() for row, n in zip(walk.increments[:, :-1].numpy(), batch.lengths)])
+    totals = np.concatenate([row[: n + 1].tolist() for row, n in zip(trace.increments[:, :-1].numpy(), batch.lengths)])
     assert len(totals) > 1000
     stream = []
     carried = 0.0
     for row, n in enumerate(batch.lengths.tolist()):
-        gaps = walk.increments[row, :n].tolist()
+        gaps = trace.increments[row, :n].tolist()
         if gaps:
             gaps[0] += carried
             carried = 0.0
         stream += gaps
-        carried += walk.increments[row, -1].item()
+        carried += trace.increments[row, -1].item()
     assert scipy.stats.kstest(stream, "expon").pvalue > 0.001
 
 
@@ -78,7 +78,7 @@ def test_marks_are_drawn_by_their_share_of_the_rate():
 def test_a_simulated_path_does_not_depend_on_the_paths_beside_it():
     torch.manual_seed(0)
     intensity, batch = small_intensity("neural_jump", 2).double(), random_streams(2, [5, 9, 2])
-    z, since = intensity.remember(batch), batch.end - batch.last
+    z, since = intensity.encode_history(batch), batch.end - batch.last
     span, keys = torch.tensor([3.0, 7.0, 5.0], dtype=torch.float64), np.array([7, 8, 9], dtype=np.uint64)
     together = simulate(intensity, z, since, span, keys)
     for row in range(3):
@@ -107,28 +107,31 @@ def test_waits_turn_the_compensator_round(name):
     torch.manual_seed(0)
     intensity, batch = small_intensity(name, 2).double(), random_streams(2, [6, 3])
     with torch.no_grad():
-        z, since = intensity.remember(batch), batch.end - batch.last
+        z, since = intensity.encode_history(batch), batch.end - batch.last
         targets = torch.tensor([[1e-4, 0.1, 1.0, 7.0]], dtype=torch.float64).expand(2, -1)
         waits = waits_until(intensity, z, since, targets)
-        grown = intensity.ahead(z, since[:, None] + waits).compensator - intensity.ahead(z, since[:, None]).compensator
+        grown = (
+            intensity.extrapolate(z, since[:, None] + waits).compensator
+            - intensity.extrapolate(z, since[:, None]).compensator
+        )
     torch.testing.assert_close(grown, targets, rtol=1e-7, atol=1e-9)
 
 
 def test_the_next_event_of_a_hawkes_process_is_the_integral_of_its_survival():
     intensity, batch = hawkes([0.2, 0.1], [[0.8, 0.1], [0.3, 0.5]], 1.1), random_streams(2, [8], seed=3)
     with torch.no_grad():
-        z, since = intensity.remember(batch), torch.tensor([0.4], dtype=torch.float64)
+        z, since = intensity.encode_history(batch), torch.tensor([0.4], dtype=torch.float64)
         found = next_event(intensity, z, since, [0.5])
 
-        def ahead(t):
-            return intensity.ahead(z, torch.tensor([[0.4, 0.4 + t]], dtype=torch.float64))
+        def extrapolate(t):
+            return intensity.extrapolate(z, torch.tensor([[0.4, 0.4 + t]], dtype=torch.float64))
 
         def survival(t):
-            return math.exp(-ahead(t).compensator.diff(dim=1).item())
+            return math.exp(-extrapolate(t).compensator.diff(dim=1).item())
 
         pieces = [(0.0, 1.0), (1.0, 5.0), (5.0, 20.0), (20.0, 150.0)]
         mean = sum(quad(survival, a, b)[0] for a, b in pieces)
-        share = sum(quad(lambda t: survival(t) * ahead(t).rates[0, 1, 0].item(), a, b)[0] for a, b in pieces)
+        share = sum(quad(lambda t: survival(t) * extrapolate(t).rates[0, 1, 0].item(), a, b)[0] for a, b in pieces)
     assert found.mean.item() == pytest.approx(mean, rel=1e-6)
     assert found.mark_probabilities[0, 0].item() == pytest.approx(share, rel=1e-6)
     assert survival(found.quantiles.item()) == pytest.approx(0.5, rel=1e-8)
@@ -149,7 +152,7 @@ def test_an_event_that_may_never_come_has_an_infinite_quantile():
     batch = random_streams(1, [3])
     with torch.no_grad():
         waits = waits_until(
-            dying, dying.remember(batch), batch.end - batch.last, torch.tensor([[50.0]], dtype=torch.float64)
+            dying, dying.encode_history(batch), batch.end - batch.last, torch.tensor([[50.0]], dtype=torch.float64)
         )
     assert waits.isinf().all()
 

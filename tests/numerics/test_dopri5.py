@@ -36,7 +36,7 @@ def test_error_between_the_steps_is_within_fifty_tolerances(name):
 
 
 def test_coefficients_are_those_of_scipy():
-    dense = torch.tensor(_TABLEAU.inside, dtype=torch.float64).T
+    dense = torch.tensor(_TABLEAU.dense, dtype=torch.float64).T
     torch.testing.assert_close(dense, torch.from_numpy(RK45.P), rtol=1e-15, atol=0)
     torch.testing.assert_close(dense.sum(dim=1), torch.tensor(_TABLEAU.b, dtype=torch.float64), rtol=1e-14, atol=1e-14)
     # SciPy writes the error with the other sign.

@@ -42,5 +42,5 @@ def test_long_steps_stay_between_the_state_and_the_target(gru):
 
 
 def test_a_field_that_does_not_relax_is_refused(z0):
-    with pytest.raises(ParameterError, match=r"needs a field with a method relaxation.*MLPDynamics has not"):
+    with pytest.raises(ParameterError, match=r"needs a RelaxingField, .*relaxation, which MLPDynamics has not"):
         solve(MLPDynamics(4).double(), z0, 1.0, solver=ExponentialEuler())

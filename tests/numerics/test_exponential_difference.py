@@ -115,5 +115,5 @@ def test_long_steps_do_not_grow(corrected, z0):
 
 def test_a_field_without_a_linear_part_is_refused():
     z0 = torch.zeros(1, 4, dtype=torch.float64)
-    with pytest.raises(ParameterError, match=r"needs a field with the methods linearised.*MLPDynamics has not"):
+    with pytest.raises(ParameterError, match=r"needs a SemilinearField, .*linearised and turn, which MLPDynamics"):
         solve(MLPDynamics(4).double(), z0, 1.0, solver=ExponentialDifference())

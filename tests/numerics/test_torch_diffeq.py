@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torchdiffeq._impl.odeint import SOLVERS as THEIRS
 
 from tests.helpers import solve
 from tests.numerics.systems import SYSTEMS
@@ -9,6 +10,7 @@ from tsode.dynamics import GRUODE
 from tsode.errors import ParameterError
 from tsode.numerics import RK4, Dopri5, Euler, Midpoint, TorchDiffEq
 from tsode.numerics.integrate import integrate, integrate_to
+from tsode.testing.convergence import convergence_order
 
 SPANS = torch.tensor([0.02, -0.5, 1.5], dtype=torch.float64)
 START = torch.tensor([0.0, 3.0, -1.0], dtype=torch.float64)
@@ -48,6 +50,21 @@ def test_its_rk4_is_another_method_of_order_four():
     ours = solve(system.field, system.z0, 1.0, solver=RK4(n_steps=20))
     theirs = solve(system.field, system.z0, 1.0, solver=TorchDiffEq("rk4", n_steps=20))
     torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["euler", "midpoint", "heun2", "heun3", "rk4"])
+def test_error_of_a_fixed_method_falls_with_its_order(method):
+    solver, system, start = TorchDiffEq(method), SYSTEMS["spiral"], torch.zeros(1, dtype=torch.float64)
+    exact = lambda t: system.exact(system.z0, t)  # noqa: E731
+    order, _ = convergence_order(solver, system.field, system.z0, start, start + 1.5, exact)
+    assert order == pytest.approx(solver.order, abs=0.15)
+    assert not solver.shares_steps
+
+
+@pytest.mark.parametrize("method", ["dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun", "explicit_adams"])
+def test_stated_order_is_that_of_torchdiffeq(method):
+    assert TorchDiffEq(method).order == THEIRS[method].order
+    assert TorchDiffEq(method).shares_steps == (method != "explicit_adams")
 
 
 def test_adjoint_gradient_is_that_of_the_solution():

@@ -126,7 +126,7 @@ def test_its_methods_for_stratonovich_come_to_the_known_solution(method):
     z = torch.ones(n, 1, dtype=torch.float64)
     exact = torch.exp(sde.growth + sde.sigma * paths(start + 1))
     end = integrate_sde(sde, z, start, start + 1, TorchSDE(method, n_steps=128), paths).z
-    # strong order 1: of the order of a step
+    assert TorchSDE(method).strong_order == 1.0  # of the order of a step
     assert ((end - exact).abs() / exact).mean() < 1 / 128
 
 

@@ -42,8 +42,8 @@ def told(seed: int, lagging: bool, epochs: int) -> float:
     objective, shown, callbacks = LatentObjective("elbo", 1, generator), draw(generator, 256), []
     if lagging:
         encoder = [*model.encoder.parameters(), *model.posterior.parameters()]
-        objective = LaggingInference(objective, encoder, lambda: draw(generator), 0.03, most=20)
-        callbacks.append(objective.watch)
+        objective = LaggingInference(objective, encoder, lambda: draw(generator), 0.03, max_steps=20)
+        callbacks.append(objective.on_epoch_end)
 
     def validate(model: LatentModel) -> dict[str, float]:
         seen = model.infer(shown.context)
@@ -71,14 +71,14 @@ def test_inner_steps_move_the_encoder_alone_and_end_when_the_latent_tells_no_mor
     model = build_latent_ode(1, n_modes=2, n_static=1, n_encoder=4, n_hidden=4)
     encoder = [*model.encoder.parameters(), *model.posterior.parameters()]
     before = [p.detach().clone() for p in model.parameters()]
-    lagging = LaggingInference(LatentObjective("elbo", 1, generator), encoder, lambda: draw(generator, 8), most=10)
+    lagging = LaggingInference(LatentObjective("elbo", 1, generator), encoder, lambda: draw(generator, 8), max_steps=10)
     lagging(model.train(), draw(generator, 8))
     ahead = {id(p) for p in encoder}
     for old, new in zip(before, model.parameters()):
         assert id(new) in ahead or torch.equal(old, new)
     assert not torch.equal(before[list(map(id, model.parameters())).index(id(model.posterior.weight))], encoder[-2])
     for value, goes_on in ((0.2, True), (0.3, True), (0.3, False), (0.9, False)):
-        lagging.watch({"valid_mutual_information": value})
+        lagging.on_epoch_end({"valid_mutual_information": value})
         assert lagging.is_aggressive is goes_on
 
 

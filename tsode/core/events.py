@@ -1,4 +1,4 @@
-"""A padded batch of event streams: when something happened, and of which kind."""
+"""Event streams in a padded batch: times and marks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events at known times, of every row of a batch: doses, infusions, resets."""
+"""Scheduled events of every row of a batch: doses, infusions, resets at known times."""
 
 from __future__ import annotations
 

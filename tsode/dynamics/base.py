@@ -1,4 +1,4 @@
-"""What a family of vector fields promises."""
+"""Vector field of the latent state: the base class, and what a member promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gated recurrent unit in continuous time."""
+"""Gated recurrent unit in continuous time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relaxation to a constant level."""
+"""Mean reversion: relaxation to a constant level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A neural vector field without structure."""
+"""Neural vector field without structure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A neural stochastic differential equation without structure."""
+"""Neural stochastic differential equation without structure."""
 
 from __future__ import annotations
 

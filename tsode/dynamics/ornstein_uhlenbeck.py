@@ -1,4 +1,4 @@
-"""The Ornstein-Uhlenbeck process."""
+"""Ornstein-Uhlenbeck process."""
 
 from __future__ import annotations
 

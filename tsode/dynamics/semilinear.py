@@ -1,4 +1,4 @@
-"""Complex modes that rotate and decay, with a neural correction."""
+"""Semilinear field: complex modes that rotate and decay, with a neural correction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A field some of whose coordinates stand still and are only read."""
+"""Vector field some of whose coordinates stand still and are only read."""
 
 from __future__ import annotations
 

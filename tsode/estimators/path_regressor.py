@@ -57,7 +57,7 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
         Of the columns after the first, in the units of the data.
     intercept_ : float
     length_scale_, noise_share_ : float
-        Those given, or found.
+        Those given, or fit.
     scale_ : float
         Standard deviation of process and noise together.
     module_ : LinearSDE
@@ -125,20 +125,20 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
         penalty = torch.full_like(columns[0], self.alpha)
         penalty[0] = 0.0
         with one_thread():
-            self.length_scale_, self.noise_share_, found = fit_matern(
+            self.length_scale_, self.noise_share_, fit = fit_matern(
                 times, values, columns, penalty, self.smoothness, self.length_scale, self.noise_share
             )
-        weights = found.coef[0]
+        weights = fit.coef[0]
         self.coef_ = unit * weights[1:].numpy() / self._spread
         self.intercept_ = float(level + unit * weights[0] - self._shift @ self.coef_)
-        self.scale_ = float(unit * found.variance[0].sqrt())
+        self.scale_ = float(unit * fit.variance[0].sqrt())
         self.module_ = self._process()
         rest = (values - columns @ weights) * unit / self.scale_
         # the smoother is linear in what it is given: it takes what is left of y, and each column, as a series
         self._seen = torch.cat([rest[None], columns.T])
         self._times = times
         self._smoother = self._run()
-        self._covariance = torch.linalg.inv(found.precision[0]).contiguous()
+        self._covariance = torch.linalg.inv(fit.precision[0]).contiguous()
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -191,9 +191,9 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
             return self.module_.smoother(batch)
 
     def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        found = {name: float(getattr(self, name)) for name in _NUMBERS}
+        numbers = {name: float(getattr(self, name)) for name in _NUMBERS}
         tensors = {name: torch.as_tensor(getattr(self, name)).clone() for name in _ARRAYS}
-        return found, tensors
+        return numbers, tensors
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
         for name in _NUMBERS:

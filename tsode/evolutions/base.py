@@ -1,4 +1,4 @@
-"""The seam between models and numerics: carry each state from its own start time to its own end time.
+"""Evolution of a latent state from its own start time to its own end time: the seam between models and numerics.
 
 A solver is one way to do it (`Solved`), a closed form another (`tsode.evolutions`).
 """

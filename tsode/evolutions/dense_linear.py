@@ -1,4 +1,4 @@
-"""A linear flow whose state components all act on one another, by the matrix exponential."""
+"""Linear flow whose state components all act on one another, by the matrix exponential."""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ class Transition:
         """
         scale, values, vectors = _standardised_eigen(_symmetric(self.phi @ cov @ self.phi.mT + self.cov))
         # directions below the rounding of the largest are known: nothing is learned from them
-        known = values <= values.shape[-1] * torch.finfo(values.dtype).eps * values[..., -1:]
-        half = vectors * torch.where(known, torch.inf, values).rsqrt()[..., None, :]
+        is_exact = values <= values.shape[-1] * torch.finfo(values.dtype).eps * values[..., -1:]
+        half = vectors * torch.where(is_exact, torch.inf, values).rsqrt()[..., None, :]
         half = torch.where(scale > 0.0, scale, torch.inf).reciprocal()[..., None] * half
         return cov @ self.phi.mT @ half @ half.mT
 

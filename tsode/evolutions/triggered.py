@@ -24,7 +24,7 @@ class Triggered(Evolution):
         Right-hand side: a member of `tsode.dynamics`.
     solver : Solver
         A solver that goes step by step, such as `RK4` or `Dopri5`.
-    events : sequence of Event
+    events : sequence of Trigger
         Those whose surface or reset is an `nn.Module` are trained along.
     gradient : {"backprop", "checkpoint"}
         See `tsode.numerics.integrate.integrate`.
@@ -50,7 +50,7 @@ class Triggered(Evolution):
         self.events = tuple(events)
         # so that the optimiser, `to` and `state_dict` see them
         self.event_modules = nn.ModuleList(
-            part for event in self.events for part in (event.fn, event.reset) if isinstance(part, nn.Module)
+            part for event in self.events for part in (event.surface, event.reset) if isinstance(part, nn.Module)
         )
         self.gradient = gradient
         self.query_step = query_step
@@ -58,15 +58,15 @@ class Triggered(Evolution):
         self.n_state = dynamics.n_state
 
     def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
-        found = integrate_triggers(
+        crossings = integrate_triggers(
             self.dynamics, z, t0, t1, self.solver, self.events, gradient=self.gradient, max_events=self.max_events
         )
-        return Evolved(found.z, found.z.new_zeros(len(z)), found.status)
+        return Evolved(crossings.z, crossings.z.new_zeros(len(z)), crossings.status)
 
     def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
         end = torch.cat([t0[:, None], times], dim=1).amax(dim=1)
-        found = integrate_triggers(
+        crossings = integrate_triggers(
             self.dynamics, z, t0, end, self.solver, self.events, times=times, side="right", gradient=self.gradient,
             query_step=self.query_step, max_events=self.max_events,
         )  # fmt: skip
-        return Evolved(found.states, found.states.new_zeros(times.shape), found.status)
+        return Evolved(crossings.states, crossings.states.new_zeros(times.shape), crossings.status)

@@ -1,4 +1,4 @@
-"""What a family of intensities promises: the rate of each mark, given the events before."""
+"""Conditional intensity of marked events: the base class, and what a member promises."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNTIL = {"window": True, "last_event": False}  # where a log-likelihood ends: wh
 
 @dataclass(frozen=True)
 class FutureIntensity:
-    """What a state says about a time ahead, as long as nothing happens.
+    """Intensity and compensator at times after a state, as long as nothing happens.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class IntensityTrace:
 
     Parameters
     ----------
-    batch : EventBatch
+    batch : StreamBatch
     log_rate : Tensor[b n]
         Log intensity of each event's own mark just before it; 0 in the padding.
     increments : Tensor[b n+1]
@@ -89,8 +89,8 @@ class IntensityTrace:
 class Intensity(nn.Module, ABC):
     """Family of conditional intensities of marked events.
 
-    All a member remembers of the events up to a time is a state (b d). A member promises: streams do not see each
-    other; an outlook depends on the state and on its own time ahead only.
+    The history of events up to a time is encoded in a state (b d). A member promises: streams do not see each other; an
+    intensity ahead depends on the state and on its own time only.
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ class Intensity(nn.Module, ABC):
     ----------
     is_exact : bool
         Whether the compensator is a closed form.
-    forgets : bool
-        Whether the events of long ago may be left out: then a long stream is cut into pieces to learn from.
+    is_finite_memory : bool
+        Whether events of long ago may be left out: a long stream is then cut into segments to train on.
     """
 
     is_exact: bool = True
-    forgets: bool = False
+    is_finite_memory: bool = False
 
     def __init__(self, n_marks: int) -> None:
         super().__init__()
@@ -120,12 +120,12 @@ class Intensity(nn.Module, ABC):
         """State just after an event of `marks` (b,) that comes `wait` (b,), float64, after the time of ``z`` (b d)."""
 
     @abstractmethod
-    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
-        """Look `waits` (b m), float64, not negative, ahead of the time of ``z`` (b d)."""
+    def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
+        """Intensity and compensator `waits` (b m), float64, not negative, after the time of ``z`` (b d)."""
 
     @abstractmethod
-    def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Bound (b,) of the total intensity between `low` and `high` (b,) ahead of the time of ``z``, for thinning."""
+    def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Bound (b,) of the total intensity between `low` and `high` (b,) after the time of ``z``, for thinning."""
 
     def initialise(self, batch: StreamBatch) -> None:
         """Set parameters to a first guess from training streams; by default they stay."""
@@ -133,25 +133,27 @@ class Intensity(nn.Module, ABC):
     def states(self, batch: StreamBatch) -> Tensor:
         """States (b n+1 d) at the start and just after each event; what stands after padding is not used."""
         z = self.start(batch.n_streams)
-        passed = [z]
+        states = [z]
         for wait, marks in zip(batch.gaps[:, :-1].unbind(1), batch.marks.unbind(1)):
             z = self.jump(z, wait, marks)
-            passed.append(z)
-        return torch.stack(passed, dim=1)
+            states.append(z)
+        return torch.stack(states, dim=1)
 
-    def remember(self, batch: StreamBatch) -> Tensor:
+    def encode_history(self, batch: StreamBatch) -> Tensor:
         """State (b d) just after the last event of each stream: all that is needed to go on from there."""
         states = self.states(batch)
         return states[torch.arange(batch.n_streams, device=states.device), batch.lengths]
 
-    def walk(self, batch: StreamBatch) -> IntensityTrace:
+    def trace(self, batch: StreamBatch) -> IntensityTrace:
         """Pass over all events once; the only loop is over the events of a stream."""
         states, gaps = self.states(batch), batch.gaps
-        # without the padding: streams are seldom of one length, and looking ahead is what costs
+        # without the padding: streams are seldom of one length, and it is the extrapolation that costs
         rows, columns = batch.is_gap.nonzero(as_tuple=True)
-        outlook = self.ahead(states[rows, batch.counted[rows, columns]], gaps[rows, columns, None])
+        future = self.extrapolate(states[rows, batch.counted[rows, columns]], gaps[rows, columns, None])
         marks = nn.functional.pad(batch.marks, (0, 1))[rows, columns, None]
-        own = outlook.rates[:, 0].gather(1, marks)[:, 0].log()
-        nothing = own.new_zeros(gaps.shape)
-        log_rate, increments = (nothing.index_put((rows, columns), part) for part in (own, outlook.compensator[:, 0]))
+        log_rates = future.rates[:, 0].gather(1, marks)[:, 0].log()
+        nothing = log_rates.new_zeros(gaps.shape)
+        log_rate, increments = (
+            nothing.index_put((rows, columns), part) for part in (log_rates, future.compensator[:, 0])
+        )
         return IntensityTrace(batch, log_rate[:, :-1], increments)

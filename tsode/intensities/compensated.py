@@ -1,4 +1,4 @@
-"""An evolution that carries the integral of a rate along with its state."""
+"""Compensator of an evolution: the integral of a rate, carried along with its state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that excite further events, with an exponential kernel."""
+"""Hawkes process: events that excite further events, with an exponential kernel."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class HawkesExponential(Intensity):
     def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
         return z * (-self.log_beta.exp() * wait.to(z.dtype))[:, None].exp() + self.log_alpha.exp().t()[marks]
 
-    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
+    def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         mu, beta, waits = self.log_mu.exp(), self.log_beta.exp(), waits.to(z.dtype)
         rates = mu + z[:, None] * (-beta * waits)[..., None].exp()
         spent = -torch.expm1(-beta * waits) / beta
         return FutureIntensity(rates, mu.sum() * waits + z.sum(dim=-1, keepdim=True) * spent)
 
-    def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        return self.ahead(z, low[:, None]).total[:, 0]
+    def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return self.extrapolate(z, low[:, None]).total[:, 0]
 
     @torch.no_grad()
     def initialise(self, batch: StreamBatch) -> None:

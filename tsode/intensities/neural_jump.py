@@ -1,4 +1,4 @@
-"""A neural jump intensity: a latent state that flows between events and is set anew at each."""
+"""Neural jump intensity: a latent state that flows between events and is set anew at each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SoftplusReadout(nn.Module):
         # in float32 softplus is zero below -100 or so, and its logarithm infinite
         return nn.functional.softplus(self.linear(z)) + 1e-12
 
-    def ceiling(self, low: Tensor, high: Tensor) -> Tensor:
+    def upper_bound(self, low: Tensor, high: Tensor) -> Tensor:
         """Bound (b k) of the rates of all states between `low` and `high` (b d)."""
         up, down = self.linear.weight.clamp(min=0.0), self.linear.weight.clamp(max=0.0)
         return nn.functional.softplus(high @ up.t() + low @ down.t() + self.linear.bias) + 1e-12
@@ -64,7 +64,7 @@ class NeuralJump(Intensity):
     """
 
     is_exact = False
-    forgets = True
+    is_finite_memory = True
 
     def __init__(self, n_marks: int, evolution: Evolution, n_hidden: int = 64, n_nodes: int = 16) -> None:
         super().__init__(n_marks)
@@ -88,21 +88,21 @@ class NeuralJump(Intensity):
         inputs = self._inputs(batch.one_hot(self.n_marks, z.dtype), batch.gaps[:, :-1])
         return torch.cat([z[:, None], self.memory(inputs, z[None].contiguous())[0]], dim=1)
 
-    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
+    def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         b, m = waits.shape
         placed = self.rho(z)[:, None].expand(-1, m, -1).flatten(0, 1)
         ends = waits.reshape(-1)
         evolved = self.flow.evolve(placed, torch.zeros_like(ends), ends)
         return FutureIntensity(self.readout(evolved.z).reshape(b, m, -1), evolved.cost.reshape(b, m))
 
-    def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         evolution = self.flow.evolution
         if not isinstance(evolution, Bounded):
             raise ParameterError(
                 f"Thinning needs bounds of the state between events, which {type(evolution).__name__} does not know: "
                 "build the intensity on a DecayingFlow."
             )
-        return self.readout.ceiling(*evolution.extremes(self.rho(z), low, high)).sum(dim=-1)
+        return self.readout.upper_bound(*evolution.extremes(self.rho(z), low, high)).sum(dim=-1)
 
     @torch.no_grad()
     def initialise(self, batch: StreamBatch) -> None:

@@ -1,4 +1,4 @@
-"""Events that know nothing of each other."""
+"""Poisson process: events that are independent of each other."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Poisson(Intensity):
     def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
         return z
 
-    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
+    def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         mu = self.log_mu.exp()
         return FutureIntensity(mu.expand(*waits.shape, -1), mu.sum() * waits.to(mu.dtype))
 
-    def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return self.log_mu.exp().sum().expand(len(low))
 
     @torch.no_grad()

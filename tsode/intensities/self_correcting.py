@@ -1,4 +1,4 @@
-"""Events that are held back by those that were."""
+"""Self-correcting process: each event lowers the intensity of the next."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class SelfCorrecting(Intensity):
     def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
         return z + self.log_mu.exp() * (wait.to(z.dtype)[:, None] - self.pause.t()[marks])
 
-    def ahead(self, z: Tensor, waits: Tensor) -> FutureIntensity:
+    def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         growth, now = self.log_mu.exp() * waits.to(z.dtype)[..., None], z[:, None]
         gained = (now.exp() * torch.expm1(growth) / self.log_mu.exp()).sum(dim=-1)
         return FutureIntensity((now + growth).exp(), gained)
 
-    def ceiling(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        return self.ahead(z, high[:, None]).total[:, 0]
+    def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return self.extrapolate(z, high[:, None]).total[:, 0]
 
     @torch.no_grad()
     def initialise(self, batch: StreamBatch) -> None:

@@ -1,4 +1,4 @@
-"""Exact simulation of the events to come."""
+"""Thinning: exact simulation of future events."""
 
 from __future__ import annotations
 
@@ -59,27 +59,27 @@ def simulate(
     """
     rows = torch.arange(len(z))
     now = torch.zeros_like(span)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    events: list[tuple[Tensor, Tensor, Tensor]] = []
     counts = np.zeros(len(z), dtype=np.int64)
     step = 0
     while len(rows):
         draws = torch.from_numpy(hashed_uniforms(keys, step, 3)).to(z.device)
         step += 1
         # rates change on the scale of the time since the last event, so that bounds up to there are not far off
-        total = intensity.ahead(z, since[:, None]).total[:, 0].double()
+        total = intensity.extrapolate(z, since[:, None]).total[:, 0].double()
         reach = torch.minimum(torch.minimum(1.0 / total, 0.5 * since + 0.05), span - now)
-        bound = intensity.ceiling(z, since, since + reach).double() * (1.0 + 1e-6)  # rounding
+        bound = intensity.upper_bound(z, since, since + reach).double() * (1.0 + 1e-6)  # rounding
         wait = -draws[:, 0].log() / bound
         is_inside = wait < reach
         wait = torch.minimum(wait, reach)
         now, since = now + wait, since + wait
-        rates = intensity.ahead(z, since[:, None]).rates[:, 0].double()
+        rates = intensity.extrapolate(z, since[:, None]).rates[:, 0].double()
         is_event = is_inside & (draws[:, 1] * bound < rates.sum(dim=1))
         if bool(is_event.any()):
             at = is_event.nonzero()[:, 0]
             shares = rates[at].cumsum(dim=1)
             marks = (shares < draws[at, 2:] * shares[:, -1:]).sum(dim=1).clamp(max=intensity.n_marks - 1)
-            found.append((rows[at], now[at], marks))
+            events.append((rows[at], now[at], marks))
             z = z.index_copy(0, at, intensity.jump(z[at], since[at], marks))
             since = since.index_fill(0, at, 0.0)
             np.add.at(counts, rows[at].numpy(), 1)
@@ -92,8 +92,8 @@ def simulate(
         if not bool(is_going.all()):
             rows, now, since, span, z = (part[is_going] for part in (rows, now, since, span, z))
             keys = keys[is_going.numpy()]
-    if not found:
+    if not events:
         return Simulated(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
-    row, time, mark = (torch.cat(parts).numpy() for parts in zip(*found))
+    row, time, mark = (torch.cat(parts).numpy() for parts in zip(*events))
     order = np.lexsort((time, row))
     return Simulated(row[order], time[order], mark[order])

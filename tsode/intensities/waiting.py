@@ -1,4 +1,4 @@
-"""When the next event comes, and of which mark: the compensator turned round."""
+"""Waiting time and mark of the next event, by inverting the compensator."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ def waits_until(intensity: Intensity, z: Tensor, since: Tensor, targets: Tensor)
     Tensor[b m], float64
         Infinite where it is not reached within 2**40 units of time.
     """
-    base = intensity.ahead(z, since[:, None]).compensator[:, 0].double()
+    base = intensity.extrapolate(z, since[:, None]).compensator[:, 0].double()
     rows = torch.arange(len(z), device=z.device).repeat_interleave(targets.shape[1])
-    wanted = targets.reshape(-1)
+    targets_by_row = targets.reshape(-1)
 
     def grown(at: Tensor, open_: Tensor) -> tuple[Tensor, Tensor]:
         """How far the compensator of those still `open_` is beyond its target, and how fast it grows."""
         row = rows[open_]
-        outlook = intensity.ahead(z[row], (since[row] + at)[:, None])
-        return outlook.compensator[:, 0].double() - base[row] - wanted[open_], outlook.total[:, 0].double()
+        future = intensity.extrapolate(z[row], (since[row] + at)[:, None])
+        return future.compensator[:, 0].double() - base[row] - targets_by_row[open_], future.total[:, 0].double()
 
-    low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
-    open_ = torch.arange(len(wanted), device=z.device)
+    low, high = torch.zeros_like(targets_by_row), torch.ones_like(targets_by_row)
+    open_ = torch.arange(len(targets_by_row), device=z.device)
     while len(open_):
         open_ = open_[(grown(high[open_], open_)[0] < 0.0) & (high[open_] < FARTHEST)]
         low[open_] = high[open_]
@@ -104,12 +104,12 @@ def next_event(intensity: Intensity, z: Tensor, since: Tensor, levels: list[floa
     edges = np.array(PANELS)
     nodes = (edges[:-1, None] + np.diff(edges)[:, None] * 0.5 * (x + 1.0)).reshape(-1)
     weights = (np.diff(edges)[:, None] * 0.5 * w).reshape(-1) * np.exp(-nodes)
-    asked = -np.log1p(-np.array(levels, dtype=np.float64))
-    targets = torch.from_numpy(np.concatenate([nodes, asked])).to(since.device).expand(len(since), -1)
+    exponential_quantiles = -np.log1p(-np.array(levels, dtype=np.float64))
+    targets = torch.from_numpy(np.concatenate([nodes, exponential_quantiles])).to(since.device).expand(len(since), -1)
     waits = waits_until(intensity, z, since, targets)
-    spread, quantiles = waits.split([len(nodes), len(asked)], dim=1)
+    spread, quantiles = waits.split([len(nodes), len(exponential_quantiles)], dim=1)
     weight = torch.from_numpy(weights).to(since.device)
-    rates = intensity.ahead(z, since[:, None] + spread.clamp(max=FARTHEST)).rates.double()
+    rates = intensity.extrapolate(z, since[:, None] + spread.clamp(max=FARTHEST)).rates.double()
     shares = rates / rates.sum(dim=-1, keepdim=True)
     marks = (weight[:, None] * shares).sum(dim=1)
     return NextEvent(spread @ weight, quantiles, marks / marks.sum(dim=-1, keepdim=True))

@@ -1,4 +1,4 @@
-"""Jump interface: change of a state at an observation or input."""
+"""Jump of the state at an observation: the base class, and what a member promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact conditioning of a Gaussian belief on what was seen."""
+"""Gaussian conditioning of a belief on an observation, exact (Kalman update)."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Conditioned:
         vector : Tensor[... d]
         matrix : Tensor[... d d]
         """
-        own = self.observed.mT @ self.weighted
-        vector = (self.kept.mT @ vector[..., None]).squeeze(-1) - own[..., -1]
-        return vector, self.kept.mT @ matrix @ self.kept + own[..., :-1]
+        information = self.observed.mT @ self.weighted
+        vector = (self.kept.mT @ vector[..., None]).squeeze(-1) - information[..., -1]
+        return vector, self.kept.mT @ matrix @ self.kept + information[..., :-1]
 
     def unbind(self) -> list[Conditioned]:
         """One conditioning for each place on axis 1 (b n ...)."""

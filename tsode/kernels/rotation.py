@@ -68,8 +68,8 @@ class _Rotate(torch.autograd.Function):
         inputs = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative
             wanted = [x for x, is_needed in zip(inputs, ctx.needs_input_grad) if is_needed]
-            found = iter(torch.autograd.grad(_in_plain_operations(*inputs), wanted, grad, create_graph=True))
-            return *(next(found) if is_needed else None for is_needed in ctx.needs_input_grad[:4]), None
+            derivatives = iter(torch.autograd.grad(_in_plain_operations(*inputs), wanted, grad, create_graph=True))
+            return *(next(derivatives) if is_needed else None for is_needed in ctx.needs_input_grad[:4]), None
         z, decay, frequency, gap = inputs
         n, kept, ctx.kept = decay.shape[-1], ctx.kept, None
         work = kept[0] if kept else borrow(z)  # given back already: a second time through a kept graph

@@ -116,7 +116,7 @@ class EnsembleMixture(Likelihood):
 
 
 class NormalEnsemble(NormalMixture):
-    """The same of normals, or of mixtures of normals, which is a mixture of normals: all of it in closed form.
+    """Equal-weight mixture of normals, or of mixtures of normals: again a mixture of normals, in closed form.
 
     Parameters
     ----------

@@ -3,11 +3,13 @@
 from tsode._registry import Registry
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
+from tsode.numerics.euler import Euler
 from tsode.numerics.euler_maruyama import EulerMaruyama
 from tsode.numerics.exponential import ExponentialEuler
 from tsode.numerics.exponential_difference import ExponentialDifference
-from tsode.numerics.fixed_step import RK4, Euler, Midpoint
+from tsode.numerics.midpoint import Midpoint
 from tsode.numerics.milstein import Milstein
+from tsode.numerics.rk4 import RK4
 from tsode.numerics.sde import SDESolver
 from tsode.numerics.torch_diffeq import TorchDiffEq
 from tsode.numerics.torch_sde import TorchSDE

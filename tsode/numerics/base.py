@@ -1,4 +1,4 @@
-"""What a solver promises."""
+"""Solver of ordinary differential equations: the base class, and what a member promises."""
 
 from __future__ import annotations
 
@@ -44,11 +44,21 @@ class Solver(ABC):
 
     Attributes
     ----------
+    order : int
+        Global order of convergence: the error at the end falls as this power of the length of the steps.
     gradients : tuple of str
         Ways in which the gradient can be had, see `tsode.numerics.integrate.integrate`.
+    field_type : type
+        Protocol of the vector fields that can be solved, where not every one can.
+    shares_steps : bool
+        Whether the rows of a batch share their steps, so that an answer depends on its batch-mates within the tolerance
+        and a row that fails fails them all.
     """
 
+    order: ClassVar[int]
     gradients: ClassVar[tuple[str, ...]] = ("backprop", "checkpoint")
+    field_type: ClassVar[type] = object
+    shares_steps: ClassVar[bool] = False
 
     @abstractmethod
     def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str) -> Solution:

@@ -1,4 +1,4 @@
-"""Roots between two bounds, many at a time."""
+"""Root finding between two bounds, many roots at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brownian motion that can be asked at any time, in any order."""
+"""Brownian motion that can be evaluated at any time, in any order."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class BrownianPath:
         """Values at ``times`` (b,) or (b m): Tensor[b k] or Tensor[b m k]; NaN past the reach."""
         if times.dim() == 1:
             return self(times[:, None])[:, 0]
-        assert self.origin is not None, "a path needs an origin before it can be asked: use starting_at."
+        assert self.origin is not None, "a path needs an origin before it can be evaluated: use starting_at."
         p, n_cells, q, k = self.bridges.shape
         share = (times - self.origin[:, None]) / self.cell
         # The last knot belongs to the last cell.

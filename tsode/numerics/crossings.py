@@ -1,4 +1,4 @@
-"""Flow through state-triggered events, each row at its own times, with gradients through the event times."""
+"""State-triggered events: flow through them, each row at its own times, with gradients through these times."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ from tsode._checks import check_shapes
 from tsode.core.status import Status, worst
 from tsode.errors import ParameterError, ShapeError, SolverError, ZenoError
 from tsode.numerics.base import Solver, VectorField, constant, is_finite_row
-from tsode.numerics.bracketed_root import last_before_root
-from tsode.numerics.integrate import check_gradient
+from tsode.numerics.first_crossing import find_first_crossing, step_to_crossing
+from tsode.numerics.integrate import check_field, check_gradient
 from tsode.numerics.sign_change import SignChangeDetector
-from tsode.numerics.stepwise import StepRecord, StepwiseSolver, run_step
+from tsode.numerics.stepwise import StepRecord, StepwiseSolver
 from tsode.numerics.surfaces import Trigger, evaluate_surfaces, surface_values
 from tsode.numerics.zeno import accumulation_time, has_accumulated
 
 __all__ = ["Crossings", "integrate_triggers"]
-
-_N_NEWTON = 3  # the dense output gives four digits or more, and each iteration doubles them
-_GRAZING = 1e-4
-_N_ULPS = 4
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,7 @@ def integrate_triggers(
     solver : Solver
         One that goes step by step. Of fixed steps each stretch from an event to `t1` has `n_steps`, or as many as
         `max_step` asks for.
-    events : sequence of Event
+    events : sequence of Trigger
     times : Tensor[b m], float64, optional
         Times within [t0, t1] at which to report the state too.
     side : {"left", "right"}
@@ -166,17 +162,17 @@ def integrate_triggers(
     _check(field, z, t0, t1, solver, events, queries, side, gradient, query_step, tol, max_events)
     assert isinstance(solver, StepwiseSolver)
     is_usable = is_finite_row(z) & (t1 - t0).isfinite() & queries.isfinite().all(dim=1)
-    given, z = z, torch.where(is_usable[:, None], z, 0.0)
+    initial, z = z, torch.where(is_usable[:, None], z, 0.0)
     t0, t1, queries = t0.where(is_usable, 0.0), t1.where(is_usable, 0.0), queries.where(is_usable[:, None], 0.0)
-    solve = _Solve(field, solver, tuple(events), gradient, query_step, tol, max_events)
-    result, path = solve.run(z, t0, t1)
+    loop = _TriggerLoop(field, solver, tuple(events), gradient, query_step, tol, max_events)
+    result, path = loop.run(z, t0, t1)
     states = _read(solver, path, result.z, queries - t0[:, None], side)
     if query_step is not None:
         result = replace(result, z=_read(solver, path, result.z, (result.t_end - t0)[:, None], "right")[:, 0])
     return replace(
         result,
-        z=torch.where(is_usable[:, None], result.z, given),
-        states=torch.where(is_usable[:, None, None], states, given[:, None]),
+        z=torch.where(is_usable[:, None], result.z, initial),
+        states=torch.where(is_usable[:, None, None], states, initial[:, None]),
         status=result.status.where(is_usable, int(Status.NON_FINITE)),
     )
 
@@ -190,37 +186,8 @@ def _read(solver: StepwiseSolver, path: StepRecord, z: Tensor, elapsed: Tensor, 
     return torch.where(is_after[..., None], z[:, None], solver.read(path, elapsed, 1.0, side))
 
 
-class _Found(NamedTuple):
-    """The first crossing of each row, inside a step.
-
-    Parameters
-    ----------
-    fires : Tensor[b], bool
-        Whether there is one.
-    z, start : Tensor[b d], Tensor[b]
-        State and time at the start of the step.
-    length, share : Tensor[b]
-        Length of the step, and the share of it that passes before the crossing, on the dense output.
-    kind : Tensor[b], int64
-        The first in the list of the events that happen then.
-    signs : Tensor[b e]
-        Signs that the functions of all events that happen then take on; 0 for the others.
-    mean_rate : Tensor[b]
-        Largest size of the function since the last event, by the time since then.
-    """
-
-    fires: Tensor
-    z: Tensor
-    start: Tensor
-    length: Tensor
-    share: Tensor
-    kind: Tensor
-    signs: Tensor
-    mean_rate: Tensor
-
-
-class _Met(NamedTuple):
-    """Rows that met one event of the list, and the states around it."""
+class _Occurrence(NamedTuple):
+    """One event of the list in the rows where it happens, and the states around it."""
 
     happens: Tensor
     time: Tensor
@@ -231,7 +198,7 @@ class _Met(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Solve:
+class _TriggerLoop:
     """The loop over the stretches between events, with the settings of `integrate_triggers`."""
 
     field: VectorField
@@ -247,66 +214,68 @@ class _Solve:
         t, size = t0, z.detach().abs()
         status, n_steps = constant(z, Status.OK), constant(z, 0)
         path = StepRecord(z, status, n_steps)
-        goes = torch.ones_like(status, dtype=torch.bool)
-        just_met = residual = torch.zeros(len(z), len(self.events), dtype=torch.float64, device=z.device)
-        met = [_Met(~goes, t, constant(z, -1), z, z, ~goes)]  # for a solve without events
-        stops: list[Tensor] = []
+        is_active = torch.ones_like(status, dtype=torch.bool)
+        signs = residual = torch.zeros(len(z), len(self.events), dtype=torch.float64, device=z.device)
+        never = ~is_active
+        occurrences = [_Occurrence(never, t, constant(z, -1), z, z, never)]  # for a solve without events
+        event_times: list[Tensor] = []
         limit = torch.full_like(t0, torch.inf)
-        for n_stops in range(self.max_events + 1):
-            watch, went = self._watch(t, z, size, just_met, residual), goes
-            march = self.solver.march(self.field, z, t, torch.where(goes, t1, t), self.gradient, self.query_step, watch)
-            status, n_steps = worst(status, march.status), n_steps + march.n_steps
+        for n_rounds in range(self.max_events + 1):
+            detector, was_active = self._detector(t, z, size, signs, residual), is_active
+            end = torch.where(is_active, t1, t)
+            record = self.solver.advance(self.field, z, t, end, self.gradient, self.query_step, detector)
+            status, n_steps = worst(status, record.status), n_steps + record.n_steps
             # outside of no_grad: the event before gives its gradient to what follows through the start of the step
-            start = t + march.ends[-1] if march.ends else t
+            start = t + record.ends[-1] if record.ends else t
             # the steps of a row that has ended may lie beyond its end
-            before = t - t0 if not path.ends else torch.where(went, t - t0, path.ends[-1])
-            path.ends += [before + end for end in march.ends]
-            path.tracks += march.tracks
-            found = self._first(watch, march.z, start, start - t)
-            if found is None:
-                z, t = march.z, torch.where(went & (march.status == Status.OK), t1, start)
+            before = t - t0 if not path.ends else torch.where(was_active, t - t0, path.ends[-1])
+            path.ends += [before + end for end in record.ends]
+            path.records += record.records
+            crossing = find_first_crossing(detector, self.field, record.z, start, start - t, self.tol)
+            if crossing is None:
+                z, t = record.z, torch.where(was_active & (record.status == Status.OK), t1, start)
                 break
-            time, z_minus, rate, parts = self._cut(found)
-            path.ends.append(torch.where(found.fires, time - t0, path.ends[-1] if path.ends else before))
-            path.tracks.append(torch.stack([found.z, *parts], dim=1))
+            step = step_to_crossing(crossing, self.field, self.solver, self.events, self.gradient)
+            elapsed = path.ends[-1] if path.ends else before
+            path.ends.append(torch.where(crossing.exists, step.time - t0, elapsed))
+            path.records.append(torch.stack([crossing.z, *step.stages], dim=1))
 
-            happens = found.fires & (time <= t1) if self.query_step is not None else found.fires
-            is_grazing = happens & (rate.abs() <= _GRAZING * found.mean_rate)
-            is_same_time = found.start + found.length * found.share - t <= self.tol * found.length
-            size = torch.maximum(found.z.detach().abs(), z_minus.detach().abs())
+            happens = crossing.exists & (step.time <= t1) if self.query_step is not None else crossing.exists
+            is_same_time = crossing.start + crossing.length * crossing.share - t <= self.tol * crossing.length
+            size = torch.maximum(crossing.z.detach().abs(), step.z.detach().abs())
             with torch.no_grad():
-                residual = surface_values(self.events, time, z_minus).abs()
-            z = torch.where(happens[:, None], z_minus, march.z)
-            goes = happens
+                residual = surface_values(self.events, step.time, step.z).abs()
+            z, is_active = torch.where(happens[:, None], step.z, record.z), happens
             for k, event in enumerate(self.events):
-                now, after = goes & (found.signs[:, k] != 0), z
+                is_met, z_plus = is_active & (crossing.signs[:, k] != 0), z
                 if event.reset is not None:
-                    after = event.reset(time, z)
-                    is_finite = is_finite_row(after)
-                    status = torch.where(now & ~is_finite, int(Status.NON_FINITE), status)
-                    after, goes = torch.where((now & is_finite)[:, None], after, z), goes & (is_finite | ~now)
-                met.append(_Met(now, time, constant(z, k), z, after, is_grazing))
-                z = after
+                    z_plus = event.reset(step.time, z)
+                    is_finite = is_finite_row(z_plus)
+                    status = torch.where(is_met & ~is_finite, int(Status.NON_FINITE), status)
+                    z_plus = torch.where((is_met & is_finite)[:, None], z_plus, z)
+                    is_active = is_active & (is_finite | ~is_met)
+                occurrences.append(_Occurrence(is_met, step.time, constant(z, k), z, z_plus, happens & step.is_grazing))
+                z = z_plus
                 if event.terminal:
-                    goes = goes & ~now
+                    is_active = is_active & ~is_met
             size = torch.maximum(size, z.detach().abs())
-            just_met = torch.where(is_same_time[:, None] & (found.signs == 0), just_met, found.signs)
+            signs = torch.where(is_same_time[:, None] & (crossing.signs == 0), signs, crossing.signs)
 
-            stops.append(torch.where(happens, time.detach(), torch.inf))
-            zeno = goes & has_accumulated(stops, t0, t1) if n_stops < self.max_events else goes
-            status = torch.where(zeno, int(Status.ZENO), status)
-            limit = torch.where(zeno, accumulation_time(stops), limit)
-            arrives = went & ~happens & (march.status == Status.OK)
-            t = torch.where(happens, time, torch.where(arrives, t1, found.start))
-            goes = goes & ~zeno
-            if not goes.any():  # the loop test
+            event_times.append(torch.where(happens, step.time.detach(), torch.inf))
+            is_zeno = is_active & has_accumulated(event_times, t0, t1) if n_rounds < self.max_events else is_active
+            status = torch.where(is_zeno, int(Status.ZENO), status)
+            limit = torch.where(is_zeno, accumulation_time(event_times), limit)
+            arrives = was_active & ~happens & (record.status == Status.OK)
+            t = torch.where(happens, step.time, torch.where(arrives, t1, crossing.start))
+            is_active = is_active & ~is_zeno
+            if not is_active.any():  # the loop test
                 break
-        return _collect(z, t, met, limit, status, n_steps), path
+        return _collect(z, t, occurrences, limit, status, n_steps), path
 
-    def _watch(self, t: Tensor, z: Tensor, size: Tensor, just_met: Tensor, residual: Tensor) -> SignChangeDetector:
-        """Watch from here on, by the rules at the surface.
+    def _detector(self, t: Tensor, z: Tensor, size: Tensor, signs: Tensor, residual: Tensor) -> SignChangeDetector:
+        """Detector from here on, by the rules at the surface.
 
-        ``just_met`` (b e) holds the signs that the functions of events which have just happened take on, else 0;
+        ``signs`` (b e) holds the signs that the functions of events which have just happened take on, else 0;
         ``residual`` (b e) what is left of these functions at the root that was found.
         """
         value, rate, rounding = evaluate_surfaces(self.events, self.field, t, z, size)
@@ -316,114 +285,36 @@ class _Solve:
         on_surface = torch.where(is_before, -direction, rate.sign())
         # a state that a reset leaves at rest on the surface has not left it; without a reset it goes through
         has_reset = torch.tensor([event.reset is not None for event in self.events], device=z.device)
-        behind = torch.where(has_reset, torch.where(rate == 0, -just_met, rate.sign()), just_met)
-        on_surface = torch.where(just_met != 0, behind, on_surface)
-        rounding = torch.where(just_met != 0, torch.maximum(rounding, 2 * residual), rounding)
+        behind = torch.where(has_reset, torch.where(rate == 0, -signs, rate.sign()), signs)
+        on_surface = torch.where(signs != 0, behind, on_surface)
+        rounding = torch.where(signs != 0, torch.maximum(rounding, 2 * residual), rounding)
         is_on = value.abs() <= rounding
         sign = torch.where(is_on, on_surface, value.sign()).nan_to_num()
         return SignChangeDetector(self.solver, self.events, value, sign, torch.where(is_on, rounding, 0.0))
 
-    @torch.no_grad()
-    def _first(self, watch: SignChangeDetector, z: Tensor, start: Tensor, since: Tensor) -> _Found | None:
-        """The first crossing in the steps at whose start, `since` (b,) after the last event, rows were stopped."""
-        fires = (watch.crossing != 0).any(dim=1)
-        order = torch.arange(len(self.events), device=z.device)
-        if not fires.any():
-            return None
-        step = self.solver.step(self.field, start, watch.dt, z)
-        parts = [torch.where(fires[:, None], part, 0.0)[:, None] for part in step.parts]
-        length = watch.dt[:, None, None].to(z)
 
-        def descent(share: Tensor) -> Tensor:
-            """Surface functions (b e), as if all crossings were falls, at shares (b e) of the step."""
-            states = self.solver.interpolate(z[:, None], parts, length, share[..., None].to(z))
-            values = [event.fn(start + watch.dt * share[:, k], states[:, k]) for k, event in enumerate(self.events)]
-            return -watch.crossing * torch.stack([value.double() for value in values], dim=1)
-
-        # single precision cannot tell crossings apart that are closer than its rounding errors
-        tol = max(self.tol, _N_ULPS * torch.finfo(z.dtype).eps)
-        share = last_before_root(descent, watch.low, watch.high, descent(watch.low), descent(watch.high), 0.5 * tol)
-        share = torch.where(watch.crossing != 0, share, torch.inf)
-        first = share.amin(dim=1, keepdim=True)
-        is_tied = (share <= first + tol) & (watch.crossing != 0)
-        kind = torch.where(is_tied, order, len(self.events)).amin(dim=1).clamp(max=len(self.events) - 1)
-        share = torch.where(fires, share.gather(1, kind[:, None])[:, 0], 0.0)
-        passed = (since + watch.dt * share).clamp(min=torch.finfo(start.dtype).tiny)
-        mean_rate = watch.peak.gather(1, kind[:, None])[:, 0] / passed
-        signs = torch.where(is_tied, watch.crossing, 0.0)
-        return _Found(fires, z, start, watch.dt, share, kind, signs, mean_rate)
-
-    def _cut(self, found: _Found) -> tuple[Tensor, Tensor, Tensor, Sequence[Tensor]]:
-        """Step to the event: its time (b,), the state there, the rate of its function (b,), and the step's parts."""
-
-        def at(elapsed: Tensor, start: Tensor, z: Tensor, kind: Tensor) -> Tensor:
-            step = run_step(self.gradient, self.solver.step, self.field, start, elapsed, z)
-            values = surface_values(self.events, start + elapsed, step.z)
-            return values.gather(1, kind[:, None])[:, 0]
-
-        def with_rate(elapsed: Tensor) -> tuple[Tensor, Tensor]:
-            with torch.inference_mode(False), torch.enable_grad():
-                elapsed = elapsed.clone().requires_grad_()
-                value = at(elapsed, found.start.detach().clone(), found.z.detach().clone(), found.kind.clone())
-                (rate,) = torch.autograd.grad(value.sum(), elapsed)
-            return value.detach(), rate
-
-        elapsed = (found.length * found.share).detach()
-        value, rate = with_rate(elapsed)
-        resolution = (
-            2 * torch.finfo(found.z.dtype).eps * found.length + torch.finfo(value.dtype).eps * found.start.abs()
-        )
-        nothing = torch.zeros_like(elapsed)
-        for _ in range(_N_NEWTON):
-            shift = value / torch.where(rate == 0, torch.inf, rate)
-            is_open = found.fires & (shift.abs() > resolution)
-            if not is_open.any():  # the loop test
-                break
-            trial = torch.where(is_open, (elapsed - shift).maximum(nothing).minimum(found.length), elapsed)
-            trial_value, trial_rate = with_rate(trial)
-            is_better = trial_value.abs() < value.abs()
-            elapsed, value, rate = (
-                torch.where(is_better, new, old)
-                for new, old in ((trial, elapsed), (trial_value, value), (trial_rate, rate))
-            )
-        # the last correction is too small to need a value of its own
-        shift = value / torch.where(rate == 0, torch.inf, rate)
-        shift = torch.where(found.fires & (shift.abs() <= resolution), shift, 0.0)
-        elapsed = (elapsed - shift).maximum(nothing).minimum(found.length).detach()
-        if torch.is_grad_enabled():
-            # Implicit function theorem: a Newton step from the root, which moves the gradient alone.
-            value = at(elapsed, found.start, found.z, found.kind)
-            is_steep = found.fires & (rate.abs() > _GRAZING * found.mean_rate)
-            shift = (value - value.detach()) / torch.where(is_steep, rate, torch.inf)
-            elapsed = elapsed - shift
-        step = run_step(self.gradient, self.solver.step, self.field, found.start, elapsed, found.z)
-        return found.start + elapsed, step.z, rate, step.parts
-
-
-def _collect(z: Tensor, t: Tensor, met: list[_Met], limit: Tensor, status: Tensor, n_steps: Tensor) -> Crossings:
+def _collect(
+    z: Tensor, t: Tensor, occurrences: list[_Occurrence], limit: Tensor, status: Tensor, n_steps: Tensor
+) -> Crossings:
     """The events of each row, moved to the left."""
-    happens = torch.stack([one.happens for one in met], dim=1)
+    happens, time, kind, z_minus, z_plus, is_grazing = (torch.stack(column, dim=1) for column in zip(*occurrences))
     n_events = happens.sum(dim=1)
     order = (~happens).to(torch.int8).argsort(dim=1, stable=True)[:, : int(n_events.max()) if len(z) else 0]
-
-    def gathered(name: str) -> Tensor:
-        return torch.stack([getattr(one, name) for one in met], dim=1).gather(1, order)
-
-    def states(name: str) -> Tensor:
-        found = torch.stack([getattr(one, name) for one in met], dim=1)
-        found = found.gather(1, order[..., None].expand(-1, -1, z.shape[1]))
-        return torch.where(is_event[..., None], found, z[:, None])
-
+    of_states = order[..., None].expand(-1, -1, z.shape[1])
     is_event = happens.gather(1, order)
+
+    def states(x: Tensor) -> Tensor:
+        return torch.where(is_event[..., None], x.gather(1, of_states), z[:, None])
+
     return Crossings(
         z=z,
         t_end=t,
         states=z[:, None][:, :0],
-        event_times=torch.where(is_event, gathered("time"), torch.inf),
-        event_index=torch.where(is_event, gathered("kind"), -1),
-        z_minus=states("z_minus"),
-        z_plus=states("z_plus"),
-        is_grazing=gathered("is_grazing") & is_event,
+        event_times=torch.where(is_event, time.gather(1, order), torch.inf),
+        event_index=torch.where(is_event, kind.gather(1, order), -1),
+        z_minus=states(z_minus),
+        z_plus=states(z_plus),
+        is_grazing=is_grazing.gather(1, order) & is_event,
         n_events=n_events,
         accumulation_time=limit,
         status=status,
@@ -442,8 +333,9 @@ def _check(
             "Dopri5() or RK4(max_step=0.1)."
         )
     check_gradient(solver, gradient)
+    check_field(solver, field)
     if not events:
-        raise ParameterError("events is empty: give at least one Event, or call integrate.")
+        raise ParameterError("events is empty: give at least one Trigger, or call integrate.")
     if side not in ("left", "right"):
         raise ParameterError(f"side must be 'left' (before an event) or 'right' (after it), but is {side!r}.")
     if query_step is not None and not query_step > 0:
@@ -466,9 +358,9 @@ def _check(
             f"{float(t0[row])} to {float(t1[row])}."
         )
     for k, event in enumerate(events):
-        value = event.fn(t0, z)
+        value = event.surface(t0, z)
         if value.shape != t0.shape:
             raise ShapeError(
-                f"fn of event {k} must return one number a row, shape {tuple(t0.shape)}, but returned "
+                f"The surface of event {k} must return one number a row, shape {tuple(t0.shape)}, but returned "
                 f"{tuple(value.shape)}: write for instance lambda t, z: z[:, 0]."
             )

@@ -1,4 +1,4 @@
-"""Adaptive Runge-Kutta method of order 5, with a step length of its own for every row."""
+"""Adaptive Runge-Kutta method of order five, with a step length of its own for every row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, constant, is_finite_row
-from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_inside, runge_kutta_step
+from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_dense, runge_kutta_step
 from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, run_step
 
 __all__ = ["Dopri5"]
@@ -27,7 +27,7 @@ _TABLEAU = Tableau(
         (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
     ),
     b=(35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0.0),
-    inside=(
+    dense=(
         (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
         (
             -8048581381 / 2820520608, 0.0, 131558114200 / 32700410799, -1754552775 / 470086768,
@@ -63,7 +63,7 @@ class Dopri5(StepwiseSolver):
         The defaults are tight because gradients need it: at 1e-3 a state that looks right can have a gradient that is
         several times too large.
     max_steps : int
-        Attempted steps of a row before it stops with `Status.MAX_STEPS`.
+        Attempted steps of a row before it is_stopped with `Status.MAX_STEPS`.
     first_step : float, optional
         Length of the first attempt, in the batch's time unit; by default estimated from the field.
     max_step : float, optional
@@ -75,6 +75,8 @@ class Dopri5(StepwiseSolver):
     Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comp. Appl. Math. 6, 1980. Inside the step:
     Shampine, "Some practical Runge-Kutta formulas", Math. Comp. 46, 1986.
     """
+
+    order = 5
 
     rtol: float = 1e-6
     atol: float = 1e-8
@@ -98,17 +100,17 @@ class Dopri5(StepwiseSolver):
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         return runge_kutta_step(_TABLEAU, field, t, dt, z)
 
-    def march(
+    def advance(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        watch: StopRule | None = None,
+        stop_rule: StopRule | None = None,
     ) -> StepRecord:  # fmt: skip
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
         is_usable = is_finite_row(z) & distance.isfinite()
-        march = StepRecord(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
+        record = StepRecord(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
         elapsed, is_free = torch.zeros_like(t0), torch.ones_like(is_usable)
         active = is_usable & (elapsed < distance)
         if not active.any():
-            return march
+            return record
         slope = field(t0, z)
         step_length = first_step = self._first_step(field, t0, z, slope, direction)
         for _ in range(self.max_steps):
@@ -118,34 +120,34 @@ class Dopri5(StepwiseSolver):
             attempt = torch.where(is_last, distance - elapsed, step_length)
             t = t0 + direction * elapsed
             dt = torch.where(active, direction * attempt, 0.0)
-            step = run_step(gradient, runge_kutta_step, _TABLEAU, field, t, dt, march.z, slope)
+            step = run_step(gradient, runge_kutta_step, _TABLEAU, field, t, dt, record.z, slope)
 
-            norm = self._error_norm(march.z, step.z, dt, step.parts).where(step.is_finite, torch.inf)
+            norm = self._error_norm(record.z, step.z, dt, step.stages).where(step.is_finite, torch.inf)
             accepted = active & (norm <= 1)
             # The step length is a choice, not a function of the state: no gradient through it.
             change = (_SAFETY * norm**-0.2).clamp(_SHRINK, _GROW).to(t0.dtype)
             step_length = torch.where(active, attempt.detach() * change, step_length)
             stuck = active & ~accepted & (step_length < 4 * torch.finfo(t0.dtype).eps * (t.abs() + first_step))
             reason = torch.where(norm.isinf(), int(Status.NON_FINITE), int(Status.STEP_TOO_SMALL))
-            march.status = torch.where(stuck, reason, march.status)
+            record.status = torch.where(stuck, reason, record.status)
 
-            if watch is not None:
-                stops = watch(march.z, step, t, dt, accepted)
-                accepted, is_free = accepted & ~stops, is_free & ~stops
-            start, elapsed = march.z, torch.where(accepted, torch.where(is_last, distance, elapsed + attempt), elapsed)
-            march.z = torch.where(accepted[:, None], step.z, start)
-            slope = torch.where(accepted[:, None], step.parts[-1], slope)  # the last slope is the next step's first
-            march.n_steps = march.n_steps + accepted
-            if query_step is not None or watch is not None:
-                march.record(start, step, elapsed)
-            active = is_free & (elapsed < distance) & (march.status == Status.OK)
+            if stop_rule is not None:
+                is_stopped = stop_rule(record.z, step, t, dt, accepted)
+                accepted, is_free = accepted & ~is_stopped, is_free & ~is_stopped
+            start, elapsed = record.z, torch.where(accepted, torch.where(is_last, distance, elapsed + attempt), elapsed)
+            record.z = torch.where(accepted[:, None], step.z, start)
+            slope = torch.where(accepted[:, None], step.stages[-1], slope)  # the last slope is the next step's first
+            record.n_steps = record.n_steps + accepted
+            if query_step is not None or stop_rule is not None:
+                record.add(start, step, elapsed)
+            active = is_free & (elapsed < distance) & (record.status == Status.OK)
             if not active.any():  # the loop test
-                return march
-        march.status = torch.where(active, int(Status.MAX_STEPS), march.status)
-        return march
+                return record
+        record.status = torch.where(active, int(Status.MAX_STEPS), record.status)
+        return record
 
-    def interpolate(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
-        return runge_kutta_inside(_TABLEAU, z, parts, dt, theta)
+    def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
+        return runge_kutta_dense(_TABLEAU, z, stages, dt, theta)
 
     @torch.no_grad()
     def _error_norm(self, start: Tensor, end: Tensor, dt: Tensor, slopes: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The Euler-Maruyama method."""
+"""Euler-Maruyama method."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ class EulerMaruyama(SDEStep):
     Kloeden and Platen, *Numerical Solution of Stochastic Differential Equations*, section 10.2.
     """
 
-    def parts(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
+    strong_order = 0.5
+
+    def stages(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
         f, g = sde.terms(t, z)
         if sde.calculus == "stratonovich":
             f = f + 0.5 * g * sde.diffusion_slope(t, z)
         return f, g
 
-    def move(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, dw: Tensor) -> Tensor:
-        f, g = parts
+    def move(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, dw: Tensor) -> Tensor:
+        f, g = stages
         return z + f * dt + g * dw

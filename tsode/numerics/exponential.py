@@ -1,4 +1,4 @@
-"""Exponential Euler steps for fields that relax."""
+"""Exponential Euler method, for fields that relax."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.fixed_step import FixedStep
-from tsode.numerics.stepwise import Step, StepRecord, StopRule
+from tsode.numerics.stepwise import Step
 
 __all__ = ["ExponentialEuler", "RelaxingField"]
 
@@ -40,23 +39,15 @@ class ExponentialEuler(FixedStep):
     Hochbruck and Ostermann, "Exponential integrators", Acta Numerica 19, 2010, eq. 1.6.
     """
 
-    def march(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        watch: StopRule | None = None,
-    ) -> StepRecord:  # fmt: skip
-        if not isinstance(field, RelaxingField):
-            raise ParameterError(
-                f"ExponentialEuler needs a field with a method relaxation(t, z) -> (rate, target), which "
-                f"{type(field).__name__} has not: use another solver, for instance Midpoint()."
-            )
-        return super().march(field, z, t0, t1, gradient, query_step, watch)
+    order = 1
+    field_type = RelaxingField
 
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
-        parts = cast(RelaxingField, field).relaxation(t, z)
-        end = self.interpolate(z, parts, dt.to(z.dtype)[:, None], z.new_ones(()))
+        stages = cast(RelaxingField, field).relaxation(t, z)
+        end = self.interpolate(z, stages, dt.to(z.dtype)[:, None], z.new_ones(()))
         # A step of infinite length would land on the target.
-        return Step(end, parts, is_finite_row(end) & dt.isfinite())
+        return Step(end, stages, is_finite_row(end) & dt.isfinite())
 
-    def interpolate(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
-        rate, target = parts
+    def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
+        rate, target = stages
         return z - (target - z) * torch.expm1(-rate * (theta * dt))

@@ -9,10 +9,9 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.fixed_step import FixedStep
-from tsode.numerics.stepwise import Step, StepRecord, StopRule
+from tsode.numerics.stepwise import Step
 
 __all__ = ["ExponentialDifference", "SemilinearField"]
 
@@ -51,26 +50,18 @@ class ExponentialDifference(FixedStep):
     eq. 4.
     """
 
-    def march(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        watch: StopRule | None = None,
-    ) -> StepRecord:  # fmt: skip
-        if not isinstance(field, SemilinearField):
-            raise ParameterError(
-                f"ExponentialDifference needs a field with the methods linearised(t, z) -> (decay, frequency, drift) "
-                f"and turn(z), which {type(field).__name__} has not: use another solver, for instance Midpoint()."
-            )
-        return super().march(field, z, t0, t1, gradient, query_step, watch)
+    order = 1
+    field_type = SemilinearField
 
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         semilinear = cast(SemilinearField, field)
         decay, frequency, drift = semilinear.linearised(t, z)
-        parts = (decay, frequency, drift, semilinear.turn(drift))
-        end = self.interpolate(z, parts, dt.to(z.dtype)[:, None], z.new_ones(()))
-        return Step(end, parts, is_finite_row(end))
+        stages = (decay, frequency, drift, semilinear.turn(drift))
+        end = self.interpolate(z, stages, dt.to(z.dtype)[:, None], z.new_ones(()))
+        return Step(end, stages, is_finite_row(end))
 
-    def interpolate(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
-        decay, frequency, drift, turned = parts
+    def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
+        decay, frequency, drift, turned = stages
         real, imaginary = _integrated_exponential(decay, frequency, theta * dt)
         return z + real * drift + imaginary * turned
 

@@ -1,4 +1,4 @@
-"""The loop of all methods whose steps do not depend on the state."""
+"""Grid of equal steps, and the loop of all methods whose steps do not depend on the state."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class FixedSteps:
         grid: StepGrid,
         gradient: str = "backprop",
         is_recorded: bool = False,
-        watch: StopRule | None = None,
+        stop_rule: StopRule | None = None,
     ) -> StepRecord:
         """Take the steps of a `grid` from ``t0`` (b,).
 
@@ -90,30 +90,32 @@ class FixedSteps:
             One step: ``t`` (b,), its length ``dt`` (b,), ``z`` (b d) -> `Step`; called once a round, in order.
         is_recorded : bool
             Whether the path is to be read inside the steps.
-        watch : callable, optional
-            See `StepwiseSolver.march`.
+        stop_rule : callable, optional
+            See `StepwiseSolver.advance`.
         """
         dt, needed, n_rounds = grid
         allowed = needed.clamp(max=self.max_steps)
-        march = StepRecord(z, constant(z, Status.OK), allowed)
+        record = StepRecord(z, constant(z, Status.OK), allowed)
         is_free = torch.ones_like(allowed, dtype=torch.bool)
         for k in range(n_rounds):
-            active = k < march.n_steps
-            t = t0 + dt * march.n_steps.clamp(max=k)
-            taken = run_step(gradient, step, t, dt * active, march.z)
-            start, accepted = march.z, active & taken.is_finite
-            if watch is not None:
-                stops = watch(start, taken, t, dt * active, accepted)
-                accepted, is_free = accepted & ~stops, is_free & ~stops
-            march.z = torch.where(accepted[:, None], taken.z, start)
-            march.n_steps = torch.where(accepted, march.n_steps, march.n_steps.clamp(max=k))  # a failed row stops here
+            active = k < record.n_steps
+            t = t0 + dt * record.n_steps.clamp(max=k)
+            attempt = run_step(gradient, step, t, dt * active, record.z)
+            start, accepted = record.z, active & attempt.is_finite
+            if stop_rule is not None:
+                is_stopped = stop_rule(start, attempt, t, dt * active, accepted)
+                accepted, is_free = accepted & ~is_stopped, is_free & ~is_stopped
+            record.z = torch.where(accepted[:, None], attempt.z, start)
+            record.n_steps = torch.where(
+                accepted, record.n_steps, record.n_steps.clamp(max=k)
+            )  # a failed row stops here
             if is_recorded:
-                march.record(start, taken, (dt * march.n_steps.clamp(max=k + 1)).abs())
-            if watch is not None and not (k + 1 < march.n_steps).any():  # the loop test
+                record.add(start, attempt, (dt * record.n_steps.clamp(max=k + 1)).abs())
+            if stop_rule is not None and not (k + 1 < record.n_steps).any():  # the loop test
                 break
-        march.status = torch.where((needed > allowed) & is_free, int(Status.MAX_STEPS), march.status)
-        march.status = torch.where((march.n_steps < allowed) & is_free, int(Status.NON_FINITE), march.status)
-        return march
+        record.status = torch.where((needed > allowed) & is_free, int(Status.MAX_STEPS), record.status)
+        record.status = torch.where((record.n_steps < allowed) & is_free, int(Status.NON_FINITE), record.status)
+        return record
 
     def grid(self, span: Tensor, query_step: float | None = None) -> StepGrid:
         """Steps over ``span`` (b,) exactly, or, given a `query_step`, past its end on steps that do not know it."""

@@ -1,4 +1,4 @@
-"""Carry states along a vector field, each row by its own clock: the door to the solvers."""
+"""Integration of a vector field, each row by its own clock: the door to the solvers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solution, Solver, VectorField, is_finite_row
 
-__all__ = ["check_gradient", "integrate", "integrate_to"]
+__all__ = ["check_field", "check_gradient", "integrate", "integrate_to"]
 
 
 def integrate(
@@ -49,6 +49,7 @@ def integrate(
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"))
     check_gradient(solver, gradient)
+    check_field(solver, field)
     return solver.solve(field, z, t0, t1, gradient)
 
 
@@ -89,6 +90,7 @@ def integrate_to(
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), times=(times, "b m"))
     check_gradient(solver, gradient)
+    check_field(solver, field)
     if not query_step > 0:
         raise ParameterError(f"query_step must be a positive length of time, but is {query_step}.")
     states = z[:, None].expand(-1, times.shape[1], -1)
@@ -116,4 +118,14 @@ def check_gradient(solver: Solver, gradient: str) -> None:
         raise ParameterError(
             f"gradient={gradient!r} is not offered by {type(solver).__name__}: "
             f"use one of {', '.join(solver.gradients)}."
+        )
+
+
+def check_field(solver: Solver, field: VectorField) -> None:
+    """Raise a `ParameterError` unless the vector field is of the kind that the solver needs."""
+    if not isinstance(field, solver.field_type):
+        methods = " and ".join(name for name in vars(solver.field_type) if not name.startswith("_"))
+        raise ParameterError(
+            f"{type(solver).__name__} needs a {solver.field_type.__name__}, a field with {methods}, which "
+            f"{type(field).__name__} has not: use another solver, for instance Midpoint()."
         )

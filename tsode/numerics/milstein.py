@@ -1,4 +1,4 @@
-"""The Milstein method."""
+"""Milstein method."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ class Milstein(SDEStep):
     Kloeden and Platen, *Numerical Solution of Stochastic Differential Equations*, section 10.3, eq. 3.5 and 3.17.
     """
 
-    def parts(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
+    strong_order = 1.0
+
+    def stages(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
         f, g = sde.terms(t, z)
         second = 0.5 * g * sde.diffusion_slope(t, z)
         return (f - second if sde.calculus == "ito" else f), g, second
 
-    def move(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, dw: Tensor) -> Tensor:
-        f, g, second = parts
+    def move(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, dw: Tensor) -> Tensor:
+        f, g, second = stages
         return z + f * dt + g * dw + second * dw**2

@@ -1,4 +1,4 @@
-"""States to which a balance of gain and loss leads, as roots of it."""
+"""Damped Newton root finding for steady states, one row at a time."""
 
 from __future__ import annotations
 

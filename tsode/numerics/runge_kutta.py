@@ -1,4 +1,4 @@
-"""Explicit Runge-Kutta steps, given by their tableau."""
+"""Runge-Kutta steps, explicit, given by their tableau."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.stepwise import Step
 
-__all__ = ["Tableau", "combine", "runge_kutta_inside", "runge_kutta_step"]
+__all__ = ["Tableau", "combine", "runge_kutta_dense", "runge_kutta_step"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Tableau:
     c: tuple[float, ...]
     a: tuple[tuple[float, ...], ...]
     b: tuple[float, ...]
-    inside: tuple[tuple[float, ...], ...]
+    dense: tuple[tuple[float, ...], ...]
 
 
 def combine(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
@@ -67,10 +67,10 @@ def runge_kutta_step(
     return Step(end, slopes, is_finite & is_finite_row(end))
 
 
-def runge_kutta_inside(tableau: Tableau, z: Tensor, slopes: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
+def runge_kutta_dense(tableau: Tableau, z: Tensor, slopes: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
     """State after the fraction `theta` (... 1) of the step of length `dt` (... 1) that began at `z` (... d)."""
-    powers = [theta ** (p + 1) for p in range(len(tableau.inside))]
-    for weights, slope in zip(zip(*tableau.inside), slopes):
+    powers = [theta ** (p + 1) for p in range(len(tableau.dense))]
+    for weights, slope in zip(zip(*tableau.dense), slopes):
         if any(weights):
             z = torch.addcmul(z, dt * combine(weights, powers), slope)
     return z

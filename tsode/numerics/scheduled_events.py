@@ -1,4 +1,4 @@
-"""Known dynamics through events at known times: the solver stops at each, it is applied, the solver starts again."""
+"""Scheduled events: the solver stops at each, it is applied, the solver starts again."""
 
 from __future__ import annotations
 
@@ -89,20 +89,20 @@ def solve_scheduled(
         Not after any of the row's events and times.
     times : Tensor[b m], float64
         In any order.
-    events : KnownEvents
+    events : ScheduledEvents
     solver : Solver
         Fixed steps are laid out anew from every stop: give a `max_step`.
     side : {"before", "after"}
         What a time sees that is also that of events: the state before the first of them, or after the last.
     gradient : {"backprop", "checkpoint"}
         As in `tsode.numerics.integrate.integrate`.
-    triggers : sequence of Event
+    triggers : sequence of Trigger
         State-triggered events, see `tsode.numerics.crossings.integrate_triggers`; at a known event they are armed anew.
         After a terminal one a row stands still. A steady state is found without them.
 
     Returns
     -------
-    Passage
+    ScheduledSolution
         Past the point where a row failed its states mean nothing.
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), times=(times, "b m"), event_times=(events.time, "b k"))
@@ -119,14 +119,14 @@ def solve_scheduled(
     answers: list[Tensor] = []
     crossings: list[Crossings] = []
     has_ended = torch.zeros_like(status, dtype=torch.bool)
-    clock, found = t0, torch.zeros_like(segment)
+    clock, place = t0, torch.zeros_like(segment)
     for k in range(stops.time.shape[1] + 1):
         is_last = k == stops.time.shape[1]
         stop = stops.time[:, k] if not is_last else torch.full_like(clock, torch.inf)
-        asked, found = _own(segment == k, found, sum(part.shape[1] for part in answers))
-        within = times.gather(1, asked)
+        columns, place = _queries_of(segment == k, place, sum(part.shape[1] for part in answers))
+        within = times.gather(1, columns)
         # A place that is not of this segment asks for the state there is.
-        within = torch.where((segment == k).gather(1, asked) & ~has_ended[:, None], within, clock[:, None])
+        within = torch.where((segment == k).gather(1, columns) & ~has_ended[:, None], within, clock[:, None])
         stop = stop.where(~has_ended, torch.inf)
         driven = _driven(field, _inputs(events, running, targets))
         if triggers:
@@ -148,7 +148,7 @@ def solve_scheduled(
             )  # fmt: skip
             status = worst(status, outcome)
     states = torch.cat(answers, dim=1)
-    states = states.gather(1, found[..., None].expand(-1, -1, z.shape[1]))
+    states = states.gather(1, place[..., None].expand(-1, -1, z.shape[1]))
     return ScheduledSolution(states, status, n_steps, crossings)
 
 
@@ -199,8 +199,8 @@ def _carry_over(
         gradient=gradient, query_step=QUERY_STEP,
     )  # fmt: skip
     states = torch.where((times == stop[:, None])[..., None], end.z[:, None], way.states)
-    met = [replace(one, event_times=one.event_times.where(keep[:, None], torch.inf))
-           for one, keep in ((end, has_stop), (way, ~has_stop))]  # fmt: skip
+    met = [replace(part, event_times=part.event_times.where(keep[:, None], torch.inf))
+           for part, keep in ((end, has_stop), (way, ~has_stop))]  # fmt: skip
     return _Segment(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, end.t_end, met)
 
 
@@ -231,12 +231,11 @@ def _still_running(events: ScheduledEvents) -> Tensor:
     return (count - (events.time + events.duration - count * events.every <= events.time).to(count)).clamp(min=0).long()
 
 
-def _own(mask: Tensor, found: Tensor, offset: int) -> tuple[Tensor, Tensor]:
-    """Columns of `mask` (b m) that are True, in front, (b n); and where the answer of each will stand."""
+def _queries_of(mask: Tensor, place: Tensor, offset: int) -> tuple[Tensor, Tensor]:
+    """Columns of the queries in `mask` (b m), in front, (b n); and the `place` (b m) where their answers will stand."""
     n = int(mask.sum(dim=1).max())
     order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :n]
-    place = offset + mask.long().cumsum(dim=1) - 1
-    return order, torch.where(mask, place, found)
+    return order, torch.where(mask, offset + mask.long().cumsum(dim=1) - 1, place)
 
 
 def _between(field: VectorField, start: Tensor, stop: Tensor) -> VectorField:
@@ -277,13 +276,17 @@ def _apply(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The state after one event of every row, the number of running inputs of each event, and the status."""
 
-    def own(x: Tensor) -> Tensor:
+    def current(x: Tensor) -> Tensor:
         return x.gather(1, index[:, None])[:, 0]
 
     begins = happens & ~is_end
-    kind = torch.where(begins, own(events.kind), int(EventKind.MARK))
+    kind = torch.where(begins, current(events.kind), int(EventKind.MARK))
     target = targets[torch.arange(len(z), device=z.device), index]
-    amount, duration, steady = own(events.amount)[:, None], own(events.duration), own(events.steady_state) * begins
+    amount, duration, steady = (
+        current(events.amount)[:, None],
+        current(events.duration),
+        current(events.steady_state) * begins,
+    )
     is_added = (kind == EventKind.ADD) | (kind == EventKind.RESET_ADD)
     is_input = is_added & (duration > 0)
     is_reset = (kind == EventKind.RESET) | (kind == EventKind.RESET_ADD)
@@ -291,17 +294,17 @@ def _apply(
     status = constant(z, Status.OK)
     z = torch.where(is_reset[:, None], 0.0, z)
     if (steady > 0).any():
-        one = torch.zeros_like(running).scatter(1, index[:, None], (steady > 0).long()[:, None])
+        repeated = torch.zeros_like(running).scatter(1, index[:, None], (steady > 0).long()[:, None])
         z, status = _reach_steady_state(
-            field, z, clock, steady, _inputs(events, one, targets), amount * (target & (duration == 0)[:, None]),
-            duration, own(events.every), own(_still_running(events)), solver, gradient,
+            field, z, clock, steady, _inputs(events, repeated, targets), amount * (target & (duration == 0)[:, None]),
+            duration, current(events.every), current(_still_running(events)), solver, gradient,
         )  # fmt: skip
     z = torch.where(target & (kind == EventKind.SET)[:, None], amount, z)
     z = torch.where(target & (kind == EventKind.MULTIPLY)[:, None], amount * z, z)
     z = torch.where(target & (is_added & ~is_input)[:, None], z + amount, z)
 
     running = torch.where((is_reset | (steady == 1))[:, None], 0, running)
-    change = torch.where(is_input, 1 + own(_still_running(events)), 0) - (happens & is_end).long()
+    change = torch.where(is_input, 1 + current(_still_running(events)), 0) - (happens & is_end).long()
     # An input that a reset has ended does not end again.
     return z, running.scatter_add(1, index[:, None], change[:, None]).clamp(min=0), status
 

@@ -1,4 +1,4 @@
-"""What a stochastic differential equation and its solver promise."""
+"""Stochastic differential equations and their solvers: the base classes, and what their members promise."""
 
 from __future__ import annotations
 
@@ -90,11 +90,18 @@ class SDESolver(ABC):
 
     Attributes
     ----------
+    strong_order : float
+        Order of strong convergence for any diagonal noise: the mean distance from the solution along the same Brownian
+        path falls as this power of the length of the steps.
     calculi : tuple of str
         Kinds of equations that can be solved.
+    max_step : float or None
+        Longest step, where a setting limits it.
     """
 
+    strong_order: ClassVar[float]
     calculi: ClassVar[tuple[str, ...]] = ("ito", "stratonovich")
+    max_step: float | None = None
 
     @abstractmethod
     def solve(self, sde: DiagonalSDE, z: Tensor, t0: Tensor, t1: Tensor, brownian: Brownian) -> Solution:

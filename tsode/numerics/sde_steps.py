@@ -1,4 +1,4 @@
-"""Steps along a Brownian path, and their reading at any time."""
+"""One-step methods along a Brownian path, and the reading of their states at any time."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class SDEStep(FixedSteps, SDESolver):
     """One-step methods that are a formula in the step's length and noise; the settings are of `FixedSteps`."""
 
     @abstractmethod
-    def parts(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
+    def stages(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
         """What the formula needs of the equation at a step's start: ``t`` (b,), ``z`` (b d) -> (b d) each."""
 
     @abstractmethod
-    def move(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, dw: Tensor) -> Tensor:
-        """State after a length `dt` (... 1) with the noise `dw` (... d), from `z` (... d) with these parts."""
+    def move(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, dw: Tensor) -> Tensor:
+        """State after a length `dt` (... 1) with the noise `dw` (... d), from `z` (... d) with these stages."""
 
     def step(self, sde: DiagonalSDE, t: Tensor, dt: Tensor, z: Tensor, dw: Tensor) -> Step:
         """Take one step of length ``dt`` (b,) and noise ``dw`` (b d) from ``z`` (b d) at ``t`` (b,)."""
-        parts = self.parts(sde, t, z)
-        end = self.move(z, parts, dt.to(z.dtype)[:, None], dw)
-        return Step(end, parts, is_finite_row(end))
+        stages = self.stages(sde, t, z)
+        end = self.move(z, stages, dt.to(z.dtype)[:, None], dw)
+        return Step(end, stages, is_finite_row(end))
 
-    def _march(
+    def _advance(
         self, sde: DiagonalSDE, z: Tensor, t0: Tensor, t1: Tensor, brownian: Brownian, query_step: float | None = None
     ) -> StepRecord:
         grid = self.grid(t1 - t0, query_step)
-        # All of the noise at once: a path is slow to ask, whatever for.
+        # All of the noise at once: evaluating a path is slow, for however few times.
         rounds = torch.arange(grid.n_rounds + 1, device=z.device)
         ends = t0[:, None] + grid.dt[:, None] * torch.minimum(rounds, grid.needed[:, None])
         noise = iter(widen(brownian(ends).diff(dim=1), z).unbind(dim=1))
@@ -49,18 +49,18 @@ class SDEStep(FixedSteps, SDESolver):
         )
 
     def solve(self, sde: DiagonalSDE, z: Tensor, t0: Tensor, t1: Tensor, brownian: Brownian) -> Solution:
-        march = self._march(sde, z, t0, t1, brownian)
-        return Solution(march.z, march.status, march.n_steps)
+        record = self._advance(sde, z, t0, t1, brownian)
+        return Solution(record.z, record.status, record.n_steps)
 
     def solve_to(
         self, sde: DiagonalSDE, z: Tensor, t0: Tensor, times: Tensor, brownian: Brownian, query_step: float
     ) -> Solution:
-        march = self._march(sde, z, t0, times.amax(dim=1), brownian, query_step)
-        if not march.ends:
-            return Solution(z[:, None].expand(*times.shape, -1), march.status, march.n_steps)
-        at = locate(march, times - t0[:, None])
+        record = self._advance(sde, z, t0, times.amax(dim=1), brownian, query_step)
+        if not record.ends:
+            return Solution(z[:, None].expand(*times.shape, -1), record.status, record.n_steps)
+        at = locate(record, times - t0[:, None])
         start, dt = t0[:, None] + at.start, at.theta * at.length
         noise = widen(brownian(start + dt) - brownian(start), at.z)
-        inside = self.move(at.z, at.parts, dt.to(z.dtype)[..., None], noise)
-        # A row that has ended may hold parts that are not finite.
-        return Solution(torch.where((at.theta > 0)[..., None], inside, at.z), march.status, march.n_steps)
+        inside = self.move(at.z, at.stages, dt.to(z.dtype)[..., None], noise)
+        # A row that has ended may hold stages that are not finite.
+        return Solution(torch.where((at.theta > 0)[..., None], inside, at.z), record.status, record.n_steps)

@@ -1,4 +1,4 @@
-"""Watching the sign of surface functions inside the steps of a solver."""
+"""Sign changes of surface functions inside the steps of a solver."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class SignChangeDetector:
 
     Parameters
     ----------
-    solver : MarchingSolver
-    events : sequence of Event
+    solver : StepwiseSolver
+    events : sequence of Trigger
     value, sign : Tensor[b e], float64
         Of the surface functions at the start; the sign is the last one that was not zero.
     rounding : Tensor[b e], float64
@@ -52,7 +52,7 @@ class SignChangeDetector:
         Sign that the event's function takes on in that step, or 0 where it does not happen there.
     low, high : Tensor[b e]
         Shares of the step between which it happens.
-    peak : Tensor[b e]
+    largest : Tensor[b e]
         Largest size of the function before that.
     """
 
@@ -63,7 +63,7 @@ class SignChangeDetector:
         self.value, self.sign, self.rounding = value, sign, rounding
         self.dt = value.new_zeros(len(value))
         self.crossing, self.low, self.high = torch.zeros_like(value), torch.zeros_like(value), torch.zeros_like(value)
-        self.peak = value.abs()
+        self.largest = value.abs()
         self._direction = value.new_tensor([event.direction for event in events])
         self._fit = _fit().to(value.device)
         self._nodes = torch.linspace(0, 1, _NODES + 1, dtype=value.dtype, device=value.device)
@@ -72,8 +72,8 @@ class SignChangeDetector:
     def __call__(self, z: Tensor, step: Step, t: Tensor, dt: Tensor, is_accepted: Tensor) -> Tensor:
         def states(theta: Tensor) -> Tensor:
             """State at shares (b s) of the step: Tensor[b s d]."""
-            parts = [part[:, None] for part in step.parts]
-            return self.solver.interpolate(z[:, None], parts, dt[:, None, None].to(z), theta[..., None].to(z))
+            stages = [part[:, None] for part in step.stages]
+            return self.solver.interpolate(z[:, None], stages, dt[:, None, None].to(z), theta[..., None].to(z))
 
         b, e = self.value.shape
         nodes = self._nodes[1:].expand(b, -1)
@@ -82,33 +82,33 @@ class SignChangeDetector:
             surface_values(self.events, t + dt * self._nodes[k + 1], inside[k]) for k in range(_NODES)
         ]
         at_nodes = torch.stack(values, dim=1)  # (b node e)
-        suspect = self._suspect(at_nodes)
-        inside = states(suspect).unbind(dim=1)
+        probe = self._probe(at_nodes)
+        inside = states(probe).unbind(dim=1)
         extra = torch.stack(
-            [event.fn(t + dt * suspect[:, k], inside[k]).double() for k, event in enumerate(self.events)], dim=1
+            [event.surface(t + dt * probe[:, k], inside[k]).double() for k, event in enumerate(self.events)], dim=1
         )
-        theta = torch.cat([nodes[..., None].expand(-1, -1, e), suspect[:, None]], dim=1)
+        theta = torch.cat([nodes[..., None].expand(-1, -1, e), probe[:, None]], dim=1)
         theta, order = theta.sort(dim=1)
         value = torch.cat([at_nodes[:, 1:], extra[:, None]], dim=1).gather(1, order)
 
         sign, before = self._signs(value)
-        counts = (sign != before) & (before != 0) & ((self._direction == 0) | (sign == self._direction))
-        counts = counts & is_accepted[:, None, None]
-        happens = counts.any(dim=1)
-        first = counts.to(torch.int8).argmax(dim=1, keepdim=True)
-        stops = happens.any(dim=1)
+        is_crossing = (sign != before) & (before != 0) & ((self._direction == 0) | (sign == self._direction))
+        is_crossing = is_crossing & is_accepted[:, None, None]
+        happens = is_crossing.any(dim=1)
+        first = is_crossing.to(torch.int8).argmax(dim=1, keepdim=True)
+        is_stopped = happens.any(dim=1)
 
         low = torch.cat([torch.zeros_like(theta[:, :1]), theta[:, :-1]], dim=1).gather(1, first)[:, 0]
-        self.dt = torch.where(stops, dt, self.dt)
+        self.dt = torch.where(is_stopped, dt, self.dt)
         self.crossing = torch.where(happens, sign.gather(1, first)[:, 0], self.crossing)
         self.low = torch.where(happens, low, self.low)
         self.high = torch.where(happens, theta.gather(1, first)[:, 0], self.high)
-        is_seen = is_accepted[:, None] & ~stops[:, None]
+        is_seen = is_accepted[:, None] & ~is_stopped[:, None]
         is_past = torch.where(happens, low, is_seen.to(low.dtype))[:, None]
-        self.peak = torch.maximum(self.peak, torch.where(theta <= is_past, value.abs(), 0.0).amax(dim=1))
+        self.largest = torch.maximum(self.largest, torch.where(theta <= is_past, value.abs(), 0.0).amax(dim=1))
         self.sign = torch.where(is_seen, sign[:, -1], self.sign)
         self.value = torch.where(is_seen, at_nodes[:, -1], self.value)
-        return stops
+        return is_stopped
 
     def _signs(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Sign at each point (b s e), and before it; the last one that was not zero stands for a zero."""
@@ -118,7 +118,7 @@ class SignChangeDetector:
         sign = sign.gather(1, torch.where(sign != 0, index, 0).cummax(dim=1).values)
         return sign[:, 1:], sign[:, :-1]
 
-    def _suspect(self, at_nodes: Tensor) -> Tensor:
+    def _probe(self, at_nodes: Tensor) -> Tensor:
         """Share of the step (b e) where the polynomial through the nodes comes closest to an unseen change of sign."""
         b, _, e = at_nodes.shape
         fine = self._fit @ at_nodes  # (b fine e)

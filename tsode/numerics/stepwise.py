@@ -27,18 +27,18 @@ class Step:
     ----------
     z : Tensor[b d]
         State at the end of the step; may be NaN or infinite where `is_finite` is False.
-    parts : sequence of Tensor[b d]
-        What the state inside the step is read from (the slopes of a Runge-Kutta method).
+    stages : sequence of Tensor[b d]
+        What the dense output reads the state inside the step from (the slopes of a Runge-Kutta method).
     is_finite : Tensor[b], bool
     """
 
     z: Tensor
-    parts: Sequence[Tensor]
+    stages: Sequence[Tensor]
     is_finite: Tensor
 
 
 StopRule = Callable[[Tensor, Step, Tensor, Tensor, Tensor], Tensor]
-"""``(z, step, t, dt, is_accepted) -> stops`` (b,): which rows end at the start of a step about to be taken."""
+"""``(z, step, t, dt, is_accepted) -> is_stopped`` (b,): which rows end at the start of a step about to be taken."""
 
 
 @dataclass
@@ -51,19 +51,19 @@ class StepRecord:
         As in `Solution`.
     ends : list of Tensor[b], float64
         Time elapsed since the start at the end of each round; kept only when the path is to be read.
-    tracks : list of Tensor[b p+1 d]
-        Each round's first state and the step's parts; kept likewise.
+    tracks : list of Tensor[b k+1 d]
+        Each round's first state and the step's stages; kept likewise.
     """
 
     z: Tensor
     status: Tensor
     n_steps: Tensor
     ends: list[Tensor] = field(default_factory=list)
-    tracks: list[Tensor] = field(default_factory=list)
+    records: list[Tensor] = field(default_factory=list)
 
-    def record(self, z: Tensor, step: Step, end: Tensor) -> None:
+    def add(self, z: Tensor, step: Step, end: Tensor) -> None:
         self.ends.append(end)
-        self.tracks.append(torch.stack([z, *step.parts], dim=1))
+        self.records.append(torch.stack([z, *step.stages], dim=1))
 
 
 @dataclass(frozen=True)
@@ -73,28 +73,28 @@ class Located:
     Parameters
     ----------
     start, length : Tensor[b m], float64
-        Begin of the step, as time elapsed since the start of the march, and its length.
+        Begin of the step, as time elapsed since the start of the record, and its length.
     theta : Tensor[b m], float64
         Share of the step that has passed, in [0, 1].
     z : Tensor[b m d]
         State at the begin of the step.
-    parts : list of Tensor[b m d]
+    stages : list of Tensor[b m d]
     """
 
     start: Tensor
     length: Tensor
     theta: Tensor
     z: Tensor
-    parts: list[Tensor]
+    stages: list[Tensor]
 
 
-def locate(march: StepRecord, elapsed: Tensor, side: str = "left") -> Located:
+def locate(record: StepRecord, elapsed: Tensor, side: str = "left") -> Located:
     """Find the recorded steps in which the times `elapsed` (b m), float64, not negative, fall.
 
     On the border of two steps the one that ends there is found or, with ``side="right"``, the one that begins. Past the
     end of a row that failed comes its last finite state with ``theta = 0``.
     """
-    ends = torch.stack(march.ends, dim=1)
+    ends = torch.stack(record.ends, dim=1)
     starts = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)
     lengths = ends - starts
     # The first round that ends at or after the query: never one of length zero, unless the row has ended.
@@ -103,12 +103,12 @@ def locate(march: StepRecord, elapsed: Tensor, side: str = "left") -> Located:
     theta = torch.where(length > 0, (elapsed - start) / torch.where(length > 0, length, 1.0), 0.0).clamp(max=1.0)
 
     # Whole rows of a matrix: several times faster, forward and backward, than a gather along an axis.
-    tracks = torch.stack(march.tracks, dim=1)
+    records = torch.stack(record.records, dim=1)
     b, n_rounds = ends.shape
     rows = (torch.arange(b, device=index.device)[:, None] * n_rounds + index).reshape(-1)
-    chosen = tracks.reshape(b * n_rounds, -1).index_select(0, rows)
-    z, *parts = chosen.reshape(*index.shape, *tracks.shape[2:]).unbind(dim=2)
-    return Located(start, length, theta, z, parts)
+    chosen = records.reshape(b * n_rounds, -1).index_select(0, rows)
+    z, *stages = chosen.reshape(*index.shape, *records.shape[2:]).unbind(dim=2)
+    return Located(start, length, theta, z, stages)
 
 
 def run_step(gradient: str, step: Callable[..., T], *args: object) -> T:
@@ -126,30 +126,30 @@ class StepwiseSolver(Solver):
         """Take one step of length ``dt`` (b,) from ``z`` (b d) at ``t`` (b,)."""
 
     @abstractmethod
-    def march(
+    def advance(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        watch: StopRule | None = None,
+        stop_rule: StopRule | None = None,
     ) -> StepRecord:  # fmt: skip
         """Step from `t0` to `t1` exactly, or, given a `query_step`, past `t1` on steps that do not know `t1`.
 
-        In the second case, and with a `watch`, the steps are recorded. A row that the watch stops ends at the start of
-        the step in question, with `Status.OK`.
+        In the second case, and with a `stop_rule`, the steps are recorded. A row that the rule stops ends at the start
+        of the step in question, with `Status.OK`.
         """
 
     @abstractmethod
-    def interpolate(self, z: Tensor, parts: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
+    def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
         """State after the fraction `theta` (... 1) of a step of length `dt` (... 1) that began at `z` (... d)."""
 
     def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str) -> Solution:
-        march = self.march(field, z, t0, t1, gradient)
-        return Solution(march.z, march.status, march.n_steps)
+        record = self.advance(field, z, t0, t1, gradient)
+        return Solution(record.z, record.status, record.n_steps)
 
     def solve_to(
         self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float
     ) -> Solution:
-        # Queries on either side of t0 need a march each; one with nowhere to go takes no rounds.
-        ahead = self.march(field, z, t0, torch.maximum(times.amax(dim=1), t0), gradient, query_step)
-        behind = self.march(field, z, t0, torch.minimum(times.amin(dim=1), t0), gradient, query_step)
+        # Queries on either side of t0 need a record each; one with nowhere to go takes no rounds.
+        ahead = self.advance(field, z, t0, torch.maximum(times.amax(dim=1), t0), gradient, query_step)
+        behind = self.advance(field, z, t0, torch.minimum(times.amin(dim=1), t0), gradient, query_step)
         elapsed = times - t0[:, None]
         states = z[:, None].expand(-1, times.shape[1], -1)
         if ahead.ends:
@@ -159,12 +159,12 @@ class StepwiseSolver(Solver):
             states = torch.where(is_behind, self.read(behind, (-elapsed).clamp(min=0), -1.0), states)
         return Solution(states, worst(ahead.status, behind.status), ahead.n_steps + behind.n_steps)
 
-    def read(self, march: StepRecord, elapsed: Tensor, sign: float, side: str = "left") -> Tensor:
-        """States of a recorded march at the times `elapsed` (b m), float64, not negative, since its start.
+    def read(self, record: StepRecord, elapsed: Tensor, sign: float, side: str = "left") -> Tensor:
+        """States of a recorded path at the times `elapsed` (b m), float64, not negative, since its start.
 
         Past the end of a row that failed stands its last finite state.
         """
-        at = locate(march, elapsed, side)
-        inside = self.interpolate(at.z, at.parts, (sign * at.length)[..., None].to(at.z), at.theta[..., None].to(at.z))
-        # A row that has ended may hold parts that are not finite.
+        at = locate(record, elapsed, side)
+        inside = self.interpolate(at.z, at.stages, (sign * at.length)[..., None].to(at.z), at.theta[..., None].to(at.z))
+        # A row that has ended may hold stages that are not finite.
         return torch.where((at.theta > 0)[..., None], inside, at.z)

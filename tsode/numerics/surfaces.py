@@ -1,9 +1,10 @@
-"""Surfaces that a state may cross, and what happens to it there."""
+"""Triggers: surfaces that a state may cross, and its reset there."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import NamedTuple
 
 import torch
@@ -24,36 +25,42 @@ class Trigger:
 
     Parameters
     ----------
-    fn : callable
-        ``fn(t, z)``: ``t`` (b,) float64, ``z`` (b d) -> (b,), each row by itself; the surface is where it is zero. It
-        must be differentiable by autograd; its parameters (of a module, or tensors it closes over) get gradients.
+    surface : callable
+        ``surface(t, z)``: ``t`` (b,) float64, ``z`` (b d) -> (b,), each row by itself; the surface is where it is zero.
+        It must be differentiable by autograd; its parameters (of a module, or tensors it closes over) get gradients.
     direction : {-1, 0, 1}
-        Which crossings count: where `fn` falls (-1), rises (1), or both (0).
+        Which crossings count: where `surface` falls (-1), rises (1), or both (0).
     reset : callable, optional
         ``reset(t, z) -> z`` (b d): state just after the event. Without one the state goes on as it is.
     terminal : bool
         Whether a row ends at this event, after the reset.
+    fn : callable, optional
+        The name of `surface` before 0.2.
     """
 
-    fn: Callable[[Tensor, Tensor], Tensor]
+    surface: Callable[[Tensor, Tensor], Tensor] = None  # type: ignore[assignment]  # optional only beside `fn`
     direction: int = 0
     reset: Callable[[Tensor, Tensor], Tensor] | None = None
     terminal: bool = False
+    fn: InitVar[Callable[[Tensor, Tensor], Tensor] | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, fn: Callable[[Tensor, Tensor], Tensor] | None) -> None:
+        if fn is not None:
+            warnings.warn("fn= of Trigger is called surface= now.", DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "surface", fn)
         if self.direction not in (-1, 0, 1):
             raise ParameterError(
-                f"direction must be -1 (fn falls), 0 (both) or 1 (fn rises), but is {self.direction!r}."
+                f"direction must be -1 (surface falls), 0 (both) or 1 (surface rises), but is {self.direction!r}."
             )
-        if not callable(self.fn) or not (self.reset is None or callable(self.reset)):
+        if not callable(self.surface) or not (self.reset is None or callable(self.reset)):
             raise ParameterError(
-                f"fn and reset must be callable as fn(t, z), but are {self.fn!r} and {self.reset!r}: "
-                "write for instance Event(lambda t, z: z[:, 0], direction=-1)."
+                f"surface and reset must be callable with (t, z), but are {self.surface!r} and {self.reset!r}: "
+                "write for instance Trigger(lambda t, z: z[:, 0], direction=-1)."
             )
 
 
 class Surface(NamedTuple):
-    """What the events see at a state.
+    """Surface functions of all events at a state.
 
     Parameters
     ----------
@@ -70,7 +77,7 @@ class Surface(NamedTuple):
 
 def surface_values(events: Sequence[Trigger], t: Tensor, z: Tensor) -> Tensor:
     """Surface functions at ``t`` (b,), ``z`` (b d): Tensor[b e], float64."""
-    return torch.stack([event.fn(t, z).double() for event in events], dim=1)
+    return torch.stack([event.surface(t, z).double() for event in events], dim=1)
 
 
 def evaluate_surfaces(events: Sequence[Trigger], field: VectorField, t: Tensor, z: Tensor, size: Tensor) -> Surface:
@@ -87,7 +94,7 @@ def evaluate_surfaces(events: Sequence[Trigger], field: VectorField, t: Tensor, 
         t, z = t.detach().clone().requires_grad_(), z.detach().clone().requires_grad_()
         values, rates, roundings = [], [], []
         for event in events:
-            value = event.fn(t, z)
+            value = event.surface(t, z)
             by_t, by_z = torch.zeros_like(t), torch.zeros_like(z)
             if value.requires_grad:
                 by_t, by_z = torch.autograd.grad(value.sum(), (t, z), allow_unused=True, materialize_grads=True)

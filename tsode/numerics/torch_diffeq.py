@@ -1,4 +1,4 @@
-"""The methods of torchdiffeq behind our interface."""
+"""Solvers of torchdiffeq behind our interface."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from tsode.numerics.stepwise import run_step
 
 __all__ = ["TorchDiffEq"]
 
-_ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
-_FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams")
+# Orders of the methods.
+_ADAPTIVE = {"dopri5": 5, "dopri8": 8, "bosh3": 3, "fehlberg2": 2, "adaptive_heun": 2}
+_FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4, "explicit_adams": 4, "implicit_adams": 4}
+_ORDERS = _ADAPTIVE | _FIXED
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,24 @@ class TorchDiffEq(Solver):
     max_steps: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.method not in _ADAPTIVE + _FIXED:
+        if self.method not in _ORDERS:
             raise ParameterError(
-                f"method={self.method!r} is not one of torchdiffeq's that are offered: {', '.join(_ADAPTIVE + _FIXED)}."
+                f"method={self.method!r} is not one of torchdiffeq's that are offered: {', '.join(_ORDERS)}."
             )
         if self.n_steps < 1 or self.max_steps < 1:
             raise ParameterError(
                 f"n_steps and max_steps must be at least 1, but are {self.n_steps} and {self.max_steps}."
             )
+
+    @property
+    def order(self) -> int:  # type: ignore[override]
+        """Order of the method; of the Adams methods, that of their first steps."""
+        return _ORDERS[self.method]
+
+    @property
+    def shares_steps(self) -> bool:  # type: ignore[override]
+        """Whether the method is adaptive."""
+        return self.method in _ADAPTIVE
 
     def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str) -> Solution:
         if gradient == "adjoint" and not isinstance(field, nn.Module):

@@ -1,4 +1,4 @@
-"""The methods of torchsde behind our interface."""
+"""Solvers of torchsde behind our interface."""
 
 from __future__ import annotations
 
@@ -63,13 +63,18 @@ class TorchSDE(SDESolver):
         """Kinds of equations that the method solves."""
         return _METHODS[self.method]
 
+    @property
+    def strong_order(self) -> float:  # type: ignore[override]
+        """Order of the method for diagonal noise, which commutes."""
+        return 0.5 if self.method == "euler" else 1.0
+
     def solve(self, sde: DiagonalSDE, z: Tensor, t0: Tensor, t1: Tensor, brownian: Brownian) -> Solution:
         if not len(z):  # which torchsde cannot take
             return Solution(z, constant(z, Status.OK), constant(z, 0))
         span = t1 - t0
         s = torch.linspace(0, 1, self.n_steps + 1, dtype=torch.float64, device=z.device)
         ends = sdeint(
-            _Rescaled(sde, t0, span), z, s[[0, -1]], bm=_Given(brownian, t0, span, z), method=self.method,
+            _Rescaled(sde, t0, span), z, s[[0, -1]], bm=_RescaledPath(brownian, t0, span, z), method=self.method,
             dt=1.0 / self.n_steps,
         )  # fmt: skip
         is_finite = is_finite_row(ends[-1])
@@ -84,11 +89,11 @@ class TorchSDE(SDESolver):
         self, sde: DiagonalSDE, z: Tensor, t0: Tensor, times: Tensor, brownian: Brownian, query_step: float
     ) -> Solution:
         # One by one, for an equation may know its rows.
-        each = [self.solve(sde, z, t0, t1, brownian) for t1 in times.unbind(dim=1)]
+        solutions = [self.solve(sde, z, t0, t1, brownian) for t1 in times.unbind(dim=1)]
         return Solution(
-            torch.stack([one.z for one in each], dim=1),
-            worst(*(one.status for one in each)),
-            torch.stack([one.n_steps for one in each]).sum(dim=0),
+            torch.stack([solution.z for solution in solutions], dim=1),
+            worst(*(solution.status for solution in solutions)),
+            torch.stack([solution.n_steps for solution in solutions]).sum(dim=0),
         )
 
 
@@ -113,7 +118,7 @@ class _Rescaled:
         return self.f_and_g(s, z)[1]
 
 
-class _Given(BaseBrownian):
+class _RescaledPath(BaseBrownian):
     """A Brownian path in the time ``s``, whose variance grows by 1 over the interval."""
 
     levy_area_approximation: Any = "none"

@@ -1,4 +1,4 @@
-"""Events without end before a finite time."""
+"""Zeno behaviour: events without end before a finite time."""
 
 from __future__ import annotations
 

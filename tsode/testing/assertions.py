@@ -1,13 +1,17 @@
-"""Assertions that two answers are the same up to rounding."""
+"""Assertions that two answers are the same up to rounding, and that gradients are right."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError
 
-__all__ = ["assert_close", "assert_frames_close", "tolerance"]
+__all__ = ["assert_close", "assert_frames_close", "assert_gradient", "tolerance"]
 
 
 def tolerance(dtype: torch.dtype) -> float:
@@ -51,3 +55,11 @@ def assert_frames_close(actual: pd.DataFrame, expected: pd.DataFrame, promise: s
         assert error <= share * size, (
             f"{promise}: column {column!r} differs by {error:.3g} where at most {share * size:.3g} is rounding."
         )
+
+
+def assert_gradient(function: Callable[..., Any], inputs: Sequence[Tensor], promise: str, **settings: Any) -> None:
+    """Raise with the `promise` unless autograd agrees with finite differences; `settings` are those of `gradcheck`."""
+    try:
+        torch.autograd.gradcheck(function, tuple(inputs), fast_mode=True, **settings)
+    except GradcheckError as error:
+        raise AssertionError(f"{promise}: {error}") from error

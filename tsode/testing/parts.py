@@ -1,4 +1,4 @@
-"""What an evolution, a jump and a likelihood promise."""
+"""Contract checks of evolutions, jumps and likelihoods."""
 
 from __future__ import annotations
 

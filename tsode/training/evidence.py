@@ -1,4 +1,4 @@
-"""Lower bounds on the log evidence of a latent model."""
+"""Evidence of a latent model: lower bounds on its logarithm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often the vector fields of a model are evaluated."""
+"""Function evaluations: a count of the calls of a model's vector fields."""
 
 from __future__ import annotations
 

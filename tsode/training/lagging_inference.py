@@ -1,4 +1,4 @@
-"""Train the encoder ahead of the rest while that still makes the latent tell more."""
+"""Lagging inference: extra steps of the encoder while they raise the mutual information of data and latent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 __all__ = ["LaggingInference"]
 
-STEPS_A_LOOK = 10  # inner steps between two looks at whether they still help
+STEPS_PER_CHECK = 10  # inner steps between two checks of whether they still help
 
 
 class LaggingInference:
@@ -18,8 +18,8 @@ class LaggingInference:
 
     He, Spokoyny, Neubig & Berg-Kirkpatrick 2019, algorithm 1. A posterior that lags behind the model it is the
     posterior of looks useless to it, and is given up: it collapses to the prior. So, at first, the encoder is brought
-    up to date before every step, until its loss no longer falls or `most` steps are done. That ends for good after
-    the first epoch in which the mutual information between data and latent has not risen.
+    up to date before every step, until its loss no longer falls or `max_steps` are done. That ends for good after the
+    first epoch in which the mutual information between data and latent has not risen.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class LaggingInference:
         Gives a batch for an inner step.
     learning_rate : float
         Of the inner steps (Adam).
-    most : int
+    max_steps : int
         Largest number of inner steps before a step.
 
     Attributes
@@ -46,12 +46,12 @@ class LaggingInference:
         encoder: Iterable[nn.Parameter],
         draw: Callable[[], Any],
         learning_rate: float = 1e-2,
-        most: int = 30,
+        max_steps: int = 30,
     ) -> None:
         self.objective = objective
         self.parameters = list(encoder)
         self.draw = draw
-        self.most = most
+        self.max_steps = max_steps
         self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate)
         self.is_aggressive = True
         self.best = -float("inf")
@@ -63,9 +63,9 @@ class LaggingInference:
 
     def _catch_up(self, model: nn.Module) -> None:
         before = float("inf")
-        for _ in range(max(1, self.most // STEPS_A_LOOK)):
+        for _ in range(max(1, self.max_steps // STEPS_PER_CHECK)):
             total = 0.0
-            for _ in range(STEPS_A_LOOK):
+            for _ in range(STEPS_PER_CHECK):
                 loss, _, status = self.objective(model, self.draw())
                 gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
                 total += float(loss.detach())
@@ -79,7 +79,7 @@ class LaggingInference:
                 break
             before = total
 
-    def watch(self, row: dict[str, float]) -> None:
+    def on_epoch_end(self, row: dict[str, float]) -> None:
         """End the inner steps unless the mutual information in this epoch's row of the history has risen."""
         self.is_aggressive &= row["valid_mutual_information"] > self.best
         self.best = max(self.best, row["valid_mutual_information"])

@@ -94,7 +94,7 @@ class Total(torch.nn.Module):
         self.inner = inner
 
     def forward(self, batch: StreamBatch) -> torch.Tensor:
-        return self.inner.walk(batch).log_likelihood().sum()
+        return self.inner.trace(batch).log_likelihood().sum()
 
 
 def test_the_score_is_in_the_data_s_own_unit_of_time():
@@ -255,7 +255,7 @@ def test_the_same_seed_gives_the_same_numbers_and_row_order_changes_none():
 
 
 def test_one_long_stream_is_learned_in_pieces(monkeypatch):
-    monkeypatch.setattr("tsode.estimators.point_process.forecaster.LONGEST_PIECE", 20)
+    monkeypatch.setattr("tsode.estimators.point_process.forecaster.LONGEST_SEGMENT", 20)
     rng = np.random.default_rng(0)
     events = pd.DataFrame({"ds": rng.lognormal(0.0, 0.3, 200).cumsum()})
     model = PointProcessForecaster(mark_col=None, max_epochs=3, **SMALL).fit(events)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.registries import small_filter
 from tsode.core.batch import IrregularBatch
 from tsode.core.observation import Observation
-from tsode.dynamics import LinearDynamics
+from tsode.dynamics import DYNAMICS, LinearDynamics
 from tsode.evolutions.base import Solved
 from tsode.jumps import GRU, JUMPS
 from tsode.likelihoods import LIKELIHOODS, StudentT
@@ -139,7 +139,7 @@ def test_samples_are_tied_in_time_and_have_the_forecasts_marginals(family):
 @pytest.mark.parametrize("jump", JUMPS)
 def test_any_solver_goes_with_any_jump(solver, jump):
     torch.manual_seed(0)
-    evolution = {"exponential_euler": "gru_ode", "exponential_difference": "semilinear"}.get(solver, "mlp")
+    evolution = next(name for name in ("mlp", *DYNAMICS) if isinstance(DYNAMICS[name](3), SOLVERS[solver].field_type))
     model = build_filter(2, evolution=evolution, solver=solver, jump=jump, n_modes=2, n_static=1, n_state=3, n_hidden=4)
     batch, queries = example_batch(2, torch.float32)
     forecast = model.forecast(batch, queries)

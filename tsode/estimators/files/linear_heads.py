@@ -1,4 +1,4 @@
-"""The heads that a model file may hold: linear models of scikit-learn after standardisation, as plain numbers."""
+"""Linear heads in model files: linear models of scikit-learn after standardisation, as plain numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tsode.frames.labels import decode_label, encode_label
 __all__ = ["HEADS", "decode_head", "encode_head", "standardised"]
 
 HEADS: dict[str, type] = {
-    made.__name__: made for made in (LinearRegression, LogisticRegression, Ridge, RidgeCV, RidgeClassifier)
+    cls.__name__: cls for cls in (LinearRegression, LogisticRegression, Ridge, RidgeCV, RidgeClassifier)
 }
 
 

@@ -91,7 +91,7 @@ class LatentForecaster(WindowedForecaster):
                 lambda: next(iter(sampler.epoch(generator))).to(device),
                 self.learning_rate,
             )
-            callbacks.append(objective.watch)
+            callbacks.append(objective.on_epoch_end)
         history = self._learn(module, sampler, objective, validate, generator, callbacks)
         fit_spread(module, windows)
         warn_unless_used(_usage(module, shown))

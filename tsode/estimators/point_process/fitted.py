@@ -1,4 +1,4 @@
-"""Asking a fitted point process: how good it is, and what comes next."""
+"""Fitted point process: log-likelihood, residuals, intensity, next events and simulated streams."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PATHS_AT_ONCE = 4096
 
 
 class FittedPointProcess(BaseEstimator):
-    """Questions to a point process, once `PointProcessForecaster.fit` has set the attributes listed here."""
+    """Point process that was fitted, once `PointProcessForecaster.fit` has set the attributes listed here."""
 
     condition_on_first: bool | None
     until: str
@@ -89,14 +89,14 @@ class FittedPointProcess(BaseEstimator):
         lookup(UNTIL, until, "end of a log-likelihood")
         streams = self._read_later(X, windows)
         unit = np.log(self._per_rate_unit())
-        found = np.zeros((len(streams), 2))
+        scores = np.zeros((len(streams), 2))
         with one_thread(), torch.no_grad():
-            for rows, walk, n_given in self._walks(streams, condition_on_first):
-                n_scored = walk.is_scored(n_given).sum(dim=1).numpy()
-                found[rows, 0] = walk.log_likelihood(n_given, until).double().numpy() + n_scored * unit
-                found[rows, 1] = n_scored
+            for rows, trace, n_given in self._traces(streams, condition_on_first):
+                n_scored = trace.is_scored(n_given).sum(dim=1).numpy()
+                scores[rows, 0] = trace.log_likelihood(n_given, until).double().numpy() + n_scored * unit
+                scores[rows, 1] = n_scored
         frame = self._one_row_each(streams)
-        return frame.assign(log_likelihood=found[:, 0], n_events=found[:, 1].astype(np.int64))
+        return frame.assign(log_likelihood=scores[:, 0], n_events=scores[:, 1].astype(np.int64))
 
     def residuals(self, X: Any, *, windows: Any = None, condition_on_first: bool | None = None) -> pd.DataFrame:
         """Time-rescaled gaps: the compensator between each scored event and the one before it.
@@ -162,19 +162,19 @@ class FittedPointProcess(BaseEstimator):
         streams = self._context(context, windows)
         query = read_query(streams.as_panel(), self._timeline, times=times, horizon=horizon)
         place_of = {key: place for place, key in enumerate(streams.ids)}
-        asked = streams.select([place_of[key] for key in query.ids])
-        for key, start, wanted in zip(asked.ids, asked.start, query.times):
+        chosen = streams.select([place_of[key] for key in query.ids])
+        for key, start, wanted in zip(chosen.ids, chosen.start, query.times):
             if len(wanted) and wanted[0] < start:
                 raise DataError(
                     f"times= asks for {wanted[0]} of stream {key!r}, which was watched from {start} on only."
                 )
-        rates: list[Any] = [None] * len(asked)
+        rates: list[Any] = [None] * len(chosen)
         per_unit = self._per_rate_unit()
         with one_thread(), torch.no_grad():
-            for rows, batch in self._batches(asked):
-                found = self._rates_at(batch, [query.times[row] for row in rows])
+            for rows, batch in self._batches(chosen):
+                part = self._rates_at(batch, [query.times[row] for row in rows])
                 for place, row in enumerate(rows):
-                    rates[row] = found[place, : len(query.times[row])] * per_unit
+                    rates[row] = part[place, : len(query.times[row])] * per_unit
         columns = {label: [r[:, k] for r in rates] for k, label in enumerate(self.marks_)}
         return write_frame(query.layout, query.ids, query.times, columns, rows=query.rows)
 
@@ -202,9 +202,9 @@ class FittedPointProcess(BaseEstimator):
         marks = np.zeros((len(streams), len(self.marks_)))
         with one_thread(), torch.no_grad():
             for rows, batch in self._batches(streams):
-                found = next_event(self.module_, self.module_.remember(batch), batch.end - batch.last, levels)
-                waits[rows] = torch.cat([found.mean[:, None], found.quantiles], dim=1).cpu().numpy()
-                marks[rows] = found.mark_probabilities.cpu().numpy()
+                event = next_event(self.module_, self.module_.encode_history(batch), batch.end - batch.last, levels)
+                waits[rows] = torch.cat([event.mean[:, None], event.quantiles], dim=1).cpu().numpy()
+                marks[rows] = event.mark_probabilities.cpu().numpy()
         frame = self._one_row_each(streams)
         frame[self.time_col] = restore_times(np.array(streams.end), streams.layout.time_dtype)
         for k, name in enumerate(["wait", *(f"wait-q-{level:g}" for level in levels)]):
@@ -245,20 +245,20 @@ class FittedPointProcess(BaseEstimator):
         with one_thread(), torch.no_grad():
             for rows, batch in self._batches(streams, max(1, PATHS_AT_ONCE // n)):
                 whose, sample = np.repeat(np.array(rows), n), np.tile(np.arange(n), len(rows))
-                z = self.module_.remember(batch).repeat_interleave(n, dim=0)
+                z = self.module_.encode_history(batch).repeat_interleave(n, dim=0)
                 since = (batch.end - batch.last).repeat_interleave(n)
                 keys = _path_keys([streams.ids[row] for row in rows], n, seed)
                 drawn = simulate(self.module_, z, since, torch.full_like(since, span), keys)
                 times = batch.end.cpu().numpy().repeat(n)[drawn.rows] + drawn.times
                 columns = {"row": whose[drawn.rows], "sample": sample[drawn.rows], "time": times, "code": drawn.marks}
                 parts.append(pd.DataFrame(columns))
-        found = pd.concat(parts).sort_values(["row", "sample"], kind="stable", ignore_index=True)
-        frame = self._one_row_each(streams).iloc[found["row"].to_numpy()].reset_index(drop=True)
-        frame["sample"] = found["sample"]
-        native = self._timeline.to_native(found["time"].to_numpy())
+        drawn_events = pd.concat(parts).sort_values(["row", "sample"], kind="stable", ignore_index=True)
+        frame = self._one_row_each(streams).iloc[drawn_events["row"].to_numpy()].reset_index(drop=True)
+        frame["sample"] = drawn_events["sample"]
+        native = self._timeline.to_native(drawn_events["time"].to_numpy())
         frame[self.time_col] = restore_times(native, streams.layout.time_dtype)
         if self.mark_col is not None:
-            frame[self.mark_col] = _label_array(self.marks_)[found["code"].to_numpy()]
+            frame[self.mark_col] = _label_array(self.marks_)[drawn_events["code"].to_numpy()]
         return frame
 
     # -- between ---------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ class FittedPointProcess(BaseEstimator):
         chosen = self.condition_on_first if condition_on_first is None else condition_on_first
         return int(not streams.is_window_given if chosen is None else chosen)
 
-    def _pieces(self, streams: Streams, timeline: Timeline) -> list[Segment]:
+    def _segments(self, streams: Streams, timeline: Timeline) -> list[Segment]:
         n_given = self._n_given(streams, None)
         start, end = (timeline.to_model(np.array(ends)) for ends in (streams.start, streams.end))
         return [
@@ -301,12 +301,12 @@ class FittedPointProcess(BaseEstimator):
 
     def _batches(self, streams: Streams, size: int = ROWS_AT_ONCE) -> Iterator[tuple[list[int], StreamBatch]]:
         """Batches of streams of like length, in the mode of prediction."""
-        pieces = self._pieces(streams, self._timeline)
+        segments = self._segments(streams, self._timeline)
         device = next(self.module_.parameters()).device
-        order = sorted(range(len(pieces)), key=lambda row: len(pieces[row].times))
+        order = sorted(range(len(segments)), key=lambda row: len(segments[row].times))
         for k in range(0, len(order), size):
             rows = order[k : k + size]
-            chosen = [pieces[row] for row in rows]
+            chosen = [segments[row] for row in rows]
             batch = StreamBatch.from_arrays(
                 [p.times for p in chosen], [p.marks for p in chosen], [p.start for p in chosen], [p.end for p in chosen]
             )
@@ -314,22 +314,22 @@ class FittedPointProcess(BaseEstimator):
 
     def _rates_at(self, batch: StreamBatch, times: list[np.ndarray]) -> np.ndarray:
         """Intensities (b m k) per unit of model time at each stream's own native `times`, padded at the end."""
-        asked = [torch.from_numpy(self._timeline.to_model(t)) for t in times]
-        moments = torch.nn.utils.rnn.pad_sequence(asked, batch_first=True).to(batch.times.device)
+        queries = [torch.from_numpy(self._timeline.to_model(t)) for t in times]
+        moments = torch.nn.utils.rnn.pad_sequence(queries, batch_first=True).to(batch.times.device)
         n_before = torch.searchsorted(batch.times.contiguous(), moments).minimum(batch.lengths[:, None])
         since = torch.cat([batch.start[:, None], batch.times], dim=1).gather(1, n_before)
         rows = torch.arange(len(times), device=since.device)[:, None]
         states = self.module_.states(batch)[rows, n_before].flatten(0, 1)
-        outlook = self.module_.ahead(states, (moments - since).clamp(min=0.0).reshape(-1, 1))
-        return outlook.rates.reshape(*moments.shape, -1).cpu().double().numpy()
+        future = self.module_.extrapolate(states, (moments - since).clamp(min=0.0).reshape(-1, 1))
+        return future.rates.reshape(*moments.shape, -1).cpu().double().numpy()
 
-    def _walks(
+    def _traces(
         self, streams: Streams, condition_on_first: bool | None
     ) -> Iterator[tuple[list[int], IntensityTrace, Tensor]]:
         n_given = self._n_given(streams, condition_on_first)
         for rows, batch in self._batches(streams):
-            walk = self.module_.walk(batch)
-            moved = IntensityTrace(batch.to("cpu"), walk.log_rate.cpu(), walk.increments.cpu())
+            trace = self.module_.trace(batch)
+            moved = IntensityTrace(batch.to("cpu"), trace.log_rate.cpu(), trace.increments.cpu())
             yield rows, moved, torch.full((len(rows),), n_given)
 
     def _rescaled(self, streams: Streams, condition_on_first: bool | None) -> tuple[list[np.ndarray], np.ndarray]:
@@ -337,8 +337,8 @@ class FittedPointProcess(BaseEstimator):
         parts: list[Any] = [None] * len(streams)
         tails = np.zeros(len(streams))
         with one_thread(), torch.no_grad():
-            for rows, walk, n_given in self._walks(streams, condition_on_first):
-                grown = walk.increments.double().numpy()
+            for rows, trace, n_given in self._traces(streams, condition_on_first):
+                grown = trace.increments.double().numpy()
                 for place, row in enumerate(rows):
                     parts[row] = grown[place, int(n_given[place]) : len(streams.times[row])]
                     is_watched = len(streams.times[row]) >= int(n_given[place])

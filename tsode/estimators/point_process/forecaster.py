@@ -1,9 +1,10 @@
-"""Marked point processes: when the next event comes, and of which mark."""
+"""Marked point process as a forecaster: training of an intensity on event streams."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -11,27 +12,38 @@ import torch
 from torch import Tensor
 
 from tsode._random import new_generator, seeded_initialisation
-from tsode._registry import Part, lookup
+from tsode._registry import Part
 from tsode._threads import one_thread
 from tsode.core.series import ROWS_AT_ONCE
 from tsode.core.timeline import Timeline, kind_of_times
-from tsode.errors import DataError, ParameterError
+from tsode.errors import DataError
 from tsode.estimators.files.model_file import Header, Tensors
 from tsode.estimators.files.saved import SavedEstimator
 from tsode.estimators.files.streams import describe_point_process, restore_point_process
+from tsode.estimators.parameters import (
+    Check,
+    at_least,
+    check_parameters,
+    not_negative,
+    one_of,
+    positive,
+    read_by,
+    share,
+)
 from tsode.estimators.point_process.fitted import FittedPointProcess
 from tsode.estimators.settings import find_device, find_dtype
 from tsode.frames.times import read_duration
 from tsode.intensities.base import UNTIL, Intensity
 from tsode.models.intensities import build_intensity
 from tsode.training.loop import TrainingPlan, train
-from tsode.training.stream_segments import Segment, SegmentSampler, batched, cut_pieces, event_nll, hold_out, mean_nll
+from tsode.training.stream_segments import Segment, SegmentSampler, batched, cut_segments, event_nll, hold_out, mean_nll
 
 __all__ = ["PointProcessForecaster"]
 
-LONGEST_PIECE = 256  # scored events of one stretch of a long stream in training
+LONGEST_SEGMENT = 256  # scored events of one stretch of a long stream in training
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PointProcessForecaster(FittedPointProcess, SavedEstimator):
     """Forecast when events come and of which mark, with an intensity that depends on the events before.
 
@@ -85,56 +97,40 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         Epochs done.
     """
 
-    def __init__(
-        self,
-        intensity: str | Part = "neural_jump",
-        *,
-        n_hidden: int = 64,
-        n_modes: int = 16,
-        n_static: int = 8,
-        condition_on_first: bool | None = None,
-        until: str = "window",
-        time_unit: Any = "auto",
-        rate_unit: Any = None,
-        max_epochs: int = 60,
-        batch_size: int = 64,
-        learning_rate: float = 1e-2,
-        weight_decay: float = 0.01,
-        early_stopping: bool = True,
-        patience: int = 6,
-        validation_fraction: float = 0.1,
-        device: str = "auto",
-        dtype: str = "float32",
-        random_state: Any = None,
-        verbose: int = 0,
-        callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None,
-        id_col: Hashable = "unique_id",
-        time_col: Hashable = "ds",
-        mark_col: Hashable = "mark",
-    ) -> None:
-        self.intensity = intensity
-        self.n_hidden = n_hidden
-        self.n_modes = n_modes
-        self.n_static = n_static
-        self.condition_on_first = condition_on_first
-        self.until = until
-        self.time_unit = time_unit
-        self.rate_unit = rate_unit
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.device = device
-        self.dtype = dtype
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.id_col = id_col
-        self.time_col = time_col
-        self.mark_col = mark_col
+    intensity: str | Part = field(default="neural_jump", kw_only=False)
+    n_hidden: int = 64
+    n_modes: int = 16
+    n_static: int = 8
+    condition_on_first: bool | None = None
+    until: str = "window"
+    time_unit: Any = "auto"
+    rate_unit: Any = None
+    max_epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    weight_decay: float = 0.01
+    early_stopping: bool = True
+    patience: int = 6
+    validation_fraction: float = 0.1
+    device: str = "auto"
+    dtype: str = "float32"
+    random_state: Any = None
+    verbose: int = 0
+    callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None
+    id_col: Hashable = "unique_id"
+    time_col: Hashable = "ds"
+    mark_col: Hashable = "mark"
+
+    checks: ClassVar[dict[str, Check]] = {
+        **dict.fromkeys(("n_hidden", "n_modes", "max_epochs", "batch_size", "patience"), at_least(1)),
+        "n_static": at_least(0),
+        "learning_rate": positive,
+        "weight_decay": not_negative,
+        "validation_fraction": share("(", ")", float),
+        "until": one_of(UNTIL),
+        "dtype": read_by(find_dtype),
+        "device": read_by(find_device),
+    }
 
     # -- fit -------------------------------------------------------------------------------------------------------
 
@@ -162,7 +158,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         ------
         DataError, ParameterError
         """
-        self._check_parameters()
+        check_parameters(self)
         generator = new_generator(self.random_state)
         watched = None
         if validation is not None and windows is not None:
@@ -172,23 +168,23 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
             raise DataError("X has no rows: give at least one event.")
         held_out = None if validation is None else self._read(validation, watched, streams.marks, "validation")
         # the origin is the first time known, be it the start of a window
-        known = [np.append(times, [low, high]) for times, low, high in zip(streams.times, streams.start, streams.end)]
+        times = [np.append(events, [low, high]) for events, low, high in zip(streams.times, streams.start, streams.end)]
         is_auto = isinstance(self.time_unit, str) and self.time_unit == "auto"
-        unit = "auto" if is_auto else read_duration(self.time_unit, kind_of_times(known[0]), "time_unit")
-        timeline = Timeline.fit(known, unit=unit)
-        pieces = self._pieces(streams, timeline)
+        unit = "auto" if is_auto else read_duration(self.time_unit, kind_of_times(times[0]), "time_unit")
+        timeline = Timeline.fit(times, unit=unit)
+        segments = self._segments(streams, timeline)
         if held_out is None:
-            learned, checked = hold_out(pieces, self.validation_fraction, generator)
+            train_segments, valid_segments = hold_out(segments, self.validation_fraction, generator)
         else:
-            learned, checked = pieces, self._pieces(held_out, timeline)
-        if not any(piece.n_scored for piece in learned):
+            train_segments, valid_segments = segments, self._segments(held_out, timeline)
+        if not any(segment.n_scored for segment in train_segments):
             raise DataError(
                 "No stream has an event to learn from after its first: give longer streams, or windows= that say when "
                 "each was watched."
             )
         with one_thread(), seeded_initialisation(generator):
             module = self._build(len(streams.marks)).to(find_device(self.device), find_dtype(self.dtype))
-            rows = self._train(module, learned, checked, generator)
+            rows = self._train(module, train_segments, valid_segments, generator)
         self._streams, self._timeline = streams, timeline
         self.module_ = module.eval()
         self.marks_ = streams.marks
@@ -202,14 +198,18 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         return build_intensity(self.intensity, n_marks, **sizes)
 
     def _train(
-        self, module: Intensity, learned: list[Segment], checked: list[Segment], generator: torch.Generator
+        self,
+        module: Intensity,
+        train_segments: list[Segment],
+        valid_segments: list[Segment],
+        generator: torch.Generator,
     ) -> list[dict[str, float]]:
         device = find_device(self.device)
-        module.initialise(SegmentSampler(learned, self.batch_size).all.to(device).events)
-        if module.forgets:
-            learned = [part for piece in learned for part in cut_pieces(piece, LONGEST_PIECE)]
-        sampler = SegmentSampler(learned, self.batch_size)
-        valid = [batch.to(device) for batch in batched(checked, ROWS_AT_ONCE)]
+        module.initialise(SegmentSampler(train_segments, self.batch_size).all.to(device).events)
+        if module.is_finite_memory:
+            train_segments = [part for segment in train_segments for part in cut_segments(segment, LONGEST_SEGMENT)]
+        sampler = SegmentSampler(train_segments, self.batch_size)
+        batches = [batch.to(device) for batch in batched(valid_segments, ROWS_AT_ONCE)]
 
         def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
             nll, n_scored = event_nll(model, batch, self.until)
@@ -220,7 +220,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
             lambda: (batch.to(device) for batch in sampler.epoch(generator)),
             sampler.n_batches,
             objective,
-            lambda model: {"loss": mean_nll(model, valid, self.until)},  # type: ignore[arg-type]
+            lambda model: {"loss": mean_nll(model, batches, self.until)},  # type: ignore[arg-type]
             TrainingPlan(
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,
@@ -241,15 +241,6 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         restore_point_process(self, header, tensors, device)
 
     # -- between ---------------------------------------------------------------------------------------------------
-
-    def _check_parameters(self) -> None:
-        if not isinstance(self.validation_fraction, float) or not 0.0 < self.validation_fraction < 1.0:
-            raise ParameterError(
-                f"validation_fraction is a share, in (0, 1), but is {self.validation_fraction!r}: try 0.1."
-            )
-        find_dtype(self.dtype)
-        find_device(self.device)
-        lookup(UNTIL, self.until, "end of a log-likelihood")
 
     def _share_windows(self, windows: Any, validation: Any) -> tuple[Any, Any]:
         """Windows of the streams of `X` and of `validation`."""

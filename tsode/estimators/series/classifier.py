@@ -1,4 +1,4 @@
-"""Classes of whole series."""
+"""Classifier of whole series."""
 
 from __future__ import annotations
 
@@ -123,10 +123,10 @@ class SeriesClassifier(ClassifierMixin, SeriesHead):
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class of each series: array[b]."""
-        features = self._ask(X)
+        features = self._read_features(X)
         return self.head_.predict(features)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each of ``classes_``: array[b k]."""
-        features = self._ask(X)
+        features = self._read_features(X)
         return self.head_.predict_proba(features)

@@ -1,4 +1,4 @@
-"""Series -> vectors of one length: the states of a fitted model in the series."""
+"""Encoder of series: vectors of one length, from the states of a fitted model."""
 
 from __future__ import annotations
 
@@ -167,13 +167,13 @@ class SeriesEncoder(TransformerMixin, SavedArrayReader):
                     if kind in POOLED[self.pooling]:
                         parts.setdefault(kind, []).append(part.cpu().numpy()[: len(batch)])
         back = np.argsort(order)
-        found = {kind: np.concatenate(some)[back] for kind, some in parts.items()}
-        broken = np.any([~np.isfinite(part).all(axis=1) for part in found.values()], axis=0)
+        vectors = {kind: np.concatenate(blocks)[back] for kind, blocks in parts.items()}
+        broken = np.any([~np.isfinite(part).all(axis=1) for part in vectors.values()], axis=0)
         if broken.any():
             raise SolverError(
                 f"The state of row {int(broken.argmax())} of X left the range of numbers: check its scale."
             )
-        return found
+        return vectors
 
     def _describe(self) -> tuple[Header, Tensors]:
         header, tensors = self.forecaster_._to_file()

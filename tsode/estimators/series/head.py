@@ -51,7 +51,7 @@ class SeriesHead(TransformerMixin, SavedArrayReader):
             grid = self._grid(rows.shape[1])
             self._start: float | None = float(grid[0])
         else:
-            grid = np.array([0.0, np.median([one.span for one in series])])
+            grid = np.array([0.0, np.median([row.span for row in series])])
             self._start = None
         is_short = self._start is not None and len(grid) <= 2 * N_PROFILE
         self._profile = grid - grid[0] if is_short else np.linspace(0.0, grid[-1] - grid[0], N_PROFILE)
@@ -66,8 +66,9 @@ class SeriesHead(TransformerMixin, SavedArrayReader):
         if not self.summaries:
             return state
         series = self.encoder_.read(rows)
-        own = [one.times[0] if len(one.times) else 0.0 for one in series]
-        starts = own if self._start is None else [self._start] * len(series)
+        starts = [row.times[0] if len(row.times) else 0.0 for row in series]
+        if self._start is not None:
+            starts = [self._start] * len(series)
         return np.concatenate([state, summarise(series), profile(series, self._profile, starts)], axis=1)
 
     def transform(self, X: Any) -> np.ndarray:
@@ -75,7 +76,7 @@ class SeriesHead(TransformerMixin, SavedArrayReader):
 
         Columns are named by `get_feature_names_out`, and stand in the order of the coefficients of a linear head.
         """
-        return self._ask(X)
+        return self._read_features(X)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of what `transform` returns: those of the encoder, then ``y_last``, ``y_mean``, ..., ``y_at_0``, ...
@@ -91,7 +92,7 @@ class SeriesHead(TransformerMixin, SavedArrayReader):
                 names += [f"{name}_{kind}" for name in self.encoder_.forecaster_.channels_ for kind in kinds]
         return np.array(names, dtype=object)
 
-    def _ask(self, X: Any) -> np.ndarray:
+    def _read_features(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         return self._features(read_rows(self, X, reset=False))
 

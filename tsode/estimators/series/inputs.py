@@ -1,4 +1,4 @@
-"""The scikit-learn reading of many series: a row of `X` is one of them."""
+"""Series as rows of scikit-learn's `X`: an array on a common grid, or a list."""
 
 from __future__ import annotations
 

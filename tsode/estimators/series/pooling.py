@@ -1,4 +1,4 @@
-"""The states that a model goes through in a series, as vectors of one length."""
+"""Pooling of the states of a model along a series, to a vector of one length."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def pool_states(module: Any, batch: IrregularBatch) -> dict[str, Tensor]:
     else:
         filtered = run_filters(module.members, batch)
         batch = filtered[0].batch
-        last = torch.cat([one.path.z_end for one in filtered], dim=1)
-        states = torch.cat([one.path.z_plus for one in filtered], dim=2)
+        last = torch.cat([member.path.z_end for member in filtered], dim=1)
+        states = torch.cat([member.path.z_plus for member in filtered], dim=2)
     weight = (batch.is_event / batch.lengths.clamp(min=1)[:, None])[..., None].to(states.dtype)
     mean = torch.where(batch.lengths[:, None] > 0, (weight * states).sum(dim=1), last)
     deviation = (weight * (states - mean[:, None]).square()).sum(dim=1).sqrt()

@@ -1,4 +1,4 @@
-"""Numbers about whole series."""
+"""Regressor of whole series: one number or several for each."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class SeriesRegressor(RegressorMixin, SeriesHead):
 
     def predict(self, X: Any) -> np.ndarray:
         """Predicted number or numbers for each series: an array of the shape of `y`."""
-        features = self._ask(X)
+        features = self._read_features(X)
         return self.head_.predict(features)
 
     def __sklearn_tags__(self) -> Any:

@@ -1,4 +1,4 @@
-"""Plain numbers about irregular series, to stand beside a learned state."""
+"""Summaries of irregular series: plain numbers, to stand beside a learned state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def summarise(series: Sequence[Series]) -> np.ndarray:
     in scaled units.
     """
     return np.array(
-        [np.concatenate([_summarise(*_seen(one, c)) for c in range(one.values.shape[1])]) for one in series]
+        [np.concatenate([_summarise(*_seen(row, c)) for c in range(row.values.shape[1])]) for row in series]
     )
 
 
@@ -32,16 +32,16 @@ def profile(series: Sequence[Series], grid: np.ndarray, starts: Sequence[float])
     Linear in between; the first and last value hold outside. Zeros where nothing was seen.
     """
     rows = []
-    for one, start in zip(series, starts):
-        channels = [_seen(one, c) for c in range(one.values.shape[1])]
+    for row, start in zip(series, starts):
+        channels = [_seen(row, c) for c in range(row.values.shape[1])]
         rows.append([np.interp(grid + start, t, x) if len(t) else np.zeros(len(grid)) for t, x in channels])
     return np.array(rows).reshape(len(rows), -1)
 
 
-def _seen(one: Series, channel: int) -> tuple[np.ndarray, np.ndarray]:
-    values = one.values[:, channel]
+def _seen(series: Series, channel: int) -> tuple[np.ndarray, np.ndarray]:
+    values = series.values[:, channel]
     is_seen = ~np.isnan(values)
-    return one.times[is_seen], values[is_seen]
+    return series.times[is_seen], values[is_seen]
 
 
 def _summarise(times: np.ndarray, values: np.ndarray) -> np.ndarray:

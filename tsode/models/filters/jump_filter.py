@@ -340,7 +340,7 @@ class JumpFilter(MarginalModel):
 def run_filters(
     models: Sequence[JumpFilter], batch: IrregularBatch, state: FilterState | None = None
 ) -> list[Filtered]:
-    """Run several filters over the same events: by kernels, where these serve in one pass, else by the plain loop.
+    """Run several filters over the same events: by kernels where they serve, else by the plain loop.
 
     With `state`, over events that come after it: each row then begins with an empty event at which it has that state.
     """

@@ -27,8 +27,10 @@ from tsode.kernels.dense_output import LONGEST_SERIES, gru_states_at, mlp_states
 from tsode.kernels.gru_ode import fused_gru_ode
 from tsode.kernels.innovation import KernelInputs, Weights, filter_states
 from tsode.kernels.ode_rnn import fused_ode_rnn
+from tsode.numerics.euler import Euler
 from tsode.numerics.exponential import ExponentialEuler
-from tsode.numerics.fixed_step import RK4, Euler, Midpoint
+from tsode.numerics.midpoint import Midpoint
+from tsode.numerics.rk4 import RK4
 from tsode.numerics.runge_kutta import Tableau
 from tsode.readouts import Readout
 
@@ -106,6 +108,7 @@ def share_one_pass(models: Sequence[FilterParts]) -> bool:
 
 
 def is_innovation(model: FilterParts) -> bool:
+    """Whether a filter has the default parts, whose jump reads all inputs and covariates."""
     parts = (type(model.evolution), type(model.jump), type(model.readout))
     return parts == (DiagonalFlow, InnovationGRU, Readout) and model.jump.n_inputs == model.n_inputs + model.n_features
 
@@ -266,7 +269,7 @@ def evolve_to(evolution: Evolution, z: Tensor, t0: Tensor, times: Tensor) -> Evo
         states = gru_states_at(dynamics.gates, dynamics.candidate_bias, step, z, elapsed)
     else:
         tableau = solver.tableau
-        method = below(tableau), tableau.b, tableau.inside
+        method = below(tableau), tableau.b, tableau.dense
         states = mlp_states_at(_layers(dynamics), *method, step, z, elapsed)
     if not bool(states.isfinite().all()):
         return evolution.evolve_to(z, t0, times)

@@ -23,7 +23,7 @@ from tsode.models.filters.kernels import evolve_to, run_recurrent
 from tsode.models.latent.base import Draws, Inference, LatentModel, LatentPaths
 from tsode.models.query_groups import QueryGroups
 from tsode.numerics.base import Solver
-from tsode.numerics.fixed_step import Euler
+from tsode.numerics.euler import Euler
 from tsode.readouts import Emission
 
 __all__ = ["LatentODE", "build_encoder", "build_latent_ode"]

@@ -190,7 +190,7 @@ class LatentSDE(LatentModel):
         There is one path a sample where all rows share their numbers, else one a sample and series.
         """
         s, n_series, device = len(draws.start), len(last), times.device
-        step = getattr(self.solver, "max_step", None) or self.query_step
+        step = self.solver.max_step or self.query_step
         reach = step
         if n_series:
             latest = float(last.max())

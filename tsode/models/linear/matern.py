@@ -157,8 +157,8 @@ def fit_matern(
         some = lengths if length is None else [length]
         parts = shares if noise is None else [noise]
         grid = torch.tensor([(a, b) for a in some for b in parts], dtype=torch.float64)
-        found = score_matern(times, y, columns, penalty, smoothness, grid[:, 0], grid[:, 1]).log_likelihood
-        best = max(best, (float(found.max()), *grid[int(found.argmax())].tolist()))
+        score = score_matern(times, y, columns, penalty, smoothness, grid[:, 0], grid[:, 1]).log_likelihood
+        best = max(best, (float(score.max()), *grid[int(score.argmax())].tolist()))
         lengths = best[1] * np.exp(width * np.linspace(-1.0, 1.0, 7))
         # on the log-odds scale, on which the ends of a share are alike; a share of 1 is no process at all
         odds = math.log(best[2] / max(1.0 - best[2], 1e-3)) + depth * np.linspace(-1.0, 1.0, 7)

@@ -14,6 +14,7 @@ from tests.registries import small_intensity
 from tsode.core.events import StreamBatch
 from tsode.intensities import INTENSITIES, HawkesExponential, NeuralJump, SelfCorrecting
 from tsode.intensities.base import Intensity
+from tsode.testing import check_intensity
 
 TIMES = np.array([0.7, 1.1, 1.3, 2.9, 4.0, 4.05, 6.2, 8.8])
 
@@ -49,9 +50,9 @@ def naive(intensity: Intensity, batch: StreamBatch, total) -> tuple[float, float
 
 
 def test_hawkes_agrees_with_known_values():
-    walk = hawkes([0.5], [[0.6]], 1.4).walk(one_stream(TIMES))
-    assert walk.log_likelihood().item() == pytest.approx(-10.9247270024069, abs=1e-8)
-    assert walk.increments.sum().item() == pytest.approx(8.34637477021634, abs=1e-8)
+    trace = hawkes([0.5], [[0.6]], 1.4).trace(one_stream(TIMES))
+    assert trace.log_likelihood().item() == pytest.approx(-10.9247270024069, abs=1e-8)
+    assert trace.increments.sum().item() == pytest.approx(8.34637477021634, abs=1e-8)
 
 
 def test_hawkes_agrees_with_a_double_loop_and_quadrature():
@@ -67,9 +68,9 @@ def test_hawkes_agrees_with_a_double_loop_and_quadrature():
         return sum(rates) if mark is None else rates[mark]
 
     log_likelihood, compensator = naive(intensity, batch, total)
-    walk = intensity.walk(batch)
-    assert walk.log_likelihood().item() == pytest.approx(log_likelihood, abs=1e-8)
-    assert walk.increments.sum().item() == pytest.approx(compensator, abs=1e-8)
+    trace = intensity.trace(batch)
+    assert trace.log_likelihood().item() == pytest.approx(log_likelihood, abs=1e-8)
+    assert trace.increments.sum().item() == pytest.approx(compensator, abs=1e-8)
 
 
 def test_self_correcting_agrees_with_quadrature():
@@ -87,9 +88,9 @@ def test_self_correcting_agrees_with_quadrature():
         return sum(rates) if mark is None else rates[mark]
 
     log_likelihood, compensator = naive(intensity, batch, total)
-    walk = intensity.walk(batch)
-    assert walk.log_likelihood().item() == pytest.approx(log_likelihood, abs=1e-8)
-    assert walk.increments.sum().item() == pytest.approx(compensator, abs=1e-8)
+    trace = intensity.trace(batch)
+    assert trace.log_likelihood().item() == pytest.approx(log_likelihood, abs=1e-8)
+    assert trace.increments.sum().item() == pytest.approx(compensator, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", INTENSITIES)
@@ -99,98 +100,44 @@ def test_a_compensator_is_the_integral_of_the_rates(name):
     with torch.no_grad():
         if isinstance(intensity, NeuralJump):  # as sharp as a fitted one: rates change several fold within a gap
             intensity.readout.linear.weight.mul_(8.0)
-        z = intensity.remember(batch)
+        z = intensity.encode_history(batch)
         for low, high in ((0.0, 0.01), (0.0, 0.7), (0.3, 5.0), (0.0, 40.0)):
-            ends = intensity.ahead(z, torch.tensor([[low, high]], dtype=torch.float64)).compensator[0]
+            ends = intensity.extrapolate(z, torch.tensor([[low, high]], dtype=torch.float64)).compensator[0]
             edges = np.unique(np.concatenate([[low], np.geomspace(max(low, 1e-3), high, 12), [high]]))
             nodes, weights = np.polynomial.legendre.leggauss(40)
             at = np.concatenate([a + (b - a) * 0.5 * (nodes + 1.0) for a, b in itertools.pairwise(edges)])
             measure = np.concatenate([(b - a) * 0.5 * weights for a, b in itertools.pairwise(edges)])
-            total = intensity.ahead(z, torch.from_numpy(at)[None]).total[0]
+            total = intensity.extrapolate(z, torch.from_numpy(at)[None]).total[0]
             fine = float(total @ torch.from_numpy(measure))
             tolerance = 1e-6 if name == "neural_jump" else 1e-10
             assert (ends[1] - ends[0]).item() == pytest.approx(fine, rel=tolerance, abs=tolerance)
 
 
 @pytest.mark.parametrize("name", INTENSITIES)
-def test_gradients_of_the_log_likelihood_are_those_of_finite_differences(name):
+def test_intensities_keep_the_contract(name):
     torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [5, 3])
-    names, values = zip(*((key, p.detach().clone().requires_grad_()) for key, p in intensity.named_parameters()))
-
-    class Likelihood(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = intensity
-
-        def forward(self, n_given):
-            return self.inner.walk(batch).log_likelihood(n_given)
-
-    def log_likelihood(*given):
-        parameters = {f"inner.{key}": value for key, value in zip(names, given)}
-        return torch.func.functional_call(Likelihood(), parameters, (1,))
-
-    assert torch.autograd.gradcheck(log_likelihood, values, atol=1e-6)
+    check_intensity(small_intensity(name, 3))
 
 
 @pytest.mark.parametrize("name", INTENSITIES)
-def test_streams_do_not_see_each_other_nor_their_padding(name):
+def test_what_stands_after_the_last_event_of_a_short_stream_adds_nothing(name):
     torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 3).double(), random_streams(3, [7, 0, 3, 11])
-    walk = intensity.walk(batch)
-    for row in range(4):
-        alone = batch.select(torch.tensor([row]))
-        n = int(batch.lengths[row])
-        single = intensity.walk(alone)
-        torch.testing.assert_close(single.log_rate[0], walk.log_rate[row, :n])
-        torch.testing.assert_close(single.increments[0, :n], walk.increments[row, :n])
-        torch.testing.assert_close(single.log_likelihood()[0], walk.log_likelihood()[row])
-        torch.testing.assert_close(intensity.remember(alone)[0], intensity.remember(batch)[row])
-    assert walk.increments[2, 3:-1].eq(0.0).all()
-
-
-@pytest.mark.parametrize("name", INTENSITIES)
-def test_later_events_do_not_change_what_was_said_before(name):
-    torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [9])
-    short = StreamBatch(batch.times[:, :5], batch.marks[:, :5], torch.tensor([5]), batch.start, batch.times[:, 5])
-    torch.testing.assert_close(intensity.walk(short).log_rate, intensity.walk(batch).log_rate[:, :5])
-    torch.testing.assert_close(intensity.walk(short).increments[0, :5], intensity.walk(batch).increments[0, :5])
-
-
-@pytest.mark.parametrize("name", INTENSITIES)
-def test_a_jump_is_one_step_of_the_pass_over_all_events(name):
-    torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 2).double(), random_streams(2, [4, 4])
-    z = intensity.start(2)
-    for k in range(4):
-        z = intensity.jump(z, batch.gaps[:, k], batch.marks[:, k])
-        torch.testing.assert_close(z, intensity.states(batch)[:, k + 1])
-
-
-@pytest.mark.parametrize("name", INTENSITIES)
-def test_no_rate_is_above_its_ceiling(name):
-    torch.manual_seed(0)
-    intensity, batch = small_intensity(name, 3).double(), random_streams(3, [9] * 8)
-    z = intensity.remember(batch)
-    for low, high in ((0.0, 0.1), (0.2, 3.0)):
-        waits = torch.linspace(low, high, 50, dtype=torch.float64).expand(8, -1)
-        bound = intensity.ceiling(z, waits[:, 0], waits[:, -1])
-        assert (intensity.ahead(z, waits).total <= bound[:, None] * (1.0 + 1e-9)).all()
+    trace = small_intensity(name, 3).double().trace(random_streams(3, [7, 0, 3, 11]))
+    assert trace.increments[2, 3:-1].eq(0.0).all()
 
 
 @pytest.mark.parametrize("name", INTENSITIES)
 def test_the_conventions_differ_by_what_they_leave_out(name):
     torch.manual_seed(0)
     intensity, batch = small_intensity(name, 2).double(), random_streams(2, [5, 1, 0])
-    walk = intensity.walk(batch)
-    tail, first = walk.increments[:, -1], walk.log_rate[:, 0] - walk.increments[:, 0]
-    whole = walk.log_likelihood()
-    torch.testing.assert_close(walk.log_likelihood(until="last_event"), whole + tail)
+    trace = intensity.trace(batch)
+    tail, first = trace.increments[:, -1], trace.log_rate[:, 0] - trace.increments[:, 0]
+    whole = trace.log_likelihood()
+    torch.testing.assert_close(trace.log_likelihood(until="last_event"), whole + tail)
     has_event = batch.lengths > 0
-    torch.testing.assert_close(walk.log_likelihood(1)[has_event], (whole - first)[has_event])
-    assert walk.log_likelihood(1)[2] == 0.0
-    assert walk.is_scored(1).sum(dim=1).tolist() == [4, 0, 0]
+    torch.testing.assert_close(trace.log_likelihood(1)[has_event], (whole - first)[has_event])
+    assert trace.log_likelihood(1)[2] == 0.0
+    assert trace.is_scored(1).sum(dim=1).tolist() == [4, 0, 0]
 
 
 def test_a_first_guess_is_the_rate_of_events_where_nothing_else_is_known():

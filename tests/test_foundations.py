@@ -64,6 +64,17 @@ def test_public_names_are_there():
         assert hasattr(tsode, name)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("Event", "Trigger"), ("Whole", "Unsplit"), ("integrate_events", "integrate_triggers")]
+)
+def test_an_old_name_still_works_and_says_the_new_one(old, new):
+    with pytest.warns(DeprecationWarning, match=rf"tsode\.{old} is called tsode\.{new} now"):
+        assert getattr(tsode, old) is getattr(tsode, new)
+    assert old not in tsode.__all__
+    with pytest.raises(AttributeError, match="no attribute 'Evnet'"):
+        tsode.Evnet  # noqa: B018
+
+
 def test_hashed_uniforms_are_uniform_and_belong_to_their_row_and_step():
     keys = np.arange(2000, dtype=np.uint64)
     drawn = np.concatenate([hashed_uniforms(keys, step, 3) for step in range(10)])

@@ -161,7 +161,8 @@ def read_event_rows(
         name: frame[name].notna().to_numpy() if name in frame else np.zeros(n, dtype=bool)
         for name in ("amount", "rate", "duration", "every")
     }
-    rows["target"] = _read_labels(frame, "target")
+    # as objects: pandas would make a column of strings of them, in which None is a NaN that equals nothing
+    rows["target"] = pd.Series(_read_labels(frame, "target"), index=rows.index, dtype=object)
     rows["kind"] = _read_kinds(frame, is_given["amount"] | is_given["rate"])
     # A constant input of no amount has no end: tables without empty cells write it so.
     is_said = (rows["kind"] != "rate").to_numpy() | (rows["amount"] != 0.0).to_numpy()

@@ -123,7 +123,11 @@ class EventEncoder:
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> EventEncoder:
         """Undo `to_dict`."""
-        columns = tuple((kind, decode_label(target), part) for kind, target, part in state["columns"])
+        # files of before may hold NaN where no target was given
+        columns = tuple(
+            (kind, None if target != target else target, part)
+            for kind, target, part in ((kind, decode_label(label), part) for kind, label, part in state["columns"])
+        )
         return cls(columns, tuple(state["scale"]), bool(state["is_linear"]))
 
 

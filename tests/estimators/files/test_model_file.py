@@ -213,3 +213,23 @@ def test_a_class_of_ones_own_loads_its_own_files(tmp_path):
     assert type(MyForecaster.load(tmp_path / "m")) is MyForecaster
     with pytest.raises(FileFormatError, match="a class that tsode does not have: 'MyForecaster'"):
         LastValueForecaster.load(tmp_path / "m")
+
+
+def test_events_without_a_target_beside_such_with_one_are_read_again_after_a_file_or_a_pickle(tmp_path):
+    # pandas reads a column of strings and None as strings, in which None is a NaN that equals nothing
+    frame = example_panel(3)
+    doses = frame.groupby("unique_id")["ds"].min().reset_index().assign(kind="add", amount=1.0)
+    doses = pd.concat([doses, doses.assign(target="other", amount=2.0)])
+    forecaster = small(JumpODEForecaster, dtype="float64").fit(frame, events=doses)
+    forecaster.save(tmp_path / "m")
+    expected = forecaster.predict(horizon="2h", events=doses)
+    for again in (JumpODEForecaster.load(tmp_path / "m"), pickle.loads(pickle.dumps(forecaster))):
+        pd.testing.assert_frame_equal(again.predict(horizon="2h", events=doses), expected)
+    # a file of before, whose columns are of NaN where no target was given
+    rewrite(tmp_path / "m", name_missing_targets_nan)
+    pd.testing.assert_frame_equal(JumpODEForecaster.load(tmp_path / "m").predict(horizon="2h", events=doses), expected)
+
+
+def name_missing_targets_nan(header, tensors):
+    for column in header["inputs"]["columns"]:
+        column[1] = float("nan") if column[1] is None else column[1]

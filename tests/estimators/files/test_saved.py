@@ -115,6 +115,8 @@ def test_times_of_columns_and_other_heads_come_back(tmp_path):
     for times in (pd.date_range("2024-01-01", periods=6), np.arange(6.0) ** 2, [0, 1, 2, 4, 8, 16]):
         fitted = SeriesClassifier(encoder(), RidgeClassifier(alpha=2.0), times=times).fit(X, y)
         loaded = there_and_back(fitted, tmp_path)
+        np.testing.assert_array_equal(loaded.predict(X), fitted.predict(X))
+        np.testing.assert_array_equal(loaded.classes_, fitted.classes_)
         np.testing.assert_array_equal(
             loaded.head_.decision_function(loaded.transform(X)), fitted.head_.decision_function(fitted.transform(X))
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import LabelBinarizer, StandardScaler
 
 from tsode.frames.labels import decode_label, encode_label
 
@@ -47,6 +47,8 @@ def decode_head(head: Any, learned: list[dict[str, Any]]) -> Pipeline:
             if not name.endswith("_") or name.startswith("_"):
                 raise ValueError(f"{name!r} is not what a fit sets")
             setattr(step, name, _decode(value))
+    if isinstance(head, RidgeClassifier):  # which predicts by a private attribute, made of its classes
+        head._label_binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(head.classes_)
     return pipeline
 
 

@@ -165,20 +165,26 @@ class _CRPS(torch.autograd.Function):
         location, log_scale, log_weight = wide.movedim(-1, 0).contiguous().chunk(3)
         scale, weight = log_scale.exp(), _softmax(log_weight)
         distance, d_location, d_scale = _mean_distance(x - location, scale)
-        d_weight = torch.addcmul(distance, weight, scale, value=-2.0 / math.sqrt(math.pi))
         score = (weight * distance).sum(dim=0) - (weight * weight * scale).sum(dim=0) / math.sqrt(math.pi)
-        d_x = (weight * d_location).sum(dim=0)
-        d_location, d_scale = d_location.neg_(), d_scale.sub_(weight / math.sqrt(math.pi))
+        has_slopes = any(ctx.needs_input_grad)  # validation and the fit of spreads ask for scores alone
+        if has_slopes:
+            d_weight = torch.addcmul(distance, weight, scale, value=-2.0 / math.sqrt(math.pi))
+            d_x = (weight * d_location).sum(dim=0)
+            d_location, d_scale = d_location.neg_(), d_scale.sub_(weight / math.sqrt(math.pi))
         for i in range(len(scale)):
             for j in range(i):
                 spread = torch.hypot(scale[i], scale[j])
                 distance, slope, density = _mean_distance(location[i] - location[j], spread)
                 score.sub_(weight[i] * weight[j] * distance)
+                if not has_slopes:
+                    continue
                 density.div_(spread)
                 for k, other, sign in ((i, j, -1.0), (j, i, 1.0)):
                     d_weight[k].addcmul_(weight[other], distance, value=-1.0)
                     d_location[k].addcmul_(weight[other], slope, value=sign)
                     d_scale[k].sub_(weight[other] * density * scale[k])
+        if not has_slopes:
+            return score
         d_log_weight = weight * (d_weight - (weight * d_weight).sum(dim=0))
         d_params = torch.cat([weight * d_location, weight * scale * d_scale, d_log_weight])
         ctx.save_for_backward(d_params, d_x)

@@ -22,7 +22,7 @@ class Observation:
     predicted : Tensor[b c p]
         What the state just before predicted: the location, and the log scale too for a jump with ``needs_scale``.
     inputs : Tensor[b e] or None
-        What is put in (a dose), and what is known beside it; 0 where nothing happens. None = nowhere.
+        Inputs (a dose), and covariates beside them; 0 where nothing happens. None = nowhere.
     """
 
     values: Tensor

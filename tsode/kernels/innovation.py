@@ -316,7 +316,7 @@ def sweep(
     sizes, _, gap, _, mask, last, _, inputs, dropout, _ = events
     minus, plus, blocks, rates, turn, opened, out, to_hidden, to_gates, e = forward
     has_inputs = packed.input_map.shape[-2] > 0
-    if has_inputs:  # the state before anything was put in
+    if has_inputs:  # the state before the input
         plus = plus - inputs @ packed.input_map
     into_minus, into_plus, into_end, into_location = into
     (q, c), (*members, n_out, n_hidden) = mask.shape, packed.o.shape

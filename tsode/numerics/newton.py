@@ -12,8 +12,8 @@ from tsode.numerics.base import is_finite_row
 __all__ = ["find_root"]
 
 _MAX_ROUNDS = 40
-_TOLERANCE = 1e-10  # of the balance, relative to the state or to what is put in
-# A state so many times what is put in has found no balance, it has only become so large that nothing shows.
+_TOLERANCE = 1e-10  # of the balance, relative to the state or to the input
+# A state so many times the input has found no balance, it has only become so large that nothing shows.
 _MOST = 1e6
 
 

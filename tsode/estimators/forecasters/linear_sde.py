@@ -203,7 +203,7 @@ class LinearSDEForecaster(LearnedForecaster):
         if self.system is not None:
             return []
         like = next(module.parameters())
-        pieces = [piece for one in split.train for piece in _pieces(one, self.max_context)]
+        pieces = [piece for series in split.train for piece in _pieces(series, self.max_context)]
         held_out = _held_out(split, self.max_context)
         if not pieces or not held_out:
             raise DataError(
@@ -260,23 +260,22 @@ def _validate(model: torch.nn.Module, batches: Sequence[tuple[IrregularBatch, ..
     """Negative log-likelihood of a held-out value given what came before it; infinite where a pass failed."""
     assert isinstance(model, LinearGaussianModel)
     total = count = 0.0
-    for known, whole in batches:
-        total -= float((model.log_likelihood(whole) - model.log_likelihood(known)).sum())
-        count += float(whole.mask.sum() - known.mask.sum())
+    for context, whole in batches:
+        total -= float((model.log_likelihood(whole) - model.log_likelihood(context)).sum())
+        count += float(whole.mask.sum() - context.mask.sum())
     score = total / max(count, 1.0)
     return {"loss": score if np.isfinite(score) else float("inf")}
 
 
 def _held_out(split: Split, n_events: int) -> list[tuple[Series, Series]]:
-    """Pieces to validate on: what is known before, and that with the held-out values after it."""
+    """Pieces to validate on: the context, and the context with the held-out values after it."""
     if split.valid_from is None:
-        return [(p.part(slice(0)), p) for one in split.valid for p in _pieces(one, n_events)]
+        return [(p.part(slice(0)), p) for series in split.valid for p in _pieces(series, n_events)]
     pairs = []
-    for one, start in zip(split.valid, split.valid_from):
-        cut = int(np.searchsorted(one.times, start, side="right"))
-        known = slice(max(cut - n_events, 0), cut)
-        until = slice(known.start, cut + n_events)
-        pairs.append((_part(one, known), _part(one, until)))
+    for series, start in zip(split.valid, split.valid_from):
+        cut = int(np.searchsorted(series.times, start, side="right"))
+        context = slice(max(cut - n_events, 0), cut)
+        pairs.append((_part(series, context), _part(series, slice(context.start, cut + n_events))))
     return pairs
 
 
@@ -290,13 +289,12 @@ def _pieces(series: Series, n_events: int) -> list[Series]:
 
 
 def _part(series: Series, rows: slice) -> Series:
-    """Some of the observations, and what is put in up to the last of them; from the first of them on, or from ever."""
+    """Some of the observations, and the inputs up to the last of them, from the first of these observations on."""
     times = series.times[rows]
     if not len(times):
         return series.part(rows, slice(0))
     begin = times[0] if rows.start else -np.inf
-    put_in = slice(*np.searchsorted(series.input_times, [begin, times[-1]]))
-    return series.part(rows, put_in)
+    return series.part(rows, slice(*np.searchsorted(series.input_times, [begin, times[-1]])))
 
 
 def _collate(series: Sequence[Series], like: Tensor) -> IrregularBatch:

@@ -86,12 +86,12 @@ def compare(
 def _is_after_change(left: Panel, right: Panel, key: Hashable, times: np.ndarray) -> np.ndarray:
     """Which of the times come after the first event that two tables do not share: array[m]."""
     rows = [
-        [] if own is None else list(zip(own.times, map(tuple, own.values)))
-        for own in (left.inputs.get(key), right.inputs.get(key))
+        [] if inputs is None else list(zip(inputs.times, map(tuple, inputs.values)))
+        for inputs in (left.inputs.get(key), right.inputs.get(key))
     ]
-    for one, other in zip_longest(*rows):
-        if one != other:
-            return times > min(event[0] for event in (one, other) if event is not None)
+    for pair in zip_longest(*rows):
+        if pair[0] != pair[1]:
+            return times > min(event[0] for event in pair if event is not None)
     return np.zeros(len(times), dtype=bool)
 
 
@@ -102,4 +102,4 @@ def _ends(levels: Sequence[float]) -> list[float]:
 def _bands(name: Hashable, quantiles: Sequence[np.ndarray], levels: Sequence[float]) -> dict[Hashable, list[Any]]:
     """Columns of both ends of each level, from quantiles (m 2q) of each series."""
     names = [f"{name}-{end}-{share:g}" for share in levels for end in ("lo", "hi")]
-    return {end: [own[:, k] for own in quantiles] for k, end in enumerate(names)}
+    return {end: [of_series[:, k] for of_series in quantiles] for k, end in enumerate(names)}

@@ -183,5 +183,5 @@ def build_latent_ode(
         evolution, solver=solver, n_modes=n_modes, n_state=n_state, n_static=n_static, query_step=0.5
     )
     emission = Emission(flow.n_state, n_channels, n_hidden, observation_scale)
-    made = build_encoder(encoder, n_channels, n_encoder, n_inputs=n_inputs)
-    return LatentODE(made, flow, emission, n_samples, max_context, n_inputs, n_features)
+    reader = build_encoder(encoder, n_channels, n_encoder, n_inputs=n_inputs)
+    return LatentODE(reader, flow, emission, n_samples, max_context, n_inputs, n_features)

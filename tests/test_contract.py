@@ -28,8 +28,14 @@ from tsode.testing import (
     check_model,
 )
 
-# these fit a forecaster several times, which is dear for a member of a family of which another is checked
-REFITS = {"check_constructor_only_stores", "check_time_unit_and_origin", "check_units_of_values"}
+# these fit a forecaster anew, which is dear for a member of a family of which another is checked
+REFITS = {
+    "check_constructor_only_stores",
+    "check_covariates",
+    "check_events",
+    "check_time_unit_and_origin",
+    "check_units_of_values",
+}
 PLAIN = {f"{name}-float64" for name in FORECASTERS} | {"JumpODEForecaster-float32"}
 
 

@@ -35,11 +35,11 @@ def name_of(check: functools.partial) -> str:
 
 
 def checks_of_arrays() -> Iterator[Any]:
-    """Each check with its estimator: a classifier shares most with a regressor, and passes these in `make test-all`."""
+    """Each check with its estimator: what a regressor, which holds an encoder, passes too is in `make test-all`."""
     shared = {name_of(check) for _, check in estimator_checks_generator(SeriesRegressor(encoder()))}
     for estimator in estimators():
         for fresh, check in estimator_checks_generator(estimator):
-            is_shared = isinstance(estimator, SeriesClassifier) and name_of(check) in shared
+            is_shared = isinstance(estimator, SeriesClassifier | SeriesEncoder) and name_of(check) in shared
             marks = [pytest.mark.slow] if is_shared else []
             yield pytest.param(fresh, check, id=f"{type(estimator).__name__}-{name_of(check)}", marks=marks)
 

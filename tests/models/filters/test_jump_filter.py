@@ -70,7 +70,9 @@ def test_a_forecast_is_that_of_the_naive_loop(name, side):
                 torch.testing.assert_close(forecast.params[row, k], expected, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "semilinear")) for name in FILTERS]
+)
 def test_one_step_predictions_are_forecasts_at_the_events(name):
     model = make(name)
     if isinstance(model.evolution, Solved):  # so that a step to an event is as good as several to a query

@@ -153,8 +153,10 @@ def _as_other_type(key: Hashable) -> Hashable:
 def _times_of_other_type(known: QueryContext) -> QueryCase:
     """Times under an id that reads like one of the series', but is another."""
     asked = _as_other_type(known.ids[0])
-    at = known.make(np.array([500]))
-    return QueryCase({"times": {asked: at}}, "forecast" if asked in known.ids else "error")
+    arguments = {"times": {asked: known.make(np.array([500]))}}
+    if asked in known.ids:
+        return QueryCase(arguments, "forecast", [(known.ids.index(asked), 500)])
+    return QueryCase(arguments, "error")
 
 
 QUESTIONS: dict[str, Callable[[QueryContext], QueryCase]] = {

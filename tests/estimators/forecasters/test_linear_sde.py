@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from tsode import LinearSDEForecaster
 from tsode.errors import DataError, ParameterError
@@ -36,6 +37,27 @@ def test_imputation_uses_what_came_later(fitted):
     filled = fitted.impute(walk)["y"]
     assert 20.5 < filled[1] < 23.0
     assert filled[[0, 2]].tolist() == [20.0, 23.0]
+
+
+def test_bands_of_filled_values_are_those_of_the_conditional_normal_law():
+    times, values = np.array([0.0, 0.4, 1.0, 1.7, 2.5]), np.array([0.8, np.nan, -0.3, np.nan, 0.5])
+    rate, noise = 1.3, 0.2  # a stationary Ornstein-Uhlenbeck process of unit variance
+    system = {"drift": [[-rate]], "diffusion": [[(2 * rate) ** 0.5]], "readout": [[1.0]], "noise": [noise]}
+    frame = pd.DataFrame({"ds": times, "y": values})
+    known = LinearSDEForecaster(system=system, scale="none", horizon=1.0, dtype="float64").fit(frame)
+    bands = known.impute(frame, level=[50, 90])
+
+    joint = np.exp(-rate * np.abs(times[:, None] - times)) + noise**2 * np.eye(5)
+    gap = np.isnan(values)
+    gain = joint[np.ix_(gap, ~gap)] @ np.linalg.inv(joint[np.ix_(~gap, ~gap)])
+    mean = gain @ values[~gap]
+    sd = np.sqrt(np.diag(joint[np.ix_(gap, gap)] - gain @ joint[np.ix_(~gap, gap)]))
+    np.testing.assert_allclose(bands["y"][gap], mean, rtol=1e-10)
+    for share in (50, 90):
+        reach = norm.ppf(0.5 + share / 200) * sd
+        np.testing.assert_allclose(bands[f"y-lo-{share}"][gap], mean - reach, rtol=1e-8)
+        np.testing.assert_allclose(bands[f"y-hi-{share}"][gap], mean + reach, rtol=1e-8)
+        assert bands[f"y-lo-{share}"][~gap].tolist() == bands[f"y-hi-{share}"][~gap].tolist() == [0.8, -0.3, 0.5]
 
 
 def test_one_series_longer_than_a_piece_is_cut_and_validated_on_its_end():

@@ -13,9 +13,9 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from tsode._isolation import isolated
 from tsode._random import new_generator
 from tsode._registry import lookup
-from tsode._threads import one_thread
 from tsode.core.events import StreamBatch
 from tsode.core.series import ROWS_AT_ONCE
 from tsode.core.timeline import Timeline
@@ -90,7 +90,7 @@ class FittedPointProcess(BaseEstimator):
         streams = self._read_later(X, windows)
         unit = np.log(self._per_rate_unit())
         scores = np.zeros((len(streams), 2))
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, trace, n_given in self._traces(streams, condition_on_first):
                 n_scored = trace.is_scored(n_given).sum(dim=1).numpy()
                 scores[rows, 0] = trace.log_likelihood(n_given, until).double().numpy() + n_scored * unit
@@ -170,7 +170,7 @@ class FittedPointProcess(BaseEstimator):
                 )
         rates: list[Any] = [None] * len(chosen)
         per_unit = self._per_rate_unit()
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch in self._batches(chosen):
                 part = self._rates_at(batch, [query.times[row] for row in rows])
                 for place, row in enumerate(rows):
@@ -200,7 +200,7 @@ class FittedPointProcess(BaseEstimator):
         streams = self._context(context, windows)
         waits = np.zeros((len(streams), 1 + len(levels)))
         marks = np.zeros((len(streams), len(self.marks_)))
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch in self._batches(streams):
                 event = next_event(self.module_, self.module_.encode_history(batch), batch.end - batch.last, levels)
                 waits[rows] = torch.cat([event.mean[:, None], event.quantiles], dim=1).cpu().numpy()
@@ -242,7 +242,7 @@ class FittedPointProcess(BaseEstimator):
         seed = int(torch.randint(0, 2**62, (), generator=new_generator(random_state)))
         parts: list[pd.DataFrame] = []
         n = int(n_samples)
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch in self._batches(streams, max(1, PATHS_AT_ONCE // n)):
                 whose, sample = np.repeat(np.array(rows), n), np.tile(np.arange(n), len(rows))
                 z = self.module_.encode_history(batch).repeat_interleave(n, dim=0)
@@ -336,7 +336,7 @@ class FittedPointProcess(BaseEstimator):
         """Compensator before each scored event of each stream, and after the last one up to the end of its window."""
         parts: list[Any] = [None] * len(streams)
         tails = np.zeros(len(streams))
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, trace, n_given in self._traces(streams, condition_on_first):
                 grown = trace.increments.double().numpy()
                 for place, row in enumerate(rows):

@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tsode._random import new_generator, seeded_initialisation
+from tsode._isolation import isolated
+from tsode._random import OwnDraws, new_generator
 from tsode._registry import Part
-from tsode._threads import one_thread
 from tsode.core.series import ROWS_AT_ONCE
 from tsode.core.timeline import Timeline, kind_of_times
 from tsode.errors import DataError
@@ -134,6 +134,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
 
     # -- fit -------------------------------------------------------------------------------------------------------
 
+    @isolated()
     def fit(self, X: Any, y: Any = None, *, validation: Any = None, windows: Any = None) -> Self:
         """Learn from event streams by maximum likelihood.
 
@@ -182,8 +183,11 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
                 "No stream has an event to learn from after its first: give longer streams, or windows= that say when "
                 "each was watched."
             )
-        with one_thread(), seeded_initialisation(generator):
-            module = self._build(len(streams.marks)).to(find_device(self.device), find_dtype(self.dtype))
+        draws = OwnDraws(generator)
+        with draws:
+            module = self._build(len(streams.marks))
+        module = module.to(find_device(self.device), find_dtype(self.dtype))
+        with draws.in_training(module):
             rows = self._train(module, train_segments, valid_segments, generator)
         self._streams, self._timeline = streams, timeline
         self.module_ = module.eval()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsode._threads import one_thread
+from tsode._isolation import isolated
 from tsode.core.batch import IrregularBatch
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.fitted import FittedForecaster
@@ -99,7 +99,7 @@ def latent_path(
     query, _ = forecaster._read_query(None, {series: ahead}, None, context, events, static, known)
     [(_, batch, query_times)] = forecaster.reader_.batches(query, panel, *forecaster._dtype_and_device)
     module: Any = forecaster.module_
-    with one_thread(), torch.no_grad():
+    with isolated(), torch.no_grad():
         if isinstance(module, LatentModel):
             parts = _of_latent(module, batch.compact(), query_times[:, -1:], n_points)
         elif isinstance(module, MarginalModel):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tsode._threads import one_thread
+from tsode._isolation import isolated
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.latent import LatentForecaster, warn_unless_used
 from tsode.models.latent.base import LatentModel
@@ -53,11 +53,11 @@ def latent_usage(forecaster: LatentForecaster, X: Any = None) -> LatentUsage:
     panel = forecaster._panel if X is None else reader.read(X)
     query = reader.query_of(panel, horizon=reader.horizon)
     inferences = []
-    with one_thread(), torch.no_grad():
+    with isolated(), torch.no_grad():
         for _, batch, _ in reader.batches(query, panel, model.draws.dtype, model.draws.device):
             inferences.append(model.infer(batch))
     mean, log_scale = (torch.cat([getattr(part, name) for part in inferences]) for name in ("mean", "log_scale"))
-    with one_thread(), torch.no_grad():
+    with isolated(), torch.no_grad():
         path_kl = torch.cat([model.path_kl(part) for part in inferences])
     usage = measure_usage(mean, log_scale, torch.Generator().manual_seed(0), float(path_kl.mean()))
     warn_unless_used(usage)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from tsode._random import OwnDraws
 from tsode.core.timeline import Timeline
 from tsode.errors import FileFormatError, UnknownNameError
 from tsode.frames.panel import Panel
@@ -150,6 +151,7 @@ def load_weights(
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"the tensor {name!r} is not finite")
-    module = build().to(dtype=dtype)
+    with OwnDraws(torch.Generator()):
+        module = build().to(dtype=dtype)
     module.load_state_dict(state)
     return module

@@ -12,8 +12,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from tsode._isolation import isolated
 from tsode._random import new_generator
-from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.forecasters.array_inputs import check_sample_weight, join_values
@@ -402,7 +402,7 @@ class FittedForecaster(BaseEstimator):
         failed: dict[int, int] = {}
         scaler = self.reader_.scaler
         shift, scale = (torch.from_numpy(np.array(part)) for part in (scaler.shift, scaler.scale))
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch, query_times, state in self._batches(query, panel, {} if impute else self._checkpoints):
                 if impute:
                     forecast = self.module_.fill(batch, query_times)
@@ -421,7 +421,7 @@ class FittedForecaster(BaseEstimator):
         """Joint paths (s m c) of every series asked for, in the data's own units."""
         paths: dict[int, np.ndarray] = {}
         failed: dict[int, int] = {}
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch, query_times, state in self._batches(query, panel, self._checkpoints):
                 failed |= failed_rows(
                     self.module_.forecast(batch, query_times, **state), rows

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from tsode._isolation import isolated
 from tsode._registry import Part, lookup
-from tsode._threads import one_thread
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.base import WindowedForecaster
 from tsode.estimators.parameters import Check, at_least, one_of, or_value, share
@@ -199,7 +199,7 @@ class JumpODEForecaster(WindowedForecaster):
         is_clock = isinstance(self.time_unit_, np.timedelta64)
         unit = self.reader_.timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)
         intensities: dict[int, np.ndarray] = {}
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
                 rates = torch.stack([member.rate(batch, query_times) for member in members]).mean(dim=0)
                 for place, row in enumerate(rows):

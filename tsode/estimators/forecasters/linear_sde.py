@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tsode._threads import one_thread
+from tsode._isolation import isolated
 from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError
@@ -163,7 +163,7 @@ class LinearSDEForecaster(LearnedForecaster):
         panel = self._panel if X is None else self.reader_.read(X)
         panel = self.reader_.with_tables(panel, self._panel, events, static, known)
         batch = _collate(self.reader_.series(panel), next(iter(self.module_.state_dict().values())))
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             scaled = self.module_.log_likelihood(batch)
         # a density in scaled units is larger by the scale of every value seen
         log_units = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
@@ -194,7 +194,7 @@ class LinearSDEForecaster(LearnedForecaster):
         query, panel = self._read_query(X, times, horizon, context, events, static, known)
         assert isinstance(self.module_, LinearGaussianModel)
         beliefs: dict[int, np.ndarray] = {}
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
                 if given == "all":
                     belief = self.module_.smooth(batch, query_times)

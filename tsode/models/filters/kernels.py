@@ -141,7 +141,7 @@ def run_innovations(
     if readout.training and readout.dropout.p:
         several = [len(models)] if len(models) > 1 else []
         ones = gap.new_ones(*several, len(ragged.events), readout.location_hidden.out_features)
-        dropout = functional.dropout(ones, readout.dropout.p)
+        dropout = readout.dropout(ones)
     inputs = batch.inputs
     if inputs is None or not first.n_inputs:
         inputs = gap.new_zeros(*gap.shape, first.n_inputs)

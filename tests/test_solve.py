@@ -475,3 +475,27 @@ def test_errors_say_what_to_write():
 def test_a_constant_input_with_a_duration_of_zero_ends_in_its_steady_state():
     events = frame(ds=[1.0], kind=["rate"], rate=[5.0], duration=[0.0], steady_state=[1])
     close(amounts([1.0, 6.0], events, side="after"), [5 / K, bolus(5.0, 5 / K)])
+
+
+def test_repeats_are_the_rows_of_decimal_times_at_every_one_of_them():
+    every, n = 2.4, 40
+    rows = frame(ds=[round(every * k, 1) for k in range(n)], amount=[100.0] * n)
+    times = rows["ds"].to_numpy()
+    repeated = amounts(times, frame(ds=[0.0], amount=[100.0], every=[every], n_more=[n - 1]))
+    assert (repeated == amounts(times, rows)).all()
+    close(
+        amounts([7.2], frame(ds=[0.0], amount=[100.0], every=[every], n_more=[9])),
+        [sum(bolus(7.2, 100) * np.exp(2.4 * K * k) for k in range(3))],
+    )
+    days = pd.to_timedelta(times * 3_600_000, unit="ms")
+    by_clock = solve(one, {"drug": 0.0}, days, time_unit="1h", events=pd.DataFrame(
+        {"ds": days[:1], "amount": [100.0], "every": ["144min"], "n_more": [n - 1]}))  # fmt: skip
+    close(by_clock["drug"], repeated)
+
+
+@pytest.mark.parametrize("start", [0.1, 1000.3])
+def test_infusions_in_steady_state_that_end_when_another_begins_are_those_of_written_rows(start):
+    infusion = frame(ds=[start], amount=[6.0], duration=[0.6], every=[0.2], steady_state=[1])
+    times = start + np.array([0.05, 0.3, 0.7])
+    truth = sum(infused(times - start + 0.2 * n, 10.0, 0.6) for n in range(2000))
+    close(amounts(times, infusion), truth, rtol=1e-8)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff
+from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff, shift_time
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
@@ -194,10 +194,14 @@ def _beside(
 def _cut(panel: Panel, cutoff_of: Cutoffs, lead: Any) -> tuple[Panel, Panel]:
     """Series up to their cutoff, and what of the same ones comes after it within `lead`."""
     past, past_rows, ahead, ahead_rows = [], [], [], []
+    ends: dict[Any, Any] = {}  # most series share their cutoff
     for row, (key, times, values) in enumerate(zip(panel.ids, panel.times, panel.values)):
         cutoff = cutoff_of(key)
-        end = None if cutoff is None else cutoff + lead
-        middle, last = [len(times)] * 2 if cutoff is None else np.searchsorted(times, [cutoff, end], side="right")
+        if cutoff is not None and cutoff not in ends:
+            ends[cutoff] = shift_time(panel, cutoff, lead)
+        middle, last = (
+            [len(times)] * 2 if cutoff is None else np.searchsorted(times, [cutoff, ends[cutoff]], side="right")
+        )
         is_seen = bool((~np.isnan(values[:middle])).any())
         if is_seen:
             past_rows.append(row)

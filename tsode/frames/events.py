@@ -11,6 +11,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from tsode.core.time_sums import add_spans, divide
 from tsode.errors import DataError
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
@@ -80,11 +81,13 @@ class EventTable:
     def expand(self) -> pd.DataFrame:
         """The events with every repeat as a row of its own, in the order in which they are applied."""
         rows, time_dtype = read_event_rows(self._frame, None, self.id_col, self.time_col)
-        rows = _expand(rows)
+        rows = _expand(rows, time_dtype)
         table = self._frame.iloc[rows["row"].to_numpy()].reset_index(drop=True)
         table[self.time_col] = restore_times(rows["time"].to_numpy(), time_dtype)
         if "steady_state" in table:
             table["steady_state"] = rows["steady_state"].astype(np.int64)
+        if "every" in table:
+            table["every"] = table["every"].where(rows["steady_state"] > 0)
         return table.drop(columns=["n_more"], errors="ignore")
 
     def __repr__(self) -> str:
@@ -117,9 +120,9 @@ def read_events(
         Columns ``id``, ``time`` (native), ``kind``, ``target`` (object; None = the first), ``amount`` (float; 0 where
         not given), ``duration`` (timedelta64, or float and inf without end; missing for what happens at once, and for
         an input without end where times are a clock's), ``rate`` (of what has a duration, per unit of the times; NaN
-        where these are a clock's and no `time_unit` was given), ``every``, ``steady_state``, ``priority``. Sorted by
-        id (in order of appearance), time, priority and row. Events of other series than `ids` are left in.
-        ``attrs["time_dtype"]`` is that of the times given.
+        where these are a clock's and no `time_unit` was given), ``every`` (of a steady state), ``steady_state``,
+        ``priority``. Sorted by id (in order of appearance), time, priority and row. Events of other series than `ids`
+        are left in. ``attrs["time_dtype"]`` is that of the times given.
 
     Raises
     ------
@@ -129,7 +132,7 @@ def read_events(
     if isinstance(data, EventTable):
         data, id_col, time_col = data._frame, data.id_col, data.time_col
     rows, time_dtype = read_event_rows(_to_pandas(data), ids, id_col, time_col, time_unit)
-    rows = _expand(rows).drop(columns=["series", "row", "n_more"])
+    rows = _expand(rows, time_dtype).drop(columns=["series", "row", "n_more"])
     rows.attrs["time_dtype"] = time_dtype
     return rows
 
@@ -159,7 +162,7 @@ def read_event_rows(
         rows[name] = _read_spans(frame, name, is_clock)
     is_given = {
         name: frame[name].notna().to_numpy() if name in frame else np.zeros(n, dtype=bool)
-        for name in ("amount", "rate", "duration", "every")
+        for name in ("amount", "rate", "duration", "every", "n_more", "steady_state")
     }
     # as objects: pandas would make a column of strings of them, in which None is a NaN that equals nothing
     rows["target"] = pd.Series(_read_labels(frame, "target"), index=rows.index, dtype=object)
@@ -304,6 +307,11 @@ def _check_row(rows: pd.DataFrame, k: int, is_given: dict[str, np.ndarray]) -> N
     if n_more < 0 or n_more != int(n_more):
         raise DataError(f"n_more={n_more:g} {where} must be a whole number of repeats, 0 or more.")
     is_endless = kind == "rate" and not has_amount and (not has_duration or ends_now)
+    if has_every and every != zero and not (is_given["n_more"][k] or is_given["steady_state"][k]):
+        raise DataError(
+            f"every={every} {where} says no number of repeats: give n_more, or steady_state=1 (given for ever "
+            "before), or drop it."
+        )
     if (n_more or (state and not is_endless)) and not (has_every and every > zero):
         raise DataError(f"n_more and steady_state {where} need a positive interval: fill in `every`.")
     if state not in (0.0, 1.0, 2.0):
@@ -330,7 +338,7 @@ def _with_infusions(
                 "give the amount and its duration ('4h') instead."
             )
         if has_rate and is_given["amount"][k] and rates[k] != 0.0:
-            length = amounts[k] / rates[k]
+            length = divide(float(amounts[k]), float(rates[k]))
         elif has_rate:
             amounts[k] = rates[k] * length if has_duration else 0.0
         elif has_duration:
@@ -348,23 +356,20 @@ def _with_infusions(
     return rows.assign(amount=amounts, rate=rates, duration=durations)
 
 
-def _expand(rows: pd.DataFrame) -> pd.DataFrame:
+def _expand(rows: pd.DataFrame, time_dtype: Any) -> pd.DataFrame:
     """Every repeat as a row of its own, in the order in which they are applied; those of a steady state are plain."""
     order = ["series", "time", "priority", "row"]
     count = rows["n_more"].to_numpy(dtype=np.int64)
-    if not count.any():
-        return rows.sort_values(order, kind="stable", ignore_index=True)
     at = np.repeat(np.arange(len(rows)), count + 1)
     number = np.arange(len(at)) - np.repeat(np.cumsum(count + 1) - (count + 1), count + 1)
     long = rows.iloc[at].reset_index(drop=True)
     is_repeat = number > 0
-    every = long["every"].to_numpy()[is_repeat]
-    times = long["time"].to_numpy(copy=True)
-    if times.dtype.kind == "i" and (every != np.rint(every)).any():
-        times = times.astype(np.float64)
-    later = times[is_repeat] + number[is_repeat] * every
-    if times.dtype.kind in "mM":
-        times = times.astype(later.dtype)
+    times, every = long["time"].to_numpy(), long["every"].to_numpy()
+    later = add_spans(times[is_repeat], every[is_repeat], number[is_repeat], dtype=time_dtype)
+    times = times.astype(np.promote_types(times.dtype, later.dtype))
     times[is_repeat] = later
-    long = long.assign(time=times, steady_state=np.where(is_repeat, 0.0, long["steady_state"]))
+    is_steady = ~is_repeat & (long["steady_state"] > 0)
+    long = long.assign(
+        time=times, steady_state=long["steady_state"].where(is_steady, 0.0), every=long["every"].where(is_steady)
+    )
     return long.sort_values(order, kind="stable", ignore_index=True)

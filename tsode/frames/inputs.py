@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tsode.core.time_sums import add_spans
 from tsode.errors import DataError
 from tsode.frames.labels import decode_label, encode_label
 
@@ -86,10 +87,12 @@ class EventEncoder:
         """
         place = {key: column for column, key in enumerate(self.columns)}
         starts = rows["time"].to_numpy()
-        ends = starts + rows["duration"].to_numpy() if len(rows) else starts
+        has_end = rows["duration"].notna().to_numpy() & ~np.isinf(_as_float(rows["duration"]))
         if starts.dtype.kind in "iu" and rows["duration"].notna().any():
             starts = starts.astype(np.float64)
-        has_end = rows["duration"].notna().to_numpy() & ~np.isinf(_as_float(rows["duration"]))
+        until = add_spans(starts[has_end], rows["duration"].to_numpy()[has_end], dtype=rows.attrs.get("time_dtype"))
+        ends = starts.astype(np.promote_types(starts.dtype, until.dtype))
+        ends[has_end] = until
         by_series: dict[Hashable, list[tuple[Any, int, int, np.ndarray]]] = {}
         for row, parts in enumerate(_parts(rows, self.is_linear)):
             if not parts:

@@ -228,7 +228,8 @@ def _still_running(events: ScheduledEvents) -> Tensor:
     is_periodic = (events.steady_state > 0) & (events.every > 0) & events.duration.isfinite()
     count = torch.where(is_periodic, (events.duration / events.every).ceil() - 1, 0.0).clamp(min=0)
     # Rounding must not count one that ends just then.
-    return (count - (events.time + events.duration - count * events.every <= events.time).to(count)).clamp(min=0).long()
+    rounding = 4 * torch.finfo(count.dtype).eps * (events.time.abs() + events.duration)
+    return (count - (events.duration - count * events.every <= rounding).to(count)).clamp(min=0).long()
 
 
 def _queries_of(mask: Tensor, place: Tensor, offset: int) -> tuple[Tensor, Tensor]:

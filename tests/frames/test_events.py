@@ -30,7 +30,8 @@ def one(**columns):
 def test_rows_have_all_columns_whatever_is_left_out():
     rows = read(frame(amount=[5.0]), ["a"])
     assert list(rows.columns) == [
-        "id", "time", "amount", "rate", "steady_state", "priority", "duration", "every", "target", "kind",
+        "id", "time", "amount", "rate", "steady_state", "priority", "duration", "every", "lag", "target",
+        "kind",
     ]  # fmt: skip
     row = rows.iloc[0]
     assert (row["id"], row["time"], row["kind"], row["target"], row["amount"]) == ("a", 0.0, "add", None, 5.0)

@@ -11,7 +11,7 @@ import numpy as np
 from tsode.core.timeline import coarsest_ticks
 from tsode.errors import DataError
 
-__all__ = ["add_spans", "divide"]
+__all__ = ["add_spans", "divide", "shift_times"]
 
 _MOST_PLACES = 15  # a decimal number of so many digits is told from its neighbours by a float64
 _EXACT = 2**53
@@ -56,6 +56,15 @@ def add_spans(
         return times.astype(np.int64) + counts.astype(np.int64) * np.asarray(spans).astype(np.int64)
     total = _add_numbers(times.astype(np.float64), spans.astype(np.float64), counts, parts)
     return total.astype(f"f{dtype.itemsize}").astype(np.float64) if is_single else total
+
+
+def shift_times(times: np.ndarray, spans: np.ndarray, counts: np.ndarray | int = 1, dtype: Any = None) -> np.ndarray:
+    """As `add_spans`, and as they are where a span is NaN, NaT or infinite."""
+    has_span = ~np.isnat(spans) if spans.dtype.kind == "m" else np.isfinite(spans)
+    later = add_spans(times[has_span], spans[has_span], np.broadcast_to(counts, len(times))[has_span], dtype=dtype)
+    shifted = times.astype(np.promote_types(times.dtype, later.dtype))
+    shifted[has_span] = later
+    return shifted
 
 
 def divide(amount: float, rate: float) -> float:

@@ -11,20 +11,20 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from tsode.core.time_sums import add_spans, divide
+from tsode.core.time_sums import divide, shift_times
 from tsode.errors import DataError
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.frames.times import read_duration
 
-__all__ = ["KINDS", "EventTable", "read_events"]
+__all__ = ["KINDS", "EventTable", "open_rows", "read_event_rows", "read_events"]
 
 KINDS = ("add", "set", "multiply", "reset", "reset_add", "mark", "rate")
 _NEEDS_AMOUNT = ("add", "set", "multiply", "reset_add")
 _NUMBERS = ("amount", "rate", "n_more", "steady_state", "priority")
-_SPANS = ("duration", "every")
-_COLUMNS = ("kind", "target", "amount", "duration", "rate", "every", "n_more", "steady_state", "priority")
+_SPANS = ("duration", "every", "lag")
+_COLUMNS = ("kind", "target", "amount", "duration", "rate", "every", "n_more", "steady_state", "lag", "priority")
 
 
 class EventTable:
@@ -51,6 +51,8 @@ class EventTable:
         - ``steady_state``: True (or 1) if it has been given at the interval ``every`` for ever before, so that the
           state is the periodic one; 2 if that is to be added to the state there is. An input of kind "rate" without an
           interval has gone on for ever; it goes on to the end, or with a ``duration`` of 0 ends at this time,
+        - ``lag``: what is added arrives so much later, repeats too; of a steady state the doses before it did so as well,
+          and at its time the state is that of the interval they have got to,
         - ``priority``: order at one time, smallest first (default 0); then the order of rows decides.
 
         All but the time may be left out, and so may entries (None or NaN).
@@ -65,7 +67,7 @@ class EventTable:
     """
 
     def __init__(self, frame: pd.DataFrame, id_col: Hashable = ID_COL, time_col: Hashable = TIME_COL) -> None:
-        self._frame = _to_pandas(frame)
+        self._frame = open_rows(frame, "events=")
         self.id_col, self.time_col = id_col, time_col
 
     @property
@@ -86,8 +88,8 @@ class EventTable:
         table[self.time_col] = restore_times(rows["time"].to_numpy(), time_dtype)
         if "steady_state" in table:
             table["steady_state"] = rows["steady_state"].astype(np.int64)
-        if "every" in table:
-            table["every"] = table["every"].where(rows["steady_state"] > 0)
+        for name in {"every", "lag"} & set(table.columns):
+            table[name] = table[name].where(rows["steady_state"] > 0)
         return table.drop(columns=["n_more"], errors="ignore")
 
     def __repr__(self) -> str:
@@ -121,7 +123,7 @@ def read_events(
         not given), ``duration`` (timedelta64, or float and inf without end; missing for what happens at once, and for
         an input without end where times are a clock's), ``rate`` (of what has a duration, per unit of the times; NaN
         where these are a clock's and no `time_unit` was given), ``every`` (of a steady state), ``steady_state``,
-        ``priority``. Sorted by id (in order of appearance), time, priority and row. Events of other series than `ids`
+        ``lag`` (of a steady state, which holds at ``time``; all others stand at the time they arrive), ``priority``. Sorted by id (in order of appearance), time, priority and row. Events of other series than `ids`
         are left in. ``attrs["time_dtype"]`` is that of the times given.
 
     Raises
@@ -131,7 +133,7 @@ def read_events(
     """
     if isinstance(data, EventTable):
         data, id_col, time_col = data._frame, data.id_col, data.time_col
-    rows, time_dtype = read_event_rows(_to_pandas(data), ids, id_col, time_col, time_unit)
+    rows, time_dtype = read_event_rows(open_rows(data, "events="), ids, id_col, time_col, time_unit)
     rows = _expand(rows, time_dtype).drop(columns=["series", "row", "n_more"])
     rows.attrs["time_dtype"] = time_dtype
     return rows
@@ -162,7 +164,7 @@ def read_event_rows(
         rows[name] = _read_spans(frame, name, is_clock)
     is_given = {
         name: frame[name].notna().to_numpy() if name in frame else np.zeros(n, dtype=bool)
-        for name in ("amount", "rate", "duration", "every", "n_more", "steady_state")
+        for name in ("amount", "rate", "duration", "every", "n_more", "steady_state", "lag")
     }
     # as objects: pandas would make a column of strings of them, in which None is a NaN that equals nothing
     rows["target"] = pd.Series(_read_labels(frame, "target"), index=rows.index, dtype=object)
@@ -196,14 +198,15 @@ def _empty_dtype(column: pd.Series) -> Any:
     return np.float64 if column.dtype == object else column.dtype
 
 
-def _to_pandas(data: Any) -> pd.DataFrame:
+def open_rows(data: Any, name: str) -> pd.DataFrame:
+    """A frame of rows, from pandas or another library, as a pandas frame numbered from 0; `name` is for messages."""
     if isinstance(data, pd.DataFrame):
         frame = data
     else:
         native = nw.from_native(data, eager_only=True, pass_through=True)
         if not isinstance(native, nw.DataFrame):
             raise DataError(
-                f"events= takes a frame with one row an event, but is a {type(data).__name__}: "
+                f"{name} takes a frame with one row an event, but is a {type(data).__name__}: "
                 "pass pd.DataFrame({'unique_id': ..., 'ds': ..., 'kind': ..., 'amount': ...})."
             )
         frame = native.to_pandas()
@@ -314,6 +317,13 @@ def _check_row(rows: pd.DataFrame, k: int, is_given: dict[str, np.ndarray]) -> N
         )
     if (n_more or (state and not is_endless)) and not (has_every and every > zero):
         raise DataError(f"n_more and steady_state {where} need a positive interval: fill in `every`.")
+    if is_given["lag"][k] and rows["lag"][k] != 0 * rows["lag"][k]:
+        if rows["lag"][k] < 0 * rows["lag"][k]:
+            raise DataError(f"lag={rows['lag'][k]} {where} must not be negative: what is added arrives later.")
+        if kind not in ("add", "rate"):
+            raise DataError(f"lag {where} is of what is added, but kind is {kind!r}: give a reset a row of its own.")
+        if state and is_endless:
+            raise DataError(f"lag {where} says nothing of an input that has gone on for ever: drop it.")
     if state not in (0.0, 1.0, 2.0):
         raise DataError(f"steady_state={state:g} {where} must be True (1), False (0), or 2 to add to the state.")
     if state and kind not in ("add", "reset_add", "rate"):
@@ -364,12 +374,9 @@ def _expand(rows: pd.DataFrame, time_dtype: Any) -> pd.DataFrame:
     number = np.arange(len(at)) - np.repeat(np.cumsum(count + 1) - (count + 1), count + 1)
     long = rows.iloc[at].reset_index(drop=True)
     is_repeat = number > 0
-    times, every = long["time"].to_numpy(), long["every"].to_numpy()
-    later = add_spans(times[is_repeat], every[is_repeat], number[is_repeat], dtype=time_dtype)
-    times = times.astype(np.promote_types(times.dtype, later.dtype))
-    times[is_repeat] = later
-    is_steady = ~is_repeat & (long["steady_state"] > 0)
-    long = long.assign(
-        time=times, steady_state=long["steady_state"].where(is_steady, 0.0), every=long["every"].where(is_steady)
-    )
+    is_steady = ~is_repeat & (long["steady_state"] > 0).to_numpy()
+    times = shift_times(long["time"].to_numpy(), long["lag"].where(~is_steady).to_numpy(), 1, time_dtype)
+    times = shift_times(times, long["every"].where(is_repeat).to_numpy(), number, time_dtype)
+    long = long.assign(time=times, steady_state=long["steady_state"].where(is_steady, 0.0))
+    long = long.assign(**{name: long[name].where(is_steady) for name in ("every", "lag")})
     return long.sort_values(order, kind="stable", ignore_index=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
 from tsode.numerics.surfaces import Trigger
 
+SIDES = {"before": 0, "after": 2**31}  # as numbers of events
+
 __all__ = ["TIGHT", "find_crossings", "solve", "solve_schedule"]
 
 # Tight enough that what is printed of a state is right; many steps, as an input may go on for years.
@@ -37,7 +40,7 @@ def solve(
     t0: Any = None,
     time_unit: Any = None,
     solver: Solver = TIGHT,
-    side: str = "before",
+    side: Any = "before",
     triggers: Sequence[Trigger] = (),
     id_col: Hashable = ID_COL,
     time_col: Hashable = TIME_COL,
@@ -71,8 +74,10 @@ def solve(
         time as they are; timedeltas are counted from zero, datetimes from the first time of all (`t0` included).
     solver : Solver
         Of fixed steps give `max_step`: they are laid out anew from every event.
-    side : {"before", "after"}
-        What is answered at the time of an event: the state before the first event of that time, or after the last.
+    side : {"before", "after"}, or array[n] of these or of whole numbers
+        What is answered at the time of an event: the state before the first event of that time, or after the last; a
+        number is after so many of them. An array has one entry a row of the answer, as
+        `tsode.frames.observations_from_nonmem` gives them.
     triggers : sequence of tsode.Trigger
         Surfaces at which the state jumps: a floor, a threshold. After a terminal one a series stands still;
         `find_crossings` says when they were met.
@@ -197,7 +202,7 @@ def solve_schedule(
     schedule: Schedule,
     *,
     solver: Solver = TIGHT,
-    side: str = "before",
+    side: Any = "before",
     triggers: Sequence[Trigger] = (),
 ) -> Tensor:
     """States at the times asked for, as a tensor that gradients go through.
@@ -222,13 +227,12 @@ def solve_schedule(
     SolverError
         As in `solve`.
     """
-    if side not in ("before", "after"):
-        raise ParameterError(f"side={side!r} is not known: it is 'before' or 'after' the events of a time.")
-    return _solve(field, z0, schedule, solver, side, triggers).z[schedule.row, schedule.column]
+    z = _solve(field, z0, schedule, solver, _read_side(side, schedule), triggers).z
+    return z[schedule.row, schedule.column]
 
 
 def _solve(
-    field: VectorField, z0: Any, schedule: Schedule, solver: Solver, side: str, triggers: Sequence[Trigger]
+    field: VectorField, z0: Any, schedule: Schedule, solver: Solver, side: str | Tensor, triggers: Sequence[Trigger]
 ) -> ScheduledSolution:
     """Solve, and raise one named error for all series that failed."""
     start = _read_states(z0, schedule.ids, schedule.states)
@@ -240,6 +244,26 @@ def _solve(
         replace(met, status=torch.where(met.status == Status.ZENO, met.status, 0)).checked(schedule.ids)
     _check_status(solution.status, schedule.ids)
     return solution
+
+
+def _read_side(side: Any, schedule: Schedule) -> str | Tensor:
+    """A word for all answers, or for each time (b m) the number of events that it comes after."""
+    if isinstance(side, str) and side in SIDES:
+        return side
+    entries = [side] if np.ndim(side) == 0 else [SIDES.get(x, x) if isinstance(x, str) else x for x in side]
+    unknown = [x for x in entries if isinstance(x, bool | str) or not (isinstance(x, Real) and x >= 0 and x % 1 == 0)]
+    if unknown or np.ndim(side) == 0:
+        raise ParameterError(
+            f"side={(unknown or entries)[0]!r} is not known: it is 'before' or 'after' the events of a time, or an array "
+            "with one of these, or the number of events come after, for each answer."
+        )
+    if len(entries) != len(schedule.row):
+        raise ParameterError(f"side has {len(entries)} entries, but there are {len(schedule.row)} answers: one each.")
+    if len(set(entries)) == 1 and entries[0] in SIDES.values():
+        return next(word for word, count in SIDES.items() if count == entries[0])
+    counts = torch.zeros(schedule.times.shape, dtype=torch.int64)
+    counts[schedule.row, schedule.column] = torch.tensor([int(x) for x in entries])
+    return counts
 
 
 def _is_by_state(z0: Any, states: Sequence[Hashable] | None = None) -> bool:

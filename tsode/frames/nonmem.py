@@ -243,9 +243,7 @@ def _check_records(table: pd.DataFrame) -> None:
         elif row["EVID"] in (5, 6) and np.isnan(row["AMT"]):
             raise DataError(f"EVID={row['EVID']:g} {where} needs an AMT to set or multiply by.")
         elif row["EVID"] == 2 and pd.to_numeric(row["CMT"], errors="coerce") < 0:
-            raise DataError(
-                f"CMT={row['CMT']!r} {where}: compartments are counted from 1, and cannot be switched off."
-            )
+            raise DataError(f"CMT={row['CMT']!r} {where}: compartments are counted from 1, and cannot be switched off.")
 
 
 def _check_dose(dose: Mapping[Hashable, Any], where: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsode._checks import check_shapes
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
@@ -70,7 +70,7 @@ def solve_scheduled(
     times: Tensor,
     events: ScheduledEvents,
     solver: Solver,
-    side: str = "before",
+    side: str | Tensor = "before",
     gradient: str = "backprop",
     triggers: Sequence[Trigger] = (),
 ) -> ScheduledSolution:
@@ -92,8 +92,9 @@ def solve_scheduled(
     events : ScheduledEvents
     solver : Solver
         Fixed steps are laid out anew from every stop: give a `max_step`.
-    side : {"before", "after"}
-        What a time sees that is also that of events: the state before the first of them, or after the last.
+    side : {"before", "after"} or Tensor[b m], int64
+        What a time sees that is also that of events: the state before the first of them, or after the last, or after
+        so many of them.
     gradient : {"backprop", "checkpoint"}
         As in `tsode.numerics.integrate.integrate`.
     triggers : sequence of Trigger
@@ -113,8 +114,8 @@ def solve_scheduled(
     length = (events.time + events.duration) - events.time
     events = replace(events, duration=length.where(events.time.isfinite(), events.duration))
     stops = _line_up(events, until=times.amax(dim=1))
-    segment = torch.searchsorted(stops.time, times.contiguous(), right=side == "after")
-    targets = torch.nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)
+    segment = _segments(stops, times.contiguous(), side, events)
+    targets = nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)
     running = torch.zeros_like(events.kind)
     answers: list[Tensor] = []
     crossings: list[Crossings] = []
@@ -182,7 +183,7 @@ def _carry_over(
     solver: Solver,
     gradient: str,
     triggers: Sequence[Trigger],
-    side: str,
+    side: str | Tensor,
 ) -> _Segment:
     """As `_carry`, over the surfaces of state-triggered events."""
     between = _between(field, clock, stop)
@@ -195,7 +196,7 @@ def _carry_over(
     # what is read on the way: a row with a stop goes as far, one without as far as it is asked
     until = torch.where(has_stop, stop, torch.maximum(clock, times.amax(dim=1)))
     way = integrate_triggers(
-        between, z, clock, until, solver, triggers, times=times, side="left" if side == "before" else "right",
+        between, z, clock, until, solver, triggers, times=times, side="right" if side == "after" else "left",
         gradient=gradient, query_step=QUERY_STEP,
     )  # fmt: skip
     states = torch.where((times == stop[:, None])[..., None], end.z[:, None], way.states)
@@ -211,8 +212,9 @@ def _line_up(events: ScheduledEvents, until: Tensor) -> _Stops:
     begin = events.time.masked_fill(events.time > until[:, None], torch.inf)
     copies = torch.arange(n_copies, device=begin.device)
     # In steady state, inputs that began up to `before` intervals earlier still go on.
-    end = (begin + events.duration)[..., None] - copies * events.every[..., None]
+    end = (begin - events.since + events.duration)[..., None] - copies * events.every[..., None]
     is_stop = (events.duration > 0)[..., None] & (copies <= before[..., None]) & (end <= until[:, None, None])
+    is_stop = is_stop & ((end > begin[..., None]) | (events.since == 0)[..., None])
     end = torch.where(is_stop, end, torch.inf)
     index = torch.arange(begin.shape[1], device=begin.device)
     time = torch.cat([end.flatten(1), begin], dim=1)
@@ -223,8 +225,21 @@ def _line_up(events: ScheduledEvents, until: Tensor) -> _Stops:
     return _Stops(time[:, :n].contiguous(), whose[:, :n], is_end[:, :n])
 
 
+def _segments(stops: _Stops, times: Tensor, side: str | Tensor, events: ScheduledEvents) -> Tensor:
+    """Number of stops that each of `times` (b m) comes after, (b m)."""
+    first, last = (torch.searchsorted(stops.time, times, right=right) for right in (False, True))
+    if isinstance(side, str):
+        return last if side == "after" else first
+    # Ends come first of all at a time, and parts of an event along with it.
+    is_part = events.is_part.gather(1, stops.index) & ~stops.is_end
+    n_ends, n_whole = (nn.functional.pad(x.long().cumsum(dim=1), (1, 0)) for x in (stops.is_end, ~is_part))
+    wanted = n_whole.gather(1, first) + n_ends.gather(1, last) - n_ends.gather(1, first) + side
+    past = torch.searchsorted(n_whole[:, 1:].contiguous(), wanted, right=True)
+    return torch.where(side > 0, torch.minimum(past, last), first)
+
+
 def _still_running(events: ScheduledEvents) -> Tensor:
-    """Number of earlier inputs that go on after one in steady state begins, (b k)."""
+    """Number of earlier inputs that go on when the last one in steady state begins, (b k)."""
     is_periodic = (events.steady_state > 0) & (events.every > 0) & events.duration.isfinite()
     count = torch.where(is_periodic, (events.duration / events.every).ceil() - 1, 0.0).clamp(min=0)
     # Rounding must not count one that ends just then.
@@ -290,6 +305,7 @@ def _apply(
     )
     is_added = (kind == EventKind.ADD) | (kind == EventKind.RESET_ADD)
     is_input = is_added & (duration > 0)
+    since, before = current(events.since), current(_still_running(events))
     is_reset = (kind == EventKind.RESET) | (kind == EventKind.RESET_ADD)
 
     status = constant(z, Status.OK)
@@ -298,14 +314,15 @@ def _apply(
         repeated = torch.zeros_like(running).scatter(1, index[:, None], (steady > 0).long()[:, None])
         z, status = _reach_steady_state(
             field, z, clock, steady, _inputs(events, repeated, targets), amount * (target & (duration == 0)[:, None]),
-            duration, current(events.every), current(_still_running(events)), solver, gradient,
+            duration, current(events.every), before, since, solver, gradient,
         )  # fmt: skip
     z = torch.where(target & (kind == EventKind.SET)[:, None], amount, z)
     z = torch.where(target & (kind == EventKind.MULTIPLY)[:, None], amount * z, z)
-    z = torch.where(target & (is_added & ~is_input)[:, None], z + amount, z)
+    z = torch.where(target & (is_added & ~is_input & (since == 0))[:, None], z + amount, z)
 
     running = torch.where((is_reset | (steady == 1))[:, None], 0, running)
-    change = torch.where(is_input, 1 + current(_still_running(events)), 0) - (happens & is_end).long()
+    is_on = duration - before * current(events.every) > since  # the last input of a steady state, which may be over
+    change = torch.where(is_input, is_on + before, 0) - (happens & is_end).long()
     # An input that a reset has ended does not end again.
     return z, running.scatter_add(1, index[:, None], change[:, None]).clamp(min=0), status
 
@@ -320,10 +337,11 @@ def _reach_steady_state(
     duration: Tensor,
     every: Tensor,
     before: Tensor,
+    since: Tensor,
     solver: Solver,
     gradient: str,
 ) -> tuple[Tensor, Tensor]:
-    """The states just before a dose that has been given for ever; rows with ``steady == 0`` stay as they are.
+    """The states in steady state, just before a dose or `since` after it; rows with ``steady == 0`` stay as they are.
 
     Parameters
     ----------
@@ -333,9 +351,12 @@ def _reach_steady_state(
         Of the input, and between doses; an input without end has no interval.
     before : Tensor[b]
         Earlier inputs that go on when the next begins.
+    since : Tensor[b]
+        How long ago the last dose began; 0: it begins now.
     """
     is_periodic = (steady > 0) & duration.isfinite()
     is_constant = (steady > 0) & ~duration.isfinite()
+    now, clock = clock, clock - since
     start = torch.where(is_periodic, clock - every, clock)
     turn = torch.where(is_periodic, torch.minimum(start + (duration - before * every).nan_to_num(), clock), clock)
     bolus = bolus * is_periodic[:, None]
@@ -359,5 +380,12 @@ def _reach_steady_state(
     )
     status = torch.where((steady > 0) & ~(is_found & fades.all(dim=1)), int(Status.NO_STEADY_STATE), constant(z, 0))
     # A parameter kept as a state is in balance whatever the doses: they add nothing to it.
-    added = root.masked_fill((slopes == 0).all(dim=2), 0.0)
+    is_held = (slopes == 0).all(dim=2)
+    if (since > 0).any():
+        turn = torch.minimum(clock + (turn - start), now)
+        on = integrate(_between(_driven(field, full), clock, turn), root + bolus, clock, turn, solver, gradient)
+        off = integrate(_between(_driven(field, less), turn, now), on.z, turn, now, solver, gradient)
+        root = torch.where((since > 0)[:, None] & ~is_held, off.z, root)
+        status = worst(status, worst(on.status, off.status))
+    added = root.masked_fill(is_held, 0.0)
     return torch.where((steady == 1)[:, None], root, torch.where((steady == 2)[:, None], z + added, z)), status

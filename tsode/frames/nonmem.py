@@ -259,14 +259,18 @@ def _check_dose(dose: Mapping[Hashable, Any], where: str) -> None:
         raise DataError(f"ADDL={dose['ADDL']:g} {where} must not be negative: for a steady state set SS=1.")
     if dose["ADDL"] % 1 > 0:
         raise DataError(f"ADDL={dose['ADDL']:g} {where} must be a whole number of additional doses.")
+    is_constant = _is_constant(dose)
+    if is_constant and dose["ADDL"]:
+        raise DataError(f"ADDL={dose['ADDL']:g} {where} must be 0 for an infusion in steady state without an end.")
     if dose["ADDL"] > 0 and not dose["II"] > 0:
         raise DataError(f"ADDL={dose['ADDL']:g} {where} needs an interval II.")
+    if dose["II"] > 0 and dose["is_unsaid"]:
+        raise DataError(f"II={dose['II']:g} {where} says no number of doses: give ADDL or SS, or drop it.")
     if dose["SS"] not in (0, 1, 2, 3):
         raise DataError(f"SS={dose['SS']:g} {where} must be 0, 1, 2 or 3.")
     if dose["ALAG"] < 0 or dose["F"] < 0:
         name = "ALAG" if dose["ALAG"] < 0 else "F"
         raise DataError(f"{name}={dose[name]:g} {where} must not be negative.")
-    is_constant = _is_constant(dose)
     if is_constant and not (dose["SS"] and dose["II"] == 0):
         raise DataError(
             f"An infusion of AMT=0 {where} must be one in steady state, with SS=1 and II=0. Where rows say the rate of "
@@ -274,8 +278,6 @@ def _check_dose(dose: Mapping[Hashable, Any], where: str) -> None:
         )
     if np.isnan(dose["AMT"]) and not is_constant:
         raise DataError(f"The dose (EVID={dose['EVID']:g}) {where} has no AMT: fill it in, or drop the row.")
-    if is_constant and dose["ADDL"]:
-        raise DataError(f"ADDL={dose['ADDL']:g} {where} must be 0 for an infusion in steady state without an end.")
     if dose["SS"] and not is_constant and not dose["II"] > 0:
         raise DataError(f"SS={dose['SS']:g} {where} needs an interval II.")
 

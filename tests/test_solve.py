@@ -499,3 +499,34 @@ def test_infusions_in_steady_state_that_end_when_another_begins_are_those_of_wri
     times = start + np.array([0.05, 0.3, 0.7])
     truth = sum(infused(times - start + 0.2 * n, 10.0, 0.6) for n in range(2000))
     close(amounts(times, infusion), truth, rtol=1e-8)
+
+
+def test_the_steady_state_of_the_others_is_found_beside_a_compartment_that_has_none():
+    def field(t, z):
+        depot, drug, area, moment, urine = z.unbind(-1)
+        return torch.stack([-KA * depot, KA * depot - K * drug, drug, area, 0.3 * K * drug], dim=-1)
+
+    names = ["depot", "drug", "area", "moment", "urine"]
+    peak = 100 / (1 - np.exp(-KA * 12))
+    drug = 100 * KA / (KA - K) * (1 / (1 - np.exp(-12 * K)) - 1 / (1 - np.exp(-12 * KA)))
+    dose = frame(ds=[0.0], amount=[100.0], every=[12.0])
+    for kind in (1, 2):
+        found = solve(
+            field, [0.0, 0.0, 5.0, 0.0, 2.0], [0.0], events=dose.assign(steady_state=kind), states=names, side="after"
+        )
+        close(found[["depot", "drug", "area", "urine"]].to_numpy()[0], [peak, drug, 5.0, 2.0], rtol=1e-8)
+    rate = frame(ds=[0.0], kind=["rate"], rate=[5.0], target=["drug"], steady_state=[1])
+    found = solve(field, [0.0] * 5, [0.0], events=rate, states=names, side="after")
+    close(found["drug"], [5 / K])
+
+
+def test_a_state_that_nothing_reads_at_zero_alone_is_not_left_out():
+    def field(t, z):
+        drug, effect = z.unbind(-1)
+        return torch.stack([-K * drug, drug - effect**2], dim=-1)
+
+    rate = frame(ds=[0.0], kind=["rate"], rate=[5.0], steady_state=[1])
+    found = solve(field, {"drug": 0.0, "effect": 1.0}, [0.0], events=rate, side="after")
+    close(found.iloc[0, 2:].to_numpy(dtype=float), [5 / K, np.sqrt(5 / K)])
+    with pytest.raises(SolverError, match="no steady state was found"):
+        solve(field, {"drug": 0.0, "effect": 0.0}, [0.0], events=rate)

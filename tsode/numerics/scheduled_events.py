@@ -374,7 +374,7 @@ def _reach_steady_state(
     size = (bolus.abs() + rate.abs() * torch.where(is_periodic, duration, 1.0)[:, None]).detach().amax(dim=1)
     if (is_constant & (size == 0)).any():  # no input: what enters is what the field itself produces
         size = torch.where(is_constant & (size == 0), field(clock, z).detach().abs().amax(dim=1), size)
-    root, slopes, is_found = find_root(balance, z, size)
+    root, slopes, is_found = find_root(balance, z, size, may_grow=(bolus == 0) & (rate == 0))
     growth = torch.linalg.eigvals(slopes.nan_to_num())
     # A balance that the smallest push drives away from is not where doses lead.
     fades = torch.where(

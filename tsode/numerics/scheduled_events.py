@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from tsode._checks import check_shapes
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.core.status import Status, worst
+from tsode.numerics.affine_field import AffineField, find_affine
+from tsode.numerics.affine_flow import AffineFlow
 from tsode.numerics.base import Solver, VectorField, constant
 from tsode.numerics.crossings import Crossings, integrate_triggers
+from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.newton import find_root
 from tsode.numerics.surfaces import Trigger
@@ -107,35 +110,42 @@ def solve_scheduled(
         Past the point where a row failed its states mean nothing.
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), times=(times, "b m"), event_times=(events.time, "b k"))
+    if isinstance(solver, Dopri5) and not triggers:  # which is only asked to be near enough
+        affine = find_affine(field, t0, z)
+        field, solver = (field, solver) if affine is None else (affine, AffineFlow())
     status, n_steps = constant(z, Status.OK), constant(z, 0)
     if not times.numel():
         return ScheduledSolution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps, [])
     # The length that an input has between its stops: all of its amount is given, at once where rounding leaves none.
     length = (events.time + events.duration) - events.time
     events = replace(events, duration=length.where(events.time.isfinite(), events.duration))
-    stops = _line_up(events, until=times.amax(dim=1))
+    still_running, rates = _still_running(events), _rates(events)
+    has_input = bool((rates != 0).any())
+    stops = _line_up(events, still_running, until=times.amax(dim=1))
     segment = _segments(stops, times.contiguous(), side, events)
     targets = nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)
     running = torch.zeros_like(events.kind)
     answers: list[Tensor] = []
+    n_answers, n_queries = 0, segment.flatten().bincount(minlength=stops.time.shape[1] + 1).tolist()
     crossings: list[Crossings] = []
     has_ended = torch.zeros_like(status, dtype=torch.bool)
     clock, place = t0, torch.zeros_like(segment)
     for k in range(stops.time.shape[1] + 1):
         is_last = k == stops.time.shape[1]
         stop = stops.time[:, k] if not is_last else torch.full_like(clock, torch.inf)
-        columns, place = _queries_of(segment == k, place, sum(part.shape[1] for part in answers))
+        columns, place = _queries_of(segment == k, place, n_answers) if n_queries[k] else (segment[:, :0], place)
         within = times.gather(1, columns)
         # A place that is not of this segment asks for the state there is.
         within = torch.where((segment == k).gather(1, columns) & ~has_ended[:, None], within, clock[:, None])
         stop = stop.where(~has_ended, torch.inf)
-        driven = _driven(field, _inputs(events, running, targets))
+        driven = _driven(field, _inputs(rates, running, targets)) if has_input else field
         if triggers:
             way = _carry_over(driven, z, clock, stop, within, solver, gradient, triggers, side)
         else:
             way = _carry(driven, z, clock, stop, within, solver, gradient)
         z = way.z
         answers.append(way.states)
+        n_answers += way.states.shape[1]
         crossings += way.crossings
         status, n_steps = worst(status, way.status), n_steps + way.n_steps
         has_ended = has_ended | (way.t_end < torch.where(stop.isfinite(), stop, clock))
@@ -144,8 +154,8 @@ def solve_scheduled(
             happens = stop.isfinite() & ~has_ended
             clock = torch.where(happens, stop, clock)
             z, running, outcome = _apply(
-                field, z, running, clock, events, stops.index[:, k], stops.is_end[:, k], happens, targets, solver,
-                gradient,
+                field, z, running, clock, events, still_running, rates, stops.index[:, k], stops.is_end[:, k], happens,
+                targets, solver, gradient,
             )  # fmt: skip
             status = worst(status, outcome)
     states = torch.cat(answers, dim=1)
@@ -205,9 +215,8 @@ def _carry_over(
     return _Segment(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, end.t_end, met)
 
 
-def _line_up(events: ScheduledEvents, until: Tensor) -> _Stops:
+def _line_up(events: ScheduledEvents, before: Tensor, until: Tensor) -> _Stops:
     """The stops of each row no later than `until` (b,), ends before begins."""
-    before = _still_running(events)
     n_copies = int(before.max()) + 1 if before.numel() else 1
     begin = events.time.masked_fill(events.time > until[:, None], torch.inf)
     copies = torch.arange(n_copies, device=begin.device)
@@ -256,13 +265,15 @@ def _queries_of(mask: Tensor, place: Tensor, offset: int) -> tuple[Tensor, Tenso
 
 def _between(field: VectorField, start: Tensor, stop: Tensor) -> VectorField:
     """The field asked at times strictly between `start` and `stop` (b,) only."""
+    if isinstance(field, AffineField):
+        return field
     first = torch.nextafter(start, torch.full_like(start, torch.inf))
     last = torch.nextafter(stop, torch.full_like(stop, -torch.inf))
     return lambda t, z: field(torch.minimum(torch.maximum(t, first), last), z)
 
 
 def _driven(field: VectorField, inputs: Tensor) -> VectorField:
-    return lambda t, z: field(t, z) + inputs
+    return field.plus(inputs) if isinstance(field, AffineField) else lambda t, z: field(t, z) + inputs
 
 
 def _rates(events: ScheduledEvents) -> Tensor:
@@ -272,9 +283,9 @@ def _rates(events: ScheduledEvents) -> Tensor:
     return torch.where(is_input, events.amount / length.to(events.amount), 0.0)
 
 
-def _inputs(events: ScheduledEvents, running: Tensor, targets: Tensor) -> Tensor:
+def _inputs(rates: Tensor, running: Tensor, targets: Tensor) -> Tensor:
     """What goes into each state per unit of time, (b d)."""
-    return ((running * _rates(events))[..., None] * targets).sum(dim=1)
+    return ((running * rates)[..., None] * targets).sum(dim=1)
 
 
 def _apply(
@@ -283,6 +294,8 @@ def _apply(
     running: Tensor,
     clock: Tensor,
     events: ScheduledEvents,
+    still_running: Tensor,
+    rates: Tensor,
     index: Tensor,
     is_end: Tensor,
     happens: Tensor,
@@ -305,7 +318,7 @@ def _apply(
     )
     is_added = (kind == EventKind.ADD) | (kind == EventKind.RESET_ADD)
     is_input = is_added & (duration > 0)
-    since, before = current(events.since), current(_still_running(events))
+    since, before = current(events.since), current(still_running)
     is_reset = (kind == EventKind.RESET) | (kind == EventKind.RESET_ADD)
 
     status = constant(z, Status.OK)
@@ -313,7 +326,7 @@ def _apply(
     if (steady > 0).any():
         repeated = torch.zeros_like(running).scatter(1, index[:, None], (steady > 0).long()[:, None])
         z, status = _reach_steady_state(
-            field, z, clock, steady, _inputs(events, repeated, targets), amount * (target & (duration == 0)[:, None]),
+            field, z, clock, steady, _inputs(rates, repeated, targets), amount * (target & (duration == 0)[:, None]),
             duration, current(events.every), before, since, solver, gradient,
         )  # fmt: skip
     z = torch.where(target & (kind == EventKind.SET)[:, None], amount, z)

@@ -503,7 +503,7 @@ def test_infusions_in_steady_state_that_end_when_another_begins_are_those_of_wri
 
 def test_the_steady_state_of_the_others_is_found_beside_a_compartment_that_has_none():
     def field(t, z):
-        depot, drug, area, moment, urine = z.unbind(-1)
+        depot, drug, area, _, _ = z.unbind(-1)
         return torch.stack([-KA * depot, KA * depot - K * drug, drug, area, 0.3 * K * drug], dim=-1)
 
     names = ["depot", "drug", "area", "moment", "urine"]

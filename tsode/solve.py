@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -251,11 +250,11 @@ def _read_side(side: Any, schedule: Schedule) -> str | Tensor:
     if isinstance(side, str) and side in SIDES:
         return side
     entries = [side] if np.ndim(side) == 0 else [SIDES.get(x, x) if isinstance(x, str) else x for x in side]
-    unknown = [x for x in entries if isinstance(x, bool | str) or not (isinstance(x, Real) and x >= 0 and x % 1 == 0)]
+    unknown = [x for x in entries if isinstance(x, bool) or not (isinstance(x, int | np.integer) and x >= 0)]
     if unknown or np.ndim(side) == 0:
         raise ParameterError(
-            f"side={(unknown or entries)[0]!r} is not known: it is 'before' or 'after' the events of a time, or an array "
-            "with one of these, or the number of events come after, for each answer."
+            f"side={(unknown or entries)[0]!r} is not known: it is 'before' or 'after' the events of a time, or an "
+            "array that has for each answer one of these, or how many events it comes after."
         )
     if len(entries) != len(schedule.row):
         raise ParameterError(f"side has {len(entries)} entries, but there are {len(schedule.row)} answers: one each.")

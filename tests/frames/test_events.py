@@ -251,8 +251,10 @@ def test_errors_about_times_and_series():
         read(pd.DataFrame([[0.0, 1.0, 2.0]], columns=["ds", "amount", "amount"]))
 
 
-REGIMENS = [(0.0, 2.4, np.float64), (0.1, 0.1, np.float64), (0.7, 1.1, np.float64), (0.0, 1 / 3, np.float64),
-            (1.7e9 + 0.3, 0.7, np.float64), (0.0, 2.4, np.float32), (0.1, 0.1, np.float32), (0.0, 1 / 3, np.float32)]  # fmt: skip
+REGIMENS = [
+    *((start, every, np.float64) for start, every in ((0.0, 2.4), (0.1, 0.1), (0.7, 1.1), (0.0, 1 / 3), (1.7e9, 0.7))),
+    *((start, every, np.float32) for start, every in ((0.0, 2.4), (0.1, 0.1), (0.0, 1 / 3))),
+]
 
 
 @pytest.mark.parametrize(("start", "every", "dtype"), REGIMENS)

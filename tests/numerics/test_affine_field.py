@@ -49,6 +49,8 @@ OTHER = {
     "threshold seen by Python": lambda t, z: -z if z[0, 0] > -1e9 else z,
     "largest seen by Python": lambda t, z: -z * max(z[:, 0].tolist()),
     "threshold seen by numpy": lambda t, z: -z * (1.0 if (np.asarray(z.detach()) < 1e5).all() else 2.0),
+    "rounded": lambda t, z: -torch.div(z, 0.5, rounding_mode="floor"),
+    "rounded by its type": lambda t, z: -z.long().double(),
     "times": lambda t, z: -z * t[:, None],
     "driven": lambda t, z: -z + torch.sin(t)[:, None],
     "switched": lambda t, z: torch.where(t[:, None] > 1, 0 * z, -z),
@@ -69,6 +71,11 @@ def test_an_affine_field_is_known_and_gives_the_same_slopes(name):
 @pytest.mark.parametrize("name", OTHER)
 def test_a_field_that_bends_switches_or_reads_the_time_anywhere_is_none(name):
     assert find_affine(OTHER[name], TIME, STATE) is None
+
+
+def test_small_rates_beside_a_large_production_keep_all_their_digits():
+    found = find_affine(lambda t, z: 1e9 - 1e-3 * z, TIME, STATE)
+    assert found.matrix[0].tolist() == [[-1e-3, 0.0], [0.0, -1e-3]]
 
 
 def test_gradients_go_through_what_the_field_holds():

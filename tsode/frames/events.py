@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -51,8 +51,8 @@ class EventTable:
         - ``steady_state``: True (or 1) if it has been given at the interval ``every`` for ever before, so that the
           state is the periodic one; 2 if that is to be added to the state there is. An input of kind "rate" without an
           interval has gone on for ever; it goes on to the end, or with a ``duration`` of 0 ends at this time,
-        - ``lag``: what is added arrives so much later, repeats too; of a steady state the doses before it did so as well,
-          and at its time the state is that of the interval they have got to,
+        - ``lag``: what is added arrives so much later, repeats too; of a steady state the doses before it did so as
+          well, and at its time the state is that of the interval they have got to,
         - ``priority``: order at one time, smallest first (default 0); then the order of rows decides.
 
         All but the time may be left out, and so may entries (None or NaN).
@@ -122,9 +122,10 @@ def read_events(
         Columns ``id``, ``time`` (native), ``kind``, ``target`` (object; None = the first), ``amount`` (float; 0 where
         not given), ``duration`` (timedelta64, or float and inf without end; missing for what happens at once, and for
         an input without end where times are a clock's), ``rate`` (of what has a duration, per unit of the times; NaN
-        where these are a clock's and no `time_unit` was given), ``every`` (of a steady state), ``steady_state``,
-        ``lag`` (of a steady state, which holds at ``time``; all others stand at the time they arrive), ``priority``. Sorted by id (in order of appearance), time, priority and row. Events of other series than `ids`
-        are left in. ``attrs["time_dtype"]`` is that of the times given.
+        where these are a clock's and no `time_unit` was given), ``steady_state``, ``every`` and ``lag`` (of a steady
+        state, which holds at ``time``; all else stands at the time it arrives), ``priority``. Sorted by id (in order
+        of appearance), time, priority and row. Events of other series than `ids` are left in. ``attrs["time_dtype"]``
+        is that of the times given.
 
     Raises
     ------
@@ -172,8 +173,10 @@ def read_event_rows(
     # A constant input of no amount has no end: tables without empty cells write it so.
     is_said = (rows["kind"] != "rate").to_numpy() | (rows["amount"] != 0.0).to_numpy()
     is_given["amount"] = is_given["amount"] & is_said
-    for k in range(n):
-        _check_row(rows, k, is_given)
+    names = list(is_given)
+    is_given_of = zip(*(is_given[name].tolist() for name in names))
+    for k, (row, given) in enumerate(zip(rows.drop(columns="target").to_dict("records"), is_given_of)):
+        _check_row(row, k, dict(zip(names, given)))
     rows = _with_infusions(rows, is_given, is_clock, time_unit)
     return rows.assign(series=pd.factorize(labels)[0]), time_dtype
 
@@ -284,12 +287,10 @@ def _read_kinds(frame: pd.DataFrame, has_amount: np.ndarray) -> np.ndarray:
     return kinds
 
 
-def _check_row(rows: pd.DataFrame, k: int, is_given: dict[str, np.ndarray]) -> None:
-    kind, n_more, state = rows["kind"][k], rows["n_more"][k], rows["steady_state"][k]
-    every, duration, rate = rows["every"][k], rows["duration"][k], rows["rate"][k]
-    has_amount, has_rate, has_duration, has_every = (
-        is_given[name][k] for name in ("amount", "rate", "duration", "every")
-    )
+def _check_row(row: Mapping[Hashable, Any], k: int, is_given: Mapping[str, bool]) -> None:
+    kind, n_more, state = row["kind"], row["n_more"], row["steady_state"]
+    every, duration, rate, lag = row["every"], row["duration"], row["rate"], row["lag"]
+    has_amount, has_rate, has_duration, has_every = (is_given[name] for name in ("amount", "rate", "duration", "every"))
     zero = 0 * duration if has_duration else 0 * every
     where = f"at row {k} of the events"
     if kind in _NEEDS_AMOUNT and not (has_amount or (has_rate and has_duration)):
@@ -303,23 +304,23 @@ def _check_row(rows: pd.DataFrame, k: int, is_given: dict[str, np.ndarray]) -> N
     ends_now = kind == "rate" and has_duration and duration == zero and state and not has_amount
     if has_duration and (duration < zero or (kind == "rate" and duration == zero and not ends_now)):
         raise DataError(f"duration={duration} {where} must be positive.")
-    if has_amount and has_rate and rows["amount"][k] * rate < 0.0:
-        raise DataError(f"amount={rows['amount'][k]:g} and rate={rate:g} {where} must have one sign.")
+    if has_amount and has_rate and row["amount"] * rate < 0.0:
+        raise DataError(f"amount={row['amount']:g} and rate={rate:g} {where} must have one sign.")
     if has_amount and has_rate and rate != 0.0 and has_duration:
         raise DataError(f"amount, rate and duration {where} say one thing twice: drop one of them.")
     if n_more < 0 or n_more != int(n_more):
         raise DataError(f"n_more={n_more:g} {where} must be a whole number of repeats, 0 or more.")
     is_endless = kind == "rate" and not has_amount and (not has_duration or ends_now)
-    if has_every and every != zero and not (is_given["n_more"][k] or is_given["steady_state"][k]):
+    if has_every and every != zero and not (is_given["n_more"] or is_given["steady_state"]):
         raise DataError(
             f"every={every} {where} says no number of repeats: give n_more, or steady_state=1 (given for ever "
             "before), or drop it."
         )
     if (n_more or (state and not is_endless)) and not (has_every and every > zero):
         raise DataError(f"n_more and steady_state {where} need a positive interval: fill in `every`.")
-    if is_given["lag"][k] and rows["lag"][k] != 0 * rows["lag"][k]:
-        if rows["lag"][k] < 0 * rows["lag"][k]:
-            raise DataError(f"lag={rows['lag'][k]} {where} must not be negative: what is added arrives later.")
+    if is_given["lag"] and lag != 0 * lag:
+        if lag < 0 * lag:
+            raise DataError(f"lag={lag} {where} must not be negative: what is added arrives later.")
         if kind not in ("add", "rate"):
             raise DataError(f"lag {where} is of what is added, but kind is {kind!r}: give a reset a row of its own.")
         if state and is_endless:

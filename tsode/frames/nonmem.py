@@ -184,7 +184,7 @@ def _to_rows(record: Hashable, row: Mapping[Hashable, Any]) -> list[dict[str, An
         "amount": np.nan if is_constant else row["AMT"] * row["F"],
         "rate": row["RATE"] if is_constant or row["RATE"] > 0 else np.nan,
         "duration": 0.0 if is_constant else np.nan,
-        "every": row["II"] if row["SS"] and not is_constant or n_doses > 1 else np.nan,
+        "every": row["II"] if (row["SS"] and not is_constant) or n_doses > 1 else np.nan,
         "n_more": max(n_doses - 1, 0),
         "steady_state": 1 if row["SS"] == 3 else int(row["SS"]),
         "lag": row["ALAG"] if row["ALAG"] and not is_constant else np.nan,
@@ -216,11 +216,9 @@ def _of_compartment(
 ) -> np.ndarray:
     """Numbers of the column `name`, or where there is one of ``name1``, ``name2``, ... of that compartment."""
     values = read_numbers(frame, name, missing)
-    numbers = pd.to_numeric(
-        compartments.map(lambda entry: 1 + list(states).index(entry) if states and entry in states else entry),
-        errors="coerce",
-    )
-    numbers = numbers.where(numbers > 0, 1).to_numpy()
+    places = {state: k + 1 for k, state in enumerate(states or [])}
+    numbers = np.array(pd.to_numeric(compartments.map(lambda entry: places.get(entry, entry)), errors="coerce"))
+    numbers = np.where(numbers > 0, numbers, 1)
     for column in frame.columns:
         number = str(column).removeprefix(name)
         if str(column).startswith(name) and number.isdigit():
@@ -238,7 +236,8 @@ def _check_records(table: pd.DataFrame) -> None:
             name = "AMT" if np.nan_to_num(row["AMT"]) else "RATE"
             meant = 4 if row["EVID"] == 3 else 1
             raise DataError(
-                f"EVID={row['EVID']:g} {where} is no dose, but {name}={row[name]:g}: empty the cell, or set EVID={meant}."
+                f"EVID={row['EVID']:g} {where} is no dose, but {name}={row[name]:g}: empty the cell, or set "
+                f"EVID={meant}."
             )
         elif row["EVID"] in (5, 6) and np.isnan(row["AMT"]):
             raise DataError(f"EVID={row['EVID']:g} {where} needs an AMT to set or multiply by.")

@@ -24,8 +24,9 @@ def read_records(data: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns
     -------
     records : DataFrame
-        ``ID``, ``TIME``, ``EVID``, ``AMT`` (NaN where there is none), ``CMT`` (as given), ``RATE``, ``II``,
-        ``ADDL``, ``SS`` (0 where there is none), and ``is_unsaid``: whether neither of the last two says a number of doses. A clock that a reset has set back goes on: see `events_from_nonmem`.
+        ``ID``, ``TIME``, ``EVID``, ``AMT`` (NaN where there is none), ``CMT`` (as given), ``RATE``, ``II``, ``ADDL``,
+        ``SS`` (0 where there is none), and ``is_unsaid``: whether neither of the last two is given. A clock that a
+        reset has set back goes on: see `events_from_nonmem`.
     frame : DataFrame
 
     Raises
@@ -47,7 +48,9 @@ def read_records(data: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name in ("TIME", "RATE", "II", "ADDL", "SS"):
         table[name] = read_numbers(frame, name)
     table["AMT"] = read_numbers(frame, "AMT", missing=np.nan)
-    table["is_unsaid"] = np.isnan([read_numbers(frame, name, missing=np.nan) for name in ("ADDL", "SS")]).all(axis=0)
+    table["is_unsaid"] = True
+    for name in ("ADDL", "SS"):
+        table["is_unsaid"] &= np.isnan(read_numbers(frame, name, missing=np.nan))
     table["CMT"] = frame["CMT"].to_numpy() if "CMT" in frame.columns else np.zeros(len(frame))
     is_dose = (table["AMT"].fillna(0.0) != 0) | (table["RATE"] != 0) | (table["SS"] != 0)
     table["EVID"] = read_numbers(frame, "EVID") if "EVID" in frame.columns else is_dose.astype(np.float64)

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tsode.numerics.base import VectorField
@@ -50,19 +50,23 @@ class _Use(IntEnum):
     OTHER = 2
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Of these every tensor that is read may be affine, and so is what comes out.
-_MOVES = set(
+_MOVES = _names(
     """add sub rsub neg clone detach alias view _unsafe_view reshape expand permute transpose t unsqueeze squeeze select
-    slice unbind split split_with_sizes chunk cat stack copy _to_copy sum mean repeat flip roll index index_select gather
-    diagonal unfold as_strided positive conj add_ sub_ neg_ copy_ cumsum""".split()
+    slice unbind split split_with_sizes chunk cat stack copy _to_copy sum mean repeat flip roll index index_select
+    gather diagonal unfold as_strided positive conj add_ sub_ neg_ copy_ cumsum"""
 )
 # Of these one factor may be, or the numerator alone.
-_PRODUCTS = set("mul mm bmm mv dot addmm addmv baddbmm mul_ matmul".split())
-_QUOTIENTS = {"div", "div_"}
+_PRODUCTS = _names("mul mm bmm mv dot addmm addmv baddbmm mul_ matmul")
+_QUOTIENTS = _names("div div_")
 # What comes out has the shape of what is read, and none of its values.
-_SHAPES = set(
-    """zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty sym_size sym_stride sym_numel zeros
-    ones full empty arange scalar_tensor lift_fresh lift_fresh_copy""".split()
+_SHAPES = _names(
+    """zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty sym_size sym_stride sym_numel
+    zeros ones full empty arange scalar_tensor lift_fresh lift_fresh_copy"""
 )
 _WAYS_OUT = {"numpy", "__array__", "tolist", "item", "__dlpack__", "apply_", "map_"}
 
@@ -86,11 +90,16 @@ class _Follower(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        used = _use_of(name, [self.of(x) for x in args], self._highest(tree_leaves((args, kwargs or {}))))
+        used = _use_of(
+            name,
+            [self.of(x) for x in args],
+            self._highest(tree_leaves((args, kwargs or {}))),
+            "rounding_mode" in (kwargs or {}),
+        )
         changed = [args[0]] if func._schema.is_mutable else []
         for x in tree_leaves((result, changed)):
             if isinstance(x, Tensor):
-                self._note(x, used)
+                self._note(x, used if x.is_floating_point() or not used else _Use.OTHER)
             elif used != _Use.NONE and name not in _SHAPES:
                 raise _NotAffine  # a number that Python sees, and may decide by
         return result
@@ -130,13 +139,13 @@ class _NotAffine(Exception):
     """Raised inside a field that lets Python see its state."""
 
 
-def _use_of(name: str, uses: list[_Use], highest: _Use) -> _Use:
+def _use_of(name: str, uses: list[_Use], highest: _Use, is_rounded: bool) -> _Use:
     if name in _SHAPES or highest == _Use.NONE:
         return _Use.NONE
     is_affine = (
         name in _MOVES
         or (name in _PRODUCTS and sum(use > _Use.NONE for use in _factors(name, uses)) <= 1)
-        or (name in _QUOTIENTS and max(uses[1:], default=_Use.NONE) == _Use.NONE)
+        or (name in _QUOTIENTS and uses[1] == _Use.NONE and not is_rounded)
         or (name == "where" and uses[0] == _Use.NONE)
     )
     return highest if is_affine else _Use.OTHER
@@ -164,17 +173,42 @@ def find_affine(field: VectorField, t: Tensor, z: Tensor) -> AffineField | None:
         with torch.no_grad(), _Follower(state, time) as follower, _Guard(follower):
             slope = field(time, state)
             is_affine = follower.of(slope) <= _Use.AFFINE
+        if not is_affine or slope.shape != z.shape or slope.dtype != z.dtype:
+            return None
+        found = _coefficients(field, t, z)
+        return found if _is_same(found, field, t, z) else None
     except Exception:  # of whatever kind: then the field is solved as any other, and says so itself
         return None
-    if not is_affine or slope.shape != z.shape or slope.dtype != z.dtype:
-        return None
-    units = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-    offset = field(t, torch.zeros_like(z))
-    columns = [field(t, unit.expand_as(z)) - offset for unit in units]
-    found = AffineField(torch.stack(columns, dim=2), offset)
-    # Values that left torch on the way (by numpy) were not followed.
+
+
+def _coefficients(field: VectorField, t: Tensor, z: Tensor) -> AffineField:
+    has_gradient = torch.is_grad_enabled()
+    with torch.enable_grad():
+        zero = torch.zeros_like(z, requires_grad=True)
+        slope = field(t, zero)
+        rows = [
+            torch.autograd.grad(
+                part.sum(),
+                zero,
+                retain_graph=True,
+                create_graph=has_gradient,
+                allow_unused=True,
+                materialize_grads=True,
+            )[0]
+            if part.requires_grad
+            else torch.zeros_like(z)
+            for part in slope.unbind(dim=1)
+        ]
+        matrix = torch.stack(rows, dim=1)
+    return AffineField(matrix if has_gradient else matrix.detach(), field(t, torch.zeros_like(z)))
+
+
+@torch.no_grad()
+def _is_same(found: AffineField, field: VectorField, t: Tensor, z: Tensor) -> bool:
+    """Whether slopes agree at some states: values that left torch and came back would not have been followed."""
     probe = torch.linspace(1.7, -0.9, z.numel()).to(z).reshape(z.shape)
     for x in (probe, 1e3 * probe + 1.0, -(probe**2)):
-        if not torch.allclose(found(t, x), field(t, x), rtol=1e-9, atol=1e-12 * float(x.abs().max())):
-            return None
-    return found
+        size = AffineField(found.matrix.abs(), found.offset.abs())(t, x.abs())
+        if ((found(t, x) - field(t, x)).abs() > 1e-12 * size).any():
+            return False
+    return True

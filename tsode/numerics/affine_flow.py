@@ -24,7 +24,11 @@ class AffineFlow(Solver):
     """Exact flow of ``dz/dt = matrix @ z + offset``, however long the time and stiff the matrix.
 
     The state and the offset go through one matrix exponential, of ``[[matrix, offset], [0, 0]]`` times the length of
-    the interval (Van Loan, "Computing integrals involving the matrix exponential", IEEE Trans. Autom. Control 23, 1978).
+    the interval.
+
+    References
+    ----------
+    Van Loan, "Computing integrals involving the matrix exponential", IEEE Trans. Autom. Control 23, 1978.
     """
 
     order = 99
@@ -66,10 +70,11 @@ def _exponential(x: Tensor) -> Tensor:
     n = torch.where(size.isfinite(), (size / _SMALL).clamp(min=1.0).log2().ceil(), 0.0)
     small, unit = x * torch.exp2(-n)[..., None, None], torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     square = _product(small, small)
-    powers = (unit, small, square, _product(small, square), _product(square, square))
-    power = sum(_ONE_OVER[12 - k] * powers[4 - k] for k in range(5))  # the last five terms, by the fourth power
+    powers = torch.stack([unit.expand_as(small), small, square, _product(small, square), _product(square, square)])
+    weights = x.new_tensor(_ONE_OVER)[:, *[None] * x.dim()]
+    power = (weights[8:] * powers).sum(dim=0)  # the last five terms, by the eighth power
     for k in (4, 0):
-        power = sum((_ONE_OVER[k + j] * powers[j] for j in range(4)), _product(powers[4], power))
+        power = (weights[k : k + 4] * powers[:4]).sum(dim=0) + _product(powers[4], power)
     for k in range(int(n.max()) if n.numel() else 0):
         power = torch.where((k < n)[..., None, None], _product(power, power), power)
     return power

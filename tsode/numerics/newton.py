@@ -26,7 +26,7 @@ def find_root(
     """Solve ``balance(z) = 0`` for every row by Newton's method, damped; a linear balance takes one step.
 
     A state that is in balance whatever the others are (a parameter kept as a state) stays as it is in `z`, and so does
-    one that no balance reads, its own neither (an area under the curve): it has no root, and the others need none of it.
+    one that no balance reads, its own neither (an area under the curve), which has no root.
 
     Parameters
     ----------

@@ -47,7 +47,8 @@ def solve(
     """Solve known dynamics through events at known times, and at those that the state sets off.
 
     The solver stops at each series' own events exactly, applies them and starts again; an infusion is an input to its
-    target's right-hand side from its begin to its end. Series do not see each other.
+    target's right-hand side from its begin to its end. Series do not see each other. A field that is affine in the state
+    and does not read the time is solved exactly, by the matrix exponential, where the solver is a `Dopri5`.
 
     Parameters
     ----------
@@ -63,7 +64,8 @@ def solve(
     events : DataFrame, polars frame or EventTable, optional
         See `tsode.frames.EventTable`. Targets are names in `states`, or places in the state counted from 0. A reset
         sets all states to zero and ends running infusions, as in NONMEM (EVID 3 and 4). A steady state is found by
-        Newton's method on one interval; of a field that reads the time, on the one before the event.
+        Newton's method on one interval; of a field that reads the time, on the one before the event. A state that no
+        slope reads and no dose goes into (an area under the curve) has none, and stays as it is.
     states : sequence of label, optional
         Names of the states; default: the keys of `z0` if it is a dict of states, else "state_0", "state_1", ...
     t0 : time, or dict of id to time, optional

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsode.errors import DataError
+from tsode.errors import DataError, TsodeWarning
 from tsode.frames import EventTable
 from tsode.frames.events import KINDS, read_events
 from tsode.frames.inputs import EventEncoder
@@ -288,3 +288,13 @@ def test_infusions_as_inputs_end_at_decimal_times_too():
     rows = read(pd.DataFrame({"ds": [0.1], "amount": [3.0], "rate": [15.0], "every": [0.7], "n_more": [9]}))
     times = EventEncoder.fit(rows).encode(rows)[0].times
     assert times.tolist() == [round(0.1 + 0.7 * k + end, 1) for k in range(10) for end in (0.0, 0.2)]
+
+
+def test_rows_of_a_rate_at_every_sampling_time_say_how_to_be_one_infusion():
+    pump = pd.DataFrame({"ds": [0.0, 1.0, 2.0], "kind": "rate", "rate": 5.0})
+    with pytest.warns(TsodeWarning, match="Series 0 has 3 inputs of kind 'rate' without an end, which add up. Where each"):
+        read(pump)
+    rows = read(pump.assign(duration=1.0))
+    assert (rows["time"] + rows["duration"]).tolist() == [1.0, 2.0, 3.0]
+    read(pump.assign(rate=[5.0, -2.0, 0.0]))  # changes of a rate, and one up and one down, are silent
+    read(pump.assign(unique_id=["a", "b", "c"]))

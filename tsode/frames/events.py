@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tsode.core.time_sums import divide, shift_times
-from tsode.errors import DataError
+from tsode.errors import DataError, TsodeWarning
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.table import ID_COL, TIME_COL
@@ -177,8 +178,9 @@ def read_event_rows(
     is_given_of = zip(*(is_given[name].tolist() for name in names))
     for k, (row, given) in enumerate(zip(rows.drop(columns="target").to_dict("records"), is_given_of)):
         _check_row(row, k, dict(zip(names, given)))
-    rows = _with_infusions(rows, is_given, is_clock, time_unit)
-    return rows.assign(series=pd.factorize(labels)[0]), time_dtype
+    rows = _with_infusions(rows, is_given, is_clock, time_unit).assign(series=pd.factorize(labels)[0])
+    _warn_of_stacked_inputs(rows)
+    return rows, time_dtype
 
 
 def _check_columns(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable) -> None:
@@ -365,6 +367,25 @@ def _with_infusions(
         elif not has_duration:
             durations[k] = np.timedelta64("NaT")
     return rows.assign(amount=amounts, rate=rates, duration=durations)
+
+
+def _warn_of_stacked_inputs(rows: pd.DataFrame) -> None:
+    """Inputs without end that add up, as rows of a pump's rate at every sampling time do."""
+    is_endless = (rows["kind"] == "rate") & (rows["duration"].isna() | (rows["duration"] == np.inf))
+    inputs = rows[is_endless & (rows["steady_state"] == 0)]
+    if inputs.empty:
+        return
+    key = [inputs["series"], inputs["target"].map(str), np.sign(inputs["rate"])]
+    count = (1 + inputs["n_more"]).groupby(key).transform("sum")
+    if (count > 1).any():
+        first = inputs[count > 1].iloc[0]
+        warnings.warn(
+            f"Series {first['id']!r} has {int(count[first.name])} inputs of kind 'rate' without an end, which add up. "
+            "Where each row says the rate of one sampling interval, give its length as duration=; where each sets a new "
+            "rate, give the change.",
+            TsodeWarning,
+            stacklevel=4,
+        )
 
 
 def _expand(rows: pd.DataFrame, time_dtype: Any) -> pd.DataFrame:

@@ -530,3 +530,32 @@ def test_a_state_that_nothing_reads_at_zero_alone_is_not_left_out():
     close(found.iloc[0, 2:].to_numpy(dtype=float), [5 / K, np.sqrt(5 / K)])
     with pytest.raises(SolverError, match="no steady state was found"):
         solve(field, {"drug": 0.0, "effect": 0.0}, [0.0], events=rate)
+
+
+def test_what_is_added_with_a_lag_arrives_later_repeats_and_steady_states_too():
+    late = frame(ds=[0.5], amount=[10.0], lag=[1.0], every=[1.0], n_more=[1])
+    close(amounts([1.5, 2.0, 3.0], late, t0=0.0)[1:], [bolus(0.5, 10.0), bolus(1.5, 10.0) + bolus(0.5, 10.0)])
+    start = pd.Timestamp("2024-01-01")
+    steady = frame(ds=[start], amount=[10.0], lag=["2h"], every=["12h"], steady_state=[1])
+    found = solve(one, {"drug": 0.0}, [start, start + pd.Timedelta("5h")], events=steady, time_unit="1h", side="after")
+    close(found["drug"], 10 / (1 - np.exp(-12 * K)) * np.exp([-10 * K, -3 * K]))
+    expanded = EventTable(steady.assign(n_more=2))
+    close(amounts_of(expanded.expand(), start), amounts_of(expanded, start))
+
+
+def amounts_of(events, start):
+    hours = [start + pd.Timedelta(hours=h) for h in (1, 15, 40)]
+    return solve(one, {"drug": 0.0}, hours, events=events, time_unit="1h")["drug"]
+
+
+def test_a_side_of_each_answer_is_checked():
+    events = frame(ds=[0.0, 0.0], amount=[1.0, 2.0])
+    found = solve(one, {"drug": 0.0}, [0.0] * 4, events=events, side=["before", 1, "after", 7])
+    assert found["drug"].tolist() == [0.0, 1.0, 3.0, 3.0]
+    for side, message in (
+        ("left", "side='left' is not known"),
+        ([1.5], "side=1.5 is not known"),
+        ([1, 2], "2 entries"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            solve(one, {"drug": 0.0}, [0.0], events=events, side=side)

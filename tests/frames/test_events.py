@@ -292,7 +292,9 @@ def test_infusions_as_inputs_end_at_decimal_times_too():
 
 def test_rows_of_a_rate_at_every_sampling_time_say_how_to_be_one_infusion():
     pump = pd.DataFrame({"ds": [0.0, 1.0, 2.0], "kind": "rate", "rate": 5.0})
-    with pytest.warns(TsodeWarning, match="Series 0 has 3 inputs of kind 'rate' without an end, which add up. Where each"):
+    with pytest.warns(
+        TsodeWarning, match="Series 0 has 3 inputs of kind 'rate' without an end, which add up. Where each"
+    ):
         read(pump)
     rows = read(pump.assign(duration=1.0))
     assert (rows["time"] + rows["duration"]).tolist() == [1.0, 2.0, 3.0]

@@ -250,7 +250,10 @@ def _split_late(table: pd.DataFrame, time_dtype: Any) -> pd.DataFrame:
             np.repeat(add_spans(time, rest, dtype=time_dtype), n_whole + 1), every, np.arange(n_whole + 1)
         )
         doses = table.loc[[row] * (n_whole + 1)].assign(
-            time=arrivals, steady_state=0.0, since=np.nan, is_part=is_now & (np.arange(n_whole + 1) == 0)
+            time=arrivals,
+            steady_state=0.0,
+            since=np.repeat(0 * every, n_whole + 1),
+            is_part=is_now & (np.arange(n_whole + 1) == 0),
         )
         parts.append(doses)
     if not is_late.any():

@@ -101,7 +101,7 @@ def test_generated_tables_are_read_by_the_rules_and_come_back_equal_by_predictio
     found = predict(events, seen)
     truth = np.stack([rule(t, row) for t in tables for row in np.flatnonzero(t["EVID"] == 0)])
     np.testing.assert_allclose(found, truth, rtol=1e-8, atol=1e-9)
-    parts = [pd.concat(tables[k : k + 10], ignore_index=True) for k in range(0, 200, 10)]
+    parts = [pd.concat(tables[k : k + 40], ignore_index=True) for k in range(0, 200, 40)]
     written = pd.concat([to_nonmem(events_from_nonmem(part)) for part in parts])
     np.testing.assert_allclose(predict(events_from_nonmem(written), seen), found, rtol=1e-8, atol=1e-9)
 

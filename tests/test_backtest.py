@@ -323,3 +323,19 @@ def test_covariates_reach_those_that_read_them_and_past_ones_are_not_asked_about
     assert untold["LastValueForecaster"].equals(found["LastValueForecaster"])
     table = score_table(made, frame, **{**how, "metrics": ["mae"]}, **given)
     assert table.index.get_level_values("channel").unique().tolist() == ["a"]
+
+
+@pytest.mark.parametrize("unit", [0.1, pd.Timedelta("100ms")], ids=["numbers", "clock"])
+def test_cutoffs_and_windows_are_at_decimal_times(unit):
+    steps = np.arange(61)
+    times = steps / 10 if unit == 0.1 else pd.Timestamp("2024-01-01") + pd.to_timedelta(100 * steps, unit="ms")
+    frame = pd.DataFrame({"unique_id": "a", "ds": times, "y": 1.0 * steps})
+    folds = list(
+        CutoffSplit(every=3 * unit if unit != 0.1 else 0.3, horizon=7 * unit if unit != 0.1 else 0.7).split(frame)
+    )
+    assert [len(train) - 1 for train, _ in folds] == list(range(32, 54, 3))
+    assert {len(test) for _, test in folds} == {7}
+    ends = end_cutoffs(frame, 7 * unit if unit != 0.1 else 0.7, n_cutoffs=4)
+    assert ends["a"] == [frame["ds"][k] for k in (32, 39, 46, 53)]
+    found = backtest(LastValueForecaster(), frame, every=3 * unit if unit != 0.1 else 0.3, horizon=unit)
+    assert found["y"].tolist() == [k + 1 for k in range(32, 60, 3)]

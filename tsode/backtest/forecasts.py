@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff
+from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff, shift_time
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.history import append_rows
 from tsode.estimators.settings import read_levels
@@ -220,11 +220,14 @@ def _cut(whole: Panel, panel: Panel, cutoff_of: Cutoffs, lead: Any) -> tuple[Pan
             past_rows.append(row)
             past.append(slice(0, end))
     known = {whole.ids[row] for row in past_rows}
+    ends: dict[Any, Any] = {}  # most series share their cutoff
     for row, (key, times, values) in enumerate(zip(panel.ids, panel.times, panel.values)):
         cutoff = cutoff_of(key)
         if cutoff is None or key not in known:
             continue
-        start, end = np.searchsorted(times, [cutoff, cutoff + lead], side="right")
+        if cutoff not in ends:
+            ends[cutoff] = shift_time(panel, cutoff, lead)
+        start, end = np.searchsorted(times, [cutoff, ends[cutoff]], side="right")
         if (~np.isnan(values[start:end])).any():
             ahead_rows.append(row)
             ahead.append(slice(start, end))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from tsode.backtest import end_cutoffs, score_table
 from tsode.backtest.scores import REFERENCE, baselines
 from tsode.cli.models import command_name
+from tsode.core.time_sums import add_spans
 from tsode.errors import DataError, ParameterError
 from tsode.estimators import BaseForecaster
 from tsode.frames.labels import labels
@@ -186,6 +188,9 @@ def hold_out_after(
         n_steps = min(max_cutoffs, int(np.ceil((end - begin) / horizon)))
         step = max(horizon, (end - begin) / n_steps)
         cutoffs[key] = [begin + k * step for k in range(n_steps)]
+        if isinstance(begin, Real):
+            span, parts = (horizon, 1) if step == horizon else (end - begin, n_steps)
+            cutoffs[key] = add_spans(np.full(n_steps, begin), np.asarray(span), np.arange(n_steps), parts).tolist()
     if not cutoffs:
         raise DataError(
             "The data have no row that is later than the history of the model, and no new series longer than "

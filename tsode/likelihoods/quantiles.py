@@ -45,6 +45,7 @@ def invert_cdf(
     """
     root, rows, last = x.clone(), torch.arange(len(x), device=x.device), high - low
     tolerance, rest = 4.0 * torch.finfo(x.dtype).eps, list(data)
+    is_open = torch.ones_like(x, dtype=torch.bool)
     for _ in range(_MAX_ROUNDS):
         value, slope, bend = excess(x, *rest)
         low, high = torch.where(value < 0, x, low), torch.where(value > 0, x, high)
@@ -52,19 +53,19 @@ def invert_cdf(
         new = x - step / (1.0 - 0.5 * step * bend).clamp(0.5, 2.0)
         # a step that leaves the bracket, or is more than half the one before (so as not to go in circles), becomes
         # a bisection
-        is_good = (new > low) & (new < high) & ((new - x).abs() <= 0.5 * last)
-        new = torch.where(is_good, new, 0.5 * (low + high)).where(value != 0, x)
+        is_good = (new >= low) & (new <= high) & ((new - x).abs() <= 0.5 * last)
+        new = torch.where(is_good, new, 0.5 * (low + high)).where(is_open & (value != 0), x)
         last = (new - x).abs()
         # a bisection says nothing about how near the root is
-        is_open = last > torch.maximum(tolerance * (x.abs() + (high - low)), close.where(is_good, 0.0))
+        is_open &= last > torch.maximum(tolerance * (x.abs() + (high - low)), close.where(is_good, 0.0))
         x, n_open = new, int(is_open.sum())
         if 2 * n_open > len(x):  # cheaper than to pick them
             continue
         root[rows] = x
         if not n_open:
             return root
-        rows, x, last, low, high, close = (t[is_open] for t in (rows, x, last, low, high, close))
         rest = [t[..., is_open] for t in rest]
+        rows, x, last, low, high, close, is_open = (t[is_open] for t in (rows, x, last, low, high, close, is_open))
     root[rows] = x
     return root
 

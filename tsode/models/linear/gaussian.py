@@ -182,6 +182,15 @@ class LinearGaussianModel(ForecastModel):
     the data. All answers are differentiable in the system's matrices, samples excepted.
     """
 
+    n_state: int
+
+    @property
+    def event_width(self) -> int:
+        return 8 * self.n_state**2 + 8 * self.n_channels
+
+    def query_width(self, n_between: int = 0) -> int:
+        return 14 * self.n_state**2 + 8 * self.n_channels
+
     @abstractmethod
     def system(self) -> LinearSystem:
         """The system under the current parameters."""

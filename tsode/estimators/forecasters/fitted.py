@@ -14,9 +14,10 @@ from sklearn.base import BaseEstimator
 
 from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
+from tsode.estimators.forecasters.answers import SAMPLE_WIDTH, draw_paths, forecasts
 from tsode.estimators.forecasters.array_inputs import join_values
 from tsode.estimators.forecasters.history import Checkpoint
-from tsode.estimators.forecasters.pieces import SAMPLE_WIDTH, draw_paths, forecasts, pieces
+from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.predictive import (
     METRICS,
     Measure,

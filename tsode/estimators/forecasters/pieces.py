@@ -4,31 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.estimators.forecasters.history import Checkpoint
-from tsode.estimators.forecasters.predictive import Predictive, failed_rows, report_failed
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
-from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
 from tsode.models.filters.state import FilterState
 
-__all__ = ["NUMBERS_AT_ONCE", "SAMPLE_WIDTH", "Piece", "draw_paths", "forecasts", "pieces"]
+__all__ = ["NUMBERS_AT_ONCE", "STEPS_AT_ONCE", "Piece", "pieces"]
 
 NUMBERS_AT_ONCE = 2**25
 """Numbers of eight bytes that a piece may take: 256 MB."""
 
-SAMPLE_WIDTH = 12
-"""Numbers of eight bytes, about, that a sampled value takes while it is drawn."""
+STEPS_AT_ONCE = 2**14
+"""Events of one history that a filter runs over at once: each step holds memory beside its numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,119 +125,115 @@ def pieces(
         return 0 if inputs is None else len(inputs.times)
 
     observed = [n_observed(row) for row in range(len(where))]
-    history = [(observed[row] + n_inputs(row)) * module.event_width for row in range(len(where))]
+    events = [observed[row] + n_inputs(row) for row in range(len(where))]
+    is_long = [module.can_resume and n > STEPS_AT_ONCE for n in events]
+    # a long history is run over by itself, in parts
+    history = [max(n * module.event_width, alone * NUMBERS_AT_ONCE) for n, alone in zip(events, is_long)]
     for goes_on in (False, True):
         rows = [row for row in range(len(where)) if (row in resumed) == goes_on]
         for together in _groups(sorted(rows, key=observed.__getitem__), history.__getitem__):
-            of_rows = {row: series_of(row) for row in together}
-            for part, begin, end in _cut(together, query, reader, module, of_rows, extra, is_joint):
-                batch = collate([of_rows[row] for row in part], dtype).to(device)
-                state = {"state": FilterState.stack([resumed[row].state for row in part])} if part[0] in resumed else {}
-                times = [query.times[row][begin:end] for row in part]
-                counts = np.array(list(map(len, times)))
-                step = np.arange(max(1, int(counts.max())))
-                # short questions are padded with their own last time; a series may be asked for no time at all
-                within = np.minimum(step, np.maximum(counts - 1, 0)[:, None])
-                flat = np.append(reader.timeline.to_model(np.concatenate(times)), 0.0)
-                index = np.where(counts[:, None] > 0, (np.cumsum(counts) - counts)[:, None] + within, len(flat) - 1)
-                places = starts[part][:, None] + begin + step
-                asked = torch.from_numpy(flat[index]).to(device)
-                yield Piece(part, places, step < counts[:, None], batch, asked, state)
+            asked = {row: reader.timeline.to_model(query.times[row]) for row in together}
+            stretch = _Stretch(
+                {row: series_of(row) for row in together},
+                asked,
+                dict.fromkeys(together, 0),
+                {row: resumed[row].state for row in together} if goes_on else {},
+            )
+            parts: Iterable[_Stretch] = [stretch]
+            if is_long[together[0]]:
+                parts = _through(together[0], stretch, module, dtype, device, is_joint)
+            for part in parts:
+                for smaller in part.cut(module, extra, is_joint):
+                    yield smaller.piece(starts, dtype, device)
 
 
-def forecasts(
-    reader: DataReader,
-    query: Query,
-    module: ForecastModel,
-    asked: Iterable[Piece],
-    impute: bool = False,
-    must_hold: bool = False,
-) -> Iterator[Predictive]:
-    """Predictive distributions of the channels that are forecast, a piece at a time, in the data's own units.
+@dataclass(frozen=True)
+class _Stretch:
+    """Some series, by their rows in a question, and query times that are asked of them.
 
-    Series whose solve fails are NaN and named in a warning, or an error where no other is asked for, or if all
-    `must_hold`. With `impute`, from all that a model can know about a missing entry.
+    Parameters
+    ----------
+    series : dict of row to Series
+        In model time and scaled units.
+    asked : dict of row to array[m]
+        Model times, sorted.
+    first : dict of row to int
+        Number of the first of these among all that the series is asked.
+    states : dict of row to FilterState
+        What the series go on from; empty where they begin.
     """
-    failed: dict[int, int] = {}
-    n_targets, scaler = len(reader.targets), reader.scaler
-    shift, scale = (torch.from_numpy(np.array(part[:n_targets])) for part in (scaler.shift, scaler.scale))
-    for piece in asked:
-        with one_thread(), torch.no_grad():
-            if impute:
-                forecast = module.fill(piece.batch, piece.query_times)
-            else:
-                forecast = module.forecast(piece.batch, piece.query_times, **piece.state)
-            family = forecast.family
-            assert isinstance(family, Likelihood)
-            here = failed_rows(forecast, piece.rows)
-            params = forecast.params[:, :, :n_targets]
-            if here:
-                failed |= here
-                params[[row in here for row in piece.rows]] = torch.nan
-            params = family.affine(piece.asked(params).cpu().double(), shift, scale)
-        yield Predictive(family, params, piece.at)
-    report_failed(query, failed, must_hold)
+
+    series: Mapping[int, Series]
+    asked: Mapping[int, np.ndarray]
+    first: Mapping[int, int]
+    states: Mapping[int, FilterState]
+
+    def only(self, rows: Sequence[int], begin: int = 0, end: int | None = None) -> _Stretch:
+        """Some of the rows, and of their query times."""
+        return _Stretch(
+            {row: self.series[row] for row in rows},
+            {row: self.asked[row][begin:end] for row in rows},
+            {row: self.first[row] + begin for row in rows},
+            {row: self.states[row] for row in rows if row in self.states},
+        )
+
+    def cut(self, module: ForecastModel, extra: int, is_joint: bool) -> Iterator[_Stretch]:
+        """Stretches whose questions fit; see `pieces`."""
+        between = [
+            len(series.times)
+            for row, series in self.series.items()
+            if len(series.times) and len(self.asked[row]) and self.asked[row][0] <= series.times[-1]
+        ]
+        width = module.query_width(max(between, default=0)) + extra
+        sizes = {row: len(times) * width for row, times in self.asked.items()}
+        if len(sizes) * max(sizes.values()) <= NUMBERS_AT_ONCE:
+            yield self
+            return
+        for rows in _groups(sorted(sizes, key=sizes.__getitem__), sizes.__getitem__):
+            longest = len(self.asked[rows[-1]])
+            step = max(1, longest if is_joint or len(rows) > 1 else NUMBERS_AT_ONCE // width)
+            for begin in range(0, max(1, longest), step):
+                yield self.only(rows, begin, begin + step)
+
+    def piece(self, starts: np.ndarray, dtype: torch.dtype, device: torch.device) -> Piece:
+        """These series as a batch; `starts` says where each of the question begins in it."""
+        rows = list(self.series)
+        counts = np.array([len(self.asked[row]) for row in rows])
+        step = np.arange(max(1, int(counts.max())))
+        # short questions are padded with their own last time; a series may be asked for no time at all
+        within = np.minimum(step, np.maximum(counts - 1, 0)[:, None])
+        flat = np.concatenate([*self.asked.values(), [0.0]])
+        index = np.where(counts[:, None] > 0, (np.cumsum(counts) - counts)[:, None] + within, len(flat) - 1)
+        places = (starts[rows] + list(self.first.values()))[:, None] + step
+        return Piece(
+            rows,
+            places,
+            step < counts[:, None],
+            collate(list(self.series.values()), dtype).to(device),
+            torch.from_numpy(flat[index]).to(device),
+            {"state": FilterState.stack(list(self.states.values()))} if self.states else {},
+        )
 
 
-def draw_paths(
-    reader: DataReader,
-    query: Query,
-    module: ForecastModel,
-    asked: Iterable[Piece],
-    n_samples: int,
-    generator: torch.Generator,
-) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Joint paths (s m c) of the channels that are forecast, some series at a time, in the data's own units.
-
-    As in `forecasts`, series whose solve fails are NaN. The pieces must be joint.
-    """
-    failed: dict[int, int] = {}
-    n_targets, width = len(reader.targets), SAMPLE_WIDTH * len(reader.channels)
-    for piece in asked:
-        at_once = max(1, NUMBERS_AT_ONCE // (width * piece.places.size))
-        counts = [min(at_once, n_samples - k) for k in range(0, n_samples, at_once)]
-        with one_thread(), torch.no_grad():
-            # samples bring no status
-            here = failed_rows(module.forecast(piece.batch, piece.query_times, **piece.state), piece.rows)
-            drawn = [
-                module.sample(piece.batch, piece.query_times, n, generator, **piece.state).cpu().double().numpy()
-                for n in counts
-            ]
-        failed |= here
-        paths = []
-        for place, row in enumerate(piece.rows):
-            path = np.concatenate([part[:, place, : len(query.times[row])] for part in drawn])
-            path = np.full_like(path, np.nan) if row in here else reader.scaler.inverse(path)
-            paths.append(path[..., :n_targets])
-        yield piece.rows, paths
-    report_failed(query, failed)
-
-
-def _cut(
-    rows: list[int],
-    query: Query,
-    reader: DataReader,
-    module: ForecastModel,
-    series: Mapping[int, Series],
-    extra: int,
-    is_joint: bool,
-) -> Iterator[tuple[list[int], int, int | None]]:
-    """Rows whose questions fit together, and the stretch of query times that is answered."""
-    asked = {row: len(query.times[row]) for row in rows}
-    between = [0]
-    for row in rows:
-        times = series[row].times
-        if len(times) and asked[row] and reader.timeline.to_model(query.times[row][:1])[0] <= times[-1]:
-            between.append(len(times))
-    width = module.query_width(max(between)) + extra
-    if len(rows) * max(asked.values()) * width <= NUMBERS_AT_ONCE:
-        yield rows, 0, None
-        return
-    for part in _groups(sorted(rows, key=asked.__getitem__), lambda row: asked[row] * width):
-        longest = asked[part[-1]]
-        size = longest if is_joint or len(part) > 1 else max(1, NUMBERS_AT_ONCE // width)
-        for begin in range(0, max(1, longest), max(1, size)):
-            yield part, begin, begin + size
+def _through(
+    row: int, whole: _Stretch, module: Any, dtype: torch.dtype, device: torch.device, is_joint: bool
+) -> Iterator[_Stretch]:
+    """Parts of one long history with the query times that fall into each, and the state that the last has left."""
+    series, asked, state = whole.series[row], whole.asked[row], whole.states.get(row)
+    events = np.sort(np.concatenate([series.times, series.input_times]))
+    cuts = [-np.inf, *np.unique(events[STEPS_AT_ONCE::STEPS_AT_ONCE]), np.inf]
+    for start, end in pairwise(cuts):
+        first, until = np.searchsorted(asked, [start, end])
+        if is_joint and until:
+            until, end = len(asked), np.inf
+        rows, inputs = (slice(*np.searchsorted(t, [start, end])) for t in (series.times, series.input_times))
+        part, is_last = series.part(rows, inputs), until == len(asked)
+        if until > first or is_last:
+            states = {} if state is None else {row: state}
+            yield _Stretch({row: part}, {row: asked[first:until]}, {row: int(first)}, states)
+        if is_last:
+            return
+        state = module.advance(collate([part], dtype).to(device), state)
 
 
 def _groups(rows: Sequence[int], size: Callable[[int], int]) -> Iterator[list[int]]:

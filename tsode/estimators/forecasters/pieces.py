@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.estimators.forecasters.history import Checkpoint
@@ -233,7 +234,8 @@ def _through(
             yield _Stretch({row: part}, {row: asked[first:until]}, {row: int(first)}, states)
         if is_last:
             return
-        state = module.advance(collate([part], dtype).to(device), state)
+        with one_thread(), torch.no_grad():
+            state = module.advance(collate([part], dtype).to(device), state)
 
 
 def _groups(rows: Sequence[int], size: Callable[[int], int]) -> Iterator[list[int]]:

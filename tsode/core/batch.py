@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from tsode._checks import check_shapes
 from tsode.core.covariates import Covariates
 
-__all__ = ["IrregularBatch"]
+__all__ = ["FARTHEST", "IrregularBatch"]
+
+FARTHEST = 1e6  # in standard deviations of the channel: no measurement lies there
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,10 @@ class IrregularBatch:
         behind = torch.searchsorted(self.times.contiguous(), query_times.contiguous(), right=side == "right")
         index = latest.gather(1, behind)
         return torch.where(index > 0, query_times - self.times.gather(1, (index - 1).clamp(min=0)), 0.0)
+
+    def bounded(self) -> IrregularBatch:
+        """The same batch with values of at most `FARTHEST` standard deviations: networks stay finite whatever came."""
+        return replace(self, values=self.values.clamp(-FARTHEST, FARTHEST))
 
     def compact(self) -> IrregularBatch:
         """The same batch without events that are neither an observation nor an input: they become padding."""

@@ -13,6 +13,8 @@ from tsode.likelihoods.quantiles import implicit_quantile, in_blocks, invert_cdf
 
 __all__ = ["NormalMixture"]
 
+UNIT_RANGE = (-20.0, 10.0)  # of the log scale in units of which components stand apart: far beyond what is learned
+
 
 class NormalMixture(Likelihood):
     """Mixture of `k` normal distributions with ``3 k`` parameters: locations, log scales, log weights.
@@ -140,23 +142,25 @@ class _Composition(torch.autograd.Function):
         offset, log_width, log_weight = shape.movedim(-1, 0).contiguous().chunk(3)
         k = len(offset)
         start = torch.linspace(-0.7, 0.7, k, dtype=shape.dtype, device=shape.device)
-        weight, scale = _softmax(log_weight), log_scale.exp()
+        weight, unit = _softmax(log_weight), log_scale.clamp(*UNIT_RANGE)
+        scale = unit.exp()
         offset = offset + start.reshape(-1, *[1] * location.dim())
         offset.sub_((weight * offset).sum(dim=0))
         width = log_scale + log_width - 0.3
-        ctx.save_for_backward(weight, offset, scale, (width > LOG_SCALE_RANGE[0]) & (width < LOG_SCALE_RANGE[1]))
+        is_free = (width > LOG_SCALE_RANGE[0]) & (width < LOG_SCALE_RANGE[1])
+        ctx.save_for_backward(weight, offset, scale, is_free, unit == log_scale)
         params = [torch.addcmul(location, scale, offset), width.clamp_(*LOG_SCALE_RANGE), log_weight]
         return torch.cat(params).movedim(0, -1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weight, offset, scale, is_free = ctx.saved_tensors
+        weight, offset, scale, is_free, is_unit_free = ctx.saved_tensors
         d_location, d_width, d_weight = grad.movedim(-1, 0).contiguous().chunk(3)
         d_width = d_width * is_free
         d_offset = scale * d_location
         total = d_offset.sum(dim=0)
-        d_log_scale = (d_offset * offset).sum(dim=0) + d_width.sum(dim=0)
+        d_log_scale = (d_offset * offset).sum(dim=0) * is_unit_free + d_width.sum(dim=0)
         d_weight = torch.addcmul(d_weight, weight * offset, total, value=-1.0)  # sum of weight times offset is 0
         d_shape = torch.cat([torch.addcmul(d_offset, weight, total, value=-1.0), d_width, d_weight])
         return d_location.sum(dim=0), d_log_scale, d_shape.movedim(0, -1)

@@ -31,10 +31,11 @@ def forecasts(
 ) -> Iterator[Predictive]:
     """Predictive distributions of the channels that are forecast, a piece at a time, in the data's own units.
 
-    Series whose solve fails are NaN and named in a warning, or an error where no other is asked for, or if all
-    `must_hold`. With `impute`, from all that a model can know about a missing entry.
+    Where a solve fails the answer is NaN, and a warning names the series; an error does if nothing could be answered,
+    or if all `must_hold`. With `impute`, from all that a model can know about a missing entry.
     """
     failed: dict[int, int] = {}
+    is_answered = False
     n_targets, scaler = len(reader.targets), reader.scaler
     shift, scale = (torch.from_numpy(np.array(part[:n_targets])) for part in (scaler.shift, scaler.scale))
     for piece in asked:
@@ -47,14 +48,14 @@ def forecasts(
                 forecast = module.forecast(piece.batch, piece.query_times, **piece.state)
             family = forecast.family
             assert isinstance(family, Likelihood)
-            here = failed_rows(forecast, piece.rows)
-            params = forecast.params[:, :, :n_targets]
-            if here:
-                failed |= here
-                params[[row in here for row in piece.rows]] = torch.nan
+            failed |= failed_rows(forecast, piece.rows)
+            # a value that is not finite, be it at one time, and whatever a failed solve gave
+            is_good = forecast.params.isfinite().all(dim=-1) & (forecast.status == 0)[:, None, None]
+            params = forecast.params.masked_fill(~is_good[..., None], torch.nan)[:, :, :n_targets]
+            is_answered |= bool(piece.asked(is_good).any())
             params = family.affine(piece.asked(params).cpu().double(), shift, scale)
         yield Predictive(family, params, piece.at)
-    report_failed(query, failed, must_hold)
+    report_failed(query, failed, must_hold or not is_answered)
 
 
 def draw_paths(
@@ -88,4 +89,4 @@ def draw_paths(
             path = np.full_like(path, np.nan) if row in here else reader.scaler.inverse(path)
             paths.append(path[..., :n_targets])
         yield piece.rows, paths
-    report_failed(query, failed)
+    report_failed(query, failed, len(failed) == len(query.ids))

@@ -160,13 +160,13 @@ def failed_rows(forecast: Forecast, rows: Sequence[int]) -> dict[int, int]:
     return {row: outcome for row, outcome in zip(rows, status) if outcome}
 
 
-def report_failed(query: Query, failed: dict[int, int], is_fatal: bool = False) -> None:
-    """Name all rows of the query whose solve failed: a warning, or an error if no other row was asked for."""
+def report_failed(query: Query, failed: dict[int, int], is_fatal: bool) -> None:
+    """Name all rows of the query whose solve failed, in an error or in a warning."""
     if not failed:
         return
     ids = [repr(query.ids[row]) for row in sorted(failed)]
     names = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
     message = f"The forecast of series {names} {Status(max(failed.values())).meaning}."
-    if is_fatal or len(failed) == sum(len(times) > 0 for times in query.times):
+    if is_fatal:
         raise SolverError(message)
-    warnings.warn(f"{message} Its rows are NaN, those of all others are not touched.", TsodeWarning, stacklevel=4)
+    warnings.warn(f"{message} What has no forecast is NaN; all else is not touched.", TsodeWarning, stacklevel=5)

@@ -355,7 +355,7 @@ def run_filters(
 
     With `state`, over events that come after it: each row then begins with an empty event at which it has that state.
     """
-    batch = batch.compact()
+    batch = batch.compact().bounded()
     if state is not None:
         batch = state.before(batch)
     last, seen = batch.last_seen()

@@ -171,7 +171,7 @@ class LatentModel(ForecastModel):
 
     def infer(self, batch: IrregularBatch) -> Inference:
         """Posterior of each row's start state given its last `max_context` events."""
-        batch = batch.compact()
+        batch = batch.compact().bounded()
         batch = cut(batch, (batch.lengths - self.max_context).clamp(min=0), batch.lengths)
         residual = self.residual_batch(batch)
         batch = batch.replace(values=residual.values.detach())  # a kernel gives data no gradient

@@ -70,11 +70,16 @@ class LinearSystem:
         return batch.covariates.at(times).to(self.effect) @ self.effect.mT
 
     def residual_batch(self, batch: IrregularBatch) -> IrregularBatch:
-        """The batch less what covariates explain, and with one empty event at time 0 if it has no event at all."""
+        """The batch less what covariates explain, and with one empty event at time 0 if it has no event at all.
+
+        Values whose squares would overflow count as the largest that do not.
+        """
         batch = _with_empty_event(batch)
+        largest = 1e-3 * torch.finfo(self.drift.dtype).max ** 0.5
+        batch = batch.replace(values=batch.values.to(self.drift).clamp(-largest, largest))
         if self.effect is None or batch.covariates is None:
             return batch
-        return batch.replace(values=batch.values.to(self.effect) - self.covariate_mean(batch, batch.times))
+        return batch.replace(values=batch.values - self.covariate_mean(batch, batch.times))
 
     def input_jumps(self, batch: IrregularBatch) -> Tensor | None:
         """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""

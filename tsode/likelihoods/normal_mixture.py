@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import Any
 
 import torch
@@ -69,23 +70,24 @@ class NormalMixture(Likelihood):
     def _solve(params: Tensor, z: Tensor) -> Tensor:
         """Quantiles (r,) at normal scores `z`, of parameters (3k r): a mixture's lies between its components'."""
         location, log_scale, log_weight = params.chunk(3)
-        weight, scale = _softmax(log_weight), log_scale.exp()
+        weight, scale = (log_weight - log_weight.amax(dim=0)).exp(), log_scale.exp()
+        weight = weight / _total(weight)
         ends = torch.addcmul(location, scale, z)
         low, high = ends.amin(dim=0), ends.amax(dim=0)
-        mean = (weight * location).sum(dim=0)
-        spread = (weight * (scale**2 + (location - mean) ** 2)).sum(dim=0).sqrt()
+        mean = _total(weight * location)
+        spread = _total(weight * (scale**2 + (location - mean) ** 2)).sqrt()
 
         def excess(
             x: Tensor, z: Tensor, location: Tensor, precision: Tensor, weight: Tensor
         ) -> tuple[Tensor, Tensor, Tensor]:
             u = (x - location).mul_(precision)
             density = (u * u).mul_(-0.5).exp_().mul_(weight).mul_(precision)
-            below = torch.erfc(u * -math.sqrt(0.5)).mul_(weight).sum(dim=0).mul_(0.5)
+            below = 0.5 * _total(torch.erfc(u * -math.sqrt(0.5)).mul_(weight))
             # as normal scores, in which the function is nearly straight, far out too
             score = torch.special.ndtri(below)
-            total = density.sum(dim=0)
+            total = _total(density)
             slope = total * (0.5 * score * score).exp_()
-            bend = score * slope - density.mul_(u).mul_(precision).sum(dim=0) / total
+            bend = score * slope - _total(density.mul_(u).mul_(precision)) / total
             return score - z, slope, bend
 
         # the error of a step of Halley is of the third order in its length by the narrowest width
@@ -126,6 +128,11 @@ class NormalMixture(Likelihood):
 def _below(u: Tensor) -> Tensor:
     """Normal distribution function: exact to the last digit in the lower tail too, as `torch.special.ndtr` is not."""
     return 0.5 * torch.erfc(-math.sqrt(0.5) * u)
+
+
+def _total(parts: Tensor) -> Tensor:
+    """Sum over the first axis, in one order wherever an element stands: `torch.sum` rounds as its place says."""
+    return reduce(torch.add, parts.unbind())
 
 
 def _softmax(log_weight: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from tsode._isolation import isolated
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.latent import LatentForecaster, warn_unless_used
+from tsode.estimators.forecasters.pieces import pieces
 from tsode.models.latent.base import LatentModel
 from tsode.training.latent_usage import LatentUsage, measure_usage
 
@@ -54,8 +55,8 @@ def latent_usage(forecaster: LatentForecaster, X: Any = None) -> LatentUsage:
     query = reader.query_of(panel, horizon=reader.horizon)
     inferences = []
     with isolated(), torch.no_grad():
-        for _, batch, _ in reader.batches(query, panel, model.draws.dtype, model.draws.device):
-            inferences.append(model.infer(batch))
+        for piece in pieces(reader, query, panel, model, model.draws.dtype, model.draws.device, is_joint=True):
+            inferences.append(model.infer(piece.batch))
     mean, log_scale = (torch.cat([getattr(part, name) for part in inferences]) for name in ("mean", "log_scale"))
     with isolated(), torch.no_grad():
         path_kl = torch.cat([model.path_kl(part) for part in inferences])

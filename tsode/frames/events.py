@@ -378,11 +378,11 @@ def _warn_of_stacked_inputs(rows: pd.DataFrame) -> None:
     key = [inputs["series"], inputs["target"].map(str), np.sign(inputs["rate"])]
     count = (1 + inputs["n_more"]).groupby(key).transform("sum")
     if (count > 1).any():
-        first = inputs[count > 1].iloc[0]
+        label, n_inputs = inputs["id"][count > 1].iloc[0], int(count[count > 1].iloc[0])
         warnings.warn(
-            f"Series {first['id']!r} has {int(count[first.name])} inputs of kind 'rate' without an end, which add up. "
-            "Where each row says the rate of one sampling interval, give its length as duration=; where each sets a new "
-            "rate, give the change.",
+            f"Series {label!r} has {n_inputs} inputs of kind 'rate' without an end, which add up. Where each row says "
+            "the rate of one sampling interval, give its length as duration=; where each sets a new rate, give the "
+            "change.",
             TsodeWarning,
             stacklevel=4,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
+from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.parameters import Check, at_least, or_value
 from tsode.frames.panel import Panel
@@ -193,23 +194,20 @@ class LinearSDEForecaster(LearnedForecaster):
             raise ParameterError(f"given={given!r} is not known: choose 'past', 'present' or 'all'.")
         query, panel = self._read_query(X, times, horizon, context, events, static, known)
         assert isinstance(self.module_, LinearGaussianModel)
-        beliefs: dict[int, np.ndarray] = {}
-        with isolated(), torch.no_grad():
-            for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
+        module, n_state = self.module_, self.module_.n_state
+        table = np.empty((n_state, 2, sum(map(len, query.times))))
+        for piece in pieces(self.reader_, query, panel, module, *self._dtype_and_device):
+            with isolated(), torch.no_grad():
                 if given == "all":
-                    belief = self.module_.smooth(batch, query_times)
+                    belief = module.smooth(piece.batch, piece.query_times)
                 else:
                     side = "left" if given == "past" else "right"
-                    belief = self.module_.forecast_state(batch, query_times, side)
+                    belief = module.forecast_state(piece.batch, piece.query_times, side)
                 spread = belief.cov.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt()
-                both = torch.stack([belief.mean, spread], dim=-1).cpu().double().numpy()
-                for place, row in enumerate(rows):
-                    beliefs[row] = both[place, : len(query.times[row])]
-        columns: dict[Hashable, list[np.ndarray]] = {}
-        for k in range(belief.mean.shape[-1]):
-            columns[f"state-{k}"] = [beliefs[row][:, k, 0] for row in range(len(query.ids))]
-            columns[f"state-{k}-sd"] = [beliefs[row][:, k, 1] for row in range(len(query.ids))]
-        return self.reader_.write(query, columns, X)
+                both = piece.asked(torch.stack([belief.mean, spread], dim=-1)).cpu().double().numpy()
+            table[..., piece.at] = both.transpose(1, 2, 0)
+        labels = [f"state-{k}{ending}" for k in range(n_state) for ending in ("", "-sd")]
+        return self.reader_.write(query, labels, table.reshape(2 * n_state, -1), X)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator

@@ -74,11 +74,16 @@ class LinearSystem:
         return batch.covariates.at(times).to(self.effect) @ self.effect.mT
 
     def residual_batch(self, batch: IrregularBatch) -> IrregularBatch:
-        """The batch less what covariates explain, and with an empty event at its start where it has none there."""
+        """The batch less what covariates explain, and with an empty event at its start where it has none there.
+
+        Values whose squares would overflow count as the largest that do not.
+        """
         batch = _with_start(batch, self.initial_time)
+        largest = 1e-3 * torch.finfo(self.drift.dtype).max ** 0.5
+        batch = batch.replace(values=batch.values.to(self.drift).clamp(-largest, largest))
         if self.effect is None or batch.covariates is None:
             return batch
-        return batch.replace(values=batch.values.to(self.effect) - self.covariate_mean(batch, batch.times))
+        return batch.replace(values=batch.values - self.covariate_mean(batch, batch.times))
 
     def input_jumps(self, batch: IrregularBatch) -> Tensor | None:
         """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""
@@ -185,6 +190,15 @@ class LinearGaussianModel(ForecastModel):
     2019, chapter 10). The transitions of all gaps are computed at once before the loop, for they do not depend on
     the data. All answers are differentiable in the system's matrices, samples excepted.
     """
+
+    n_state: int
+
+    @property
+    def event_width(self) -> int:
+        return 8 * self.n_state**2 + 8 * self.n_channels
+
+    def query_width(self, n_between: int = 0) -> int:
+        return 14 * self.n_state**2 + 8 * self.n_channels
 
     @abstractmethod
     def system(self) -> LinearSystem:
@@ -394,21 +408,11 @@ def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, 
 
 def _with_start(batch: IrregularBatch, initial_time: float | None) -> IrregularBatch:
     """The batch with an empty event at the initial time; where there is none, at time 0 if it has no event at all."""
-    if batch.n_events and initial_time is None:
-        return batch
-    if initial_time is not None and bool((batch.times < initial_time).any()):
+    if initial_time is None:
+        return batch if batch.n_events else batch.after_empty_event(0.0).replace(lengths=batch.lengths)
+    if bool((batch.times < initial_time).any()):
         raise DataError("A series was observed before the initial time: give an earlier initial_time=, or later rows.")
-
-    def pad(x: Tensor) -> Tensor:
-        return torch.cat([x.new_zeros(x.shape[0], 1, *x.shape[2:]), x], dim=1)
-
-    return batch.replace(
-        times=torch.cat([batch.times.new_full((batch.n_series, 1), initial_time or 0.0), batch.times], dim=1),
-        values=pad(batch.values),
-        mask=pad(batch.mask),
-        inputs=None if batch.inputs is None else pad(batch.inputs),
-        lengths=batch.lengths + (initial_time is not None),
-    )
+    return batch.after_empty_event(initial_time)
 
 
 def _reachable(system: LinearSystem, batch: IrregularBatch, query_times: Tensor) -> Tensor:

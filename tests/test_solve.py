@@ -444,7 +444,7 @@ def test_errors_say_what_to_write():
         amounts(pd.to_datetime(["2024-01-01"]), dose, time_unit="1h")
     with pytest.raises(DataError, match="both have a time zone or neither"):
         amounts(pd.to_datetime(["2024-01-01"]), dose.assign(ds=pd.Timestamp("2024-01-01", tz="UTC")), time_unit="1h")
-    with pytest.raises(DataError, match=r"None of the events is of a series asked for: .* Mind numbers and strings"):
+    with pytest.raises(DataError, match=r"has series '1' \(str\), which is not asked for. Did you mean 1\? .*astype"):
         amounts({1: [1.0]}, dose.assign(unique_id="1"))
     with pytest.raises(ParameterError, match="side='left' is not known: it is 'before' or 'after'"):
         amounts([1.0], dose, side="left")

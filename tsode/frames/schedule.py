@@ -19,6 +19,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.frames.events import EventTable, read_events
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
+from tsode.frames.meeting import check_meeting
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 from tsode.frames.times import read_duration
 
@@ -208,13 +209,10 @@ def _read_unit(time_unit: Any, kind: str) -> np.timedelta64 | None:
 def _events_of_query(table: pd.DataFrame, query: _Query, id_col: Hashable) -> pd.DataFrame:
     """The events of the series in the query."""
     _check_kind(table["time"].to_numpy(), table.attrs["time_dtype"], query, "The events")
+    says, of = f"The column {id_col!r} of the events has series {{}}, which is not asked for", "the series asked for"
+    check_meeting(table["id"], query.ids, says, of=of, strangers="some")
     in_query = set(query.ids)
     is_in_query = np.array([label in in_query for label in table["id"]], dtype=bool)
-    if len(table) and not is_in_query.any():
-        raise DataError(
-            f"None of the events is of a series asked for: the column {id_col!r} of the events has "
-            f"{table['id'].iloc[0]!r}, the series are {query.ids[:5]!r}. Mind numbers and strings."
-        )
     table = table[is_in_query].reset_index(drop=True)
     # A constant input that ends when it has led to its steady state: from then on an equal one is subtracted.
     ends_now = ((table["kind"] == "rate") & (table["duration"] == 0 * table["duration"])).to_numpy()
@@ -239,9 +237,7 @@ def _check_kind(native: np.ndarray, dtype: Any, query: _Query, where: str) -> No
 
 def _read_starts(t0: Any, query: _Query) -> np.ndarray:
     if isinstance(t0, Mapping):
-        missing = [label for label in query.ids if label not in t0]
-        if missing:
-            raise DataError(f"t0= has no time for series {missing[0]!r}.{guess_label(missing[0], list(t0))}")
+        check_meeting(query.ids, t0, "t0= has no time for series {}", of="t0=")
         index = pd.Index([t0[label] for label in query.ids])
     elif np.ndim(t0) == 0:
         index = pd.Index([t0] * len(query.ids))

@@ -12,7 +12,7 @@ import pandas as pd
 from tsode.core.timeline import Timeline, coarsest_ticks, kind_of_times, typical_gap
 from tsode.errors import DataError, ParameterError
 from tsode.frames.index import native_times
-from tsode.frames.labels import guess_label
+from tsode.frames.meeting import check_meeting
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 
@@ -215,14 +215,8 @@ def _in_zone(tz: Any) -> str:
 
 
 def _check_ids(ids: Sequence[Hashable], panel: Panel) -> None:
-    in_panel = set(panel.ids)
-    for label in ids:
-        if label not in in_panel:
-            shown = ", ".join(repr(k) for k in panel.ids[:5]) + (", ..." if len(panel) > 5 else "")
-            raise DataError(
-                f"There is no history of series {label!r}.{guess_label(label, panel.ids)} Known: {shown}. "
-                "Pass the history of other series as context=."
-            )
+    remedy = "Pass the history of other series as context=."
+    check_meeting(ids, panel.ids, "There is no history of series {}", of="the histories", remedy=remedy)
 
 
 def _read_horizon(panel: Panel, timeline: Timeline, horizon: Any) -> list[np.ndarray]:

@@ -193,7 +193,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         self._check_fitted()
         reader = self.reader_
         reader.check_width(X, type(self).__name__)
-        new = reader.read(X, y)
+        new = reader.read(X, y, beside=self._panel)
         if new.layout.has_ids != self._panel.layout.has_ids:
             this, those = ("have", "has none") if new.layout.has_ids else ("have no", "has some")
             raise DataError(f"The new rows {this} ids, but the data in fit {those}: give them in the same form.")
@@ -202,7 +202,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         panel, first = append_rows(self._panel, new, self.duplicates)
         began = {key: [time] for key, time in first.items()}
         if events is not None:
-            inputs, first = append_inputs(panel.inputs, reader.encode_events(events, panel))
+            inputs, first = append_inputs(panel.inputs, reader.encode_events(events, panel, self._panel))
             panel = replace(panel, inputs=inputs)
             for key, time in first.items():
                 began.setdefault(key, []).append(time)
@@ -229,7 +229,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             Instead of the rows in fit; forecasts without ``context`` go on from these.
         """
         self._check_fitted()
-        panel = self.reader_.read(X)
+        panel = self.reader_.read(X, beside=self._panel)
         other = copy.copy(self)
         other._panel = replace(panel, inputs=self._panel.inputs, covariates=self._panel.covariates)
         other._checkpoints = {}

@@ -146,7 +146,7 @@ class LinearSDEForecaster(LearnedForecaster):
         """
         self._check_fitted()
         assert isinstance(self.module_, LinearGaussianModel)
-        panel = self._panel if X is None else self.reader_.read(X)
+        panel = self._panel if X is None else self.reader_.read(X, beside=self._panel)
         panel = self.reader_.with_tables(panel, self._panel, events, static, known)
         batch = _collate(self.reader_.series(panel), next(iter(self.module_.state_dict().values())))
         with one_thread(), torch.no_grad():

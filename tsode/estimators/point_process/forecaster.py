@@ -32,6 +32,7 @@ from tsode.estimators.parameters import (
 )
 from tsode.estimators.point_process.fitted import FittedPointProcess
 from tsode.estimators.settings import find_device, find_dtype
+from tsode.frames.meeting import check_meeting
 from tsode.frames.times import read_duration
 from tsode.intensities.base import UNTIL, Intensity
 from tsode.models.intensities import build_intensity
@@ -246,5 +247,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         """Windows of the streams of `X` and of `validation`."""
         if self.id_col not in getattr(windows, "columns", ()) or self.id_col not in getattr(validation, "columns", ()):
             raise DataError(f"windows= and validation= both need the column {self.id_col!r} to be told apart.")
+        says = "validation= has series {}, which has no window"
+        check_meeting(validation[self.id_col].unique(), windows[self.id_col], says, of="windows=")
         is_valid = windows[self.id_col].isin(validation[self.id_col])
         return windows[~is_valid], windows[is_valid]

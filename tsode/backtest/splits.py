@@ -11,12 +11,13 @@ import pandas as pd
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import array_rows
+from tsode.frames.durations import read_duration
 from tsode.frames.index import restore_times
 from tsode.frames.meeting import check_meeting
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
-from tsode.frames.times import read_duration, read_times
+from tsode.frames.times import read_times
 
 __all__ = ["CutoffSplit", "Cutoffs", "end_cutoffs", "find_rounds", "read_span", "refuse_cutoff"]
 

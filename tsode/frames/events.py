@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from tsode.errors import DataError
+from tsode.frames.durations import read_duration
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.table import ID_COL, TIME_COL
-from tsode.frames.times import read_duration
 
 __all__ = ["KINDS", "EventTable", "read_events"]
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.core.timeline import Timeline, kind_of_times
 from tsode.errors import DataError, ParameterError
+from tsode.frames.durations import read_duration
 from tsode.frames.events import EventTable, read_events
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.meeting import check_meeting
 from tsode.frames.table import ID_COL, TIME_COL, open_table
-from tsode.frames.times import read_duration
 
 __all__ = ["Schedule", "read_schedule"]
 
@@ -196,8 +196,9 @@ def _read_unit(time_unit: Any, kind: str) -> np.timedelta64 | None:
         return None
     if time_unit is None:
         raise ParameterError(f"The times are {kind}s: say what one unit of the field's time is, as in time_unit='1h'.")
+    span = read_duration(time_unit, kind, "time_unit")
     try:
-        unit = pd.Timedelta(read_duration(time_unit, kind, "time_unit"))
+        unit = pd.Timedelta(span)
     except (TypeError, ValueError) as error:
         raise ParameterError(f"time_unit={time_unit!r} is no duration: write it like '1h' or '1min'.") from error
     is_number = isinstance(time_unit, Real) and not isinstance(time_unit, np.timedelta64)

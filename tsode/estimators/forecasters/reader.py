@@ -21,6 +21,7 @@ from tsode.estimators.forecasters.new_series import ask_with_new, ids_of_events
 from tsode.estimators.settings import find_horizon
 from tsode.frames.calendar import choose_cycles
 from tsode.frames.covariates import CovariateCoder, read_known
+from tsode.frames.durations import read_duration
 from tsode.frames.events import read_events
 from tsode.frames.inputs import DosingInputs, EventEncoder
 from tsode.frames.labels import labels
@@ -29,7 +30,7 @@ from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.static import read_static
-from tsode.frames.times import Query, check_kind, read_duration, read_query
+from tsode.frames.times import Query, check_kind, read_query
 from tsode.frames.write import write_frame
 
 __all__ = ["DataReader", "ReaderSettings"]

@@ -21,9 +21,10 @@ from tsode.core.series import ROWS_AT_ONCE
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.settings import read_levels
+from tsode.frames.durations import read_duration
 from tsode.frames.index import restore_times
 from tsode.frames.streams import Streams, check_zone, read_streams
-from tsode.frames.times import read_duration, read_query
+from tsode.frames.times import read_query
 from tsode.frames.write import write_frame
 from tsode.intensities.base import UNTIL, Intensity, IntensityTrace
 from tsode.intensities.thinning import simulate

@@ -32,8 +32,8 @@ from tsode.estimators.parameters import (
 )
 from tsode.estimators.point_process.fitted import FittedPointProcess
 from tsode.estimators.settings import find_device, find_dtype
+from tsode.frames.durations import read_duration
 from tsode.frames.meeting import check_meeting
-from tsode.frames.times import read_duration
 from tsode.intensities.base import UNTIL, Intensity
 from tsode.models.intensities import build_intensity
 from tsode.training.loop import TrainingPlan, train

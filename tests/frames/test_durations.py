@@ -14,8 +14,8 @@ HOUR = np.timedelta64(1, "h")
 MONTHLY = pd.Series(np.arange(9.0), index=pd.date_range("2024-01-01", periods=9, freq="MS"))
 
 CALENDAR = [
-    "1MS", "3MS", "1Ms", "1M", "M", "3ME", "QS", "1QE", "Q", "1Y", "YS", "2YE", "B", "5B", "BMS", "W-MON", "1MS2h", "1D1MS",
-    "P1M", "P1Y2D", "P1MT1H", "1 month", "1mo", "1 year",
+    "1MS", "3MS", "1Ms", "1M", "M", "3ME", "QS", "1QE", "Q", "1Y", "YS", "2YE", "B", "5B", "BMS", "W-MON",
+    "1MS2h", "1D1MS", "P1M", "P1Y2D", "P1MT1H", "1 month", "1mo", "1 year",
     np.timedelta64(1, "M"), np.timedelta64(1, "Y"),
     pd.offsets.MonthBegin(1), pd.offsets.MonthEnd(2), pd.offsets.QuarterBegin(1), pd.offsets.BusinessDay(1),
     pd.offsets.Week(weekday=0), pd.DateOffset(months=1), pd.offsets.YearBegin(1),

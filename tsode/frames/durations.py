@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from typing import Any
 
@@ -38,9 +37,7 @@ def read_duration(value: Any, kind: str, name: str = "horizon") -> Any:
     if isinstance(value, str):
         value = _read_text(str(value), name)
     if value is pd.NaT:
-        raise ParameterError(
-            f"{name}={value} is of type NaTType, but must be finite: write it like '3h', '90min' or '30D'."
-        )
+        raise ParameterError(f"{name}={value} is of type NaTType, but must be finite: write it like '3h'.")
     if isinstance(value, pd.Timedelta):
         return value.to_timedelta64()
     if isinstance(value, np.timedelta64):
@@ -79,9 +76,9 @@ def _read_offset(offset: pd.offsets.BaseOffset, name: str) -> np.timedelta64:
     is_anchored = getattr(offset, "weekday", None) is not None
     if not isinstance(offset, _FIXED_OFFSETS) or is_anchored:
         raise ParameterError(
-            f"{name}={offset!r} is of type {type(offset).__name__}, a step of the calendar: these differ in length. Give "
-            "a fixed duration such as '30D'."
+            f"{name}={offset!r} is of type {type(offset).__name__}, a step of the calendar: these differ in "
+            "length. Give a fixed duration such as '30D'."
         )
-    length = {pd.offsets.Day: datetime.timedelta(days=1), pd.offsets.Week: datetime.timedelta(days=7)}
-    one = length.get(type(offset))
-    return pd.Timedelta(offset if one is None else offset.n * one).to_timedelta64()
+    if isinstance(offset, pd.offsets.Tick):
+        return pd.Timedelta(offset).to_timedelta64()
+    return pd.Timedelta(days=offset.n * (7 if isinstance(offset, pd.offsets.Week) else 1)).to_timedelta64()

@@ -18,7 +18,7 @@ from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.reader import ReaderSettings
-from tsode.estimators.parameters import Check, at_least, or_value
+from tsode.estimators.parameters import Check, at_least, mapping, or_value
 from tsode.frames.panel import Panel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
@@ -95,7 +95,7 @@ class LinearSDEForecaster(LearnedForecaster):
 
     reads_events = True
     has_linear_inputs = True
-    checks: ClassVar[dict[str, Check]] = {"n_state": or_value(None, at_least(1))}
+    checks: ClassVar[dict[str, Check]] = {"n_state": or_value(None, at_least(1)), "system": or_value(None, mapping)}
 
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()

@@ -20,6 +20,7 @@ from tsode.core.events import StreamBatch
 from tsode.core.series import ROWS_AT_ONCE
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, NotFittedError, ParameterError
+from tsode.estimators.parameters import check_boolean
 from tsode.estimators.settings import read_levels
 from tsode.frames.durations import read_duration
 from tsode.frames.index import restore_times
@@ -290,6 +291,8 @@ class FittedPointProcess(BaseEstimator):
 
     def _n_given(self, streams: Streams, condition_on_first: bool | None) -> int:
         chosen = self.condition_on_first if condition_on_first is None else condition_on_first
+        if chosen is not None:
+            check_boolean("condition_on_first", chosen)
         return int(not streams.is_window_given if chosen is None else chosen)
 
     def _segments(self, streams: Streams, timeline: Timeline) -> list[Segment]:
@@ -352,7 +355,10 @@ class FittedPointProcess(BaseEstimator):
         unit = self.rate_unit
         if unit is None:
             unit = 1.0 if kind in ("float", "int") else np.timedelta64(1, "h")
-        return self._timeline.duration(read_duration(unit, kind, "rate_unit"), "rate_unit")
+        length = self._timeline.duration(read_duration(unit, kind, "rate_unit"), "rate_unit")
+        if length <= 0.0:
+            raise ParameterError(f"rate_unit={self.rate_unit!r} must be positive.")
+        return length
 
     def _one_row_each(self, streams: Streams) -> pd.DataFrame:
         """A frame with the id of each stream."""

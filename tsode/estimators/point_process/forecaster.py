@@ -23,7 +23,9 @@ from tsode.estimators.files.streams import describe_point_process, restore_point
 from tsode.estimators.parameters import (
     Check,
     at_least,
+    callables,
     check_parameters,
+    labels_rows,
     not_negative,
     one_of,
     positive,
@@ -116,7 +118,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
     device: str = "auto"
     dtype: str = "float32"
     random_state: Any = None
-    verbose: int = 0
+    verbose: bool | int = 0
     callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None
     id_col: Hashable = "unique_id"
     time_col: Hashable = "ds"
@@ -131,6 +133,9 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         "until": one_of(UNTIL),
         "dtype": read_by(find_dtype),
         "device": read_by(find_device),
+        "verbose": not_negative,
+        "callbacks": callables,
+        **dict.fromkeys(("id_col", "time_col", "mark_col"), labels_rows),
     }
 
     # -- fit -------------------------------------------------------------------------------------------------------
@@ -187,6 +192,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
             module = self._build(len(streams.marks)).to(find_device(self.device), find_dtype(self.dtype))
             rows = self._train(module, train_segments, valid_segments, generator)
         self._streams, self._timeline = streams, timeline
+        self._per_rate_unit()  # raises where the unit of rates is none
         self.module_ = module.eval()
         self.marks_ = streams.marks
         self.time_unit_ = timeline.span(np.ones(1))[0]

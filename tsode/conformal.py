@@ -11,7 +11,9 @@ from sklearn.base import BaseEstimator, clone
 
 from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
+from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.predictive import interval_measure
+from tsode.estimators.parameters import at_least, check_parameters
 from tsode.estimators.settings import read_levels
 from tsode.frames.panel import Panel
 from tsode.frames.write import write_long
@@ -123,16 +125,19 @@ class ConformalForecaster(BaseEstimator):
 
         Events and covariates are those of all series; see the forecaster's ``fit``.
         """
+        if not isinstance(self.forecaster, BaseForecaster):
+            raise ParameterError(f"forecaster must be a forecaster of tsode, but is {self.forecaster!r}.")
+        check_parameters(self)
         if not 0.0 < self.share < 1.0:
             raise ParameterError(f"share must lie between 0 and 1, but is {self.share!r}: try 0.3.")
         for name in ("n_bins", "n_cuts"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ParameterError(f"{name} must be a whole number of at least 1, but is {getattr(self, name)!r}.")
+            at_least(1)(name, getattr(self, name), 3)
+        generator = new_generator(self.random_state)
         panel = self.forecaster.reader_settings().read(X)
         usable = [row for row, times in enumerate(panel.times) if len(times) > 1]
         self.by_series_ = len(usable) >= FEWEST_SERIES
         if self.by_series_:
-            seed = int(new_generator(self.random_state).initial_seed())
+            seed = int(generator.initial_seed())
             drawn = np.random.default_rng(seed).permutation(usable)
             held = set(drawn[: max(1, round(self.share * len(usable)))].tolist())
             train = panel.select([row for row in range(len(panel)) if row not in held])

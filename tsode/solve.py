@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsode.core.status import Status
 from tsode.errors import DataError, ParameterError, ShapeError, SolverError
-from tsode.frames.labels import guess_label
+from tsode.frames.meeting import check_meeting
 from tsode.frames.schedule import Schedule, read_schedule
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.numerics import Dopri5
@@ -297,9 +297,7 @@ def _ids_of(z0: Any, states: Sequence[Hashable]) -> list[Hashable] | None:
 def _read_states(z0: Any, ids: list[Hashable], states: Sequence[Hashable]) -> Tensor:
     """Initial states, (b d) float64."""
     if isinstance(z0, Mapping) and not _is_by_state(z0, states):
-        missing = [label for label in ids if label not in z0]
-        if missing:
-            raise DataError(f"z0= has nothing for series {missing[0]!r}.{guess_label(missing[0], list(z0))}")
+        check_meeting(ids, z0, "z0= has nothing for series {}", of="z0=")
         return torch.cat([_read_states(z0[label], [label], states) for label in ids])
     if isinstance(z0, Mapping):
         for name in [*z0, *states]:

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff, shift_time
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.history import append_rows
+from tsode.estimators.parameters import check_boolean
 from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
 from tsode.frames.index import restore_times
@@ -83,6 +84,7 @@ def backtest(
     DataError
         If a cutoff has no row before it or none to test on.
     """
+    check_boolean("prefit", prefit)
     named = by_name(estimator)
     rows, channels = run_rounds(
         named, frame, cutoffs, every, horizon, level, refit, tuple(named) if prefit else (), train, context, events,
@@ -131,6 +133,7 @@ def run_rounds(
     covariates: dict[str, Any],
 ) -> tuple[pd.DataFrame, list[Hashable]]:
     """The rows of `backtest` with the channel in a column of its own, and the channels."""
+    check_boolean("refit", refit)
     levels = read_levels(level, "level", 100.0)
     first: Any = next(iter(named.values()))
     reading = reading_of(first)

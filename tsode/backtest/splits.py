@@ -12,12 +12,13 @@ from tsode.core.time_sums import add_spans
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import array_rows
+from tsode.frames.durations import read_duration
 from tsode.frames.index import restore_times
-from tsode.frames.labels import guess_label
+from tsode.frames.meeting import check_meeting
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
-from tsode.frames.times import read_duration, read_times
+from tsode.frames.times import read_times
 
 __all__ = ["CutoffSplit", "Cutoffs", "end_cutoffs", "find_rounds", "read_span", "refuse_cutoff", "shift_time"]
 
@@ -188,9 +189,7 @@ def find_rounds(panel: Panel, cutoffs: Any, every: Any, horizon: Any) -> list[Cu
     """The cutoffs of each round of a backtest, earliest first."""
     if not isinstance(cutoffs, Mapping) or every is not None:
         return [_for_all(cutoff) for cutoff in _find_cutoffs(panel, cutoffs, every, horizon)]
-    for key in cutoffs:
-        if key not in panel.ids:
-            raise DataError(f"cutoffs= has the series {key!r}, which has no rows.{guess_label(key, panel.ids)}")
+    check_meeting(cutoffs, panel.ids, "cutoffs= has the series {}, which has no rows")
     cutoffs_of = {key: np.unique(read_times(times, panel, "cutoffs=")) for key, times in cutoffs.items()}
     n_rounds = max(map(len, cutoffs_of.values()), default=0)
     return [{key: times[k] for key, times in cutoffs_of.items() if k < len(times)}.get for k in range(n_rounds)]

@@ -16,9 +16,9 @@ from tsode.cli.models import command_name
 from tsode.core.time_sums import add_spans
 from tsode.errors import DataError, ParameterError
 from tsode.estimators import BaseForecaster
+from tsode.frames.durations import read_duration
 from tsode.frames.labels import labels
 from tsode.frames.read import read_panel
-from tsode.frames.times import read_duration
 from tsode.frames.write import write_long
 
 __all__ = ["HeldOut", "hold_out", "hold_out_after", "tidy"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from tsode.errors import DataError, ParameterError
 
-__all__ = ["Duration", "Timeline", "coarsest_ticks", "kind_of_times", "typical_gap"]
+__all__ = ["Duration", "Timeline", "check_fixed_length", "coarsest_ticks", "kind_of_times", "typical_gap"]
 
 Duration = np.timedelta64 | datetime.timedelta | float
 
@@ -243,6 +243,19 @@ def coarsest_ticks(times: np.ndarray) -> tuple[np.ndarray, str]:
     return ticks, tick
 
 
+def check_fixed_length(value: np.timedelta64, name: str) -> None:
+    """Refuse a timedelta64 of months or years, which differ in length, or without a unit.
+
+    Raises
+    ------
+    ParameterError
+    """
+    unit = np.datetime_data(value.dtype)[0]
+    if unit in ("M", "Y", "generic") and not np.isnat(value):
+        why = "no unit" if unit == "generic" else "no fixed length: months and years differ"
+        raise ParameterError(f"{name}={value!r} has {why}. Give e.g. np.timedelta64(30, 'D').")
+
+
 def typical_gap(series: Sequence[np.ndarray]) -> Any:
     """Median positive gap between consecutive times within a series, in the arithmetic of the times (one that occurs).
 
@@ -299,6 +312,7 @@ def _read_duration(value: Any, kind: str, name: str) -> tuple[int | float, str |
         )
     if wants_number:
         return (int(value) if isinstance(value, int | np.integer) else float(value)), None
+    check_fixed_length(np.timedelta64(value), name)
     ticks, tick = coarsest_ticks(np.atleast_1d(np.timedelta64(value)))
     return int(ticks[0]), tick
 

@@ -51,7 +51,7 @@ def latent_usage(forecaster: LatentForecaster, X: Any = None) -> LatentUsage:
     model = forecaster.module_
     assert isinstance(model, LatentModel)
     reader = replace(forecaster.reader_, events=None, covariates=None)
-    panel = forecaster._panel if X is None else reader.read(X)
+    panel = forecaster._panel if X is None else reader.read(X, beside=forecaster._panel)
     query = reader.query_of(panel, horizon=reader.horizon)
     inferences = []
     with isolated(), torch.no_grad():

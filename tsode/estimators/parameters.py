@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+import math
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
 
-from tsode._registry import lookup
+from tsode._registry import Registry, lookup, name_of
 from tsode.errors import ParameterError
 
 __all__ = [
     "Check",
     "at_least",
+    "callables",
+    "check_boolean",
     "check_parameters",
+    "labels_rows",
+    "mapping",
     "not_negative",
     "one_of",
     "or_value",
+    "part_of",
     "positive",
     "read_by",
     "share",
@@ -27,7 +34,10 @@ Check = Callable[[str, Any, Any], None]
 
 
 def check_parameters(estimator: Any) -> None:
-    """Run the ``checks`` of an estimator's classes on its parameters; those of a subclass replace those of its base.
+    """Run the ``checks`` of an estimator's classes on its parameters, then compare these with their types.
+
+    Checks of a subclass replace those of its base. Types are looked at where they are of plain values: a truth value,
+    a whole number, a number, or None.
 
     Raises
     ------
@@ -38,6 +48,38 @@ def check_parameters(estimator: Any) -> None:
         checks |= vars(cls).get("checks", {})
     for name, check in checks.items():
         check(name, getattr(estimator, name), getattr(type(estimator), name, None))
+    for name, parameter in inspect.signature(type(estimator).__init__).parameters.items():
+        if name != "self":
+            _check_type(name, getattr(estimator, name), parameter)
+
+
+def check_boolean(name: str, value: Any) -> None:
+    """Raise a ParameterError unless this is True or False: the string "False" would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise ParameterError(f"{name} must be True or False, but is {value!r}.")
+
+
+_PLAIN: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "bool": ("True or False", lambda value: isinstance(value, bool | np.bool_)),
+    "int": ("a whole number", lambda value: isinstance(value, int | np.integer) and not isinstance(value, bool)),
+    "float": (
+        "a finite number",
+        lambda value: (
+            isinstance(value, int | float | np.integer | np.floating)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+        ),
+    ),
+    "None": ("None", lambda value: value is None),
+}
+
+
+def _check_type(name: str, value: Any, parameter: inspect.Parameter) -> None:
+    options = str(parameter.annotation).split(" | ")
+    if not set(options) <= set(_PLAIN) or any(_PLAIN[option][1](value) for option in options):
+        return
+    wanted = " or ".join(_PLAIN[option][0] for option in options)
+    raise ParameterError(f"{name} must be {wanted}, but is {value!r}: try {name}={parameter.default!r}.")
 
 
 def _require(is_met: Callable[[Any], Any], claim: str) -> Check:
@@ -55,12 +97,13 @@ def _require(is_met: Callable[[Any], Any], claim: str) -> Check:
 def at_least(least: int) -> Check:
     """A whole number from `least` on."""
     return _require(
-        lambda value: isinstance(value, int | np.integer) and value >= least,
+        lambda value: isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least,
         f"must be a whole number of at least {least}",
     )
 
 
 positive = _require(lambda value: value > 0.0, "must be positive")
+mapping = _require(lambda value: isinstance(value, Mapping), "must be a dict")
 not_negative = _require(lambda value: value >= 0.0, "must not be negative")
 
 
@@ -87,6 +130,29 @@ def or_value(special: Any, check: Check) -> Check:
 def one_of(registry: Mapping[str, Any]) -> Check:
     """A name in `registry`; an error lists the names and guesses the one meant."""
     return lambda name, value, default: lookup(registry, value, name) and None
+
+
+def part_of(registry: Registry[Any]) -> Check:
+    """A part of this registry: its name, with settings or not, its class or an instance; used or not."""
+
+    def check(name: str, value: Any, default: Any) -> None:
+        is_part = isinstance(value, registry.base) or (isinstance(value, type) and issubclass(value, registry.base))
+        if not is_part:
+            lookup(registry, name_of(value), name)
+
+    return check
+
+
+def callables(name: str, value: Any, default: Any) -> None:
+    """Functions in a list, or None."""
+    if value is not None and not (isinstance(value, list | tuple) and all(map(callable, value))):
+        raise ParameterError(f"{name} must be a list of functions or None, but is {value!r}.")
+
+
+def labels_rows(name: str, value: Any, default: Any) -> None:
+    """A label of a column."""
+    if not isinstance(value, Hashable):
+        raise ParameterError(f"{name} must be the label of a column, but is {value!r}: try {name}={default!r}.")
 
 
 def read_by(read: Callable[[Any], Any]) -> Check:

@@ -14,6 +14,7 @@ from tsode._isolation import isolated
 from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.files.saved import SavedArrayReader
+from tsode.estimators.parameters import check_boolean, check_parameters
 from tsode.models.linear.gaussian import Smoother
 from tsode.models.linear.matern import fit_matern, matern_system
 from tsode.models.linear.sde import LinearSDE
@@ -158,6 +159,7 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
             Of a new observation, noise and the doubt about the coefficients included.
         """
         check_is_fitted(self)
+        check_boolean("return_std", return_std)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         times, columns = self._translate(X)
         with torch.no_grad():
@@ -210,6 +212,7 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
         return torch.from_numpy(X[:, 0] - self._origin), torch.from_numpy(columns)
 
     def _check_parameters(self) -> None:
+        check_parameters(self)
         if self.length_scale is not None and not self.length_scale > 0.0:
             raise ParameterError(f"length_scale must be positive or None, but is {self.length_scale!r}.")
         if self.noise_share is not None and not 0.0 < self.noise_share <= 1.0:

@@ -9,8 +9,8 @@ import torch
 
 from tsode.core.timeline import Timeline
 from tsode.errors import ParameterError
+from tsode.frames.durations import read_duration
 from tsode.frames.panel import Panel
-from tsode.frames.times import read_duration
 
 __all__ = ["find_device", "find_dtype", "find_horizon", "read_levels"]
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tsode.core.timeline import Timeline, typical_gap
 from tsode.errors import ParameterError
+from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
 
 __all__ = ["CYCLES", "choose_cycles", "turns"]
@@ -51,7 +52,7 @@ def choose_cycles(calendar: Any, panel: Panel) -> tuple[str, ...]:
         return tuple(
             name for name in CHOSEN if FEWEST_TURNS * CYCLES[name] <= span and FEWEST_GAPS * gap <= CYCLES[name]
         )
-    names = [calendar] if isinstance(calendar, str) else list(calendar)
+    names = labels(calendar)
     unknown = [name for name in names if name not in CYCLES]
     if unknown:
         raise ParameterError(

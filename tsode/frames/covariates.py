@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.frames.calendar import turns
 from tsode.frames.index import restore_times
 from tsode.frames.labels import decode_label, encode_label
+from tsode.frames.meeting import check_rows_about
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
@@ -37,9 +38,16 @@ class CovariateTable:
 
 
 def read_known(
-    known: Any, panel: Panel, id_col: Hashable, time_col: Hashable, channels: Sequence[Hashable] | None = None
+    known: Any,
+    panel: Panel,
+    id_col: Hashable,
+    time_col: Hashable,
+    channels: Sequence[Hashable] | None = None,
+    others: Collection[Hashable] = (),
 ) -> CovariateTable:
     """Read a table of covariates along time; one without ids holds for every series of `panel`.
+
+    `others` are further series that are known.
 
     Raises
     ------
@@ -56,6 +64,8 @@ def read_known(
         raise DataError(f"fit knew the covariates {list(channels)}, but known= has {table.channels}.")
     for times in table.times:
         check_kind(times, table.layout.time_dtype, panel, "known=")
+    if table.layout.has_ids:
+        check_rows_about(table.ids, panel, others, "known=")
     for key, values in zip(table.ids, table.values):
         empty = np.isnan(values).all(axis=0)
         if empty.any():
@@ -135,10 +145,11 @@ class CovariateCoder:
             raise DataError("fit saw no covariates that are known ahead: leave out known=, or fit with them.")
         records = dict(before)
         if static is not None:
-            for key, constants in encode_static(self.static, read_static(static, panel.ids, id_col)).items():
+            frame = read_static(static, panel.ids, id_col, before)
+            for key, constants in encode_static(self.static, frame).items():
                 records[key] = replace(records.get(key, CovariateRecord()), static=constants)
         if known is not None:
-            table = read_known(known, panel, id_col, time_col, self.known)
+            table = read_known(known, panel, id_col, time_col, self.known, before)
             for key, (times, values) in table.rows.items():
                 old = records.get(key, CovariateRecord())
                 records[key] = replace(old, **_joined(old, times, values))

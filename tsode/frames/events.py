@@ -14,10 +14,10 @@ import pandas as pd
 
 from tsode.core.time_sums import divide, shift_times
 from tsode.errors import DataError, TsodeWarning
+from tsode.frames.durations import read_duration
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.table import ID_COL, TIME_COL
-from tsode.frames.times import read_duration
 
 __all__ = ["KINDS", "EventTable", "open_rows", "read_event_rows", "read_events"]
 

@@ -60,6 +60,11 @@ class Layout:
         return self.kind not in ("series", "wide")
 
     @property
+    def ids_are_given(self) -> bool:
+        """Whether the ids are the user's, and not places in a list."""
+        return self.has_ids and (self.kind != "list" or self.ids_are_names)
+
+    @property
     def tz(self) -> Any:
         """Time zone of the times, or None."""
         return getattr(self.time_dtype, "tz", None)
@@ -192,6 +197,18 @@ class Panel:
             values=[*below.values, *over.values],
             inputs={**self.inputs, **over.inputs},
             covariates={**self.covariates, **over.covariates},
+        )
+
+    def with_empty(self, ids: Sequence[Hashable], like: Panel) -> Panel:
+        """The panel with a series of no row for each of these ids; its times are as those of `like`."""
+        if not ids:
+            return self
+        times = (self.times or like.times)[0][:0]
+        return replace(
+            self,
+            ids=[*self.ids, *ids],
+            times=[*self.times, *[times] * len(ids)],
+            values=[*self.values, *[np.empty((0, self.n_channels))] * len(ids)],
         )
 
     def part(self, rows: Sequence[int], slices: Sequence[slice | np.ndarray]) -> Panel:

@@ -17,11 +17,12 @@ from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.core.time_sums import add_spans, divide
 from tsode.core.timeline import Timeline, kind_of_times
 from tsode.errors import DataError, ParameterError
+from tsode.frames.durations import read_duration
 from tsode.frames.events import EventTable, read_events
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
+from tsode.frames.meeting import check_meeting
 from tsode.frames.table import ID_COL, TIME_COL, open_table
-from tsode.frames.times import read_duration
 
 __all__ = ["Schedule", "read_schedule"]
 
@@ -196,8 +197,9 @@ def _read_unit(time_unit: Any, kind: str) -> np.timedelta64 | None:
         return None
     if time_unit is None:
         raise ParameterError(f"The times are {kind}s: say what one unit of the field's time is, as in time_unit='1h'.")
+    span = read_duration(time_unit, kind, "time_unit")
     try:
-        unit = pd.Timedelta(read_duration(time_unit, kind, "time_unit"))
+        unit = pd.Timedelta(span)
     except (TypeError, ValueError) as error:
         raise ParameterError(f"time_unit={time_unit!r} is no duration: write it like '1h' or '1min'.") from error
     is_number = isinstance(time_unit, Real) and not isinstance(time_unit, np.timedelta64)
@@ -209,13 +211,10 @@ def _read_unit(time_unit: Any, kind: str) -> np.timedelta64 | None:
 def _events_of_query(table: pd.DataFrame, query: _Query, id_col: Hashable) -> pd.DataFrame:
     """The events of the series in the query."""
     _check_kind(table["time"].to_numpy(), table.attrs["time_dtype"], query, "The events")
+    says, of = f"The column {id_col!r} of the events has series {{}}, which is not asked for", "the series asked for"
+    check_meeting(table["id"], query.ids, says, of=of, strangers="some")
     in_query = set(query.ids)
     is_in_query = np.array([label in in_query for label in table["id"]], dtype=bool)
-    if len(table) and not is_in_query.any():
-        raise DataError(
-            f"None of the events is of a series asked for: the column {id_col!r} of the events has "
-            f"{table['id'].iloc[0]!r}, the series are {query.ids[:5]!r}. Mind numbers and strings."
-        )
     table = table[is_in_query].reset_index(drop=True)
     return _split_late(
         _split_constant(table.assign(is_part=False, since=0 * table["every"])), table.attrs["time_dtype"]
@@ -277,9 +276,7 @@ def _check_kind(native: np.ndarray, dtype: Any, query: _Query, where: str) -> No
 
 def _read_starts(t0: Any, query: _Query) -> np.ndarray:
     if isinstance(t0, Mapping):
-        missing = [label for label in query.ids if label not in t0]
-        if missing:
-            raise DataError(f"t0= has no time for series {missing[0]!r}.{guess_label(missing[0], list(t0))}")
+        check_meeting(query.ids, t0, "t0= has no time for series {}", of="t0=")
         index = pd.Index([t0[label] for label in query.ids])
     elif np.ndim(t0) == 0:
         index = pd.Index([t0] * len(query.ids))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tsode.errors import DataError
-from tsode.frames.labels import decode_label, encode_label
+from tsode.frames.labels import decode_label, encode_label, guess_label
+from tsode.frames.meeting import check_meeting
 from tsode.frames.unsplit import unwrap
 
 __all__ = ["StaticColumn", "encode_static", "fit_static", "read_static"]
@@ -52,7 +53,9 @@ class StaticColumn:
         return cls(decode_label(state["name"]), categories, float(state["shift"]), float(state["scale"]))
 
 
-def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.DataFrame:
+def read_static(
+    static: Any, ids: Sequence[Hashable], id_col: Hashable, others: Collection[Hashable] = ()
+) -> pd.DataFrame:
     """Read a table of one row a series, as a frame indexed by id.
 
     Parameters
@@ -63,6 +66,8 @@ def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.Da
     ids : list of label
         Of the series.
     id_col : label
+    others : labels
+        Of further series that are known.
 
     Raises
     ------
@@ -70,6 +75,7 @@ def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.Da
         If it cannot be read as such.
     """
     static = unwrap(static)
+    is_one = isinstance(static, Mapping | pd.Series)
     if isinstance(static, Mapping):
         static = pd.Series(static, dtype=object)
     if isinstance(static, pd.Series):
@@ -86,12 +92,22 @@ def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.Da
             f"static= is of type {type(static).__name__}: give a frame with a row for each series, indexed by id or "
             f"with the column {id_col!r}."
         )
+    remedy = ""
     if id_col in frame.columns:
         frame = frame.set_index(id_col)
-    elif len(ids) == 1 and len(frame) == 1:
+    elif is_one or (len(ids) == len(frame) == 1 and not _names_series(frame.index, id_col)):
         frame = frame.set_axis(pd.Index(ids, tupleize_cols=False))
+    else:
+        guess = guess_label(id_col, list(frame.columns))
+        remedy = f"static= has no column {id_col!r}, so that its index was read as ids.{guess}"
+        if guess and isinstance(frame.index, pd.RangeIndex):
+            raise DataError(f"static= has no column {id_col!r}.{guess} Rename it, or set the ids as the index.")
     if isinstance(frame.index, pd.MultiIndex):
         frame = frame.set_axis(frame.index.to_flat_index())
+    if frame.index.hasnans:
+        raise DataError(f"static= has no id at row {int(frame.index.isna().argmax())}: name the series, or drop it.")
+    says = "static= has a row for series {}"
+    check_meeting(frame.index, [*ids, *others], says, strangers="some", remedy=remedy)
     if not frame.index.is_unique:
         twice = frame.index[frame.index.duplicated()][0]
         raise DataError(f"static= has more than one row for series {twice!r}: keep one.")
@@ -100,6 +116,11 @@ def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.Da
     if not frame.shape[1]:
         raise DataError("static= has no column beside the id: give at least one, or leave it out.")
     return frame
+
+
+def _names_series(index: pd.Index, id_col: Hashable) -> bool:
+    """Whether the index of one row is an id, and no mere number of a row."""
+    return index.name == id_col or isinstance(index[0], str)
 
 
 def fit_static(frame: pd.DataFrame) -> tuple[StaticColumn, ...]:

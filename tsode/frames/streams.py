@@ -13,6 +13,7 @@ from tsode.core.timeline import kind_of_times
 from tsode.errors import DataError
 from tsode.frames.index import native_times
 from tsode.frames.labels import guess_label
+from tsode.frames.meeting import check_meeting
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 
@@ -174,13 +175,16 @@ def _with_windows(streams: Streams, windows: Any, id_col: Hashable, name: str) -
     """Put the windows to the streams, and add streams without events."""
     if not isinstance(windows, pd.DataFrame) or not {"start", "end"} <= set(windows.columns):
         raise DataError(f"windows= must be a frame with the columns {id_col!r}, 'start' and 'end', one row a stream.")
+    if id_col not in windows.columns and len(streams) > 1:
+        guess = guess_label(id_col, list(windows.columns))
+        raise DataError(f"windows= has no column {id_col!r}.{guess} It has {list(windows.columns)}: name the streams.")
     keys = windows[id_col].tolist() if id_col in windows.columns else streams.ids[:1] * len(windows)
     if len(set(keys)) < len(keys):
         raise DataError("windows= names a stream twice: give one row a stream.")
     place = {key: row for row, key in enumerate(keys)}
-    for key in streams.ids:
-        if key not in place:
-            raise DataError(f"windows= has no row for stream {key!r} of {name}: give one for each.")
+    no_row = f"windows= has no row for stream {{}} of {name}"
+    check_meeting(streams.ids, keys, no_row, of="windows=", remedy="Give one for each.")
+    check_meeting(keys, streams.ids, "windows= has a row for stream {}", of=name, strangers="any")
     kind = kind_of_times(streams.times[0]) if len(streams) else None
     ends = []
     for column in ("start", "end"):

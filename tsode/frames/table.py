@@ -13,6 +13,7 @@ import pandas as pd
 from tsode.errors import DataError
 from tsode.frames.index import native_times
 from tsode.frames.labels import guess_label
+from tsode.frames.meeting import bare, check_one_type
 from tsode.frames.panel import Layout
 
 __all__ = ["ID_COL", "TIME_COL", "UNNAMED", "Table", "open_table", "without_attributes"]
@@ -147,7 +148,8 @@ def _open_multiindex(frame: pd.DataFrame) -> Table:
 def _open_frame(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable) -> Table:
     has_id = id_col in frame.columns
     time_in_index = time_col not in frame.columns
-    if not has_id and id_col != ID_COL:
+    misspelt = [c for c in frame.columns if c != id_col and bare(c) == bare(id_col)]
+    if not has_id and (id_col != ID_COL or misspelt):
         raise DataError(f"There is no id column {id_col!r}.{_describe_columns(frame, id_col, 'id_col')}")
     if frame.columns.nlevels > 1 and any({id_col, time_col} & set(label) for label in frame.columns):
         raise DataError("The columns have several levels: flatten them, or put the times into the index.")
@@ -175,7 +177,8 @@ def _open_frame(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable) -> Ta
 def _check_time_index(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable) -> None:
     """An index of row numbers is only taken for times where no column could have been meant."""
     is_named = frame.index.name is not None and frame.index.name == time_col
-    if time_col != TIME_COL and not is_named:
+    misspelt = [c for c in frame.columns if bare(c) == bare(time_col)]
+    if misspelt or (time_col != TIME_COL and not is_named):
         raise DataError(f"There is no time column {time_col!r}.{_describe_columns(frame, time_col, 'time_col')}")
     if frame.index.dtype.kind in "Mmf" or is_named:
         return
@@ -202,6 +205,8 @@ def _read_ids(ids: pd.Series, where: str) -> tuple[list[Hashable], np.ndarray]:
         ) from error
     if (codes < 0).any():
         raise DataError(f"{where} has no id (None or NaN) at row {int((codes < 0).argmax())}: drop or name such rows.")
+    if ids.dtype == object:
+        check_one_type(ids, where)
     return uniques.tolist(), codes
 
 

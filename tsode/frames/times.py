@@ -12,12 +12,13 @@ import pandas as pd
 from tsode.core.time_sums import add_spans
 from tsode.core.timeline import Timeline, coarsest_ticks, kind_of_times, typical_gap
 from tsode.errors import DataError, ParameterError
+from tsode.frames.durations import read_duration
 from tsode.frames.index import native_times
-from tsode.frames.labels import guess_label
+from tsode.frames.meeting import check_meeting
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 
-__all__ = ["Query", "check_kind", "read_duration", "read_query", "read_times"]
+__all__ = ["Query", "check_kind", "read_query", "read_times"]
 
 _MOST_POINTS = 200
 
@@ -100,30 +101,6 @@ def read_query(
         raise DataError("times= is empty: give at least one time.")
     _check_ids(list(times), panel)
     return _arrange(list(times), [read_times(of_series, panel) for of_series in times.values()], panel.layout)
-
-
-def read_duration(value: Any, kind: str, name: str = "horizon") -> Any:
-    """Read a string such as "3h" as np.timedelta64 where the times are of a `kind` with durations.
-
-    Anything else passes unchanged: `Timeline.duration` and `Timeline.fit` judge it.
-
-    Raises
-    ------
-    ParameterError
-        If the string is no duration.
-    """
-    if isinstance(value, pd.Timedelta):
-        return value.to_timedelta64()
-    if not isinstance(value, str) or kind not in ("datetime", "timedelta"):
-        return value
-    try:
-        span = pd.Timedelta(value)
-    except ValueError as error:
-        raise ParameterError(f"{name}={value!r} is not a duration ({error}): write it like '3h' or '90min'.") from error
-    # pandas reads a string of digits as nanoseconds, which nobody means.
-    if value.strip().lstrip("+-").replace(".", "", 1).isdigit():
-        raise ParameterError(f"{name}={value!r} has no unit: write it like '3h' or '90min'.")
-    return span.to_timedelta64()
 
 
 def _arrange(ids: Sequence[Hashable], times: Sequence[np.ndarray], layout: Layout, index: Any = None) -> Query:
@@ -216,14 +193,8 @@ def _in_zone(tz: Any) -> str:
 
 
 def _check_ids(ids: Sequence[Hashable], panel: Panel) -> None:
-    in_panel = set(panel.ids)
-    for label in ids:
-        if label not in in_panel:
-            shown = ", ".join(repr(k) for k in panel.ids[:5]) + (", ..." if len(panel) > 5 else "")
-            raise DataError(
-                f"There is no history of series {label!r}.{guess_label(label, panel.ids)} Known: {shown}. "
-                "Pass the history of other series as context=."
-            )
+    remedy = "Pass the history of other series as context=."
+    check_meeting(ids, panel.ids, "There is no history of series {}", of="the histories", remedy=remedy)
 
 
 def _read_horizon(panel: Panel, timeline: Timeline, horizon: Any) -> list[np.ndarray]:

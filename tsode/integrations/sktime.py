@@ -12,6 +12,7 @@ from sktime.forecasting.base import BaseForecaster
 
 from tsode.estimators.forecasters.baselines import DriftForecaster, LastValueForecaster
 from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
+from tsode.frames.durations import read_duration
 
 __all__ = ["TsodeForecaster", "to_sktime"]
 
@@ -136,7 +137,8 @@ def to_sktime(
     """
     times = frame[time_col]
     if times.dtype.kind in "fiu":
-        ticks = np.rint(times.to_numpy(dtype=np.float64) * pd.Timedelta(time_unit).total_seconds() * 1e9)
+        unit = pd.Timedelta(read_duration(time_unit, "datetime", "time_unit"))
+        ticks = np.rint(times.to_numpy(dtype=np.float64) * unit.total_seconds() * 1e9)
         times = pd.Series(ticks.astype("datetime64[ns]"), index=frame.index)
     keys: Any = [id_col, time_col]
     indexed = frame.assign(**{str(time_col): times}).sort_values(keys)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsode.frames.events import read_events
+from tsode.frames.meeting import check_rows_about
+from tsode.frames.panel import Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +18,11 @@ __all__ = ["draw_event_ticks", "event_spans"]
 
 
 def event_spans(
-    events: Any, series: Hashable, first: Any, last: Any, id_col: Hashable, time_col: Hashable
+    events: Any, series: Hashable, panel: Panel, first: Any, last: Any, id_col: Hashable, time_col: Hashable
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Native times of the events of one series from `first` to `last`, and when they end, `last` at most."""
+    """Native times of the events of one series of `panel` from `first` to `last`, and when they end, `last` at most."""
     rows = read_events(events, [series], id_col=id_col, time_col=time_col)
+    check_rows_about(rows["id"], panel, [series], "events=")
     rows = rows[(rows["id"] == series) & (rows["time"] >= first) & (rows["time"] <= last)]
     starts = rows["time"].to_numpy()
     ends = np.where(rows["duration"].isna(), starts, starts + rows["duration"].to_numpy()) if len(rows) else starts

@@ -10,6 +10,7 @@ import numpy as np
 
 from tsode.errors import DataError
 from tsode.frames.labels import guess_label
+from tsode.frames.meeting import check_meeting
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.plots.axis import choose, draw_legend, format_dates, time_axis
@@ -115,7 +116,7 @@ def plot_fan(
         ax.plot(time_axis(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later")
         limits += list(after[is_shown, 0])
     if events is not None:
-        spans = event_spans(events, series, start, times[-1], id_col, time_col)
+        spans = event_spans(events, series, seen, start, times[-1], id_col, time_col)
         starts, ends = (time_axis(side, forecast, seconds)[0] for side in spans)
         draw_event_ticks(ax, starts, ends, label="event")
     cutoff = seen.select([seen.ids.index(series)]).last_times[0]
@@ -189,8 +190,7 @@ def band_levels(columns: Sequence[Hashable], channel: Hashable) -> list[str]:
 def _series(panel: Panel, series: Hashable, columns: Sequence[Hashable], where: str) -> tuple[np.ndarray, np.ndarray]:
     """Times of one series, and the columns named."""
     ids = [series] if panel.layout.kind in ("series", "wide") else panel.ids  # such containers carry no ids
-    if series not in ids:
-        raise DataError(f"{where} has no series {series!r}.{guess_label(series, ids)}")
+    check_meeting([series], ids, f"{where} has no series {{}}", of=where)
     for name in columns:
         if name not in panel.channels:
             raise DataError(f"{where} has no column {name!r}.{guess_label(name, panel.channels)}")

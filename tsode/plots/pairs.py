@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tsode.errors import DataError
+from tsode.frames.meeting import check_new_series
 from tsode.frames.read import read_panel
 from tsode.plots.axis import duration_unit
 
@@ -82,6 +83,7 @@ def pair_by_lead(
     """
     seen = read_panel(truth, id_col=id_col, time_col=time_col)
     forecast = read_panel(quantiles, id_col=id_col, time_col=time_col)
+    check_new_series(seen, forecast, "truth")
     channels = seen.channels if channel is None else [channel]
     columns = {name: by_level for name in channels if (by_level := _columns(name, forecast.channels))}
     if not columns:
@@ -93,6 +95,7 @@ def pair_by_lead(
     last = {}
     if history is not None:
         panel = read_panel(history, id_col=id_col, time_col=time_col, require_values=False)
+        check_new_series(seen, panel, "truth")
         last = dict(zip(panel.ids, panel.last_times))
     x, q, leads = [], [], []
     for key, times, values in zip(seen.ids, seen.times, seen.values):

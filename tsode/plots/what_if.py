@@ -87,7 +87,7 @@ def plot_what_if(
         ax.fill_between(x, low, high, color=f"C{number}", alpha=0.25, linewidth=0.0)
         ax.plot(x, mean, color=f"C{number}", linewidth=1.5, label=f"{scenario} ({level} %)")
         if events is not None and scenario in events and events[scenario] is not None:
-            spans = event_spans(events[scenario], series, times[0], times[-1], id_col, time_col)
+            spans = event_spans(events[scenario], series, panel, times[0], times[-1], id_col, time_col)
             starts, ends = (time_axis(side, panel, seconds)[0] for side in spans)
             draw_event_ticks(ax, starts, ends, row=number, color=f"C{number}")
     if history is not None and not difference:

@@ -23,7 +23,18 @@ from tsode.estimators.forecasters.file_state import describe_forecaster, restore
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
-from tsode.estimators.parameters import Check, at_least, check_parameters, positive, read_by, share
+from tsode.estimators.parameters import (
+    Check,
+    at_least,
+    callables,
+    check_boolean,
+    check_parameters,
+    labels_rows,
+    not_negative,
+    positive,
+    read_by,
+    share,
+)
 from tsode.estimators.settings import find_device, find_dtype
 from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
@@ -71,7 +82,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
     device: str = "auto"
     dtype: str = "float32"
     random_state: Any = None
-    verbose: int = 0
+    verbose: bool | int = 0
     id_col: Hashable = "unique_id"
     time_col: Hashable = "ds"
     target: Any = None
@@ -85,7 +96,12 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
     known_path = "linear"
     calendar = None
 
-    checks: ClassVar[dict[str, Check]] = {"dtype": read_by(find_dtype), "device": read_by(find_device)}
+    checks: ClassVar[dict[str, Check]] = {
+        "dtype": read_by(find_dtype),
+        "device": read_by(find_device),
+        "verbose": not_negative,
+        **dict.fromkeys(("id_col", "time_col"), labels_rows),
+    }
 
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
@@ -191,9 +207,10 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             ``duplicates="mean"``). Then nothing has changed.
         """
         self._check_fitted()
+        check_boolean("refit", refit)
         reader = self.reader_
         reader.check_width(X, type(self).__name__)
-        new = reader.read(X, y)
+        new = reader.read(X, y, beside=self._panel)
         if new.layout.has_ids != self._panel.layout.has_ids:
             this, those = ("have", "has none") if new.layout.has_ids else ("have no", "has some")
             raise DataError(f"The new rows {this} ids, but the data in fit {those}: give them in the same form.")
@@ -202,7 +219,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         panel, first = append_rows(self._panel, new, self.duplicates)
         began = {key: [time] for key, time in first.items()}
         if events is not None:
-            inputs, first = append_inputs(panel.inputs, reader.encode_events(events, panel))
+            inputs, first = append_inputs(panel.inputs, reader.encode_events(events, panel, self._panel))
             panel = replace(panel, inputs=inputs)
             for key, time in first.items():
                 began.setdefault(key, []).append(time)
@@ -229,7 +246,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             Instead of the rows in fit; forecasts without ``context`` go on from these.
         """
         self._check_fitted()
-        panel = self.reader_.read(X)
+        panel = self.reader_.read(X, beside=self._panel)
         other = copy.copy(self)
         other._panel = replace(panel, inputs=self._panel.inputs, covariates=self._panel.covariates)
         other._checkpoints = {}
@@ -344,6 +361,7 @@ class LearnedForecaster(BaseForecaster):
         "validation_fraction": share("(", ")", float),
         **dict.fromkeys(("max_context", "max_epochs", "batch_size", "patience"), at_least(1)),
         "learning_rate": positive,
+        "callbacks": callables,
     }
 
     def _plan(self, weight_decay: float) -> TrainingPlan:
@@ -362,7 +380,7 @@ class WindowedForecaster(LearnedForecaster):
     weight_decay: float = 0.01
     drop: float = 0.3
 
-    checks: ClassVar[dict[str, Check]] = {"drop": share()}
+    checks: ClassVar[dict[str, Check]] = {"drop": share(), "weight_decay": not_negative}
 
     def _windows(self, split: Split, horizon: float) -> tuple[WindowSampler, list[Window]]:
         """What to draw training windows from, and the windows to validate on."""

@@ -265,12 +265,12 @@ class FittedForecaster(BaseEstimator):
             the difference of means ``channel-diff`` and the band of paired differences ``channel-diff-lo-80``,
             ``channel-diff-hi-80``.
         """
-        query, panel = self._read_query(X, times, horizon, context, None, static, known)
         if not isinstance(scenarios, Mapping) or not scenarios:
             raise ParameterError(
                 f"scenarios takes a dict of name to events, but is {scenarios!r}: "
                 "pass {'base': events, 'more': other}."
             )
+        query, panel = self._read_query(X, times, horizon, context, None, static, known, list(scenarios.values()))
         levels = read_levels(level, "level", 100.0)
         seed = int(new_generator(random_state).initial_seed())
         panels = {name: self.reader_.with_events(panel, events, self._panel) for name, events in scenarios.items()}
@@ -310,7 +310,7 @@ class FittedForecaster(BaseEstimator):
         """
         self._check_fitted()
         levels = [] if level is None else read_levels(level, "level", 100.0)
-        panel = self.reader_.with_tables(self.reader_.read(X), self._panel, events, static, known)
+        panel = self.reader_.with_tables(self.reader_.read(X, beside=self._panel), self._panel, events, static, known)
         query = self.reader_.query_of(panel, X)
         measure = interval_measure(self.channels_, levels) if levels else mean_measure(self.channels_)
         table = self._measure(query, panel, measure, impute=True)
@@ -355,8 +355,8 @@ class FittedForecaster(BaseEstimator):
         reader = self.reader_
         reader.check_width(X, type(self).__name__)
         rows = X if y is None else join_values(X, y, self.id_col, self.time_col)
-        truth = reader.read(rows)
-        history = self._panel if context is None else self._panel.merge(reader.read(context))
+        truth = reader.read(rows, beside=self._panel)
+        history = self._panel if context is None else self._panel.merge(reader.read(context, beside=self._panel))
         query = reader.query_of(truth, rows)
         if len(truth) == 1 and len(history) == 1 and not truth.layout.has_ids:
             history = replace(history, ids=list(truth.ids))
@@ -386,12 +386,14 @@ class FittedForecaster(BaseEstimator):
             raise NotFittedError(f"This {type(self).__name__} is not fitted yet: call fit(X) first.")
 
     def _read_query(
-        self, X: Any, times: Any, horizon: Any, context: Any, events: Any, static: Any = None, known: Any = None
-    ) -> tuple[Query, Panel]:
+        self, X: Any, times: Any, horizon: Any, context: Any, events: Any, static: Any = None, known: Any = None,
+        scenarios: Sequence[Any] = (),
+    ) -> tuple[Query, Panel]:  # fmt: skip
         """Read what is asked, and the histories to answer it from."""
         self._check_fitted()
         self.reader_.check_width(X, type(self).__name__)
-        query, panel = self.reader_.read_query(X, times, horizon, context, self._panel)
+        tables = [events, *scenarios]
+        query, panel = self.reader_.read_query(X, times, horizon, context, self._panel, tables)
         return query, self.reader_.with_tables(panel, self._panel, events, static, known)
 
     def _predict(

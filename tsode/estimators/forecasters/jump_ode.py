@@ -15,14 +15,16 @@ from tsode._registry import Part, lookup
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.base import WindowedForecaster
 from tsode.estimators.forecasters.pieces import pieces
-from tsode.estimators.parameters import Check, at_least, one_of, or_value, share
+from tsode.estimators.parameters import Check, at_least, one_of, or_value, part_of, share
 from tsode.evolutions.base import Evolution
+from tsode.jumps import JUMPS
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.build import FILTERS, build_filter
 from tsode.models.filters.ensemble import Ensemble, default_n_members
 from tsode.models.filters.jump_filter import JumpFilter
+from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
 from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
@@ -166,9 +168,12 @@ class JumpODEForecaster(WindowedForecaster):
     checks: ClassVar[dict[str, Check]] = {
         "loss": one_of(SCORES),
         **dict.fromkeys(("n_modes", "n_state", "n_hidden", "n_passes"), at_least(1)),
+        "n_static": at_least(0),
         "n_members": or_value("auto", at_least(1)),
         "dropout": share(),
         "balance": share("[", "]"),
+        "solver": part_of(SOLVERS),
+        "jump": lambda name, value, default: None if callable(value) else part_of(JUMPS)(name, value, default),
     }
 
     def predict_intensity(

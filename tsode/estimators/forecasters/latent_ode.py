@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from tsode._registry import Part
 from tsode.estimators.forecasters.latent import LatentForecaster
-from tsode.estimators.parameters import Check, at_least
+from tsode.estimators.parameters import Check, at_least, part_of
 from tsode.evolutions.base import Evolution
 from tsode.models.latent.ode import LatentODE, build_latent_ode
+from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 
 __all__ = ["LatentODEForecaster"]
@@ -101,7 +102,7 @@ class LatentODEForecaster(LatentForecaster):
     solver: str | Part | Solver = "rk4"
 
     reads_events = True
-    checks: ClassVar[dict[str, Check]] = {"n_modes": at_least(1)}
+    checks: ClassVar[dict[str, Check]] = {"n_modes": at_least(1), "n_static": at_least(0), "solver": part_of(SOLVERS)}
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LatentODE:
         return build_latent_ode(

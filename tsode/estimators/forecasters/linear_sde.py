@@ -19,7 +19,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
-from tsode.estimators.parameters import Check, at_least, or_value
+from tsode.estimators.parameters import Check, at_least, mapping, or_value
 from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
 from tsode.models.base import ForecastModel
@@ -102,7 +102,7 @@ class LinearSDEForecaster(LearnedForecaster):
 
     reads_events = True
     has_linear_inputs = True
-    checks: ClassVar[dict[str, Check]] = {"n_state": or_value(None, at_least(1))}
+    checks: ClassVar[dict[str, Check]] = {"n_state": or_value(None, at_least(1)), "system": or_value(None, mapping)}
 
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()
@@ -161,7 +161,7 @@ class LinearSDEForecaster(LearnedForecaster):
         """
         self._check_fitted()
         assert isinstance(self.module_, LinearGaussianModel)
-        panel = self._panel if X is None else self.reader_.read(X)
+        panel = self._panel if X is None else self.reader_.read(X, beside=self._panel)
         panel = self.reader_.with_tables(panel, self._panel, events, static, known)
         batch = _collate(self.reader_.series(panel), next(iter(self.module_.state_dict().values())))
         with isolated(), torch.no_grad():

@@ -14,17 +14,20 @@ from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import array_rows, join_values
+from tsode.estimators.forecasters.new_series import ask_with_new, ids_of_events
 from tsode.estimators.settings import find_horizon
 from tsode.frames.calendar import choose_cycles
 from tsode.frames.covariates import CovariateCoder, read_known
+from tsode.frames.durations import read_duration
 from tsode.frames.events import read_events
 from tsode.frames.inputs import DosingInputs, EventEncoder
 from tsode.frames.labels import labels
+from tsode.frames.meeting import check_new_series, check_rows_about
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.static import read_static
-from tsode.frames.times import Query, check_kind, read_duration, read_query
+from tsode.frames.times import Query, check_kind, read_query
 from tsode.frames.write import write_table
 
 __all__ = ["DataReader", "ReaderSettings"]
@@ -100,13 +103,18 @@ class ReaderSettings:
             if table is not None and name in self.refusals:
                 raise DataError(self.refusals[name])
 
-    def fit_covariates(self, panel: Panel, static: Any, known: Any) -> CovariateCoder | None:
-        """Learn categories and scales of covariates; None where there is nothing to know, or it is not read."""
+    def fit_covariates(
+        self, panel: Panel, static: Any, known: Any, others: Sequence[Hashable]
+    ) -> CovariateCoder | None:
+        """Learn categories and scales of covariates; None where there is nothing to know, or it is not read.
+
+        Tables may be of `others` than the series in `panel`.
+        """
         if "known" in self.refusals:
             return None
         return CovariateCoder.fit(
-            None if static is None else read_static(static, panel.ids, self.id_col),
-            None if known is None else read_known(known, panel, self.id_col, self.time_col),
+            None if static is None else read_static(static, panel.ids, self.id_col, others),
+            None if known is None else read_known(known, panel, self.id_col, self.time_col, others=others),
             self.known_path,
             choose_cycles(self.calendar, panel),
         )
@@ -205,15 +213,15 @@ class DataReader:
             is_squeezed=y is not None and np.ndim(y) == 1,
             n_features_in=(X.shape[1] if X.ndim == 2 else 1) if is_array else len(panel.channels),
         )
+        held_out = None if validation is None else reader.read(validation, beside=panel, name="validation=")
+        every = panel if held_out is None else panel.merge(held_out)
         if events is not None:
-            rows = reader._read_events(events, panel)
+            rows = reader._read_events(events, panel, every)
             if old is None:
                 reader = replace(reader, events=EventEncoder.fit(rows, settings.has_linear_inputs))
             panel = replace(panel, inputs=reader._event_encoder().encode(rows))
-        covariates = settings.fit_covariates(panel, static, known) if old is None else old.covariates
+        covariates = settings.fit_covariates(panel, static, known, every.ids) if old is None else old.covariates
         reader = replace(reader, covariates=covariates)
-        held_out = None if validation is None else reader.read(validation)
-        every = panel if held_out is None else panel.merge(held_out)
         every = reader.with_covariates(every, static, known, {} if history is None else history.covariates)
         reader.check_reach(every.ids, every.times, every)
         panel = replace(panel, covariates=every.covariates)
@@ -238,8 +246,8 @@ class DataReader:
 
     # -- tables to panels ------------------------------------------------------------------------------------------
 
-    def read(self, X: Any, y: Any = None) -> Panel:
-        """Read histories or new rows with the channels of fit."""
+    def read(self, X: Any, y: Any = None, *, beside: Panel, name: str = "X") -> Panel:
+        """Read histories or new rows with the channels of fit; `beside` holds the series that they may go on from."""
         settings = self.settings
         panel = read_panel(
             X if y is None else join_values(X, y, settings.id_col, settings.time_col),
@@ -253,6 +261,7 @@ class DataReader:
             raise DataError(
                 f"fit saw the channels {self.channels}, but here are {panel.channels}: give the same columns."
             )
+        check_new_series(panel, beside, name)
         return panel
 
     def check_width(self, X: Any, name: str) -> None:
@@ -262,14 +271,14 @@ class DataReader:
         if isinstance(X, np.ndarray) and width != wanted:
             raise DataError(f"X has {width} features, but {name} is expecting {wanted} features as input, as in fit.")
 
-    def encode_events(self, events: Any, panel: Panel) -> dict[Hashable, DosingInputs]:
-        """Read events of the series in `panel`, and of others, as inputs."""
+    def encode_events(self, events: Any, panel: Panel, history: Panel) -> dict[Hashable, DosingInputs]:
+        """Read events of the series in `panel`, and of others, as inputs; some must be of series that are known."""
         self.settings.refuse(events=events)
-        return self._event_encoder().encode(self._read_events(events, panel))
+        return self._event_encoder().encode(self._read_events(events, panel, history))
 
     def with_events(self, panel: Panel, events: Any, history: Panel) -> Panel:
         """The panel with these events, or those of `history`."""
-        return replace(panel, inputs=history.inputs if events is None else self.encode_events(events, panel))
+        return replace(panel, inputs=history.inputs if events is None else self.encode_events(events, panel, history))
 
     def with_covariates(
         self, panel: Panel, static: Any, known: Any, before: Mapping[Hashable, CovariateRecord]
@@ -287,9 +296,14 @@ class DataReader:
         """The panel with these events and covariates, or those of `history`."""
         return self.with_covariates(self.with_events(panel, events, history), static, known, history.covariates)
 
-    def read_query(self, X: Any, times: Any, horizon: Any, context: Any, history: Panel) -> tuple[Query, Panel]:
-        """Read what is asked, and the observations to answer it from: those of `context`, or of `history`."""
-        panel = history if context is None else self.read(context)
+    def read_query(
+        self, X: Any, times: Any, horizon: Any, context: Any, history: Panel, events: Sequence[Any]
+    ) -> tuple[Query, Panel]:
+        """Read what is asked, and the observations to answer it from: those of `context`, or of `history`.
+
+        A series that is named in the question and has none, but events in one of these tables, has an empty history.
+        """
+        panel = history if context is None else self.read(context, beside=history, name="context=")
         if X is None and times is None and horizon is None:
             horizon = self.horizon
         if X is not None and context is not None and panel.layout.has_ids:
@@ -298,7 +312,10 @@ class DataReader:
             raise ParameterError(f"X takes rows of ids and times, but is {X!r}: pass horizon={X!r} for a time ahead.")
         if isinstance(X, np.ndarray):
             X = array_rows(X, self.settings.time_col)
-        return self.query_of(panel, X, times=times, horizon=horizon), panel
+        told: list[Hashable] = []
+        if panel.layout.has_ids and (X is not None or isinstance(times, Mapping)):  # which name series
+            told = ids_of_events(events, history, self.settings.id_col, self.settings.time_col)
+        return ask_with_new(lambda asked: self.query_of(asked, X, times=times, horizon=horizon), panel, history, told)
 
     def query_of(self, panel: Panel, X: Any = None, *, times: Any = None, horizon: Any = None) -> Query:
         """What is asked of the series in `panel`, see `tsode.frames.times.read_query`."""
@@ -359,8 +376,9 @@ class DataReader:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _read_events(self, events: Any, panel: Panel) -> pd.DataFrame:
+    def _read_events(self, events: Any, panel: Panel, history: Panel) -> pd.DataFrame:
         rows = read_events(events, panel.ids, id_col=self.settings.id_col, time_col=self.settings.time_col)
+        check_rows_about(rows["id"], panel, history.ids, "events=")
         if len(rows):
             check_kind(rows["time"].to_numpy(), rows.attrs["time_dtype"], panel, "events=")
         return rows

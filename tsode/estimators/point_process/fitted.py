@@ -20,12 +20,14 @@ from tsode.core.events import StreamBatch
 from tsode.core.series import ROWS_AT_ONCE
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, NotFittedError, ParameterError
+from tsode.estimators.parameters import check_boolean
 from tsode.estimators.point_process.estimates import estimates_table
 from tsode.estimators.point_process.finite import check_finite
 from tsode.estimators.settings import read_levels
+from tsode.frames.durations import read_duration
 from tsode.frames.index import restore_times
 from tsode.frames.streams import Streams, check_zone, read_streams
-from tsode.frames.times import read_duration, read_query
+from tsode.frames.times import read_query
 from tsode.frames.write import write_frame
 from tsode.intensities.base import UNTIL, Intensity, IntensityTrace
 from tsode.intensities.thinning import simulate
@@ -319,6 +321,8 @@ class FittedPointProcess(BaseEstimator):
     def _n_given(self, streams: Streams, condition_on_first: bool | None) -> list[int]:
         """Number of given events of each stream: none, or those at its first time (one of a stream without any)."""
         chosen = self.condition_on_first if condition_on_first is None else condition_on_first
+        if chosen is not None:
+            check_boolean("condition_on_first", chosen)
         if not (not streams.is_window_given if chosen is None else chosen):
             return [0] * len(streams)
         return [int((times == times[0]).sum()) if len(times) else 1 for times in streams.times]
@@ -385,7 +389,10 @@ class FittedPointProcess(BaseEstimator):
         unit = self.rate_unit
         if unit is None:
             unit = 1.0 if kind in ("float", "int") else np.timedelta64(1, "h")
-        return self._timeline.duration(read_duration(unit, kind, "rate_unit"), "rate_unit")
+        length = self._timeline.duration(read_duration(unit, kind, "rate_unit"), "rate_unit")
+        if length <= 0.0:
+            raise ParameterError(f"rate_unit={self.rate_unit!r} must be positive.")
+        return length
 
     def _one_row_each(self, streams: Streams) -> pd.DataFrame:
         """A frame with the id of each stream."""

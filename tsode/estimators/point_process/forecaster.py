@@ -23,7 +23,9 @@ from tsode.estimators.files.streams import describe_point_process, restore_point
 from tsode.estimators.parameters import (
     Check,
     at_least,
+    callables,
     check_parameters,
+    labels_rows,
     not_negative,
     one_of,
     positive,
@@ -32,8 +34,9 @@ from tsode.estimators.parameters import (
 )
 from tsode.estimators.point_process.fitted import FittedPointProcess
 from tsode.estimators.settings import find_device, find_dtype
+from tsode.frames.durations import read_duration
+from tsode.frames.meeting import check_meeting
 from tsode.frames.streams import Streams
-from tsode.frames.times import read_duration
 from tsode.intensities.base import UNTIL, Intensity
 from tsode.models.intensities import build_intensity
 from tsode.training.loop import TrainingPlan, train
@@ -119,7 +122,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
     device: str = "auto"
     dtype: str = "float32"
     random_state: Any = None
-    verbose: int = 0
+    verbose: bool | int = 0
     callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None
     id_col: Hashable = "unique_id"
     time_col: Hashable = "ds"
@@ -134,6 +137,9 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         "until": one_of(UNTIL),
         "dtype": read_by(find_dtype),
         "device": read_by(find_device),
+        "verbose": not_negative,
+        "callbacks": callables,
+        **dict.fromkeys(("id_col", "time_col", "mark_col"), labels_rows),
     }
 
     # -- fit -------------------------------------------------------------------------------------------------------
@@ -201,6 +207,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         with draws.in_training(module):
             rows = self._train(module, train_segments, valid_segments, generator)
         self._streams, self._timeline = streams, timeline
+        self._per_rate_unit()  # raises where the unit of rates is none
         self.module_ = module.eval()
         self.marks_ = streams.marks
         self.time_unit_ = timeline.span(np.ones(1))[0]
@@ -265,6 +272,8 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         """Windows of the streams of `X` and of `validation`."""
         if self.id_col not in getattr(windows, "columns", ()) or self.id_col not in getattr(validation, "columns", ()):
             raise DataError(f"windows= and validation= both need the column {self.id_col!r} to be told apart.")
+        says = "validation= has series {}, which has no window"
+        check_meeting(validation[self.id_col].unique(), windows[self.id_col], says, of="windows=")
         is_valid = windows[self.id_col].isin(validation[self.id_col])
         return windows[~is_valid], windows[is_valid]
 

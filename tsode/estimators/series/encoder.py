@@ -139,7 +139,8 @@ class SeriesEncoder(TransformerMixin, SavedArrayReader):
         if isinstance(rows, np.ndarray) and len(channels) > 1:
             raise DataError(f"fit saw the channels {channels}, which an array has no place for: give a list of frames.")
         reader = self.forecaster_.reader_
-        return reader.series(reader.read(self._container(rows, self.forecaster_, channels[0])))
+        container = self._container(rows, self.forecaster_, channels[0])
+        return reader.series(reader.read(container, beside=self.forecaster_._panel))
 
     def _container(self, rows: SeriesRows, forecaster: BaseForecaster, channel: Any) -> Any:
         """The series in a container that forecasters read."""

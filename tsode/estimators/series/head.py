@@ -15,6 +15,7 @@ from tsode.estimators.files.linear_heads import HEADS, decode_head, encode_head,
 from tsode.estimators.files.model_file import Header, Tensors
 from tsode.estimators.files.parameters import decode_parameters, encode_parameters
 from tsode.estimators.files.saved import SavedArrayReader
+from tsode.estimators.parameters import check_parameters
 from tsode.estimators.series.encoder import SeriesEncoder
 from tsode.estimators.series.inputs import grid_times, read_rows
 from tsode.estimators.series.summaries import SUMMARIES, profile, summarise
@@ -38,6 +39,7 @@ class SeriesHead(TransformerMixin, SavedArrayReader):
         """What predicts from the features (b d) where no head is given; it is fitted to them afterwards."""
 
     def _fit_head(self, X: Any, y: np.ndarray) -> None:
+        check_parameters(self)
         rows = read_rows(self, X, reset=True)
         check_consistent_length(rows, y)
         encoder = SeriesEncoder() if self.encoder is None else clone(self.encoder)

@@ -25,6 +25,8 @@ from tsode.numerics.zeno import EventClock
 
 __all__ = ["Crossings", "integrate_triggers"]
 
+_SMALL = 1e-9  # a larger share of a value is no rounding error of what follows: the function is steep at this place only
+
 
 @dataclass(frozen=True)
 class Crossings:
@@ -259,7 +261,7 @@ class _TriggerLoop:
             detector.arm(
                 surface.value,
                 torch.where(is_on, self._sign_on(surface.rate, signs), surface.value.sign()).nan_to_num(),
-                torch.where(is_on, rounding, 0.0),
+                torch.where(is_on | (rounding <= _SMALL * surface.value.abs()), rounding, 0.0).nan_to_num(posinf=0.0),
             )
             was_active, stretch = is_active, t
             end = torch.where(is_active, t1, t)

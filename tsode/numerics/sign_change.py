@@ -81,7 +81,7 @@ class SignChangeDetector:
         is_open = is_accepted & (dt > 0)
         is_stopped = torch.zeros_like(is_open)
         begin, near = torch.zeros_like(dt), torch.full_like(dt, torch.inf)
-        scale = torch.zeros_like(self.sign)
+        rounding = self.rounding
         whole, least = torch.where(is_open, dt, 1.0), _N_ULPS * torch.finfo(dt.dtype).eps * dt
         while is_open.any():  # the loop test
             rest = dt - begin
@@ -95,9 +95,9 @@ class SignChangeDetector:
                 begin = torch.where(is_open, begin + span, begin)
                 is_open = is_open & (dt - begin > least)
                 continue
-            window = self._reader.read(value, self.sign, glance.is_calm, self.rounding, scale)
-            counts = ~is_quiet & (near == torch.inf)
-            scale = scale.maximum(torch.where(counts[:, None], window.typical, 0.0))
+            window = self._reader.read(value, self.sign, glance.is_calm, rounding)
+            # what is nearer to zero than the errors in a long window is not looked at closer
+            rounding = torch.where((~is_quiet & (near == torch.inf))[:, None], rounding.maximum(window.noise), rounding)
             is_change = window.is_change & ((self._direction == 0) | (window.sign[:, 1:] == self._direction))
             happens, part = is_change.any(dim=2).any(dim=1), is_change.any(dim=2).to(torch.int8).argmax(dim=1)
 

@@ -18,6 +18,7 @@ _CALM = 1e-7  # and below which a window of twice the length is as easy
 _FAR = 100.0  # so many spreads from zero nothing is missed
 _NEAR = 0.1  # share of what a function moves beside its turning point: one that comes closer may pass
 _STEP = 0.8  # share of all movement that happens in one part where the function jumps
+_NOISE = 10.0  # times the last coefficients
 _N_TURNS = 6  # of a function that swings, not one that jumps or bends
 _N_ULPS = 32  # rounding errors, in units of the last place of a function's usual size
 
@@ -38,8 +39,8 @@ class Window(NamedTuple):
         The inner points beside which a function turns so close to zero that it may pass it.
     turn : Tensor[b n-1 e]
         Shares of the window at which it turns there.
-    typical : Tensor[b e]
-        Median size of the functions.
+    typical, noise : Tensor[b e]
+        Median size of the functions, and rounding error of their values.
     """
 
     sign: Tensor
@@ -51,6 +52,7 @@ class Window(NamedTuple):
     is_dip: Tensor
     turn: Tensor
     typical: Tensor
+    noise: Tensor
 
 
 class Glance(NamedTuple):
@@ -100,7 +102,7 @@ class WindowReader:
         # sums along the last axis round alike however many rows there are
         return (value.mT.contiguous()[:, :, None] * self._tail).sum(dim=-1).abs().amax(dim=-1)
 
-    def read(self, value: Tensor, first: Tensor, is_calm: Tensor, rounding: Tensor, scale: Tensor) -> Window:
+    def read(self, value: Tensor, first: Tensor, is_calm: Tensor, rounding: Tensor) -> Window:
         """Read samples.
 
         Parameters
@@ -110,17 +112,18 @@ class WindowReader:
             Sign at the first point.
         is_calm : Tensor[b e]
             See `Glance`.
-        rounding, scale : Tensor[b e]
-            Rounding error of the functions as far as it is known, and a size that they have nearby.
+        rounding : Tensor[b e]
+            Rounding error of the functions as far as it is known.
         """
         value = value.nan_to_num(nan=0.0, posinf=1e300, neginf=-1e300)
         size = value.abs()
         tail = self._tail_of(value)
         spread = value.amax(dim=1) - value.amin(dim=1)
         typical = size.median(dim=1).values  # not the largest: that is without bound beside a pole
-        noise = _N_ULPS * torch.finfo(value.dtype).eps * scale.maximum(typical)
-        # what is smaller than the error of the polynomial has no sign
-        least = torch.maximum(rounding, torch.where(is_calm, noise.maximum(10.0 * tail), noise))[:, None]
+        noise = rounding.maximum(_N_ULPS * torch.finfo(value.dtype).eps * typical)
+        # the last coefficients of a smooth function are rounding errors
+        noise = torch.where(is_calm, noise.maximum(_NOISE * tail), noise)
+        least = noise[:, None]  # what is smaller has no sign
 
         sign = torch.where(size > least, value.sign(), 0.0)
         sign = torch.cat([first[:, None], sign[:, 1:]], dim=1)
@@ -135,7 +138,7 @@ class WindowReader:
         left_over = left_over.minimum(torch.where(is_change, move, torch.inf).amin(dim=1))
         is_smooth = tail <= _SMOOTH * spread
         is_far = size[:, 1:].amin(dim=1) > _FAR * spread
-        is_resolved = (tail <= noise.maximum(rounding)) | ((_TAIL * tail < left_over) & (is_smooth | is_far))
+        is_resolved = (tail <= noise) | ((_TAIL * tail < left_over) & (is_smooth | is_far))
 
         # the parabola through each inner point and its neighbours
         before, behind = change[:, :-1] / self._left, change[:, 1:] / self._right
@@ -159,4 +162,5 @@ class WindowReader:
             is_dip=is_dip,
             turn=self.points[1:-1, None] + turn,
             typical=typical,
+            noise=noise,
         )

@@ -244,7 +244,7 @@ def _solve(
         field, start, schedule.t0, schedule.times, schedule.events, solver, side, triggers=triggers
     )
     for met in solution.crossings:
-        replace(met, status=torch.where(met.status == Status.ZENO, met.status, 0)).checked(schedule.ids)
+        replace(met, status=torch.where(met.status >= Status.ZENO, met.status, 0)).checked(schedule.ids)
     _check_status(solution.status, schedule.ids)
     return solution
 

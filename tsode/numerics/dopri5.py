@@ -109,7 +109,7 @@ class Dopri5(StepwiseSolver):
 
     def advance(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        stop_rule: StopRule | None = None,
+        stop_rule: StopRule | None = None, first_length: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
         is_usable = is_finite_row(z) & distance.isfinite()
@@ -120,7 +120,7 @@ class Dopri5(StepwiseSolver):
             return record
         slope = field(t0, z)
         tangent = first_tangent(z) if torch.is_grad_enabled() and slope.requires_grad else None
-        step_length = first_step = self._first_step(field, t0, z, slope, direction)
+        step_length = first_step = self._first_step(field, t0, z, slope, direction, first_length)
         for _ in range(self.max_steps):
             # Steps that are read from must not be cut to their queries: they would depend on them.
             step_length = step_length.clamp(max=self.max_step or torch.inf)
@@ -186,8 +186,12 @@ class Dopri5(StepwiseSolver):
         return norm.nan_to_num(nan=torch.inf)
 
     @torch.no_grad()
-    def _first_step(self, field: VectorField, t0: Tensor, z: Tensor, slope: Tensor, direction: Tensor) -> Tensor:
+    def _first_step(
+        self, field: VectorField, t0: Tensor, z: Tensor, slope: Tensor, direction: Tensor, known: Tensor | None
+    ) -> Tensor:
         """Length of the first attempt, (b,): Hairer, Norsett, Wanner I, section II.4, "starting step size"."""
+        if known is not None and (known > 0).all():
+            return known
         if self.first_step is not None:
             return torch.full_like(t0, self.first_step)
         scale = self.atol + self.rtol * z.abs()
@@ -200,7 +204,8 @@ class Dopri5(StepwiseSolver):
         steepest = torch.maximum(speed, bend)
         length = torch.where(steepest <= 1e-15, (trial * 1e-3).clamp(min=1e-6), (0.01 / steepest) ** 0.2)
         length = torch.minimum(100 * trial, length).nan_to_num(nan=1e-6)
-        return length.clamp(min=1e-12).to(t0.dtype)
+        length = length.clamp(min=1e-12).to(t0.dtype)
+        return length if known is None else torch.where(known > 0, known, length)
 
 
 def _rms(x: Tensor) -> Tensor:

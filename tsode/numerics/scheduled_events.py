@@ -209,7 +209,9 @@ def _carry_over(
         between, z, clock, until, solver, triggers, times=times, side="right" if side == "after" else "left",
         gradient=gradient, query_step=QUERY_STEP,
     )  # fmt: skip
-    states = torch.where((times == stop[:, None])[..., None], end.z[:, None], way.states)
+    # at the stop, and behind a terminal event, stands the state that goes on from here
+    is_at_end = (times == stop[:, None]) | (has_stop[:, None] & (times > end.t_end[:, None]))
+    states = torch.where(is_at_end[..., None], end.z[:, None], way.states)
     met = [replace(part, event_times=part.event_times.where(keep[:, None], torch.inf))
            for part, keep in ((end, has_stop), (way, ~has_stop))]  # fmt: skip
     return _Segment(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, end.t_end, met)

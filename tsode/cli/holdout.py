@@ -117,6 +117,8 @@ def hold_out(
     id_col: Any = forecaster.id_col
     time_col: Any = forecaster.time_col
     spans = frame.groupby(id_col, sort=False)[time_col].agg(np.ptp)
+    if not (spans > 0 * spans).any():
+        raise DataError("No series has two times, so nothing can be held out at its end: give longer series.")
     horizon = _horizon(horizon, spans)
     if n_cutoffs is None:
         n_cutoffs = int(np.clip(MOST_HELD_OUT * spans.median() / horizon, 1, MOST_CUTOFFS))

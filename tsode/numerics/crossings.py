@@ -25,7 +25,9 @@ from tsode.numerics.zeno import EventClock
 
 __all__ = ["Crossings", "integrate_triggers"]
 
-_SMALL = 1e-9  # a larger share of a value is no rounding error of what follows: the function is steep at this place only
+_SMALL = (
+    1e-9  # a larger share of a value is no rounding error of what follows: the function is steep at this place only
+)
 
 
 @dataclass(frozen=True)

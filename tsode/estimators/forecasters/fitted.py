@@ -284,14 +284,9 @@ class FittedForecaster(BaseEstimator):
         return compare(query, panels, self.channels_, levels, self._measure, paths_of, int(n_samples))
 
     def impute(
-        self,
-        X: Any,
-        *,
-        events: Any = None,
-        static: Any = None,
-        known: Any = None,
+        self, X: Any, *, events: Any = None, static: Any = None, known: Any = None,
         level: float | Sequence[float] | None = None,
-    ) -> Any:
+    ) -> Any:  # fmt: skip
         """Fill the entries of `X` that are NaN; what was observed stays as it is.
 
         `LinearSDEForecaster` and `LatentODEForecaster` smooth: they fill from what came before, at the same time and
@@ -397,16 +392,9 @@ class FittedForecaster(BaseEstimator):
         return query, self.reader_.with_tables(panel, self._panel, events, static, known)
 
     def _predict(
-        self,
-        measure_of: Callable[[Sequence[Hashable]], Measure],
-        X: Any,
-        times: Any,
-        horizon: Any,
-        context: Any,
-        events: Any,
-        static: Any,
-        known: Any,
-    ) -> Any:
+        self, measure_of: Callable[[Sequence[Hashable]], Measure], X: Any, times: Any, horizon: Any, context: Any,
+        events: Any, static: Any, known: Any,
+    ) -> Any:  # fmt: skip
         query, panel = self._read_query(X, times, horizon, context, events, static, known)
         measure = measure_of(self.channels_)
         return self.reader_.write(query, measure.labels, self._measure(query, panel, measure), X)

@@ -559,3 +559,18 @@ def test_a_side_of_each_answer_is_checked():
     ):
         with pytest.raises(ParameterError, match=message):
             solve(one, {"drug": 0.0}, [0.0], events=events, side=side)
+
+
+def test_the_area_under_a_saturable_elimination_does_not_hide_its_steady_state():
+    def field(t, z):
+        drug = z[:, 0]
+        return torch.stack([-20.0 * drug / (30.0 + drug), drug], dim=-1)
+
+    dose = frame(ds=[0.0], amount=[30.0], every=[4.0])
+    steady = solve(
+        field, [0.0, 0.0], [0.0, 4.0], events=dose.assign(steady_state=1), states=["drug", "area"], side="after"
+    )
+    many = solve(field, [0.0, 0.0], [84.0], events=dose.assign(n_more=20), states=["drug", "area"])
+    close(steady["drug"][1], many["drug"], rtol=1e-8)
+    assert steady["area"][0] == 0.0
+    assert steady["area"][1] > 0.0

@@ -47,8 +47,8 @@ def solve(
     """Solve known dynamics through events at known times, and at those that the state sets off.
 
     The solver stops at each series' own events exactly, applies them and starts again; an infusion is an input to its
-    target's right-hand side from its begin to its end. Series do not see each other. A field that is affine in the state
-    and does not read the time is solved exactly, by the matrix exponential, where the solver is a `Dopri5`.
+    target's right-hand side from its begin to its end. Series do not see each other. A field that is affine in the
+    state and does not read the time is solved exactly, by the matrix exponential, where the solver is a `Dopri5`.
 
     Parameters
     ----------

@@ -574,3 +574,16 @@ def test_the_area_under_a_saturable_elimination_does_not_hide_its_steady_state()
     close(steady["drug"][1], many["drug"], rtol=1e-8)
     assert steady["area"][0] == 0.0
     assert steady["area"][1] > 0.0
+
+
+def test_one_time_without_a_start_is_refused_and_two_are_counted_from_the_first():
+    with pytest.raises(ParameterError, match=r"One time is asked for \(40\.0\), .* t0=0\.0"):
+        solve(lambda t, z: -z, {"a": 1.0}, [40.0])
+    with pytest.raises(ParameterError, match="One time is asked for"):
+        solve(lambda t, z: -z, 1.0, pd.to_datetime(["2024-01-02"]), time_unit="1h")
+    with pytest.raises(ParameterError, match="One time is asked for"):
+        solve(lambda t, z: -z, 1.0, {"a": [1.0], "b": [3.0]})
+    found = solve(lambda t, z: -z, {"a": 1.0}, [40.0], t0=0.0)["a"].item()
+    assert found == pytest.approx(np.exp(-40.0), rel=1e-3)
+    assert solve(lambda t, z: -z, {"a": 1.0}, [40.0, 41.0])["a"].tolist() == pytest.approx([1.0, np.exp(-1.0)])
+    assert solve(lambda t, z: -z, {"a": 1.0}, [0.0])["a"].tolist() == [1.0]

@@ -93,7 +93,7 @@ def solve(
     Raises
     ------
     DataError, ParameterError
-        If an argument cannot be read.
+        If an argument cannot be read; if one time is asked for, other than 0, and nothing says when `z0` holds.
     SolverError
         If a series did not get to its last time, or has no steady state; it is named. A `ZenoError` where triggers are
         met without end.
@@ -122,6 +122,8 @@ def solve(
     )  # fmt: skip
     with torch.no_grad():
         values = solve_schedule(field, z0, schedule, solver=solver, side=side, triggers=triggers)
+    if t0 is None and events is None:
+        _check_has_span(schedule, time_col)
     columns = pd.DataFrame(values.numpy(), schedule.answers.index, pd.Index(schedule.states, tupleize_cols=False))
     return pd.concat([schedule.answers, columns], axis=1)
 
@@ -333,3 +335,13 @@ def _check_status(status: Tensor, ids: list[Hashable]) -> None:
     if failed:
         names = ", ".join(list(failed)[:5]) + (", ..." if len(failed) > 5 else "")
         raise SolverError(f"The solution of series {names} {Status(max(failed.values())).meaning}.")
+
+
+def _check_has_span(schedule: Schedule, time_col: Hashable) -> None:
+    """Raise a `ParameterError` if every series is asked for its start alone, unless that is time 0."""
+    asked = schedule.answers[time_col]
+    if len(asked) and bool((schedule.times == schedule.t0[:, None]).all()) and not (asked == 0).all():
+        raise ParameterError(
+            f"One time is asked for ({asked.iloc[0]}), and nothing says when z0 holds, so the answer would be z0: "
+            "say since when it holds, such as t0=0.0."
+        )

@@ -194,8 +194,8 @@ class Panel:
             covariates={**self.covariates, **over.covariates},
         )
 
-    def part(self, rows: Sequence[int], slices: Sequence[slice]) -> Panel:
-        """The series at `rows`, each cut to its own slice of observations."""
+    def part(self, rows: Sequence[int], slices: Sequence[slice | np.ndarray]) -> Panel:
+        """The series at `rows`, each cut to its own slice (or mask) of observations."""
         chosen = self.select(rows)
         times = [t[kept] for t, kept in zip(chosen.times, slices)]
         return replace(chosen, times=times, values=[v[kept] for v, kept in zip(chosen.values, slices)])

@@ -12,7 +12,7 @@ import pandas as pd
 from tsode.errors import DataError, TsodeWarning
 from tsode.frames.table import without_attributes
 
-__all__ = ["array_rows", "join_values"]
+__all__ = ["array_rows", "check_sample_weight", "join_values"]
 
 
 def array_rows(X: np.ndarray, time_col: Hashable) -> pd.DataFrame:
@@ -81,3 +81,20 @@ def join_values(X: Any, y: Any, id_col: Hashable, time_col: Hashable) -> pd.Data
             raise DataError(f"y has a column {column!r}, which is the name of an id or time column: rename it.")
     values.index = frame.index
     return pd.concat([without_attributes(frame[columns]), without_attributes(values)], axis=1)
+
+
+def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Weight of each row of X: array[n].
+
+    Raises
+    ------
+    DataError
+        If it is not a number of at least 0 for each of the rows.
+    """
+    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_rows,) or not (np.isfinite(weight) & (weight >= 0.0)).all():
+        raise DataError(
+            f"sample_weight must hold a number of at least 0 for each of the {n_rows} rows of X, but has shape "
+            f"{weight.shape}: give one weight a row."
+        )
+    return weight

@@ -16,12 +16,13 @@ from tsode._random import new_generator
 from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError, NotFittedError, ParameterError
-from tsode.estimators.forecasters.array_inputs import join_values
+from tsode.estimators.forecasters.array_inputs import check_sample_weight, join_values
 from tsode.estimators.forecasters.history import Checkpoint, resumed_batches
 from tsode.estimators.forecasters.predictive import (
     METRICS,
     Predictive,
     failed_rows,
+    filled_columns,
     interval_columns,
     mean_columns,
     quantile_columns,
@@ -284,7 +285,15 @@ class FittedForecaster(BaseEstimator):
             lambda asked, which: self._paths(asked, which, int(n_samples), new_generator(seed)),
         )
 
-    def impute(self, X: Any, *, events: Any = None, static: Any = None, known: Any = None) -> Any:
+    def impute(
+        self,
+        X: Any,
+        *,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
+        level: float | Sequence[float] | None = None,
+    ) -> Any:
         """Fill the entries of `X` that are NaN; what was observed stays as it is.
 
         `LinearSDEForecaster` and `LatentODEForecaster` smooth: they fill from what came before, at the same time and
@@ -297,15 +306,16 @@ class FittedForecaster(BaseEstimator):
             Its own observed values are the history.
         events, static, known
             See `predict`.
+        level : per cent or list of per cents, optional
+            Adds central intervals of what was not observed, in columns ``channel-lo-80``, ``channel-hi-80``: of the
+            observation that would have been made there. Where one was made, both ends are that observation.
         """
         self._check_fitted()
+        levels = [] if level is None else read_levels(level, "level", 100.0)
         panel = self.reader_.with_tables(self.reader_.read(X), self._panel, events, static, known)
         query = self.reader_.query_of(panel, X)
-        filled = [
-            np.where(np.isnan(x), answer.mean, x)
-            for x, answer in zip(query.values_in(panel), self._forecast(query, panel, impute=True))
-        ]
-        return self.reader_.write(query, {name: [x[:, c] for x in filled] for c, name in enumerate(self.channels_)}, X)
+        answers = self._forecast(query, panel, impute=True)
+        return self.reader_.write(query, filled_columns(self.channels_, answers, query.values_in(panel), levels), X)
 
     def score(
         self,
@@ -351,7 +361,7 @@ class FittedForecaster(BaseEstimator):
         panel = reader.with_tables(truth.merge(history), self._panel, events, static, known)
         answers = self._forecast(query, panel)
         lengths, n_targets = [len(times) for times in query.times], len(self.channels_)
-        weight = _check_sample_weight(sample_weight, sum(lengths))[query.rows]
+        weight = check_sample_weight(sample_weight, sum(lengths))[query.rows]
         total = count = 0.0
         for x, answer, row_weight in zip(query.values_in(truth), answers, np.split(weight, np.cumsum(lengths)[:-1])):
             seen = ~np.isnan(x[:, :n_targets])
@@ -430,13 +440,3 @@ class FittedForecaster(BaseEstimator):
     @property
     def _dtype_and_device(self) -> tuple[torch.dtype, torch.device]:
         return find_dtype(self.dtype), next(iter(self.module_.state_dict().values())).device
-
-
-def _check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
-    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n_rows,) or not (np.isfinite(weight) & (weight >= 0.0)).all():
-        raise DataError(
-            f"sample_weight must hold a number of at least 0 for each of the {n_rows} rows of X, but has shape "
-            f"{weight.shape}: give one weight a row."
-        )
-    return weight

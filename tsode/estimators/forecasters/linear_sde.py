@@ -17,9 +17,11 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
-from tsode.estimators.forecasters.reader import ReaderSettings
+from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.parameters import Check, at_least, or_value
 from tsode.frames.panel import Panel
+from tsode.frames.times import read_times
+from tsode.models.base import ForecastModel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
 from tsode.training.loop import train
@@ -48,6 +50,9 @@ class LinearSDEForecaster(LearnedForecaster):
         ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
         are in the data's own units, with time in `time_unit` ("auto" is 1 for numeric times); then nothing is
         learned. None: a stable system is fitted.
+    initial_time : time, optional
+        When ``initial_mean`` and ``initial_cov`` of `system` hold, in the kind of the data's times and no later than
+        any of them, such as the time of a dose or of switching on. By default when a series is first observed.
     n_state : int or None
         Hidden states. None: five more than channels.
     horizon : "auto", duration or float
@@ -87,6 +92,7 @@ class LinearSDEForecaster(LearnedForecaster):
 
     n_state: int | None = field(default=None, kw_only=False)
     system: dict[str, Any] | None = None
+    initial_time: Any = None
     max_context: int = 64
     max_epochs: int = 20
     learning_rate: float = 0.1
@@ -100,6 +106,8 @@ class LinearSDEForecaster(LearnedForecaster):
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()
         if self.system is None:
+            if self.initial_time is not None:
+                raise ParameterError("initial_time= is when a given system starts: give system= too, or leave it out.")
             return settings
         if self.scale not in ("auto", "none"):
             raise ParameterError(
@@ -128,6 +136,12 @@ class LinearSDEForecaster(LearnedForecaster):
                 "choose the data's channels with target=."
             )
         return module
+
+    def _keep(self, reader: DataReader, panel: Panel, module: ForecastModel, history: Any, n_iter: int) -> None:
+        if self.initial_time is not None:
+            assert isinstance(module, LinearSDE)
+            module.initial_time = _read_start(self.initial_time, panel, reader)
+        super()._keep(reader, panel, module, history, n_iter)
 
     def log_likelihood(self, X: Any = None, *, events: Any = None, static: Any = None, known: Any = None) -> pd.Series:
         """Exact log-likelihood of each series under the fitted or given system, in nats of the data's own units.
@@ -248,6 +262,14 @@ class _SystemSettings(ReaderSettings):
                 f"{panel.time_kind}s: pass time_unit='1h' or the like."
             )
         return 1.0
+
+
+def _read_start(initial_time: Any, panel: Panel, reader: DataReader) -> float:
+    """The initial time in model time."""
+    native = read_times(initial_time, panel, "initial_time=")
+    if len(native) != 1:
+        raise ParameterError(f"initial_time= takes one time, but is {initial_time!r}.")
+    return float(reader.timeline.to_model(native)[0])
 
 
 def _objective(model: LinearGaussianModel, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:

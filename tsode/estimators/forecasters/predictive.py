@@ -19,6 +19,7 @@ __all__ = [
     "METRICS",
     "Predictive",
     "failed_rows",
+    "filled_columns",
     "interval_columns",
     "mean_columns",
     "quantile_columns",
@@ -109,6 +110,18 @@ def interval_columns(channels: Sequence[Hashable], answers: Sequence[Predictive]
             columns[f"{name}-lo-{share:g}"] = [values[:, c, q] for values in low]
             columns[f"{name}-hi-{share:g}"] = [values[:, c, q] for values in high]
     return columns
+
+
+def filled_columns(
+    channels: Sequence[Hashable], answers: Sequence[Predictive], observed: Sequence[np.ndarray], levels: Sequence[float]
+) -> Columns:
+    """`interval_columns`, but what was observed (m c, NaN = not) is its own mean and both ends of its intervals."""
+    columns = interval_columns(channels, answers, levels) if levels else mean_columns(channels, answers)
+    owner = np.repeat(np.arange(len(channels)), len(columns) // len(channels))
+    return {
+        label: [np.where(np.isnan(x[:, c]), filled, x[:, c]) for x, filled in zip(observed, values)]
+        for (label, values), c in zip(columns.items(), owner)
+    }
 
 
 def sample_columns(channels: Sequence[Hashable], paths: Sequence[np.ndarray]) -> Columns:

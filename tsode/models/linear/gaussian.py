@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.core.status import Status, worst
+from tsode.errors import DataError
 from tsode.evolutions.linear_sde import Transition, discretise, square_root
 from tsode.jumps.gaussian import Conditioned, condition
 from tsode.likelihoods.normal import Normal
@@ -49,6 +50,8 @@ class LinearSystem:
         P; None without inputs.
     effect : Tensor[c f] or None
         E; None without covariates.
+    initial_time : float or None
+        When the initial belief holds, no later than any event; None: at a series' first event.
     """
 
     drift: Tensor
@@ -62,6 +65,7 @@ class LinearSystem:
     is_stationary: bool
     input_map: Tensor | None = None
     effect: Tensor | None = None
+    initial_time: float | None = None
 
     def covariate_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
         """Part of the observations at `times` (b m) that covariates explain: Tensor[b m c], or 0."""
@@ -70,8 +74,8 @@ class LinearSystem:
         return batch.covariates.at(times).to(self.effect) @ self.effect.mT
 
     def residual_batch(self, batch: IrregularBatch) -> IrregularBatch:
-        """The batch less what covariates explain, and with one empty event at time 0 if it has no event at all."""
-        batch = _with_empty_event(batch)
+        """The batch less what covariates explain, and with an empty event at its start where it has none there."""
+        batch = _with_start(batch, self.initial_time)
         if self.effect is None or batch.covariates is None:
             return batch
         return batch.replace(values=batch.values.to(self.effect) - self.covariate_mean(batch, batch.times))
@@ -193,7 +197,8 @@ class LinearGaussianModel(ForecastModel):
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """Filtered mean of the state after the last event of each row: Tensor[b d]."""
-        return self.filter(_with_empty_event(batch)).updated.mean[:, -1]
+        system = self.system()
+        return _filter(system, system.residual_batch(batch)).updated.mean[:, -1]
 
     def log_likelihood(self, batch: IrregularBatch) -> Tensor:
         """Log density of all seen values of each series, in nats: Tensor[b]; 0 without observations."""
@@ -387,15 +392,23 @@ def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, 
     return merged, order.argsort(dim=1)[:, batch.n_events :]
 
 
-def _with_empty_event(batch: IrregularBatch) -> IrregularBatch:
-    """The batch, with one empty event at time 0 if it has no event at all."""
-    if batch.n_events:
+def _with_start(batch: IrregularBatch, initial_time: float | None) -> IrregularBatch:
+    """The batch with an empty event at the initial time; where there is none, at time 0 if it has no event at all."""
+    if batch.n_events and initial_time is None:
         return batch
-    shape = (batch.n_series, 1, batch.n_channels)
-    return IrregularBatch(
-        batch.times.new_zeros(shape[:2]), batch.values.new_zeros(shape), batch.mask.new_zeros(shape), batch.lengths,
-        covariates=batch.covariates,
-    )  # fmt: skip
+    if initial_time is not None and bool((batch.times < initial_time).any()):
+        raise DataError("A series was observed before the initial time: give an earlier initial_time=, or later rows.")
+
+    def pad(x: Tensor) -> Tensor:
+        return torch.cat([x.new_zeros(x.shape[0], 1, *x.shape[2:]), x], dim=1)
+
+    return batch.replace(
+        times=torch.cat([batch.times.new_full((batch.n_series, 1), initial_time or 0.0), batch.times], dim=1),
+        values=pad(batch.values),
+        mask=pad(batch.mask),
+        inputs=None if batch.inputs is None else pad(batch.inputs),
+        lengths=batch.lengths + (initial_time is not None),
+    )
 
 
 def _reachable(system: LinearSystem, batch: IrregularBatch, query_times: Tensor) -> Tensor:

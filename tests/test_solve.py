@@ -477,19 +477,6 @@ def test_a_constant_input_with_a_duration_of_zero_ends_in_its_steady_state():
     close(amounts([1.0, 6.0], events, side="after"), [5 / K, bolus(5.0, 5 / K)])
 
 
-def test_one_time_without_a_start_is_refused_and_two_are_counted_from_the_first():
-    with pytest.raises(ParameterError, match=r"One time is asked for \(40\.0\).* t0=0\.0"):
-        solve(lambda t, z: -z, {"a": 1.0}, [40.0])
-    with pytest.raises(ParameterError, match="One time is asked for"):
-        solve(lambda t, z: -z, 1.0, pd.to_datetime(["2024-01-02"]), time_unit="1h")
-    with pytest.raises(ParameterError, match="One time is asked for"):
-        solve(lambda t, z: -z, 1.0, {"a": [1.0], "b": [3.0]})
-    found = solve(lambda t, z: -z, {"a": 1.0}, [40.0], t0=0.0)["a"].item()
-    assert found == pytest.approx(np.exp(-40.0), rel=1e-3)
-    assert solve(lambda t, z: -z, {"a": 1.0}, [40.0, 41.0])["a"].tolist() == pytest.approx([1.0, np.exp(-1.0)])
-    assert solve(lambda t, z: -z, {"a": 1.0}, [0.0])["a"].tolist() == [1.0]
-
-
 def test_repeats_are_the_rows_of_decimal_times_at_every_one_of_them():
     every, n = 2.4, 40
     rows = frame(ds=[round(every * k, 1) for k in range(n)], amount=[100.0] * n)
@@ -572,3 +559,31 @@ def test_a_side_of_each_answer_is_checked():
     ):
         with pytest.raises(ParameterError, match=message):
             solve(one, {"drug": 0.0}, [0.0], events=events, side=side)
+
+
+def test_the_area_under_a_saturable_elimination_does_not_hide_its_steady_state():
+    def field(t, z):
+        drug = z[:, 0]
+        return torch.stack([-20.0 * drug / (30.0 + drug), drug], dim=-1)
+
+    dose = frame(ds=[0.0], amount=[30.0], every=[4.0])
+    steady = solve(
+        field, [0.0, 0.0], [0.0, 4.0], events=dose.assign(steady_state=1), states=["drug", "area"], side="after"
+    )
+    many = solve(field, [0.0, 0.0], [84.0], events=dose.assign(n_more=20), states=["drug", "area"])
+    close(steady["drug"][1], many["drug"], rtol=1e-8)
+    assert steady["area"][0] == 0.0
+    assert steady["area"][1] > 0.0
+
+
+def test_one_time_without_a_start_is_refused_and_two_are_counted_from_the_first():
+    with pytest.raises(ParameterError, match=r"One time is asked for \(40\.0\), .* t0=0\.0"):
+        solve(lambda t, z: -z, {"a": 1.0}, [40.0])
+    with pytest.raises(ParameterError, match="One time is asked for"):
+        solve(lambda t, z: -z, 1.0, pd.to_datetime(["2024-01-02"]), time_unit="1h")
+    with pytest.raises(ParameterError, match="One time is asked for"):
+        solve(lambda t, z: -z, 1.0, {"a": [1.0], "b": [3.0]})
+    found = solve(lambda t, z: -z, {"a": 1.0}, [40.0], t0=0.0)["a"].item()
+    assert found == pytest.approx(np.exp(-40.0), rel=1e-3)
+    assert solve(lambda t, z: -z, {"a": 1.0}, [40.0, 41.0])["a"].tolist() == pytest.approx([1.0, np.exp(-1.0)])
+    assert solve(lambda t, z: -z, {"a": 1.0}, [0.0])["a"].tolist() == [1.0]

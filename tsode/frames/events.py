@@ -25,6 +25,7 @@ KINDS = ("add", "set", "multiply", "reset", "reset_add", "mark", "rate")
 _NEEDS_AMOUNT = ("add", "set", "multiply", "reset_add")
 _NUMBERS = ("amount", "rate", "n_more", "steady_state", "priority")
 _SPANS = ("duration", "every", "lag")
+_EXAMPLE = "pd.DataFrame({'unique_id': ..., 'ds': ..., 'kind': ..., 'amount': ...})"
 _COLUMNS = ("kind", "target", "amount", "duration", "rate", "every", "n_more", "steady_state", "lag", "priority")
 
 
@@ -68,7 +69,7 @@ class EventTable:
     """
 
     def __init__(self, frame: pd.DataFrame, id_col: Hashable = ID_COL, time_col: Hashable = TIME_COL) -> None:
-        self._frame = open_rows(frame, "events=")
+        self._frame = open_rows(frame)
         self.id_col, self.time_col = id_col, time_col
 
     @property
@@ -135,7 +136,7 @@ def read_events(
     """
     if isinstance(data, EventTable):
         data, id_col, time_col = data._frame, data.id_col, data.time_col
-    rows, time_dtype = read_event_rows(open_rows(data, "events="), ids, id_col, time_col, time_unit)
+    rows, time_dtype = read_event_rows(open_rows(data), ids, id_col, time_col, time_unit)
     rows = _expand(rows, time_dtype).drop(columns=["series", "row", "n_more"])
     rows.attrs["time_dtype"] = time_dtype
     return rows
@@ -203,21 +204,20 @@ def _empty_dtype(column: pd.Series) -> Any:
     return np.float64 if column.dtype == object else column.dtype
 
 
-def open_rows(data: Any, name: str) -> pd.DataFrame:
-    """A frame of rows, from pandas or another library, as a pandas frame numbered from 0; `name` is for messages."""
+def open_rows(data: Any, name: str = "events=", example: str = _EXAMPLE) -> pd.DataFrame:
+    """A frame of rows, from pandas or another library, as a pandas frame numbered from 0; the rest is for messages."""
     if isinstance(data, pd.DataFrame):
         frame = data
     else:
         native = nw.from_native(data, eager_only=True, pass_through=True)
         if not isinstance(native, nw.DataFrame):
             raise DataError(
-                f"{name} takes a frame with one row an event, but is a {type(data).__name__}: "
-                "pass pd.DataFrame({'unique_id': ..., 'ds': ..., 'kind': ..., 'amount': ...})."
+                f"{name} takes a frame with one row an event, but is a {type(data).__name__}: pass {example}."
             )
         frame = native.to_pandas()
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):
-        raise DataError(f"The events have the column {repeated[0]!r} more than once: rename or drop one of them.")
+        raise DataError(f"{name} has the column {repeated[0]!r} more than once: rename or drop one of them.")
     return frame.reset_index(drop=True)
 
 
@@ -372,17 +372,17 @@ def _with_infusions(
 def _warn_of_stacked_inputs(rows: pd.DataFrame) -> None:
     """Inputs without end that add up, as rows of a pump's rate at every sampling time do."""
     is_endless = (rows["kind"] == "rate") & (rows["duration"].isna() | (rows["duration"] == np.inf))
-    inputs = rows[is_endless & (rows["steady_state"] == 0)]
+    inputs = rows[is_endless & (rows["steady_state"] == 0) & (rows["rate"] != 0)].reset_index(drop=True)
     if inputs.empty:
         return
     key = [inputs["series"], inputs["target"].map(str), np.sign(inputs["rate"])]
     count = (1 + inputs["n_more"]).groupby(key).transform("sum")
     if (count > 1).any():
-        label, n_inputs = inputs["id"][count > 1].iloc[0], int(count[count > 1].iloc[0])
+        label = inputs["id"].tolist()[int(count.to_numpy().argmax())]
         warnings.warn(
-            f"Series {label!r} has {n_inputs} inputs of kind 'rate' without an end, which add up. Where each row says "
-            "the rate of one sampling interval, give its length as duration=; where each sets a new rate, give the "
-            "change.",
+            f"Series {label!r} has {int(count.max())} inputs of kind 'rate' without an end, which add up. "
+            "Where each row says the rate of one sampling interval, give its length as duration=; where each sets a "
+            "new rate, give the change.",
             TsodeWarning,
             stacklevel=4,
         )

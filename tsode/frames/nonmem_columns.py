@@ -34,7 +34,7 @@ def read_records(data: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     DataError
         If a column is missing or holds no numbers, an EVID is not known, or a time goes back without a reset.
     """
-    frame = open_rows(data, "A table of NONMEM's")
+    frame = open_rows(data, "A NONMEM table", "pd.DataFrame({'ID': ..., 'TIME': ..., 'AMT': ...})")
     for name in ("ID", "TIME"):
         if name not in frame.columns:
             raise DataError(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tsode import Trigger, ZenoError, find_crossings, solve, solve_schedule
+from tsode.errors import SolverError
 from tsode.frames.schedule import read_schedule
 
 G = 9.81
@@ -115,3 +116,32 @@ def test_bounces_of_datetimes_are_told_to_the_microsecond():
 def test_bounces_without_end_name_the_series_and_the_time():
     with pytest.raises(ZenoError, match=r"'b' \(events accumulate at t = 4\.0637"):
         solve(fall, START, {"a": [1.0], "b": [5.0]}, triggers=[bounce()], t0=0.0)
+
+
+def test_all_rises_of_a_fast_surface_are_found():
+    met = find_crossings(
+        lambda t, z: torch.ones_like(z), {"y": 0.0}, 30.0, [Trigger(lambda t, z: torch.sin(10 * t), 1)], t0=0.01
+    )
+    np.testing.assert_allclose(met["ds"], 2 * math.pi / 10 * np.arange(1, 48), atol=1e-9, rtol=0)
+
+
+def test_a_tank_that_is_empty_names_its_series_and_the_time():
+    floor = Trigger(lambda t, z: z[:, 0], direction=-1, reset=lambda t, z: torch.zeros_like(z))
+
+    def drain(t, z):
+        return -torch.ones_like(z)
+
+    assert solve(drain, {"level": 1.0}, [0.5], triggers=[floor], t0=0.0)["level"].tolist() == pytest.approx([0.5])
+    for ask in (
+        lambda: solve(drain, {"level": 1.0}, {"tank": [0.5, 1.5, 3.0]}, triggers=[floor], t0=0.0),
+        lambda: find_crossings(drain, {"level": 1.0}, {"tank": 3.0}, [floor], t0=0.0),
+    ):
+        with pytest.raises(SolverError, match=r"'tank' \(at t = 1\) was put by a reset onto a surface.*a mode"):
+            ask()
+
+
+@pytest.mark.slow
+def test_a_thousand_equal_gaps_and_more_are_no_accumulation():
+    spike = Trigger(lambda t, z: z[:, 0] - 1.0, direction=1, reset=lambda t, z: 0 * z)
+    met = find_crossings(lambda t, z: 1.0 + 0 * z, {"v": 0.0}, 1100.5, [spike], t0=0.0)
+    np.testing.assert_allclose(met["ds"], np.arange(1, 1101), rtol=1e-12)

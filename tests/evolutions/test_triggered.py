@@ -96,6 +96,15 @@ def test_endless_events_are_a_status():
     assert evolution.evolve(z, t0, t0 + 1.0).status.tolist() == [Status.ZENO, Status.OK]
 
 
+def test_contact_that_stays_is_a_status():
+    held = Trigger(lambda t, z: z[:, 0] - 0.5, 1, lambda t, z: torch.stack([0 * z[:, 0] + 0.5, z[:, 1]], dim=1))
+    evolution = Triggered(clock().dynamics, RK4(), [held])
+    z = torch.tensor([[0.0, 1.0], [0.0, 0.1]], dtype=torch.float64)
+    t0 = torch.zeros(2, dtype=torch.float64)
+    for evolved in (evolution.evolve(z, t0, t0 + 1.0), evolution.evolve_to(z, t0, t0[:, None] + 1.0)):
+        assert evolved.status.tolist() == [Status.CONTACT, Status.OK]
+
+
 def test_a_learned_surface_and_reset_recover_those_that_made_the_data():
     class Falling(nn.Module):
         n_state = 2

@@ -35,8 +35,8 @@ class Status(IntEnum):
             "can leave, or a state only ever grows; write the repeats out (`every` and `n_more`) instead",
             Status.ZENO: "met events without end: their times accumulate, or there are more than max_events; end "
             "before the accumulation, let a terminal event stop the row, or raise a max_events that was set",
-            Status.CONTACT: "was put by a reset onto a surface that its field goes on driving it through: let the reset "
-            "also set a state (a mode) in which the field rests there, or let a terminal event stop the row",
+            Status.CONTACT: "was put by a reset onto a surface that its field goes on driving it through: let the "
+            "reset also set a state (a mode) in which the field rests there, or let a terminal event stop the row",
         }[self]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -10,9 +11,10 @@ from torch import Tensor
 __all__ = ["N_PARTS", "chebyshev_fit", "chebyshev_points", "polynomial_root"]
 
 N_PARTS = 32
-_N_NEWTON = 4
+_N_NEWTON = 2  # from a secant in one part of many
 
 
+@cache
 def chebyshev_points() -> Tensor:
     """Shares of an interval, from 0 to 1, dense towards its ends: Tensor[n+1], float64.
 
@@ -21,6 +23,7 @@ def chebyshev_points() -> Tensor:
     return (1 - torch.cos(math.pi / N_PARTS * torch.arange(N_PARTS + 1, dtype=torch.float64))) / 2
 
 
+@cache
 def chebyshev_fit() -> Tensor:
     """Matrix (n+1 n+1) from values at the points to coefficients of ``cos(k angle)``, ``share = (1 - cos(angle)) / 2``.
 

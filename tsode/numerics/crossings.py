@@ -120,9 +120,10 @@ def integrate_triggers(
     At the first crossing of a surface the step is cut, the state reset, and the solver started afresh, with the length
     of step that it had. The sign of each surface function is watched inside the steps (`SignChangeDetector`), so
     crossings are found however many there are in one step; only what lasts less than a twentieth of a step can pass
-    unseen: give the solver a `max_step` where a surface has such short pulses. An event time is found on the solver's dense output and then polished on a true step of the solver to the event; it
-    and all that follows have the gradient of the implicit function theorem, in whatever the field, the surfaces, the
-    resets, the start and the times depend on. Without a crossing the answer is that of `integrate`, bit for bit.
+    unseen: give the solver a `max_step` where a surface has such short pulses. An event time is found on the solver's
+    dense output and then polished on a true step of the solver to the event; it and all that follows have the gradient
+    of the implicit function theorem, in whatever the field, the surfaces, the resets, the start and the times depend
+    on. Without a crossing the answer is that of `integrate`, bit for bit.
 
     Rules at the surface: an event that has just happened does not happen again before the state has left the surface,
     and its way is the sign of its function's rate after the reset. A row that starts on a surface and moves, or would
@@ -248,6 +249,7 @@ class _TriggerLoop:
         clock = EventClock(t0, t1, len(self.events))
         detector = SignChangeDetector(self.solver, self.events, t, z)
         signs = residual = torch.zeros_like(detector.sign)
+        turned = signs != 0
         length: Tensor | None = None
         for n_events in count(1):
             surface = evaluate_surfaces(self.events, self.field, t, z, size)
@@ -262,10 +264,10 @@ class _TriggerLoop:
                 is_active = is_active & ~is_held
             detector.arm(
                 surface.value,
-                torch.where(is_on, self._sign_on(surface.rate, signs), surface.value.sign()).nan_to_num(),
+                torch.where(is_on, self._sign_on(surface.rate, signs, turned), surface.value.sign()).nan_to_num(),
                 torch.where(is_on | (rounding <= _SMALL * surface.value.abs()), rounding, 0.0).nan_to_num(posinf=0.0),
             )
-            was_active, stretch = is_active, t
+            was_active, stretch, turned = is_active, t, surface.rate * signs < 0
             end = torch.where(is_active, t1, t)
             record = self.solver.advance(self.field, z, t, end, self.gradient, self.query_step, detector, length)
             status, n_steps = worst(status, record.status), n_steps + record.n_steps
@@ -294,7 +296,8 @@ class _TriggerLoop:
             z, is_active, status, met = self._reset(z, step, is_cut, crossing.signs, status)
             occurrences += met
             size = torch.maximum(size, z.detach().abs())
-            signs = torch.where(is_same_time[:, None] & (crossing.signs == 0), signs, crossing.signs)
+            happened_before = is_same_time[:, None] & (crossing.signs == 0)
+            signs, turned = torch.where(happened_before, signs, crossing.signs), happened_before & turned
             is_endless, when = clock.tick(step.time, torch.stack([one.happens for one in met], dim=1))
             if self.max_events is not None and n_events > self.max_events:
                 is_endless = is_endless | is_active
@@ -332,10 +335,11 @@ class _TriggerLoop:
                 is_active = is_active & ~is_met
         return z, is_active, status, met
 
-    def _sign_on(self, rate: Tensor, signs: Tensor) -> Tensor:
+    def _sign_on(self, rate: Tensor, signs: Tensor, turned: Tensor) -> Tensor:
         """Signs (b e) of functions that are zero, by the rules at the surface.
 
-        ``signs`` (b e) holds the signs that the functions of events which have just happened take on, else 0.
+        ``signs`` (b e) holds the signs that the functions of events which have just happened take on, else 0;
+        ``turned`` whether an event turned the state back before others happened at the same time.
         """
         direction = rate.new_tensor([event.direction for event in self.events])
         # on the surface and moving in the event's direction, or at rest: still before it; else already behind
@@ -343,7 +347,9 @@ class _TriggerLoop:
         on_surface = torch.where(is_before, -direction, rate.sign())
         # a state that a reset leaves at rest on the surface has not left it; without a reset it goes through
         has_reset = torch.tensor([event.reset is not None for event in self.events], device=rate.device)
-        behind = torch.where(has_reset, torch.where(rate == 0, -signs, rate.sign()), signs)
+        # and one that others have sent back towards it meets it again
+        is_ahead = (rate == 0) | (turned & (rate * signs > 0))
+        behind = torch.where(has_reset, torch.where(is_ahead, -signs, rate.sign()), signs)
         return torch.where(signs != 0, behind, on_surface)
 
 
@@ -353,8 +359,8 @@ def _warn(unclear: Tensor) -> None:
         return
     row, event = (int(i) for i in unclear.isfinite().nonzero()[0])
     warnings.warn(
-        f"The surface of trigger {event} changes so fast, in row {row} from t = {float(unclear[row, event]):.6g} on, that "
-        "crossings may have been missed: give the solver a shorter max_step=, for instance Dopri5(max_step=0.01).",
+        f"The surface of trigger {event} changes so fast, in row {row} from t = {float(unclear[row, event]):.6g} on, "
+        "that crossings may have been missed: give the solver a shorter max_step=, as in Dopri5(max_step=0.01).",
         TsodeWarning,
         stacklevel=3,
     )
@@ -364,8 +370,8 @@ def _check_reset(z_plus: object, z: Tensor, k: int) -> None:
     if not isinstance(z_plus, Tensor) or z_plus.shape != z.shape:
         came = f"shape {tuple(z_plus.shape)}" if isinstance(z_plus, Tensor) else f"a {type(z_plus).__name__}"
         raise ShapeError(
-            f"The reset of event {k} must return the state after it, shape {tuple(z.shape)}, but returned {came}: write "
-            "for instance lambda t, z: 0.5 * z."
+            f"The reset of event {k} must return the state after it, shape {tuple(z.shape)}, but returned {came}: "
+            "write for instance lambda t, z: 0.5 * z."
         )
 
 

@@ -15,8 +15,8 @@ from tsode.numerics.surfaces import Trigger
 
 __all__ = ["SignChangeDetector"]
 
-_LEAST = 2.0**-14  # share of a step below which a window is not cut any further
-_STEP = 2.0**-5  # below which one jump may be taken for one
+_LEAST = 2.0**-12  # share of a step below which a window is not cut any further
+_SHORT = 2.0**-5  # below which one jump may be taken for one, or none is cut where crossings were missed already
 _N_ULPS = 4
 
 
@@ -26,7 +26,7 @@ class SignChangeDetector:
     A row looks through each step in windows, in each of which it samples the surface functions at 33 points. A window
     in which they are not resolved (see `WindowReader`) is cut, and how long windows may be is remembered for what
     follows; where a function turns close to zero, a short window is laid around that place. Ordinary functions need
-    one window a step. Cutting ends at 2^-14 of a step, and `unclear` tells where that was not enough.
+    one window a step. Cutting ends at 2^-12 of a step, and `unclear` tells where that was not enough.
 
     Attributes
     ----------
@@ -95,14 +95,14 @@ class SignChangeDetector:
                 begin = torch.where(is_open, begin + span, begin)
                 is_open = is_open & (dt - begin > least)
                 continue
-            window = self._reader.read(value, self.sign, glance.is_calm, rounding)
+            window = self._reader.read(value, self.sign, glance, rounding)
             # what is nearer to zero than the errors in a long window is not looked at closer
             rounding = torch.where((~is_quiet & (near == torch.inf))[:, None], rounding.maximum(window.noise), rounding)
             is_change = window.is_change & ((self._direction == 0) | (window.sign[:, 1:] == self._direction))
             happens, part = is_change.any(dim=2).any(dim=1), is_change.any(dim=2).to(torch.int8).argmax(dim=1)
 
-            is_least = span <= 2.0 * _LEAST * dt
-            is_known = window.is_resolved | (window.is_step & (span <= _STEP * dt)[:, None])
+            is_least = span <= 2.0 * dt * torch.where(self.unclear.isinf().all(dim=1), _LEAST, _SHORT)
+            is_known = window.is_resolved | (window.is_step & (span <= _SHORT * dt)[:, None])
             is_good = is_known.all(dim=1) | is_least
             is_near, node, width = self._dip(window, span)
             is_near = is_near & is_good & (width > _LEAST * dt) & (~happens | (node + 1 <= part))

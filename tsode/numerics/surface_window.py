@@ -64,10 +64,14 @@ class Glance(NamedTuple):
         Whether no function comes near a change of sign.
     is_calm : Tensor[b e], bool
         Whether a window of twice the length would be resolved.
+    tail, spread : Tensor[b e]
+        Size of the last coefficients of the polynomial through the samples, and width of their range.
     """
 
     is_quiet: Tensor
     is_calm: Tensor
+    tail: Tensor
+    spread: Tensor
 
 
 class WindowReader:
@@ -90,19 +94,17 @@ class WindowReader:
 
     def glance(self, value: Tensor, first: Tensor) -> Glance:
         """Take the short look that is enough for most windows."""
-        tail, spread = self._tail_of(value), value.amax(dim=1) - value.amin(dim=1)
+        # sums along the last axis round alike however many rows there are
+        tail = (value.mT.contiguous()[:, :, None] * self._tail).sum(dim=-1).abs().amax(dim=-1)
+        spread = value.amax(dim=1) - value.amin(dim=1)
         least = (value * first[:, None]).amin(dim=1)  # NaN and a sign of zero are not quiet
         is_quiet = (least > 2.0 * value.diff(dim=1).abs().amax(dim=1)) & (_TAIL * tail < least) & (least < torch.inf)
         is_quiet = is_quiet & ((tail <= _SMOOTH * spread) | (least > _FAR * spread))
         eps = torch.finfo(value.dtype).eps
         is_calm = tail <= torch.maximum(_CALM * spread, _N_ULPS * eps * value.abs().amin(dim=1))
-        return Glance(is_quiet.all(dim=1), is_calm)
+        return Glance(is_quiet.all(dim=1), is_calm, tail, spread)
 
-    def _tail_of(self, value: Tensor) -> Tensor:
-        # sums along the last axis round alike however many rows there are
-        return (value.mT.contiguous()[:, :, None] * self._tail).sum(dim=-1).abs().amax(dim=-1)
-
-    def read(self, value: Tensor, first: Tensor, is_calm: Tensor, rounding: Tensor) -> Window:
+    def read(self, value: Tensor, first: Tensor, glance: Glance, rounding: Tensor) -> Window:
         """Read samples.
 
         Parameters
@@ -110,15 +112,18 @@ class WindowReader:
         value : Tensor[b n+1 e], float64
         first : Tensor[b e]
             Sign at the first point.
-        is_calm : Tensor[b e]
-            See `Glance`.
+        glance : Glance
+            At the same samples.
         rounding : Tensor[b e]
             Rounding error of the functions as far as it is known.
         """
+        is_calm, tail, spread = (
+            glance.is_calm,
+            glance.tail,
+            glance.spread,
+        )  # a sample that is not finite is not resolved
         value = value.nan_to_num(nan=0.0, posinf=1e300, neginf=-1e300)
         size = value.abs()
-        tail = self._tail_of(value)
-        spread = value.amax(dim=1) - value.amin(dim=1)
         typical = size.median(dim=1).values  # not the largest: that is without bound beside a pole
         noise = rounding.maximum(_N_ULPS * torch.finfo(value.dtype).eps * typical)
         # the last coefficients of a smooth function are rounding errors

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tsode.errors import SolverError, TsodeWarning
+from tsode.training.interruption import kept_if_interrupted
 from tsode.training.loop import Rate, TrainingPlan, train
 
 
@@ -63,20 +64,20 @@ def test_a_mean_is_found():
 
 def test_the_weights_of_the_best_epoch_are_kept():
     model, seen = Mean(), []
-    scores = iter([3.0, 1.0, 2.0, 5.0])
+    scores = iter([4.0, 3.0, 1.0, 2.0, 5.0])  # before training, and after each epoch
 
     def validate(module):
         seen.append(module.at.item())
         return {"loss": next(scores)}
 
     run(model, [rows([2.0, 4.0])] * 3, validate, max_epochs=4)
-    assert model.at.item() == seen[1]
+    assert model.at.item() == seen[2]
     assert not model.training
 
 
 def test_the_rate_goes_down_after_the_patience_and_training_then_ends():
     def rates(scores, **plan):
-        scores = iter(scores)
+        scores = iter([100.0, *scores])
         history = run(Mean(), [rows([1.0])] * 10, lambda _: {"loss": next(scores)}, max_epochs=30, cooling=0.1, **plan)
         return [row["learning_rate"] for row in history]
 
@@ -105,12 +106,51 @@ def test_rows_whose_solve_failed_are_left_out_and_counted():
 
 
 def test_a_batch_of_failures_or_a_gradient_that_is_not_finite_moves_no_weight():
-    for batch in (rows([1.0, 1.0], failed=[0, 1]), rows([math.inf])):
-        model = Mean()
-        history = run(model, [batch], max_epochs=1)
-        assert model.at.item() == 0.0
-        assert history[0]["n_skipped"] == len(batch.x)
-        assert not math.isfinite(history[0]["train_loss"])
+    for lost in (rows([1.0, 1.0], failed=[0, 1]), rows([math.inf])):
+        model, after = Mean(), []
+
+        def batches(lost=lost, model=model, after=after):
+            yield rows([3.0, 3.0, 3.0])
+            after.append(model.at.item())
+            yield lost
+            after.append(model.at.item())
+
+        history = train(
+            model,
+            batches,
+            2,
+            squared,
+            lambda m: {"loss": float((m.at - 3.0).detach().abs())},
+            TrainingPlan(max_epochs=1),
+        )
+        assert after[0] == after[1] != 0.0
+        assert history[0]["n_skipped"] == len(lost.x)
+        assert math.isfinite(history[0]["train_loss"])
+
+
+def test_training_that_loses_all_rows_is_an_error_and_most_of_them_a_warning():
+    for lost in (rows([1.0, 1.0], failed=[0, 1]), rows([math.inf])):
+        with pytest.raises(
+            SolverError, match=r"all rows failed in all of 2 epochs\. Lower learning_rate, which is 0.2"
+        ):
+            run(Mean(), [lost], max_epochs=2)
+    with pytest.warns(TsodeWarning, match="Of 40 rows in training 30 failed and were left out"):
+        run(Mean(), [rows([2.0, 3.0, 4.0, 3.0], failed=[0, 1, 2])] * 2, max_epochs=5)
+    with pytest.warns(TsodeWarning, match="Of 30 rows in training 20 failed"):  # once each, whatever they failed of
+        run(Mean(), [rows([3.0]), rows([1.0, math.inf], failed=[0])], max_epochs=10)
+
+
+@pytest.mark.parametrize(("n_epochs", "enough", "too_much"), [(2, 1.9, 2.2), (5, 1.01, 1.1)])
+def test_training_that_ends_worse_than_it_began_is_a_warning(n_epochs, enough, too_much):
+    def end_with(loss):
+        scores = iter([1.0, *[loss] * n_epochs])
+        run(Mean(), [rows([3.0])], lambda _: {"loss": next(scores)}, max_epochs=n_epochs)
+
+    end_with(enough)
+    with pytest.warns(
+        TsodeWarning, match=f"No epoch is as good .* loss is {too_much:g}, and was 1. Lower learning_rate"
+    ):
+        end_with(too_much)
 
 
 def test_a_score_that_is_never_finite_is_an_error():
@@ -130,7 +170,7 @@ def test_an_interrupt_keeps_the_best_epoch_and_warns():
 
     def validate(module):
         seen.append(module.at.item())
-        return {"loss": [2.0, 1.0, 3.0][len(seen) - 1]}
+        return {"loss": [3.0, 2.0, 1.0, 3.0][len(seen) - 1]}
 
     def interrupt(row):
         if row["epoch"] == 3:
@@ -139,7 +179,34 @@ def test_an_interrupt_keeps_the_best_epoch_and_warns():
     with pytest.warns(TsodeWarning, match=r"interrupted after 3 of 9 epochs; the best weights so far \(epoch 2\)"):
         history = run(model, [rows([2.0])] * 3, validate, max_epochs=9, callbacks=[interrupt])
     assert len(history) == 3
+    assert model.at.item() == seen[2]
+
+
+def test_an_interrupt_while_an_epoch_is_judged_keeps_the_averaged_weights():
+    model, seen = Mean(), []
+
+    def validate(module):
+        seen.append(module.at.item())
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return {"loss": 1.0}
+
+    with pytest.warns(TsodeWarning, match="the weights of the unfinished first epoch are kept"):
+        run(model, [rows([3.0])] * 3, validate)
     assert model.at.item() == seen[1]
+
+
+def test_an_interrupt_after_training_leaves_the_trained_weights():
+    model = Mean()
+
+    def calibrate():
+        with kept_if_interrupted(model, "intervals were calibrated"):
+            model.at.data.fill_(7.0)
+            raise KeyboardInterrupt
+
+    with pytest.warns(TsodeWarning, match="fit was interrupted while intervals were calibrated"):
+        calibrate()
+    assert model.at.item() == 0.0
 
 
 def test_an_interrupt_inside_the_first_epoch_keeps_what_it_has_learned():

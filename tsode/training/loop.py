@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from tsode.training.adamw import AdamW
 from tsode.training.function_evaluations import EvaluationCounter
 
 __all__ = ["Rate", "TrainingPlan", "train"]
+
+FEW_EPOCHS = 5  # too few to make up for what the first steps unlearn
+BEGUN, NOISE = 1.0, 0.02  # relative loss above that of the untrained model which few, and more, epochs may end with
 
 Objective = Callable[[Any, Any], tuple[Tensor, dict[str, Tensor], Tensor]]
 
@@ -109,6 +113,15 @@ class _AveragedWeights:
             live.copy_(mean)
             mean.copy_(kept)
 
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """The averaged weights inside, the live ones again after, however that ends."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
+
 
 def train(
     model: nn.Module,
@@ -152,31 +165,39 @@ def train(
     Raises
     ------
     SolverError
-        If no epoch gave a finite loss.
+        If no epoch gave a finite loss, or all rows of all epochs were left out.
+
+    Warns
+    -----
+    TsodeWarning
+        If most rows were left out, or no epoch is about as good as the model was before (after fewer than five epochs:
+        if the loss has doubled).
     """
     optimizer = AdamW(model.parameters(), plan.weight_decay)
     rate = Rate(plan, n_batches)
     averaged = _AveragedWeights(model, plan.average)
     history: list[dict[str, float]] = []
     best_state, best_loss, best_epoch = _snapshot(model), math.inf, 0
+    first_loss = math.nan
+    n_seen = n_skipped = 0
     progress = tqdm(total=plan.max_epochs, disable=not verbose, desc="fit", unit="epoch")
     counter = EvaluationCounter(model)
     try:
+        first_loss = _scores(model, validate)["loss"]
+        counter.take()
         for epoch in range(1, plan.max_epochs + 1):
             started = time.perf_counter()
             model.train()
-            row = _run_epoch(model, epoch_batches(), objective, optimizer, rate, averaged, plan.clip)
+            row, n_rows = _run_epoch(model, epoch_batches(), objective, optimizer, rate, averaged, plan.clip)
+            n_seen, n_skipped = n_seen + n_rows, n_skipped + int(row["n_skipped"])
             n_calls = counter.take()
             if n_calls:
                 row["n_evaluations"] = n_calls / n_batches
-            averaged.swap()
-            model.eval()
-            with torch.no_grad():
-                scores = validate(model)
+            with averaged.shown():
+                scores = _scores(model, validate)
+                if scores["loss"] < best_loss:
+                    best_state, best_loss, best_epoch = _snapshot(model), scores["loss"], epoch
             counter.take()
-            if scores["loss"] < best_loss:
-                best_state, best_loss, best_epoch = _snapshot(model), scores["loss"], epoch
-            averaged.swap()
             row = {"epoch": epoch, **row, **{f"valid_{name}": value for name, value in scores.items()}}
             row["seconds"] = time.perf_counter() - started
             history.append(row)
@@ -194,22 +215,38 @@ def train(
         if not best_epoch and averaged.n_updates:  # stopped in the first epoch: what it has learned is all there is
             averaged.swap()
             best_state, kept = _snapshot(model), "the weights of the unfinished first epoch are kept."
-        warnings.warn(
-            f"fit was interrupted after {len(history)} of {plan.max_epochs} epochs; {kept}",
-            TsodeWarning,
-            stacklevel=3,
-        )
+        _warn(f"fit was interrupted after {len(history)} of {plan.max_epochs} epochs; {kept}")
     finally:
         progress.close()
         counter.close()
         model.load_state_dict(best_state)
         model.eval()
+    remedy = (
+        f"Lower learning_rate, which is {plan.learning_rate:g}; standardise the data if they are not, and choose a "
+        "solver with shorter steps where the model has one."
+    )
     if history and not math.isfinite(best_loss):
-        raise SolverError(
-            "Training never reached a finite validation score: the values or the solve overflow. "
-            "Lower learning_rate, keep scale='standard', or choose a solver with shorter steps."
+        raise SolverError(f"Training never reached a finite validation score: values or solves overflow. {remedy}")
+    if history and n_skipped == n_seen:
+        raise SolverError(f"Nothing was learned: all rows failed in all of {len(history)} epochs. {remedy}")
+    if 2 * n_skipped > n_seen:
+        _warn(f"Of {n_seen} rows in training {n_skipped} failed and were left out: training has diverged. {remedy}")
+    if history and best_loss - first_loss > (BEGUN if len(history) < FEW_EPOCHS else NOISE) * (abs(first_loss) + 0.05):
+        _warn(
+            f"No epoch is as good as the model was before training: the best validation loss is {best_loss:.4g}, and "
+            f"was {first_loss:.4g}. {remedy}"
         )
     return history
+
+
+def _scores(model: nn.Module, validate: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
+    model.eval()
+    with torch.no_grad():
+        return validate(model)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, TsodeWarning, stacklevel=4)
 
 
 def _run_epoch(
@@ -220,14 +257,15 @@ def _run_epoch(
     rate: Rate,
     averaged: _AveragedWeights,
     clip: float,
-) -> dict[str, float]:
-    """One pass; the means over its batches."""
+) -> tuple[dict[str, float], int]:
+    """One pass: the means over its batches, and the number of rows in them."""
     members = model.members if isinstance(model, MarginalModel) else [model]
     sums: dict[str, float] = {}
-    n_done = n_skipped = 0
+    n_done = n_skipped = n_rows = 0
     for batch in batches:
         loss, parts, status = objective(model, batch)
         rows_ok = status == 0
+        n_rows += len(status)
         if not bool(rows_ok.all()):
             n_skipped += int((~rows_ok).sum())
             if not bool(rows_ok.any()):
@@ -237,7 +275,7 @@ def _run_epoch(
         (len(members) * loss).backward()  # the loss is the members' mean; each learns as it would alone
         norm = torch.stack([nn.utils.clip_grad_norm_(member.parameters(), clip) for member in members]).max()
         if not bool(torch.isfinite(norm)):  # a step along a non-finite gradient would lose all weights
-            n_skipped += len(status)
+            n_skipped += int(rows_ok.sum())  # those that had failed are counted
             continue
         optimizer.step(rate(averaged.n_updates))
         averaged.update()
@@ -251,7 +289,7 @@ def _run_epoch(
             sums[name] = sums.get(name, 0.0) + float(value)
     means = {name: value / max(n_done, 1) for name, value in sums.items()}
     means.setdefault("train_loss", math.nan)
-    return {**means, "learning_rate": rate(averaged.n_updates), "n_skipped": float(n_skipped)}
+    return {**means, "learning_rate": rate(averaged.n_updates), "n_skipped": float(n_skipped)}, n_rows
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor]:

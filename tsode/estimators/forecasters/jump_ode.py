@@ -27,6 +27,7 @@ from tsode.models.filters.jump_filter import JumpFilter
 from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
+from tsode.training.interruption import kept_if_interrupted
 from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
 from tsode.training.windows import Split, Window
 
@@ -255,7 +256,8 @@ class JumpODEForecaster(WindowedForecaster):
         history = self._learn(
             module, sampler, objective, lambda model: _validate(model, windows, self.loss, judged), generator
         )
-        calibrate(module, windows)
+        with kept_if_interrupted(module, "intervals were calibrated"):
+            calibrate(module, windows)
         return history
 
 

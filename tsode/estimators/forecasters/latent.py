@@ -16,6 +16,7 @@ from tsode.estimators.forecasters.base import WindowedForecaster
 from tsode.estimators.parameters import Check, at_least, not_negative, one_of
 from tsode.models.latent.base import LatentModel
 from tsode.training.calibration import fit_spread
+from tsode.training.interruption import kept_if_interrupted
 from tsode.training.kl_schedule import KL_SCHEDULES
 from tsode.training.lagging_inference import LaggingInference
 from tsode.training.latent_objective import BOUNDS, LatentObjective, validation_scores
@@ -93,8 +94,9 @@ class LatentForecaster(WindowedForecaster):
             )
             callbacks.append(objective.on_epoch_end)
         history = self._learn(module, sampler, objective, validate, generator, callbacks)
-        fit_spread(module, windows)
-        warn_unless_used(_usage(module, shown))
+        with kept_if_interrupted(module, "intervals were calibrated"):
+            fit_spread(module, windows)
+            warn_unless_used(_usage(module, shown))
         return history
 
 

@@ -20,6 +20,7 @@ from tsode.frames.covariates import CovariateCoder, read_known
 from tsode.frames.events import read_events
 from tsode.frames.inputs import DosingInputs, EventEncoder
 from tsode.frames.labels import labels
+from tsode.frames.outliers import warn_of_outliers
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
@@ -41,6 +42,8 @@ class ReaderSettings:
     past : list of label
         Channels that are read, but not forecast.
     scale : {"standard", "robust", "none"}
+    can_rescale : bool
+        Whether the user has a say in it.
     has_linear_inputs : bool
         Whether the effect of an event grows with its amount.
     refusals : dict of table to str
@@ -57,6 +60,7 @@ class ReaderSettings:
     calendar: Any
     past: list[Hashable]
     scale: str
+    can_rescale: bool
     has_linear_inputs: bool
     refusals: Mapping[str, str]
 
@@ -185,6 +189,8 @@ class DataReader:
         old, history = before or (None, None)
         if old is None:
             time_unit, scaler = settings.unit(horizon, panel), _fit_scaler(panel, settings.scale)
+            if settings.scale == "standard":
+                warn_of_outliers(panel, settings.can_rescale)
         elif old.channels != panel.channels:
             raise DataError(
                 f"warm_start continues on the same channels {old.channels}, but came {panel.channels}: "

@@ -14,6 +14,7 @@ __all__ = ["warn_of_outliers"]
 
 FEWEST = 10  # values of a channel; of fewer, one is a large share of any variance
 MOST = 0.5  # share of the sum of squares about the mean
+FAR = 20.0  # quartile ranges from the median, which a few skewed values do not reach
 
 
 def warn_of_outliers(panel: Panel, can_rescale: bool) -> None:
@@ -30,12 +31,14 @@ def warn_of_outliers(panel: Panel, can_rescale: bool) -> None:
     for c, channel in enumerate(panel.channels):
         pooled = np.concatenate([values[:, c] for values in panel.values])
         seen = pooled[~np.isnan(pooled)]
-        if len(seen) < FEWEST or np.ptp(np.quantile(seen, [0.25, 0.75])) == 0.0:
+        if len(seen) < FEWEST:
             continue
+        low, median, high = np.quantile(seen, [0.25, 0.5, 0.75])
         with np.errstate(all="ignore"):
             squared = ((pooled - seen.mean()) / np.ptp(seen)) ** 2
         at = int(np.nanargmax(squared))
-        if not squared[at] > MOST * np.nansum(squared):
+        is_far = high > low and abs(pooled[at] / FAR - median / FAR) > high - low
+        if not is_far or squared[at] <= MOST * np.nansum(squared):
             continue
         ends = np.cumsum([len(times) for times in panel.times])
         row = int(np.searchsorted(ends, at, side="right"))

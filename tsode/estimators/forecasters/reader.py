@@ -14,7 +14,7 @@ from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import array_rows, join_values
-from tsode.estimators.settings import find_horizon
+from tsode.estimators.settings import find_horizon, find_unit
 from tsode.frames.calendar import choose_cycles
 from tsode.frames.covariates import CovariateCoder, read_known
 from tsode.frames.events import read_events
@@ -96,7 +96,9 @@ class ReaderSettings:
 
     def unit(self, horizon: Any, panel: Panel) -> Any:
         """One unit of model time, in the data's own time."""
-        return horizon if self.time_unit == "auto" else read_duration(self.time_unit, panel.time_kind, "time_unit")
+        if self.time_unit == "auto":
+            return find_unit(horizon, panel)
+        return read_duration(self.time_unit, panel.time_kind, "time_unit")
 
     def refuse(self, **tables: Any) -> None:
         """Raise a DataError if a table is given that is not read."""

@@ -85,6 +85,8 @@ def _span(times: np.ndarray) -> Any:
     A silence is a gap many times as long as all shorter gaps together, of which there must be some: it holds nothing of
     what the series does.
     """
+    if len(times) < FEWEST_GAPS + 2:
+        return times[-1] - times[0]
     gaps = np.sort(np.diff(times))
     passed = gaps.cumsum()
     is_silence = gaps[FEWEST_GAPS:] / SCALES_APART > passed[FEWEST_GAPS - 1 : -1]

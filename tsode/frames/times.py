@@ -239,8 +239,11 @@ def _read_horizon(panel: Panel, timeline: Timeline, horizon: Any) -> list[np.nda
             # In the coarsest tick a horizon of centuries does not run over the end of stamps in nanoseconds.
             ticks, tick = coarsest_ticks(np.atleast_1d(last))
             last = ticks.view(f"{timeline.kind}64[{tick}]")[0]
+        if is_list:
+            query_times.append(last + np.array(leads))
+            continue
         gap = typical_gap([times])
-        until = np.array(leads) if is_list else _spread(leads[0], shared_gap if gap is None else gap)
+        until = _spread(leads[0], shared_gap if gap is None else gap)
         query_times.append(last + until)
     return query_times
 
@@ -257,7 +260,7 @@ def _read_lead(value: Any, kind: str, timeline: Timeline) -> Any:
 
 
 def _spread(lead: Any, gap: Any) -> np.ndarray:
-    n = 1 if gap is None else int(np.clip(np.rint(lead / gap), 1, _MOST_POINTS))
+    n = 1 if gap is None else int(min(max(np.rint(lead / gap), 1), _MOST_POINTS))
     if isinstance(lead, float):
         return np.arange(1, n + 1) / n * lead
     if isinstance(lead, int):

@@ -330,10 +330,19 @@ class DataReader:
 
     def series(self, panel: Panel) -> list[Series]:
         """Series in model time and scaled units, without rows in which nothing was seen."""
-        return [
-            self.series_of(times, values, panel.inputs.get(key), panel.covariates.get(key))
-            for key, times, values in zip(panel.ids, panel.times, panel.values)
-        ]
+        if self.n_inputs or self.covariates is not None or len({times.dtype for times in panel.times}) != 1:
+            return [
+                self.series_of(times, values, panel.inputs.get(key), panel.covariates.get(key))
+                for key, times, values in zip(panel.ids, panel.times, panel.values)
+            ]
+        # all at once, which takes a fraction of the time where there are many short series
+        seen = panel.rows_seen
+        cuts = np.cumsum([np.count_nonzero(rows) for rows in seen])[:-1]
+        rows = np.concatenate(seen)
+        times = np.split(self.timeline.to_model(np.concatenate(panel.times)[rows]), cuts)
+        values = np.split(self.scaler.transform(np.concatenate(panel.values)[rows]), cuts)
+        nothing = np.empty(0), np.empty((0, 0))
+        return [Series(t, x, *nothing) for t, x in zip(times, values)]
 
     def series_of(
         self,

@@ -82,17 +82,20 @@ class IrregularBatch:
         n_series, n_channels = len(times), values[0].shape[1]
         lengths = np.array([len(t) for t in times], dtype=np.int64)
         width = int(lengths.max(initial=0))
+        is_event = np.arange(width) < lengths[:, None]
         padded_times = np.zeros((n_series, width))
         padded_values = np.full((n_series, width, n_channels), np.nan)
-        for row, (t, v) in enumerate(zip(times, values)):
-            padded_times[row, : len(t)] = t
-            padded_times[row, len(t) :] = t[-1] if len(t) else 0.0
-            padded_values[row, : len(t)] = v
         padded_inputs = None
+        if width:
+            padded_times[is_event] = np.concatenate(times)
+            last = padded_times[np.arange(n_series), np.maximum(lengths - 1, 0)]
+            padded_times = np.where(is_event, padded_times, last[:, None])
+            padded_values[is_event] = np.concatenate(values)
         if inputs is not None:
-            padded_inputs = torch.zeros(n_series, width, inputs[0].shape[1], dtype=dtype)
-            for row, u in enumerate(inputs):
-                padded_inputs[row, : len(u)] = torch.as_tensor(u, dtype=dtype)
+            given = np.zeros((n_series, width, inputs[0].shape[1]))
+            if width:
+                given[is_event] = np.concatenate(inputs)
+            padded_inputs = torch.from_numpy(given).to(dtype)
         seen = ~np.isnan(padded_values)
         return cls(
             times=torch.from_numpy(padded_times),

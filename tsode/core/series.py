@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -41,13 +41,10 @@ class Series:
 
     def part(self, rows: slice, inputs: slice = slice(None)) -> Series:
         """Some of the observations and of the inputs."""
-        return replace(
-            self,
-            times=self.times[rows],
-            values=self.values[rows],
-            input_times=self.input_times[inputs],
-            inputs=self.inputs[inputs],
-        )
+        input_times, given = self.input_times, self.inputs
+        if len(input_times):
+            input_times, given = input_times[inputs], given[inputs]
+        return Series(self.times[rows], self.values[rows], input_times, given, self.covariates)
 
     @property
     def span(self) -> float:

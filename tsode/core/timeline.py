@@ -79,8 +79,9 @@ class Timeline:
         pooled = np.concatenate(series)
         fitted = _fit_numbers(kinds[0], pooled) if kinds[0] in ("float", "int") else _fit_ticks(kinds[0], pooled, unit)
         fitted = fitted._with_unit(unit, series)
-        for t in series:
-            fitted._check_distinct(t)
+        if (np.diff(fitted.to_model(pooled))[_is_inside(series)] <= 0).any():
+            for t in series:
+                fitted._check_distinct(t)
         return fitted
 
     def to_model(self, native: np.ndarray) -> np.ndarray:
@@ -264,10 +265,22 @@ def typical_gap(series: Sequence[np.ndarray]) -> Any:
     np.timedelta64, np.int64, np.float64 or None
         None if no series has two distinct times.
     """
-    gaps = np.concatenate([np.diff(np.sort(t)) for t in series])
-    gaps = np.sort(gaps[gaps > np.zeros((), dtype=gaps.dtype)])
+    gaps = np.diff(series[0]) if len(series) == 1 else np.diff(np.concatenate(series))[_is_inside(series)]
+    nothing = np.zeros((), dtype=gaps.dtype)
+    if (gaps < nothing).any():
+        gaps = np.concatenate([np.diff(np.sort(t)) for t in series])
+    gaps = np.sort(gaps[gaps > nothing])
     # The lower middle rather than the mean of two: whole ticks stay whole.
     return gaps[(len(gaps) - 1) // 2] if len(gaps) else None
+
+
+def _is_inside(series: Sequence[np.ndarray]) -> np.ndarray:
+    """Which steps between consecutive times of all series set end to end stay within one."""
+    lengths = np.array([len(t) for t in series])
+    is_inside = np.ones(max(int(lengths.sum()) - 1, 0), dtype=bool)
+    starts = lengths.cumsum()[:-1]
+    is_inside[starts[(starts > 0) & (starts <= len(is_inside))] - 1] = False
+    return is_inside
 
 
 def _fit_ticks(kind: str, pooled: np.ndarray, unit: Duration | str) -> Timeline:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import numpy as np
 import torch
 
-from tsode.core.timeline import Timeline
+from tsode.core.timeline import Timeline, typical_gap
 from tsode.errors import ParameterError
 from tsode.frames.durations import read_duration
 from tsode.frames.panel import Panel
 
-__all__ = ["find_device", "find_dtype", "find_horizon", "read_levels"]
+__all__ = ["find_device", "find_dtype", "find_horizon", "find_unit", "read_levels"]
+
+SCALES_APART = 100  # times longer: of another scale
+FEWEST_GAPS = 10  # shorter ones, before a gap is a silence
 
 
 def find_device(name: Any) -> torch.device:
@@ -43,18 +47,52 @@ def find_dtype(name: Any) -> torch.dtype:
 
 
 def find_horizon(horizon: Any, panel: Panel) -> Any:
-    """The training horizon in the data's own time; "auto" is half the median span of what was seen of the series."""
+    """The training horizon in the data's own time; "auto" is half the median span of what was seen of the series.
+
+    Silences do not count, see `_span`.
+    """
     if not (isinstance(horizon, str) and horizon == "auto"):
         horizon = read_duration(horizon, panel.time_kind)
         Timeline.fit(panel.times).duration(horizon)  # raises if it is of another kind or not positive
         return horizon
     is_number = panel.time_kind in ("float", "int")
     seen = panel.seen_times
-    spans = [t[-1] - t[0] for t in seen if len(t) > 1]
+    spans = [_span(t) for t in seen if len(t) > 1]
     if not spans:  # no series has two times: only a baseline can use this
         return 1.0 if is_number else np.timedelta64(1, "D")
     median = np.sort(np.array(spans))[len(spans) // 2]
     return float(median) / 2.0 if is_number else max(median / 2, np.ones((), dtype=median.dtype)[()])
+
+
+def find_unit(horizon: Any, panel: Panel) -> Any:
+    """One unit of model time: the horizon, unless what the data do is of another scale by far.
+
+    A model whose unit is longer than all the data, or shorter than the gaps between them, begins where nothing can be
+    learned: then the unit is half the median span, or the median gap.
+    """
+    half_span, gap = find_horizon("auto", panel), typical_gap(panel.seen_times)
+    length: Any = np.timedelta64(horizon) if isinstance(horizon, datetime.timedelta) else horizon
+    if length / SCALES_APART > half_span:
+        return half_span
+    if gap is not None and gap / SCALES_APART > length:
+        return gap if isinstance(gap, np.timedelta64) else float(gap)
+    return horizon
+
+
+def _span(times: np.ndarray) -> Any:
+    """Time from the first to the last of sorted times, less silences.
+
+    A silence is a gap many times as long as all shorter gaps together, of which there must be some: it holds nothing of
+    what the series does.
+    """
+    if len(times) < FEWEST_GAPS + 2:
+        return times[-1] - times[0]
+    gaps = np.sort(np.diff(times))
+    passed = gaps.cumsum()
+    is_silence = gaps[FEWEST_GAPS:] / SCALES_APART > passed[FEWEST_GAPS - 1 : -1]
+    if not is_silence.any():
+        return times[-1] - times[0]
+    return passed[FEWEST_GAPS - 1 + int(is_silence.argmax())]
 
 
 def read_levels(levels: Any, name: str, top: float) -> list[float]:

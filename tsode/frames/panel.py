@@ -15,6 +15,8 @@ from tsode.frames.labels import decode_label, encode_label
 
 __all__ = ["CovariateRecord", "Layout", "Panel"]
 
+SERIES_AT_ONCE = 1024  # looked at together: fast where series are short, and little memory where they are long
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -165,15 +167,27 @@ class Panel:
     @property
     def seen_times(self) -> list[np.ndarray]:
         """Times of each series at which something was seen; all times if nothing was anywhere."""
-        seen = [times[~np.isnan(values).all(axis=1)] for times, values in zip(self.times, self.values)]
+        seen = [times[rows] for times, rows in zip(self.times, self.rows_seen)]
         return seen if any(map(len, seen)) else self.times
+
+    @property
+    def rows_seen(self) -> list[np.ndarray]:
+        """Whether anything was seen in each row of each series: array[n], bool."""
+        ends = np.cumsum([len(times) for times in self.times])
+        seen: list[np.ndarray] = []
+        for start in range(0, len(self), SERIES_AT_ONCE):
+            values = self.values[start : start + SERIES_AT_ONCE]
+            is_seen = ~np.isnan(np.concatenate(values)).all(axis=1)
+            before = ends[start - 1] if start else 0
+            seen += np.split(is_seen, ends[start : start + len(values) - 1] - before)
+        return seen
 
     @property
     def last_times(self) -> list[Any]:
         """Time of each series' last row with anything seen; of its last row if nothing was; None if it has no row."""
         last: list[Any] = []
-        for times, values in zip(self.times, self.values):
-            seen = times[~np.isnan(values).all(axis=1)] if len(times) else times
+        for times, rows in zip(self.times, self.rows_seen):
+            seen = times if len(rows) and rows[-1] else times[rows]
             last.append(seen[-1] if len(seen) else times[-1] if len(times) else None)
         return last
 

@@ -211,10 +211,12 @@ def _read_horizon(panel: Panel, timeline: Timeline, horizon: Any) -> list[np.nda
             # In the coarsest tick a horizon of centuries does not run over the end of stamps in nanoseconds.
             ticks, tick = coarsest_ticks(np.atleast_1d(last))
             last = ticks.view(f"{timeline.kind}64[{tick}]")[0]
-        gap = typical_gap([times])
-        until = np.array(leads) if is_list else _spread(leads[0], shared_gap if gap is None else gap)
         lasts.append(last)
-        spans.append(until)
+        if is_list:
+            spans.append(np.array(leads))
+        else:
+            gap = typical_gap([times])
+            spans.append(_spread(leads[0], shared_gap if gap is None else gap))
     if panel.time_kind != "float":
         return [last + until for last, until in zip(lasts, spans)]
     lengths = [len(until) for until in spans]
@@ -234,7 +236,7 @@ def _read_lead(value: Any, kind: str, timeline: Timeline) -> Any:
 
 
 def _spread(lead: Any, gap: Any) -> np.ndarray:
-    n = 1 if gap is None else int(np.clip(np.rint(lead / gap), 1, _MOST_POINTS))
+    n = 1 if gap is None else int(min(max(np.rint(lead / gap), 1), _MOST_POINTS))
     if isinstance(lead, float):
         return add_spans(np.zeros(n), np.asarray(lead), np.arange(1, n + 1), n)
     if isinstance(lead, int):

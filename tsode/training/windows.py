@@ -67,17 +67,20 @@ def make_window(
     """
     contexts, targets = [], []
     for row, cut in zip(series, cuts):
-        middle = int(np.searchsorted(row.times, cut, side="right"))
-        end = int(np.searchsorted(row.times, cut + horizon, side="right"))
+        middle, end = row.times.searchsorted([cut, cut + horizon], side="right").tolist()
         start = max(0, middle - max_context)
         thin = slice(middle, end, -(-max(end - middle, 1) // max_targets))
         begin = float(row.times[start]) if start else -np.inf
-        inputs = slice(*np.searchsorted(row.input_times, [begin, np.nextafter(cut + horizon, np.inf)]))
+        inputs = slice(0)
+        if len(row.input_times):
+            inputs = slice(*row.input_times.searchsorted([begin, np.nextafter(cut + horizon, np.inf)]))
         context = row.part(slice(start, middle), inputs)
+        target = row.part(thin, slice(0))
         if row.covariates is not None:
             context = replace(context, covariates=row.covariates.between(begin, cut + horizon))
+            target = replace(target, covariates=None)
         contexts.append(context)
-        targets.append(replace(row.part(thin, slice(0)), covariates=None))
+        targets.append(target)
     shown = collate(contexts, dtype)
     return Window(shown, collate(targets, dtype), shown)
 

@@ -315,6 +315,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             calendar=self.calendar,
             past=labels(self.past_covariates),
             scale="standard" if self.scale == "auto" else self.scale,
+            can_rescale="scale" in self.get_params(deep=False),
             has_linear_inputs=self.has_linear_inputs,
             refusals=refusals,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tsode.core.series import ROWS_AT_ONCE, Series
+from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.models.baselines import BaselineModel, ConstantModel, DriftModel, LastValueModel
 from tsode.training.windows import Split, make_window
@@ -16,6 +16,7 @@ from tsode.training.windows import Split, make_window
 __all__ = ["BaselineForecaster", "ConstantForecaster", "DriftForecaster", "LastValueForecaster"]
 
 N_CUTS = 20
+PADDED_AT_ONCE = 2**22  # events of a batch with its padding: one long series must not pad many short ones
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -56,17 +57,22 @@ class BaselineForecaster(BaseForecaster):
         device, dtype = self._torch_device(), self._torch_dtype()
         usable = [series for series in split.train if len(series.times)]
         chosen, cuts = [], []
+        shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(usable)))).tolist()
         for series in usable:
-            shares = np.linspace(0.1, 0.95, max(2, min(N_CUTS, 2000 // len(usable))))
+            first, span = float(series.times[0]), series.span
             chosen += [series] * len(shares)
-            cuts += [float(series.times[0]) + share * series.span for share in shares]
-        whole = make_window(usable, [np.inf] * len(usable), 0.0, 10**9, dtype=dtype).to(device)
+            cuts += [first + share * span for share in shares]
+        longest, size = max(len(series.times) for series in usable), len(usable)
+        if len(usable) * longest > PADDED_AT_ONCE:  # series of like length together
+            usable.sort(key=lambda series: len(series.times))
+            size = max(1, PADDED_AT_ONCE // longest)
+        wholes = [collate(usable[start : start + size], dtype).to(device) for start in range(0, len(usable), size)]
         windows = []
         for start in range(0, len(chosen), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             window = make_window(chosen[part], cuts[part], horizon, 10**9, max_targets=64, dtype=dtype).to(device)
             windows.append((window.context, window.targets))
-        module.fit([whole.context], windows)
+        module.fit(wholes, windows)
         return []
 
 

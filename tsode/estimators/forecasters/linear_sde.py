@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -31,6 +31,7 @@ from tsode.training.windows import Split
 __all__ = ["LinearSDEForecaster"]
 
 STEPS_AN_EPOCH = 10  # so that a small panel, whose epoch is one batch, is not validated after every step
+FARTHEST_LEARNED = 10.0  # robust standard deviations: beyond, nothing is learned where scale="robust"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -69,7 +70,10 @@ class LinearSDEForecaster(LearnedForecaster):
     patience : int
     validation_fraction : float
         Share of the series held out; with fewer than ten series, the last part of each.
-    scale, time_unit, device, warm_start, random_state, verbose, callbacks, id_col, time_col, target, duplicates
+    scale
+        As in `JumpODEForecaster`; with "robust", nothing is learned from values beyond ten robust standard deviations,
+        for a likelihood that is normal would follow them.
+    time_unit, device, warm_start, random_state, verbose, callbacks, id_col, time_col, target, duplicates
         As in `JumpODEForecaster`.
     past_covariates, known_path, calendar
         As in `JumpODEForecaster`. With `system` there is no calendar.
@@ -215,6 +219,9 @@ class LinearSDEForecaster(LearnedForecaster):
         if self.system is not None:
             return []
         like = next(module.parameters())
+        if self.scale == "robust":
+            fitted, held = ([_within(series) for series in part] for part in (split.train, split.valid))
+            split = replace(split, train=fitted, valid=held)
         pieces = [piece for series in split.train for piece in _pieces(series, self.max_context)]
         held_out = _held_out(split, self.max_context)
         if not pieces or not held_out:
@@ -315,6 +322,11 @@ def _part(series: Series, rows: slice) -> Series:
         return series.part(rows, slice(0))
     begin = times[0] if rows.start else -np.inf
     return series.part(rows, slice(*np.searchsorted(series.input_times, [begin, times[-1]])))
+
+
+def _within(series: Series) -> Series:
+    """The series without values that stand out."""
+    return replace(series, values=np.where(np.abs(series.values) <= FARTHEST_LEARNED, series.values, np.nan))
 
 
 def _collate(series: Sequence[Series], like: Tensor) -> IrregularBatch:

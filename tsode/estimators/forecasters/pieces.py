@@ -110,22 +110,19 @@ def pieces(
             resumed[row] = checkpoint
     starts = np.cumsum([0, *map(len, query.times)])
 
-    def series_of(row: int) -> Series:
-        if row in resumed:
-            return resumed[row].remaining(reader)
-        key, place = query.ids[row], where[row]
-        history = panel.times[place], panel.values[place], panel.inputs.get(key), panel.covariates.get(key)
-        return reader.series_of(*history)
-
-    def n_observed(row: int) -> int:
-        values = panel.values[where[row]][resumed[row].n_rows if row in resumed else 0 :]
-        return int(np.count_nonzero(~np.isnan(values).all(axis=1)))
+    def series_of(rows: list[int]) -> list[Series]:
+        if rows[0] in resumed:
+            return [resumed[row].remaining(reader) for row in rows]
+        return reader.series(panel.select([where[row] for row in rows]))
 
     def n_inputs(row: int) -> int:
         inputs = panel.inputs.get(query.ids[row]) if reader.n_inputs else None
         return 0 if inputs is None else len(inputs.times)
 
-    observed = [n_observed(row) for row in range(len(where))]
+    observed = [
+        int(np.count_nonzero(seen[resumed[row].n_rows if row in resumed else 0 :]))
+        for row, seen in enumerate(panel.select(where).rows_seen)
+    ]
     events = [observed[row] + n_inputs(row) for row in range(len(where))]
     is_long = [module.can_resume and n > STEPS_AT_ONCE for n in events]
     # a long history is run over by itself, in parts
@@ -135,7 +132,7 @@ def pieces(
         for together in _groups(sorted(rows, key=observed.__getitem__), history.__getitem__):
             asked = {row: reader.timeline.to_model(query.times[row]) for row in together}
             stretch = _Stretch(
-                {row: series_of(row) for row in together},
+                dict(zip(together, series_of(together))),
                 asked,
                 dict.fromkeys(together, 0),
                 {row: resumed[row].state for row in together} if goes_on else {},

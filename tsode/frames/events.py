@@ -13,6 +13,7 @@ import pandas as pd
 
 from tsode.errors import DataError
 from tsode.frames.durations import read_duration
+from tsode.frames.foreign import native_to_pandas
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.table import ID_COL, TIME_COL
@@ -203,7 +204,7 @@ def _to_pandas(data: Any) -> pd.DataFrame:
                 f"events= takes a frame with one row an event, but is a {type(data).__name__}: "
                 "pass pd.DataFrame({'unique_id': ..., 'ds': ..., 'kind': ..., 'amount': ...})."
             )
-        frame = native.to_pandas()
+        frame = native_to_pandas(native)
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):
         raise DataError(f"The events have the column {repeated[0]!r} more than once: rename or drop one of them.")

@@ -12,7 +12,7 @@ import pandas as pd
 from tsode.errors import DataError, TsodeWarning
 from tsode.frames.table import without_attributes
 
-__all__ = ["array_rows", "join_values"]
+__all__ = ["array_rows", "is_series_like", "join_values"]
 
 
 def array_rows(X: np.ndarray, time_col: Hashable) -> pd.DataFrame:
@@ -81,3 +81,8 @@ def join_values(X: Any, y: Any, id_col: Hashable, time_col: Hashable) -> pd.Data
             raise DataError(f"y has a column {column!r}, which is the name of an id or time column: rename it.")
     values.index = frame.index
     return pd.concat([without_attributes(frame[columns]), without_attributes(values)], axis=1)
+
+
+def is_series_like(X: Any) -> bool:
+    """Whether this is a Series or a list of such, whose channel has no column to be found by."""
+    return isinstance(X, pd.Series) or (isinstance(X, list) and bool(X) and isinstance(X[0], pd.Series))

@@ -25,6 +25,7 @@ from tsode.frames.durations import read_duration
 from tsode.frames.events import read_events
 from tsode.frames.inputs import DosingInputs, EventEncoder
 from tsode.frames.labels import labels
+from tsode.frames.leftovers import without_leftovers
 from tsode.frames.meeting import check_new_series, check_rows_about
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
@@ -86,6 +87,8 @@ class ReaderSettings:
             target=target,
             duplicates=self.duplicates,
         )
+        if target is None and y is None:
+            panel = without_leftovers(panel)
         if self.past:
             panel = _with_last(panel, self.past)
         never = [name for c, name in enumerate(panel.channels) if all(np.isnan(v[:, c]).all() for v in panel.values)]

@@ -28,7 +28,7 @@ def without_leftovers(panel: Panel) -> Panel:
     left_out = list(unnamed)
     for name, first in _renamed(panel.channels).items():
         pair = [panel.channels.index(name), panel.channels.index(first)]
-        if all(np.array_equal(*values[:, pair].T, equal_nan=True) for values in panel.values):
+        if all(np.array_equal(values[:, pair[0]], values[:, pair[1]], equal_nan=True) for values in panel.values):
             left_out.append(name)
         else:
             warnings.warn(

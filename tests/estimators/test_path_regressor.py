@@ -142,3 +142,12 @@ def test_it_stands_in_the_searches_and_wrappers_of_scikit_learn():
     logs = TransformedTargetRegressor(PathRegressor(), func=np.log, inverse_func=np.exp).fit(X, np.exp(y))
     np.testing.assert_allclose(logs.predict(X), np.exp(PathRegressor().fit(X, y).predict(X)), rtol=1e-8)
     assert "PathRegressor" in PathRegressor()._repr_html_()
+
+
+@pytest.mark.parametrize(("place", "name"), [(2, "y"), (0, "column 0 of X"), (1, "column 1 of X")])
+def test_values_that_float64_cannot_square_are_refused_by_name(place, name):
+    rng = np.random.default_rng(0)
+    columns = [np.arange(6.0), rng.normal(size=6), rng.normal(size=6)]
+    columns[place] = columns[place] * 1e300
+    with pytest.raises(DataError, match=f"values of {name} are too large"):
+        PathRegressor().fit(np.stack(columns[:2], axis=1), columns[2])

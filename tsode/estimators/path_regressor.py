@@ -118,6 +118,14 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
         order = np.argsort(X[:, 0], kind="stable")
         X, y = X[order], y[order]
         self._origin = X[0, 0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            spreads = np.append(X.std(axis=0), y.std())
+        if not np.isfinite(spreads).all():
+            wrong = "y" if not np.isfinite(spreads[-1]) else f"column {int(np.isinf(spreads).argmax())} of X"
+            raise DataError(
+                f"The values of {wrong} are too large for float64 to take their standard deviation: bring them to "
+                "another unit, or mend the values that stand out."
+            )
         self._shift, spread = X[:, 1:].mean(axis=0), X[:, 1:].std(axis=0)
         self._spread = np.where(spread > 1e-12 * np.abs(self._shift).clip(min=1e-300), spread, 1.0)
         level, unit = y.mean(), y.std()

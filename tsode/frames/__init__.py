@@ -3,6 +3,7 @@
 from tsode.frames.events import EventTable
 from tsode.frames.nonmem import events_from_nonmem, observations_from_nonmem, to_nonmem
 from tsode.frames.schedule import Schedule, read_schedule
+from tsode.frames.tidy import read_tidy
 
 __all__ = [
     "EventTable",
@@ -10,5 +11,6 @@ __all__ = [
     "events_from_nonmem",
     "observations_from_nonmem",
     "read_schedule",
+    "read_tidy",
     "to_nonmem",
 ]

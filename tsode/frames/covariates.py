@@ -15,6 +15,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.frames.calendar import turns
 from tsode.frames.index import restore_times
 from tsode.frames.labels import decode_label, encode_label
+from tsode.frames.leftovers import without_leftovers
 from tsode.frames.meeting import check_rows_about
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
@@ -60,6 +61,7 @@ def read_known(
         table = read_panel(known, id_col=id_col, time_col=time_col, target=target)
     except DataError as error:
         raise DataError(f"known= cannot be read. {error}") from error
+    table = table if target is not None else without_leftovers(table)
     if channels is not None and len(table.channels) != len(channels):
         raise DataError(f"fit knew the covariates {list(channels)}, but known= has {table.channels}.")
     for times in table.times:

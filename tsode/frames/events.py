@@ -15,6 +15,7 @@ import pandas as pd
 from tsode.core.time_sums import divide, shift_times
 from tsode.errors import DataError, TsodeWarning
 from tsode.frames.durations import read_duration
+from tsode.frames.foreign import native_to_pandas
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.table import ID_COL, TIME_COL
@@ -214,7 +215,7 @@ def open_rows(data: Any, name: str = "events=", example: str = _EXAMPLE) -> pd.D
             raise DataError(
                 f"{name} takes a frame with one row an event, but is a {type(data).__name__}: pass {example}."
             )
-        frame = native.to_pandas()
+        frame = native_to_pandas(native)
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):
         raise DataError(f"{name} has the column {repeated[0]!r} more than once: rename or drop one of them.")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tsode.core.timeline import coarsest_ticks
 from tsode.errors import DataError
 
-__all__ = ["native_times", "restore_times"]
+__all__ = ["join_times", "native_times", "restore_times"]
+
+
+_LARGEST = 2**63 - 1
 
 
 def native_times(index: pd.Index, where: str) -> tuple[np.ndarray, Any]:
@@ -54,10 +59,39 @@ def native_times(index: pd.Index, where: str) -> tuple[np.ndarray, Any]:
     if index.dtype.kind == "m":
         spans = pd.TimedeltaIndex(index)
         return spans.to_numpy(), spans.dtype
+    if index.dtype.kind == "u" and len(index) and int(index.max()) > _LARGEST:
+        raise DataError(
+            f"{where} reaches {int(index.max())}, beyond the largest whole number of 64 bits with a sign: subtract an "
+            "offset from the times, such as the first of them."
+        )
     native = index.to_numpy(dtype=np.float64 if index.dtype.kind == "f" else np.int64)
     if not np.isfinite(native).all():
         raise DataError(f"{where} is infinite at row {int((~np.isfinite(native)).argmax())}: drop such rows.")
     return native, index.dtype
+
+
+def join_times(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The same times, all of one dtype: that of the finest ticks, or coarser ones if they do not hold all of them.
+
+    Raises
+    ------
+    DataError
+        If no tick holds them all exactly in 64 bits.
+    """
+    dtype = np.result_type(*{times.dtype for times in parts})
+    if dtype.kind not in "mM" or all(times.dtype == dtype for times in parts):
+        return [times.astype(dtype, copy=False) for times in parts]
+    # ticks that are not needed, such as the nanoseconds of whole days, would leave no room for far years
+    ticks = {coarsest_ticks(times)[1] for times in parts if len(times)} or {"s"}
+    for unit in (np.datetime_data(dtype)[0], np.datetime_data(np.result_type(*(f"m8[{tick}]" for tick in ticks)))[0]):
+        joined = [times.astype(f"{dtype.kind}8[{unit}]") for times in parts]
+        if all((new.astype(old.dtype) == old).all() for new, old in zip(joined, parts)):
+            return joined
+    dtypes = ", ".join(sorted({str(times.dtype) for times in parts}))
+    raise DataError(
+        f"Times of {dtypes} lie too far apart to be held together in 64 bits: round them to microseconds, with "
+        "`.as_unit('us')`."
+    )
 
 
 def restore_times(native: np.ndarray, dtype: Any) -> pd.Index:

@@ -11,12 +11,12 @@ import pandas as pd
 from tsode.errors import DataError, ParameterError
 from tsode.frames.index import restore_times
 from tsode.frames.labels import guess_label
+from tsode.frames.numbers import as_numbers
 from tsode.frames.panel import Panel
 from tsode.frames.table import ID_COL, TIME_COL, Table, open_table
+from tsode.frames.tidy import describe_tidy, refuse_tidy, warn_tidy
 
 __all__ = ["read_panel"]
-
-_NUMBERS = ("boolean", "decimal", "empty", "floating", "integer", "mixed-integer-float")
 
 
 def read_panel(
@@ -61,6 +61,7 @@ def read_panel(
     channels = _choose_channels(table.columns, target)
     if require_values and not channels:
         raise DataError("The data have no value columns: add at least one beside id and time.")
+    refuse_tidy(table, channels, target is not None)
     values = np.empty((len(table.times), len(channels)))
     for j, channel in enumerate(channels):
         values[:, j] = _read_channel(table, channel)
@@ -82,6 +83,8 @@ def read_panel(
         values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         codes, times = codes[starts], times[starts]
     cuts = np.searchsorted(codes, np.arange(1, len(table.ids)))
+    if target is not None:
+        warn_tidy(table, channels)
     n = len(table.ids)  # of a frame without rows: none, where `np.split` gives one piece
     return Panel(table.ids, np.split(times, cuts)[:n], np.split(values, cuts)[:n], channels, table.layout)
 
@@ -104,20 +107,17 @@ def _choose_channels(columns: pd.DataFrame, target: Any) -> list[Hashable]:
 
 def _read_channel(table: Table, channel: Hashable) -> np.ndarray:
     column = table.columns[channel]
-    if column.dtype == object:
-        column = column.infer_objects()
-        # A missing value (pd.NA, or None beside bools or decimals) keeps the column an object.
-        if pd.api.types.infer_dtype(column, skipna=True) in _NUMBERS:
-            column = pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
-    if column.dtype.kind not in "biuf":
+    values = as_numbers(column)
+    if values is None:
         kind = pd.api.types.infer_dtype(column, skipna=True)
         numeric = [c for c in table.columns.columns if table.columns[c].dtype.kind in "biuf"]
+        choice = f", or choose the channels with target={numeric}" if numeric else ""
         raise DataError(
-            f"Column {channel!r} holds {kind} values ({column.dtype}), not numbers: drop it, encode it as numbers, "
-            f"or choose the channels with target={numeric}."
+            f"Column {channel!r} holds {kind} values ({column.dtype}), not numbers: drop it, encode it as numbers"
+            f"{choice}."
+            + (f" {describe_tidy(table, numeric[0], channel)}" if len(numeric) == 1 else "")
             + (f" If it tells series apart, pass id_col={channel!r}." if table.layout.kind == "wide" else "")
         )
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     infinite = np.isinf(values)
     if infinite.any():
         row = int(infinite.argmax())
@@ -131,8 +131,18 @@ def _read_channel(table: Table, channel: Hashable) -> np.ndarray:
 def _refuse_duplicate(table: Table, code: int, time: np.ndarray, channel: Hashable, count: int) -> None:
     at = restore_times(time, table.layout.time_dtype)[0]
     has_ids = table.layout.id_col is not None or table.layout.kind == "list"
+    fault = f"{f'Series {table.ids[code]!r}' if has_ids else 'The series'} has {count} values of {channel!r} at {at}"
+    dtype = str(table.layout.time_dtype).lower()
+    if dtype.startswith(("float32", "float16", "float[", "halffloat")):
+        spacing = np.spacing(np.abs(time.astype(np.float16 if "16" in dtype or "half" in dtype else np.float32))[0])
+        raise DataError(
+            f"{fault}. The times are {dtype}, which at this size are rounded to multiples of {spacing:g}, so that "
+            "distinct times became one: make them float64, or datetimes, before they are rounded."
+        )
+    tidy = describe_tidy(table, channel)
+    if tidy:
+        raise DataError(f"{fault}. {tidy}")
     raise DataError(
-        (f"Series {table.ids[code]!r}" if has_ids else "The series")
-        + f" has {count} values of {channel!r} at {at}: drop all but one, or pass duplicates='mean' to average them."
+        f"{fault}: drop all but one, or pass duplicates='mean' to average them."
         + ("" if has_ids else " If the rows are of several series, name the column that tells them apart: id_col=.")
     )

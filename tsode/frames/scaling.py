@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tsode.errors import ParameterError
+from tsode.errors import DataError, ParameterError
+from tsode.frames.panel import Panel
 
-__all__ = ["ChannelScaler"]
+__all__ = ["ChannelScaler", "fit_scaler"]
 
 # Quartiles of the standard normal are this far apart: a robust scale of normal data is their standard deviation.
 _NORMAL_QUARTILES = 1.3489795003921634
@@ -77,3 +78,23 @@ class ChannelScaler:
     def from_dict(cls, state: dict[str, Any]) -> ChannelScaler:
         """Undo `to_dict`."""
         return cls(np.asarray(state["shift"], dtype=np.float64), np.asarray(state["scale"], dtype=np.float64))
+
+
+def fit_scaler(panel: Panel, method: str) -> ChannelScaler:
+    """Scaler of the channels of `panel`.
+
+    Raises
+    ------
+    DataError
+        If a channel has no finite scale.
+    """
+    with np.errstate(all="ignore"):
+        scaler = ChannelScaler.fit(panel.values, method)
+        is_usable = np.isfinite(scaler.shift) & np.isfinite(scaler.scale) & np.isfinite(1.0 / scaler.scale)
+    for name, usable in zip(panel.channels, is_usable):
+        if not usable:
+            raise DataError(
+                f"The values of {name!r} are too large or too close together for float64 to take their standard "
+                "deviation: bring the channel to another unit, or mend the values that stand out."
+            )
+    return scaler

@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 
 from tsode.errors import DataError
+from tsode.frames.foreign import native_to_pandas
 from tsode.frames.labels import decode_label, encode_label, guess_label
+from tsode.frames.leftovers import drop_row_numbers
 from tsode.frames.meeting import check_meeting
+from tsode.frames.numbers import as_numbers
 from tsode.frames.unsplit import unwrap
 
 __all__ = ["StaticColumn", "encode_static", "fit_static", "read_static"]
@@ -86,13 +89,14 @@ def read_static(
             )
         static = static.to_frame().T.infer_objects()
     frame = nw.from_native(static, eager_only=True, pass_through=True)
-    frame = frame.to_pandas() if isinstance(frame, nw.DataFrame) else static
+    frame = native_to_pandas(frame) if isinstance(frame, nw.DataFrame) else static
     if not isinstance(frame, pd.DataFrame):
         raise DataError(
             f"static= is of type {type(static).__name__}: give a frame with a row for each series, indexed by id or "
             f"with the column {id_col!r}."
         )
     remedy = ""
+    frame = drop_row_numbers(frame)
     if id_col in frame.columns:
         frame = frame.set_index(id_col)
     elif is_one or (len(ids) == len(frame) == 1 and not _names_series(frame.index, id_col)):
@@ -128,8 +132,8 @@ def fit_static(frame: pd.DataFrame) -> tuple[StaticColumn, ...]:
     columns = []
     for name in frame.columns:
         column = frame[name]
-        if _is_number(column):
-            numbers = _numbers(column)
+        numbers = _numbers(column)
+        if numbers is not None:
             seen = numbers[~np.isnan(numbers)]
             if not len(seen):
                 raise DataError(f"Column {name!r} of static= has no value: drop it.")
@@ -162,9 +166,10 @@ def encode_static(columns: Sequence[StaticColumn], frame: pd.DataFrame) -> dict[
             raise DataError(f"static= has no column {column.name!r}, which fit had: it has {list(frame.columns)}.")
         values = frame[column.name]
         if column.categories is None:
-            if not _is_number(values):
+            numbers = np.full(len(values), np.nan) if values.isna().all() else _numbers(values)
+            if numbers is None:
                 raise DataError(f"Column {column.name!r} of static= held numbers in fit, but now {values.dtype}.")
-            scaled = (_numbers(values) - column.shift) / column.scale
+            scaled = (numbers - column.shift) / column.scale
             parts.append(np.nan_to_num(scaled, nan=0.0)[:, None])
             continue
         codes = pd.Index(list(column.categories), dtype=object, tupleize_cols=False).get_indexer(
@@ -182,12 +187,9 @@ def encode_static(columns: Sequence[StaticColumn], frame: pd.DataFrame) -> dict[
     return dict(zip(frame.index.tolist(), table))
 
 
-def _is_number(column: pd.Series) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(column.dtype) and column.dtype.kind != "c")
-
-
-def _numbers(column: pd.Series) -> np.ndarray:
-    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if np.isinf(numbers).any():
+def _numbers(column: pd.Series) -> np.ndarray | None:
+    """The column as floats, or None where it holds categories."""
+    numbers = None if column.dtype.kind in "mMc" else as_numbers(column)
+    if numbers is not None and np.isinf(numbers).any():
         raise DataError(f"Column {column.name!r} of static= is infinite somewhere: replace it by NaN if not known.")
     return numbers

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tsode.errors import DataError
-from tsode.frames.index import native_times
+from tsode.frames.foreign import native_to_pandas
+from tsode.frames.index import join_times, native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.meeting import bare, check_one_type
 from tsode.frames.panel import Layout
@@ -101,7 +102,7 @@ def _open_list(items: list[Any]) -> Table:
     ids_are_names = is_squeezed and None not in names and len(set(names)) == len(items)
     ids: list[Hashable] = list(names) if ids_are_names else list(range(len(items)))
     filled = [item for item in items if len(item)] or items[:1]
-    index = filled[0].index.append([item.index for item in filled[1:]])
+    index = _join_indexes([item.index for item in filled])
     times, dtype = native_times(index, "The index of the Series in the list")
     channel = UNNAMED if shared is None else shared
     parts = [item.to_frame(channel) if is_squeezed else item for item in filled]
@@ -119,12 +120,24 @@ def _open_list(items: list[Any]) -> Table:
     return Table(ids, codes, times, columns, index, layout)
 
 
+def _join_indexes(parts: list[pd.Index]) -> pd.Index:
+    """All set end to end; datetimes in ticks of several lengths in ticks that hold all."""
+    kinds = {part.dtype.kind for part in parts}
+    if len({part.dtype for part in parts}) > 1 and (kinds == {"M"} or kinds == {"m"}):
+        zones = {str(getattr(part.dtype, "tz", None)) for part in parts}
+        if len(zones) == 1:
+            read = [native_times(part, "The index of a Series in the list") for part in parts]
+            joined = np.concatenate(join_times([times for times, _ in read]))
+            return restore_times(joined, read[0][1]).rename(parts[0].name)
+    return parts[0].append(parts[1:])
+
+
 def _open_multiindex(frame: pd.DataFrame) -> Table:
     index = frame.index
     if index.nlevels != 2:
         raise DataError(
             f"The index has {index.nlevels} levels ({list(index.names)}): give two, the id and the time. "
-            "Join the others into one id first."
+            "Join the others into one id first, or, where one names channels, make it columns with `.unstack(...)`."
         )
     id_name, time_name = index.names
     try:
@@ -230,7 +243,7 @@ def _to_pandas(data: Any, id_col: Hashable, time_col: Hashable) -> tuple[pd.Data
     native = nw.from_native(data, pass_through=True)
     if isinstance(native, nw.DataFrame):
         backend = native.implementation.value
-        return native.to_pandas(), backend if backend in ("polars", "pyarrow") else "pandas"
+        return native_to_pandas(native), backend if backend in ("polars", "pyarrow") else "pandas"
     if isinstance(native, nw.LazyFrame):
         raise DataError(f"The data are a lazy frame ({type(data).__name__}): collect it first, with `data.collect()`.")
     shape = f" of shape {np.shape(data)}" if isinstance(data, np.ndarray) else ""

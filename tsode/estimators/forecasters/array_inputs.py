@@ -12,7 +12,7 @@ import pandas as pd
 from tsode.errors import DataError, TsodeWarning
 from tsode.frames.table import without_attributes
 
-__all__ = ["array_rows", "check_sample_weight", "join_values"]
+__all__ = ["array_rows", "check_sample_weight", "is_series_like", "join_values"]
 
 
 def array_rows(X: np.ndarray, time_col: Hashable) -> pd.DataFrame:
@@ -98,3 +98,8 @@ def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
             f"{weight.shape}: give one weight a row."
         )
     return weight
+
+
+def is_series_like(X: Any) -> bool:
+    """Whether this is a Series or a list of such, whose channel has no column to be found by."""
+    return isinstance(X, pd.Series) or (isinstance(X, list) and bool(X) and isinstance(X[0], pd.Series))

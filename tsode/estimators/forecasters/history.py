@@ -12,7 +12,7 @@ import torch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError
 from tsode.estimators.forecasters.reader import DataReader
-from tsode.frames.index import restore_times
+from tsode.frames.index import join_times, restore_times
 from tsode.frames.inputs import DosingInputs
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.models.filters.state import FilterState
@@ -78,14 +78,11 @@ def append_rows(panel: Panel, new: Panel, duplicates: str) -> tuple[Panel, dict[
     DataError
         If there are two values of one channel at one time of one series, unless they are averaged.
     """
-    kind = np.result_type(*{times.dtype for times in (*panel.times, *new.times)})
+    joined = join_times([*panel.times, *new.times])
     place = {key: row for row, key in enumerate(panel.ids)}
-    ids, times, values = list(panel.ids), list(panel.times), list(panel.values)
-    if any(t.dtype != kind for t in times):
-        times = [t.astype(kind) for t in times]
+    ids, times, values = list(panel.ids), joined[: len(panel)], list(panel.values)
     first: dict[Hashable, Any] = {}
-    for key, t, x in zip(new.ids, new.times, new.values):
-        t = t.astype(kind)
+    for key, t, x in zip(new.ids, joined[len(panel) :], new.values):
         if len(t):
             first[key] = t[0]
         if key not in place:

@@ -13,7 +13,7 @@ import pandas as pd
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
-from tsode.estimators.forecasters.array_inputs import array_rows, join_values
+from tsode.estimators.forecasters.array_inputs import array_rows, is_series_like, join_values
 from tsode.estimators.forecasters.new_series import ask_with_new, ids_of_events
 from tsode.estimators.settings import find_horizon, find_unit
 from tsode.frames.calendar import choose_cycles
@@ -22,11 +22,12 @@ from tsode.frames.durations import read_duration
 from tsode.frames.events import read_events
 from tsode.frames.inputs import DosingInputs, EventEncoder
 from tsode.frames.labels import labels
+from tsode.frames.leftovers import without_leftovers
 from tsode.frames.meeting import check_new_series, check_rows_about
 from tsode.frames.outliers import warn_of_outliers
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
-from tsode.frames.scaling import ChannelScaler
+from tsode.frames.scaling import ChannelScaler, fit_scaler
 from tsode.frames.static import read_static
 from tsode.frames.times import Query, check_kind, read_query
 from tsode.frames.write import write_table
@@ -87,6 +88,8 @@ class ReaderSettings:
             target=target,
             duplicates=self.duplicates,
         )
+        if target is None and y is None:
+            panel = without_leftovers(panel)
         if self.past:
             panel = _with_last(panel, self.past)
         never = [name for c, name in enumerate(panel.channels) if all(np.isnan(v[:, c]).all() for v in panel.values)]
@@ -198,7 +201,7 @@ class DataReader:
         horizon = find_horizon(settings.horizon, panel)
         old, history = before or (None, None)
         if old is None:
-            time_unit, scaler = settings.unit(horizon, panel), _fit_scaler(panel, settings.scale)
+            time_unit, scaler = settings.unit(horizon, panel), fit_scaler(panel, settings.scale)
             if settings.scale == "standard":
                 warn_of_outliers(panel, settings.can_rescale)
         elif old.channels != panel.channels:
@@ -261,7 +264,7 @@ class DataReader:
             X if y is None else join_values(X, y, settings.id_col, settings.time_col),
             id_col=settings.id_col,
             time_col=settings.time_col,
-            target=self.channels if y is not None or not _is_series_like(X) else None,
+            target=self.channels if y is not None or not is_series_like(X) else None,
             duplicates=settings.duplicates,
             require_values=False,
         )
@@ -418,20 +421,3 @@ def _with_last(panel: Panel, past: Sequence[Hashable]) -> Panel:
         )
     order = [panel.channels.index(name) for name in (*first, *past)]
     return replace(panel, channels=[*first, *past], values=[values[:, order] for values in panel.values])
-
-
-def _fit_scaler(panel: Panel, method: str) -> ChannelScaler:
-    with np.errstate(all="ignore"):
-        scaler = ChannelScaler.fit(panel.values, method)
-        is_usable = np.isfinite(scaler.shift) & np.isfinite(scaler.scale) & np.isfinite(1.0 / scaler.scale)
-    for name, usable in zip(panel.channels, is_usable):
-        if not usable:
-            raise DataError(
-                f"The values of {name!r} are too large or too close together for float64 to take their standard "
-                "deviation: bring the channel to another unit, or mend the values that stand out."
-            )
-    return scaler
-
-
-def _is_series_like(X: Any) -> bool:
-    return isinstance(X, pd.Series) or (isinstance(X, list) and bool(X) and isinstance(X[0], pd.Series))

@@ -58,6 +58,22 @@ class CovariatePath:
         return cls._solve(times, filled, np.zeros_like(filled), time_constants)
 
     @classmethod
+    def through(
+        cls, times: np.ndarray, values: np.ndarray, time_constants: Sequence[float], holds: np.ndarray
+    ) -> CovariatePath:
+        """The columns (p) of `values` that hold as in `last_value`, the others as in `linear`."""
+        if holds.all() or not holds.any():
+            return (cls.last_value if holds.all() else cls.linear)(times, values, time_constants)
+        lines, steps = cls.linear(times, values, time_constants), cls.last_value(times, values, time_constants)
+        return cls(
+            times,
+            np.where(holds, steps.values, lines.values),
+            np.where(holds, steps.slopes, lines.slopes),
+            np.where(holds[:, None], steps.averages, lines.averages),
+            lines.time_constants,
+        )
+
+    @classmethod
     def nothing(cls) -> CovariatePath:
         """No covariate."""
         return cls(np.zeros(1), np.zeros((1, 0)), np.zeros((1, 0)), np.zeros((1, 0, 0)), ())

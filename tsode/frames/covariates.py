@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,17 @@ from tsode.core.covariates import HARMONICS, CovariatePath, SeriesCovariates
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.frames.calendar import turns
+from tsode.frames.categories import find_categories, is_of_numbers, spread_categories, spread_labels
 from tsode.frames.index import restore_times
 from tsode.frames.labels import decode_label, encode_label
-from tsode.frames.leftovers import without_leftovers
-from tsode.frames.meeting import check_rows_about
+from tsode.frames.leftovers import drop_row_numbers, without_leftovers
+from tsode.frames.meeting import bare, check_rows_about
 from tsode.frames.panel import CovariateRecord, Panel
-from tsode.frames.read import read_panel
+from tsode.frames.read import choose_channels, read_table
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.static import StaticColumn, encode_static, fit_static, read_static
+from tsode.frames.table import Table, open_table
+from tsode.frames.tidy import refuse_tidy
 from tsode.frames.times import check_kind
 from tsode.frames.unsplit import unwrap
 
@@ -36,6 +39,7 @@ class CovariateTable:
 
     channels: list[Hashable]
     rows: dict[Hashable, tuple[np.ndarray, np.ndarray]]
+    levels: Mapping[Hashable, tuple[Hashable, ...]]  # of the columns of categories, each of which has several channels
 
 
 def read_known(
@@ -43,12 +47,14 @@ def read_known(
     panel: Panel,
     id_col: Hashable,
     time_col: Hashable,
-    channels: Sequence[Hashable] | None = None,
+    names: Sequence[Hashable] | None = None,
+    levels: Mapping[Hashable, tuple[Hashable, ...]] | None = None,
     others: Collection[Hashable] = (),
 ) -> CovariateTable:
     """Read a table of covariates along time; one without ids holds for every series of `panel`.
 
-    `others` are further series that are known.
+    `names` and `levels` are the columns and categories of fit, where there was one; `others` are further series that
+    are known.
 
     Raises
     ------
@@ -56,14 +62,24 @@ def read_known(
         If it cannot be read, or a covariate has no value in some series.
     """
     known = unwrap(known)
-    target = None if channels is None or isinstance(known, pd.Series) else list(channels)
     try:
-        table = read_panel(known, id_col=id_col, time_col=time_col, target=target)
+        opened = open_table(known, id_col, time_col)
+        columns = opened.columns
+        if names is None:
+            columns = drop_row_numbers(columns)
+        elif isinstance(known, pd.Series):
+            columns = columns.set_axis(list(names), axis=1) if len(names) == 1 else columns
+        else:
+            columns = columns[choose_channels(columns, list(names))]
+        if levels is None:
+            levels = _find_levels(replace(opened, columns=columns), panel)
+        columns = spread_categories(columns, levels, "known=", [opened.ids[code] for code in opened.codes])
+        table = read_table(replace(opened, columns=columns))
     except DataError as error:
         raise DataError(f"known= cannot be read. {error}") from error
-    table = table if target is not None else without_leftovers(table)
-    if channels is not None and len(table.channels) != len(channels):
-        raise DataError(f"fit knew the covariates {list(channels)}, but known= has {table.channels}.")
+    table = table if names is not None else without_leftovers(table)
+    if names is not None and len(columns.columns) != len(_spread(names, levels)):
+        raise DataError(f"fit knew the covariates {list(names)}, but known= has {opened.columns.columns.tolist()}.")
     for times in table.times:
         check_kind(times, table.layout.time_dtype, panel, "known=")
     if table.layout.has_ids:
@@ -72,13 +88,12 @@ def read_known(
         empty = np.isnan(values).all(axis=0)
         if empty.any():
             where = f" for series {key!r}" if table.layout.has_ids else ""
-            raise DataError(
-                f"known= has no value of {table.channels[int(empty.argmax())]!r}{where}: give at least one."
-            )
+            name = _column_of(table.channels[int(empty.argmax())], levels)
+            raise DataError(f"known= has no value of {name!r}{where}: give at least one.")
     rows = dict(zip(table.ids, zip(table.times, table.values)))
     if not table.layout.has_ids:
         rows = dict.fromkeys(panel.ids, rows[table.ids[0]])
-    return CovariateTable(table.channels if channels is None else list(channels), rows)
+    return CovariateTable(table.channels, rows, levels)
 
 
 @dataclass(frozen=True)
@@ -89,13 +104,15 @@ class CovariateCoder:
     ----------
     static : tuple of StaticColumn
     known : tuple of label
-        Covariates that are known ahead.
+        Covariates that are known ahead; of a column of categories, (column, category) for each.
     scaler : ChannelScaler
         Of these.
     path : {"linear", "last"}
         Between two of their times: on a straight line, or the value before.
     cycles : tuple of str
         Names in `tsode.frames.calendar.CYCLES`.
+    levels : dict of label to tuple of label
+        Columns of categories among those that are known ahead, and these. A category holds up to the next row.
     """
 
     static: tuple[StaticColumn, ...]
@@ -103,6 +120,7 @@ class CovariateCoder:
     scaler: ChannelScaler
     path: str
     cycles: tuple[str, ...]
+    levels: Mapping[Hashable, tuple[Hashable, ...]] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -117,7 +135,12 @@ class CovariateCoder:
         values = [] if known is None else [values for _, values in known.rows.values()]
         channels = () if known is None else tuple(known.channels)
         scaler = ChannelScaler.fit(values or [np.zeros((1, 0))])
-        return cls(columns, channels, scaler, path, cycles)
+        return cls(columns, channels, scaler, path, cycles, {} if known is None else known.levels)
+
+    @property
+    def known_columns(self) -> list[Hashable]:
+        """Columns of the table of what is known ahead."""
+        return list(dict.fromkeys(_column_of(label, self.levels) for label in self.known))
 
     @property
     def n_static(self) -> int:
@@ -151,7 +174,7 @@ class CovariateCoder:
             for key, constants in encode_static(self.static, frame).items():
                 records[key] = replace(records.get(key, CovariateRecord()), static=constants)
         if known is not None:
-            table = read_known(known, panel, id_col, time_col, self.known, before)
+            table = read_known(known, panel, id_col, time_col, self.known_columns, self.levels, before)
             for key, (times, values) in table.rows.items():
                 old = records.get(key, CovariateRecord())
                 records[key] = replace(old, **_joined(old, times, values))
@@ -173,12 +196,18 @@ class CovariateCoder:
         """Covariates of one series in model units; `horizon` is in model time."""
         path, static = CovariatePath.nothing(), np.zeros(0)
         if record is not None and record.times is not None and record.values is not None:
-            make = CovariatePath.linear if self.path == "linear" else CovariatePath.last_value
             constants = [share * horizon for share in SHARES]
-            path = make(timeline.to_model(record.times), self.scaler.transform(record.values), constants)
+            values = self.scaler.transform(record.values)
+            path = CovariatePath.through(timeline.to_model(record.times), values, constants, self._holds)
         if record is not None and record.static is not None:
             static = record.static
         return SeriesCovariates(static, path, turns(self.cycles, timeline))
+
+    @property
+    def _holds(self) -> np.ndarray:
+        """Which of the columns hold their value up to the next row: array[p], bool."""
+        spread = {label for name in self.levels for label in spread_labels(name, self.levels)}
+        return np.array([self.path == "last" or label in spread for label in self.known], dtype=bool)
 
     def check_reach(self, key: Hashable, record: CovariateRecord | None, until: np.ndarray, panel: Panel) -> None:
         """Refuse to draw a straight line beyond the last known value.
@@ -188,14 +217,14 @@ class CovariateCoder:
         DataError
             If a time in `until` is after it.
         """
-        if not self.known or self.path != "linear" or record is None or record.times is None:
+        if self._holds.all() or record is None or record.times is None:
             return
         if (until > record.times[-1]).any():
             end, needed = (restore_times(t, panel.layout.time_dtype)[0] for t in (record.times[-1:], until))
             of_series = f" of series {key!r}" if panel.layout.has_ids else ""
             raise DataError(
-                f"known={list(self.known)}{of_series} ends at {end}, but is needed up to {needed}: give later rows in "
-                "known=, or fit with known_path='last' to hold the last value."
+                f"known={self.known_columns}{of_series} ends at {end}, but is needed up to {needed}: give later rows "
+                "in known=, or fit with known_path='last' to hold the last value."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -206,6 +235,7 @@ class CovariateCoder:
             "scaler": self.scaler.to_dict(),
             "path": self.path,
             "cycles": list(self.cycles),
+            "levels": [[encode_label(name), [*map(encode_label, kinds)]] for name, kinds in self.levels.items()],
         }
 
     @classmethod
@@ -217,7 +247,38 @@ class CovariateCoder:
             ChannelScaler.from_dict(state["scaler"]),
             str(state["path"]),
             tuple(state["cycles"]),
+            # files of before had numbers alone
+            {decode_label(name): tuple(map(decode_label, kinds)) for name, kinds in state.get("levels", [])},
         )
+
+
+def _find_levels(table: Table, panel: Panel) -> dict[Hashable, tuple[Hashable, ...]]:
+    """Columns of categories, and these.
+
+    Raises
+    ------
+    DataError
+        If they are the ids of the series, in a table that has no ids.
+    """
+    columns = table.columns
+    levels = {name: find_categories(columns[name], "known=") for name in columns if not is_of_numbers(columns[name])}
+    refuse_tidy(table, [name for name in columns if name not in levels], False)
+    ids = set(map(bare, panel.ids)) if panel.layout.has_ids and not table.layout.has_ids else set()
+    for name, kinds in levels.items():
+        if set(map(bare, kinds)) <= ids:
+            raise DataError(
+                f"Column {name!r} holds ids of series: rename it as the column of ids is called in the data."
+            )
+    return levels
+
+
+def _spread(names: Sequence[Hashable], levels: Mapping[Hashable, Sequence[Hashable]]) -> list[Hashable]:
+    return [label for name in names for label in spread_labels(name, levels)]
+
+
+def _column_of(label: Hashable, levels: Mapping[Hashable, Sequence[Hashable]]) -> Hashable:
+    """The column of a table that this came from."""
+    return next((name for name in levels if label in spread_labels(name, levels)), label)
 
 
 def _joined(old: CovariateRecord, times: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from tsode.frames.panel import Panel
 from tsode.frames.table import ID_COL, TIME_COL, Table, open_table
 from tsode.frames.tidy import describe_tidy, refuse_tidy, warn_tidy
 
-__all__ = ["read_panel"]
+__all__ = ["choose_channels", "read_panel", "read_table"]
 
 
 def read_panel(
@@ -53,12 +53,21 @@ def read_panel(
     DataError
         If the data cannot be read as irregular series.
     """
+    return read_table(open_table(data, id_col, time_col), target, duplicates, require_values)
+
+
+def read_table(
+    table: Table,
+    target: Hashable | Sequence[Hashable] = None,
+    duplicates: str = "error",
+    require_values: bool = True,
+) -> Panel:
+    """As `read_panel`, of a table that is open."""
     if duplicates not in ("error", "mean"):
         raise ParameterError(f"duplicates={duplicates!r} is not known: choose 'error' or 'mean'.")
-    table = open_table(data, id_col, time_col)
     if require_values and not len(table.times):
         raise DataError("The data have no rows: give at least one observation.")
-    channels = _choose_channels(table.columns, target)
+    channels = choose_channels(table.columns, target)
     if require_values and not channels:
         raise DataError("The data have no value columns: add at least one beside id and time.")
     refuse_tidy(table, channels, target is not None)
@@ -89,7 +98,14 @@ def read_panel(
     return Panel(table.ids, np.split(times, cuts)[:n], np.split(values, cuts)[:n], channels, table.layout)
 
 
-def _choose_channels(columns: pd.DataFrame, target: Any) -> list[Hashable]:
+def choose_channels(columns: pd.DataFrame, target: Any) -> list[Hashable]:
+    """Labels of the columns to read; None means all.
+
+    Raises
+    ------
+    DataError
+        If there is no such column.
+    """
     names: list[Hashable] = list(columns.columns)
     if target is None:
         return names

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tsode.errors import DataError
+from tsode.frames.categories import find_categories, is_of_numbers, one_hot
 from tsode.frames.foreign import native_to_pandas
 from tsode.frames.labels import decode_label, encode_label, guess_label
 from tsode.frames.leftovers import drop_row_numbers
@@ -132,23 +133,15 @@ def fit_static(frame: pd.DataFrame) -> tuple[StaticColumn, ...]:
     columns = []
     for name in frame.columns:
         column = frame[name]
-        numbers = _numbers(column)
-        if numbers is not None:
+        if is_of_numbers(column):
+            numbers = _numbers(column)
             seen = numbers[~np.isnan(numbers)]
             if not len(seen):
                 raise DataError(f"Column {name!r} of static= has no value: drop it.")
             spread = float(seen.std()) if seen.min() < seen.max() else 1.0
             columns.append(StaticColumn(name, None, float(seen.mean()), spread))
             continue
-        if column.dtype.kind in "mMc":
-            raise DataError(
-                f"Column {name!r} of static= holds values of {column.dtype}: give numbers or categories, such as an "
-                "age in years."
-            )
-        kinds = sorted(set(column.dropna()), key=lambda kind: (type(kind).__name__, str(kind)))
-        if not kinds:
-            raise DataError(f"Column {name!r} of static= has no value: drop it.")
-        columns.append(StaticColumn(name, tuple(kinds)))
+        columns.append(StaticColumn(name, find_categories(column, "static=")))
     return tuple(columns)
 
 
@@ -166,30 +159,19 @@ def encode_static(columns: Sequence[StaticColumn], frame: pd.DataFrame) -> dict[
             raise DataError(f"static= has no column {column.name!r}, which fit had: it has {list(frame.columns)}.")
         values = frame[column.name]
         if column.categories is None:
-            numbers = np.full(len(values), np.nan) if values.isna().all() else _numbers(values)
-            if numbers is None:
+            if not is_of_numbers(values) and values.notna().any():
                 raise DataError(f"Column {column.name!r} of static= held numbers in fit, but now {values.dtype}.")
-            scaled = (numbers - column.shift) / column.scale
+            scaled = (_numbers(values) - column.shift) / column.scale
             parts.append(np.nan_to_num(scaled, nan=0.0)[:, None])
             continue
-        codes = pd.Index(list(column.categories), dtype=object, tupleize_cols=False).get_indexer(
-            pd.Index(values.astype(object), tupleize_cols=False)
-        )
-        is_new = (codes < 0) & values.notna().to_numpy()
-        if is_new.any():
-            row = int(is_new.argmax())
-            raise DataError(
-                f"static= has {values.iloc[row]!r} in column {column.name!r} of series {frame.index[row]!r}, which fit "
-                f"has not seen: it saw {list(column.categories)}. Leave it empty (None) where it is not known."
-            )
-        parts.append((codes[:, None] == np.arange(column.width)).astype(np.float64))
+        parts.append(one_hot(values, column.categories, "static=", frame.index.tolist()))
     table = np.concatenate(parts, axis=1) if parts else np.zeros((len(frame), 0))
     return dict(zip(frame.index.tolist(), table))
 
 
-def _numbers(column: pd.Series) -> np.ndarray | None:
-    """The column as floats, or None where it holds categories."""
-    numbers = None if column.dtype.kind in "mMc" else as_numbers(column)
-    if numbers is not None and np.isinf(numbers).any():
+def _numbers(column: pd.Series) -> np.ndarray:
+    numbers = as_numbers(column) if column.notna().any() else np.full(len(column), np.nan)
+    assert numbers is not None
+    if np.isinf(numbers).any():
         raise DataError(f"Column {column.name!r} of static= is infinite somewhere: replace it by NaN if not known.")
     return numbers

@@ -20,6 +20,8 @@ def spoilt(value: float) -> tuple[pd.DataFrame, pd.Series]:
     return frame, frame.loc[row]
 
 
+# the wild value makes the loss of held-out values rise, too
+@pytest.mark.filterwarnings("ignore:No epoch is as good")
 def test_series_time_channel_and_remedy_are_named():
     frame, row = spoilt(1e6)
     text = f"1e.06 of 'b' of series '{row['unique_id']}' at {row['ds']} .*set scale='robust'"

@@ -96,7 +96,8 @@ def solve(
         If an argument cannot be read; if one time is asked for, other than 0, and nothing says when `z0` holds.
     SolverError
         If a series did not get to its last time, or has no steady state; it is named. A `ZenoError` where triggers are
-        met without end.
+        met without end. A reset that holds the state on a surface, against a field that drives it through, must also
+        set a state (a mode) by which the field knows that it has to rest there.
 
     See Also
     --------
@@ -163,6 +164,14 @@ def find_crossings(
     ------
     ZenoError
         If crossings accumulate; the error names the series and the time.
+    SolverError
+        As in `solve`.
+
+    Warns
+    -----
+    TsodeWarning
+        If a surface swings so fast that crossings may have been missed. Its pulses that last less than a twentieth of a
+        step are not seen: give the solver a `max_step` for them.
 
     Examples
     --------

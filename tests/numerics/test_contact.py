@@ -60,6 +60,14 @@ def test_a_ceiling_that_moves_slower_than_the_state_is_kept_in_contact():
     assert rise.status.tolist() == [Status.CONTACT]
 
 
+@pytest.mark.parametrize("reset", [lambda t, z: 0 * z, lambda t, z: z - 2 * torch.pi, lambda t, z: z], ids="0-=")
+def test_a_phase_that_a_reset_sets_to_another_zero_of_its_surface_goes_on(reset):
+    z, t0 = start([0.5])
+    turn = Trigger(lambda t, z: torch.sin(z[:, 0]), 1, reset)
+    found = integrate_triggers(lambda t, z: 1 + 0 * z, z, t0, t0 + 13.0, Dopri5(), [turn])
+    assert found.event_times[0].tolist() == pytest.approx([2 * torch.pi - 0.5, 4 * torch.pi - 0.5], abs=1e-8)
+
+
 def test_a_mode_keeps_the_contact_and_lets_the_state_go_again():
     def field(t, z):
         net = torch.where(t < 2.0, -1.0, 1.0).double()

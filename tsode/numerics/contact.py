@@ -13,6 +13,7 @@ from tsode.numerics.surfaces import Surface, Trigger, surface_values
 
 __all__ = ["stays_in_contact"]
 
+_ON_THE_WAY = 0.382  # no simple fraction: half way between two zeros of a sine lies another
 _PUSH = 1e-4  # share of a step by which a state is pushed
 
 
@@ -56,5 +57,8 @@ def stays_in_contact(
         without = surface_values([event], t + push, pushed) - surface_values([event], t, z_minus[k])
         back, there = event.reset(t + push, pushed), event.reset(t, z_minus[k])
         moved = surface_values([event], t + push, back) - surface_values([event], t, there)
-        holds[:, k] = ((moved.abs() <= 0.5 * without.abs()) & (without.abs() > surface.rounding[:, k : k + 1]))[:, 0]
+        # put back where it was, not on another part of the surface
+        jump = surface_values([event], t, z_minus[k] + _ON_THE_WAY * (there - z_minus[k]))
+        is_back = (moved.abs() <= 0.5 * without.abs()) & (jump.abs() <= without.abs())
+        holds[:, k] = (is_back & (without.abs() > surface.rounding[:, k : k + 1]))[:, 0]
     return (may_stay & holds).any(dim=1)

@@ -74,8 +74,8 @@ class Dopri5(StepwiseSolver):
     first_step : float, optional
         Length of the first attempt, in the batch's time unit; by default estimated from the field.
     max_step : float, optional
-        Longest step. For a field that is easy to follow beside surfaces, or inputs, that change fast: what happens
-        within a step is looked at in few places.
+        Longest step. For a field that is easy to follow beside inputs that change fast, or surfaces with short pulses:
+        what lasts less than a twentieth of a step may not be seen.
 
     References
     ----------

@@ -97,12 +97,14 @@ class WindowReader:
         # sums along the last axis round alike however many rows there are
         tail = (value.mT.contiguous()[:, :, None] * self._tail).sum(dim=-1).abs().amax(dim=-1)
         spread = value.amax(dim=1) - value.amin(dim=1)
+        is_blank = ~value.isfinite().any(dim=1)  # outside of the function's domain there is nothing to be seen
+        tail, spread = tail.masked_fill(is_blank, 0.0), spread.masked_fill(is_blank, 0.0)
         least = (value * first[:, None]).amin(dim=1)  # NaN and a sign of zero are not quiet
         is_quiet = (least > 2.0 * value.diff(dim=1).abs().amax(dim=1)) & (_TAIL * tail < least) & (least < torch.inf)
         is_quiet = is_quiet & ((tail <= _SMOOTH * spread) | (least > _FAR * spread))
         eps = torch.finfo(value.dtype).eps
         is_calm = tail <= torch.maximum(_CALM * spread, _N_ULPS * eps * value.abs().amin(dim=1))
-        return Glance(is_quiet.all(dim=1), is_calm, tail, spread)
+        return Glance(is_quiet.all(dim=1), is_calm | is_blank, tail, spread)
 
     def read(self, value: Tensor, first: Tensor, glance: Glance, rounding: Tensor) -> Window:
         """Read samples.

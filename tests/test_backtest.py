@@ -267,6 +267,33 @@ def test_fitted_forecasters_are_asked_as_they_are_and_other_rows_can_be_fitted_o
     assert (table["coverage-95"] >= table["coverage-80"]).all()
 
 
+def test_histories_in_context_are_known_up_to_each_cutoff_and_not_forecast():
+    frame = example_panel(4)
+    first, second = (pd.Timestamp(time) for time in CUTOFFS)
+    asked = frame[(frame["unique_id"] == "s1") & (frame["ds"] > first)]
+    context = frame[frame["unique_id"].isin(["s0", "s1"])]  # s1 whole, though it is asked about; and another series
+    made = small(JumpODEForecaster, dtype="float64").fit(frame[frame["unique_id"].isin(["s2", "s3"])])
+    how = {"cutoffs": CUTOFFS, "horizon": "8h", "level": 80}
+    found = backtest(made, asked, prefit=True, context=context, **how)
+    whole = backtest(made, frame[frame["unique_id"] == "s1"], prefit=True, **how)
+    pd.testing.assert_frame_equal(found, whole)
+    later = context.assign(a=context["a"].where(context["ds"] <= second, 99.0))
+    pd.testing.assert_frame_equal(found, backtest(made, asked, prefit=True, context=later, **how))
+    # without prefit, they are learned from as well
+    taught = backtest(LastValueForecaster(), asked, context=context, **{**how, "cutoffs": first})
+    expected = LastValueForecaster().fit(context[context["ds"] <= first])
+    own = asked[asked["ds"] <= first + pd.Timedelta("8h")].dropna(subset="a")
+    bound = expected.predict_interval(own, level=80)["a-hi-80"]
+    assert taught.loc[taught["unique_id"] == "s1/a", "LastValueForecaster-hi-80"].tolist() == bound.tolist()
+
+
+def test_context_whose_times_are_of_another_kind_is_refused():
+    frame = example_panel(3)
+    numbers = frame.assign(ds=np.arange(len(frame), dtype=float))
+    with pytest.raises(DataError, match="context"):
+        backtest(LastValueForecaster(), frame, cutoffs=CUTOFFS, horizon="8h", context=numbers)
+
+
 def test_cutoffs_of_series_that_cannot_be_are_refused():
     frame = example_panel(3)
     with pytest.raises(DataError, match=r"has the series 's9', which has no rows"):
@@ -296,3 +323,19 @@ def test_covariates_reach_those_that_read_them_and_past_ones_are_not_asked_about
     assert untold["LastValueForecaster"].equals(found["LastValueForecaster"])
     table = score_table(made, frame, **{**how, "metrics": ["mae"]}, **given)
     assert table.index.get_level_values("channel").unique().tolist() == ["a"]
+
+
+@pytest.mark.parametrize("unit", [0.1, pd.Timedelta("100ms")], ids=["numbers", "clock"])
+def test_cutoffs_and_windows_are_at_decimal_times(unit):
+    steps = np.arange(61)
+    times = steps / 10 if unit == 0.1 else pd.Timestamp("2024-01-01") + pd.to_timedelta(100 * steps, unit="ms")
+    frame = pd.DataFrame({"unique_id": "a", "ds": times, "y": 1.0 * steps})
+    folds = list(
+        CutoffSplit(every=3 * unit if unit != 0.1 else 0.3, horizon=7 * unit if unit != 0.1 else 0.7).split(frame)
+    )
+    assert [len(train) - 1 for train, _ in folds] == list(range(32, 54, 3))
+    assert {len(test) for _, test in folds} == {7}
+    ends = end_cutoffs(frame, 7 * unit if unit != 0.1 else 0.7, n_cutoffs=4)
+    assert ends["a"] == [frame["ds"][k] for k in (32, 39, 46, 53)]
+    found = backtest(LastValueForecaster(), frame, every=3 * unit if unit != 0.1 else 0.3, horizon=unit)
+    assert found["y"].tolist() == [k + 1 for k in range(32, 60, 3)]

@@ -329,7 +329,7 @@ def test_a_fit_in_a_pipe_is_quiet_and_a_reader_that_stops_is_no_error(tmp_path):
     data, model = write(tmp_path, "a.csv", panel()), str(tmp_path / "model")
     run = [sys.executable, "-m", "tsode.cli"]
     done = subprocess.run([*run, "fit", data, "--out", model, *QUICK], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr.count("\n")) == ("", 1)  # where the model is; no progress line
+    assert (done.stdout, done.stderr.count("\n")) == ("", 2)  # what was read, and where the model is; no progress line
     command = f"{' '.join(run)} datasets cgm | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("unique_id,ds,glucose_mg_dl\n", "")

@@ -28,7 +28,7 @@ class Boastful(LastValueForecaster):
     """Claims to know more than it does."""
 
     def _forecast(self, *args, **kwargs):
-        return [Narrow(answer.family, answer.params) for answer in super()._forecast(*args, **kwargs)]
+        return [Narrow(answer.family, answer.params, answer.at) for answer in super()._forecast(*args, **kwargs)]
 
 
 def walks(rng: np.random.Generator, n_series: int, name: str = "s") -> pd.DataFrame:

@@ -475,3 +475,100 @@ def test_errors_say_what_to_write():
 def test_a_constant_input_with_a_duration_of_zero_ends_in_its_steady_state():
     events = frame(ds=[1.0], kind=["rate"], rate=[5.0], duration=[0.0], steady_state=[1])
     close(amounts([1.0, 6.0], events, side="after"), [5 / K, bolus(5.0, 5 / K)])
+
+
+def test_one_time_without_a_start_is_refused_and_two_are_counted_from_the_first():
+    with pytest.raises(ParameterError, match=r"One time is asked for \(40\.0\).* t0=0\.0"):
+        solve(lambda t, z: -z, {"a": 1.0}, [40.0])
+    with pytest.raises(ParameterError, match="One time is asked for"):
+        solve(lambda t, z: -z, 1.0, pd.to_datetime(["2024-01-02"]), time_unit="1h")
+    with pytest.raises(ParameterError, match="One time is asked for"):
+        solve(lambda t, z: -z, 1.0, {"a": [1.0], "b": [3.0]})
+    found = solve(lambda t, z: -z, {"a": 1.0}, [40.0], t0=0.0)["a"].item()
+    assert found == pytest.approx(np.exp(-40.0), rel=1e-3)
+    assert solve(lambda t, z: -z, {"a": 1.0}, [40.0, 41.0])["a"].tolist() == pytest.approx([1.0, np.exp(-1.0)])
+    assert solve(lambda t, z: -z, {"a": 1.0}, [0.0])["a"].tolist() == [1.0]
+
+
+def test_repeats_are_the_rows_of_decimal_times_at_every_one_of_them():
+    every, n = 2.4, 40
+    rows = frame(ds=[round(every * k, 1) for k in range(n)], amount=[100.0] * n)
+    times = rows["ds"].to_numpy()
+    repeated = amounts(times, frame(ds=[0.0], amount=[100.0], every=[every], n_more=[n - 1]))
+    assert (repeated == amounts(times, rows)).all()
+    close(
+        amounts([7.2], frame(ds=[0.0], amount=[100.0], every=[every], n_more=[9])),
+        [sum(bolus(7.2, 100) * np.exp(2.4 * K * k) for k in range(3))],
+    )
+    days = pd.to_timedelta(times * 3_600_000, unit="ms")
+    by_clock = solve(one, {"drug": 0.0}, days, time_unit="1h", events=pd.DataFrame(
+        {"ds": days[:1], "amount": [100.0], "every": ["144min"], "n_more": [n - 1]}))  # fmt: skip
+    close(by_clock["drug"], repeated)
+
+
+@pytest.mark.parametrize("start", [0.1, 1000.3])
+def test_infusions_in_steady_state_that_end_when_another_begins_are_those_of_written_rows(start):
+    infusion = frame(ds=[start], amount=[6.0], duration=[0.6], every=[0.2], steady_state=[1])
+    times = start + np.array([0.05, 0.3, 0.7])
+    truth = sum(infused(times - start + 0.2 * n, 10.0, 0.6) for n in range(2000))
+    close(amounts(times, infusion), truth, rtol=1e-8)
+
+
+def test_the_steady_state_of_the_others_is_found_beside_a_compartment_that_has_none():
+    def field(t, z):
+        depot, drug, area, _, _ = z.unbind(-1)
+        return torch.stack([-KA * depot, KA * depot - K * drug, drug, area, 0.3 * K * drug], dim=-1)
+
+    names = ["depot", "drug", "area", "moment", "urine"]
+    peak = 100 / (1 - np.exp(-KA * 12))
+    drug = 100 * KA / (KA - K) * (1 / (1 - np.exp(-12 * K)) - 1 / (1 - np.exp(-12 * KA)))
+    dose = frame(ds=[0.0], amount=[100.0], every=[12.0])
+    for kind in (1, 2):
+        found = solve(
+            field, [0.0, 0.0, 5.0, 0.0, 2.0], [0.0], events=dose.assign(steady_state=kind), states=names, side="after"
+        )
+        close(found[["depot", "drug", "area", "urine"]].to_numpy()[0], [peak, drug, 5.0, 2.0], rtol=1e-8)
+    rate = frame(ds=[0.0], kind=["rate"], rate=[5.0], target=["drug"], steady_state=[1])
+    found = solve(field, [0.0] * 5, [0.0], events=rate, states=names, side="after")
+    close(found["drug"], [5 / K])
+
+
+def test_a_state_that_nothing_reads_at_zero_alone_is_not_left_out():
+    def field(t, z):
+        drug, effect = z.unbind(-1)
+        return torch.stack([-K * drug, drug - effect**2], dim=-1)
+
+    rate = frame(ds=[0.0], kind=["rate"], rate=[5.0], steady_state=[1])
+    found = solve(field, {"drug": 0.0, "effect": 1.0}, [0.0], events=rate, side="after")
+    close(found.iloc[0, 2:].to_numpy(dtype=float), [5 / K, np.sqrt(5 / K)])
+    with pytest.raises(SolverError, match="no steady state was found"):
+        solve(field, {"drug": 0.0, "effect": 0.0}, [0.0], events=rate)
+
+
+def test_what_is_added_with_a_lag_arrives_later_repeats_and_steady_states_too():
+    late = frame(ds=[0.5], amount=[10.0], lag=[1.0], every=[1.0], n_more=[1])
+    close(amounts([1.5, 2.0, 3.0], late, t0=0.0)[1:], [bolus(0.5, 10.0), bolus(1.5, 10.0) + bolus(0.5, 10.0)])
+    start = pd.Timestamp("2024-01-01")
+    steady = frame(ds=[start], amount=[10.0], lag=["2h"], every=["12h"], steady_state=[1])
+    found = solve(one, {"drug": 0.0}, [start, start + pd.Timedelta("5h")], events=steady, time_unit="1h", side="after")
+    close(found["drug"], 10 / (1 - np.exp(-12 * K)) * np.exp([-10 * K, -3 * K]))
+    expanded = EventTable(steady.assign(n_more=2))
+    close(amounts_of(expanded.expand(), start), amounts_of(expanded, start))
+
+
+def amounts_of(events, start):
+    hours = [start + pd.Timedelta(hours=h) for h in (1, 15, 40)]
+    return solve(one, {"drug": 0.0}, hours, events=events, time_unit="1h")["drug"]
+
+
+def test_a_side_of_each_answer_is_checked():
+    events = frame(ds=[0.0, 0.0], amount=[1.0, 2.0])
+    found = solve(one, {"drug": 0.0}, [0.0] * 4, events=events, side=["before", 1, "after", 7])
+    assert found["drug"].tolist() == [0.0, 1.0, 3.0, 3.0]
+    for side, message in (
+        ("left", "side='left' is not known"),
+        ([1.5], "side=1.5 is not known"),
+        ([1, 2], "2 entries"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            solve(one, {"drug": 0.0}, [0.0], events=events, side=side)

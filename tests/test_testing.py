@@ -84,8 +84,8 @@ class NoisyFit(LastValueForecaster):
 
 
 class SeesTheFuture(LastValueForecaster):
-    def _forecast(self, query, panel, impute=False):
-        return super()._forecast(query, panel, impute=True)
+    def _forecast(self, query, panel, impute=False, **more):
+        return super()._forecast(query, panel, impute=True, **more)
 
 
 class CrossedQuantiles(LastValueForecaster):

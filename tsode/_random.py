@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsode.errors import ParameterError
 
@@ -64,13 +68,55 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-@contextmanager
-def seeded_initialisation(generator: torch.Generator) -> Iterator[None]:
-    """Draw weights of modules built inside from `generator`, and leave torch's global state as it was.
+class OwnDraws(TorchDispatchMode):
+    """What modules draw of their own accord inside is drawn from a generator of ours.
 
-    ``nn.Module`` initialisers read the global generator, so it is forked and seeded here.
+    Constructors and dropout of ``nn.Module`` take no generator and read the global one, which all threads share. Here
+    each such draw is handed ours, in the thread that entered and in no other, and gives the numbers that the global
+    generator would give from the same seed. Draws that name a generator keep it.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Gives the seed.
     """
-    seed = int(torch.randint(0, 2**62, (), generator=generator))
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        yield
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        seed = int(torch.randint(0, 2**62, (), generator=generator))
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
+            # by the packet: what draws from a generator may be another overload
+            return func.overloadpacket(*args, **kwargs, generator=self.generator)
+        return func(*args, **kwargs)
+
+    @contextmanager
+    def in_training(self, module: nn.Module) -> Iterator[None]:
+        """Have the dropout of `module` draw from the generator too; all else goes at full speed."""
+
+        def inside(forward: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return forward(*args, **kwargs)
+
+            return run
+
+        drawing = [part for part in module.modules() if _draws(part)]
+        for part in drawing:
+            part.forward = inside(part.forward)
+        try:
+            yield
+        finally:
+            for part in drawing:
+                del part.forward  # back to that of its class
+
+
+def _draws(part: nn.Module) -> bool:
+    """Whether the forward pass of a part of torch draws: dropout, by itself or within a recurrent or attention part."""
+    if isinstance(part, _DropoutNd):
+        return part.p > 0.0
+    share = getattr(part, "dropout", 0.0)
+    return isinstance(part, nn.RReLU) or (isinstance(share, float) and share > 0.0)

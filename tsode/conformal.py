@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.forecasters.base import BaseForecaster
+from tsode.estimators.forecasters.predictive import interval_measure
 from tsode.estimators.parameters import at_least, check_parameters
 from tsode.estimators.settings import read_levels
 from tsode.frames.panel import Panel
@@ -183,24 +184,26 @@ class ConformalForecaster(BaseEstimator):
         levels = read_levels(level, "level", 100.0)
         fitted = self.forecaster_
         query, panel = fitted._read_query(X, times, horizon, context, events, static, known)
-        answers = fitted._forecast(query, panel)
+        measure = interval_measure(fitted.channels_, levels)
+        table = fitted._measure(query, panel, measure)
         place = {key: row for row, key in enumerate(panel.ids)}
-        bins = [
-            self._bin(fitted.reader_.timeline.to_model(t) - _last_before(panel, place[key], t, fitted.reader_.timeline))
-            for key, t in zip(query.ids, query.times)
-        ]
-        columns: dict[Hashable, list[np.ndarray]] = {}
-        margins = {share: self._margins(share) for share in levels}
-        for c, name in enumerate(fitted.channels_):
-            columns[name] = [answer.mean[:, c] for answer in answers]
-            for share in levels:
-                both = [answer.quantiles([0.5 - share / 200.0, 0.5 + share / 200.0])[:, c] for answer in answers]
-                grow = [
-                    margins[share][c, of_lead] * _width(pair[:, 0], pair[:, 1]) for of_lead, pair in zip(bins, both)
-                ]
-                columns[f"{name}-lo-{share:g}"] = [pair[:, 0] - by for pair, by in zip(both, grow)]
-                columns[f"{name}-hi-{share:g}"] = [pair[:, 1] + by for pair, by in zip(both, grow)]
-        return fitted.reader_.write(query, columns, X)
+        bins = np.concatenate(
+            [
+                self._bin(
+                    fitted.reader_.timeline.to_model(t) - _last_before(panel, place[key], t, fitted.reader_.timeline)
+                )
+                for key, t in zip(query.ids, query.times)
+            ]
+        )
+        row_of = {label: row for row, label in enumerate(measure.labels)}
+        for share in levels:
+            margins = self._margins(share)
+            for c, name in enumerate(fitted.channels_):
+                low, high = (table[row_of[f"{name}-{side}-{share:g}"]] for side in ("lo", "hi"))
+                grow = margins[c, bins] * _width(low, high)
+                low -= grow
+                high += grow
+        return fitted.reader_.write(query, measure.labels, table, X)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

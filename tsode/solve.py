@@ -21,6 +21,8 @@ from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
 from tsode.numerics.surfaces import Trigger
 
+SIDES = {"before": 0, "after": 2**31}  # as numbers of events
+
 __all__ = ["TIGHT", "find_crossings", "solve", "solve_schedule"]
 
 # Tight enough that what is printed of a state is right; many steps, as an input may go on for years.
@@ -37,7 +39,7 @@ def solve(
     t0: Any = None,
     time_unit: Any = None,
     solver: Solver = TIGHT,
-    side: str = "before",
+    side: Any = "before",
     triggers: Sequence[Trigger] = (),
     id_col: Hashable = ID_COL,
     time_col: Hashable = TIME_COL,
@@ -45,7 +47,8 @@ def solve(
     """Solve known dynamics through events at known times, and at those that the state sets off.
 
     The solver stops at each series' own events exactly, applies them and starts again; an infusion is an input to its
-    target's right-hand side from its begin to its end. Series do not see each other.
+    target's right-hand side from its begin to its end. Series do not see each other. A field that is affine in the
+    state and does not read the time is solved exactly, by the matrix exponential, where the solver is a `Dopri5`.
 
     Parameters
     ----------
@@ -61,7 +64,8 @@ def solve(
     events : DataFrame, polars frame or EventTable, optional
         See `tsode.frames.EventTable`. Targets are names in `states`, or places in the state counted from 0. A reset
         sets all states to zero and ends running infusions, as in NONMEM (EVID 3 and 4). A steady state is found by
-        Newton's method on one interval; of a field that reads the time, on the one before the event.
+        Newton's method on one interval; of a field that reads the time, on the one before the event. A state that no
+        slope reads and no dose goes into (an area under the curve) has none, and stays as it is.
     states : sequence of label, optional
         Names of the states; default: the keys of `z0` if it is a dict of states, else "state_0", "state_1", ...
     t0 : time, or dict of id to time, optional
@@ -71,8 +75,10 @@ def solve(
         time as they are; timedeltas are counted from zero, datetimes from the first time of all (`t0` included).
     solver : Solver
         Of fixed steps give `max_step`: they are laid out anew from every event.
-    side : {"before", "after"}
-        What is answered at the time of an event: the state before the first event of that time, or after the last.
+    side : {"before", "after"}, or array[n] of these or of whole numbers
+        What is answered at the time of an event: the state before the first event of that time, or after the last; a
+        number is after so many of them. An array has one entry a row of the answer, as
+        `tsode.frames.observations_from_nonmem` gives them.
     triggers : sequence of tsode.Trigger
         Surfaces at which the state jumps: a floor, a threshold. After a terminal one a series stands still;
         `find_crossings` says when they were met.
@@ -87,7 +93,7 @@ def solve(
     Raises
     ------
     DataError, ParameterError
-        If an argument cannot be read.
+        If an argument cannot be read; if one time is asked for, other than 0, and nothing says when `z0` holds.
     SolverError
         If a series did not get to its last time, or has no steady state; it is named. A `ZenoError` where triggers are
         met without end.
@@ -116,6 +122,8 @@ def solve(
     )  # fmt: skip
     with torch.no_grad():
         values = solve_schedule(field, z0, schedule, solver=solver, side=side, triggers=triggers)
+    if t0 is None and events is None:
+        _check_has_span(schedule, time_col)
     columns = pd.DataFrame(values.numpy(), schedule.answers.index, pd.Index(schedule.states, tupleize_cols=False))
     return pd.concat([schedule.answers, columns], axis=1)
 
@@ -197,7 +205,7 @@ def solve_schedule(
     schedule: Schedule,
     *,
     solver: Solver = TIGHT,
-    side: str = "before",
+    side: Any = "before",
     triggers: Sequence[Trigger] = (),
 ) -> Tensor:
     """States at the times asked for, as a tensor that gradients go through.
@@ -222,13 +230,12 @@ def solve_schedule(
     SolverError
         As in `solve`.
     """
-    if side not in ("before", "after"):
-        raise ParameterError(f"side={side!r} is not known: it is 'before' or 'after' the events of a time.")
-    return _solve(field, z0, schedule, solver, side, triggers).z[schedule.row, schedule.column]
+    z = _solve(field, z0, schedule, solver, _read_side(side, schedule), triggers).z
+    return z[schedule.row, schedule.column]
 
 
 def _solve(
-    field: VectorField, z0: Any, schedule: Schedule, solver: Solver, side: str, triggers: Sequence[Trigger]
+    field: VectorField, z0: Any, schedule: Schedule, solver: Solver, side: str | Tensor, triggers: Sequence[Trigger]
 ) -> ScheduledSolution:
     """Solve, and raise one named error for all series that failed."""
     start = _read_states(z0, schedule.ids, schedule.states)
@@ -237,9 +244,29 @@ def _solve(
         field, start, schedule.t0, schedule.times, schedule.events, solver, side, triggers=triggers
     )
     for met in solution.crossings:
-        replace(met, status=torch.where(met.status == Status.ZENO, met.status, 0)).checked(schedule.ids)
+        replace(met, status=torch.where(met.status >= Status.ZENO, met.status, 0)).checked(schedule.ids)
     _check_status(solution.status, schedule.ids)
     return solution
+
+
+def _read_side(side: Any, schedule: Schedule) -> str | Tensor:
+    """A word for all answers, or for each time (b m) the number of events that it comes after."""
+    if isinstance(side, str) and side in SIDES:
+        return side
+    entries = [side] if np.ndim(side) == 0 else [SIDES.get(x, x) if isinstance(x, str) else x for x in side]
+    unknown = [x for x in entries if isinstance(x, bool) or not (isinstance(x, int | np.integer) and x >= 0)]
+    if unknown or np.ndim(side) == 0:
+        raise ParameterError(
+            f"side={(unknown or entries)[0]!r} is not known: it is 'before' or 'after' the events of a time, or an "
+            "array that has for each answer one of these, or how many events it comes after."
+        )
+    if len(entries) != len(schedule.row):
+        raise ParameterError(f"side has {len(entries)} entries, but there are {len(schedule.row)} answers: one each.")
+    if len(set(entries)) == 1 and entries[0] in SIDES.values():
+        return next(word for word, count in SIDES.items() if count == entries[0])
+    counts = torch.zeros(schedule.times.shape, dtype=torch.int64)
+    counts[schedule.row, schedule.column] = torch.tensor([int(x) for x in entries])
+    return counts
 
 
 def _is_by_state(z0: Any, states: Sequence[Hashable] | None = None) -> bool:
@@ -306,3 +333,13 @@ def _check_status(status: Tensor, ids: list[Hashable]) -> None:
     if failed:
         names = ", ".join(list(failed)[:5]) + (", ..." if len(failed) > 5 else "")
         raise SolverError(f"The solution of series {names} {Status(max(failed.values())).meaning}.")
+
+
+def _check_has_span(schedule: Schedule, time_col: Hashable) -> None:
+    """Raise a `ParameterError` if every series is asked for its start alone, unless that is time 0."""
+    asked = schedule.answers[time_col]
+    if len(asked) and bool((schedule.times == schedule.t0[:, None]).all()) and not (asked == 0).all():
+        raise ParameterError(
+            f"One time is asked for ({asked.iloc[0]}), and nothing says when z0 holds, so the answer would be z0: "
+            "say since when it holds, such as t0=0.0."
+        )

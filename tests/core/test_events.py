@@ -19,7 +19,8 @@ def example() -> StreamBatch:
 def test_gaps_run_from_the_start_of_the_window_to_its_end_and_padding_has_none():
     batch = example()
     assert batch.gaps.tolist() == [[1.0, 1.5, 0.0, 0.5], [0.0, 0.0, 0.0, 5.0], [0.0, 0.0, 3.5, 0.0]]
-    assert batch.counted.tolist() == [[0, 1, 2, 2], [0, 0, 0, 0], [0, 1, 2, 3]]
+    # the first two events of the last stream are of one time: neither is before the other
+    assert batch.n_earlier.tolist() == [[0, 1, 1, 2], [0, 0, 0, 0], [0, 0, 2, 3]]
     assert batch.is_gap.sum(dim=1).tolist() == [3, 1, 4]
     assert batch.last.tolist() == [2.5, 1.0, 4.0]
 

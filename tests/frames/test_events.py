@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsode.errors import DataError
+from tsode.errors import DataError, TsodeWarning
 from tsode.frames import EventTable
 from tsode.frames.events import KINDS, read_events
+from tsode.frames.inputs import EventEncoder
 
 
 def frame(**columns):
@@ -29,7 +30,8 @@ def one(**columns):
 def test_rows_have_all_columns_whatever_is_left_out():
     rows = read(frame(amount=[5.0]), ["a"])
     assert list(rows.columns) == [
-        "id", "time", "amount", "rate", "steady_state", "priority", "duration", "every", "target", "kind",
+        "id", "time", "amount", "rate", "steady_state", "priority", "duration", "every", "lag", "target",
+        "kind",
     ]  # fmt: skip
     row = rows.iloc[0]
     assert (row["id"], row["time"], row["kind"], row["target"], row["amount"]) == ("a", 0.0, "add", None, 5.0)
@@ -247,3 +249,54 @@ def test_errors_about_times_and_series():
         read([1, 2])
     with pytest.raises(DataError, match="the column 'amount' more than once"):
         read(pd.DataFrame([[0.0, 1.0, 2.0]], columns=["ds", "amount", "amount"]))
+
+
+REGIMENS = [
+    *((start, every, np.float64) for start, every in ((0.0, 2.4), (0.1, 0.1), (0.7, 1.1), (0.0, 1 / 3), (1.7e9, 0.7))),
+    *((start, every, np.float32) for start, every in ((0.0, 2.4), (0.1, 0.1), (0.0, 1 / 3))),
+]
+
+
+@pytest.mark.parametrize(("start", "every", "dtype"), REGIMENS)
+def test_repeats_are_at_the_times_that_rows_of_decimals_have(start, every, dtype):
+    n = 60
+    whole = 3 if every == 1 / 3 else 10
+    written = [(round(start * whole) + k * round(every * whole)) / whole for k in range(n)]
+    rows = pd.DataFrame({"ds": np.array(written, dtype), "amount": 1.0})
+    short = pd.DataFrame(
+        {"ds": np.array([start], dtype), "amount": 1.0, "every": np.array([every], dtype), "n_more": n - 1}
+    )
+    assert read(short)["time"].tolist() == read(rows)["time"].tolist()
+
+
+def test_repeats_of_datetimes_reach_where_nanoseconds_do_not():
+    start = pd.Series(pd.to_datetime(["2200-01-01"])).astype("datetime64[s]")
+    data = pd.DataFrame({"ds": start, "amount": [1.0], "every": [pd.Timedelta("365D")], "n_more": [300]})
+    assert read(data)["time"].iloc[-1] == np.datetime64("2200-01-01") + np.timedelta64(300 * 365, "D")
+
+
+def test_an_interval_without_a_number_of_repeats_is_refused():
+    for columns in ({"every": 12.0}, {"every": 12.0, "n_more": None}, {"every": 12.0, "steady_state": np.nan}):
+        with pytest.raises(
+            DataError, match=r"every=12.0 at row 0 of the events says no number of repeats: give n_more"
+        ):
+            one(amount=3.0, **columns)
+    assert one(amount=3.0, every=12.0, n_more=0)["time"] == 0.0
+
+
+def test_infusions_as_inputs_end_at_decimal_times_too():
+    rows = read(pd.DataFrame({"ds": [0.1], "amount": [3.0], "rate": [15.0], "every": [0.7], "n_more": [9]}))
+    times = EventEncoder.fit(rows).encode(rows)[0].times
+    assert times.tolist() == [round(0.1 + 0.7 * k + end, 1) for k in range(10) for end in (0.0, 0.2)]
+
+
+def test_rows_of_a_rate_at_every_sampling_time_say_how_to_be_one_infusion():
+    pump = pd.DataFrame({"ds": [0.0, 1.0, 2.0], "kind": "rate", "rate": 5.0})
+    with pytest.warns(
+        TsodeWarning, match="Series 0 has 3 inputs of kind 'rate' without an end, which add up. Where each"
+    ):
+        read(pump)
+    rows = read(pump.assign(duration=1.0))
+    assert (rows["time"] + rows["duration"]).tolist() == [1.0, 2.0, 3.0]
+    read(pump.assign(rate=[5.0, -2.0, 0.0]))  # changes of a rate, and one up and one down, are silent
+    read(pump.assign(unique_id=["a", "b", "c"]))

@@ -40,9 +40,9 @@ TABLE = pd.DataFrame(
 def test_records_become_events_of_their_kinds():
     frame = events_from_nonmem(TABLE, states=STATES).frame
     assert frame["kind"].tolist() == ["add", "mark", "reset_add", "add", "add", "reset", "set", "multiply"]
-    assert frame["target"].tolist() == ["depot", "depot", "drug", "drug", "drug", "depot", "depot", "drug"]
+    assert frame["target"].tolist() == ["depot", None, "drug", "drug", "drug", None, "depot", "drug"]
     assert frame["n_more"].tolist() == [2, 0, 0, 3, 0, 0, 0, 0]
-    assert events_from_nonmem(TABLE).frame["target"].tolist() == [0, 0, 1, 1, 1, 0, 0, 1]
+    assert events_from_nonmem(TABLE).frame["target"].tolist() == [0, None, 1, 1, 1, None, 0, 1]
 
 
 def test_a_table_comes_back_as_it_was():
@@ -71,8 +71,10 @@ def test_events_come_back_as_they_were():
     wanted["kind"] = wanted["kind"].where(wanted["duration"] != 2.0, "add")  # NONMEM has one word for both
     columns = ["id", "time", "kind", "target", "amount", "rate", "duration", "steady_state"]
     pd.testing.assert_frame_equal(back[columns], wanted[columns])
-    # At 12 the depot is multiplied before the repeat is added, which ADDL would turn round.
-    assert written.query("ID == 'a' and TIME == 12")["EVID"].tolist() == [6, 1]
+    # At 12 the depot is multiplied before the repeat is added, as NONMEM does.
+    assert written.query("ID == 'a'")["ADDL"].tolist() == [1, 0, 0, 0]
+    turned = events.assign(priority=[0, 1, 0, 0, 0])
+    assert to_nonmem(turned, states=STATES).query("ID == 'a' and TIME == 12")["EVID"].tolist() == [1, 6]
 
 
 def test_without_evid_a_row_with_an_amount_is_a_dose():
@@ -145,7 +147,24 @@ def test_a_table_of_records_gives_the_closed_form():
         ({"EVID": 1, "AMT": 3, "ADDL": -2, "II": 3}, "ADDL=-2 of ID 1 at TIME 0 must not be negative"),
         ({"EVID": 1, "AMT": 3, "SS": 5, "II": 3}, "SS=5 of ID 1 at TIME 0 must be 0, 1, 2 or 3"),
         ({"EVID": 9}, "EVID=9 is not known"),
-        ({"EVID": 2, "CMT": -1}, "CMT=-1: compartments are counted from 1, and cannot be switched off"),
+        ({"EVID": 1, "AMT": "."}, r"The dose \(EVID=1\) of ID 1 at TIME 0 has no AMT: fill it in"),
+        ({"EVID": 4}, r"The dose \(EVID=4\) of ID 1 at TIME 0 has no AMT"),
+        ({"EVID": 5}, "EVID=5 of ID 1 at TIME 0 needs an AMT"),
+        ({"EVID": 1, "AMT": 3, "ADDL": 2.7, "II": 3}, "ADDL=2.7 of ID 1 at TIME 0 must be a whole number"),
+        ({"EVID": 1, "AMT": 3, "SS": 1}, "SS=1 of ID 1 at TIME 0 needs an interval II"),
+        ({"EVID": 1, "AMT": 0, "RATE": 3, "SS": 1, "ADDL": 3}, "ADDL=3 of ID 1 at TIME 0 must be 0 for an infusion"),
+        ({"EVID": 1, "AMT": 3, "II": 12}, "II=12 of ID 1 at TIME 0 says no number of doses: give ADDL or SS"),
+        ({"EVID": 0, "AMT": 3}, "EVID=0 of ID 1 at TIME 0 is no dose, but AMT=3: empty the cell, or set EVID=1"),
+        ({"EVID": 2, "RATE": 3}, "EVID=2 of ID 1 at TIME 0 is no dose, but RATE=3"),
+        ({"EVID": 3, "AMT": 3}, "AMT=3: empty the cell, or set EVID=4"),
+        ({"EVID": 1, "AMT": 3, "ALAG": -1}, "ALAG=-1 of ID 1 at TIME 0 must not be negative"),
+        ({"EVID": 1, "AMT": 3, "F1": -1}, "F=-1 of ID 1 at TIME 0 must not be negative"),
+        ({"EVID": 1, "AMT": 3, "addl": 2}, "The column 'addl' would not be read: NONMEM's names are in capitals"),
+        ({"AMT": 0, "RATE": 3}, "Where rows say the rate of each interval, AMT is that rate times the length"),
+        (
+            {"EVID": 2, "CMT": -1},
+            "CMT=-1 of ID 1 at TIME 0: compartments are counted from 1, and cannot be switched off",
+        ),
         ({"EVID": 1, "AMT": 3, "CMT": "gut"}, "CMT='gut' is no state: pass states="),
         ({"EVID": 1, "AMT": "much"}, "The column AMT must hold numbers"),
         ({"EVID": 1, "AMT": 3, "TIME": ["."]}, "There is no TIME at row 0"),
@@ -161,7 +180,7 @@ def test_what_cannot_be_written_is_named():
         events_from_nonmem(records(EVID=1, AMT=1, CMT=3), states=STATES)
     with pytest.raises(DataError, match=r"no column 'ID'. Did you mean 'id'\? NONMEM's names are in capitals"):
         events_from_nonmem(pd.DataFrame({"id": [1], "time": [0.0]}))
-    with pytest.raises(DataError, match="TIME goes back to 1 in ID 1 at row 1: sort the table, or let the times"):
+    with pytest.raises(DataError, match="TIME goes back to 1 in ID 1 at row 1: sort the table; only a reset"):
         events_from_nonmem(records(TIME=[2.0, 1.0], EVID=1, AMT=1))
     with pytest.raises(DataError, match="no column 'DV' to observe"):
         observations_from_nonmem(records(EVID=0))

@@ -56,7 +56,7 @@ def test_a_horizon_has_1_to_200_points_and_ends_exactly():
     assert (len(many), many[-1]) == (200, np.timedelta64(7 * 3600 + 4, "s"))
     assert (np.diff(many) > np.timedelta64(0, "s")).all()
     assert one.tolist() == [datetime.timedelta(seconds=4, milliseconds=1)]
-    assert ask(panel_of(pd.Index([0.1, 0.2])), horizon=0.7).times[0][-1] == 0.2 + 0.7
+    assert ask(panel_of(pd.Index([0.1, 0.2])), horizon=0.7).times[0][-1] == 0.9
 
 
 def test_a_series_of_one_row_borrows_the_gap_of_the_others():
@@ -247,3 +247,9 @@ def test_a_series_without_rows_has_no_horizon():
     panel = read_panel([pd.Series([1.0], index=[0]), pd.Series([], index=[], dtype=float)])
     with pytest.raises(DataError, match="Series 1 has no rows for a horizon to start from: pass times="):
         ask(panel, horizon=1)
+
+
+def test_the_times_of_a_horizon_are_those_of_decimals():
+    panel = panel_of(pd.Index([0.0, 0.1, 0.2, 0.3]))
+    assert ask(panel, horizon=1.2).times[0].tolist() == [round(0.1 * k, 1) for k in range(4, 16)]
+    assert ask(panel, horizon=[0.3, 0.4, 1.1]).times[0].tolist() == [0.6, 0.7, 1.4]

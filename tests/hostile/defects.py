@@ -183,6 +183,11 @@ def _some_ids(value: Any) -> Spoil:
     return spoil
 
 
+def _many_channels(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    more = pd.DataFrame(rng.normal(size=(len(frame), 150)), columns=[f"c{k}" for k in range(150)])
+    return pd.concat([frame, more.where(rng.random(more.shape) < 0.5).fillna({"c0": 0.0})], axis=1)
+
+
 def _repeat(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """A second value of a channel at the time of another."""
     seen = np.flatnonzero(frame[_names(frame)[0]].notna())
@@ -312,6 +317,13 @@ DEFECTS: dict[str, Defect] = {
     "ids that are dates": Defect(
         "forecast", _ids(lambda k: datetime.date(2024, 1, 1 + k)), containers=(*WITH_IDS, "rows and values")
     ),
+    "ids that end alike": Defect("forecast", _ids(lambda k: ["a", " a", "a ", "A"][k]), containers=WITH_IDS),
+    "ids of digits too long for a number": Defect(
+        "forecast", _ids(lambda k: str(10**20 + k)), containers=(*WITH_IDS, "polars frame")
+    ),
+    "ids of numbers too long for a float": Defect(
+        "forecast", _ids(lambda k: 2**60 + k, "int64"), containers=(*WITH_IDS, "polars frame")
+    ),
     "ids of Int64": Defect("forecast", _ids(lambda k: k, "Int64"), containers=(*WITH_IDS, "polars frame")),
     "ids in other scripts": Defect("forecast", _ids(lambda k: ["", " ", "é", "\u0928\u092e\n"][k])),
     "ids of unused categories": Defect(
@@ -367,6 +379,9 @@ DEFECTS: dict[str, Defect] = {
         containers=(*OWN_INDEX, *INDEXED),
         labels=lambda channels: [("lab", name) for name in channels],
     ),
+    "a hundred and fifty channels": Defect("either", _many_channels, containers=("long frame", "wide frame")),
+    "one value of 1e6": Defect("either", _value(1e6)),
+    "one value of -1e12": Defect("either", _value(-1e12)),
     # wrong: an error that names it
     "no rows": Defect("error", lambda frame, rng: frame.iloc[:0]),
     "no channels": Defect("error", lambda frame, rng: frame[["unique_id", "ds"]], containers=(*FRAMES, *INDEXED)),

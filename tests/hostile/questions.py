@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,48 @@ def _other_kind(known: QueryContext) -> Any:
     return pd.Timestamp("2030-01-01") if is_number else 17.5
 
 
+def _in_other_types(known: QueryContext) -> QueryCase:
+    """Leads as other types hold the same duration."""
+    leads = [int(lead) for lead in known.rng.integers(1, 400, 4)]
+    spans = [known.lead(lead) for lead in leads]
+    if isinstance(spans[0], timedelta | np.timedelta64):
+        whole = [pd.Timedelta(span) for span in spans]
+        given = [f"{whole[0].value}ns", whole[1].to_timedelta64(), pd.offsets.Nano(whole[2].value), whole[3]]
+        if all(span.value % 1000 == 0 for span in whole):
+            given[3] = whole[3].to_pytimedelta()
+    else:
+        given = [np.float64(spans[0]), float(spans[1]), np.array(spans[2])[()], spans[3]]
+    rows = [(place, last + lead) for place, last in enumerate(known.last) for lead in leads]
+    return QueryCase({"horizon": given}, "forecast", rows)
+
+
+def _calendar(known: QueryContext) -> QueryCase:
+    """Spans whose length the calendar decides."""
+    spans = ["1MS", "3M", "Y", "B", "2QS", "ME", np.timedelta64(1, "M"), np.timedelta64(2, "Y"), pd.offsets.MonthEnd()]
+    spans += [pd.DateOffset(months=1), pd.offsets.BusinessDay(), pd.offsets.YearBegin()]
+    return QueryCase({"horizon": spans[int(known.rng.integers(len(spans)))]}, "error")
+
+
+def _one_long(known: QueryContext) -> QueryCase:
+    """Many times of one series, and one of each other."""
+    ticks = {place: np.arange(2000 if place == 0 else 1) + 500 for place in range(len(known.ids))}
+    rows = [(place, int(tick)) for place, own in ticks.items() for tick in own]
+    return QueryCase({"times": {known.ids[place]: known.make(own) for place, own in ticks.items()}}, "forecast", rows)
+
+
+def _as_other_type(key: Hashable) -> Hashable:
+    return int(key) if isinstance(key, str) and key.isdigit() else f" {key}" if isinstance(key, str) else str(key)
+
+
+def _times_of_other_type(known: QueryContext) -> QueryCase:
+    """Times under an id that reads like one of the series', but is another."""
+    asked = _as_other_type(known.ids[0])
+    arguments = {"times": {asked: known.make(np.array([500]))}}
+    if asked in known.ids:
+        return QueryCase(arguments, "forecast", [(known.ids.index(asked), 500)])
+    return QueryCase(arguments, "error")
+
+
 QUESTIONS: dict[str, Callable[[QueryContext], QueryCase]] = {
     # sensible
     "nothing": _fixed("forecast"),
@@ -125,9 +168,14 @@ QUESTIONS: dict[str, Callable[[QueryContext], QueryCase]] = {
     "a Series of times": _times(lambda index: pd.Series(index, index=np.arange(len(index))[::-1])),
     "a list of times": _times(list),
     "times of each series": _times_of_each,
+    "leads in other types": _in_other_types,
+    "a long question beside short ones": _one_long,
     "rows": _rows,
     # at the edge
     "a horizon of a million ticks": lambda known: QueryCase({"horizon": [10**6 * known.lead(1)]}, "either"),
+    "leads further and further": lambda known: QueryCase(
+        {"horizon": [10**k * known.lead(1) for k in range(1, 8)]}, "either"
+    ),
     "a horizon of 1e18 ticks": lambda known: QueryCase({"horizon": [1e18 * known.lead(1)]}, "either"),
     "no times of any series": _fixed("error", times={}),
     "a horizon of half a tick": lambda known: QueryCase({"horizon": [known.lead(1) / 2]}, "either"),
@@ -151,6 +199,8 @@ QUESTIONS: dict[str, Callable[[QueryContext], QueryCase]] = {
     "times in words": _fixed("error", times=["soon"]),
     "times of two axes": lambda known: QueryCase({"times": [list(known.make(np.array([500])))]}, "error"),
     "times of an unknown series": lambda known: QueryCase({"times": {"nobody": known.make(np.array([500]))}}, "error"),
+    "times of ids of another type": _times_of_other_type,
+    "a horizon of the calendar": _calendar,
     "times and a horizon": lambda known: QueryCase(
         {"times": known.make(np.array([500])), "horizon": known.lead(3)}, "error"
     ),

@@ -16,6 +16,7 @@ from tests.hostile.cases import check_hostile, fits, hostile_cases, make_case
 from tests.hostile.containers import CONTAINERS
 from tests.hostile.defects import DEFECTS
 from tests.hostile.questions import QUESTIONS, SENSIBLE
+from tests.hostile.tables import CHANGES, IDS, TABLE_TIMES, check_table
 from tests.hostile.times import NO_TIMES, TIMES
 from tests.registries import small
 from tsode import ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster
@@ -105,6 +106,18 @@ def test_what_are_no_times_is_refused_in_every_container(times):
     assert whose
     for k, container in enumerate(whose):
         assert not check_hostile(make_case(container, times, "none", "nothing", seed=k), BASELINES[k % 3]).is_forecast
+
+
+@a_few_and_all
+@pytest.mark.parametrize("ids", IDS)
+def test_a_table_beside_the_data_says_the_same_in_other_words_or_is_refused_by_name(ids, draw):
+    kinds = list(TABLE_TIMES) if draw == "all" else [list(TABLE_TIMES)[list(IDS).index(ids) % len(TABLE_TIMES)]]
+    outcomes: Counter[bool] = Counter()
+    for times in kinds:
+        for k, change in enumerate(CHANGES):
+            for table in ("events", "static", "known", "context"):
+                outcomes[check_table(ids, times, table, change, seed=k)] += 1
+    assert min(outcomes.values()) >= 0.2 * outcomes.total()
 
 
 # -- the judge itself --------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
+import pytest
 import torch
 
-from tsode.numerics.bracketed_root import last_before_root
-from tsode.numerics.zeno import accumulation_time, has_accumulated
+from tsode.numerics.bracketed_root import narrow_bracket
+from tsode.numerics.zeno import EventClock, accumulation_time
 
 TOL = 1e-10
 
@@ -15,7 +16,7 @@ def bracketed(function, low, high):
         calls.append(x)
         return function(x)
 
-    return last_before_root(counted, low, high, function(low), function(high), TOL).item(), len(calls)
+    return narrow_bracket(counted, low, high, function(low), function(high), TOL).low.item(), len(calls)
 
 
 def test_smooth_roots_are_found_in_a_dozen_evaluations_and_from_the_side_before():
@@ -47,19 +48,47 @@ def test_elements_do_not_see_each_other():
     def together(x):
         return roots**3 - x**3
 
-    found = last_before_root(together, low, high, together(low), together(high), TOL)
+    found = narrow_bracket(together, low, high, together(low), together(high), TOL).low
     for k in range(3):
         alone, _ = bracketed(lambda x, k=k: roots[:, k : k + 1] ** 3 - x**3, 0.0, 1.0)
         assert alone == found[0, k].item()
 
 
+def test_what_is_zero_for_a_while_is_followed_to_where_it_becomes_negative():
+    found, _ = bracketed(lambda x: torch.where(x < 0.3, 1.0, 0.0) - torch.relu(x - 0.6), 0.0, 1.0)
+    assert -TOL <= found - 0.6 <= 1e-15
+
+
+def ticks(times, t1):
+    """Whether a clock says at some event that there is no end, and the time of accumulation it names."""
+    clock = EventClock(torch.zeros(1, dtype=torch.float64), torch.tensor([t1], dtype=torch.float64), 1)
+    for k, time in enumerate(times):
+        is_endless, limit = clock.tick(torch.tensor([time], dtype=torch.float64), torch.ones(1, 1, dtype=torch.bool))
+        if is_endless:
+            return k, limit.item()
+    return None
+
+
 def test_a_geometric_series_of_events_is_extrapolated_exactly():
-    t0 = torch.zeros(3, dtype=torch.float64)
-    ratio = torch.tensor([0.8, 0.5, 1.0], dtype=torch.float64)  # the last keeps its gaps
-    times = [sum(ratio**j for j in range(k + 1)) for k in range(60)]
-    assert accumulation_time(times[:6]).tolist() == [torch.inf] * 3
-    torch.testing.assert_close(accumulation_time(times[:20])[:2], torch.tensor([5.0, 2.0], dtype=torch.float64))
-    assert accumulation_time(times)[2] == torch.inf
-    assert has_accumulated(times[:17], t0, t0 + 100).tolist() == [False, False, False]
-    assert has_accumulated(times[:30], t0, t0 + 100).tolist() == [False, True, False]
-    assert has_accumulated(times[:30], t0, t0 + 1.5).tolist() == [False, False, False]  # ends before it
+    for ratio in (0.8, 0.5):
+        times = torch.tensor([[sum(ratio**j for j in range(k + 1)) for k in range(20)]], dtype=torch.float64)
+        torch.testing.assert_close(accumulation_time(times[:, -7:]).item(), 1 / (1 - ratio))
+    assert accumulation_time(torch.arange(7, dtype=torch.float64)) == torch.inf
+
+
+def test_events_have_no_end_where_they_accumulate_however_many_came_before():
+    equal = [float(k) for k in range(1, 1001)]
+    shrinking = [1000.0 + sum(0.5**j for j in range(k + 1)) for k in range(40)]
+    assert ticks(equal, 2000.0) is None
+    found, limit = ticks(equal + shrinking, 2000.0)
+    assert found > 1000
+    assert limit == pytest.approx(1002.0, abs=1e-9)
+    assert ticks(shrinking, 1001.5) is None  # ends before it
+
+
+def test_events_that_come_too_fast_ever_to_reach_the_end_have_none():
+    chatter = [1.0 + 1e-10 * k + 1e-11 * (k % 2) for k in range(500)]
+    assert ticks(chatter, 2.0)[0] <= 200
+    assert ticks(chatter, 1.0 + 1e-6) is None
+    burst = [1.0 + 1e-4 * k for k in range(500)]
+    assert ticks(burst, 2.0) is None

@@ -3,6 +3,7 @@ import torch
 
 from tests.numerics.sde_systems import brownian
 from tsode.numerics.brownian import BrownianPath
+from tsode.numerics.counted_normals import counted_normals
 
 TIMES = torch.tensor([0.0, 0.0625, 0.125, 0.25, 0.375, 0.75, 0.765625, 1.5], dtype=torch.float64)
 
@@ -21,13 +22,49 @@ def test_covariance_is_that_of_brownian_motion_inside_and_across_cells():
     assert (w.mean(dim=0).abs() <= 6 * (TIMES / n).sqrt()).all()
 
 
-@pytest.mark.parametrize("depth", [0, 3])
-def test_variance_between_the_finest_times_is_short_by_at_most_a_quarter_of_their_distance(depth):
-    n, distance = 20_000, 0.25 / 2**depth
-    t = torch.tensor([0.25 + distance / 2], dtype=torch.float64)
-    w = brownian(n, reach=0.5, depth=depth)(t.expand(n, -1))[..., 0]
-    expected = t - distance / 4
-    assert ((w.square().mean(dim=0) - expected).abs() <= 6 * expected * (2 / n) ** 0.5).all()
+@pytest.mark.parametrize("depth", [0, 4])
+def test_increments_over_steps_of_any_length_have_the_law_of_brownian_motion(depth):
+    n, times = 20_000, torch.tensor([0.0, 1e-4, 1e-3, 1 / 128, 3 / 128, 0.1, 0.2503, 0.4], dtype=torch.float64)
+    w = brownian(n, reach=0.5, depth=depth)(times.expand(n, -1))[..., 0]
+    scaled = w.diff(dim=1) / times.diff().sqrt()
+    covariance = scaled.mT @ scaled / n
+    assert (covariance - torch.eye(7)).abs().max() <= 6 * (2 / n) ** 0.5
+
+
+@pytest.mark.parametrize("n_steps", [40, 63, 65])
+def test_steps_that_do_not_fit_the_stored_times_leave_the_mean_of_an_ito_equation_right(n_steps):
+    n = 12_000
+    growth, noise = 0.7, 0.9
+    path = brownian(n, reach=1.0, depth=4)
+    w = path(torch.linspace(0.0, 1.0, n_steps + 1, dtype=torch.float64).expand(n, -1))[..., 0]
+    # the factors of Euler and Maruyama's method for geometric Brownian motion
+    factors = 1.0 + growth / n_steps + noise * w.diff(dim=1)
+    mean, error = factors.prod(dim=1).mean(), factors.prod(dim=1).std() / n**0.5
+    assert abs(mean - (1.0 + growth / n_steps) ** n_steps) <= 5 * error
+
+
+def test_finer_values_are_those_of_a_reflected_path_and_of_a_path_that_reaches_further():
+    t = torch.tensor([[0.1234567, 0.2499]], dtype=torch.float64)
+    short, far = (brownian(2, reach=reach, depth=3) for reach in (0.5, 2.0))
+    assert short(t.expand(2, -1)).equal(far(t.expand(2, -1)))
+    both = short.antithetic().starting_at(torch.zeros(4, dtype=torch.float64))(t.expand(4, -1))
+    assert both[2:].equal(-both[:2])
+
+
+def test_a_value_does_not_depend_on_whether_finer_ones_are_asked_for():
+    path = brownian(1, reach=1.0, depth=4)
+    stored, finer = torch.tensor([[0.5, 3 / 64]], dtype=torch.float64), torch.tensor([[0.123]], dtype=torch.float64)
+    assert path(torch.cat([stored, finer], dim=1))[:, :2].equal(path(stored))
+
+
+def test_counted_normals_are_standard_normal_and_differ_with_key_and_counter():
+    keys = torch.arange(200)[:, None].expand(200, 200)
+    drawn = counted_normals(keys, keys.mT)
+    n = drawn.numel()
+    for power, moment, spread in ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)):
+        assert abs((drawn**power).mean() - moment) <= 5 * (spread / n) ** 0.5
+    for other in (drawn.roll(1, 0), drawn.roll(1, 1), drawn.mT):
+        assert abs((drawn * other).mean()) <= 5 * (2 / n) ** 0.5
 
 
 def test_coordinates_and_paths_are_independent():

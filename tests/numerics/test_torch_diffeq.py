@@ -113,3 +113,47 @@ def test_unknown_methods_are_refused():
         TorchDiffEq("tsit5")
     with pytest.raises(ParameterError, match="at least 1"):
         TorchDiffEq(n_steps=0)
+
+
+def _saved_numbers(gradient, n_steps, method="rk4"):
+    """How many numbers a solve of 100 states keeps for its backward pass."""
+    kept = {}
+
+    def keep(x):
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes() // x.element_size()
+        return x
+
+    field = GRUODE(50).double()
+    z = torch.ones(2, 50, dtype=torch.float64, requires_grad=True)
+    at = torch.zeros(2, dtype=torch.float64)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        solution = integrate(field, z, at, at + 1.0, TorchDiffEq(method, n_steps=n_steps), gradient)
+    solution.z.sum().backward()
+    return sum(kept.values())
+
+
+def test_checkpoints_keep_a_state_a_step_and_the_adjoint_keeps_none():
+    of_a_step = {way: (_saved_numbers(way, 40) - _saved_numbers(way, 20)) / 20 for way in ("backprop", "checkpoint")}
+    assert of_a_step["checkpoint"] <= 210  # two states, of 100 numbers each, and the times
+    assert of_a_step["backprop"] >= 15 * of_a_step["checkpoint"]
+    assert _saved_numbers("adjoint", 40) == _saved_numbers("adjoint", 20)
+
+
+@pytest.mark.parametrize("method", ["euler", "midpoint", "heun2", "heun3", "rk4"])
+def test_checkpoints_give_the_gradient_of_backprop(method):
+    torch.manual_seed(0)
+    field = GRUODE(3).double()
+    at = torch.zeros(2, dtype=torch.float64)
+    found = []
+    for gradient in ("backprop", "checkpoint"):
+        z = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64).reshape(2, 3).requires_grad_()
+        solution = integrate(field, z, at, at + 1.5, TorchDiffEq(method, n_steps=5), gradient)
+        found.append(torch.autograd.grad(solution.z.square().sum(), [z, *field.parameters()]))
+    for left, right in zip(*found):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-14)
+
+
+def test_methods_that_cannot_be_cut_into_steps_offer_no_checkpoints():
+    for method in ("dopri5", "explicit_adams"):
+        with pytest.raises(ParameterError, match="backprop, adjoint"):
+            integrate(GRUODE(2), torch.zeros(3, 2), START, START + SPANS, TorchDiffEq(method), "checkpoint")

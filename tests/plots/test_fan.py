@@ -138,3 +138,47 @@ def test_a_forecast_without_intervals_is_refused():
     history = pd.Series([9.0], index=[0.0], name="hr")
     with pytest.raises(DataError, match="pass what predict_interval gave"):
         plot_fan(history, wide_bands([0.0, 2.0])[["hr"]])
+
+
+def test_bands_that_start_after_the_history_show_as_much_of_it_as_they_reach_beyond():
+    history = pd.Series(np.arange(10.0), index=np.arange(10.0), name="hr")
+    ax = plot_fan(history, wide_bands([9.5, 11.0, 13.0]))
+    np.testing.assert_array_equal(line(ax, "observed").get_xdata(), [5.0, 6.0, 7.0, 8.0, 9.0])
+    alone = plot_fan(history, wide_bands([9.0, 9.5]))
+    np.testing.assert_array_equal(line(alone, "observed").get_xdata(), [9.0])
+    dates = pd.date_range("1678-01-01", periods=10, freq="D")  # near the first time that 64 bits of nanoseconds hold
+    far = plot_fan(history.set_axis(dates), wide_bands(pd.date_range("1678-01-11", "2020-01-01", periods=3)))
+    assert len(line(far, "observed").get_xdata()) == 10
+
+
+def test_limits_are_those_of_the_observations_and_of_the_bands_after_them():
+    history = pd.Series([9.0, 11.0], index=[1.0, 2.0], name="hr")
+    bands = wide_bands([0.0, 1.5, 2.0, 3.0], levels=(80,)).assign(**{"hr-hi-80": [1e6, 1e3, 11.0, 14.0]})
+    bands["hr-lo-80"] = [-1e6, -1e3, 8.0, 7.0]
+    low, high = plot_fan(history, bands).get_ylim()
+    assert 6.0 < low < 7.0
+    assert 14.0 < high < 15.0
+    wide = plot_fan(history, bands, truth=pd.Series([30.0], index=[2.5], name="hr"))
+    assert wide.get_ylim()[1] > 30.0
+
+
+def test_a_second_fan_on_the_same_axes_hides_nothing_of_the_first():
+    history = pd.Series([9.0], index=[0.0], name="hr")
+    ax = plot_fan(history, wide_bands([0.0, 2.0], levels=(95,)))
+    before = ax.get_ylim()
+    plot_fan(history, wide_bands([0.0, 2.0], levels=(50,)), ax=ax)
+    assert ax.get_ylim() == before
+
+
+@pytest.mark.parametrize("n_levels", [1, 12, 30])
+def test_the_legend_lies_outside_of_the_axes_and_clear_of_the_title(n_levels):
+    levels = tuple(range(3, 3 + 3 * n_levels, 3))
+    history = pd.Series([9.0], index=[0.0], name="hr")
+    ax = plot_fan(history, wide_bands([0.0, 2.0], levels=levels))
+    ax.set_title("A title that is about as long as the axes are wide, which is what users write there all the time")
+    ax.figure.canvas.draw()
+    legend, title = ax.get_legend().get_window_extent(), ax.title.get_window_extent()
+    assert not legend.overlaps(title)
+    assert not legend.overlaps(ax.get_window_extent().shrunk(0.999, 0.999))
+    assert ax.figure.bbox.contains(legend.x1, legend.y0)
+    assert ax.figure.bbox.contains(legend.x0, legend.y1)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 import pytest
 import torch
 
 from tests.registries import small_filter
-from tsode._threads import one_thread
 from tsode.core.batch import IrregularBatch
 from tsode.core.series import Series
 from tsode.likelihoods import Normal
@@ -145,16 +142,6 @@ def test_too_few_values_leave_the_spread_as_trained():
     calibrate(model, [])
     calibrate(model, [window().select(torch.tensor([1]))])
     assert not model.spread.log_factor.any()
-
-
-def test_one_thread_gives_the_number_of_threads_back():
-    before = torch.get_num_threads()
-    with one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
-    with contextlib.suppress(RuntimeError), one_thread():
-        raise RuntimeError
-    assert torch.get_num_threads() == before
 
 
 def test_the_example_batch_is_what_it_says():

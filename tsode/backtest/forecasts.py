@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff
+from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff, shift_time
 from tsode.errors import DataError, ParameterError
+from tsode.estimators.forecasters.history import append_rows
 from tsode.estimators.parameters import check_boolean
 from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
@@ -35,6 +36,7 @@ def backtest(
     refit: bool = False,
     prefit: bool = False,
     train: Any = None,
+    context: Any = None,
     events: Any = None,
     static: Any = None,
     known: Any = None,
@@ -59,6 +61,9 @@ def backtest(
         forecast is not checked.
     train : same kinds as X in fit, optional
         What to fit on, instead of the rows up to a cutoff.
+    context : same kinds as X in fit, optional
+        Further histories, of the series in `frame` or of others: up to a cutoff they are known as those in `frame`
+        are, but no forecast of their rows is made. At a time that is in both, the row in `frame` stands.
     events : DataFrame or EventTable, optional
         Events at known times, see ``fit``. Fit is given those up to its cutoff; a forecast knows all up to its time.
     static : DataFrame, optional
@@ -82,7 +87,7 @@ def backtest(
     check_boolean("prefit", prefit)
     named = by_name(estimator)
     rows, channels = run_rounds(
-        named, frame, cutoffs, every, horizon, level, refit, tuple(named) if prefit else (), train, events,
+        named, frame, cutoffs, every, horizon, level, refit, tuple(named) if prefit else (), train, context, events,
         {"static": static, "known": known},
     )  # fmt: skip
     if len(channels) > 1:
@@ -123,6 +128,7 @@ def run_rounds(
     refit: bool,
     prefit: Collection[str],
     train: Any,
+    context: Any,
     events: Any,
     covariates: dict[str, Any],
 ) -> tuple[pd.DataFrame, list[Hashable]]:
@@ -136,16 +142,17 @@ def run_rounds(
         reading["target"] = [*labels(reading["target"]), *labels(getattr(first, "past_covariates", None))]
     panel = read_panel(frame, **reading)
     panel = panel.select([row for row, times in enumerate(panel.times) if len(times)])
+    whole = panel if context is None else _with_context(panel, read_panel(context, **reading))
     lead = read_span(horizon, panel, "horizon")
     fitted = {name: named[name] for name in prefit}
     parts = []
     for cutoff_of in find_rounds(panel, cutoffs, every, lead):
-        past, ahead = _cut(panel, cutoff_of, lead)
+        past, ahead = _cut(whole, panel, cutoff_of, lead)
         if not len(ahead):
             if not isinstance(cutoffs, Mapping):
                 refuse_cutoff(panel, cutoff_of(panel.ids[0]), horizon, len(past) > 0)
             continue
-        context, future = (write_long(part, id_col, time_col) for part in (past, ahead))
+        history, future = (write_long(part, id_col, time_col) for part in (past, ahead))
         answers = {}
         for name, estimator in named.items():
             tables = dict(covariates) if getattr(estimator, "reads_covariates", False) else {}
@@ -155,8 +162,8 @@ def run_rounds(
                 past_tables = dict(tables)
                 if "events" in tables:
                     past_tables["events"] = _events_until(events, cutoff_of, panel, id_col, time_col)
-                fitted[name] = clone(estimator).fit(context if train is None else train, **past_tables)
-            answers[name] = fitted[name].predict_interval(future, context=context, level=levels, **tables)
+                fitted[name] = clone(estimator).fit(history if train is None else train, **past_tables)
+            answers[name] = fitted[name].predict_interval(future, context=history, level=levels, **tables)
         cut = np.array([cutoff_of(key) for key, times in zip(ahead.ids, ahead.times) for _ in times])
         channels = [name for name in panel.channels if all(name in answer.columns for answer in answers.values())]
         parts += [_beside(future, answers, name, id_col, time_col, levels, cut, panel) for name in channels]
@@ -194,21 +201,40 @@ def _beside(
     return pd.DataFrame(columns)[future[channel].notna().to_numpy()]
 
 
-def _cut(panel: Panel, cutoff_of: Cutoffs, lead: Any) -> tuple[Panel, Panel]:
-    """Series up to their cutoff, and what of the same ones comes after it within `lead`."""
+def _with_context(panel: Panel, context: Panel) -> Panel:
+    """The panel with the rows of the context at further times."""
+    if context.time_kind != panel.time_kind:
+        raise DataError(
+            f"The times of context= are {context.time_kind} numbers, dates or durations, those of the data "
+            f"{panel.time_kind}: give both in one kind."
+        )
+    times_of = dict(zip(panel.ids, panel.times))
+    is_new = [~np.isin(times, times_of.get(key, times[:0])) for key, times in zip(context.ids, context.times)]
+    return append_rows(panel, context.part(range(len(context)), is_new), "error")[0]
+
+
+def _cut(whole: Panel, panel: Panel, cutoff_of: Cutoffs, lead: Any) -> tuple[Panel, Panel]:
+    """The whole of the series up to their cutoff, and what of those in the panel comes after it within `lead`."""
     past, past_rows, ahead, ahead_rows = [], [], [], []
+    for row, (key, times, values) in enumerate(zip(whole.ids, whole.times, whole.values)):
+        cutoff = cutoff_of(key)
+        end = len(times) if cutoff is None else int(np.searchsorted(times, cutoff, side="right"))
+        if (~np.isnan(values[:end])).any():
+            past_rows.append(row)
+            past.append(slice(0, end))
+    known = {whole.ids[row] for row in past_rows}
+    ends: dict[Any, Any] = {}  # most series share their cutoff
     for row, (key, times, values) in enumerate(zip(panel.ids, panel.times, panel.values)):
         cutoff = cutoff_of(key)
-        end = None if cutoff is None else cutoff + lead
-        middle, last = [len(times)] * 2 if cutoff is None else np.searchsorted(times, [cutoff, end], side="right")
-        is_seen = bool((~np.isnan(values[:middle])).any())
-        if is_seen:
-            past_rows.append(row)
-            past.append(slice(0, middle))
-        if is_seen and (~np.isnan(values[middle:last])).any():
+        if cutoff is None or key not in known:
+            continue
+        if cutoff not in ends:
+            ends[cutoff] = shift_time(panel, cutoff, lead)
+        start, end = np.searchsorted(times, [cutoff, ends[cutoff]], side="right")
+        if (~np.isnan(values[start:end])).any():
             ahead_rows.append(row)
-            ahead.append(slice(middle, last))
-    return panel.part(past_rows, past), panel.part(ahead_rows, ahead)
+            ahead.append(slice(start, end))
+    return whole.part(past_rows, past), panel.part(ahead_rows, ahead)
 
 
 def _events_until(events: Any, cutoff_of: Cutoffs, panel: Panel, id_col: Hashable, time_col: Hashable) -> EventTable:

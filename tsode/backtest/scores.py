@@ -44,6 +44,7 @@ def score_table(
     refit: bool = False,
     prefit: bool = False,
     train: Any = None,
+    context: Any = None,
     events: Any = None,
     static: Any = None,
     known: Any = None,
@@ -53,7 +54,7 @@ def score_table(
     Parameters
     ----------
     estimators : forecaster, or dict of name to forecaster
-    frame, cutoffs, every, horizon, refit, prefit, train, events, static, known
+    frame, cutoffs, every, horizon, refit, prefit, train, context, events, static, known
         See `backtest`. With `prefit`, the baselines are still fitted here.
     metrics : sequence of {"crps", "mae", "mse", "rmse", "interval", "coverage", "n"}
         Of the mean forecast: absolute and squared errors. Of the distribution: the continuous ranked probability score,
@@ -81,7 +82,9 @@ def score_table(
     named |= {name: baseline(**reading, horizon=horizon) for name, baseline in compared.items() if name not in named}
     levels = sorted({*shares, *map(float, GRID)}) if "crps" in metrics else shares
     covariates = {"static": static, "known": known}
-    rows, channels = run_rounds(named, frame, cutoffs, every, horizon, levels, refit, fitted, train, events, covariates)
+    rows, channels = run_rounds(
+        named, frame, cutoffs, every, horizon, levels, refit, fitted, train, context, events, covariates
+    )
     columns: dict[str, tuple[str, float]] = {}
     for metric in metrics:
         of_level = shares if metric in ("coverage", "interval") else shares[:1]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tsode.core.time_sums import add_spans
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import array_rows
@@ -19,7 +20,7 @@ from tsode.frames.read import read_panel
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 from tsode.frames.times import read_times
 
-__all__ = ["CutoffSplit", "Cutoffs", "end_cutoffs", "find_rounds", "read_span", "refuse_cutoff"]
+__all__ = ["CutoffSplit", "Cutoffs", "end_cutoffs", "find_rounds", "read_span", "refuse_cutoff", "shift_time"]
 
 Cutoffs = Callable[[Hashable], Any]
 """Native time at which a series is cut, by its id; None = it is not."""
@@ -88,7 +89,7 @@ class CutoffSplit:
         for cutoff in _find_cutoffs(panel, self.cutoffs, self.every, horizon):
             is_past = times <= cutoff
             has_past = np.isin(codes, codes[is_past])
-            test = np.flatnonzero(~is_past & has_past & (times <= cutoff + horizon))
+            test = np.flatnonzero(~is_past & has_past & (times <= shift_time(panel, cutoff, horizon)))
             if not len(test):
                 refuse_cutoff(panel, cutoff, self.horizon, is_past.any())
             yield np.flatnonzero(is_past), test
@@ -172,8 +173,9 @@ def end_cutoffs(
     cutoffs = {}
     for key, times, values in zip(panel.ids, panel.times, panel.values):
         seen = times[~np.isnan(values).all(axis=1)]
-        if len(seen) and seen[0] <= seen[-1] - n_cutoffs * lead:
-            native = np.array([seen[-1] - k * lead for k in range(n_cutoffs, 0, -1)])
+        back = np.arange(-n_cutoffs, 0)
+        native = add_spans(seen[-1:], np.asarray(lead), back, dtype=panel.layout.time_dtype) if len(seen) else seen
+        if len(seen) and seen[0] <= native[0]:
             cutoffs[key] = list(restore_times(native, panel.layout.time_dtype))
     if not cutoffs:
         length = f"horizon={horizon!r}" if n_cutoffs == 1 else f"{n_cutoffs} times horizon={horizon!r}"
@@ -206,16 +208,18 @@ def _find_cutoffs(panel: Panel, cutoffs: Any, every: Any, horizon: Any) -> list[
     step = read_span(every, panel, "every")
     pooled = np.concatenate(panel.times)
     first, last = pooled.min(), pooled.max()
-    cutoff, latest_first = last - horizon, []
-    while cutoff - first >= (last - first) / 2:
-        latest_first.append(cutoff)
-        cutoff = cutoff - step
-    if not latest_first:
+    span = last - first if panel.time_kind in ("datetime", "timedelta") else shift_time(panel, last, first, -1)
+    middle = add_spans(np.array([first]), np.asarray(span), parts=2)[0]
+    latest = shift_time(panel, last, horizon, -1)
+    n = int((latest - middle) // step) + 2 if latest >= middle else 0
+    found = add_spans(np.array([latest]), np.asarray(step), -np.arange(n), dtype=panel.layout.time_dtype)
+    found = found[found >= middle]
+    if not len(found):
         raise DataError(
             f"No cutoff lies in the second half of the data with a whole horizon after it: the data span {last - first}"
             f", the horizon is {horizon}. Give a shorter horizon, or cutoffs=."
         )
-    return latest_first[::-1]
+    return list(found[::-1])
 
 
 def read_span(value: Any, panel: Panel, name: str) -> Any:
@@ -224,6 +228,11 @@ def read_span(value: Any, panel: Panel, name: str) -> Any:
     if Timeline.fit(panel.times).duration(span, name) <= 0:
         raise ParameterError(f"{name}={value!r} must be positive.")
     return span.to_timedelta64() if isinstance(span, pd.Timedelta) else span
+
+
+def shift_time(panel: Panel, time: Any, span: Any, count: int = 1) -> Any:
+    """Native time `count` spans after a time of the panel's."""
+    return add_spans(np.array([time]), np.asarray(span), count, dtype=panel.layout.time_dtype)[0]
 
 
 def refuse_cutoff(panel: Panel, cutoff: Any, horizon: Any, has_past: bool) -> None:

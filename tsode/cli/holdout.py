@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from tsode.backtest import end_cutoffs, score_table
 from tsode.backtest.scores import REFERENCE, baselines
 from tsode.cli.models import command_name
+from tsode.core.time_sums import add_spans
 from tsode.errors import DataError, ParameterError
 from tsode.estimators import BaseForecaster
 from tsode.frames.durations import read_duration
@@ -115,6 +117,8 @@ def hold_out(
     id_col: Any = forecaster.id_col
     time_col: Any = forecaster.time_col
     spans = frame.groupby(id_col, sort=False)[time_col].agg(np.ptp)
+    if not (spans > 0 * spans).any():
+        raise DataError("No series has two times, so nothing can be held out at its end: give longer series.")
     horizon = _horizon(horizon, spans)
     if n_cutoffs is None:
         n_cutoffs = int(np.clip(MOST_HELD_OUT * spans.median() / horizon, 1, MOST_CUTOFFS))
@@ -186,6 +190,9 @@ def hold_out_after(
         n_steps = min(max_cutoffs, int(np.ceil((end - begin) / horizon)))
         step = max(horizon, (end - begin) / n_steps)
         cutoffs[key] = [begin + k * step for k in range(n_steps)]
+        if isinstance(begin, Real):
+            span, parts = (horizon, 1) if step == horizon else (end - begin, n_steps)
+            cutoffs[key] = add_spans(np.full(n_steps, begin), np.asarray(span), np.arange(n_steps), parts).tolist()
     if not cutoffs:
         raise DataError(
             "The data have no row that is later than the history of the model, and no new series longer than "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +19,52 @@ import pandas as pd
 from tsode import datasets
 from tsode._registry import lookup
 from tsode.cli.holdout import HeldOut, hold_out, hold_out_after
+from tsode.cli.ids import match_ids
+from tsode.cli.interruption import Interruption
 from tsode.cli.models import models
 from tsode.cli.report import write_report
-from tsode.cli.tables import read_table, write_table
-from tsode.errors import DataError, ParameterError, TsodeError
+from tsode.cli.tables import check_ending, describe_table, read_table, write_table, write_text
+from tsode.errors import DataError, ParameterError, TsodeError, TsodeWarning
 from tsode.estimators import BaseForecaster
 
 __all__ = ["main"]
 
 MODEL_FILE = "model.safetensors"
+INTERRUPTED = 130  # by a KeyboardInterrupt that no signal made
+TRACEBACK = "TSODE_TRACEBACK"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 = done, 1 = an error whose message is on standard error, 2 = wrong usage (by SystemExit)."""
+    """Run the command.
+
+    Returns
+    -------
+    int
+        0 = done, 1 = an error whose message is one line on standard error, 128 and the number of the signal =
+        interrupted: what `fit` had learned by then is kept. Wrong usage is a SystemExit of 2.
+    """
     arguments = build_parser().parse_args(argv)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), Interruption() as interruption:
         if not sys.warnoptions:
             warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
+        if arguments.run is not _fit:  # of half a training there is a model to keep, but nothing to be said
+            warnings.filterwarnings("error", "fit was interrupted", TsodeWarning)
         try:
             arguments.run(arguments)
         except BrokenPipeError:  # what reads our output has seen enough; nothing may be written at exit either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (TsodeError, OSError) as error:
-            _say(f"error: {_as_options(str(error))}")
-            return 1
-        except KeyboardInterrupt:
-            return 130
-    return 0
+            return _fail(_as_options(str(error)))
+        except (KeyboardInterrupt, TsodeWarning) as error:
+            if isinstance(error, TsodeWarning) and "fit was interrupted" not in str(error):
+                return _fail(str(error))  # by python -W error
+            _say("interrupted: nothing is kept.")
+            return interruption.exit_code or INTERRUPTED
+        except Exception as error:
+            if os.environ.get(TRACEBACK):
+                raise
+            return _fail(f"{type(error).__name__}: {error} (not foreseen: set {TRACEBACK}=1 to see where it came up)")
+    return interruption.exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -106,7 +126,7 @@ def _command(commands: Any, name: str, run: Callable[[Any], None], summary: str)
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", help="CSV or parquet")
+    command.add_argument("data", help="CSV (with commas, semicolons, tabs or bars) or parquet; - = standard input")
     command.add_argument("--id-col", default="unique_id", help="column that tells series apart (%(default)s)")
     command.add_argument("--time-col", default="ds", help="column of times (%(default)s)")
     command.add_argument("--target", nargs="+", metavar="COLUMN", help="channels (default: all other columns)")
@@ -117,6 +137,7 @@ def _add_given(command: argparse.ArgumentParser, when: str = "") -> None:
     command.add_argument("--events", metavar="FILE", help=f"doses and other events at known times{when}")
     command.add_argument("--static", metavar="FILE", help="constants of the series: one row for each id")
     command.add_argument("--known", metavar="FILE", help=f"covariates that are known ahead{when}")
+    command.add_argument("--decimal", choices=[".", ","], default=".", help="sign in the numbers of CSV (%(default)s)")
 
 
 def _add_model(command: argparse.ArgumentParser, or_a_folder: str = "") -> None:
@@ -135,27 +156,32 @@ def _add_model(command: argparse.ArgumentParser, or_a_folder: str = "") -> None:
 
 def _fit(arguments: argparse.Namespace) -> None:
     frame, tables = _read(arguments)
-    horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame))
+    horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame, arguments.time_col))
     forecaster = _build_forecaster(arguments, horizon)
-    forecaster.fit(frame, **tables)
     folder = Path(arguments.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # before the work, lest it be for nothing
+    forecaster.fit(frame, **tables)
     forecaster.save(folder / MODEL_FILE)
     _say(f"{len(forecaster.last_times_)} series, channels {forecaster.channels_}: {folder / MODEL_FILE}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    if arguments.out is not None:
+        check_ending(arguments.out)
     forecaster = _load(arguments.model)
     is_clock = isinstance(forecaster.horizon_, np.timedelta64)
-    context = None if arguments.data is None else read_table(arguments.data, forecaster.time_col)
+    arguments.id_col, arguments.time_col, arguments.target = forecaster.id_col, forecaster.time_col, None
+    context = None
+    if arguments.data is not None:
+        context, tables = _read(arguments, forecaster)
+    else:
+        tables = _read_tables(arguments, forecaster.last_times_, forecaster)
     query: dict[str, Any] = {"horizon": forecaster.horizon_ if context is not None else None}
     if arguments.times is not None:
         query = {"times": arguments.times if is_clock else [_number(text, "--times") for text in arguments.times]}
     elif arguments.horizon is not None:
         query = {"horizon": _span(arguments.horizon, is_clock)}
-    answer = forecaster.predict_interval(
-        **query, level=arguments.level, **_not_none(context=context), **_read_tables(arguments, forecaster.time_col)
-    )
+    answer = forecaster.predict_interval(**query, level=arguments.level, **_not_none(context=context), **tables)
     write_table(answer.to_frame() if isinstance(answer, pd.Series) else answer, arguments.out)
 
 
@@ -165,10 +191,12 @@ def _load(path: str) -> Any:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.out is not None:
+        check_ending(arguments.out)
     held = _hold_out(arguments)
     if arguments.out is None:
-        sys.stdout.write(f"{held.summary}\n\n")
-        sys.stdout.write(held.scores.to_string(index=False, float_format="{:.4g}".format) + "\n")
+        table = held.scores.to_string(index=False, float_format="{:.4g}".format)
+        write_text(f"{held.summary}\n\n{table}\n")
     else:
         write_table(held.scores, arguments.out)
 
@@ -183,7 +211,7 @@ def _datasets(arguments: argparse.Namespace) -> None:
     if arguments.name is None:
         for name, load in loaders.items():
             summary = load.__doc__.splitlines()[0].removeprefix("Load ").replace("`load_", "").replace("`", "")
-            sys.stdout.write(f"{name:24}{summary}\n")
+            write_text(f"{name:24}{summary}\n")
     else:
         write_table(lookup(loaders, arguments.name, "data set")(), arguments.out)
 
@@ -199,34 +227,63 @@ def _hold_out(arguments: argparse.Namespace) -> HeldOut:
                     if getattr(arguments, name)]  # fmt: skip
         if needless:
             raise ParameterError(f"{arguments.model!r} is fitted already, so {', '.join(needless)} cannot change it.")
-        forecaster = _load(arguments.model)
-        arguments.time_col = forecaster.time_col
-    frame, tables = _read(arguments)
-    horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame))
+    forecaster = _load(arguments.model) if is_saved else None
+    if forecaster is not None:
+        arguments.id_col, arguments.time_col = forecaster.id_col, forecaster.time_col
+    frame, tables = _read(arguments, forecaster)
+    horizon = None if arguments.horizon is None else _span(arguments.horizon, _is_clock(frame, arguments.time_col))
     options: dict[str, Any] = {"horizon": horizon, "n_cutoffs": arguments.cutoffs, **tables}
-    if is_saved:
+    if forecaster is not None:
         return hold_out_after(forecaster, Path(arguments.model).name, frame, **options)
     forecaster = _build_forecaster(arguments, horizon)
     return hold_out(forecaster, arguments.model, frame, **options, share=arguments.hold_out, seed=arguments.seed)
 
 
-def _read(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """The data, and the tables of events and covariates."""
-    return read_table(arguments.data, arguments.time_col), _read_tables(arguments, arguments.time_col)
+def _read(arguments: argparse.Namespace, fitted: Any = None) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """The data and the tables of events and covariates, whose ids are those of the data and of a `fitted` model."""
+    id_col, target = arguments.id_col, arguments.target
+    if fitted is not None:
+        target = fitted.reader_.channels
+    elif target is not None:
+        past = _settings(arguments.set).get("past_covariates")
+        target = [*target, *([past] if isinstance(past, str) else past or [])]
+    frame = read_table(arguments.data, arguments.time_col, id_col, target=target, decimal=arguments.decimal)
+    labels = [] if fitted is None else list(fitted.last_times_)
+    frame = match_ids(frame, id_col, labels)
+    _say(describe_table(frame, arguments.data, id_col, arguments.time_col, target))
+    if id_col in frame.columns:
+        labels += frame[id_col].dropna().unique().tolist()
+    return frame, _read_tables(arguments, labels, fitted)
 
 
-def _read_tables(arguments: argparse.Namespace, time_col: str) -> dict[str, pd.DataFrame]:
+def _read_tables(arguments: argparse.Namespace, labels: Iterable[Any], fitted: Any = None) -> dict[str, pd.DataFrame]:
     """The files of events and covariates that are named, as arguments of fit and predict."""
-    columns = {"events": time_col, "static": None, "known": time_col}
-    paths = _not_none(**{name: getattr(arguments, name) for name in columns})
-    return {name: read_table(path, columns[name]) for name, path in paths.items()}
+    coder = None if fitted is None else fitted.reader_.covariates
+    texts = {
+        "events": ("kind", "target"),
+        "static": () if coder is None else [c.name for c in coder.static if c.categories and _are_text(c.categories)],
+        "known": (),
+    }
+    tables: dict[str, pd.DataFrame] = {}
+    for name, as_text in texts.items():
+        path = getattr(arguments, name)
+        if path is not None:
+            time_col = None if name == "static" else arguments.time_col
+            frame = read_table(path, time_col, arguments.id_col, as_text=as_text, decimal=arguments.decimal)
+            tables[name] = match_ids(frame, arguments.id_col, labels)
+            _say(describe_table(frame, path, arguments.id_col, time_col))
+    return tables
+
+
+def _are_text(categories: Iterable[Any]) -> bool:
+    return all(isinstance(category, str) for category in categories)
 
 
 def _build_forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForecaster:
     forecaster = models()[arguments.model]()
     # what a baseline has no use for is left out, so that one line of options serves every model
     general = _not_none(horizon=horizon, target=arguments.target, max_epochs=arguments.max_epochs)
-    verbose = int(sys.stderr.isatty())  # a progress line is for a terminal, not for a pipe
+    verbose = int(sys.stderr is not None and sys.stderr.isatty())  # a progress line is for a terminal, not for a pipe
     general |= {
         "id_col": arguments.id_col,
         "time_col": arguments.time_col,
@@ -236,25 +293,34 @@ def _build_forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForeca
     params = forecaster.get_params(deep=False)
     general = {name: value for name, value in general.items() if name in params}
     forecaster.set_params(random_state=arguments.seed, **general)
-    for text in arguments.set:
+    for name, value in _settings(arguments.set).items():
+        lookup(params, name.partition("__")[0], f"parameter of {type(forecaster).__name__}")
+        forecaster.set_params(**{name: value})
+    return forecaster
+
+
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Values by name of ``NAME=VALUE``: JSON, Python's True, False and None, or else text."""
+    settings = {}
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise ParameterError(f"--set takes NAME=VALUE, but came {text!r}.")
-        lookup(params, name, f"parameter of {type(forecaster).__name__}")
+        word = {"true": "true", "false": "false", "none": "null"}.get(value.lower(), value)
         try:
-            forecaster.set_params(**{name: json.loads(value)})
-        except json.JSONDecodeError:  # a bare word is a string
-            forecaster.set_params(**{name: value})
-    return forecaster
+            settings[name] = json.loads(word)
+        except (ValueError, RecursionError):  # a bare word is text
+            settings[name] = value
+    return settings
 
 
 def _not_none(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _is_clock(frame: pd.DataFrame) -> bool:
-    """Whether the times are datetimes or durations; they are in the only column that can be."""
-    return any(column.kind in "mM" for column in frame.dtypes)
+def _is_clock(frame: pd.DataFrame, time_col: str) -> bool:
+    """Whether the times are datetimes or durations."""
+    return frame[time_col].dtype.kind in "mM"
 
 
 def _span(text: str, is_clock: bool) -> Any:
@@ -278,5 +344,11 @@ def _as_option(match: re.Match[str]) -> str:
     return f"--{match[1].replace('_', '-')} "
 
 
+def _fail(message: str) -> int:
+    _say(f"error: {' '.join(message.splitlines())}")
+    return 1
+
+
 def _say(text: str) -> None:
-    sys.stderr.write(f"tsode: {text}\n")
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody listens
+        sys.stderr.write(f"tsode: {text}\n")

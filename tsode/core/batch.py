@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from tsode._checks import check_shapes
 from tsode.core.covariates import Covariates
 
-__all__ = ["IrregularBatch"]
+__all__ = ["FARTHEST", "IrregularBatch"]
+
+FARTHEST = 1e6  # in standard deviations of the channel: no measurement lies there
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,10 @@ class IrregularBatch:
         index = latest.gather(1, behind)
         return torch.where(index > 0, query_times - self.times.gather(1, (index - 1).clamp(min=0)), 0.0)
 
+    def bounded(self) -> IrregularBatch:
+        """The same batch with values of at most `FARTHEST` standard deviations: networks stay finite whatever came."""
+        return replace(self, values=self.values.clamp(-FARTHEST, FARTHEST))
+
     def compact(self) -> IrregularBatch:
         """The same batch without events that are neither an observation nor an input: they become padding."""
         is_seen = self.mask.any(dim=2) | self.is_input
@@ -197,6 +203,20 @@ class IrregularBatch:
             last = times.gather(1, (lengths - 1).clamp(min=0)[:, None])
             times = torch.where(torch.arange(self.n_events, device=times.device) < lengths[:, None], times, last)
         return replace(self, times=times, lengths=lengths, **moved)
+
+    def after_empty_event(self, time: float) -> IrregularBatch:
+        """The batch with one event more in every row, in front, at which nothing is seen."""
+
+        def pad(x: Tensor) -> Tensor:
+            return torch.cat([x.new_zeros(x.shape[0], 1, *x.shape[2:]), x], dim=1)
+
+        return self.replace(
+            times=torch.cat([self.times.new_full((self.n_series, 1), time), self.times], dim=1),
+            values=pad(self.values),
+            mask=pad(self.mask),
+            inputs=None if self.inputs is None else pad(self.inputs),
+            lengths=self.lengths + 1,
+        )
 
     def replace(self, **changes: Any) -> IrregularBatch:
         """A copy with some fields changed."""

@@ -97,10 +97,20 @@ class StreamBatch:
         return nn.functional.pad(self.is_event, (0, 1), value=True)
 
     @property
-    def counted(self) -> Tensor:
-        """Tensor[b n+1], int64: number of events before each of the `gaps`, the index of the state it starts from."""
-        steps = torch.arange(self.n_events + 1, device=self.times.device)
-        return torch.minimum(steps, self.lengths[:, None])
+    def is_first(self) -> Tensor:
+        """Tensor[b n], bool: the first of the events of each time; events of one time are simultaneous."""
+        is_first = self.times.diff(dim=1, prepend=self.start[:, None]) > 0.0
+        is_first[:, :1] = True
+        return is_first
+
+    @property
+    def n_earlier(self) -> Tensor:
+        """Tensor[b n+1], int64: number of events strictly earlier than each event, and that of all events at the end.
+
+        The index of the state that each of the `gaps` starts from; what events of one time share.
+        """
+        steps = torch.arange(self.n_events, device=self.times.device)
+        return torch.cat([torch.where(self.is_first, steps, 0).cummax(dim=1).values, self.lengths[:, None]], dim=1)
 
     def to(self, device: torch.device | str) -> StreamBatch:
         """Move all tensors to `device`."""

@@ -41,6 +41,10 @@ class ScheduledEvents:
         Interval of a dose in steady state.
     steady_state : Tensor[b k], int64
         1: the state becomes that of this dose given for ever, and other inputs end; 2: that state is added.
+    since : Tensor[b k], float64
+        How long ago the last dose of a steady state began, less than `every`; 0: it begins now, as all else does.
+    is_part : Tensor[b k], bool
+        Whether it is the further part of the event before it, which happens along with it.
     """
 
     time: Tensor
@@ -50,3 +54,5 @@ class ScheduledEvents:
     duration: Tensor
     every: Tensor
     steady_state: Tensor
+    since: Tensor
+    is_part: Tensor

@@ -19,6 +19,7 @@ class Status(IntEnum):
     NON_FINITE = 3
     NO_STEADY_STATE = 4
     ZENO = 5
+    CONTACT = 6
 
     @property
     def meaning(self) -> str:
@@ -33,7 +34,9 @@ class Status(IntEnum):
             Status.NO_STEADY_STATE: "has an event in steady state, but no steady state was found: more is put in than "
             "can leave, or a state only ever grows; write the repeats out (`every` and `n_more`) instead",
             Status.ZENO: "met events without end: their times accumulate, or there are more than max_events; end "
-            "before the accumulation, let a terminal event stop the row, or raise max_events",
+            "before the accumulation, let a terminal event stop the row, or raise a max_events that was set",
+            Status.CONTACT: "was put by a reset onto a surface that its field goes on driving it through: let the reset "
+            "also set a state (a mode) in which the field rests there, or let a terminal event stop the row",
         }[self]
 
 

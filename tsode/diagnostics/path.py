@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsode._threads import one_thread
+from tsode._isolation import isolated
 from tsode.core.batch import IrregularBatch
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.fitted import FittedForecaster
+from tsode.estimators.forecasters.pieces import pieces
 from tsode.frames.index import restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Panel
@@ -97,9 +98,10 @@ def latent_path(
         raise ParameterError(f"series={series!r} is none of {shown}.{guess_label(series, panel.ids)}")
     ahead = restore_times(query.times[query.ids.index(series)], panel.layout.time_dtype)
     query, _ = forecaster._read_query(None, {series: ahead}, None, context, events, static, known)
-    [(_, batch, query_times)] = forecaster.reader_.batches(query, panel, *forecaster._dtype_and_device)
     module: Any = forecaster.module_
-    with one_thread(), torch.no_grad():
+    piece = next(pieces(forecaster.reader_, query, panel, module, *forecaster._dtype_and_device, is_joint=True))
+    batch, query_times = piece.batch, piece.query_times
+    with isolated(), torch.no_grad():
         if isinstance(module, LatentModel):
             parts = _of_latent(module, batch.compact(), query_times[:, -1:], n_points)
         elif isinstance(module, MarginalModel):

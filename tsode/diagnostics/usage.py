@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from tsode._threads import one_thread
+from tsode._isolation import isolated
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.latent import LatentForecaster, warn_unless_used
+from tsode.estimators.forecasters.pieces import pieces
 from tsode.models.latent.base import LatentModel
 from tsode.training.latent_usage import LatentUsage, measure_usage
 
@@ -53,11 +54,11 @@ def latent_usage(forecaster: LatentForecaster, X: Any = None) -> LatentUsage:
     panel = forecaster._panel if X is None else reader.read(X, beside=forecaster._panel)
     query = reader.query_of(panel, horizon=reader.horizon)
     inferences = []
-    with one_thread(), torch.no_grad():
-        for _, batch, _ in reader.batches(query, panel, model.draws.dtype, model.draws.device):
-            inferences.append(model.infer(batch))
+    with isolated(), torch.no_grad():
+        for piece in pieces(reader, query, panel, model, model.draws.dtype, model.draws.device, is_joint=True):
+            inferences.append(model.infer(piece.batch))
     mean, log_scale = (torch.cat([getattr(part, name) for part in inferences]) for name in ("mean", "log_scale"))
-    with one_thread(), torch.no_grad():
+    with isolated(), torch.no_grad():
         path_kl = torch.cat([model.path_kl(part) for part in inferences])
     usage = measure_usage(mean, log_scale, torch.Generator().manual_seed(0), float(path_kl.mean()))
     warn_unless_used(usage)

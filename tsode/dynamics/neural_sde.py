@@ -54,7 +54,7 @@ class NeuralSDE(Ito):
         rotation = 0.1 * torch.randn(n_state, n_state) / n_state**0.5
         n_pairs = n_state // 2
         first = 2 * torch.arange(n_pairs)
-        rotation[first, first + 1] = 4.0 ** ((torch.arange(n_pairs) + 0.5) / max(n_pairs, 1))
+        rotation[first, first + 1] = 4.0 ** ((torch.arange(n_pairs, dtype=rotation.dtype) + 0.5) / max(n_pairs, 1))
         self.rotation = nn.Parameter(rotation)
         self.slopes = nn.Parameter(torch.randn(n_state, _N_FEATURES))
         self.offsets = nn.Parameter(torch.randn(n_state, _N_FEATURES))

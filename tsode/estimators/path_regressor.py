@@ -10,7 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
-from tsode._threads import one_thread
+from tsode._isolation import isolated
 from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.files.saved import SavedArrayReader
@@ -88,6 +88,7 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
         self.noise_share = noise_share
         self.alpha = alpha
 
+    @isolated()
     def fit(self, X: Any, y: Any) -> Self:
         """Learn from the observations of one path.
 
@@ -133,10 +134,9 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
         values = torch.from_numpy((y - level) / unit)
         penalty = torch.full_like(columns[0], self.alpha)
         penalty[0] = 0.0
-        with one_thread():
-            self.length_scale_, self.noise_share_, fit = fit_matern(
-                times, values, columns, penalty, self.smoothness, self.length_scale, self.noise_share
-            )
+        self.length_scale_, self.noise_share_, fit = fit_matern(
+            times, values, columns, penalty, self.smoothness, self.length_scale, self.noise_share
+        )
         weights = fit.coef[0]
         self.coef_ = unit * weights[1:].numpy() / self._spread
         self.intercept_ = float(level + unit * weights[0] - self._shift @ self.coef_)
@@ -150,6 +150,7 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
         self._covariance = torch.linalg.inv(fit.precision[0]).contiguous()
         return self
 
+    @isolated()
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Mean of an observation at the time and columns of each row, given all rows of fit.
 
@@ -169,7 +170,7 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
         check_boolean("return_std", return_std)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         times, columns = self._translate(X)
-        with one_thread(), torch.no_grad():
+        with torch.no_grad():
             forecast = self._smoother.interpolate(times.expand(len(self._seen), -1))
             mean = forecast.mean[..., 0]
         linear = X[:, 1:] @ self.coef_ + self.intercept_
@@ -197,7 +198,7 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
             torch.ones(*shape, 1, dtype=torch.bool),
             torch.full(shape[:1], shape[1]),
         )
-        with one_thread(), torch.no_grad():
+        with torch.no_grad():
             return self.module_.smoother(batch)
 
     def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

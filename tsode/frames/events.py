@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable, Sequence
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -11,20 +12,21 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from tsode.errors import DataError
+from tsode.core.time_sums import divide, shift_times
+from tsode.errors import DataError, TsodeWarning
 from tsode.frames.durations import read_duration
 from tsode.frames.foreign import native_to_pandas
 from tsode.frames.index import native_times, restore_times
 from tsode.frames.labels import guess_label
 from tsode.frames.table import ID_COL, TIME_COL
 
-__all__ = ["KINDS", "EventTable", "read_events"]
+__all__ = ["KINDS", "EventTable", "open_rows", "read_event_rows", "read_events"]
 
 KINDS = ("add", "set", "multiply", "reset", "reset_add", "mark", "rate")
 _NEEDS_AMOUNT = ("add", "set", "multiply", "reset_add")
 _NUMBERS = ("amount", "rate", "n_more", "steady_state", "priority")
-_SPANS = ("duration", "every")
-_COLUMNS = ("kind", "target", "amount", "duration", "rate", "every", "n_more", "steady_state", "priority")
+_SPANS = ("duration", "every", "lag")
+_COLUMNS = ("kind", "target", "amount", "duration", "rate", "every", "n_more", "steady_state", "lag", "priority")
 
 
 class EventTable:
@@ -51,6 +53,8 @@ class EventTable:
         - ``steady_state``: True (or 1) if it has been given at the interval ``every`` for ever before, so that the
           state is the periodic one; 2 if that is to be added to the state there is. An input of kind "rate" without an
           interval has gone on for ever; it goes on to the end, or with a ``duration`` of 0 ends at this time,
+        - ``lag``: what is added arrives so much later, repeats too; of a steady state the doses before it did so as
+          well, and at its time the state is that of the interval they have got to,
         - ``priority``: order at one time, smallest first (default 0); then the order of rows decides.
 
         All but the time may be left out, and so may entries (None or NaN).
@@ -65,7 +69,7 @@ class EventTable:
     """
 
     def __init__(self, frame: pd.DataFrame, id_col: Hashable = ID_COL, time_col: Hashable = TIME_COL) -> None:
-        self._frame = _to_pandas(frame)
+        self._frame = open_rows(frame, "events=")
         self.id_col, self.time_col = id_col, time_col
 
     @property
@@ -81,11 +85,13 @@ class EventTable:
     def expand(self) -> pd.DataFrame:
         """The events with every repeat as a row of its own, in the order in which they are applied."""
         rows, time_dtype = read_event_rows(self._frame, None, self.id_col, self.time_col)
-        rows = _expand(rows)
+        rows = _expand(rows, time_dtype)
         table = self._frame.iloc[rows["row"].to_numpy()].reset_index(drop=True)
         table[self.time_col] = restore_times(rows["time"].to_numpy(), time_dtype)
         if "steady_state" in table:
             table["steady_state"] = rows["steady_state"].astype(np.int64)
+        for name in {"every", "lag"} & set(table.columns):
+            table[name] = table[name].where(rows["steady_state"] > 0)
         return table.drop(columns=["n_more"], errors="ignore")
 
     def __repr__(self) -> str:
@@ -118,9 +124,10 @@ def read_events(
         Columns ``id``, ``time`` (native), ``kind``, ``target`` (object; None = the first), ``amount`` (float; 0 where
         not given), ``duration`` (timedelta64, or float and inf without end; missing for what happens at once, and for
         an input without end where times are a clock's), ``rate`` (of what has a duration, per unit of the times; NaN
-        where these are a clock's and no `time_unit` was given), ``every``, ``steady_state``, ``priority``. Sorted by
-        id (in order of appearance), time, priority and row. Events of other series than `ids` are left in.
-        ``attrs["time_dtype"]`` is that of the times given.
+        where these are a clock's and no `time_unit` was given), ``steady_state``, ``every`` and ``lag`` (of a steady
+        state, which holds at ``time``; all else stands at the time it arrives), ``priority``. Sorted by id (in order
+        of appearance), time, priority and row. Events of other series than `ids` are left in. ``attrs["time_dtype"]``
+        is that of the times given.
 
     Raises
     ------
@@ -129,8 +136,8 @@ def read_events(
     """
     if isinstance(data, EventTable):
         data, id_col, time_col = data._frame, data.id_col, data.time_col
-    rows, time_dtype = read_event_rows(_to_pandas(data), ids, id_col, time_col, time_unit)
-    rows = _expand(rows).drop(columns=["series", "row", "n_more"])
+    rows, time_dtype = read_event_rows(open_rows(data, "events="), ids, id_col, time_col, time_unit)
+    rows = _expand(rows, time_dtype).drop(columns=["series", "row", "n_more"])
     rows.attrs["time_dtype"] = time_dtype
     return rows
 
@@ -160,7 +167,7 @@ def read_event_rows(
         rows[name] = _read_spans(frame, name, is_clock)
     is_given = {
         name: frame[name].notna().to_numpy() if name in frame else np.zeros(n, dtype=bool)
-        for name in ("amount", "rate", "duration", "every")
+        for name in ("amount", "rate", "duration", "every", "n_more", "steady_state", "lag")
     }
     # as objects: pandas would make a column of strings of them, in which None is a NaN that equals nothing
     rows["target"] = pd.Series(_read_labels(frame, "target"), index=rows.index, dtype=object)
@@ -168,10 +175,13 @@ def read_event_rows(
     # A constant input of no amount has no end: tables without empty cells write it so.
     is_said = (rows["kind"] != "rate").to_numpy() | (rows["amount"] != 0.0).to_numpy()
     is_given["amount"] = is_given["amount"] & is_said
-    for k in range(n):
-        _check_row(rows, k, is_given)
-    rows = _with_infusions(rows, is_given, is_clock, time_unit)
-    return rows.assign(series=pd.factorize(labels)[0]), time_dtype
+    names = list(is_given)
+    is_given_of = zip(*(is_given[name].tolist() for name in names))
+    for k, (row, given) in enumerate(zip(rows.drop(columns="target").to_dict("records"), is_given_of)):
+        _check_row(row, k, dict(zip(names, given)))
+    rows = _with_infusions(rows, is_given, is_clock, time_unit).assign(series=pd.factorize(labels)[0])
+    _warn_of_stacked_inputs(rows)
+    return rows, time_dtype
 
 
 def _check_columns(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable) -> None:
@@ -194,14 +204,15 @@ def _empty_dtype(column: pd.Series) -> Any:
     return np.float64 if column.dtype == object else column.dtype
 
 
-def _to_pandas(data: Any) -> pd.DataFrame:
+def open_rows(data: Any, name: str) -> pd.DataFrame:
+    """A frame of rows, from pandas or another library, as a pandas frame numbered from 0; `name` is for messages."""
     if isinstance(data, pd.DataFrame):
         frame = data
     else:
         native = nw.from_native(data, eager_only=True, pass_through=True)
         if not isinstance(native, nw.DataFrame):
             raise DataError(
-                f"events= takes a frame with one row an event, but is a {type(data).__name__}: "
+                f"{name} takes a frame with one row an event, but is a {type(data).__name__}: "
                 "pass pd.DataFrame({'unique_id': ..., 'ds': ..., 'kind': ..., 'amount': ...})."
             )
         frame = native_to_pandas(native)
@@ -279,12 +290,10 @@ def _read_kinds(frame: pd.DataFrame, has_amount: np.ndarray) -> np.ndarray:
     return kinds
 
 
-def _check_row(rows: pd.DataFrame, k: int, is_given: dict[str, np.ndarray]) -> None:
-    kind, n_more, state = rows["kind"][k], rows["n_more"][k], rows["steady_state"][k]
-    every, duration, rate = rows["every"][k], rows["duration"][k], rows["rate"][k]
-    has_amount, has_rate, has_duration, has_every = (
-        is_given[name][k] for name in ("amount", "rate", "duration", "every")
-    )
+def _check_row(row: Mapping[Hashable, Any], k: int, is_given: Mapping[str, bool]) -> None:
+    kind, n_more, state = row["kind"], row["n_more"], row["steady_state"]
+    every, duration, rate, lag = row["every"], row["duration"], row["rate"], row["lag"]
+    has_amount, has_rate, has_duration, has_every = (is_given[name] for name in ("amount", "rate", "duration", "every"))
     zero = 0 * duration if has_duration else 0 * every
     where = f"at row {k} of the events"
     if kind in _NEEDS_AMOUNT and not (has_amount or (has_rate and has_duration)):
@@ -298,15 +307,27 @@ def _check_row(rows: pd.DataFrame, k: int, is_given: dict[str, np.ndarray]) -> N
     ends_now = kind == "rate" and has_duration and duration == zero and state and not has_amount
     if has_duration and (duration < zero or (kind == "rate" and duration == zero and not ends_now)):
         raise DataError(f"duration={duration} {where} must be positive.")
-    if has_amount and has_rate and rows["amount"][k] * rate < 0.0:
-        raise DataError(f"amount={rows['amount'][k]:g} and rate={rate:g} {where} must have one sign.")
+    if has_amount and has_rate and row["amount"] * rate < 0.0:
+        raise DataError(f"amount={row['amount']:g} and rate={rate:g} {where} must have one sign.")
     if has_amount and has_rate and rate != 0.0 and has_duration:
         raise DataError(f"amount, rate and duration {where} say one thing twice: drop one of them.")
     if n_more < 0 or n_more != int(n_more):
         raise DataError(f"n_more={n_more:g} {where} must be a whole number of repeats, 0 or more.")
     is_endless = kind == "rate" and not has_amount and (not has_duration or ends_now)
+    if has_every and every != zero and not (is_given["n_more"] or is_given["steady_state"]):
+        raise DataError(
+            f"every={every} {where} says no number of repeats: give n_more, or steady_state=1 (given for ever "
+            "before), or drop it."
+        )
     if (n_more or (state and not is_endless)) and not (has_every and every > zero):
         raise DataError(f"n_more and steady_state {where} need a positive interval: fill in `every`.")
+    if is_given["lag"] and lag != 0 * lag:
+        if lag < 0 * lag:
+            raise DataError(f"lag={lag} {where} must not be negative: what is added arrives later.")
+        if kind not in ("add", "rate"):
+            raise DataError(f"lag {where} is of what is added, but kind is {kind!r}: give a reset a row of its own.")
+        if state and is_endless:
+            raise DataError(f"lag {where} says nothing of an input that has gone on for ever: drop it.")
     if state not in (0.0, 1.0, 2.0):
         raise DataError(f"steady_state={state:g} {where} must be True (1), False (0), or 2 to add to the state.")
     if state and kind not in ("add", "reset_add", "rate"):
@@ -331,7 +352,7 @@ def _with_infusions(
                 "give the amount and its duration ('4h') instead."
             )
         if has_rate and is_given["amount"][k] and rates[k] != 0.0:
-            length = amounts[k] / rates[k]
+            length = divide(float(amounts[k]), float(rates[k]))
         elif has_rate:
             amounts[k] = rates[k] * length if has_duration else 0.0
         elif has_duration:
@@ -349,23 +370,36 @@ def _with_infusions(
     return rows.assign(amount=amounts, rate=rates, duration=durations)
 
 
-def _expand(rows: pd.DataFrame) -> pd.DataFrame:
+def _warn_of_stacked_inputs(rows: pd.DataFrame) -> None:
+    """Inputs without end that add up, as rows of a pump's rate at every sampling time do."""
+    is_endless = (rows["kind"] == "rate") & (rows["duration"].isna() | (rows["duration"] == np.inf))
+    inputs = rows[is_endless & (rows["steady_state"] == 0)]
+    if inputs.empty:
+        return
+    key = [inputs["series"], inputs["target"].map(str), np.sign(inputs["rate"])]
+    count = (1 + inputs["n_more"]).groupby(key).transform("sum")
+    if (count > 1).any():
+        label, n_inputs = inputs["id"][count > 1].iloc[0], int(count[count > 1].iloc[0])
+        warnings.warn(
+            f"Series {label!r} has {n_inputs} inputs of kind 'rate' without an end, which add up. Where each row says "
+            "the rate of one sampling interval, give its length as duration=; where each sets a new rate, give the "
+            "change.",
+            TsodeWarning,
+            stacklevel=4,
+        )
+
+
+def _expand(rows: pd.DataFrame, time_dtype: Any) -> pd.DataFrame:
     """Every repeat as a row of its own, in the order in which they are applied; those of a steady state are plain."""
     order = ["series", "time", "priority", "row"]
     count = rows["n_more"].to_numpy(dtype=np.int64)
-    if not count.any():
-        return rows.sort_values(order, kind="stable", ignore_index=True)
     at = np.repeat(np.arange(len(rows)), count + 1)
     number = np.arange(len(at)) - np.repeat(np.cumsum(count + 1) - (count + 1), count + 1)
     long = rows.iloc[at].reset_index(drop=True)
     is_repeat = number > 0
-    every = long["every"].to_numpy()[is_repeat]
-    times = long["time"].to_numpy(copy=True)
-    if times.dtype.kind == "i" and (every != np.rint(every)).any():
-        times = times.astype(np.float64)
-    later = times[is_repeat] + number[is_repeat] * every
-    if times.dtype.kind in "mM":
-        times = times.astype(later.dtype)
-    times[is_repeat] = later
-    long = long.assign(time=times, steady_state=np.where(is_repeat, 0.0, long["steady_state"]))
+    is_steady = ~is_repeat & (long["steady_state"] > 0).to_numpy()
+    times = shift_times(long["time"].to_numpy(), long["lag"].where(~is_steady).to_numpy(), 1, time_dtype)
+    times = shift_times(times, long["every"].where(is_repeat).to_numpy(), number, time_dtype)
+    long = long.assign(time=times, steady_state=long["steady_state"].where(is_steady, 0.0))
+    long = long.assign(**{name: long[name].where(is_steady) for name in ("every", "lag")})
     return long.sort_values(order, kind="stable", ignore_index=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tsode.core.time_sums import shift_times
 from tsode.errors import DataError
 from tsode.frames.labels import decode_label, encode_label
 
@@ -85,10 +86,11 @@ class EventEncoder:
             If an event is of a kind or target that fit has not seen.
         """
         place = {key: column for column, key in enumerate(self.columns)}
-        starts = rows["time"].to_numpy()
-        ends = starts + rows["duration"].to_numpy() if len(rows) else starts
+        dtype = rows.attrs.get("time_dtype")
+        starts = shift_times(rows["time"].to_numpy(), rows["lag"].to_numpy(), 1, dtype)
         if starts.dtype.kind in "iu" and rows["duration"].notna().any():
             starts = starts.astype(np.float64)
+        ends = shift_times(starts, rows["duration"].to_numpy(), 1, dtype)
         has_end = rows["duration"].notna().to_numpy() & ~np.isinf(_as_float(rows["duration"]))
         by_series: dict[Hashable, list[tuple[Any, int, int, np.ndarray]]] = {}
         for row, parts in enumerate(_parts(rows, self.is_linear)):

@@ -1,4 +1,4 @@
-"""NONMEM event tables (ID, TIME, EVID, AMT, CMT, RATE, II, ADDL, SS) <-> `EventTable`."""
+"""NONMEM event tables (ID, TIME, EVID, AMT, CMT, RATE, II, ADDL, SS, ALAG, F) <-> `EventTable`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tsode.core.time_sums import add_spans, shift_times
 from tsode.errors import DataError
 from tsode.frames.events import EventTable, read_event_rows, read_events
-from tsode.frames.labels import guess_label
+from tsode.frames.nonmem_columns import find_compartments, read_numbers, read_records
 from tsode.frames.table import ID_COL, TIME_COL
 
 __all__ = ["events_from_nonmem", "observations_from_nonmem", "to_nonmem"]
@@ -19,84 +20,89 @@ _KINDS = {1: "add", 2: "mark", 3: "reset", 4: "reset_add", 5: "set", 6: "multipl
 _EVIDS = {kind: evid for evid, kind in _KINDS.items()} | {"rate": 1}
 
 
-def events_from_nonmem(frame: pd.DataFrame, *, states: Sequence[Hashable] | None = None) -> EventTable:
+def events_from_nonmem(frame: Any, *, states: Sequence[Hashable] | None = None) -> EventTable:
     """Read the events of a table with NONMEM's columns; observations are left out.
 
     Parameters
     ----------
-    frame : DataFrame
+    frame : DataFrame or polars frame
         ``ID``, ``TIME`` and, as far as there are, ``EVID`` (0 observation, 1 dose, 2 other, 3 reset, 4 reset and dose,
-        5 replace, 6 multiply; without it a row with an amount is a dose), ``AMT``, ``CMT``, ``RATE``, ``II``, ``ADDL``
-        and ``SS``. Empty cells may be "."; other columns are not read. Rows of an ID are in the order of time.
+        5 replace, 6 multiply; without it a row with an amount is a dose), ``AMT``, ``CMT``, ``RATE``, ``II``, ``ADDL``,
+        ``SS``, and the lag time and bioavailability of a dose: ``ALAG`` and ``F``, or ``ALAG1``, ``F1``, ``ALAG2``,
+        ``F2``, ... of doses into that compartment. Empty cells may be "."; other columns are not read. Rows of an ID
+        are in the order of time.
     states : sequence of label, optional
         Names of the compartments 1, 2, ...; default: their numbers counted from 0, as `tsode.solve` takes them.
 
     Returns
     -------
     EventTable
-        With the columns ``unique_id`` and ``ds``. As in NONMEM, a reset and a dose with ``SS=1`` cancel the additional
-        doses of earlier records, and a constant infusion in steady state (``AMT=0``, ``II=0``) ends at its time.
+        With the columns ``unique_id`` and ``ds``. As in NONMEM,
+
+        - additional doses of a reset and dose reset nothing, and a reset is not late where its dose is,
+        - a reset and a dose with ``SS=1`` cancel the additional and late doses of earlier records,
+        - records of one time happen in their order, additional and late doses after them,
+        - a constant infusion in steady state (``AMT=0``, ``II=0``) ends at its time; without a rate it is the steady
+          state of what the field itself produces,
+        - an infusion keeps its rate, and lasts as long as what is available of its amount.
+
+        Where a reset starts the clock again, the times after it are moved on by a power of ten that is more than all
+        times span, so that they never go back: 6 in the second period becomes 106.
 
     Raises
     ------
     DataError
         If a row cannot be read: a rate or duration that the model estimates (``RATE`` -1 or -2), a compartment that is
-        switched off, a time that goes back.
+        switched off, a dose without an amount, an amount that is no dose's, a time that goes back.
 
     References
     ----------
     Beal, Sheiner, Boeckmann and Bauer, *NONMEM Users Guides*, part VI, chapter V. EVID 5 and 6: rxode2.
     """
-    table = _read_columns(frame)
-    is_event = table["EVID"] != 0
-    later = _cancelling_times(table)[is_event.to_numpy()]
-    table = table[is_event].reset_index(drop=True)
-    unknown = ~table["EVID"].isin(list(_KINDS))
-    if unknown.any():
-        raise DataError(f"EVID={table['EVID'][unknown].iloc[0]:g} is not known: NONMEM's are 0 to 4, and 5 and 6 here.")
-    is_dose = table["EVID"].isin([1, 4])
-    is_constant = is_dose & (table["AMT"] == 0) & (table["RATE"] > 0)
-    for dose in table[is_dose].to_dict("records"):
-        _check_dose(dose)
-    kept = np.floor((later - table["TIME"]) / table["II"].where(table["II"] > 0) * (1 - 1e-12))
-    is_valued = table["EVID"].isin([1, 4, 5, 6])
-    return EventTable(
-        pd.DataFrame(
-            {
-                ID_COL: table["ID"],
-                TIME_COL: table["TIME"],
-                "kind": table["EVID"].map(_KINDS).mask(is_constant, "rate"),
-                "target": _to_targets(table["CMT"], states),
-                "amount": table["AMT"].where(is_valued & ~is_constant),
-                "rate": table["RATE"].where(is_dose & (table["RATE"] > 0)),
-                "duration": pd.Series(np.where(is_constant, 0.0, np.nan), table.index),
-                "every": table["II"].where(is_dose & (table["II"] > 0)),
-                "n_more": table["ADDL"].where(is_dose, 0).clip(upper=kept.fillna(np.inf)).astype(np.int64),
-                "steady_state": table["SS"].where(is_dose, 0).replace(3, 1).astype(np.int64),
-            }
-        )
-    )
+    records, table = read_records(frame)
+    return EventTable(_read_events(records, table, states).drop(columns="record"))
 
 
-def observations_from_nonmem(frame: pd.DataFrame) -> pd.DataFrame:
+def observations_from_nonmem(
+    frame: Any, *, endpoint: str | None = "auto", side: bool = False, states: Sequence[Hashable] | None = None
+) -> pd.DataFrame:
     """Read the observations of a table with NONMEM's columns: rows with ``EVID`` 0 and without ``MDV`` 1.
+
+    Parameters
+    ----------
+    frame : DataFrame or polars frame
+        Times are moved on where a reset starts the clock again, as in `events_from_nonmem`.
+    endpoint : str or None
+        Column that says what is observed, of whose values each is a channel: "DVID", "CMT", or another. "auto" is
+        ``DVID`` if observations have several, else ``CMT`` if they have several. None: one channel.
+    side : bool
+        Add the column ``side``: how many of the events of its time an observation comes after, by the order of
+        records. Give it to `tsode.solve` as `side`.
+    states : sequence of label, optional
+        As in `events_from_nonmem`, where CMT has names; read with `side` alone.
 
     Returns
     -------
     DataFrame
-        ``unique_id``, ``ds`` and ``DV``: the native long format.
+        ``unique_id``, ``ds`` and ``DV``: the native long format. With several endpoints ``DV_1``, ``DV_2``, ... (by the
+        values of `endpoint`), observations of one time in one row.
 
     Raises
     ------
     DataError
         If there is no column ``DV``, or a row cannot be read.
     """
-    table = _read_columns(frame)
+    records, frame = read_records(frame)
     if "DV" not in frame.columns:
         raise DataError(f"There is no column 'DV' to observe. The columns are {list(frame.columns)}.")
-    seen = (table["EVID"] == 0) & (_read_numbers(frame, "MDV") == 0)
-    values = _read_numbers(frame, "DV", missing=np.nan)
-    return pd.DataFrame({ID_COL: table["ID"], TIME_COL: table["TIME"], "DV": values})[seen].reset_index(drop=True)
+    table = pd.DataFrame({ID_COL: records["ID"], TIME_COL: records["TIME"]})
+    if side:
+        table["side"] = _count_before(_read_events(records, frame, states), records)
+    table["DV"] = read_numbers(frame, "DV", missing=np.nan)
+    is_seen = ((records["EVID"] == 0) & (read_numbers(frame, "MDV") == 0)).to_numpy()
+    table = table[is_seen].reset_index(drop=True)
+    kinds = _find_endpoints(frame[is_seen], endpoint)
+    return table if kinds is None else _spread(table, kinds)
 
 
 def to_nonmem(
@@ -108,7 +114,8 @@ def to_nonmem(
 ) -> pd.DataFrame:
     """Write events in NONMEM's columns; `events_from_nonmem` reads the same events from them.
 
-    Repeats are written as ``ADDL``, unless NONMEM would cancel some or apply them in another order: then as rows.
+    Repeats are written as ``ADDL``, unless NONMEM would cancel some, reset at the first alone, or apply them in another
+    order: then as rows. There is a column ``ALAG`` where a steady state has a lag.
 
     Parameters
     ----------
@@ -124,47 +131,77 @@ def to_nonmem(
         If an event has no counterpart: an input without end, a negative one, a time that is no number.
     """
     table = events if isinstance(events, EventTable) else EventTable(events, id_col, time_col)
-    rows, _ = read_event_rows(table.frame, None, table.id_col, table.time_col)
+    rows, time_dtype = read_event_rows(table.frame, None, table.id_col, table.time_col)
+    if rows["time"].dtype.kind not in "fiu":
+        raise DataError("NONMEM's TIME is a number: turn the times of the events into numbers first.")
+    # What is late without a steady state is written when it arrives.
+    late = rows["lag"].where(rows["steady_state"] == 0)
+    rows = rows.assign(time=shift_times(rows["time"].to_numpy(), late.to_numpy(), 1, time_dtype))
+    rows["lag"] = rows["lag"].where(rows["steady_state"] > 0)
     short = _write(rows.sort_values(["series", "time", "priority", "row"], kind="stable"), states)
     wanted, written = read_events(table, None), read_events(events_from_nonmem(short, states=states), None)
     return short if _are_same(wanted, written, states) else _write(wanted.assign(n_more=0.0), states)
 
 
-def _read_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    for name in ("ID", "TIME"):
-        if name not in frame.columns:
-            raise DataError(
-                f"There is no column {name!r}.{guess_label(name, list(frame.columns))} NONMEM's names are in capitals; "
-                f"the columns are {list(frame.columns)}."
-            )
-    numbers = {name: _read_numbers(frame, name) for name in ("TIME", "AMT", "RATE", "II", "ADDL", "SS")}
-    table = pd.DataFrame({"ID": frame["ID"].to_numpy()} | numbers)
-    table["CMT"] = frame["CMT"].to_numpy() if "CMT" in frame.columns else np.zeros(len(frame))
-    is_dose = (table["AMT"] != 0) | (table["RATE"] != 0)
-    table["EVID"] = _read_numbers(frame, "EVID") if "EVID" in frame.columns else is_dose.astype(np.float64)
-    back = table["TIME"].groupby(table["ID"]).diff() < 0
-    if back.any():
-        row = int(back.to_numpy().argmax())
-        label = table["ID"].tolist()[row]
+def _read_events(records: pd.DataFrame, frame: pd.DataFrame, states: Sequence[Hashable] | None) -> pd.DataFrame:
+    """Columns of an `EventTable`, the ``record`` that each row is of, and whether it happens at the time of it."""
+    table = records.assign(later=_cancelling_times(records))
+    # What earlier records left for a time, additional and late doses, comes after its own records.
+    is_new = table["TIME"].groupby(table["ID"]).diff() != 0
+    table["priority"] = -is_new.groupby(table["ID"]).cumsum()
+    for name, missing in (("ALAG", 0.0), ("F", 1.0)):
+        table[name] = _of_compartment(frame, name, table["CMT"], states, missing)
+    _check_records(table)
+    rows = [row for record in table[table["EVID"] != 0].to_dict("index").items() for row in _to_rows(*record)]
+    columns = [ID_COL, TIME_COL, "kind", "CMT", "amount", "rate", "duration", "every", "n_more", "steady_state", "lag",
+               "priority", "record"]  # fmt: skip
+    events = pd.DataFrame(rows, columns=columns).rename(columns={"CMT": "target"})
+    events["target"] = pd.Series(find_compartments(events["target"], states), index=events.index, dtype=object)
+    return events
+
+
+def _to_rows(record: Hashable, row: Mapping[Hashable, Any]) -> list[dict[str, Any]]:
+    """The events of a record: one, none if it is cancelled before it arrives, or a reset and what is not part of it."""
+    is_dose = row["EVID"] in (1, 4)
+    kind, is_constant = _KINDS[int(row["EVID"])], is_dose and _is_constant(row)
+    event = {ID_COL: row["ID"], TIME_COL: row["TIME"], "kind": kind, "priority": row["priority"], "record": record}
+    if not is_dose:
+        # What changes no compartment has none, whatever is in the column.
+        amount, target = (row["AMT"], row["CMT"]) if row["EVID"] in (5, 6) else (np.nan, None)
+        return [event | {"CMT": target, "amount": amount, "n_more": 0, "steady_state": 0}]
+    n_doses = int(row["ADDL"]) + 1
+    if np.isfinite(row["later"]):
+        arrival = add_spans(np.array([row["TIME"]]), np.array([row["ALAG"]]))
+        arrivals = add_spans(np.repeat(arrival, n_doses), np.array(row["II"]), np.arange(n_doses))
+        n_doses = int(max((arrivals < row["later"]).sum(), row["ALAG"] == 0))
+    if not n_doses and row["SS"]:
         raise DataError(
-            f"TIME goes back to {table['TIME'][row]:g} in ID {label!r} at row {row}: sort the table, or let the times "
-            "after a reset go on from those before it."
+            f"The dose with SS={row['SS']:g} of ID {row['ID']!r} at TIME {row['TIME']:g} is so late (ALAG="
+            f"{row['ALAG']:g}) that a reset at {row['later']:g} comes before it: give the dose after the reset."
         )
-    return table
+    dose = event | {
+        "CMT": row["CMT"],
+        "amount": np.nan if is_constant else row["AMT"] * row["F"],
+        "rate": row["RATE"] if is_constant or row["RATE"] > 0 else np.nan,
+        "duration": 0.0 if is_constant else np.nan,
+        "every": row["II"] if (row["SS"] and not is_constant) or n_doses > 1 else np.nan,
+        "n_more": max(n_doses - 1, 0),
+        "steady_state": 1 if row["SS"] == 3 else int(row["SS"]),
+        "lag": row["ALAG"] if row["ALAG"] and not is_constant else np.nan,
+    }
+    if is_constant:
+        dose["kind"] = "rate"
+    if row["EVID"] == 1 or not (row["ADDL"] or row["ALAG"] or is_constant):
+        return [dose] * bool(n_doses)
+    reset = event | {"kind": "reset", "CMT": None, "amount": np.nan, "n_more": 0, "steady_state": 0}
+    return [reset] + [dose | {"kind": "rate" if is_constant else "add"}] * bool(n_doses)
 
 
-def _read_numbers(frame: pd.DataFrame, name: str, missing: float = 0.0) -> np.ndarray:
-    if name not in frame.columns:
-        return np.full(len(frame), missing)
-    column = frame[name].astype(object)
-    text = column.map(lambda entry: entry.strip() if isinstance(entry, str) else entry)
-    try:
-        numbers = pd.to_numeric(text.where(~text.isin([".", ""])), errors="raise").to_numpy(dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"The column {name} must hold numbers, but {error}.") from error
-    if name == "TIME" and not np.isfinite(numbers).all():
-        raise DataError(f"There is no TIME at row {int((~np.isfinite(numbers)).argmax())}.")
-    return np.where(np.isnan(numbers), missing, numbers)
+def _is_constant(row: Mapping[Hashable, Any]) -> bool:
+    """Whether a dose is an input in steady state that has no amount: a rate, or nothing but what the field produces."""
+    if row["RATE"] > 0:
+        return not np.nan_to_num(row["AMT"])
+    return row["AMT"] == 0 and row["SS"] > 0 and row["II"] == 0
 
 
 def _cancelling_times(table: pd.DataFrame) -> np.ndarray:
@@ -174,8 +211,41 @@ def _cancelling_times(table: pd.DataFrame) -> np.ndarray:
     return following.groupby(table["ID"]).bfill().fillna(np.inf).to_numpy()
 
 
-def _check_dose(dose: Mapping[Hashable, Any]) -> None:
-    where = f"of ID {dose['ID']!r} at TIME {dose['TIME']:g}"
+def _of_compartment(
+    frame: pd.DataFrame, name: str, compartments: pd.Series, states: Sequence[Hashable] | None, missing: float
+) -> np.ndarray:
+    """Numbers of the column `name`, or where there is one of ``name1``, ``name2``, ... of that compartment."""
+    values = read_numbers(frame, name, missing)
+    places = {state: k + 1 for k, state in enumerate(states or [])}
+    numbers = np.array(pd.to_numeric(compartments.map(lambda entry: places.get(entry, entry)), errors="coerce"))
+    numbers = np.where(numbers > 0, numbers, 1)
+    for column in frame.columns:
+        number = str(column).removeprefix(name)
+        if str(column).startswith(name) and number.isdigit():
+            own = read_numbers(frame, column, np.nan)
+            values = np.where((numbers == int(number)) & ~np.isnan(own), own, values)
+    return values
+
+
+def _check_records(table: pd.DataFrame) -> None:
+    for row in table.to_dict("records"):
+        where = f"of ID {row['ID']!r} at TIME {row['TIME']:g}"
+        if row["EVID"] in (1, 4):
+            _check_dose(row, where)
+        elif row["EVID"] in (0, 2, 3) and (np.nan_to_num(row["AMT"]) or row["RATE"]):
+            name = "AMT" if np.nan_to_num(row["AMT"]) else "RATE"
+            meant = 4 if row["EVID"] == 3 else 1
+            raise DataError(
+                f"EVID={row['EVID']:g} {where} is no dose, but {name}={row[name]:g}: empty the cell, or set "
+                f"EVID={meant}."
+            )
+        elif row["EVID"] in (5, 6) and np.isnan(row["AMT"]):
+            raise DataError(f"EVID={row['EVID']:g} {where} needs an AMT to set or multiply by.")
+        elif row["EVID"] == 2 and pd.to_numeric(row["CMT"], errors="coerce") < 0:
+            raise DataError(f"CMT={row['CMT']!r} {where}: compartments are counted from 1, and cannot be switched off.")
+
+
+def _check_dose(dose: Mapping[Hashable, Any], where: str) -> None:
     if dose["RATE"] in (-1, -2):
         quantity = "rate" if dose["RATE"] == -1 else "duration"
         raise DataError(
@@ -186,36 +256,73 @@ def _check_dose(dose: Mapping[Hashable, Any]) -> None:
         raise DataError(f"RATE={dose['RATE']:g} {where} must not be negative.")
     if dose["ADDL"] < 0:
         raise DataError(f"ADDL={dose['ADDL']:g} {where} must not be negative: for a steady state set SS=1.")
+    if dose["ADDL"] % 1 > 0:
+        raise DataError(f"ADDL={dose['ADDL']:g} {where} must be a whole number of additional doses.")
+    is_constant = _is_constant(dose)
+    if is_constant and dose["ADDL"]:
+        raise DataError(f"ADDL={dose['ADDL']:g} {where} must be 0 for an infusion in steady state without an end.")
     if dose["ADDL"] > 0 and not dose["II"] > 0:
         raise DataError(f"ADDL={dose['ADDL']:g} {where} needs an interval II.")
+    if dose["II"] > 0 and dose["is_unsaid"]:
+        raise DataError(f"II={dose['II']:g} {where} says no number of doses: give ADDL or SS, or drop it.")
     if dose["SS"] not in (0, 1, 2, 3):
         raise DataError(f"SS={dose['SS']:g} {where} must be 0, 1, 2 or 3.")
-    if dose["RATE"] > 0 and dose["AMT"] == 0 and not (dose["SS"] and dose["II"] == 0):
-        raise DataError(f"An infusion of AMT=0 {where} must be one in steady state, with SS=1 and II=0.")
+    if dose["ALAG"] < 0 or dose["F"] < 0:
+        name = "ALAG" if dose["ALAG"] < 0 else "F"
+        raise DataError(f"{name}={dose[name]:g} {where} must not be negative.")
+    if is_constant and not (dose["SS"] and dose["II"] == 0):
+        raise DataError(
+            f"An infusion of AMT=0 {where} must be one in steady state, with SS=1 and II=0. Where rows say the rate of "
+            "each interval, AMT is that rate times the length of the interval."
+        )
+    if np.isnan(dose["AMT"]) and not is_constant:
+        raise DataError(f"The dose (EVID={dose['EVID']:g}) {where} has no AMT: fill it in, or drop the row.")
+    if dose["SS"] and not is_constant and not dose["II"] > 0:
+        raise DataError(f"SS={dose['SS']:g} {where} needs an interval II.")
 
 
-def _to_targets(compartments: pd.Series, states: Sequence[Hashable] | None) -> np.ndarray:
-    targets = np.empty(len(compartments), dtype=object)
-    for k, entry in enumerate(compartments):
-        if states is not None and entry in states:
-            targets[k] = entry
-            continue
-        number = pd.to_numeric(entry, errors="coerce")
-        if pd.isna(number) and not (pd.isna(entry) or entry in (".", "")):
-            raise DataError(f"CMT={entry!r} is no state: pass states= with the names of the compartments.")
-        if number < 0 or number % 1 > 0:
-            raise DataError(f"CMT={entry!r}: compartments are counted from 1, and cannot be switched off.")
-        if pd.isna(number) or number == 0:
-            continue
-        if states is not None and number > len(states):
-            raise DataError(f"CMT={entry!r}, but states= names {len(states)} compartments: {list(states)}.")
-        targets[k] = int(number) - 1 if states is None else states[int(number) - 1]
-    return targets
+def _count_before(events: pd.DataFrame, records: pd.DataFrame) -> np.ndarray:
+    """Number of events at the time of each record that records before it have set off."""
+    is_late = events["lag"].notna() & (events["steady_state"] == 0)
+    count = events["record"][~is_late].value_counts().reindex(records.index, fill_value=0)
+    return count.groupby([records["ID"], records["TIME"]]).cumsum().to_numpy()
+
+
+def _find_endpoints(frame: pd.DataFrame, endpoint: str | None) -> np.ndarray | None:
+    """Which channel each observation is of; None where there is one channel."""
+    if endpoint is None:
+        return None
+    if endpoint != "auto" and endpoint not in frame.columns:
+        raise DataError(f"There is no column {endpoint!r} to tell endpoints by. The columns are {list(frame.columns)}.")
+    for name in ("DVID", "CMT") if endpoint == "auto" else (endpoint,):
+        if name in frame.columns:
+            kinds = frame[name].map(_tidy).to_numpy(dtype=object)
+            if endpoint != "auto" or len(set(kinds)) > 1:
+                return kinds
+    return None
+
+
+def _tidy(entry: Any) -> Any:
+    """Name of an endpoint: 1 of "1", 1.0 and True alike."""
+    number = pd.to_numeric(entry, errors="coerce")
+    return entry if pd.isna(number) else f"{number:g}"
+
+
+def _spread(table: pd.DataFrame, kinds: np.ndarray) -> pd.DataFrame:
+    """One channel an endpoint; observations of one time in one row, but for those of the same endpoint."""
+    keys = [name for name in table.columns if name != "DV"]
+    table = table.assign(kind=kinds)
+    table["again"] = table.groupby([*keys, "kind"], dropna=False).cumcount()
+    row = table.groupby([*keys, "again"], sort=False, dropna=False).ngroup()
+    wide = table.drop_duplicates([*keys, "again"])[keys].reset_index(drop=True)
+    for kind in sorted(set(kinds), key=lambda kind: (len(kind), kind) if isinstance(kind, str) else (0, str(kind))):
+        channel = np.full(len(wide), np.nan)
+        channel[row[kinds == kind]] = table["DV"][kinds == kind]
+        wide[f"DV_{kind}"] = channel
+    return wide
 
 
 def _write(rows: pd.DataFrame, states: Sequence[Hashable] | None) -> pd.DataFrame:
-    if rows["time"].dtype.kind not in "fiu":
-        raise DataError("NONMEM's TIME is a number: turn the times of the events into numbers first.")
     is_endless = (rows["kind"] == "rate") & ~np.isfinite(rows["duration"])
     if (is_endless | (rows["rate"] < 0)).any():
         label = rows["id"][is_endless | (rows["rate"] < 0)].iloc[0]
@@ -223,26 +330,24 @@ def _write(rows: pd.DataFrame, states: Sequence[Hashable] | None) -> pd.DataFram
             f"Series {label!r} has an input without end, or a negative one, which NONMEM does not know: give it a "
             "duration."
         )
-    is_dose = rows["kind"].isin(["add", "reset_add", "rate"])
-    return pd.DataFrame(
-        {
-            "ID": pd.Index(rows["id"].tolist(), tupleize_cols=False),
-            "TIME": rows["time"].to_numpy(),
-            "EVID": rows["kind"].map(_EVIDS).to_numpy(),
-            "AMT": rows["amount"].to_numpy(),
-            "CMT": [_find_compartment(target, states) for target in rows["target"]],
-            "RATE": rows["rate"].to_numpy(),
-            "II": rows["every"]
-            .where(is_dose & ((rows["n_more"] > 0) | (rows["steady_state"] > 0)))
-            .fillna(0.0)
-            .to_numpy(),
-            "ADDL": rows["n_more"].to_numpy(dtype=np.int64),
-            "SS": rows["steady_state"].to_numpy(dtype=np.int64),
-        }
-    )
+    is_repeated = rows["kind"].isin(["add", "reset_add", "rate"]) & ((rows["n_more"] > 0) | (rows["steady_state"] > 0))
+    table = {
+        "ID": pd.Index(rows["id"].tolist(), tupleize_cols=False),
+        "TIME": rows["time"].to_numpy(),
+        "EVID": rows["kind"].map(_EVIDS).to_numpy(),
+        "AMT": rows["amount"].to_numpy(),
+        "CMT": [_to_compartment(target, states) for target in rows["target"]],
+        "RATE": rows["rate"].to_numpy(),
+        "II": rows["every"].where(is_repeated).fillna(0.0).to_numpy(),
+        "ADDL": rows["n_more"].to_numpy(dtype=np.int64),
+        "SS": rows["steady_state"].to_numpy(dtype=np.int64),
+    }
+    if rows["lag"].notna().any():
+        table["ALAG"] = rows["lag"].fillna(0.0).to_numpy()
+    return pd.DataFrame(table)
 
 
-def _find_compartment(target: Any, states: Sequence[Hashable] | None) -> int:
+def _to_compartment(target: Any, states: Sequence[Hashable] | None) -> int:
     if target is None:
         return 1
     if states is not None and target in states:
@@ -255,10 +360,12 @@ def _find_compartment(target: Any, states: Sequence[Hashable] | None) -> int:
 def _are_same(a: pd.DataFrame, b: pd.DataFrame, states: Sequence[Hashable] | None) -> bool:
     if len(a) != len(b):
         return False
-    numbers = ["time", "amount", "rate", "steady_state"]
+    numbers = ["time", "amount", "rate", "steady_state", "lag"]
+    has_target = ~a["kind"].isin(["mark", "reset"])
+    places = [[_to_compartment(target, states) for target in x["target"][has_target]] for x in (a, b)]
     return bool(
         (a["id"] == b["id"]).all()
         and (a["kind"].replace("rate", "add") == b["kind"].replace("rate", "add")).all()
-        and np.allclose(a[numbers].astype(float), b[numbers].astype(float), rtol=1e-12, atol=0)
-        and [_find_compartment(x, states) for x in a["target"]] == [_find_compartment(x, states) for x in b["target"]]
+        and np.allclose(a[numbers].astype(float), b[numbers].astype(float), rtol=1e-12, atol=0, equal_nan=True)
+        and places[0] == places[1]
     )

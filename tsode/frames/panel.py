@@ -211,8 +211,8 @@ class Panel:
             values=[*self.values, *[np.empty((0, self.n_channels))] * len(ids)],
         )
 
-    def part(self, rows: Sequence[int], slices: Sequence[slice]) -> Panel:
-        """The series at `rows`, each cut to its own slice of observations."""
+    def part(self, rows: Sequence[int], slices: Sequence[slice | np.ndarray]) -> Panel:
+        """The series at `rows`, each cut to its own slice (or mask) of observations."""
         chosen = self.select(rows)
         times = [t[kept] for t, kept in zip(chosen.times, slices)]
         return replace(chosen, times=times, values=[v[kept] for v, kept in zip(chosen.values, slices)])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
+from tsode.core.time_sums import add_spans, divide
 from tsode.core.timeline import Timeline, kind_of_times
 from tsode.errors import DataError, ParameterError
 from tsode.frames.durations import read_duration
@@ -215,7 +216,13 @@ def _events_of_query(table: pd.DataFrame, query: _Query, id_col: Hashable) -> pd
     in_query = set(query.ids)
     is_in_query = np.array([label in in_query for label in table["id"]], dtype=bool)
     table = table[is_in_query].reset_index(drop=True)
-    # A constant input that ends when it has led to its steady state: from then on an equal one is subtracted.
+    return _split_late(
+        _split_constant(table.assign(is_part=False, since=0 * table["every"])), table.attrs["time_dtype"]
+    )
+
+
+def _split_constant(table: pd.DataFrame) -> pd.DataFrame:
+    """A constant input that ends when it has led to its steady state: from then on an equal one is subtracted."""
     ends_now = ((table["kind"] == "rate") & (table["duration"] == 0 * table["duration"])).to_numpy()
     table = table.loc[np.repeat(table.index, 1 + ends_now)]
     is_counter = table.index.duplicated()
@@ -223,7 +230,38 @@ def _events_of_query(table: pd.DataFrame, query: _Query, id_col: Hashable) -> pd
         rate=table["rate"].where(~is_counter, -table["rate"]),
         steady_state=table["steady_state"].where(~is_counter, 0.0),
         duration=table["duration"].mask(np.repeat(ends_now, 1 + ends_now)),
+        is_part=is_counter,
     ).reset_index(drop=True)
+
+
+def _split_late(table: pd.DataFrame, time_dtype: Any) -> pd.DataFrame:
+    """A steady state of doses that arrive late: the state where they have got to, then the doses on their way."""
+    is_late = table["lag"].notna().to_numpy()
+    parts = [table]
+    for row in np.flatnonzero(is_late):
+        time, every, lag = (table[name].to_numpy()[[row]] for name in ("time", "every", "lag"))
+        whole = lag // every if lag.dtype.kind == "m" else np.floor([divide(float(lag[0]), float(every[0]))])
+        n_whole = int(whole[0])
+        rest = add_spans(lag, every, -n_whole)
+        is_now = not rest.astype(np.float64)[0]
+        table.loc[row, "since"] = (0 * every if is_now else add_spans(every, rest, -1))[0]
+        arrivals = add_spans(
+            np.repeat(add_spans(time, rest, dtype=time_dtype), n_whole + 1), every, np.arange(n_whole + 1)
+        )
+        doses = table.loc[[row] * (n_whole + 1)].assign(
+            time=arrivals,
+            steady_state=0.0,
+            since=np.repeat(0 * every, n_whole + 1),
+            is_part=is_now & (np.arange(n_whole + 1) == 0),
+        )
+        parts.append(doses)
+    if not is_late.any():
+        return table
+    # The first of them may arrive at once, right after the steady state; later ones after what has its own time there.
+    long = pd.concat(parts)
+    long["place"] = np.where(long["is_part"] | (np.arange(len(long)) < len(table)), 0, 1)
+    long["order"] = long.index
+    return long.sort_values(["time", "place", "priority", "order", "is_part"], kind="stable", ignore_index=True)
 
 
 def _check_kind(native: np.ndarray, dtype: Any, query: _Query, where: str) -> None:
@@ -300,17 +338,19 @@ def _read_scheduled(
 
     if table is None or not n:
         empty, whole = spread([], np.float64), spread([], np.int64)
-        return ScheduledEvents(empty, whole, whole, empty, empty, empty, whole)
-    duration, every = (_spans(table[name].to_numpy(), unit) for name in ("duration", "every"))
+        return ScheduledEvents(empty, whole, whole, empty, empty, empty, whole, empty, spread([], bool))
+    duration, every, since = (_spans(table[name].to_numpy(), unit) for name in ("duration", "every", "since"))
     is_endless = (table["kind"] == "rate").to_numpy() & ~np.isfinite(duration)
     return ScheduledEvents(
         time=spread(to_model(table["time"].to_numpy()), np.float64, np.inf),
         kind=spread([int(_KINDS[kind]) for kind in table["kind"]], np.int64),
-        target=spread([_find_target(target, states) for target in table["target"]], np.int64),
+        target=spread([_find_target(*event, states) for event in zip(table["kind"], table["target"])], np.int64),
         amount=spread(np.where(is_endless, table["rate"], table["amount"]), np.float64),
         duration=spread(np.where(is_endless, np.inf, np.nan_to_num(duration)), np.float64),
         every=spread(np.nan_to_num(every), np.float64),
         steady_state=spread(table["steady_state"].to_numpy(), np.int64),
+        since=spread(np.nan_to_num(since), np.float64),
+        is_part=spread(table["is_part"].to_numpy(), bool),
     )
 
 
@@ -318,8 +358,8 @@ def _spans(values: np.ndarray, unit: np.timedelta64 | None) -> np.ndarray:
     return values.astype(np.float64) if unit is None else values / unit
 
 
-def _find_target(target: Any, states: tuple[Hashable, ...]) -> int:
-    if target is None:
+def _find_target(kind: str, target: Any, states: tuple[Hashable, ...]) -> int:
+    if target is None or kind in ("mark", "reset"):  # which change no state, or all
         return 0
     if target in states:
         return states.index(target)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tsode.core.time_sums import add_spans
 from tsode.core.timeline import Timeline, coarsest_ticks, kind_of_times, typical_gap
 from tsode.errors import DataError, ParameterError
 from tsode.frames.durations import read_duration
@@ -203,7 +204,7 @@ def _read_horizon(panel: Panel, timeline: Timeline, horizon: Any) -> list[np.nda
     if not leads:
         raise ParameterError("horizon=[] is empty: give at least one lead.")
     shared_gap = typical_gap(panel.times)
-    query_times = []
+    lasts, spans = [], []
     for label, last, times in zip(panel.ids, panel.last_times, panel.times):
         if last is None:
             raise DataError(f"Series {label!r} has no rows for a horizon to start from: pass times=.")
@@ -213,8 +214,13 @@ def _read_horizon(panel: Panel, timeline: Timeline, horizon: Any) -> list[np.nda
             last = ticks.view(f"{timeline.kind}64[{tick}]")[0]
         gap = typical_gap([times])
         until = np.array(leads) if is_list else _spread(leads[0], shared_gap if gap is None else gap)
-        query_times.append(last + until)
-    return query_times
+        lasts.append(last)
+        spans.append(until)
+    if panel.time_kind != "float":
+        return [last + until for last, until in zip(lasts, spans)]
+    lengths = [len(until) for until in spans]
+    total = add_spans(np.repeat(lasts, lengths), np.concatenate(spans), dtype=panel.layout.time_dtype)
+    return np.split(total, np.cumsum(lengths)[:-1])
 
 
 def _read_lead(value: Any, kind: str, timeline: Timeline) -> Any:
@@ -231,7 +237,7 @@ def _read_lead(value: Any, kind: str, timeline: Timeline) -> Any:
 def _spread(lead: Any, gap: Any) -> np.ndarray:
     n = 1 if gap is None else int(np.clip(np.rint(lead / gap), 1, _MOST_POINTS))
     if isinstance(lead, float):
-        return np.arange(1, n + 1) / n * lead
+        return add_spans(np.zeros(n), np.asarray(lead), np.arange(1, n + 1), n)
     if isinstance(lead, int):
         return np.array(_share(lead, n))
     unit = np.datetime_data(lead.dtype if gap is None else np.promote_types(lead.dtype, gap.dtype))[0]

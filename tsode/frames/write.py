@@ -14,7 +14,7 @@ from tsode.frames.index import restore_times
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.table import UNNAMED
 
-__all__ = ["write_frame", "write_long"]
+__all__ = ["write_frame", "write_long", "write_table"]
 
 
 def write_frame(
@@ -55,23 +55,77 @@ def write_frame(
     DataError
         If a column has the name of the column of ids or times.
     """
-    named = [] if layout.kind in ("multiindex", "list") or layout.time_in_index else [layout.time_col]
-    named += [layout.id_col] if layout.kind == "long" else []
-    for label in named:
-        if label in columns:
-            raise DataError(f"A channel is named {label!r}, as the column of ids or times is: rename the channel.")
-    lengths = [len(t) for t in times]
-    order = np.arange(sum(lengths)) if rows is None else np.argsort(rows)
+    order = np.arange(sum(map(len, times))) if rows is None else np.argsort(rows)
     frame = pd.DataFrame(
         {j: np.concatenate([np.asarray(part) for part in parts])[order] for j, parts in enumerate(columns.values())}
     )
-    frame.columns = _label_columns(list(columns), layout.column_names)
+    return _dress(frame, layout, ids, times, list(columns), order, index)
+
+
+def write_table(
+    layout: Layout,
+    ids: Sequence[Hashable],
+    times: Sequence[np.ndarray],
+    labels: Sequence[Hashable],
+    table: np.ndarray,
+    *,
+    first: Mapping[str, np.ndarray] | None = None,
+    rows: np.ndarray | None = None,
+    index: pd.Index | None = None,
+) -> Any:
+    """`write_frame` of a table of numbers without a second copy of it: its memory is that of the result.
+
+    Parameters
+    ----------
+    labels : sequence of label
+        One a column of the result.
+    table : array[k n], float64
+        The columns, the series set end to end; it is put in order in place.
+    first : dict of label to array[n], optional
+        Columns before those of the table.
+    layout, ids, times, rows, index
+        See `write_frame`.
+    """
+    order = np.arange(table.shape[1]) if rows is None else np.argsort(rows)
+    for column in table:
+        column[:] = column[order]
+    frame = pd.DataFrame(table.T, copy=False)
+    for place, column in enumerate((first or {}).values()):
+        frame.insert(place, f"first-{place}", column[order])
+    return _dress(frame, layout, ids, times, [*(first or {}), *labels], order, index)
+
+
+def write_long(panel: Panel, id_col: Hashable, time_col: Hashable) -> pd.DataFrame:
+    """All observations of a panel as a long frame, whatever the container they came in."""
+    id_dtype = panel.layout.id_dtype or pd.Index(panel.ids).dtype  # of a list: names or numbers
+    layout = Layout("long", id_col, time_col, False, id_dtype, panel.layout.time_dtype)
+    columns = {name: [values[:, c] for values in panel.values] for c, name in enumerate(panel.channels)}
+    return write_frame(layout, panel.ids, panel.times, columns)
+
+
+def _dress(
+    frame: pd.DataFrame,
+    layout: Layout,
+    ids: Sequence[Hashable],
+    times: Sequence[np.ndarray],
+    names: list[Hashable],
+    order: np.ndarray,
+    index: pd.Index | None,
+) -> Any:
+    """The container of `layout` from a frame of the columns alone, in order."""
+    named = [] if layout.kind in ("multiindex", "list") or layout.time_in_index else [layout.time_col]
+    named += [layout.id_col] if layout.kind == "long" else []
+    for label in named:
+        if label in names:
+            raise DataError(f"A channel is named {label!r}, as the column of ids or times is: rename the channel.")
+    lengths = [len(t) for t in times]
+    frame.columns = _label_columns(names, layout.column_names)
     stamps = restore_times(np.concatenate(times)[order], layout.time_dtype).rename(layout.time_col)
     if layout.kind == "list":
         frame.index = stamps
         ends = np.cumsum(lengths)
-        names = ids if layout.ids_are_names else [None] * len(ids)
-        return [_squeeze(frame.iloc[e - n : e], layout, name) for e, n, name in zip(ends, lengths, names)]
+        own = ids if layout.ids_are_names else [None] * len(ids)
+        return [_squeeze(frame.iloc[e - n : e], layout, name) for e, n, name in zip(ends, lengths, own)]
     codes = np.repeat(np.arange(len(ids)), lengths)[order]
     if layout.kind == "multiindex":
         levels = [_label_ids(ids, layout)[codes], stamps]
@@ -91,14 +145,6 @@ def write_frame(
     if layout.backend == "pyarrow":
         return nw.from_native(frame).to_arrow()
     return _squeeze(frame, layout)
-
-
-def write_long(panel: Panel, id_col: Hashable, time_col: Hashable) -> pd.DataFrame:
-    """All observations of a panel as a long frame, whatever the container they came in."""
-    id_dtype = panel.layout.id_dtype or pd.Index(panel.ids).dtype  # of a list: names or numbers
-    layout = Layout("long", id_col, time_col, False, id_dtype, panel.layout.time_dtype)
-    columns = {name: [values[:, c] for values in panel.values] for c, name in enumerate(panel.channels)}
-    return write_frame(layout, panel.ids, panel.times, columns)
 
 
 def _squeeze(frame: pd.DataFrame, layout: Layout, name: Hashable = None) -> Any:

@@ -130,6 +130,20 @@ class Intensity(nn.Module, ABC):
     def initialise(self, batch: StreamBatch) -> None:
         """Set parameters to a first guess from training streams; by default they stay."""
 
+    def reorder_marks(self, order: Tensor) -> None:
+        """Give mark ``order[i]`` the initial weights of mark ``i``; nothing to do where marks begin alike."""
+
+    def guesses(self) -> list[dict[str, Tensor]]:
+        """First guesses to climb from, as states of this module: one, unless the likelihood has several hills."""
+        return [{name: part.clone() for name, part in self.state_dict().items()}]
+
+    def natural(self, unit: float) -> dict[str, Tensor]:
+        """Parameters as the field writes them, by name, with `unit` of model time as the unit of time.
+
+        Shape (), (k,) of a mark each, or (k, k): row = mark concerned, column = mark of the event that concerns it.
+        """
+        return dict(self.named_parameters())
+
     def states(self, batch: StreamBatch) -> Tensor:
         """States (b n+1 d) at the start and just after each event; what stands after padding is not used."""
         z = self.start(batch.n_streams)
@@ -145,15 +159,20 @@ class Intensity(nn.Module, ABC):
         return states[torch.arange(batch.n_streams, device=states.device), batch.lengths]
 
     def trace(self, batch: StreamBatch) -> IntensityTrace:
-        """Pass over all events once; the only loop is over the events of a stream."""
+        """Pass over all events once; the only loop is over the events of a stream.
+
+        The intensity of an event is that from the events strictly before it: those of one time do not excite each
+        other, whatever their order, and between them no time passes.
+        """
         states, gaps = self.states(batch), batch.gaps
         # without the padding: streams are seldom of one length, and it is the extrapolation that costs
         rows, columns = batch.is_gap.nonzero(as_tuple=True)
-        future = self.extrapolate(states[rows, batch.counted[rows, columns]], gaps[rows, columns, None])
+        earlier = batch.n_earlier[rows, columns]
+        is_end = columns == batch.n_events
+        future = self.extrapolate(states[rows, earlier], gaps[rows, earlier.where(~is_end, columns), None])
+        grown = future.compensator[:, 0].where(is_end | (earlier == columns), 0.0)
         marks = nn.functional.pad(batch.marks, (0, 1))[rows, columns, None]
         log_rates = future.rates[:, 0].gather(1, marks)[:, 0].log()
         nothing = log_rates.new_zeros(gaps.shape)
-        log_rate, increments = (
-            nothing.index_put((rows, columns), part) for part in (log_rates, future.compensator[:, 0])
-        )
+        log_rate, increments = (nothing.index_put((rows, columns), part) for part in (log_rates, grown))
         return IntensityTrace(batch, log_rate[:, :-1], increments)

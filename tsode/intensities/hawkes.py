@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -44,6 +46,17 @@ class HawkesExponential(Intensity):
     def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
         return z * (-self.log_beta.exp() * wait.to(z.dtype))[:, None].exp() + self.log_alpha.exp().t()[marks]
 
+    def states(self, batch: StreamBatch) -> Tensor:
+        # the recursion by doubling: after log2(n) rounds each state holds what all events before it have left
+        beta, times = self.log_beta.exp(), batch.times
+        left = self.log_alpha.exp().t()[batch.marks] * batch.is_event[..., None]
+        reach = 1
+        while reach < batch.n_events:
+            faded = (-beta * (times[:, reach:] - times[:, :-reach]).to(beta.dtype)).exp()
+            left = left + nn.functional.pad(left[:, :-reach] * faded[..., None], (0, 0, reach, 0))
+            reach *= 2
+        return nn.functional.pad(left, (0, 0, 1, 0))
+
     def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         mu, beta, waits = self.log_mu.exp(), self.log_beta.exp(), waits.to(z.dtype)
         rates = mu + z[:, None] * (-beta * waits)[..., None].exp()
@@ -53,9 +66,21 @@ class HawkesExponential(Intensity):
     def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return self.extrapolate(z, low[:, None]).total[:, 0]
 
+    def natural(self, unit: float) -> dict[str, Tensor]:
+        return {name: getattr(self, f"log_{name}").exp() * unit for name in ("mu", "alpha", "beta")}
+
     @torch.no_grad()
     def initialise(self, batch: StreamBatch) -> None:
         rates = event_rates(batch, self.n_marks)
         self.log_mu.copy_((0.5 * rates).log())
+        self.log_beta.copy_(rates.sum().log())
         # half of the events excited (a branching ratio of 1/2), shared out by how frequent a mark is
-        self.log_alpha.copy_((0.5 * rates / rates.sum()).log()[:, None].expand(-1, self.n_marks))
+        self.log_alpha.copy_((0.5 * rates).log()[:, None].expand(-1, self.n_marks))
+
+    def guesses(self) -> list[dict[str, Tensor]]:
+        # bursts much shorter or longer than the gaps are hills of their own; the branching ratio is that of the first
+        shifts = [math.log(factor) for factor in (1.0, 0.1, 10.0, 100.0)]
+        return [
+            {"log_mu": self.log_mu.detach(), **{n: getattr(self, n).detach() + s for n in ("log_alpha", "log_beta")}}
+            for s in shifts
+        ]

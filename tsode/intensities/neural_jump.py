@@ -85,8 +85,14 @@ class NeuralJump(Intensity):
         z = self.start(batch.n_streams)
         if not batch.n_events:
             return z[:, None]
-        inputs = self._inputs(batch.one_hot(self.n_marks, z.dtype), batch.gaps[:, :-1])
-        return torch.cat([z[:, None], self.memory(inputs, z[None].contiguous())[0]], dim=1)
+        # events of one time are one step of the memory, which reads their marks together
+        step = batch.is_first.cumsum(dim=1) - 1
+        marks = batch.one_hot(self.n_marks, z.dtype)
+        together = torch.zeros_like(marks).scatter_add(1, step[..., None].expand_as(marks), marks)
+        waits = torch.zeros_like(batch.times).scatter_add(1, step, batch.gaps[:, :-1])
+        memories = self.memory(self._inputs(together, waits), z[None].contiguous())[0]
+        memories = memories.gather(1, step[..., None].expand_as(memories))
+        return torch.cat([z[:, None], memories], dim=1)
 
     def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         b, m = waits.shape
@@ -103,6 +109,14 @@ class NeuralJump(Intensity):
                 "build the intensity on a DecayingFlow."
             )
         return self.readout.upper_bound(*evolution.extremes(self.rho(z), low, high)).sum(dim=-1)
+
+    @torch.no_grad()
+    def reorder_marks(self, order: Tensor) -> None:
+        place = order.argsort()
+        reads = self.memory.get_parameter("weight_ih_l0")[:, : self.n_marks]
+        reads.copy_(reads[:, place].clone())
+        for part in self.readout.linear.parameters():
+            part.copy_(part[place].clone())
 
     @torch.no_grad()
     def initialise(self, batch: StreamBatch) -> None:

@@ -31,6 +31,9 @@ class Poisson(Intensity):
     def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return self.log_mu.exp().sum().expand(len(low))
 
+    def natural(self, unit: float) -> dict[str, Tensor]:
+        return {"mu": self.log_mu.exp() * unit}
+
     @torch.no_grad()
     def initialise(self, batch: StreamBatch) -> None:
         self.log_mu.copy_(event_rates(batch, self.n_marks).log())

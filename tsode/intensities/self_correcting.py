@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +47,12 @@ class SelfCorrecting(Intensity):
     def jump(self, z: Tensor, wait: Tensor, marks: Tensor) -> Tensor:
         return z + self.log_mu.exp() * (wait.to(z.dtype)[:, None] - self.pause.t()[marks])
 
+    def states(self, batch: StreamBatch) -> Tensor:
+        # in float64: over a long window what has grown and what events have cost are large, and their difference small
+        spent = (self.pause.double().t()[batch.marks] * batch.is_event[..., None]).cumsum(dim=1)
+        balance = (batch.times - batch.start[:, None])[..., None] - spent
+        return self.nu + nn.functional.pad((self.log_mu.double().exp() * balance).to(self.nu.dtype), (0, 0, 1, 0))
+
     def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         growth, now = self.log_mu.exp() * waits.to(z.dtype)[..., None], z[:, None]
         gained = (now.exp() * torch.expm1(growth) / self.log_mu.exp()).sum(dim=-1)
@@ -52,6 +60,10 @@ class SelfCorrecting(Intensity):
 
     def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return self.extrapolate(z, high[:, None]).total[:, 0]
+
+    def natural(self, unit: float) -> dict[str, Tensor]:
+        mu = self.log_mu.exp()
+        return {"nu": self.nu + math.log(unit), "mu": mu * unit, "alpha": mu[:, None] * self.pause}
 
     @torch.no_grad()
     def initialise(self, batch: StreamBatch) -> None:

@@ -55,7 +55,7 @@ def simulate(
     Raises
     ------
     SolverError
-        If a path has more than `most_events`.
+        If a path has more than `most_events`, or an intensity that is not finite.
     """
     rows = torch.arange(len(z))
     now = torch.zeros_like(span)
@@ -67,6 +67,10 @@ def simulate(
         step += 1
         # rates change on the scale of the time since the last event, so that bounds up to there are not far off
         total = intensity.extrapolate(z, since[:, None]).total[:, 0].double()
+        if not bool(torch.isfinite(total).all()):
+            raise SolverError(
+                "The intensity of a simulated path is beyond the range of numbers: ask for a shorter horizon."
+            )
         reach = torch.minimum(torch.minimum(1.0 / total, 0.5 * since + 0.05), span - now)
         bound = intensity.upper_bound(z, since, since + reach).double() * (1.0 + 1e-6)  # rounding
         wait = -draws[:, 0].log() / bound

@@ -30,9 +30,9 @@ class Conditioned:
     kept : Tensor[... d d]
         ``1 - gain H``: share of the prior error that remains.
     observed : Tensor[... c d]
-        H, with zeros for unseen channels.
     weighted : Tensor[... c d+1]
-        ``S^-1 [H, e]`` with the error ``e`` and its predictive covariance ``S``.
+        Whose product ``observed' weighted`` is ``H' S^-1 [H, e]``, over the channels seen, with the error ``e`` and its
+        predictive covariance ``S``.
     """
 
     mean: Tensor
@@ -82,19 +82,43 @@ def condition(mean: Tensor, cov: Tensor, error: Tensor, mask: Tensor, readout: T
     variance : Tensor[c]
         Of the noise.
     """
-    # An unseen channel gets a zero row of H and noise 1: no gain, no share in the density, S stays invertible.
-    seen = mask.to(mean.dtype)
-    observed = seen[..., None] * readout
-    noise = seen * variance
-    error = error.where(mask, 0.0)
-    factor, info = torch.linalg.cholesky_ex(observed @ cov @ observed.mT + torch.diag_embed(noise + 1.0 - seen))
+    after, is_lost = _at_once(mean, cov, error, mask, readout, variance)
+    if not is_lost.any():
+        return after
+    after, _ = _at_once(mean, cov, error, mask & ~is_lost[..., None], readout, variance)
+    exact = _by_roots(mean, cov, error, mask & is_lost[..., None], readout, variance)
+
+    def chosen(left: Tensor, right: Tensor) -> Tensor:
+        return torch.where(is_lost.reshape(*is_lost.shape, *[1] * (left.dim() - is_lost.dim())), left, right)
+
+    return Conditioned(*(chosen(getattr(exact, f.name), getattr(after, f.name)) for f in fields(after)))
+
+
+def _seen_only(error: Tensor, mask: Tensor, readout: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mask as numbers, H, variance and error.
+
+    A channel that is not seen has a zero row of H, the variance 1 and no error: no gain, and no share in the density.
+    """
+    seen = mask.to(readout.dtype)
+    return seen, seen[..., None] * readout, torch.where(mask, variance, 1.0), error.where(mask, 0.0)
+
+
+def _at_once(
+    mean: Tensor, cov: Tensor, error: Tensor, mask: Tensor, readout: Tensor, variance: Tensor
+) -> tuple[Conditioned, Tensor]:
+    """All channels by one Cholesky factor; and where that has lost half the digits or more, (...)."""
+    seen, observed, noise, error = _seen_only(error, mask, readout, variance)
+    together = observed @ cov @ observed.mT + torch.diag_embed(noise)
+    factor, info = torch.linalg.cholesky_ex(together)
+    pivots, size = factor.detach().diagonal(dim1=-2, dim2=-1).square(), together.detach().diagonal(dim1=-2, dim2=-1)
+    is_lost = (info > 0) | (pivots < torch.finfo(cov.dtype).eps ** 0.5 * size).any(dim=-1)
     weighted = torch.cholesky_solve(torch.cat([observed, error[..., None]], dim=-1), factor)
     gain = (weighted[..., :-1] @ cov).mT
     kept = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device) - gain @ observed
-    updated = kept @ cov @ kept.mT + (gain * noise[..., None, :]) @ gain.mT
+    updated = kept @ cov @ kept.mT + (gain * (seen * noise)[..., None, :]) @ gain.mT
     distance = (error * weighted[..., -1]).sum(-1)
     log_det = 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return Conditioned(
+    conditioned = Conditioned(
         mean=mean + (gain @ error[..., None]).squeeze(-1),
         cov=0.5 * (updated + updated.mT),
         log_prob=-0.5 * (distance + log_det + math.log(2.0 * math.pi) * seen.sum(-1)),
@@ -102,6 +126,36 @@ def condition(mean: Tensor, cov: Tensor, error: Tensor, mask: Tensor, readout: T
         kept=kept,
         observed=observed,
         weighted=weighted,
+    )
+    return conditioned, is_lost
+
+
+def _by_roots(mean: Tensor, cov: Tensor, error: Tensor, mask: Tensor, readout: Tensor, variance: Tensor) -> Conditioned:
+    """The same from square roots of the covariances: half as many digits are lost, and none to a difference.
+
+    Of channels that see almost the same with little noise, the covariance has no inverse in rounded numbers; its root,
+    made by reflections of the root of the covariance before, has (Kailath, Sayed & Hassibi 2000, section 12.3).
+    """
+    seen, observed, noise, error = _seen_only(error, mask, readout, variance)
+    d, c = observed.shape[-1], observed.shape[-2]
+    # Rounding may have made the covariance a little less than positive semi-definite, in the units of each state.
+    size, tiny = cov.diagonal(dim1=-2, dim2=-1), torch.finfo(cov.dtype).tiny
+    root, info = torch.linalg.cholesky_ex(cov + torch.diag_embed(10 * d * torch.finfo(cov.dtype).eps * size + tiny))
+    above = torch.cat([root.mT @ observed.mT, root.mT], dim=-1)
+    below = torch.nn.functional.pad(torch.diag_embed(noise.sqrt()), (0, d))
+    triangle = torch.linalg.qr(torch.cat([above, below], dim=-2)).R  # large rows first, which keeps small ones
+    lower = triangle[..., :c, :c].mT
+    scaled = torch.linalg.solve_triangular(lower, torch.cat([observed, error[..., None]], dim=-1), upper=False)
+    gain, left = triangle[..., :c, c:].mT, triangle[..., c:, c:]
+    log_det = 2.0 * lower.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+    return Conditioned(
+        mean=mean + (gain @ scaled[..., -1:]).squeeze(-1),
+        cov=left.mT @ left,
+        log_prob=-0.5 * (scaled[..., -1].square().sum(-1) + log_det + math.log(2.0 * math.pi) * seen.sum(-1)),
+        status=torch.where((info > 0) | ~log_det.isfinite(), int(Status.NON_FINITE), int(Status.OK)),
+        kept=torch.eye(d, dtype=mean.dtype, device=mean.device) - gain @ scaled[..., :-1],
+        observed=scaled[..., :-1],
+        weighted=scaled,
     )
 
 

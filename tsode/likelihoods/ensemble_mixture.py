@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal import Normal
 from tsode.likelihoods.normal_mixture import NormalMixture
-from tsode.likelihoods.quantiles import implicit_quantile, invert_cdf
+from tsode.likelihoods.quantiles import implicit_quantile, in_blocks, invert_cdf
 
 __all__ = ["EnsembleMixture", "NormalEnsemble", "mix_members"]
 
@@ -75,19 +75,21 @@ class EnsembleMixture(Likelihood):
     def quantile(self, params: Tensor, p: Tensor) -> Tensor:
         p = p.to(params)
         with torch.no_grad():
-            x = self._solve(params, p)
+            x = in_blocks(self._solve, params, p, self.n_params)
         return implicit_quantile(self, params, p, x)
 
     def _solve(self, params: Tensor, p: Tensor) -> Tensor:
-        """Quantiles without a graph: a mixture's lies between those of its members."""
-        shape = torch.broadcast_shapes(params.shape[:-1], p.shape)
-        params, p = params.expand(*shape, -1).reshape(-1, self.n_params), p.expand(shape).reshape(-1)
-        ends = self.member.quantile(self.members(params), p[:, None])
+        """Quantiles (r,) without a graph, of parameters (p r): a mixture's lies between those of its members."""
+        members = self.members(params.mT)
+        ends = self.member.quantile(members, p[:, None])
+        low, high = ends.amin(dim=1), ends.amax(dim=1)
 
-        def excess(x: Tensor, p: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-            return self.cdf(params, x) - p, self.log_prob(params, x).exp()
+        def excess(x: Tensor, p: Tensor, params: Tensor) -> tuple[Tensor, Tensor, float]:
+            return self.cdf(params.mT, x) - p, self.log_prob(params.mT, x).exp(), 0.0
 
-        return invert_cdf(excess, ends.amin(dim=1), ends.amax(dim=1), ends.mean(dim=1), p, params).reshape(shape)
+        # the error of a step of Newton is of the second order in its length by the narrowest width
+        close = 1e-7 * self.member.variance(members).amin(dim=1).sqrt()
+        return invert_cdf(excess, low, high, ends.mean(dim=1), close, p, params)
 
     def crps(self, params: Tensor, x: Tensor) -> Tensor:
         """Mean score of the members, less the integral over all values of the variance of their cdfs.

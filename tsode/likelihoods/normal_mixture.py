@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tsode.likelihoods.base import LOG_SCALE_RANGE, Likelihood
-from tsode.likelihoods.quantiles import implicit_quantile, invert_cdf
+from tsode.likelihoods.quantiles import implicit_quantile, in_blocks, invert_cdf
 
 __all__ = ["NormalMixture"]
+
+UNIT_RANGE = (-20.0, 10.0)  # of the log scale in units of which components stand apart: far beyond what is learned
 
 
 class NormalMixture(Likelihood):
@@ -60,25 +63,37 @@ class NormalMixture(Likelihood):
     def quantile(self, params: Tensor, p: Tensor) -> Tensor:
         p = p.to(params)
         with torch.no_grad():
-            x = self._solve(params, p)
+            x = in_blocks(self._solve, params, torch.special.ndtri(p), self.n_components)
         return implicit_quantile(self, params, p, x)
 
-    def _solve(self, params: Tensor, p: Tensor) -> Tensor:
-        """Quantiles without a graph: a mixture's lies between those of its components."""
-        location, log_scale, weight = torch.broadcast_tensors(*self.parts(params), params.new_empty(*p.shape, 1))[:3]
-        scale = log_scale.exp()
-        ends = location + scale * torch.special.ndtri(p)[..., None]
-        shape = ends.shape[:-1]
-        location, scale, weight, ends = (t.reshape(-1, t.shape[-1]) for t in (location, scale, weight, ends))
-        p = p.expand(shape).reshape(-1)
+    @staticmethod
+    def _solve(params: Tensor, z: Tensor) -> Tensor:
+        """Quantiles (r,) at normal scores `z`, of parameters (3k r): a mixture's lies between its components'."""
+        location, log_scale, log_weight = params.chunk(3)
+        weight, scale = (log_weight - log_weight.amax(dim=0)).exp(), log_scale.exp()
+        weight = weight / _total(weight)
+        ends = torch.addcmul(location, scale, z)
+        low, high = ends.amin(dim=0), ends.amax(dim=0)
+        mean = _total(weight * location)
+        spread = _total(weight * (scale**2 + (location - mean) ** 2)).sqrt()
 
-        def excess(x: Tensor, p: Tensor, location: Tensor, scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-            u = (x[:, None] - location) / scale
-            density = (weight / scale * (-0.5 * u * u).exp()).sum(dim=1) / math.sqrt(2.0 * math.pi)
-            return (weight * _below(u)).sum(dim=1) - p, density
+        def excess(
+            x: Tensor, z: Tensor, location: Tensor, precision: Tensor, weight: Tensor
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            u = (x - location).mul_(precision)
+            density = (u * u).mul_(-0.5).exp_().mul_(weight).mul_(precision)
+            below = 0.5 * _total(torch.erfc(u * -math.sqrt(0.5)).mul_(weight))
+            # as normal scores, in which the function is nearly straight, far out too
+            score = torch.special.ndtri(below)
+            total = _total(density)
+            slope = total * (0.5 * score * score).exp_()
+            bend = score * slope - _total(density.mul_(u).mul_(precision)) / total
+            return score - z, slope, bend
 
-        guess = (weight * ends).sum(dim=1)
-        return invert_cdf(excess, ends.amin(dim=1), ends.amax(dim=1), guess, p, location, scale, weight).reshape(shape)
+        # the error of a step of Halley is of the third order in its length by the narrowest width
+        close = 1e-4 * scale.amin(dim=0)
+        guess = torch.addcmul(mean, spread, z).clamp(low, high)
+        return invert_cdf(excess, low, high, guess, close, z, location, 1.0 / scale, weight)
 
     def cdf(self, params: Tensor, x: Tensor) -> Tensor:
         location, log_scale, weight = self.parts(params)
@@ -115,6 +130,11 @@ def _below(u: Tensor) -> Tensor:
     return 0.5 * torch.erfc(-math.sqrt(0.5) * u)
 
 
+def _total(parts: Tensor) -> Tensor:
+    """Sum over the first axis, in one order wherever an element stands: `torch.sum` rounds as its place says."""
+    return reduce(torch.add, parts.unbind())
+
+
 def _softmax(log_weight: Tensor) -> Tensor:
     """Softmax over the first axis: by whole blocks, several times faster than torch's where that axis is short."""
     weight = (log_weight - log_weight.amax(dim=0)).exp_()
@@ -129,23 +149,25 @@ class _Composition(torch.autograd.Function):
         offset, log_width, log_weight = shape.movedim(-1, 0).contiguous().chunk(3)
         k = len(offset)
         start = torch.linspace(-0.7, 0.7, k, dtype=shape.dtype, device=shape.device)
-        weight, scale = _softmax(log_weight), log_scale.exp()
+        weight, unit = _softmax(log_weight), log_scale.clamp(*UNIT_RANGE)
+        scale = unit.exp()
         offset = offset + start.reshape(-1, *[1] * location.dim())
         offset.sub_((weight * offset).sum(dim=0))
         width = log_scale + log_width - 0.3
-        ctx.save_for_backward(weight, offset, scale, (width > LOG_SCALE_RANGE[0]) & (width < LOG_SCALE_RANGE[1]))
+        is_free = (width > LOG_SCALE_RANGE[0]) & (width < LOG_SCALE_RANGE[1])
+        ctx.save_for_backward(weight, offset, scale, is_free, unit == log_scale)
         params = [torch.addcmul(location, scale, offset), width.clamp_(*LOG_SCALE_RANGE), log_weight]
         return torch.cat(params).movedim(0, -1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weight, offset, scale, is_free = ctx.saved_tensors
+        weight, offset, scale, is_free, is_unit_free = ctx.saved_tensors
         d_location, d_width, d_weight = grad.movedim(-1, 0).contiguous().chunk(3)
         d_width = d_width * is_free
         d_offset = scale * d_location
         total = d_offset.sum(dim=0)
-        d_log_scale = (d_offset * offset).sum(dim=0) + d_width.sum(dim=0)
+        d_log_scale = (d_offset * offset).sum(dim=0) * is_unit_free + d_width.sum(dim=0)
         d_weight = torch.addcmul(d_weight, weight * offset, total, value=-1.0)  # sum of weight times offset is 0
         d_shape = torch.cat([torch.addcmul(d_offset, weight, total, value=-1.0), d_width, d_weight])
         return d_location.sum(dim=0), d_log_scale, d_shape.movedim(0, -1)

@@ -9,25 +9,34 @@ from torch import Tensor
 
 from tsode.likelihoods.base import Likelihood
 
-__all__ = ["implicit_quantile", "invert_cdf"]
+__all__ = ["implicit_quantile", "in_blocks", "invert_cdf"]
 
-_MAX_ROUNDS = 100  # more than bisection alone would need; Newton's steps end it after some six
+_MAX_ROUNDS = 100  # more than bisection alone would need; some three of Halley's end it
+_AT_ONCE = 2**15  # numbers in a temporary: such blocks stay in the cache
 
 
 def invert_cdf(
-    excess: Callable[..., tuple[Tensor, Tensor]], low: Tensor, high: Tensor, x: Tensor, *data: Tensor
+    excess: Callable[..., tuple[Tensor, Tensor, Tensor | float]],
+    low: Tensor,
+    high: Tensor,
+    x: Tensor,
+    close: Tensor,
+    *data: Tensor,
 ) -> Tensor:
-    """Roots of increasing functions by Newton's method held in a bracket.
+    """Roots of increasing functions by Halley's method held in a bracket.
 
     Parameters
     ----------
     excess : callable
-        ``(x, *data)`` of the elements that are still open -> value and slope (r,).
+        ``(x, *data)`` of the elements that are still open -> value, slope, and curvature in units of the slope (r,);
+        with a curvature of 0 these are steps of Newton.
     low, high : Tensor[q]
         Bounds of each root.
     x : Tensor[q]
         First guess.
-    *data : Tensor[q ...]
+    close : Tensor[q]
+        A step as short as this is the last.
+    *data : Tensor[... q]
         One entry an element.
 
     Returns
@@ -36,24 +45,51 @@ def invert_cdf(
     """
     root, rows, last = x.clone(), torch.arange(len(x), device=x.device), high - low
     tolerance, rest = 4.0 * torch.finfo(x.dtype).eps, list(data)
+    is_open = torch.ones_like(x, dtype=torch.bool)
     for _ in range(_MAX_ROUNDS):
-        value, slope = excess(x, *rest)
+        value, slope, bend = excess(x, *rest)
         low, high = torch.where(value < 0, x, low), torch.where(value > 0, x, high)
-        new = x - value / slope
+        step = value / slope
+        new = x - step / (1.0 - 0.5 * step * bend).clamp(0.5, 2.0)
         # a step that leaves the bracket, or is more than half the one before (so as not to go in circles), becomes
         # a bisection
-        is_good = (new > low) & (new < high) & ((new - x).abs() <= 0.5 * last)
-        new = torch.where(is_good, new, 0.5 * (low + high)).where(value != 0, x)
-        root[rows], last = new, (new - x).abs()
-        is_open = last > tolerance * (x.abs() + (high - low))
-        if not bool(is_open.any()):
-            break
-        rows, x, last, low, high, *rest = (t[is_open] for t in (rows, new, last, low, high, *rest))
+        is_good = (new >= low) & (new <= high) & ((new - x).abs() <= 0.5 * last)
+        new = torch.where(is_good, new, 0.5 * (low + high)).where(is_open & (value != 0), x)
+        last = (new - x).abs()
+        # a bisection says nothing about how near the root is
+        is_open &= last > torch.maximum(tolerance * (x.abs() + (high - low)), close.where(is_good, 0.0))
+        x, n_open = new, int(is_open.sum())
+        if 2 * n_open > len(x):  # cheaper than to pick them
+            continue
+        root[rows] = x
+        if not n_open:
+            return root
+        rest = [t[..., is_open] for t in rest]
+        rows, x, last, low, high, close, is_open = (t[is_open] for t in (rows, x, last, low, high, close, is_open))
+    root[rows] = x
     return root
+
+
+def in_blocks(solve: Callable[[Tensor, Tensor], Tensor], params: Tensor, p: Tensor, width: int) -> Tensor:
+    """Quantiles at `p`, broadcast against `params` (... w), by blocks in which `width` numbers stand for each.
+
+    ``solve`` is given parameters (w r), one contiguous row a parameter, and what it needs of the level (r,).
+    """
+    shape = torch.broadcast_shapes(params.shape[:-1], p.shape)
+    each = params.reshape(-1, params.shape[-1]).mT.contiguous()
+    which = torch.arange(each.shape[1], device=p.device).reshape(params.shape[:-1]).expand(shape).reshape(-1)
+    p = p.expand(shape).reshape(-1)
+    size, x = max(1, _AT_ONCE // width), torch.empty_like(p)
+    for start in range(0, len(p), size):
+        block = slice(start, start + size)
+        x[block] = solve(each.index_select(1, which[block]), p[block])
+    return x.reshape(shape)
 
 
 def implicit_quantile(likelihood: Likelihood, params: Tensor, p: Tensor, x: Tensor) -> Tensor:
     """Quantiles `x` that were solved for without a graph, with the gradient of the implicit function in `params`."""
+    if not params.requires_grad:
+        return x
     # one differentiable step of Newton
     density = likelihood.log_prob(params.detach(), x).exp().clamp(min=torch.finfo(x.dtype).tiny)
     step = (likelihood.cdf(params, x) - p) / density

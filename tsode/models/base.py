@@ -27,6 +27,21 @@ class ForecastModel(nn.Module, ABC):
         """Whether it can resume from its state after some events: then it is a `MarginalModel` with ``advance``."""
         return False
 
+    @property
+    def event_width(self) -> int:
+        """Numbers of eight bytes, about, that a pass holds for each event of a history."""
+        return 16 * self.n_channels
+
+    def query_width(self, n_between: int = 0) -> int:
+        """Numbers of eight bytes, about, that a forecast holds for each query time.
+
+        Parameters
+        ----------
+        n_between : int
+            Events of the longest history in which queries stand between events; 0 if all come after them.
+        """
+        return 48 * self.n_channels
+
     @abstractmethod
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         """Predict all channels at each row's own query times.

@@ -117,7 +117,7 @@ class SpreadCalibration(nn.Module):
         prior: float = PRIOR,
     ) -> Tensor:
         """Log factor (g) that each group needs beyond its log factor `now` (k), by halving; 0 for an empty group."""
-        count = torch.bincount(group, minlength=n_groups)
+        count = torch.bincount(group, minlength=n_groups).float()
         low = x.new_full((n_groups,), -math.log(LARGEST))
         high = -low
         for _ in range(N_HALVINGS):

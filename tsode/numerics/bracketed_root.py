@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["last_before_root"]
+__all__ = ["Bracket", "narrow_bracket"]
 
 _N_0 = 1  # iterations that the method may take beyond those of bisection
 
 
-def last_before_root(
+class Bracket(NamedTuple):
+    """Points before and behind a root, with the values there: Tensor[b e] each."""
+
+    low: Tensor
+    high: Tensor
+    value_low: Tensor
+    value_high: Tensor
+
+
+def narrow_bracket(
     function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, value_low: Tensor, value_high: Tensor, tol: float
-) -> Tensor:
-    """Points at most `tol` before a root of functions that are positive at `low` and negative at `high`.
+) -> Bracket:
+    """Bring two points to within `tol` of each other about a place where a function becomes negative.
 
     The ITP method: superlinear where the function bends little, and at most two evaluations more than bisection.
-    A value at `low` that is not positive is taken as a positive one without a size, so the answer is `low` itself
-    where the function is negative all over the bracket.
+    A value at `low` that is not positive is taken as a positive one without a size, so the lower point is `low` itself
+    where the function is negative all over the bracket. A function that is zero for a while is not yet negative.
 
     Parameters
     ----------
@@ -54,8 +64,7 @@ def last_before_root(
         x = torch.where((truncated - middle).abs() <= slack, truncated, middle - towards * slack)
         value = function(x)
         is_open = width > tol
-        is_before, is_root = is_open & (value > 0), is_open & (value == 0)
-        is_behind = is_open & ~is_before
-        low, value_low = torch.where(is_before | is_root, x, low), torch.where(is_before, value, value_low)
+        is_before, is_behind = is_open & (value >= 0), is_open & ~(value >= 0)
+        low, value_low = torch.where(is_before, x, low), torch.where(is_before, value, value_low)
         high, value_high = torch.where(is_behind, x, high), torch.where(is_behind, value, value_high)
-    return low
+    return Bracket(low, high, value_low, value_high)

@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tsode.numerics.counted_normals import counted_normals
+
 __all__ = ["Brownian", "BrownianPath"]
+
+# Halvings of a cell; and how near to a stored value a time counts as being there, in units of their distance.
+_DEPTH, _ROUNDING = 20, 1e-6
 
 Brownian = Callable[[Tensor], Tensor]
 """Value of each row's path at its own times: ``t`` (b,) or (b m), float64 -> (b k) or (b m k)."""
@@ -19,18 +24,18 @@ class BrownianPath:
     """Paths of Brownian motion as a function of fixed normals and of the time since a row's origin.
 
     Time is cut into cells with independent increments. Inside a cell stands Levy's construction: a bridge of hat
-    functions, halved `depth` times, of which one a level is not zero at any time. The values at multiples of
-    ``cell / 2**depth`` have exactly the law of Brownian motion; between two of these the path is straight, so that it
-    is no more sensitive to rounding of the time than a smooth one, at the price of a variance that is short by at most
-    a quarter of their distance. Because the value at a time depends on that time alone, any two solvers, and a solver
-    with any two steps, see the same path.
+    functions, halved again and again, of which one a level is not zero at any time. The normals of the first `depth`
+    halvings are stored, those of the finer ones follow from them by a rule (`counted_normals`). The values at multiples
+    of ``cell / 2**20`` have exactly the law of Brownian motion; between two of these the path is straight, so that it
+    can be evaluated at rounded times. Because the value at a time depends on that time alone, any two solvers, and a
+    solver with any two steps, see the same path, whatever its steps are.
 
     Parameters
     ----------
     knots : Tensor[p j+1 k]
         Values of `p` paths at the ends of the cells.
     bridges : Tensor[p j q k]
-        The cells' other normals, ``q = 2**depth``; the first of each is not read.
+        The cells' normals, ``q = 2**depth``; the first of each is that of its whole, and the key of the finer ones.
     cell : float
         Length of a cell. A power of two keeps the ends of cells exact.
     origin : Tensor[b] or None, float64
@@ -115,4 +120,22 @@ class BrownianPath:
             which = cells * q + 2**level + node.long()
             bridge = bridges.index_select(0, which.reshape(-1)).reshape(*times.shape, k)
             value = torch.addcmul(value, hat[..., None].to(bridge.dtype), bridge)
+        return self._refined(value, inside, bridges, cells)
+
+    def _refined(self, value: Tensor, inside: Tensor, bridges: Tensor, cells: Tensor) -> Tensor:
+        """Values (b m k) with the halvings that are not stored, at times that lie between the stored ones."""
+        q = self.bridges.shape[2]
+        scaled = inside * q
+        is_stored = ((scaled - scaled.round()).abs() < _ROUNDING) | ~scaled.isfinite()
+        if is_stored.all():
+            return value
+        inside = torch.where(is_stored, scaled.round() / q, inside)  # there all finer hats are zero
+        first = bridges.index_select(0, cells.reshape(-1) * q).reshape(value.shape).double()
+        keys, sign = first.abs().view(torch.int64), first.sign()  # a path that is reflected, is so in its finer parts
+        for level in range(q.bit_length() - 1, _DEPTH):
+            scaled = inside * 2**level
+            node = scaled.floor()
+            hat = (0.5 - (scaled - node - 0.5).abs()) * 2.0 ** (-0.5 * level) * self.cell**0.5
+            normals = sign * counted_normals(keys, (2**level + node.nan_to_num().long())[..., None])
+            value = torch.addcmul(value, hat[..., None].to(value), normals.to(value))
         return value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -11,16 +13,21 @@ from torch import Tensor
 
 from tsode._checks import check_shapes
 from tsode.core.status import Status, worst
-from tsode.errors import ParameterError, ShapeError, SolverError, ZenoError
+from tsode.errors import ParameterError, ShapeError, SolverError, TsodeWarning, ZenoError
 from tsode.numerics.base import Solver, VectorField, constant, is_finite_row
-from tsode.numerics.first_crossing import find_first_crossing, step_to_crossing
+from tsode.numerics.contact import stays_in_contact
+from tsode.numerics.first_crossing import CrossingStep, find_first_crossing, step_to_crossing
 from tsode.numerics.integrate import check_field, check_gradient
 from tsode.numerics.sign_change import SignChangeDetector
 from tsode.numerics.stepwise import StepRecord, StepwiseSolver
 from tsode.numerics.surfaces import Trigger, evaluate_surfaces, surface_values
-from tsode.numerics.zeno import accumulation_time, has_accumulated
+from tsode.numerics.zeno import EventClock
 
 __all__ = ["Crossings", "integrate_triggers"]
+
+_SMALL = (
+    1e-9  # a larger share of a value is no rounding error of what follows: the function is steep at this place only
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class Crossings:
     z : Tensor[b d]
         State at `t_end`, after an event that happens there; the last finite state where a row failed.
     t_end : Tensor[b], float64
-        The end time asked for, the time of the terminal event, or that of the last event before `Status.ZENO`.
+        The end time asked for, the time of the terminal event, or that of the last event before `Status.ZENO` or
+        `Status.CONTACT`.
     states : Tensor[b m d]
         States at the query times; past `t_end` stands `z`.
     event_times : Tensor[b k], float64
@@ -42,9 +50,9 @@ class Crossings:
     z_minus, z_plus : Tensor[b k d]
         States just before and just after each event; in padding, the state at the end.
     is_grazing : Tensor[b k], bool
-        Whether the state touched the surface so flatly that the event time has no usable gradient: its function moves,
-        at the event, by less than 1e-4 of what it moved on average since the event before. The gradient is then that of
-        a constant event time.
+        Whether the event time has no usable gradient: the function of the surface jumps there, or the state touched it
+        so flatly that it moves, at the event, by less than 1e-4 of what it moved on average since the event before.
+        The gradient is then that of a constant event time.
     n_events : Tensor[b], int64
     accumulation_time : Tensor[b], float64
         Of rows with `Status.ZENO`, the time towards which their events run, by extrapolation; infinite elsewhere.
@@ -84,6 +92,10 @@ class Crossings:
                 for name, limit in zeno
             )
             raise ZenoError(f"The solve of row {rows} {Status.ZENO.meaning}.")
+        held = [f"{names[row] if names is not None else row!r} (at t = {float(self.t_end[row]):.9g})"
+                for row, value in enumerate(self.status.tolist()) if value == Status.CONTACT]  # fmt: skip
+        if held:
+            raise SolverError(f"The solve of row {', '.join(held)} {Status.CONTACT.meaning}.")
         listed = ", ".join(repr(name) for name, _, _ in failed)
         raise SolverError(f"The solve of row {listed} {max(status for _, status, _ in failed).meaning}.")
 
@@ -101,13 +113,14 @@ def integrate_triggers(
     gradient: str = "backprop",
     query_step: float | None = None,
     tol: float = 1e-10,
-    max_events: int = 1000,
+    max_events: int | None = None,
 ) -> Crossings:
     """Carry each state forward through its own events to its own end time.
 
-    At the first crossing of a surface the step is cut, the state reset, and the solver started afresh. The sign of each
-    surface function is watched inside the steps (`SignChangeDetector`), so two crossings in one step are both found. An
-    event time is found on the solver's dense output and then polished on a true step of the solver to the event; it
+    At the first crossing of a surface the step is cut, the state reset, and the solver started afresh, with the length
+    of step that it had. The sign of each surface function is watched inside the steps (`SignChangeDetector`), so
+    crossings are found however many there are in one step; only what lasts less than a twentieth of a step can pass
+    unseen: give the solver a `max_step` where a surface has such short pulses. An event time is found on the solver's dense output and then polished on a true step of the solver to the event; it
     and all that follows have the gradient of the implicit function theorem, in whatever the field, the surfaces, the
     resets, the start and the times depend on. Without a crossing the answer is that of `integrate`, bit for bit.
 
@@ -116,7 +129,10 @@ def integrate_triggers(
     fall, in the event's `direction` meets the event at once; otherwise, as with ``direction=0``, it only leaves.
     A crossing that falls on `t1` to the last digit is left to the solve that goes on from there.
     Crossings at the same time happen one after the other in the order of `events`, each with its reset. A reset that
-    carries the state across another surface does not set off that event. A touch without a change of sign is no event.
+    carries the state across another surface does not set off that event. A touch without a change of sign is no event,
+    and neither is a pole of a surface function; a jump over zero is one. A row ends with `Status.CONTACT` where a reset
+    puts the state on the surface whenever it is past it, and the field goes on driving it through (a tank that is
+    empty): the reset must then also set a mode, a state by which the field knows that it has to rest there.
 
     Parameters
     ----------
@@ -135,9 +151,10 @@ def integrate_triggers(
     tol : float
         Share of a step within which crossings are taken for simultaneous, and to which they are found on the dense
         output.
-    max_events : int
-        Events of a row, and at most one more, before it stops with `Status.ZENO`. It also stops where the gaps between
-        events have shrunk geometrically until a millionth of the time since the start is left.
+    max_events : int, optional
+        Events of a row, and at most one more, before it stops with `Status.ZENO`; default: no limit. It also stops
+        where the gaps between events of one kind have shrunk until a millionth of the time since the start is left to
+        their accumulation, or where a hundred events come so fast that a hundred million more would follow.
 
     Returns
     -------
@@ -147,10 +164,15 @@ def integrate_triggers(
     Raises
     ------
     ShapeError
-        If the tensors, or what an event's function returns, disagree on ``b``.
+        If the tensors disagree on ``b``, or an event's function returns another shape.
     ParameterError
         If the solver does not go step by step or has no such gradient, an end or query time lies before the start, or
         there is no event.
+
+    Warns
+    -----
+    TsodeWarning
+        If a surface function swings so fast that crossings may have been missed; it says when.
 
     References
     ----------
@@ -165,7 +187,8 @@ def integrate_triggers(
     initial, z = z, torch.where(is_usable[:, None], z, 0.0)
     t0, t1, queries = t0.where(is_usable, 0.0), t1.where(is_usable, 0.0), queries.where(is_usable[:, None], 0.0)
     loop = _TriggerLoop(field, solver, tuple(events), gradient, query_step, tol, max_events)
-    result, path = loop.run(z, t0, t1)
+    result, path, unclear = loop.run(z, t0, t1)
+    _warn(unclear)
     states = _read(solver, path, result.z, queries - t0[:, None], side)
     if query_step is not None:
         result = replace(result, z=_read(solver, path, result.z, (result.t_end - t0)[:, None], "right")[:, 0])
@@ -207,90 +230,143 @@ class _TriggerLoop:
     gradient: str
     query_step: float | None
     tol: float
-    max_events: int
+    max_events: int | None
 
-    def run(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Crossings, StepRecord]:
-        """Solve, and give the recorded path; its states past the last event may lie beyond `t1`."""
+    def run(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Crossings, StepRecord, Tensor]:
+        """Solve; give the recorded path too, whose states past the last event may lie beyond `t1`, and what is unclear.
+
+        What is unclear : Tensor[b e], see `SignChangeDetector`.
+        """
         t, size = t0, z.detach().abs()
         status, n_steps = constant(z, Status.OK), constant(z, 0)
         path = StepRecord(z, status, n_steps)
         is_active = torch.ones_like(status, dtype=torch.bool)
-        signs = residual = torch.zeros(len(z), len(self.events), dtype=torch.float64, device=z.device)
         never = ~is_active
-        occurrences = [_Occurrence(never, t, constant(z, -1), z, z, never)]  # for a solve without events
-        event_times: list[Tensor] = []
+        met = [_Occurrence(never, t, constant(z, -1), z, z, never)]  # for a solve without events
+        occurrences = list(met)
         limit = torch.full_like(t0, torch.inf)
-        for n_rounds in range(self.max_events + 1):
-            detector, was_active = self._detector(t, z, size, signs, residual), is_active
+        clock = EventClock(t0, t1, len(self.events))
+        detector = SignChangeDetector(self.solver, self.events, t, z)
+        signs = residual = torch.zeros_like(detector.sign)
+        length: Tensor | None = None
+        for n_events in count(1):
+            surface = evaluate_surfaces(self.events, self.field, t, z, size)
+            rounding = torch.where(signs != 0, surface.rounding.maximum(2 * residual), surface.rounding)
+            is_on = surface.value.abs() <= rounding
+            if length is not None:
+                before = [occurrence.z_minus for occurrence in met]
+                is_held = is_active & stays_in_contact(
+                    self.events, self.field, self.solver, t, before, z, surface, is_on, signs, length
+                )
+                status = torch.where(is_held, int(Status.CONTACT), status)
+                is_active = is_active & ~is_held
+            detector.arm(
+                surface.value,
+                torch.where(is_on, self._sign_on(surface.rate, signs), surface.value.sign()).nan_to_num(),
+                torch.where(is_on | (rounding <= _SMALL * surface.value.abs()), rounding, 0.0).nan_to_num(posinf=0.0),
+            )
+            was_active, stretch = is_active, t
             end = torch.where(is_active, t1, t)
-            record = self.solver.advance(self.field, z, t, end, self.gradient, self.query_step, detector)
+            record = self.solver.advance(self.field, z, t, end, self.gradient, self.query_step, detector, length)
             status, n_steps = worst(status, record.status), n_steps + record.n_steps
             # outside of no_grad: the event before gives its gradient to what follows through the start of the step
             start = t + record.ends[-1] if record.ends else t
             # the steps of a row that has ended may lie beyond its end
-            before = t - t0 if not path.ends else torch.where(was_active, t - t0, path.ends[-1])
-            path.ends += [before + end for end in record.ends]
+            so_far = t - t0 if not path.ends else torch.where(was_active, t - t0, path.ends[-1])
+            path.ends += [so_far + end for end in record.ends]
             path.records += record.records
-            crossing = find_first_crossing(detector, self.field, record.z, start, start - t, self.tol)
+            crossing = find_first_crossing(detector, record.z, start, start - t, self.tol)
             if crossing is None:
                 z, t = record.z, torch.where(was_active & (record.status == Status.OK), t1, start)
                 break
             step = step_to_crossing(crossing, self.field, self.solver, self.events, self.gradient)
-            elapsed = path.ends[-1] if path.ends else before
+            elapsed = path.ends[-1] if path.ends else so_far
             path.ends.append(torch.where(crossing.exists, step.time - t0, elapsed))
             path.records.append(torch.stack([crossing.z, *step.stages], dim=1))
 
-            happens = crossing.exists & (step.time <= t1) if self.query_step is not None else crossing.exists
+            is_cut = crossing.exists & (step.time <= t1) if self.query_step is not None else crossing.exists
             is_same_time = crossing.start + crossing.length * crossing.share - t <= self.tol * crossing.length
             size = torch.maximum(crossing.z.detach().abs(), step.z.detach().abs())
             with torch.no_grad():
                 residual = surface_values(self.events, step.time, step.z).abs()
-            z, is_active = torch.where(happens[:, None], step.z, record.z), happens
-            for k, event in enumerate(self.events):
-                is_met, z_plus = is_active & (crossing.signs[:, k] != 0), z
-                if event.reset is not None:
-                    z_plus = event.reset(step.time, z)
-                    is_finite = is_finite_row(z_plus)
-                    status = torch.where(is_met & ~is_finite, int(Status.NON_FINITE), status)
-                    z_plus = torch.where((is_met & is_finite)[:, None], z_plus, z)
-                    is_active = is_active & (is_finite | ~is_met)
-                occurrences.append(_Occurrence(is_met, step.time, constant(z, k), z, z_plus, happens & step.is_grazing))
-                z = z_plus
-                if event.terminal:
-                    is_active = is_active & ~is_met
+                residual = torch.where(crossing.is_jump[:, None], 0.0, residual)
+            z = torch.where(is_cut[:, None], step.z, record.z)
+            z, is_active, status, met = self._reset(z, step, is_cut, crossing.signs, status)
+            occurrences += met
             size = torch.maximum(size, z.detach().abs())
             signs = torch.where(is_same_time[:, None] & (crossing.signs == 0), signs, crossing.signs)
-
-            event_times.append(torch.where(happens, step.time.detach(), torch.inf))
-            is_zeno = is_active & has_accumulated(event_times, t0, t1) if n_rounds < self.max_events else is_active
-            status = torch.where(is_zeno, int(Status.ZENO), status)
-            limit = torch.where(is_zeno, accumulation_time(event_times), limit)
-            arrives = was_active & ~happens & (record.status == Status.OK)
-            t = torch.where(happens, step.time, torch.where(arrives, t1, crossing.start))
-            is_active = is_active & ~is_zeno
+            is_endless, when = clock.tick(step.time, torch.stack([one.happens for one in met], dim=1))
+            if self.max_events is not None and n_events > self.max_events:
+                is_endless = is_endless | is_active
+            is_endless = is_endless & is_active
+            status = torch.where(is_endless, int(Status.ZENO), status)
+            limit = torch.where(is_endless, when, limit)
+            arrives = was_active & ~is_cut & (record.status == Status.OK)
+            t = torch.where(is_cut, step.time, torch.where(arrives, t1, crossing.start))
+            since = (step.time - stretch).detach()
+            # no longer than twice the time between events: the tolerances are shares of a step
+            length = torch.where(since > 0, crossing.length.minimum(2.0 * since), crossing.length)
+            length = torch.where(length > 0, length, 1.0)
+            is_active = is_active & ~is_endless
             if not is_active.any():  # the loop test
                 break
-        return _collect(z, t, occurrences, limit, status, n_steps), path
+        return _collect(z, t, occurrences, limit, status, n_steps), path, detector.unclear
 
-    def _detector(self, t: Tensor, z: Tensor, size: Tensor, signs: Tensor, residual: Tensor) -> SignChangeDetector:
-        """Detector from here on, by the rules at the surface.
+    def _reset(
+        self, z: Tensor, step: CrossingStep, is_active: Tensor, signs: Tensor, status: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, list[_Occurrence]]:
+        """Let the events of this time happen in turn: state, which rows go on, status, and what happened."""
+        met = []
+        for k, event in enumerate(self.events):
+            is_met, z_plus = is_active & (signs[:, k] != 0), z
+            if event.reset is not None:
+                z_plus = event.reset(step.time, z)
+                _check_reset(z_plus, z, k)
+                is_finite = is_finite_row(z_plus)
+                status = torch.where(is_met & ~is_finite, int(Status.NON_FINITE), status)
+                z_plus = torch.where((is_met & is_finite)[:, None], z_plus, z)
+                is_active = is_active & (is_finite | ~is_met)
+            met.append(_Occurrence(is_met, step.time, constant(z, k), z, z_plus, is_met & step.is_grazing))
+            z = z_plus
+            if event.terminal:
+                is_active = is_active & ~is_met
+        return z, is_active, status, met
 
-        ``signs`` (b e) holds the signs that the functions of events which have just happened take on, else 0;
-        ``residual`` (b e) what is left of these functions at the root that was found.
+    def _sign_on(self, rate: Tensor, signs: Tensor) -> Tensor:
+        """Signs (b e) of functions that are zero, by the rules at the surface.
+
+        ``signs`` (b e) holds the signs that the functions of events which have just happened take on, else 0.
         """
-        value, rate, rounding = evaluate_surfaces(self.events, self.field, t, z, size)
-        direction = value.new_tensor([event.direction for event in self.events])
+        direction = rate.new_tensor([event.direction for event in self.events])
         # on the surface and moving in the event's direction, or at rest: still before it; else already behind
         is_before = (direction != 0) & (rate * direction >= 0)
         on_surface = torch.where(is_before, -direction, rate.sign())
         # a state that a reset leaves at rest on the surface has not left it; without a reset it goes through
-        has_reset = torch.tensor([event.reset is not None for event in self.events], device=z.device)
+        has_reset = torch.tensor([event.reset is not None for event in self.events], device=rate.device)
         behind = torch.where(has_reset, torch.where(rate == 0, -signs, rate.sign()), signs)
-        on_surface = torch.where(signs != 0, behind, on_surface)
-        rounding = torch.where(signs != 0, torch.maximum(rounding, 2 * residual), rounding)
-        is_on = value.abs() <= rounding
-        sign = torch.where(is_on, on_surface, value.sign()).nan_to_num()
-        return SignChangeDetector(self.solver, self.events, value, sign, torch.where(is_on, rounding, 0.0))
+        return torch.where(signs != 0, behind, on_surface)
+
+
+def _warn(unclear: Tensor) -> None:
+    """Say by name where crossings may have been missed."""
+    if unclear.isinf().all():
+        return
+    row, event = (int(i) for i in unclear.isfinite().nonzero()[0])
+    warnings.warn(
+        f"The surface of trigger {event} changes so fast, in row {row} from t = {float(unclear[row, event]):.6g} on, that "
+        "crossings may have been missed: give the solver a shorter max_step=, for instance Dopri5(max_step=0.01).",
+        TsodeWarning,
+        stacklevel=3,
+    )
+
+
+def _check_reset(z_plus: object, z: Tensor, k: int) -> None:
+    if not isinstance(z_plus, Tensor) or z_plus.shape != z.shape:
+        came = f"shape {tuple(z_plus.shape)}" if isinstance(z_plus, Tensor) else f"a {type(z_plus).__name__}"
+        raise ShapeError(
+            f"The reset of event {k} must return the state after it, shape {tuple(z.shape)}, but returned {came}: write "
+            "for instance lambda t, z: 0.5 * z."
+        )
 
 
 def _collect(
@@ -324,7 +400,7 @@ def _collect(
 
 def _check(
     field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, solver: Solver, events: Sequence[Trigger], times: Tensor,
-    side: str, gradient: str, query_step: float | None, tol: float, max_events: int,
+    side: str, gradient: str, query_step: float | None, tol: float, max_events: int | None,
 ) -> None:  # fmt: skip
     check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"), times=(times, "b m"))
     if not isinstance(solver, StepwiseSolver):
@@ -342,7 +418,7 @@ def _check(
         raise ParameterError(f"query_step must be a positive length of time or None, but is {query_step}.")
     if not 0 < tol < 1e-2:
         raise ParameterError(f"tol is a share of a step and must lie in (0, 0.01), but is {tol}.")
-    if max_events < 1:
+    if max_events is not None and max_events < 1:
         raise ParameterError(f"max_events must be at least 1, but is {max_events}.")
     if (t1 < t0).any():
         row = int((t1 < t0).int().argmax())
@@ -359,8 +435,9 @@ def _check(
         )
     for k, event in enumerate(events):
         value = event.surface(t0, z)
-        if value.shape != t0.shape:
+        if not isinstance(value, Tensor) or value.shape != t0.shape:
+            came = f"{tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise ShapeError(
                 f"The surface of event {k} must return one number a row, shape {tuple(t0.shape)}, but returned "
-                f"{tuple(value.shape)}: write for instance lambda t, z: z[:, 0]."
+                f"{came}: write for instance lambda t, z: z[:, 0]."
             )

@@ -13,6 +13,7 @@ from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, constant, is_finite_row
 from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_dense, runge_kutta_step
 from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, run_step
+from tsode.numerics.tangent import carry_tangent, first_tangent
 
 __all__ = ["Dopri5"]
 
@@ -47,6 +48,8 @@ _TABLEAU = Tableau(
 _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 # Usual limits of the step controller (Hairer, Norsett, Wanner I, section II.4).
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
+# Of a tangent, in units of that of the state: what gradients lose anyway where the state decides about the steps.
+_TANGENT_TOLERANCE = 100.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class Dopri5(StepwiseSolver):
 
     Every row has its own step length and error norm, so its answer does not depend on who shares the batch. A row that
     has arrived, or failed, waits unchanged.
+
+    Where a gradient will be asked for, a tangent of unit size (`tsode.numerics.tangent`) is held to a hundred times the
+    tolerances of the state: at rest a state allows any step, and its gradient does not. Such a step costs about two
+    without.
 
     Parameters
     ----------
@@ -102,7 +109,7 @@ class Dopri5(StepwiseSolver):
 
     def advance(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        stop_rule: StopRule | None = None,
+        stop_rule: StopRule | None = None, first_length: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
         is_usable = is_finite_row(z) & distance.isfinite()
@@ -112,7 +119,8 @@ class Dopri5(StepwiseSolver):
         if not active.any():
             return record
         slope = field(t0, z)
-        step_length = first_step = self._first_step(field, t0, z, slope, direction)
+        tangent = first_tangent(z) if torch.is_grad_enabled() and slope.requires_grad else None
+        step_length = first_step = self._first_step(field, t0, z, slope, direction, first_length)
         for _ in range(self.max_steps):
             # Steps that are read from must not be cut to their queries: they would depend on them.
             step_length = step_length.clamp(max=self.max_step or torch.inf)
@@ -122,7 +130,12 @@ class Dopri5(StepwiseSolver):
             dt = torch.where(active, direction * attempt, 0.0)
             step = run_step(gradient, runge_kutta_step, _TABLEAU, field, t, dt, record.z, slope)
 
-            norm = self._error_norm(record.z, step.z, dt, step.stages).where(step.is_finite, torch.inf)
+            error = self._error(dt.detach(), [slope.detach() for slope in step.stages])
+            norm = self._error_norm(record.z, step.z, error).where(step.is_finite, torch.inf)
+            if tangent is not None:
+                next_tangent, error = self._carry(field, t, dt, record.z, tangent)
+                bound = self._error_norm(tangent, next_tangent, error) / _TANGENT_TOLERANCE
+                norm = torch.maximum(norm, bound.nan_to_num(posinf=0.0))  # without a derivative no step would do
             accepted = active & (norm <= 1)
             # The step length is a choice, not a function of the state: no gradient through it.
             change = (_SAFETY * norm**-0.2).clamp(_SHRINK, _GROW).to(t0.dtype)
@@ -136,6 +149,8 @@ class Dopri5(StepwiseSolver):
                 accepted, is_free = accepted & ~is_stopped, is_free & ~is_stopped
             start, elapsed = record.z, torch.where(accepted, torch.where(is_last, distance, elapsed + attempt), elapsed)
             record.z = torch.where(accepted[:, None], step.z, start)
+            if tangent is not None:
+                tangent = torch.where(accepted[:, None], next_tangent, tangent)
             slope = torch.where(accepted[:, None], step.stages[-1], slope)  # the last slope is the next step's first
             record.n_steps = record.n_steps + accepted
             if query_step is not None or stop_rule is not None:
@@ -149,16 +164,34 @@ class Dopri5(StepwiseSolver):
     def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
         return runge_kutta_dense(_TABLEAU, z, stages, dt, theta)
 
+    @staticmethod
+    def _error(dt: Tensor, slopes: Sequence[Tensor]) -> Tensor:
+        """Difference of the two formulas for the end of a step, (b d)."""
+        return dt.to(slopes[0].dtype)[:, None] * combine(_ERROR, slopes)
+
+    def _carry(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
+        """The tangent at the end of a step, and its error, (b d) each."""
+
+        def both(at: Tensor) -> Tensor:
+            step = runge_kutta_step(_TABLEAU, field, t, dt, at)
+            return torch.cat([step.z, step.z - self._error(dt, step.stages)], dim=1)
+
+        end, lower = carry_tangent(both, z, tangent).chunk(2, dim=1)
+        return end, end - lower
+
     @torch.no_grad()
-    def _error_norm(self, start: Tensor, end: Tensor, dt: Tensor, slopes: Sequence[Tensor]) -> Tensor:
+    def _error_norm(self, start: Tensor, end: Tensor, error: Tensor) -> Tensor:
         """Error of a step relative to the tolerance, (b,); infinite where it is not finite."""
-        error = dt.to(start.dtype)[:, None] * combine(_ERROR, slopes)
         norm = _rms(error / (self.atol + self.rtol * torch.maximum(start.abs(), end.abs())))
         return norm.nan_to_num(nan=torch.inf)
 
     @torch.no_grad()
-    def _first_step(self, field: VectorField, t0: Tensor, z: Tensor, slope: Tensor, direction: Tensor) -> Tensor:
+    def _first_step(
+        self, field: VectorField, t0: Tensor, z: Tensor, slope: Tensor, direction: Tensor, known: Tensor | None
+    ) -> Tensor:
         """Length of the first attempt, (b,): Hairer, Norsett, Wanner I, section II.4, "starting step size"."""
+        if known is not None and (known > 0).all():
+            return known
         if self.first_step is not None:
             return torch.full_like(t0, self.first_step)
         scale = self.atol + self.rtol * z.abs()
@@ -171,7 +204,8 @@ class Dopri5(StepwiseSolver):
         steepest = torch.maximum(speed, bend)
         length = torch.where(steepest <= 1e-15, (trial * 1e-3).clamp(min=1e-6), (0.01 / steepest) ** 0.2)
         length = torch.minimum(100 * trial, length).nan_to_num(nan=1e-6)
-        return length.clamp(min=1e-12).to(t0.dtype)
+        length = length.clamp(min=1e-12).to(t0.dtype)
+        return length if known is None else torch.where(known > 0, known, length)
 
 
 def _rms(x: Tensor) -> Tensor:

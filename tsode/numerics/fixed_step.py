@@ -23,7 +23,7 @@ class FixedStep(FixedSteps, StepwiseSolver):
 
     def advance(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        stop_rule: StopRule | None = None,
+        stop_rule: StopRule | None = None, first_length: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
         grid = self.grid(t1 - t0, query_step)
         is_recorded = query_step is not None or stop_rule is not None

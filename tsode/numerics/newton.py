@@ -20,10 +20,13 @@ _MOST = 1e6
 Balance = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def find_root(balance: Balance, z: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def find_root(
+    balance: Balance, z: Tensor, size: Tensor, may_grow: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Solve ``balance(z) = 0`` for every row by Newton's method, damped; a linear balance takes one step.
 
-    A state that is in balance whatever the others are (a parameter kept as a state) stays as it is in `z`.
+    A state that is in balance whatever the others are (a parameter kept as a state) stays as it is in `z`, and so does
+    one that no balance reads, its own neither (an area under the curve), which has no root.
 
     Parameters
     ----------
@@ -33,6 +36,9 @@ def find_root(balance: Balance, z: Tensor, size: Tensor) -> tuple[Tensor, Tensor
         Where to start. A row whose balance is zero comes back as it is.
     size : Tensor[b]
         Size of what enters the balance.
+    may_grow : Tensor[b d], bool, optional
+        States that are left out where nothing reads them: all but those that the input goes into.
+        Default: none.
 
     Returns
     -------
@@ -46,9 +52,19 @@ def find_root(balance: Balance, z: Tensor, size: Tensor) -> tuple[Tensor, Tensor
     last, step, damping = z.detach(), torch.zeros_like(z), torch.ones_like(size)
     slopes, is_held = last.new_zeros(*z.shape, z.shape[1]), torch.zeros_like(z, dtype=torch.bool)
     least = torch.full_like(size, torch.inf)
-    for _ in range(_MAX_ROUNDS):
+    value, steepness, is_known = _linearise(balance, last)
+    grows = torch.zeros_like(z, dtype=torch.bool)
+    if may_grow is not None:
+        grows = may_grow & _is_unread(steepness)
+    if grows.any():  # what nothing reads here may be read elsewhere: a square has no slope at zero
+        scale = torch.maximum(size, last.abs().amax(dim=1))[:, None] * torch.linspace(0.3, 0.7, z.shape[1]).to(z)
+        grows = grows & _is_unread(_linearise(balance, last + scale)[1])
+    for k in range(_MAX_ROUNDS):
         x = last + damping[:, None] * step
-        value, steepness, held, is_known = _linearise(balance, x)
+        if k:
+            value, steepness, is_known = _linearise(balance, x)
+        value, steepness = value.masked_fill(grows, 0.0), steepness.masked_fill(grows[:, :, None], 0.0)
+        held = (value == 0) & (steepness == 0).all(dim=2)
         norm = torch.where(is_known, value.norm(dim=1), torch.inf)
         is_better = norm < least
         # Where Newton's step makes the balance worse it is too long: half of it.
@@ -65,19 +81,27 @@ def find_root(balance: Balance, z: Tensor, size: Tensor) -> tuple[Tensor, Tensor
     # One more step from where the search ended; the gradient goes through it.
     base = torch.where(is_held, z, last)
     value, is_known = balance(base)
+    value = value.masked_fill(grows, 0.0)
     return base + _newton_step(slopes, is_held, value), slopes, is_found & is_known
 
 
-def _linearise(balance: Balance, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The balance at `x`, its derivative, which states are in balance anyhow, and whether a row is finite."""
+def _is_unread(slopes: Tensor) -> Tensor:
+    """States that no balance reads but for those of others like them, (b d)."""
+    unread = torch.zeros_like(slopes[:, 0], dtype=torch.bool)
+    for _ in range(slopes.shape[1]):
+        unread = (slopes.masked_fill(unread[:, :, None], 0.0) == 0).all(dim=1)
+    return unread
+
+
+def _linearise(balance: Balance, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The balance at `x`, its derivative, and whether a row is finite."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value, is_known = balance(x)
         slopes = _jacobian(value, x)
     is_known = is_known & is_finite_row(value) & is_finite_row(slopes.flatten(1))
     value = value.detach().where(is_known[:, None], 0.0)
-    slopes = slopes.where(is_known[:, None, None], 0.0)
-    return value, slopes, (value == 0) & (slopes == 0).all(dim=2), is_known
+    return value, slopes.where(is_known[:, None, None], 0.0), is_known
 
 
 def _newton_step(slopes: Tensor, is_held: Tensor, value: Tensor) -> Tensor:

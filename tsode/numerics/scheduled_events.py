@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsode._checks import check_shapes
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.core.status import Status, worst
+from tsode.numerics.affine_field import AffineField, find_affine
+from tsode.numerics.affine_flow import AffineFlow
 from tsode.numerics.base import Solver, VectorField, constant
 from tsode.numerics.crossings import Crossings, integrate_triggers
+from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.newton import find_root
 from tsode.numerics.surfaces import Trigger
@@ -70,7 +73,7 @@ def solve_scheduled(
     times: Tensor,
     events: ScheduledEvents,
     solver: Solver,
-    side: str = "before",
+    side: str | Tensor = "before",
     gradient: str = "backprop",
     triggers: Sequence[Trigger] = (),
 ) -> ScheduledSolution:
@@ -92,8 +95,9 @@ def solve_scheduled(
     events : ScheduledEvents
     solver : Solver
         Fixed steps are laid out anew from every stop: give a `max_step`.
-    side : {"before", "after"}
-        What a time sees that is also that of events: the state before the first of them, or after the last.
+    side : {"before", "after"} or Tensor[b m], int64
+        What a time sees that is also that of events: the state before the first of them, or after the last, or after
+        so many of them.
     gradient : {"backprop", "checkpoint"}
         As in `tsode.numerics.integrate.integrate`.
     triggers : sequence of Trigger
@@ -106,35 +110,42 @@ def solve_scheduled(
         Past the point where a row failed its states mean nothing.
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), times=(times, "b m"), event_times=(events.time, "b k"))
+    if isinstance(solver, Dopri5) and not triggers:  # which is only asked to be near enough
+        affine = find_affine(field, t0, z)
+        field, solver = (field, solver) if affine is None else (affine, AffineFlow())
     status, n_steps = constant(z, Status.OK), constant(z, 0)
     if not times.numel():
         return ScheduledSolution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps, [])
     # The length that an input has between its stops: all of its amount is given, at once where rounding leaves none.
     length = (events.time + events.duration) - events.time
     events = replace(events, duration=length.where(events.time.isfinite(), events.duration))
-    stops = _line_up(events, until=times.amax(dim=1))
-    segment = torch.searchsorted(stops.time, times.contiguous(), right=side == "after")
-    targets = torch.nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)
+    still_running, rates = _still_running(events), _rates(events)
+    has_input = bool((rates != 0).any())
+    stops = _line_up(events, still_running, until=times.amax(dim=1))
+    segment = _segments(stops, times.contiguous(), side, events)
+    targets = nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)
     running = torch.zeros_like(events.kind)
     answers: list[Tensor] = []
+    n_answers, n_queries = 0, segment.flatten().bincount(minlength=stops.time.shape[1] + 1).tolist()
     crossings: list[Crossings] = []
     has_ended = torch.zeros_like(status, dtype=torch.bool)
     clock, place = t0, torch.zeros_like(segment)
     for k in range(stops.time.shape[1] + 1):
         is_last = k == stops.time.shape[1]
         stop = stops.time[:, k] if not is_last else torch.full_like(clock, torch.inf)
-        columns, place = _queries_of(segment == k, place, sum(part.shape[1] for part in answers))
+        columns, place = _queries_of(segment == k, place, n_answers) if n_queries[k] else (segment[:, :0], place)
         within = times.gather(1, columns)
         # A place that is not of this segment asks for the state there is.
         within = torch.where((segment == k).gather(1, columns) & ~has_ended[:, None], within, clock[:, None])
         stop = stop.where(~has_ended, torch.inf)
-        driven = _driven(field, _inputs(events, running, targets))
+        driven = _driven(field, _inputs(rates, running, targets)) if has_input else field
         if triggers:
             way = _carry_over(driven, z, clock, stop, within, solver, gradient, triggers, side)
         else:
             way = _carry(driven, z, clock, stop, within, solver, gradient)
         z = way.z
         answers.append(way.states)
+        n_answers += way.states.shape[1]
         crossings += way.crossings
         status, n_steps = worst(status, way.status), n_steps + way.n_steps
         has_ended = has_ended | (way.t_end < torch.where(stop.isfinite(), stop, clock))
@@ -143,8 +154,8 @@ def solve_scheduled(
             happens = stop.isfinite() & ~has_ended
             clock = torch.where(happens, stop, clock)
             z, running, outcome = _apply(
-                field, z, running, clock, events, stops.index[:, k], stops.is_end[:, k], happens, targets, solver,
-                gradient,
+                field, z, running, clock, events, still_running, rates, stops.index[:, k], stops.is_end[:, k], happens,
+                targets, solver, gradient,
             )  # fmt: skip
             status = worst(status, outcome)
     states = torch.cat(answers, dim=1)
@@ -182,7 +193,7 @@ def _carry_over(
     solver: Solver,
     gradient: str,
     triggers: Sequence[Trigger],
-    side: str,
+    side: str | Tensor,
 ) -> _Segment:
     """As `_carry`, over the surfaces of state-triggered events."""
     between = _between(field, clock, stop)
@@ -195,24 +206,26 @@ def _carry_over(
     # what is read on the way: a row with a stop goes as far, one without as far as it is asked
     until = torch.where(has_stop, stop, torch.maximum(clock, times.amax(dim=1)))
     way = integrate_triggers(
-        between, z, clock, until, solver, triggers, times=times, side="left" if side == "before" else "right",
+        between, z, clock, until, solver, triggers, times=times, side="right" if side == "after" else "left",
         gradient=gradient, query_step=QUERY_STEP,
     )  # fmt: skip
-    states = torch.where((times == stop[:, None])[..., None], end.z[:, None], way.states)
+    # at the stop, and behind a terminal event, stands the state that goes on from here
+    is_at_end = (times == stop[:, None]) | (has_stop[:, None] & (times > end.t_end[:, None]))
+    states = torch.where(is_at_end[..., None], end.z[:, None], way.states)
     met = [replace(part, event_times=part.event_times.where(keep[:, None], torch.inf))
            for part, keep in ((end, has_stop), (way, ~has_stop))]  # fmt: skip
     return _Segment(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, end.t_end, met)
 
 
-def _line_up(events: ScheduledEvents, until: Tensor) -> _Stops:
+def _line_up(events: ScheduledEvents, before: Tensor, until: Tensor) -> _Stops:
     """The stops of each row no later than `until` (b,), ends before begins."""
-    before = _still_running(events)
     n_copies = int(before.max()) + 1 if before.numel() else 1
     begin = events.time.masked_fill(events.time > until[:, None], torch.inf)
     copies = torch.arange(n_copies, device=begin.device)
     # In steady state, inputs that began up to `before` intervals earlier still go on.
-    end = (begin + events.duration)[..., None] - copies * events.every[..., None]
+    end = (begin - events.since + events.duration)[..., None] - copies * events.every[..., None]
     is_stop = (events.duration > 0)[..., None] & (copies <= before[..., None]) & (end <= until[:, None, None])
+    is_stop = is_stop & ((end > begin[..., None]) | (events.since == 0)[..., None])
     end = torch.where(is_stop, end, torch.inf)
     index = torch.arange(begin.shape[1], device=begin.device)
     time = torch.cat([end.flatten(1), begin], dim=1)
@@ -223,12 +236,26 @@ def _line_up(events: ScheduledEvents, until: Tensor) -> _Stops:
     return _Stops(time[:, :n].contiguous(), whose[:, :n], is_end[:, :n])
 
 
+def _segments(stops: _Stops, times: Tensor, side: str | Tensor, events: ScheduledEvents) -> Tensor:
+    """Number of stops that each of `times` (b m) comes after, (b m)."""
+    first, last = (torch.searchsorted(stops.time, times, right=right) for right in (False, True))
+    if isinstance(side, str):
+        return last if side == "after" else first
+    # Ends come first of all at a time, and parts of an event along with it.
+    is_part = events.is_part.gather(1, stops.index) & ~stops.is_end
+    n_ends, n_whole = (nn.functional.pad(x.long().cumsum(dim=1), (1, 0)) for x in (stops.is_end, ~is_part))
+    wanted = n_whole.gather(1, first) + n_ends.gather(1, last) - n_ends.gather(1, first) + side
+    past = torch.searchsorted(n_whole[:, 1:].contiguous(), wanted, right=True)
+    return torch.where(side > 0, torch.minimum(past, last), first)
+
+
 def _still_running(events: ScheduledEvents) -> Tensor:
-    """Number of earlier inputs that go on after one in steady state begins, (b k)."""
+    """Number of earlier inputs that go on when the last one in steady state begins, (b k)."""
     is_periodic = (events.steady_state > 0) & (events.every > 0) & events.duration.isfinite()
     count = torch.where(is_periodic, (events.duration / events.every).ceil() - 1, 0.0).clamp(min=0)
     # Rounding must not count one that ends just then.
-    return (count - (events.time + events.duration - count * events.every <= events.time).to(count)).clamp(min=0).long()
+    rounding = 4 * torch.finfo(count.dtype).eps * (events.time.abs() + events.duration)
+    return (count - (events.duration - count * events.every <= rounding).to(count)).clamp(min=0).long()
 
 
 def _queries_of(mask: Tensor, place: Tensor, offset: int) -> tuple[Tensor, Tensor]:
@@ -240,13 +267,15 @@ def _queries_of(mask: Tensor, place: Tensor, offset: int) -> tuple[Tensor, Tenso
 
 def _between(field: VectorField, start: Tensor, stop: Tensor) -> VectorField:
     """The field asked at times strictly between `start` and `stop` (b,) only."""
+    if isinstance(field, AffineField):
+        return field
     first = torch.nextafter(start, torch.full_like(start, torch.inf))
     last = torch.nextafter(stop, torch.full_like(stop, -torch.inf))
     return lambda t, z: field(torch.minimum(torch.maximum(t, first), last), z)
 
 
 def _driven(field: VectorField, inputs: Tensor) -> VectorField:
-    return lambda t, z: field(t, z) + inputs
+    return field.plus(inputs) if isinstance(field, AffineField) else lambda t, z: field(t, z) + inputs
 
 
 def _rates(events: ScheduledEvents) -> Tensor:
@@ -256,9 +285,9 @@ def _rates(events: ScheduledEvents) -> Tensor:
     return torch.where(is_input, events.amount / length.to(events.amount), 0.0)
 
 
-def _inputs(events: ScheduledEvents, running: Tensor, targets: Tensor) -> Tensor:
+def _inputs(rates: Tensor, running: Tensor, targets: Tensor) -> Tensor:
     """What goes into each state per unit of time, (b d)."""
-    return ((running * _rates(events))[..., None] * targets).sum(dim=1)
+    return ((running * rates)[..., None] * targets).sum(dim=1)
 
 
 def _apply(
@@ -267,6 +296,8 @@ def _apply(
     running: Tensor,
     clock: Tensor,
     events: ScheduledEvents,
+    still_running: Tensor,
+    rates: Tensor,
     index: Tensor,
     is_end: Tensor,
     happens: Tensor,
@@ -289,6 +320,7 @@ def _apply(
     )
     is_added = (kind == EventKind.ADD) | (kind == EventKind.RESET_ADD)
     is_input = is_added & (duration > 0)
+    since, before = current(events.since), current(still_running)
     is_reset = (kind == EventKind.RESET) | (kind == EventKind.RESET_ADD)
 
     status = constant(z, Status.OK)
@@ -296,15 +328,16 @@ def _apply(
     if (steady > 0).any():
         repeated = torch.zeros_like(running).scatter(1, index[:, None], (steady > 0).long()[:, None])
         z, status = _reach_steady_state(
-            field, z, clock, steady, _inputs(events, repeated, targets), amount * (target & (duration == 0)[:, None]),
-            duration, current(events.every), current(_still_running(events)), solver, gradient,
+            field, z, clock, steady, _inputs(rates, repeated, targets), amount * (target & (duration == 0)[:, None]),
+            duration, current(events.every), before, since, solver, gradient,
         )  # fmt: skip
     z = torch.where(target & (kind == EventKind.SET)[:, None], amount, z)
     z = torch.where(target & (kind == EventKind.MULTIPLY)[:, None], amount * z, z)
-    z = torch.where(target & (is_added & ~is_input)[:, None], z + amount, z)
+    z = torch.where(target & (is_added & ~is_input & (since == 0))[:, None], z + amount, z)
 
     running = torch.where((is_reset | (steady == 1))[:, None], 0, running)
-    change = torch.where(is_input, 1 + current(_still_running(events)), 0) - (happens & is_end).long()
+    is_on = duration - before * current(events.every) > since  # the last input of a steady state, which may be over
+    change = torch.where(is_input, is_on + before, 0) - (happens & is_end).long()
     # An input that a reset has ended does not end again.
     return z, running.scatter_add(1, index[:, None], change[:, None]).clamp(min=0), status
 
@@ -319,10 +352,11 @@ def _reach_steady_state(
     duration: Tensor,
     every: Tensor,
     before: Tensor,
+    since: Tensor,
     solver: Solver,
     gradient: str,
 ) -> tuple[Tensor, Tensor]:
-    """The states just before a dose that has been given for ever; rows with ``steady == 0`` stay as they are.
+    """The states in steady state, just before a dose or `since` after it; rows with ``steady == 0`` stay as they are.
 
     Parameters
     ----------
@@ -332,9 +366,12 @@ def _reach_steady_state(
         Of the input, and between doses; an input without end has no interval.
     before : Tensor[b]
         Earlier inputs that go on when the next begins.
+    since : Tensor[b]
+        How long ago the last dose began; 0: it begins now.
     """
     is_periodic = (steady > 0) & duration.isfinite()
     is_constant = (steady > 0) & ~duration.isfinite()
+    now, clock = clock, clock - since
     start = torch.where(is_periodic, clock - every, clock)
     turn = torch.where(is_periodic, torch.minimum(start + (duration - before * every).nan_to_num(), clock), clock)
     bolus = bolus * is_periodic[:, None]
@@ -350,7 +387,9 @@ def _reach_steady_state(
         return gain, worst(on.status, off.status) == Status.OK
 
     size = (bolus.abs() + rate.abs() * torch.where(is_periodic, duration, 1.0)[:, None]).detach().amax(dim=1)
-    root, slopes, is_found = find_root(balance, z, size)
+    if (is_constant & (size == 0)).any():  # no input: what enters is what the field itself produces
+        size = torch.where(is_constant & (size == 0), field(clock, z).detach().abs().amax(dim=1), size)
+    root, slopes, is_found = find_root(balance, z, size, may_grow=(bolus == 0) & (rate == 0))
     growth = torch.linalg.eigvals(slopes.nan_to_num())
     # A balance that the smallest push drives away from is not where doses lead.
     fades = torch.where(
@@ -358,5 +397,12 @@ def _reach_steady_state(
     )
     status = torch.where((steady > 0) & ~(is_found & fades.all(dim=1)), int(Status.NO_STEADY_STATE), constant(z, 0))
     # A parameter kept as a state is in balance whatever the doses: they add nothing to it.
-    added = root.masked_fill((slopes == 0).all(dim=2), 0.0)
+    is_held = (slopes == 0).all(dim=2)
+    if (since > 0).any():
+        turn = torch.minimum(clock + (turn - start), now)
+        on = integrate(_between(_driven(field, full), clock, turn), root + bolus, clock, turn, solver, gradient)
+        off = integrate(_between(_driven(field, less), turn, now), on.z, turn, now, solver, gradient)
+        root = torch.where((since > 0)[:, None] & ~is_held, off.z, root)
+        status = worst(status, worst(on.status, off.status))
+    added = root.masked_fill(is_held, 0.0)
     return torch.where((steady == 1)[:, None], root, torch.where((steady == 2)[:, None], z + added, z)), status

@@ -7,130 +7,167 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tsode.numerics.chebyshev import N_PARTS
 from tsode.numerics.stepwise import Step, StepwiseSolver
-from tsode.numerics.surfaces import Trigger, surface_values
+from tsode.numerics.surface_samples import SurfaceSampler
+from tsode.numerics.surface_window import Window, WindowReader
+from tsode.numerics.surfaces import Trigger
 
 __all__ = ["SignChangeDetector"]
 
-_NODES = 8  # equal parts of a step, at whose ends the surface functions are evaluated
-_FINE = 4  # points in each part, at which the polynomial through the ends is read
-
-
-def _fit() -> Tensor:
-    """Matrix (fine, node) that reads the polynomial through its values at the nodes on a finer grid."""
-    nodes = torch.linspace(0, 1, _NODES + 1, dtype=torch.float64)
-    fine = torch.linspace(0, 1, _NODES * _FINE + 1, dtype=torch.float64)
-    powers = torch.arange(_NODES + 1, dtype=torch.float64)
-    return fine[:, None] ** powers @ torch.linalg.inv(nodes[:, None] ** powers)
+_LEAST = 2.0**-14  # share of a step below which a window is not cut any further
+_STEP = 2.0**-5  # below which one jump may be taken for one
+_N_ULPS = 4
 
 
 class SignChangeDetector:
     """Stops a row at the start of the first step inside of which one of its events happens.
 
-    Each surface function is evaluated at the ends of eight equal parts of a step and, a ninth time, where the
-    polynomial through these comes closest to a change of sign that the ends do not show. A Runge-Kutta path inside a
-    step is a polynomial of degree four at most, so a surface that is linear or quadratic in the state has no dip that
-    this polynomial misses. A function that turns more than once within an eighth of a step can hide a pair of
-    crossings: it needs shorter steps.
-
-    The functions are called with the rows as they are, once for each point, so they may hold a tensor for each row.
-
-    Parameters
-    ----------
-    solver : StepwiseSolver
-    events : sequence of Trigger
-    value, sign : Tensor[b e], float64
-        Of the surface functions at the start; the sign is the last one that was not zero.
-    rounding : Tensor[b e], float64
-        Values closer to zero than this have no sign.
+    A row looks through each step in windows, in each of which it samples the surface functions at 33 points. A window
+    in which they are not resolved (see `WindowReader`) is cut, and how long windows may be is remembered for what
+    follows; where a function turns close to zero, a short window is laid around that place. Ordinary functions need
+    one window a step. Cutting ends at 2^-14 of a step, and `unclear` tells where that was not enough.
 
     Attributes
     ----------
     dt : Tensor[b], float64
         Length of the step in which a row was stopped.
+    stages : Tensor[b k d]
+        Of that step.
     crossing : Tensor[b e]
         Sign that the event's function takes on in that step, or 0 where it does not happen there.
-    low, high : Tensor[b e]
-        Shares of the step between which it happens.
+    begin, span : Tensor[b]
+        Begin of the window in which the row was stopped, as time since that of the step, and its length.
+    value, typical : Tensor[b e n+1], Tensor[b e]
+        In this window: the samples, and the median size of the functions.
+    part : Tensor[b e], int64
+        Part of the window in which the event happens.
+    low, high, value_low, value_high : Tensor[b e]
+        Shares of the step at the ends of this part, and the values there.
     largest : Tensor[b e]
         Largest size of the function before that.
+    unclear : Tensor[b e], float64
+        The first time at which a function changed too fast to be followed; else infinite.
     """
 
-    def __init__(
-        self, solver: StepwiseSolver, events: Sequence[Trigger], value: Tensor, sign: Tensor, rounding: Tensor
-    ) -> None:
+    def __init__(self, solver: StepwiseSolver, events: Sequence[Trigger], t: Tensor, z: Tensor) -> None:
         self.solver, self.events = solver, events
-        self.value, self.sign, self.rounding = value, sign, rounding
-        self.dt = value.new_zeros(len(value))
-        self.crossing, self.low, self.high = torch.zeros_like(value), torch.zeros_like(value), torch.zeros_like(value)
-        self.largest = value.abs()
-        self._direction = value.new_tensor([event.direction for event in events])
-        self._fit = _fit().to(value.device)
-        self._nodes = torch.linspace(0, 1, _NODES + 1, dtype=value.dtype, device=value.device)
+        self._sample, self._reader = SurfaceSampler(events), WindowReader(t.device)
+        self._direction = t.new_tensor([event.direction for event in events])
+        self._width, self._rough = torch.full_like(t, torch.inf), torch.full_like(t, -torch.inf)
+        self.unclear = t.new_full((len(t), len(events)), torch.inf)
+        nothing = torch.zeros_like(self.unclear)
+        self.arm(nothing, nothing, nothing)
+        self.dt = self.begin = self.span = torch.zeros_like(t)
+        self.stages = z[:, None].detach()
+        self.value, self.part = nothing[..., None].expand(-1, -1, N_PARTS + 1), nothing.long()
+        self.low = self.high = self.value_low = self.value_high = self.typical = nothing
+
+    def arm(self, value: Tensor, sign: Tensor, rounding: Tensor) -> None:
+        """Start afresh from values (b e) of the surface functions.
+
+        Parameters
+        ----------
+        sign : Tensor[b e]
+            The last one that was not zero.
+        rounding : Tensor[b e]
+            Values closer to zero than this have no sign.
+        """
+        self.sign, self.rounding, self.largest = sign, rounding, value.abs()
+        self.crossing = torch.zeros_like(value)
 
     @torch.no_grad()
     def __call__(self, z: Tensor, step: Step, t: Tensor, dt: Tensor, is_accepted: Tensor) -> Tensor:
-        def states(theta: Tensor) -> Tensor:
-            """State at shares (b s) of the step: Tensor[b s d]."""
-            stages = [part[:, None] for part in step.stages]
-            return self.solver.interpolate(z[:, None], stages, dt[:, None, None].to(z), theta[..., None].to(z))
+        is_open = is_accepted & (dt > 0)
+        is_stopped = torch.zeros_like(is_open)
+        begin, near = torch.zeros_like(dt), torch.full_like(dt, torch.inf)
+        rounding = self.rounding
+        whole, least = torch.where(is_open, dt, 1.0), _N_ULPS * torch.finfo(dt.dtype).eps * dt
+        while is_open.any():  # the loop test
+            rest = dt - begin
+            span = self._width.minimum(near).minimum(rest)
+            share = ((begin[:, None] + span[:, None] * self._reader.points) / whole[:, None]).clamp(0.0, 1.0)
+            value = self._sample(t[:, None] + dt[:, None] * share, self._states(z, step, dt, share))
+            glance = self._reader.glance(value, self.sign)
+            is_quiet = glance.is_quiet & (near == torch.inf)
+            if (is_quiet | ~is_open).all():  # most windows end here
+                self._pass(is_open, is_open, glance.is_calm, span, t + begin, value.abs().amax(dim=1))
+                begin = torch.where(is_open, begin + span, begin)
+                is_open = is_open & (dt - begin > least)
+                continue
+            window = self._reader.read(value, self.sign, glance.is_calm, rounding)
+            # what is nearer to zero than the errors in a long window is not looked at closer
+            rounding = torch.where((~is_quiet & (near == torch.inf))[:, None], rounding.maximum(window.noise), rounding)
+            is_change = window.is_change & ((self._direction == 0) | (window.sign[:, 1:] == self._direction))
+            happens, part = is_change.any(dim=2).any(dim=1), is_change.any(dim=2).to(torch.int8).argmax(dim=1)
 
-        b, e = self.value.shape
-        nodes = self._nodes[1:].expand(b, -1)
-        inside = states(nodes).unbind(dim=1)
-        values = [self.value] + [
-            surface_values(self.events, t + dt * self._nodes[k + 1], inside[k]) for k in range(_NODES)
-        ]
-        at_nodes = torch.stack(values, dim=1)  # (b node e)
-        probe = self._probe(at_nodes)
-        inside = states(probe).unbind(dim=1)
-        extra = torch.stack(
-            [event.surface(t + dt * probe[:, k], inside[k]).double() for k, event in enumerate(self.events)], dim=1
-        )
-        theta = torch.cat([nodes[..., None].expand(-1, -1, e), probe[:, None]], dim=1)
-        theta, order = theta.sort(dim=1)
-        value = torch.cat([at_nodes[:, 1:], extra[:, None]], dim=1).gather(1, order)
+            is_least = span <= 2.0 * _LEAST * dt
+            is_known = window.is_resolved | (window.is_step & (span <= _STEP * dt)[:, None])
+            is_good = is_known.all(dim=1) | is_least
+            is_near, node, width = self._dip(window, span)
+            is_near = is_near & is_good & (width > _LEAST * dt) & (~happens | (node + 1 <= part))
+            is_found = is_open & is_good & ~is_near & happens
+            goes_on = is_open & ~is_found
+            last = torch.where(is_good, torch.where(is_near, node - 1, N_PARTS), 0)  # the last point that counts
+            if is_found.any():
+                self._note(is_found, dt, begin, span, share, value, is_change, window, step)
 
-        sign, before = self._signs(value)
-        is_crossing = (sign != before) & (before != 0) & ((self._direction == 0) | (sign == self._direction))
-        is_crossing = is_crossing & is_accepted[:, None, None]
-        happens = is_crossing.any(dim=1)
-        first = is_crossing.to(torch.int8).argmax(dim=1, keepdim=True)
-        is_stopped = happens.any(dim=1)
-
-        low = torch.cat([torch.zeros_like(theta[:, :1]), theta[:, :-1]], dim=1).gather(1, first)[:, 0]
-        self.dt = torch.where(is_stopped, dt, self.dt)
-        self.crossing = torch.where(happens, sign.gather(1, first)[:, 0], self.crossing)
-        self.low = torch.where(happens, low, self.low)
-        self.high = torch.where(happens, theta.gather(1, first)[:, 0], self.high)
-        is_seen = is_accepted[:, None] & ~is_stopped[:, None]
-        is_past = torch.where(happens, low, is_seen.to(low.dtype))[:, None]
-        self.largest = torch.maximum(self.largest, torch.where(theta <= is_past, value.abs(), 0.0).amax(dim=1))
-        self.sign = torch.where(is_seen, sign[:, -1], self.sign)
-        self.value = torch.where(is_seen, at_nodes[:, -1], self.value)
+            seen = torch.arange(N_PARTS + 1, device=t.device) <= torch.where(is_found, part, last)[:, None]
+            size = torch.where(seen[..., None], value.abs(), 0.0).amax(dim=1)
+            self._pass(is_open, goes_on & is_good & ~is_near, glance.is_calm, span, t + begin, size)
+            at_last = window.sign.gather(1, last[:, None, None].expand(-1, 1, value.shape[2]))[:, 0]
+            self.sign = torch.where(goes_on[:, None], at_last, self.sign)
+            is_unclear = (goes_on & is_least)[:, None] & ~is_known & window.is_swinging
+            self.unclear = self.unclear.minimum(torch.where(is_unclear, (t + begin)[:, None], torch.inf))
+            is_cut = goes_on & ~is_good
+            self._width = torch.where(is_cut, span * torch.where(window.is_smooth.all(dim=1), 0.5, 0.125), self._width)
+            self._rough = torch.where(is_cut, t + begin, self._rough)
+            begin = torch.where(goes_on, begin + span * self._reader.points[last], begin)
+            near = torch.where(is_near, width, torch.inf)
+            is_stopped = is_stopped | is_found
+            is_open = goes_on & (dt - begin > least)
         return is_stopped
 
-    def _signs(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Sign at each point (b s e), and before it; the last one that was not zero stands for a zero."""
-        sign = torch.where(value.abs() > self.rounding[:, None], value.sign(), 0.0).nan_to_num()
-        sign = torch.cat([self.sign[:, None], sign], dim=1)
-        index = torch.arange(sign.shape[1], device=sign.device)[:, None]
-        sign = sign.gather(1, torch.where(sign != 0, index, 0).cummax(dim=1).values)
-        return sign[:, 1:], sign[:, :-1]
+    def _states(self, z: Tensor, step: Step, dt: Tensor, share: Tensor) -> Tensor:
+        """States (b s d) at shares (b s) of the step."""
+        stages = [part[:, None] for part in step.stages]
+        return self.solver.interpolate(z[:, None], stages, dt[:, None, None].to(z), share[..., None].to(z))
 
-    def _probe(self, at_nodes: Tensor) -> Tensor:
-        """Share of the step (b e) where the polynomial through the nodes comes closest to an unseen change of sign."""
-        b, _, e = at_nodes.shape
-        fine = self._fit @ at_nodes  # (b fine e)
-        after, before = self._signs(at_nodes[:, 1:])
-        sign = torch.where(after == before, after, 0.0)  # where a change is seen, no second one is looked for
-        towards = fine[:, 1:].reshape(b, _NODES, _FINE, e)[:, :, :-1] * sign[:, :, None]
-        depth = torch.where(sign[:, :, None] != 0, towards, torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf)
-        depth = torch.nn.functional.pad(depth, (0, 0, 0, 1), value=torch.inf).reshape(b, -1, e)
-        index = depth.argmin(dim=1, keepdim=True) + 1
-        index = index.clamp(max=fine.shape[1] - 2)
-        left, middle, right = (fine.gather(1, index + k)[:, 0] for k in (-1, 0, 1))
-        bend = left - 2.0 * middle + right
-        shift = torch.where(bend != 0, 0.5 * (left - right) / torch.where(bend != 0, bend, 1.0), 0.0)
-        shift = shift.nan_to_num().clamp(-1.0, 1.0)
-        return (index[:, 0] + shift) / (_NODES * _FINE)
+    def _dip(self, window: Window, span: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Whether a function may pass zero where it turns, beside which point, and how wide to look around there."""
+        is_dip = window.is_dip.any(dim=2)
+        place = is_dip.to(torch.int8).argmax(dim=1)
+        row = torch.arange(len(span), device=span.device)
+        event = window.is_dip[row, place].to(torch.int8).argmax(dim=1)
+        width = 2.0 * (window.turn[row, place, event] - self._reader.points[place]) * span
+        return is_dip.any(dim=1), place + 1, width
+
+    def _pass(self, is_open: Tensor, is_done: Tensor, is_calm: Tensor, span: Tensor, now: Tensor, size: Tensor) -> None:
+        """Remember the size (b e) of the functions in a window, and how long the next may be.
+
+        What made windows short may come again after a while: behind it they grow with the time since.
+        """
+        self.largest = torch.where(is_open[:, None], self.largest.maximum(size.nan_to_num(nan=0.0)), self.largest)
+        longer = (2.0 * self._width).minimum(self._width.maximum(0.5 * (now + span - self._rough)))
+        self._width = torch.where(is_done & is_calm.all(dim=1), longer, self._width)
+
+    def _note(
+        self, is_found: Tensor, dt: Tensor, begin: Tensor, span: Tensor, share: Tensor, value: Tensor,
+        is_change: Tensor, window: Window, step: Step,
+    ) -> None:  # fmt: skip
+        """Keep what is known of the crossing in the rows where one was found."""
+
+        def keep(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(is_found.reshape(-1, *(1,) * (new.dim() - 1)), new, old)
+
+        part = is_change.to(torch.int8).argmax(dim=1)
+        low, high = share.gather(1, part), share.gather(1, part + 1)
+        value_low, value_high = (value.gather(1, (part + k)[:, None])[:, 0] for k in (0, 1))
+        sign = window.sign.gather(1, (part + 1)[:, None])[:, 0]
+        self.crossing = keep(torch.where(is_change.any(dim=1), sign, 0.0), self.crossing)
+        self.dt, self.begin, self.span = keep(dt, self.dt), keep(begin, self.begin), keep(span, self.span)
+        self.stages = keep(torch.stack([stage.detach() for stage in step.stages], dim=1), self.stages)
+        self.value = keep(value.mT, self.value)
+        self.typical, self.part = keep(window.typical, self.typical), keep(part, self.part)
+        self.low, self.high = keep(low, self.low), keep(high, self.high)
+        self.value_low, self.value_high = keep(value_low, self.value_low), keep(value_high, self.value_high)

@@ -128,12 +128,13 @@ class StepwiseSolver(Solver):
     @abstractmethod
     def advance(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        stop_rule: StopRule | None = None,
+        stop_rule: StopRule | None = None, first_length: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
         """Step from `t0` to `t1` exactly, or, given a `query_step`, past `t1` on steps that do not know `t1`.
 
         In the second case, and with a `stop_rule`, the steps are recorded. A row that the rule stops ends at the start
-        of the step in question, with `Status.OK`.
+        of the step in question, with `Status.OK`. A solver that chooses its steps begins with the length `first_length`
+        (b,) where that is positive.
         """
 
     @abstractmethod

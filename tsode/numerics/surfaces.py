@@ -13,7 +13,7 @@ from torch import Tensor
 from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField
 
-__all__ = ["Surface", "Trigger", "evaluate_surfaces", "surface_values"]
+__all__ = ["Surface", "Trigger", "as_signed", "evaluate_surfaces", "surface_values"]
 
 # Rounding errors of a surface function, in units of the last place of what it is computed from.
 _N_ULPS = 8
@@ -27,7 +27,9 @@ class Trigger:
     ----------
     surface : callable
         ``surface(t, z)``: ``t`` (b,) float64, ``z`` (b d) -> (b,), each row by itself; the surface is where it is zero.
-        It must be differentiable by autograd; its parameters (of a module, or tensors it closes over) get gradients.
+        Its parameters (of a module, or tensors it closes over) get gradients where it is differentiable by autograd.
+        One that jumps, or tells true from false, is crossed where it jumps; where it is flat and zero it has the sign
+        that it had before. At a pole it is not crossed.
     direction : {-1, 0, 1}
         Which crossings count: where `surface` falls (-1), rises (1), or both (0).
     reset : callable, optional
@@ -75,9 +77,14 @@ class Surface(NamedTuple):
     rounding: Tensor
 
 
+def as_signed(value: Tensor) -> Tensor:
+    """Values of a surface function as float64; of one that tells true from false, 1 and -1."""
+    return value.double() if value.dtype != torch.bool else torch.where(value, 1.0, -1.0).double()
+
+
 def surface_values(events: Sequence[Trigger], t: Tensor, z: Tensor) -> Tensor:
     """Surface functions at ``t`` (b,), ``z`` (b d): Tensor[b e], float64."""
-    return torch.stack([event.surface(t, z).double() for event in events], dim=1)
+    return torch.stack([as_signed(event.surface(t, z)) for event in events], dim=1)
 
 
 def evaluate_surfaces(events: Sequence[Trigger], field: VectorField, t: Tensor, z: Tensor, size: Tensor) -> Surface:
@@ -102,7 +109,7 @@ def evaluate_surfaces(events: Sequence[Trigger], field: VectorField, t: Tensor, 
             rate = by_t + (by_z * velocity).sum(dim=1)
             of_state = torch.finfo(z.dtype).eps * (by_z.abs() * size.detach()).sum(dim=1)
             of_time = torch.finfo(t.dtype).eps * t.abs() * (by_t.abs() + rate.abs())
-            values.append(value.detach().double())
+            values.append(as_signed(value.detach()))
             rates.append(rate)
             roundings.append(_N_ULPS * (of_state + of_time).detach())
     return Surface(torch.stack(values, dim=1), torch.stack(rates, dim=1).detach(), torch.stack(roundings, dim=1))

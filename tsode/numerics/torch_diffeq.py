@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ __all__ = ["TorchDiffEq"]
 _ADAPTIVE = {"dopri5": 5, "dopri8": 8, "bosh3": 3, "fehlberg2": 2, "adaptive_heun": 2}
 _FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4, "explicit_adams": 4, "implicit_adams": 4}
 _ORDERS = _ADAPTIVE | _FIXED
+_ONE_STEP = {method for method in _FIXED if "adams" not in method}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,11 @@ class TorchDiffEq(Solver):
     The rows keep their own clocks, but the adaptive methods choose one step, by one error norm, for the whole batch: an
     answer then depends on its batch-mates within the tolerance, and one row that fails fails them all and may spoil the
     gradient. Each query is solved for as a row of its own. Meant as a reference, and for the continuous adjoint
-    (``gradient="adjoint"``), which gives no gradient to the times.
+    (``gradient="adjoint"``), which gives no gradient to the times. ``gradient="checkpoint"`` stores the states between
+    the steps only; methods whose steps depend on earlier ones, or on each other, do not offer it.
+
+    Backprop goes through the steps as the state alone has chosen them: where a state is at rest the adaptive methods
+    take steps that are far too long for its gradient, which is then wrong. `Dopri5` and the adjoint are right there.
 
     Parameters
     ----------
@@ -49,8 +53,6 @@ class TorchDiffEq(Solver):
     equations", NeurIPS 2018.
     """
 
-    gradients: ClassVar[tuple[str, ...]] = ("backprop", "checkpoint", "adjoint")
-
     method: str = "dopri5"
     rtol: float = 1e-6
     atol: float = 1e-8
@@ -66,6 +68,11 @@ class TorchDiffEq(Solver):
             raise ParameterError(
                 f"n_steps and max_steps must be at least 1, but are {self.n_steps} and {self.max_steps}."
             )
+
+    @property
+    def gradients(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Ways in which the gradient can be had, by the method."""
+        return ("backprop", "checkpoint", "adjoint") if self.method in _ONE_STEP else ("backprop", "adjoint")
 
     @property
     def order(self) -> int:  # type: ignore[override]
@@ -87,9 +94,7 @@ class TorchDiffEq(Solver):
         is_usable = is_finite_row(z) & (t1 - t0).isfinite()
         start, span = t0.where(is_usable, 0.0), (t1 - t0).where(is_usable, 0.0)
         try:
-            end = run_step(
-                gradient, self._solve, _Rescaled(field, start, span), z.where(is_usable[:, None], 0.0), gradient
-            )
+            end = self._solve(_Rescaled(field, start, span), z.where(is_usable[:, None], 0.0), gradient)
             status = constant(z, Status.OK).where(is_usable & is_finite_row(end), int(Status.NON_FINITE))
         except AssertionError as failure:  # torchdiffeq's way to say that the solve failed
             end, status = z, constant(z, _reason(failure))
@@ -106,11 +111,20 @@ class TorchDiffEq(Solver):
         return Solution(flat.z.reshape(b, m, -1), flat.status.reshape(b, m).amax(dim=1), constant(z, -1))
 
     def _solve(self, field: _Rescaled, z: Tensor, gradient: str) -> Tensor:
-        run: Callable[..., Tensor] = odeint_adjoint if gradient == "adjoint" else odeint
-        n_steps = self.n_steps if self.method in _FIXED else 1
-        options = {} if self.method in _FIXED else {"max_num_steps": self.max_steps}
-        s = torch.linspace(0, 1, n_steps + 1, dtype=torch.float64, device=z.device)
-        return run(field, z, s, rtol=self.rtol, atol=self.atol, method=self.method, options=options)[-1]
+        def run(z: Tensor, s: Tensor, **options: float) -> Tensor:
+            solve: Callable[..., Tensor] = odeint_adjoint if gradient == "adjoint" else odeint
+            return solve(field, z, s, rtol=self.rtol, atol=self.atol, method=self.method, options=options)[-1]
+
+        grid = torch.linspace(0, 1, self.n_steps + 1, dtype=torch.float64, device=z.device)
+        if self.method in _ADAPTIVE:
+            return run(z, grid[[0, -1]], max_num_steps=self.max_steps)
+        if gradient == "checkpoint":
+            for step in grid.unfold(0, 2, 1):
+                z = run_step(gradient, run, z, step)
+            return z
+        if gradient == "adjoint":  # asked for at its end alone: every time asked for is stored
+            return run(z, grid[[0, -1]], step_size=1.0 / self.n_steps)
+        return run(z, grid)
 
 
 class _Rescaled(nn.Module):

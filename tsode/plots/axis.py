@@ -16,7 +16,7 @@ from tsode.frames.panel import Panel
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["choose", "duration_unit", "format_dates", "time_axis"]
+__all__ = ["choose", "draw_legend", "duration_unit", "format_dates", "time_axis"]
 
 _SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
@@ -65,3 +65,9 @@ def format_dates(ax: Axes, panel: Panel) -> None:
         locator = AutoDateLocator(tz=panel.layout.tz)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=panel.layout.tz))
+
+
+def draw_legend(ax: Axes) -> None:
+    """Legend beside the axes, where neither data nor a title can lie; long ones go on in further columns."""
+    n_columns = 1 + (len(ax.get_legend_handles_labels()[0]) - 1) // 20
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small", ncols=n_columns)

@@ -13,7 +13,7 @@ from tsode.frames.labels import guess_label
 from tsode.frames.meeting import check_meeting
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
-from tsode.plots.axis import choose, format_dates, time_axis
+from tsode.plots.axis import choose, draw_legend, format_dates, time_axis
 from tsode.plots.event_ticks import draw_event_ticks, event_spans
 
 if TYPE_CHECKING:
@@ -41,12 +41,14 @@ def plot_fan(
 
     Ask for `bands` on a dense grid of times that starts before the last observation: up to there a band is the
     forecast from what had been seen before that time, so it is narrow behind an observation and widens in a gap. A
-    dashed line marks the last observation.
+    dashed line marks the last observation. The vertical axis holds what was observed, and the bands after it: bands
+    before the first observations, of what was not known yet, may leave it.
 
     Parameters
     ----------
     history : any container that fit reads
-        Observations that the forecast has used: dots at their own times, from the first time in `bands` on.
+        Observations that the forecast has used: dots at their own times, from the first time in `bands` on. Where that
+        comes after them, those as long before the last one as `bands` goes beyond it.
     bands : any container that predict_interval returns
         All levels in it are drawn, e.g. of ``predict_interval(times=..., level=(50, 80, 95))``.
     channel : label, optional
@@ -92,6 +94,8 @@ def plot_fan(
     if ax is None:
         ax = plt.subplots(figsize=(9.0, 4.5), layout="constrained")[1]
 
+    is_shared = [one for one in ax.get_shared_y_axes().get_siblings(ax) if one.has_data()]
+    limits = list(ax.get_ylim()) if is_shared else []
     x, xlabel, seconds = time_axis(times, forecast)
     hue = np.array(to_rgb("C0"))
     for number, level in enumerate(levels):
@@ -101,27 +105,33 @@ def plot_fan(
         ax.fill_between(x, low, high, color=color, linewidth=0.0, label=f"{level} %")
     ax.plot(x, columns[:, 0], color=tuple(0.7 * hue), linewidth=1.2, label="mean")
 
-    history_dots(ax, history, series, channel, times, seconds, id_col, time_col)
+    dots, values = history_dots(ax, history, series, channel, times, seconds, id_col, time_col)
+    start = min([times[0], *dots[:1]])
+    limits += [*values, *_after(dots, times, columns).ravel()]
     if truth is not None:
         later = read_panel(truth, id_col=id_col, time_col=time_col)
         later_times, after = _series(later, series, [channel], "truth")
-        is_shown = (later_times >= times[0]) & (later_times <= times[-1]) & ~np.isnan(after[:, 0])
+        is_shown = (later_times >= start) & (later_times <= times[-1]) & ~np.isnan(after[:, 0])
         circles = DOTS | {"markerfacecolor": "white"}
         ax.plot(time_axis(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later")
+        limits += list(after[is_shown, 0])
     if events is not None:
-        spans = event_spans(events, series, seen, times[0], times[-1], id_col, time_col)
+        spans = event_spans(events, series, seen, start, times[-1], id_col, time_col)
         starts, ends = (time_axis(side, forecast, seconds)[0] for side in spans)
         draw_event_ticks(ax, starts, ends, label="event")
     cutoff = seen.select([seen.ids.index(series)]).last_times[0]
-    if cutoff is not None and times[0] < cutoff < times[-1]:
+    if cutoff is not None and start < cutoff < times[-1]:
         ax.axvline(time_axis(np.array([cutoff]), seen, seconds)[0][0], color="0.5", linewidth=0.8, linestyle="--")
 
     format_dates(ax, forecast)
     ax.set(xlabel=xlabel, ylabel=str(channel) if label is None else label)
     ax.margins(x=0.01)
+    low, high = np.nanmin(limits), np.nanmax(limits)
+    if high > low:
+        edge = 0.0 if is_shared else 0.05 * (high - low)
+        ax.set_ylim(low - edge, high + edge)
     ax.spines[["top", "right"]].set_visible(False)
-    # above the axes, where no data can lie
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(levels) + 3, frameon=False, fontsize="small")
+    draw_legend(ax)
     return ax
 
 
@@ -134,12 +144,34 @@ def history_dots(
     seconds: float | None,
     id_col: Hashable,
     time_col: Hashable,
-) -> None:
-    """Draw the observations of one channel of one series, between the first and last of the times `shown`."""
-    seen = read_panel(history, id_col=id_col, time_col=time_col)
-    times, values = _series(seen, series, [channel], "history")
-    is_shown = (times >= shown[0]) & (times <= shown[-1]) & ~np.isnan(values[:, 0])
-    ax.plot(time_axis(times[is_shown], seen, seconds)[0], values[is_shown, 0], **DOTS, label="observed")
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the observations of one channel of one series that belong to forecasts at the times `shown`.
+
+    These are the observations between the first and last of these times, or, where all came before them, those of as
+    long a time before the last observation as the forecasts reach beyond it.
+
+    Returns
+    -------
+    times, values : array[k]
+        What was drawn.
+    """
+    panel = read_panel(history, id_col=id_col, time_col=time_col)
+    times, values = _series(panel, series, [channel], "history")
+    is_seen = ~np.isnan(values[:, 0])
+    times, values = times[is_seen], values[is_seen, 0]
+    is_shown = (times >= shown[0]) & (times <= shown[-1])
+    if len(times) and times[-1] <= shown[0]:
+        is_shown = times[-1] - times <= shown[-1] - times[-1]
+    ax.plot(time_axis(times[is_shown], panel, seconds)[0], values[is_shown], **DOTS, label="observed")
+    return times[is_shown], values[is_shown]
+
+
+def _after(dots: np.ndarray, times: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The bands after the last of the dots; if none are, after the first of them; if there are no dots, all."""
+    for moment in (*dots[-1:], *dots[:1]):
+        if times[-1] > moment:
+            return columns[times >= moment]
+    return columns
 
 
 def band_levels(columns: Sequence[Hashable], channel: Hashable) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tsode.errors import DataError
 from tsode.frames.read import read_panel
-from tsode.plots.axis import duration_unit
+from tsode.plots.axis import draw_legend, duration_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,5 @@ def plot_gaps(
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.grid(axis="x", color="0.9")
     ax.spines[["top", "right"]].set_visible(False)
-    # beside the axes: a panel may have some forty channels
-    n_columns = 1 + (len(drawn) - 1) // 20
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small", ncols=n_columns)
+    draw_legend(ax)
     return ax

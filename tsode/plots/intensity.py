@@ -13,7 +13,7 @@ from tsode.frames.index import native_times
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.streams import read_streams
-from tsode.plots.axis import choose, format_dates, time_axis
+from tsode.plots.axis import choose, draw_legend, format_dates, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,8 +99,7 @@ def plot_intensity(
     ax.set(xlabel=xlabel, ylabel=label)
     ax.margins(x=0.01)
     ax.spines[["top", "right"]].set_visible(False)
-    n_columns = min(len(marks) + (next_event is not None), 9)
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=n_columns, frameon=False, fontsize="small")
+    draw_legend(ax)
     return ax
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tsode.diagnostics.path import latent_path
 from tsode.errors import ParameterError
-from tsode.plots.axis import format_dates, time_axis
+from tsode.plots.axis import draw_legend, format_dates, time_axis
 from tsode.plots.event_ticks import draw_event_ticks
 
 if TYPE_CHECKING:
@@ -94,5 +94,5 @@ def plot_latent(
     ax.set(xlabel=xlabel, ylabel="latent state")
     ax.margins(x=0.01)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=6, frameon=False, fontsize="small")
+    draw_legend(ax)
     return ax

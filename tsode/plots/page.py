@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tsode._files import whole_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -78,12 +80,13 @@ class Page:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         body = "\n".join(self._parts)
-        target.write_text(
+        page = (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-            f"<body><h1>{escape(self.title)}</h1>\n{body}\n</body></html>\n",
-            encoding="utf-8",
+            f"<body><h1>{escape(self.title)}</h1>\n{body}\n</body></html>\n"
         )
+        with whole_file(target) as file:
+            file.write(page.encode("utf-8", "backslashreplace"))
 
 
 def _write(entry: Any) -> str:

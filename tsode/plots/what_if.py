@@ -9,7 +9,7 @@ import pandas as pd
 
 from tsode.errors import DataError, ParameterError
 from tsode.frames.read import read_panel
-from tsode.plots.axis import choose, format_dates, time_axis
+from tsode.plots.axis import choose, draw_legend, format_dates, time_axis
 from tsode.plots.event_ticks import draw_event_ticks, event_spans
 from tsode.plots.fan import band_levels, history_dots
 
@@ -99,5 +99,5 @@ def plot_what_if(
     ax.set(xlabel=xlabel, ylabel=f"difference in {label}" if difference else label)
     ax.margins(x=0.01)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False, fontsize="small")
+    draw_legend(ax)
     return ax

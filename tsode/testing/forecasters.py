@@ -299,6 +299,13 @@ def check_impute(estimator: Any) -> None:
         assert np.isfinite(filled[name].to_numpy()).all(), "impute leaves nothing missing."
         seen = frame[name].notna()
         assert filled[name][seen].equals(frame[name][seen]), "impute keeps what was observed, bit for bit."
+    bands = fitted.impute(frame, level=80)
+    for name in fitted.channels_:
+        low, high, seen = bands[f"{name}-lo-80"], bands[f"{name}-hi-80"], frame[name].notna()
+        assert bands[name].equals(filled[name]), "asking for intervals changes nothing that impute fills."
+        for end in (low, high):
+            assert end[seen].equals(frame[name][seen]), "what was observed is both ends of its interval."
+        assert (low[~seen] < high[~seen]).all(), "what was not observed has an interval."
 
 
 def check_score(estimator: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ __all__ = ["check_intensity"]
 def check_intensity(intensity: Intensity) -> None:
     """Check streams, padding, causality, jumps, bounds, compensator and gradients of an intensity.
 
-    The contract: streams do not see each other nor their padding; later events change nothing before them; `jump` is
-    one step of `states`; no total rate is above `upper_bound`; the compensator is the integral of the total rate (to
-    1e-6 where `is_exact` is False); gradients of the log-likelihood are right.
+    The contract: streams do not see each other nor their padding; later events change nothing before them; events of
+    one time do not see each other, and their order changes nothing; `jump` is one step of `states`; no total rate is
+    above `upper_bound`; the compensator is the integral of the total rate (to 1e-6 where `is_exact` is False);
+    gradients of the log-likelihood are right.
 
     Parameters
     ----------
@@ -43,6 +45,7 @@ def check_intensity(intensity: Intensity) -> None:
         assert_close(z, states[:, k + 1], "a jump is one step of the pass over all events")
     with torch.no_grad():
         _check_rates(intensity, intensity.encode_history(batch))
+    _check_ties(intensity, full)
     _check_gradient(intensity, _streams(intensity.n_marks, [5, 3]))
 
 
@@ -63,6 +66,18 @@ def _check_streams(intensity: Intensity, batch: StreamBatch) -> None:
         assert_close(alone.increments[0, :n], trace.increments[row, :n], promise)
         assert_close(alone.log_likelihood()[0], trace.log_likelihood()[row], promise)
         assert_close(intensity.encode_history(part)[0], z[row], promise)
+
+
+def _check_ties(intensity: Intensity, batch: StreamBatch) -> None:
+    times = batch.times.clone()
+    times[:, 1:3] = times[:, 1:2]
+    tied = replace(batch, times=times)
+    turned = replace(tied, marks=batch.marks[:, [0, 2, 1, 3]])
+    promise = "events of one time are simultaneous, in whatever order they come"
+    assert_close(intensity.encode_history(tied), intensity.encode_history(turned), promise)
+    left, right = intensity.trace(tied), intensity.trace(turned)
+    assert_close(left.log_likelihood(), right.log_likelihood(), promise)
+    assert_close(left.increments[:, 2], torch.zeros_like(left.increments[:, 2]), promise)
 
 
 def _check_causality(intensity: Intensity, batch: StreamBatch) -> None:

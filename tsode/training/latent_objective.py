@@ -69,7 +69,7 @@ class LatentObjective:
         draws = model.fresh_draws(self.n_samples, truth.n_series, self.generator)
         evidence = gather_evidence(model, inference, truth, draws)
         self.n_done += model.training
-        per_value = truth.n_series / truth.mask.sum().clamp(min=1)
+        per_value = truth.n_series / truth.mask.sum().clamp(min=1).float()
         kl = free_kl(evidence.kl, self.free_bits) + evidence.cost.mean()
         parts = {"kl": evidence.kl.sum(dim=1).mean() + evidence.cost.mean()}
         if self.loss in BOUNDS:

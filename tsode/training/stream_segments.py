@@ -67,13 +67,17 @@ class SegmentBatch:
 
 
 def cut_segments(segment: Segment, longest: int) -> list[Segment]:
-    """Cut a stream of more than `longest` scored events; each part has up to half as many before it as history."""
+    """Cut a stream of more than `longest` scored events; each part has about half as many before it as history.
+
+    A history begins with all events of its first time.
+    """
     n = len(segment.times)
     if segment.n_scored <= longest:
         return [segment]
     segments = []
     for low in range(segment.n_given, n, longest):
         first, high = max(low - longest // 2, 0), min(low + longest, n)
+        first = int(np.searchsorted(segment.times, segment.times[first]))
         is_first, is_last = low == segment.n_given, high == n
         start = segment.start if first == 0 else float(segment.times[first])
         # the first part scores from the start of the window, the last up to its end
@@ -95,6 +99,8 @@ def hold_out(
     train, valid = [], []
     for segment in usable:
         kept = len(segment.times) - max(1, round(fraction * segment.n_scored))
+        if kept > 0:  # what happens at one time stays together
+            kept = int(np.searchsorted(segment.times, segment.times[kept]))
         if kept <= segment.n_given:  # too short to share
             train.append(segment)
             continue

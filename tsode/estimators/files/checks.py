@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +12,13 @@ import numpy as np
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from tsode._random import OwnDraws
 from tsode.core.timeline import Timeline
 from tsode.errors import FileFormatError, UnknownNameError
 from tsode.frames.panel import Panel
 from tsode.frames.scaling import ChannelScaler
 
-__all__ = ["UNREADABLE", "check_panel", "check_scales", "checksum", "damaged", "load_weights", "split_by_lengths"]
+__all__ = ["UNREADABLE", "check_panel", "check_scales", "damaged", "load_weights", "split_by_lengths"]
 
 # What a header or tensors of the wrong kind make of the code that reads them; whoever catches it names the file.
 UNREADABLE = (
@@ -43,17 +43,6 @@ def damaged(path: Any, error: BaseException | str) -> FileFormatError:
         )
     reason = f"its header has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
     return FileFormatError(f"{str(path)!r} is damaged: {reason}. Save the model again, or fetch a whole copy.")
-
-
-def checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of the header's text and of each tensor's name, dtype, shape and bytes; hexadecimal."""
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        flat = tensor.reshape(-1).clone(memory_format=torch.contiguous_format)  # one entry may have a stride of 0
-        digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def split_by_lengths(array: np.ndarray, lengths: torch.Tensor, n: int, what: str) -> list[np.ndarray]:
@@ -150,6 +139,7 @@ def load_weights(
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"the tensor {name!r} is not finite")
-    module = build().to(dtype=dtype)
+    with OwnDraws(torch.Generator()):
+        module = build().to(dtype=dtype)
     module.load_state_dict(state)
     return module

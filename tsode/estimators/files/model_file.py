@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from tsode.errors import FileFormatError
-from tsode.estimators.files.checks import UNREADABLE, checksum, damaged
+from tsode._files import whole_file
+from tsode.errors import FileFormatError, ParameterError
+from tsode.estimators.files.checks import UNREADABLE, damaged
+from tsode.estimators.files.tensor_file import ChecksumError, Tensors, check_header, checksum, read_tensor_file
 from tsode.frames.labels import decode_label
 
 __all__ = [
@@ -30,62 +29,82 @@ __all__ = [
 ]
 
 Header = dict[str, Any]
-Tensors = dict[str, torch.Tensor]
-
 FORMAT_VERSION = 3  # 1 had no checksum, 2 no parts with settings
 WITHOUT_PARTS = 2  # of a file that names no part with settings, so that older versions read it
 
 
 def write_model_file(path: Any, header: Header, tensors: Tensors) -> None:
-    """Write tensors under a header of JSON, which may name a format; the file appears whole or not at all."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save to: make it first.")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    """Write tensors under a header of JSON, which may name a format; the file appears whole or not at all.
+
+    Raises
+    ------
+    ParameterError
+        If the header is larger than `read_model_file` takes.
+    """
     text = json.dumps({"format_version": WITHOUT_PARTS, **header})
-    try:
-        # not `save_file`, whose files only their owner may read
-        temporary.write_bytes(save(tensors, metadata={"tsode": text, "sha256": checksum(text, tensors)}))
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        content = save(tensors, metadata={"tsode": text, "sha256": checksum(text, tensors)})
+        try:
+            check_header(content[8 : 8 + int.from_bytes(content[:8], "little")].decode())
+        except ValueError as error:
+            raise ParameterError(
+                f"This is too much for a model file ({error}): keep the estimator by pickle."
+            ) from None
+        file.write(content)
 
 
 def read_model_file(path: Any) -> tuple[Header, Tensors]:
     """Header and tensors of a file written by `write_model_file`; the header names its class.
 
+    All is read into memory of our own: what becomes of the file afterwards is of no account.
+
     Raises
     ------
     FileFormatError
         If the file is damaged, is not one of ours or is of a newer format.
+    FileNotFoundError, PermissionError
     """
-    if Path(path).is_dir():
-        raise FileFormatError(f"{str(path)!r} is a folder, not a model file: give the path that was passed to save().")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no model file {str(path)!r}: give the path that was passed to save().")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        header = json.loads(metadata["tsode"])
+    name = repr(os.fsdecode(path))
+    if os.path.isdir(path):
+        raise FileFormatError(f"{name} is a folder, not a model file: give the path that was passed to save().")
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise FileNotFoundError(f"There is no model file {name}: give the path that was passed to save().")
+    header: Header = {}
+
+    def inspect(metadata: dict[str, str]) -> tuple[str, str] | None:
+        header.update(_read_header(metadata["tsode"]))
         version = header["format_version"]
-        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise ValueError(f"its format is {version!r}")
-    except (SafetensorError, OSError, *UNREADABLE) as error:
+        if version > FORMAT_VERSION:
+            raise FileFormatError(
+                f"{name} has format {version}, but this version of tsode reads up to {FORMAT_VERSION}: upgrade tsode."
+            )
+        return (metadata["tsode"], metadata.get("sha256", "")) if version > 1 or "sha256" in metadata else None
+
+    try:
+        tensors = read_tensor_file(path, inspect)
+    except FileFormatError:
+        raise
+    except PermissionError as error:
+        raise PermissionError(f"{name} may not be read ({error.strerror}): change its mode or its owner.") from error
+    except ChecksumError as error:
+        raise damaged(path, error) from error
+    except (OSError, *UNREADABLE) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise FileFormatError(
-            f"{str(path)!r} is not an undamaged tsode model file ({reason}): give one that save() has written."
+            f"{name} is not an undamaged tsode model file ({reason}): give one that save() has written."
         ) from error
-    if version > FORMAT_VERSION:
-        raise FileFormatError(
-            f"{str(path)!r} has format {version}, but this version of tsode reads up to {FORMAT_VERSION}: "
-            "upgrade tsode."
-        )
-    if (version > 1 or "sha256" in metadata) and metadata.get("sha256") != checksum(metadata["tsode"], tensors):
-        raise damaged(path, "its content does not have the checksum that was saved with it")
     if not isinstance(header.get("class"), str):
         raise damaged(path, "its header names no class")
     return header, tensors
+
+
+def _read_header(text: str) -> Header:
+    check_header(text)
+    header = json.loads(text)
+    version = header["format_version"]
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f"its format is {version!r}")
+    return header
 
 
 def decode_labels(states: Any) -> list[Hashable]:

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from tsode._isolation import isolated
 from tsode._registry import Part, abstract_methods, as_part, lookup
 from tsode.errors import FileFormatError, ParameterError, UnknownNameError
 from tsode.estimators.files.checks import UNREADABLE, damaged
@@ -119,7 +120,8 @@ class SavedEstimator(BaseEstimator):
     @classmethod
     def _from_file(cls, header: Header, tensors: Tensors, device: torch.device) -> Self:
         estimator = cls(**decode_parameters(header["params"]))
-        estimator._restore(header, tensors, device)
+        with isolated():
+            estimator._restore(header, tensors, device)
         return estimator
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tsode.errors import DataError, TsodeWarning
 from tsode.frames.table import without_attributes
 
-__all__ = ["array_rows", "is_series_like", "join_values"]
+__all__ = ["array_rows", "check_sample_weight", "is_series_like", "join_values"]
 
 
 def array_rows(X: np.ndarray, time_col: Hashable) -> pd.DataFrame:
@@ -86,3 +86,20 @@ def join_values(X: Any, y: Any, id_col: Hashable, time_col: Hashable) -> pd.Data
 def is_series_like(X: Any) -> bool:
     """Whether this is a Series or a list of such, whose channel has no column to be found by."""
     return isinstance(X, pd.Series) or (isinstance(X, list) and bool(X) and isinstance(X[0], pd.Series))
+
+
+def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Weight of each row of X: array[n].
+
+    Raises
+    ------
+    DataError
+        If it is not a number of at least 0 for each of the rows.
+    """
+    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_rows,) or not (np.isfinite(weight) & (weight >= 0.0)).all():
+        raise DataError(
+            f"sample_weight must hold a number of at least 0 for each of the {n_rows} rows of X, but has shape "
+            f"{weight.shape}: give one weight a row."
+        )
+    return weight

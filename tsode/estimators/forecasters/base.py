@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tsode._random import new_generator, seeded_initialisation
-from tsode._threads import one_thread
+from tsode._isolation import isolated
+from tsode._random import OwnDraws, new_generator
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError
@@ -151,8 +151,9 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         known : same kinds as X, optional
             Covariates along time that are known ahead (a planned dose rate, a weather forecast, a price). Without ids
             they hold for every series. Between their times they are straight lines, or hold their last value, by
-            `known_path`; before their first time they stand still. Columns of categories, as in `static`, hold theirs. They drive states of their own, ``dw/dt =
-            (u(t) - w) / tau``, that observations do not move and the jump and the readout read.
+            `known_path`; categories, as in `static`, hold theirs; before their first time they stand still. They drive
+            states of their own, ``dw/dt = (u(t) - w) / tau``, that observations do not move and the jump and the
+            readout read.
         validation : same kinds as X, optional
             Series to validate on, instead of a share of `X`.
 
@@ -228,7 +229,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             timeline = Timeline.fit(panel.seen_times, unit=reader.time_unit)
             self._learn_from(panel, replace(reader, timeline=timeline), None, goes_on=True)
         elif self.module_.can_resume:
-            with one_thread(), torch.no_grad():
+            with isolated(), torch.no_grad():
                 self._checkpoints = checkpoints(
                     self.module_, panel, reader, self._checkpoints, began, *self._dtype_and_device
                 )
@@ -253,6 +254,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         other.last_times_ = dict(zip(panel.ids, panel.last_times))
         return other
 
+    @isolated()
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
         """Train a model, a new one or from the weights there are, and keep it with the histories."""
         generator = new_generator(self.random_state)
@@ -262,12 +264,14 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         else:
             split = Split(series, _check_validation(reader.series(held_out)), None)
         split = replace(split, n_targets=len(reader.targets))
-        with one_thread(), seeded_initialisation(generator):
-            if goes_on:  # a copy: a fit that fails leaves the weights as they were
-                module = copy.deepcopy(self.module_)
-            else:
+        draws = OwnDraws(generator)
+        if goes_on:  # a copy: a fit that fails leaves the weights as they were
+            module = copy.deepcopy(self.module_)
+        else:
+            with draws:
                 module = self._build(len(reader.channels), reader.n_inputs, reader.n_features)
-                module = module.to(self._torch_device(), self._torch_dtype())
+            module = module.to(self._torch_device(), self._torch_dtype())
+        with draws.in_training(module):
             rows = self._train(module, split, reader.reach, generator)
         self._keep(reader, panel, module, rows, max(1, len(rows)))
 

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
-from torch import Tensor
 
 from tsode._random import new_generator
-from tsode._threads import one_thread
-from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError, NotFittedError, ParameterError
-from tsode.estimators.forecasters.array_inputs import join_values
-from tsode.estimators.forecasters.history import Checkpoint, resumed_batches
+from tsode.estimators.forecasters.answers import SAMPLE_WIDTH, draw_paths, forecasts
+from tsode.estimators.forecasters.array_inputs import check_sample_weight, join_values
+from tsode.estimators.forecasters.history import Checkpoint
+from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.predictive import (
     METRICS,
+    Measure,
     Predictive,
-    failed_rows,
-    interval_columns,
-    mean_columns,
-    quantile_columns,
-    raise_failed,
-    sample_columns,
-    spread_columns,
+    interval_measure,
+    mean_measure,
+    quantile_measure,
+    spread_measure,
 )
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.scenarios import compare
 from tsode.estimators.settings import find_dtype, read_levels
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
-from tsode.frames.write import write_frame
-from tsode.likelihoods.base import Likelihood
+from tsode.frames.write import write_table
 from tsode.models.base import ForecastModel
 
 __all__ = ["FittedForecaster"]
@@ -90,8 +87,7 @@ class FittedForecaster(BaseEstimator):
         X : rows, optional
             When and for whom: ids and times as in fit. Value columns are not read.
         times : list of times, or dict of id to times, optional
-            Ask for these times of every series. A series named here, or in `X`, that has events and no observation
-            yet is forecast from an empty history.
+            Ask for these times of every series. One named here, or in `X`, may have events and no history yet.
         horizon : duration or list of durations, optional
             Ask up to this long after the last observation of each series, evenly spaced; a list asks for exactly
             these leads. With none of the three, the training horizon is asked for.
@@ -112,8 +108,7 @@ class FittedForecaster(BaseEstimator):
             In the kind of `X`, or else of the data in fit; in the data's own units. An array where `X` is an array,
             of the shape of the `y` in fit.
         """
-        query, answers = self._predict(X, times, horizon, context, events, static, known)
-        return self.reader_.write(query, mean_columns(self.channels_, answers), X)
+        return self._predict(mean_measure, X, times, horizon, context, events, static, known)
 
     def predict_quantiles(
         self,
@@ -128,9 +123,8 @@ class FittedForecaster(BaseEstimator):
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
     ) -> Any:
         """Forecast quantiles; columns are named ``channel-q-0.1``. See `predict`."""
-        levels = read_levels(quantiles, "quantiles", 1.0)
-        query, answers = self._predict(X, times, horizon, context, events, static, known)
-        return self.reader_.write(query, quantile_columns(self.channels_, answers, levels), X)
+        measure = partial(quantile_measure, levels=read_levels(quantiles, "quantiles", 1.0))
+        return self._predict(measure, X, times, horizon, context, events, static, known)
 
     def predict_interval(
         self,
@@ -151,9 +145,8 @@ class FittedForecaster(BaseEstimator):
         level : per cent or list of per cents
             Share of observations that an interval should hold. See `predict` for the others.
         """
-        levels = read_levels(level, "level", 100.0)
-        query, answers = self._predict(X, times, horizon, context, events, static, known)
-        return self.reader_.write(query, interval_columns(self.channels_, answers, levels), X)
+        measure = partial(interval_measure, levels=read_levels(level, "level", 100.0))
+        return self._predict(measure, X, times, horizon, context, events, static, known)
 
     def predict_spread(
         self,
@@ -173,8 +166,7 @@ class FittedForecaster(BaseEstimator):
         what their means disagree about, which grows away from the data and is 0 for a single model. See `predict` for
         the parameters.
         """
-        query, answers = self._predict(X, times, horizon, context, events, static, known)
-        return self.reader_.write(query, spread_columns(self.channels_, answers), X)
+        return self._predict(spread_measure, X, times, horizon, context, events, static, known)
 
     def sample(
         self,
@@ -214,10 +206,17 @@ class FittedForecaster(BaseEstimator):
         query, panel = self._read_query(X, times, horizon, context, events, static, known)
         if "sample" in self.channels_:
             raise DataError("A channel is named 'sample', as the column that numbers the samples: rename the channel.")
-        paths = self._paths(query, panel, int(n_samples), new_generator(random_state))
-        columns = sample_columns(self.channels_, paths)
-        times_again = [np.tile(t, n_samples) for t in query.times]
-        return write_frame(query.layout, query.ids, times_again, columns)
+        n, lengths = int(n_samples), np.array([len(t) for t in query.times])
+        starts = n * (np.cumsum(lengths) - lengths)
+        table = np.empty((len(self.channels_), n * int(lengths.sum())))
+        for rows, paths in self._paths(query, panel, n, new_generator(random_state)):
+            for row, drawn in zip(rows, paths):
+                table[:, starts[row] : starts[row] + n * lengths[row]] = drawn.transpose(2, 0, 1).reshape(
+                    len(table), -1
+                )
+        times_again = [np.tile(t, n) for t in query.times]
+        number = {"sample": np.concatenate([np.repeat(np.arange(n), m) for m in lengths])}
+        return write_table(query.layout, query.ids, times_again, self.channels_, table, first=number)
 
     def what_if(
         self,
@@ -275,17 +274,24 @@ class FittedForecaster(BaseEstimator):
         levels = read_levels(level, "level", 100.0)
         seed = int(new_generator(random_state).initial_seed())
         panels = {name: self.reader_.with_events(panel, events, self._panel) for name, events in scenarios.items()}
-        # the same seed for all: their paths share their noise
-        return compare(
-            query,
-            panels,
-            self.channels_,
-            levels,
-            self._forecast,
-            lambda asked, which: self._paths(asked, which, int(n_samples), new_generator(seed)),
-        )
 
-    def impute(self, X: Any, *, events: Any = None, static: Any = None, known: Any = None) -> Any:
+        def paths_of(asked: Query, which: Panel, part: int) -> list[np.ndarray]:
+            # the same seed for all: their paths share their noise
+            drawn = self._paths(asked, which, int(n_samples), new_generator((seed + part) % 2**63))
+            paths = {row: path for rows, of_rows in drawn for row, path in zip(rows, of_rows)}
+            return [paths[row] for row in range(len(asked.ids))]
+
+        return compare(query, panels, self.channels_, levels, self._measure, paths_of, int(n_samples))
+
+    def impute(
+        self,
+        X: Any,
+        *,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
+        level: float | Sequence[float] | None = None,
+    ) -> Any:
         """Fill the entries of `X` that are NaN; what was observed stays as it is.
 
         `LinearSDEForecaster` and `LatentODEForecaster` smooth: they fill from what came before, at the same time and
@@ -298,15 +304,20 @@ class FittedForecaster(BaseEstimator):
             Its own observed values are the history.
         events, static, known
             See `predict`.
+        level : per cent or list of per cents, optional
+            Adds central intervals of what was not observed, in columns ``channel-lo-80``, ``channel-hi-80``: of the
+            observation that would have been made there. Where one was made, both ends are that observation.
         """
         self._check_fitted()
+        levels = [] if level is None else read_levels(level, "level", 100.0)
         panel = self.reader_.with_tables(self.reader_.read(X, beside=self._panel), self._panel, events, static, known)
         query = self.reader_.query_of(panel, X)
-        filled = [
-            np.where(np.isnan(x), answer.mean, x)
-            for x, answer in zip(query.values_in(panel), self._forecast(query, panel, impute=True))
-        ]
-        return self.reader_.write(query, {name: [x[:, c] for x in filled] for c, name in enumerate(self.channels_)}, X)
+        measure = interval_measure(self.channels_, levels) if levels else mean_measure(self.channels_)
+        table = self._measure(query, panel, measure, impute=True)
+        seen = np.concatenate([x[:, : len(self.channels_)] for x in query.values_in(panel)]).T
+        for columns, observed in zip(np.split(table, len(seen)), seen):
+            np.copyto(columns, observed, where=~np.isnan(observed))
+        return self.reader_.write(query, measure.labels, table, X)
 
     def score(
         self,
@@ -350,14 +361,16 @@ class FittedForecaster(BaseEstimator):
         if len(truth) == 1 and len(history) == 1 and not truth.layout.has_ids:
             history = replace(history, ids=list(truth.ids))
         panel = reader.with_tables(truth.merge(history), self._panel, events, static, known)
-        answers = self._forecast(query, panel)
-        lengths, n_targets = [len(times) for times in query.times], len(self.channels_)
-        weight = _check_sample_weight(sample_weight, sum(lengths))[query.rows]
+        values, n_targets = query.values_in(truth), len(self.channels_)
+        x = np.concatenate([of_series[:, :n_targets] for of_series in values])
+        error = Measure(self.channels_, lambda answer: answer.error(x[answer.at], metric), 8 * n_targets)
+        table = self._measure(query, panel, error, must_hold=True)
+        weight = check_sample_weight(sample_weight, len(x))[query.rows]
         total = count = 0.0
-        for x, answer, row_weight in zip(query.values_in(truth), answers, np.split(weight, np.cumsum(lengths)[:-1])):
-            seen = ~np.isnan(x[:, :n_targets])
-            total += float((row_weight[:, None] * answer.error(x, metric)[:, :n_targets])[seen].sum())
-            count += float((row_weight[:, None] * seen).sum())
+        for rows in np.split(np.arange(len(x)), np.cumsum(list(map(len, values)))[:-1]):
+            seen, row_weight = ~np.isnan(x[rows]), weight[rows, None]
+            total += float((row_weight * table[:, rows].T)[seen].sum())
+            count += float((row_weight * seen).sum())
         if not count:
             raise DataError("X has no observed value to score: give rows with values, of which some have weight.")
         return -total / count
@@ -384,62 +397,54 @@ class FittedForecaster(BaseEstimator):
         return query, self.reader_.with_tables(panel, self._panel, events, static, known)
 
     def _predict(
-        self, X: Any, times: Any, horizon: Any, context: Any, events: Any, static: Any, known: Any
-    ) -> tuple[Query, list[Predictive]]:
+        self,
+        measure_of: Callable[[Sequence[Hashable]], Measure],
+        X: Any,
+        times: Any,
+        horizon: Any,
+        context: Any,
+        events: Any,
+        static: Any,
+        known: Any,
+    ) -> Any:
         query, panel = self._read_query(X, times, horizon, context, events, static, known)
-        return query, self._forecast(query, panel)
+        measure = measure_of(self.channels_)
+        return self.reader_.write(query, measure.labels, self._measure(query, panel, measure), X)
 
-    def _forecast(self, query: Query, panel: Panel, impute: bool = False) -> list[Predictive]:
-        """Predictive distributions of every series asked for, in the data's own units."""
-        answers: dict[int, Predictive] = {}
-        failed: dict[int, int] = {}
-        scaler = self.reader_.scaler
-        shift, scale = (torch.from_numpy(np.array(part)) for part in (scaler.shift, scaler.scale))
-        with one_thread(), torch.no_grad():
-            for rows, batch, query_times, state in self._batches(query, panel, {} if impute else self._checkpoints):
-                if impute:
-                    forecast = self.module_.fill(batch, query_times)
-                else:
-                    forecast = self.module_.forecast(batch, query_times, **state)
-                family = forecast.family
-                assert isinstance(family, Likelihood)
-                failed |= failed_rows(forecast, rows)
-                params = family.affine(forecast.params.cpu().double(), shift, scale)
-                for place, row in enumerate(rows):
-                    answers[row] = Predictive(family, params[place, : len(query.times[row])])
-        raise_failed(query, failed)
-        return [answers[row] for row in range(len(query.ids))]
+    def _measure(
+        self, query: Query, panel: Panel, measure: Measure, impute: bool = False, must_hold: bool = False
+    ) -> np.ndarray:
+        """A row for each label of the measure: array[k n] at all query times, the series set end to end."""
+        table = np.empty((len(measure.labels), sum(map(len, query.times))))
+        for answer in self._forecast(query, panel, impute=impute, n_numbers=measure.n_numbers, must_hold=must_hold):
+            table[:, answer.at] = measure.of(answer).T
+        return table
 
-    def _paths(self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator) -> list[np.ndarray]:
-        """Joint paths (s m c) of every series asked for, in the data's own units."""
-        paths: dict[int, np.ndarray] = {}
-        failed: dict[int, int] = {}
-        with one_thread(), torch.no_grad():
-            for rows, batch, query_times, state in self._batches(query, panel, self._checkpoints):
-                failed |= failed_rows(
-                    self.module_.forecast(batch, query_times, **state), rows
-                )  # samples bring no status
-                drawn = self.module_.sample(batch, query_times, n_samples, generator, **state).cpu().double().numpy()
-                for place, row in enumerate(rows):
-                    paths[row] = self.reader_.scaler.inverse(drawn[:, place, : len(query.times[row])])
-        raise_failed(query, failed)
-        return [paths[row] for row in range(len(query.ids))]
+    def _forecast(
+        self, query: Query, panel: Panel, impute: bool = False, n_numbers: int = 0, must_hold: bool = False
+    ) -> Iterator[Predictive]:
+        """Predictive distributions at all query times, piece by piece, in the data's own units.
 
-    def _batches(
-        self, query: Query, panel: Panel, reached: Mapping[Hashable, Checkpoint]
-    ) -> Iterator[tuple[list[int], IrregularBatch, Tensor, dict[str, Any]]]:
-        return resumed_batches(self.reader_, query, panel, reached, *self._dtype_and_device)
+        `n_numbers` is what the caller makes of one query time. Series whose solve fails are NaN and named in a warning,
+        or an error where no other is asked for, or if all `must_hold`.
+        """
+        reached = {} if impute else self._checkpoints
+        asked = pieces(
+            self.reader_, query, panel, self.module_, *self._dtype_and_device, reached=reached, extra=n_numbers
+        )
+        return forecasts(self.reader_, query, self.module_, asked, impute, must_hold)
+
+    def _paths(
+        self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator
+    ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+        """Joint paths (s m c) of all series asked for, some series at a time, in the data's own units."""
+        width = SAMPLE_WIDTH * len(self.reader_.channels)
+        asked = pieces(
+            self.reader_, query, panel, self.module_, *self._dtype_and_device, reached=self._checkpoints,
+            extra=width * n_samples, is_joint=True,
+        )  # fmt: skip
+        return draw_paths(self.reader_, query, self.module_, asked, n_samples, generator)
 
     @property
     def _dtype_and_device(self) -> tuple[torch.dtype, torch.device]:
         return find_dtype(self.dtype), next(iter(self.module_.state_dict().values())).device
-
-
-def _check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
-    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n_rows,) or not (np.isfinite(weight) & (weight >= 0.0)).all():
-        raise DataError(
-            f"sample_weight must hold a number of at least 0 for each of the {n_rows} rows of X, but has shape "
-            f"{weight.shape}: give one weight a row."
-        )
-    return weight

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.frames.index import join_times, restore_times
 from tsode.frames.inputs import DosingInputs
 from tsode.frames.panel import CovariateRecord, Panel
-from tsode.frames.times import Query
 from tsode.models.filters.state import FilterState
 
-__all__ = ["Checkpoint", "append_inputs", "append_rows", "checkpoints", "resumed_batches"]
+__all__ = ["Checkpoint", "append_inputs", "append_rows", "checkpoints"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,32 +206,3 @@ def checkpoints(
             for (key, checkpoint, *_), state in zip(part, module.advance(batch, before).split()):
                 updated[key] = replace(checkpoint, state=state)
     return updated
-
-
-def resumed_batches(
-    reader: DataReader,
-    query: Query,
-    panel: Panel,
-    reached: Mapping[Hashable, Checkpoint],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Iterator[tuple[list[int], IrregularBatch, Tensor, dict[str, Any]]]:
-    """As `DataReader.batches`, but of series with a checkpoint before all query times, only what comes after it.
-
-    The last entry holds the states to go on from, as arguments of the model, or nothing.
-    """
-    place_of = {key: place for place, key in enumerate(panel.ids)}
-    reader.check_reach(query.ids, query.times, panel)
-    whole: dict[int, Series] = {}
-    rest: dict[int, Series] = {}
-    for row, (key, times) in enumerate(zip(query.ids, query.times)):
-        place, checkpoint = place_of[key], reached.get(key)
-        if checkpoint is not None and checkpoint.fits(panel, place) and checkpoint.precedes(times, reader):
-            rest[row] = checkpoint.remaining(reader)
-        else:
-            history = panel.times[place], panel.values[place], panel.inputs.get(key), panel.covariates.get(key)
-            whole[row] = reader.series_of(*history)
-    for part in reader.padded_batches(whole, query, dtype, device):
-        yield *part, {}
-    for rows, batch, query_times in reader.padded_batches(rest, query, dtype, device):
-        yield rows, batch, query_times, {"state": FilterState.stack([reached[query.ids[row]].state for row in rows])}

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from tsode._isolation import isolated
 from tsode._registry import Part, lookup
-from tsode._threads import one_thread
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.base import WindowedForecaster
+from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.parameters import Check, at_least, one_of, or_value, part_of, share
 from tsode.evolutions.base import Evolution
 from tsode.jumps import JUMPS
@@ -203,13 +204,12 @@ class JumpODEForecaster(WindowedForecaster):
             raise ParameterError("It was not modelled when observations come: fit with informative_times=True.")
         is_clock = isinstance(self.time_unit_, np.timedelta64)
         unit = self.reader_.timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)
-        intensities: dict[int, np.ndarray] = {}
-        with one_thread(), torch.no_grad():
-            for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
-                rates = torch.stack([member.rate(batch, query_times) for member in members]).mean(dim=0)
-                for place, row in enumerate(rows):
-                    intensities[row] = unit * rates[place, : len(query.times[row])].cpu().double().numpy()
-        return self.reader_.write(query, {"intensity": [intensities[row] for row in range(len(query.ids))]}, X)
+        table = np.empty((1, sum(map(len, query.times))))
+        for piece in pieces(self.reader_, query, panel, module, *self._dtype_and_device):
+            with isolated(), torch.no_grad():
+                rates = torch.stack([member.rate(piece.batch, piece.query_times) for member in members]).mean(dim=0)
+                table[0, piece.at] = unit * piece.asked(rates).cpu().double().numpy()
+        return self.reader_.write(query, ["intensity"], table, X)
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}

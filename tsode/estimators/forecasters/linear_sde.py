@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -12,14 +12,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tsode._threads import one_thread
+from tsode._isolation import isolated
 from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
-from tsode.estimators.forecasters.reader import ReaderSettings
+from tsode.estimators.forecasters.pieces import pieces
+from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.parameters import Check, at_least, mapping, or_value
 from tsode.frames.panel import Panel
+from tsode.frames.times import read_times
+from tsode.models.base import ForecastModel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
 from tsode.training.loop import train
@@ -48,6 +51,9 @@ class LinearSDEForecaster(LearnedForecaster):
         ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
         are in the data's own units, with time in `time_unit` ("auto" is 1 for numeric times); then nothing is
         learned. None: a stable system is fitted.
+    initial_time : time, optional
+        When ``initial_mean`` and ``initial_cov`` of `system` hold, in the kind of the data's times and no later than
+        any of them, such as the time of a dose or of switching on. By default when a series is first observed.
     n_state : int or None
         Hidden states. None: five more than channels.
     horizon : "auto", duration or float
@@ -87,6 +93,7 @@ class LinearSDEForecaster(LearnedForecaster):
 
     n_state: int | None = field(default=None, kw_only=False)
     system: dict[str, Any] | None = None
+    initial_time: Any = None
     max_context: int = 64
     max_epochs: int = 20
     learning_rate: float = 0.1
@@ -100,6 +107,8 @@ class LinearSDEForecaster(LearnedForecaster):
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()
         if self.system is None:
+            if self.initial_time is not None:
+                raise ParameterError("initial_time= is when a given system starts: give system= too, or leave it out.")
             return settings
         if self.scale not in ("auto", "none"):
             raise ParameterError(
@@ -129,6 +138,12 @@ class LinearSDEForecaster(LearnedForecaster):
             )
         return module
 
+    def _keep(self, reader: DataReader, panel: Panel, module: ForecastModel, history: Any, n_iter: int) -> None:
+        if self.initial_time is not None:
+            assert isinstance(module, LinearSDE)
+            module.initial_time = _read_start(self.initial_time, panel, reader)
+        super()._keep(reader, panel, module, history, n_iter)
+
     def log_likelihood(self, X: Any = None, *, events: Any = None, static: Any = None, known: Any = None) -> pd.Series:
         """Exact log-likelihood of each series under the fitted or given system, in nats of the data's own units.
 
@@ -149,7 +164,7 @@ class LinearSDEForecaster(LearnedForecaster):
         panel = self._panel if X is None else self.reader_.read(X, beside=self._panel)
         panel = self.reader_.with_tables(panel, self._panel, events, static, known)
         batch = _collate(self.reader_.series(panel), next(iter(self.module_.state_dict().values())))
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             scaled = self.module_.log_likelihood(batch)
         # a density in scaled units is larger by the scale of every value seen
         log_units = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
@@ -179,23 +194,20 @@ class LinearSDEForecaster(LearnedForecaster):
             raise ParameterError(f"given={given!r} is not known: choose 'past', 'present' or 'all'.")
         query, panel = self._read_query(X, times, horizon, context, events, static, known)
         assert isinstance(self.module_, LinearGaussianModel)
-        beliefs: dict[int, np.ndarray] = {}
-        with one_thread(), torch.no_grad():
-            for rows, batch, query_times in self.reader_.batches(query, panel, *self._dtype_and_device):
+        module, n_state = self.module_, self.module_.n_state
+        table = np.empty((n_state, 2, sum(map(len, query.times))))
+        for piece in pieces(self.reader_, query, panel, module, *self._dtype_and_device):
+            with isolated(), torch.no_grad():
                 if given == "all":
-                    belief = self.module_.smooth(batch, query_times)
+                    belief = module.smooth(piece.batch, piece.query_times)
                 else:
                     side = "left" if given == "past" else "right"
-                    belief = self.module_.forecast_state(batch, query_times, side)
+                    belief = module.forecast_state(piece.batch, piece.query_times, side)
                 spread = belief.cov.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt()
-                both = torch.stack([belief.mean, spread], dim=-1).cpu().double().numpy()
-                for place, row in enumerate(rows):
-                    beliefs[row] = both[place, : len(query.times[row])]
-        columns: dict[Hashable, list[np.ndarray]] = {}
-        for k in range(belief.mean.shape[-1]):
-            columns[f"state-{k}"] = [beliefs[row][:, k, 0] for row in range(len(query.ids))]
-            columns[f"state-{k}-sd"] = [beliefs[row][:, k, 1] for row in range(len(query.ids))]
-        return self.reader_.write(query, columns, X)
+                both = piece.asked(torch.stack([belief.mean, spread], dim=-1)).cpu().double().numpy()
+            table[..., piece.at] = both.transpose(1, 2, 0)
+        labels = [f"state-{k}{ending}" for k in range(n_state) for ending in ("", "-sd")]
+        return self.reader_.write(query, labels, table.reshape(2 * n_state, -1), X)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
@@ -248,6 +260,14 @@ class _SystemSettings(ReaderSettings):
                 f"{panel.time_kind}s: pass time_unit='1h' or the like."
             )
         return 1.0
+
+
+def _read_start(initial_time: Any, panel: Panel, reader: DataReader) -> float:
+    """The initial time in model time."""
+    native = read_times(initial_time, panel, "initial_time=")
+    if len(native) != 1:
+        raise ParameterError(f"initial_time= takes one time, but is {initial_time!r}.")
+    return float(reader.timeline.to_model(native)[0])
 
 
 def _objective(model: LinearGaussianModel, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:

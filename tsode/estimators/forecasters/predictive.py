@@ -1,9 +1,10 @@
-"""Predictive distributions of series in the data's own units, and the columns of answers made of them."""
+"""Predictive distributions of series in the data's own units, and the measures of them that answers hold."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,58 +12,58 @@ from torch import Tensor
 
 from tsode.core.forecast import Forecast
 from tsode.core.status import Status
-from tsode.errors import DataError, SolverError
+from tsode.errors import DataError, SolverError, TsodeWarning
 from tsode.frames.times import Query
 from tsode.likelihoods.base import Likelihood
 
 __all__ = [
     "METRICS",
+    "Measure",
     "Predictive",
     "failed_rows",
-    "interval_columns",
-    "mean_columns",
-    "quantile_columns",
-    "raise_failed",
-    "sample_columns",
-    "spread_columns",
+    "interval_measure",
+    "mean_measure",
+    "quantile_measure",
+    "report_failed",
+    "spread_measure",
 ]
-
-Columns = dict[Hashable, list[np.ndarray]]
-"""Label -> values of each series."""
 
 METRICS = ("nll", "crps", "mse", "mae")
 
 
 @dataclass(frozen=True)
 class Predictive:
-    """Predictive distribution of every channel at a series' query times.
+    """Predictive distribution of every channel at some query times of a question.
 
     Parameters
     ----------
     family : Likelihood
-    params : Tensor[m c p], float64
+    params : Tensor[n c p], float64
+    at : array[n], int
+        Places of these times in the question, its series set end to end.
     """
 
     family: Likelihood
     params: Tensor
+    at: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
-        """Array[m c]."""
+        """Array[n c]."""
         return self.family.mean(self.params).numpy()
 
     @property
     def variances(self) -> tuple[np.ndarray, np.ndarray]:
-        """Variance, and its epistemic part: two arrays[m c]."""
+        """Variance, and its epistemic part: two arrays[n c]."""
         return self.family.variance(self.params).numpy(), self.family.epistemic(self.params).numpy()
 
     def quantiles(self, levels: Sequence[float]) -> np.ndarray:
-        """Array[m c q]."""
+        """Array[n c q]."""
         p = torch.tensor(list(levels), dtype=torch.float64)
         return self.family.quantile(self.params[..., None, :], p).numpy()
 
     def error(self, x: np.ndarray, metric: str) -> np.ndarray:
-        """Error by a name in `METRICS`, lower is better: ``x`` (m c) with NaN = not seen -> (m c)."""
+        """Error by a name in `METRICS`, lower is better: ``x`` (n c) with NaN = not seen -> (n c)."""
         truth = torch.from_numpy(np.nan_to_num(x))
         if metric == "nll":
             return -self.family.log_prob(self.params, truth).numpy()
@@ -73,62 +74,66 @@ class Predictive:
         return np.abs(x - self.quantiles([0.5])[..., 0])
 
 
-def _quantiles_of_all(answers: Sequence[Predictive], levels: Sequence[float]) -> list[np.ndarray]:
-    """`Predictive.quantiles` of several series of one forecaster: array[m c q] each, solved for in one go."""
-    if not answers:
-        return []
-    whole = replace(answers[0], params=torch.cat([answer.params for answer in answers]))
-    return np.split(whole.quantiles(levels), np.cumsum([len(answer.params) for answer in answers])[:-1])
+@dataclass(frozen=True)
+class Measure:
+    """Numbers that an answer holds of each query time.
+
+    Parameters
+    ----------
+    labels : sequence of label
+        Of the columns.
+    of : callable
+        `Predictive` of the channels that are forecast -> array[n k], a column a label.
+    n_numbers : int
+        Those held at once for a query time.
+    """
+
+    labels: Sequence[Hashable]
+    of: Callable[[Predictive], np.ndarray]
+    n_numbers: int
 
 
-def mean_columns(channels: Sequence[Hashable], answers: Sequence[Predictive]) -> Columns:
+def mean_measure(channels: Sequence[Hashable]) -> Measure:
     """Means, under the labels of the channels."""
-    return {name: [answer.mean[:, c] for answer in answers] for c, name in enumerate(channels)}
+    return Measure(list(channels), lambda answer: answer.mean, 2 * len(channels))
 
 
-def quantile_columns(channels: Sequence[Hashable], answers: Sequence[Predictive], levels: Sequence[float]) -> Columns:
+def quantile_measure(channels: Sequence[Hashable], levels: Sequence[float]) -> Measure:
     """Quantiles: ``channel-q-0.1``, ..."""
-    _check_labels(channels, [f"-q-{level:g}" for level in levels])
-    at = _quantiles_of_all(answers, levels)
-    return {
-        f"{name}-q-{level:g}": [values[:, c, q] for values in at]
-        for c, name in enumerate(channels)
-        for q, level in enumerate(levels)
-    }
+    levels = _distinct(levels)
+    endings = [f"-q-{level:g}" for level in levels]
+    _check_labels(channels, endings)
+    labels = [f"{name}{ending}" for name in channels for ending in endings]
+    return Measure(labels, lambda answer: answer.quantiles(levels).reshape(len(answer.at), -1), 4 * len(labels))
 
 
-def interval_columns(channels: Sequence[Hashable], answers: Sequence[Predictive], levels: Sequence[float]) -> Columns:
+def interval_measure(channels: Sequence[Hashable], levels: Sequence[float]) -> Measure:
     """Means and central intervals of these per cents: ``channel``, ``channel-lo-80``, ``channel-hi-80``, ..."""
-    _check_labels(channels, ["", *(f"-{side}-{share:g}" for share in levels for side in ("lo", "hi"))])
-    low = _quantiles_of_all(answers, [0.5 - share / 200.0 for share in levels])
-    high = _quantiles_of_all(answers, [0.5 + share / 200.0 for share in levels])
-    columns: Columns = {}
-    for c, name in enumerate(channels):
-        columns[name] = [answer.mean[:, c] for answer in answers]
-        for q, share in enumerate(levels):
-            columns[f"{name}-lo-{share:g}"] = [values[:, c, q] for values in low]
-            columns[f"{name}-hi-{share:g}"] = [values[:, c, q] for values in high]
-    return columns
+    levels = _distinct(levels)
+    endings = ["", *(f"-{side}-{share:g}" for share in levels for side in ("lo", "hi"))]
+    _check_labels(channels, endings)
+    ends = [0.5 + sign * share / 200.0 for share in levels for sign in (-1.0, 1.0)]
+
+    def of(answer: Predictive) -> np.ndarray:
+        both = np.concatenate([answer.mean[..., None], answer.quantiles(ends)], axis=2)
+        return both.reshape(len(answer.at), -1)
+
+    labels = [f"{name}{ending}" if ending else name for name in channels for ending in endings]
+    return Measure(labels, of, 4 * len(labels))
 
 
-def sample_columns(channels: Sequence[Hashable], paths: Sequence[np.ndarray]) -> Columns:
-    """Paths (s m c) of each series, one after the other, and their numbers: ``sample``, ``channel``."""
-    numbers = [np.repeat(np.arange(drawn.shape[0]), drawn.shape[1]) for drawn in paths]
-    return {"sample": numbers} | {
-        name: [drawn[:, :, c].reshape(-1) for drawn in paths] for c, name in enumerate(channels)
-    }
-
-
-def spread_columns(channels: Sequence[Hashable], answers: Sequence[Predictive]) -> Columns:
+def spread_measure(channels: Sequence[Hashable]) -> Measure:
     """Standard deviations and their parts: ``channel-sd``, ``channel-sd-aleatoric``, ``channel-sd-epistemic``."""
-    _check_labels(channels, ["-sd", "-sd-aleatoric", "-sd-epistemic"])
-    columns: Columns = {}
-    for c, name in enumerate(channels):
-        both = [tuple(part[:, c] for part in answer.variances) for answer in answers]
-        columns[f"{name}-sd"] = [np.sqrt(total) for total, _ in both]
-        columns[f"{name}-sd-aleatoric"] = [np.sqrt(np.maximum(total - part, 0.0)) for total, part in both]
-        columns[f"{name}-sd-epistemic"] = [np.sqrt(part) for _, part in both]
-    return columns
+    endings = ["-sd", "-sd-aleatoric", "-sd-epistemic"]
+    _check_labels(channels, endings)
+
+    def of(answer: Predictive) -> np.ndarray:
+        total, part = answer.variances
+        parts = [np.sqrt(total), np.sqrt(np.maximum(total - part, 0.0)), np.sqrt(part)]
+        return np.stack(parts, axis=2).reshape(len(answer.at), -1)
+
+    labels = [f"{name}{ending}" for name in channels for ending in endings]
+    return Measure(labels, of, 4 * len(labels))
 
 
 def _check_labels(channels: Sequence[Hashable], endings: Sequence[str]) -> None:
@@ -143,6 +148,11 @@ def _check_labels(channels: Sequence[Hashable], endings: Sequence[str]) -> None:
                 )
 
 
+def _distinct(levels: Sequence[float]) -> list[float]:
+    """Levels that have labels of their own."""
+    return list({f"{level:g}": level for level in levels}.values())
+
+
 def failed_rows(forecast: Forecast, rows: Sequence[int]) -> dict[int, int]:
     """Rows of the query whose solve failed -> `Status`."""
     is_broken = ~torch.isfinite(forecast.params).flatten(1).all(dim=1)
@@ -150,9 +160,13 @@ def failed_rows(forecast: Forecast, rows: Sequence[int]) -> dict[int, int]:
     return {row: outcome for row, outcome in zip(rows, status) if outcome}
 
 
-def raise_failed(query: Query, failed: dict[int, int]) -> None:
-    """Raise one named error for all rows of the query whose solve failed."""
-    if failed:
-        ids = [repr(query.ids[row]) for row in sorted(failed)]
-        names = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
-        raise SolverError(f"The forecast of series {names} {Status(max(failed.values())).meaning}.")
+def report_failed(query: Query, failed: dict[int, int], is_fatal: bool) -> None:
+    """Name all rows of the query whose solve failed, in an error or in a warning."""
+    if not failed:
+        return
+    ids = [repr(query.ids[row]) for row in sorted(failed)]
+    names = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+    message = f"The forecast of series {names} {Status(max(failed.values())).meaning}."
+    if is_fatal:
+        raise SolverError(message)
+    warnings.warn(f"{message} What has no forecast is NaN; all else is not touched.", TsodeWarning, stacklevel=5)

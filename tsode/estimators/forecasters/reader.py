@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from tsode.core.batch import IrregularBatch
-from tsode.core.series import ROWS_AT_ONCE, Series, collate
+from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import array_rows, is_series_like, join_values
@@ -32,7 +29,7 @@ from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler, fit_scaler
 from tsode.frames.static import read_static
 from tsode.frames.times import Query, check_kind, read_query
-from tsode.frames.write import write_frame
+from tsode.frames.write import write_table
 
 __all__ = ["DataReader", "ReaderSettings"]
 
@@ -336,7 +333,7 @@ class DataReader:
             for key, until in zip(ids, times):
                 self.covariates.check_reach(key, panel.covariates.get(key), until[-1:], panel)
 
-    # -- panels to batches -----------------------------------------------------------------------------------------
+    # -- panels to series ------------------------------------------------------------------------------------------
 
     @property
     def reach(self) -> float:
@@ -368,39 +365,14 @@ class DataReader:
             None if self.covariates is None else self.covariates.series(record, self.timeline, self.reach),
         )
 
-    def batches(
-        self, query: Query, panel: Panel, dtype: torch.dtype, device: torch.device
-    ) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
-        """Rows of the query, their histories and their query times (b m)."""
-        self.check_reach(query.ids, query.times, panel)
-        place_of = {key: place for place, key in enumerate(panel.ids)}
-        chosen = self.series(panel.select([place_of[key] for key in query.ids]))
-        yield from self.padded_batches(dict(enumerate(chosen)), query, dtype, device)
-
-    def padded_batches(
-        self, chosen: Mapping[int, Series], query: Query, dtype: torch.dtype, device: torch.device
-    ) -> Iterator[tuple[list[int], IrregularBatch, Tensor]]:
-        """Batches of the series of these rows of the query, and their query times (b m); those of like length together.
-
-        Short questions are padded with their own last time; in a list, a series may be asked for no time at all.
-        """
-        order = sorted(chosen, key=lambda row: len(chosen[row].times))
-        for start in range(0, len(order), ROWS_AT_ONCE):
-            rows = order[start : start + ROWS_AT_ONCE]
-            batch = collate([chosen[row] for row in rows], dtype)
-            times = [self.timeline.to_model(query.times[row]) for row in rows]
-            width = max(1, *map(len, times))
-            padded = np.zeros((len(rows), width))
-            for place, query_times in enumerate(times):
-                if len(query_times):
-                    padded[place] = np.pad(query_times, (0, width - len(query_times)), mode="edge")
-            yield rows, batch.to(device), torch.from_numpy(padded).to(device)
-
     # -- answers to tables -----------------------------------------------------------------------------------------
 
-    def write(self, query: Query, columns: dict[Hashable, list[np.ndarray]], X: Any) -> Any:
-        """Results in the kind of container that asked: `X` as the user gave it."""
-        frame = write_frame(query.layout, query.ids, query.times, columns, rows=query.rows, index=query.index)
+    def write(self, query: Query, labels: Sequence[Hashable], table: np.ndarray, X: Any) -> Any:
+        """Results in the kind of container that asked: `X` as the user gave it.
+
+        `table` (columns, query times of all series set end to end) becomes memory of the result.
+        """
+        frame = write_table(query.layout, query.ids, query.times, labels, table, rows=query.rows, index=query.index)
         if self.is_squeezed and isinstance(frame, pd.DataFrame) and frame.shape[1] == 1:
             frame = frame.iloc[:, 0]
         return frame.to_numpy() if isinstance(X, np.ndarray) else frame

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from tsode.estimators.forecasters.predictive import Predictive
+from tsode.estimators.forecasters.pieces import NUMBERS_AT_ONCE
+from tsode.estimators.forecasters.predictive import Measure, interval_measure
 from tsode.frames.panel import Panel
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.frames.times import Query
-from tsode.frames.write import write_frame
+from tsode.frames.write import write_table
 
 __all__ = ["compare"]
 
@@ -25,8 +24,9 @@ def compare(
     panels: Mapping[str, Panel],
     channels: Sequence[Hashable],
     levels: Sequence[float],
-    forecast: Callable[[Query, Panel], list[Predictive]],
-    draw_paths: Callable[[Query, Panel], list[np.ndarray]],
+    measure_of: Callable[[Query, Panel, Measure], np.ndarray],
+    draw_paths: Callable[[Query, Panel, int], list[np.ndarray]],
+    n_samples: int,
 ) -> pd.DataFrame:
     """Forecasts of each scenario, and its differences from the first, as one long table.
 
@@ -38,49 +38,76 @@ def compare(
     channels : list of label
     levels : list of float
         Per cents of the bands.
-    forecast : callable
-        Distributions of each series of a query, from histories.
+    measure_of : callable
+        A measure (k n) of the forecasts of a query, from histories.
     draw_paths : callable
-        Joint paths (s m c) of each series, with the same noise at every call.
+        Joint paths (s m c) of each series of a query, with the same noise at every call with one number of a part.
+    n_samples : int
+        Paths.
     """
     base = next(iter(panels.values()))
-    answers_of_base = forecast(query, base)
+    measure = interval_measure(channels, levels)
+    table_of_base = measure_of(query, base, measure)
+    starts = np.cumsum([0, *map(len, query.times)])
+    at_mean = [measure.labels.index(name) for name in channels]
+    ends = [0.5 + sign * share / 200.0 for share in levels for sign in (-1.0, 1.0)]
+    of_ends = [f"{end}-{share:g}" for share in levels for end in ("lo", "hi")]
+    layout = query.layout
+    layout = replace(
+        layout,
+        kind="long",
+        id_col=ID_COL if layout.id_col is None and layout.kind == "list" else layout.id_col,
+        time_col=TIME_COL if layout.time_col is None else layout.time_col,
+        time_in_index=False,
+        is_squeezed=False,
+        backend="pandas",
+    )
     frames = []
     for name, panel in panels.items():
         # what comes before events differ is not computed again: rounding would set it apart
         is_changed = [_is_after_change(panel, base, key, times) for key, times in zip(query.ids, query.times)]
         differs = [row for row, changed in enumerate(is_changed) if changed.any()]
-        answers = list(answers_of_base)
-        gaps = [np.zeros((1, len(times), panel.n_channels)) for times in query.times]
+        table = table_of_base.copy()
+        between = np.zeros((len(channels), len(ends), starts[-1]))
         if differs:
-            subset = replace(query, ids=[query.ids[k] for k in differs], times=[query.times[k] for k in differs])
-            paths = [draw_paths(subset, which) for which in (panel, base)]
-            for place, (row, answer) in enumerate(zip(differs, forecast(subset, panel))):
-                changed, before = is_changed[row], answers_of_base[row]
-                after = torch.from_numpy(changed)[:, None, None]
-                answers[row] = replace(answer, params=torch.where(after, answer.params, before.params))
-                gaps[row] = np.where(changed[:, None], paths[0][place] - paths[1][place], 0.0)
-        columns: dict[Hashable, list[Any]] = {"scenario": [[name] * len(times) for times in query.times]}
+            places = np.concatenate([np.arange(starts[row], starts[row + 1]) for row in differs])
+            changed = np.concatenate([is_changed[row] for row in differs])
+            table[:, places[changed]] = measure_of(_of_rows(query, differs), panel, measure)[:, changed]
+        for part, rows in enumerate(_parts(differs, query, n_samples * len(channels))):
+            subset = _of_rows(query, rows)
+            for row, one, other in zip(rows, *(draw_paths(subset, which, part) for which in (panel, base))):
+                gap = np.where(is_changed[row][:, None], one - other, 0.0)
+                between[..., starts[row] : starts[row + 1]] = np.quantile(gap, ends, axis=0).transpose(2, 0, 1)
+        columns: dict[Hashable, np.ndarray] = {}
         for c, channel in enumerate(channels):
-            columns[channel] = [answer.mean[:, c] for answer in answers]
-            columns |= _bands(channel, [answer.quantiles(_ends(levels))[:, c] for answer in answers], levels)
-            columns[f"{channel}-diff"] = [
-                answer.mean[:, c] - other.mean[:, c] for answer, other in zip(answers, answers_of_base)
-            ]
-            between = [np.quantile(gap[:, :, c], _ends(levels), axis=0).T for gap in gaps]
-            columns |= _bands(f"{channel}-diff", between, levels)
-        layout = query.layout
-        layout = replace(
-            layout,
-            kind="long",
-            id_col=ID_COL if layout.id_col is None and layout.kind == "list" else layout.id_col,
-            time_col=TIME_COL if layout.time_col is None else layout.time_col,
-            time_in_index=False,
-            is_squeezed=False,
-            backend="pandas",
+            first, n = at_mean[c], 1 + len(ends)
+            columns |= dict(zip([channel, *(f"{channel}-{end}" for end in of_ends)], table[first : first + n]))
+            columns[f"{channel}-diff"] = table[first] - table_of_base[first]
+            columns |= dict(zip([f"{channel}-diff-{end}" for end in of_ends], between[c]))
+        scenario = {"scenario": np.full(starts[-1], name, dtype=object)}
+        results = np.stack(list(columns.values()))
+        frames.append(
+            write_table(layout, query.ids, query.times, list(columns), results, first=scenario, rows=query.rows)
         )
-        frames.append(write_frame(layout, query.ids, query.times, columns, rows=query.rows))
     return pd.concat(frames, ignore_index=True)
+
+
+def _of_rows(query: Query, rows: Sequence[int]) -> Query:
+    return replace(query, ids=[query.ids[k] for k in rows], times=[query.times[k] for k in rows])
+
+
+def _parts(rows: Sequence[int], query: Query, width: int) -> Iterator[list[int]]:
+    """Rows in turn, as many together as fit when each query time takes `width` numbers; one at least."""
+    part: list[int] = []
+    size = 0
+    for row in rows:
+        size += width * len(query.times[row])
+        if part and size > NUMBERS_AT_ONCE // 4:  # of two scenarios, and what is made of them
+            yield part
+            part, size = [], width * len(query.times[row])
+        part.append(row)
+    if part:
+        yield part
 
 
 def _is_after_change(left: Panel, right: Panel, key: Hashable, times: np.ndarray) -> np.ndarray:
@@ -93,13 +120,3 @@ def _is_after_change(left: Panel, right: Panel, key: Hashable, times: np.ndarray
         if pair[0] != pair[1]:
             return times > min(event[0] for event in pair if event is not None)
     return np.zeros(len(times), dtype=bool)
-
-
-def _ends(levels: Sequence[float]) -> list[float]:
-    return [0.5 + sign * share / 200.0 for share in levels for sign in (-1.0, 1.0)]
-
-
-def _bands(name: Hashable, quantiles: Sequence[np.ndarray], levels: Sequence[float]) -> dict[Hashable, list[Any]]:
-    """Columns of both ends of each level, from quantiles (m 2q) of each series."""
-    names = [f"{name}-{end}-{share:g}" for share in levels for end in ("lo", "hi")]
-    return {end: [of_series[:, k] for of_series in quantiles] for k, end in enumerate(names)}

@@ -13,14 +13,16 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from tsode._isolation import isolated
 from tsode._random import new_generator
 from tsode._registry import lookup
-from tsode._threads import one_thread
 from tsode.core.events import StreamBatch
 from tsode.core.series import ROWS_AT_ONCE
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.parameters import check_boolean
+from tsode.estimators.point_process.estimates import estimates_table
+from tsode.estimators.point_process.finite import check_finite
 from tsode.estimators.settings import read_levels
 from tsode.frames.durations import read_duration
 from tsode.frames.index import restore_times
@@ -92,11 +94,12 @@ class FittedPointProcess(BaseEstimator):
         streams = self._read_later(X, windows)
         unit = np.log(self._per_rate_unit())
         scores = np.zeros((len(streams), 2))
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, trace, n_given in self._traces(streams, condition_on_first):
                 n_scored = trace.is_scored(n_given).sum(dim=1).numpy()
                 scores[rows, 0] = trace.log_likelihood(n_given, until).double().numpy() + n_scored * unit
                 scores[rows, 1] = n_scored
+        check_finite(scores, streams.ids, "log-likelihood")
         frame = self._one_row_each(streams)
         return frame.assign(log_likelihood=scores[:, 0], n_events=scores[:, 1].astype(np.int64))
 
@@ -135,6 +138,29 @@ class FittedPointProcess(BaseEstimator):
         is_event = np.concatenate([np.append(np.ones(len(part), dtype=bool), False) for part in parts])
         return scipy.stats.kstest(np.diff(joined[is_event], prepend=0.0), "expon")
 
+    def summary(self) -> pd.DataFrame:
+        """Parameters of an exact intensity and their standard errors, with `rate_unit` as the unit of time.
+
+        Estimates are those of maximum likelihood; errors come from the inverse of the observed information of all
+        events in fit, by the delta method. An error is NaN where the data do not bound a parameter, such as the
+        excitation between marks that never excite each other.
+
+        Returns
+        -------
+        DataFrame
+            ``parameter``, as in the formula of the intensity; ``mark``, the one it is of; ``source``, the mark of the
+            events that act on it; ``estimate`` and ``standard_error``.
+
+        Raises
+        ------
+        ParameterError
+            If the intensity is not an exact one: weights of a network mean nothing one by one.
+        """
+        self._check_fitted()
+        segments = self._segments(self._streams, self._timeline)
+        with isolated():
+            return estimates_table(self.module_, self.marks_, segments, self.until, self._per_rate_unit())
+
     # -- what comes ------------------------------------------------------------------------------------------------
 
     def predict_intensity(
@@ -172,11 +198,12 @@ class FittedPointProcess(BaseEstimator):
                 )
         rates: list[Any] = [None] * len(chosen)
         per_unit = self._per_rate_unit()
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch in self._batches(chosen):
                 part = self._rates_at(batch, [query.times[row] for row in rows])
                 for place, row in enumerate(rows):
                     rates[row] = part[place, : len(query.times[row])] * per_unit
+        check_finite(rates, chosen.ids, "intensity")
         columns = {label: [r[:, k] for r in rates] for k, label in enumerate(self.marks_)}
         return write_frame(query.layout, query.ids, query.times, columns, rows=query.rows)
 
@@ -202,11 +229,13 @@ class FittedPointProcess(BaseEstimator):
         streams = self._context(context, windows)
         waits = np.zeros((len(streams), 1 + len(levels)))
         marks = np.zeros((len(streams), len(self.marks_)))
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch in self._batches(streams):
                 event = next_event(self.module_, self.module_.encode_history(batch), batch.end - batch.last, levels)
                 waits[rows] = torch.cat([event.mean[:, None], event.quantiles], dim=1).cpu().numpy()
                 marks[rows] = event.mark_probabilities.cpu().numpy()
+        check_finite(np.where(np.isinf(waits), 0.0, waits), streams.ids, "waiting time")  # there may be no next event
+        check_finite(marks, streams.ids, "probability of a mark")
         frame = self._one_row_each(streams)
         frame[self.time_col] = restore_times(np.array(streams.end), streams.layout.time_dtype)
         for k, name in enumerate(["wait", *(f"wait-q-{level:g}" for level in levels)]):
@@ -244,7 +273,7 @@ class FittedPointProcess(BaseEstimator):
         seed = int(torch.randint(0, 2**62, (), generator=new_generator(random_state)))
         parts: list[pd.DataFrame] = []
         n = int(n_samples)
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, batch in self._batches(streams, max(1, PATHS_AT_ONCE // n)):
                 whose, sample = np.repeat(np.array(rows), n), np.tile(np.arange(n), len(rows))
                 z = self.module_.encode_history(batch).repeat_interleave(n, dim=0)
@@ -289,18 +318,22 @@ class FittedPointProcess(BaseEstimator):
             raise ParameterError("windows= belongs to a context=: pass the events too.")
         return self._read_later(context, windows, "context")
 
-    def _n_given(self, streams: Streams, condition_on_first: bool | None) -> int:
+    def _n_given(self, streams: Streams, condition_on_first: bool | None) -> list[int]:
+        """Number of given events of each stream: none, or those at its first time (one of a stream without any)."""
         chosen = self.condition_on_first if condition_on_first is None else condition_on_first
         if chosen is not None:
             check_boolean("condition_on_first", chosen)
-        return int(not streams.is_window_given if chosen is None else chosen)
+        if not (not streams.is_window_given if chosen is None else chosen):
+            return [0] * len(streams)
+        return [int((times == times[0]).sum()) if len(times) else 1 for times in streams.times]
 
     def _segments(self, streams: Streams, timeline: Timeline) -> list[Segment]:
-        n_given = self._n_given(streams, None)
         start, end = (timeline.to_model(np.array(ends)) for ends in (streams.start, streams.end))
         return [
             Segment(timeline.to_model(times), codes, float(low), float(high), n_given)
-            for times, codes, low, high in zip(streams.times, streams.codes, start, end)
+            for times, codes, low, high, n_given in zip(
+                streams.times, streams.codes, start, end, self._n_given(streams, None)
+            )
         ]
 
     def _batches(self, streams: Streams, size: int = ROWS_AT_ONCE) -> Iterator[tuple[list[int], StreamBatch]]:
@@ -334,19 +367,20 @@ class FittedPointProcess(BaseEstimator):
         for rows, batch in self._batches(streams):
             trace = self.module_.trace(batch)
             moved = IntensityTrace(batch.to("cpu"), trace.log_rate.cpu(), trace.increments.cpu())
-            yield rows, moved, torch.full((len(rows),), n_given)
+            yield rows, moved, torch.tensor([n_given[row] for row in rows])
 
     def _rescaled(self, streams: Streams, condition_on_first: bool | None) -> tuple[list[np.ndarray], np.ndarray]:
         """Compensator before each scored event of each stream, and after the last one up to the end of its window."""
         parts: list[Any] = [None] * len(streams)
         tails = np.zeros(len(streams))
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for rows, trace, n_given in self._traces(streams, condition_on_first):
                 grown = trace.increments.double().numpy()
                 for place, row in enumerate(rows):
                     parts[row] = grown[place, int(n_given[place]) : len(streams.times[row])]
                     is_watched = len(streams.times[row]) >= int(n_given[place])
                     tails[row] = grown[place, -1] * is_watched
+        check_finite([np.append(part, tail) for part, tail in zip(parts, tails)], streams.ids, "compensator")
         return parts, tails
 
     def _per_rate_unit(self) -> float:

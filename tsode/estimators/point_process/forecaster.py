@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tsode._random import new_generator, seeded_initialisation
+from tsode._isolation import isolated
+from tsode._random import OwnDraws, new_generator
 from tsode._registry import Part
-from tsode._threads import one_thread
 from tsode.core.series import ROWS_AT_ONCE
-from tsode.core.timeline import Timeline, kind_of_times
+from tsode.core.timeline import Timeline, kind_of_times, typical_gap
 from tsode.errors import DataError
 from tsode.estimators.files.model_file import Header, Tensors
 from tsode.estimators.files.saved import SavedEstimator
@@ -36,9 +36,11 @@ from tsode.estimators.point_process.fitted import FittedPointProcess
 from tsode.estimators.settings import find_device, find_dtype
 from tsode.frames.durations import read_duration
 from tsode.frames.meeting import check_meeting
+from tsode.frames.streams import Streams
 from tsode.intensities.base import UNTIL, Intensity
 from tsode.models.intensities import build_intensity
 from tsode.training.loop import TrainingPlan, train
+from tsode.training.maximum_likelihood import maximise
 from tsode.training.stream_segments import Segment, SegmentSampler, batched, cut_segments, event_nll, hold_out, mean_nll
 
 __all__ = ["PointProcessForecaster"]
@@ -51,7 +53,9 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
     """Forecast when events come and of which mark, with an intensity that depends on the events before.
 
     The default is a neural jump intensity: a latent state flows in closed form between events and is set anew at each.
-    Beside it stand the exact classics, to compare with or to be right with where they hold.
+    Beside it stand the exact classics, to compare with or to be right with where they hold: they are fitted to all
+    events by maximum likelihood (`summary` has the estimates and their standard errors), whatever the parameters of
+    training below. An intensity depends on the events strictly before it: those of one time are simultaneous.
 
     Parameters
     ----------
@@ -62,23 +66,23 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
     n_modes, n_static : int
         Decaying and constant parts of its latent state between events.
     condition_on_first : bool or None
-        Whether the first event of a stream is given rather than scored. None: given where no `windows` are passed,
-        for a window that is opened by an event says nothing about it.
+        Whether the first event of a stream, with all others of its time, is given rather than scored. None: given
+        where no `windows` are passed, for a window that is opened by an event says nothing about it.
     until : {"window", "last_event"}
         Whether the silence between the last event and the end of the window counts. Without `windows` there is none.
     time_unit : "auto", duration or number
-        One unit of model time; "auto" is about the median gap between events. The decay rates of the neural intensity
+        One unit of model time; "auto" is the median gap between events. The decay rates of the neural intensity
         start between 0.1 and 100 per unit.
     rate_unit : duration or number, optional
         Unit of time of intensities and log-likelihoods; the default is 1 for numbers and one hour for datetimes and
         timedeltas.
     validation_fraction : float
-        Share of the streams held out to stop early (with fewer than ten streams, the last part of each).
+        Share of the streams held out to stop early (with fewer than ten streams, the last part of each); none are
+        without `early_stopping`, and none for the exact intensities.
     early_stopping : bool
         Whether the learning rate goes down once validation has not improved for `patience` epochs.
     max_epochs, batch_size, learning_rate, weight_decay, patience
-        See `tsode.training.loop.TrainingPlan`; a batch holds `batch_size` streams, or pieces of long ones. The exact
-        intensities are fitted without weight decay.
+        See `tsode.training.loop.TrainingPlan`; a batch holds `batch_size` streams, or pieces of long ones.
     device : str
     dtype : {"float32", "float64"}
     random_state, verbose, callbacks
@@ -95,9 +99,9 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
     time_unit_ : np.timedelta64 or float
         One unit of model time.
     history_ : DataFrame
-        Training history, one row an epoch; losses per event in model time.
+        Training history, one row an epoch, or a step of an exact intensity; losses per event in model time.
     n_iter_ : int
-        Epochs done.
+        Epochs, or steps, done.
     """
 
     intensity: str | Part = field(default="neural_jump", kw_only=False)
@@ -140,6 +144,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
 
     # -- fit -------------------------------------------------------------------------------------------------------
 
+    @isolated()
     def fit(self, X: Any, y: Any = None, *, validation: Any = None, windows: Any = None) -> Self:
         """Learn from event streams by maximum likelihood.
 
@@ -163,6 +168,8 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         Raises
         ------
         DataError, ParameterError
+        SolverError
+            If no likelihood is finite.
         """
         check_parameters(self)
         generator = new_generator(self.random_state)
@@ -176,20 +183,28 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         # the origin is the first time known, be it the start of a window
         times = [np.append(events, [low, high]) for events, low, high in zip(streams.times, streams.start, streams.end)]
         is_auto = isinstance(self.time_unit, str) and self.time_unit == "auto"
-        unit = "auto" if is_auto else read_duration(self.time_unit, kind_of_times(times[0]), "time_unit")
+        kind = kind_of_times(times[0])
+        unit = "auto" if is_auto else read_duration(self.time_unit, kind, "time_unit")
+        if is_auto and kind == "float":  # as it is, as for all other kinds: the unit of the data changes nothing
+            gap = typical_gap(times)
+            unit = "auto" if gap is None else float(gap)
         timeline = Timeline.fit(times, unit=unit)
-        segments = self._segments(streams, timeline)
-        if held_out is None:
-            train_segments, valid_segments = hold_out(segments, self.validation_fraction, generator)
-        else:
-            train_segments, valid_segments = segments, self._segments(held_out, timeline)
+        draws = OwnDraws(generator)
+        with draws:
+            module = self._build(len(streams.marks))
+        module.reorder_marks(torch.tensor(_order_of_marks(streams)))
+        module = module.to(find_device(self.device), find_dtype(self.dtype))
+        train_segments = valid_segments = self._segments(streams, timeline)
+        if held_out is not None:
+            valid_segments = self._segments(held_out, timeline)
+        elif self.early_stopping and not module.is_exact:
+            train_segments, valid_segments = hold_out(train_segments, self.validation_fraction, generator)
         if not any(segment.n_scored for segment in train_segments):
             raise DataError(
                 "No stream has an event to learn from after its first: give longer streams, or windows= that say when "
                 "each was watched."
             )
-        with one_thread(), seeded_initialisation(generator):
-            module = self._build(len(streams.marks)).to(find_device(self.device), find_dtype(self.dtype))
+        with draws.in_training(module):
             rows = self._train(module, train_segments, valid_segments, generator)
         self._streams, self._timeline = streams, timeline
         self._per_rate_unit()  # raises where the unit of rates is none
@@ -212,11 +227,16 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         generator: torch.Generator,
     ) -> list[dict[str, float]]:
         device = find_device(self.device)
+        batches = [batch.to(device) for batch in batched(valid_segments, ROWS_AT_ONCE)]
         module.initialise(SegmentSampler(train_segments, self.batch_size).all.to(device).events)
+        if module.is_exact:
+            whole = batches
+            if valid_segments is not train_segments:
+                whole = [batch.to(device) for batch in batched(train_segments, ROWS_AT_ONCE)]
+            return maximise(module, whole, batches, self.until, self.callbacks or ())
         if module.is_finite_memory:
             train_segments = [part for segment in train_segments for part in cut_segments(segment, LONGEST_SEGMENT)]
         sampler = SegmentSampler(train_segments, self.batch_size)
-        batches = [batch.to(device) for batch in batched(valid_segments, ROWS_AT_ONCE)]
 
         def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
             nll, n_scored = event_nll(model, batch, self.until)
@@ -231,8 +251,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
             TrainingPlan(
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,
-                # the parameters of an exact member mean something, and zero is no better a value than another
-                weight_decay=0.0 if module.is_exact else self.weight_decay,
+                weight_decay=self.weight_decay,
                 patience=self.patience if self.early_stopping else None,
             ),
             verbose=self.verbose,
@@ -257,3 +276,10 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         check_meeting(validation[self.id_col].unique(), windows[self.id_col], says, of="windows=")
         is_valid = windows[self.id_col].isin(validation[self.id_col])
         return windows[~is_valid], windows[is_valid]
+
+
+def _order_of_marks(streams: Streams) -> list[int]:
+    """The marks by how many events they have, and when: so that a fit does not depend on what they are called."""
+    codes, times = np.concatenate(streams.codes), np.concatenate(streams.times)
+    moments = {code: times[codes == code].tolist() for code in range(len(streams.marks))}
+    return sorted(moments, key=lambda code: (-len(moments[code]), moments[code]))

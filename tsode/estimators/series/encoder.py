@@ -11,8 +11,8 @@ import torch
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from tsode._isolation import isolated
 from tsode._registry import lookup
-from tsode._threads import one_thread
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError, ParameterError, SolverError
 from tsode.estimators.files.model_file import Header, Tensors
@@ -160,7 +160,7 @@ class SeriesEncoder(TransformerMixin, SavedArrayReader):
         nothing = self.forecaster_.reader_.series_of(panel.times[0][:0], panel.values[0][:0], None)
         order = sorted(range(len(series)), key=lambda row: len(series[row].times))
         parts: dict[str, list[np.ndarray]] = {}
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             for start in range(0, max(len(order), 1), ROWS_AT_ONCE):
                 batch = [series[row] for row in order[start : start + ROWS_AT_ONCE]]
                 states = pool_states(self.module_, collate(batch or [nothing], torch.float64).to(device))

@@ -39,7 +39,7 @@ def pool_states(module: Any, batch: IrregularBatch) -> dict[str, Tensor]:
         batch = filtered[0].batch
         last = torch.cat([member.path.z_end for member in filtered], dim=1)
         states = torch.cat([member.path.z_plus for member in filtered], dim=2)
-    weight = (batch.is_event / batch.lengths.clamp(min=1)[:, None])[..., None].to(states.dtype)
+    weight = (batch.is_event / batch.lengths.clamp(min=1)[:, None].float())[..., None].to(states.dtype)
     mean = torch.where(batch.lengths[:, None] > 0, (weight * states).sum(dim=1), last)
     deviation = (weight * (states - mean[:, None]).square()).sum(dim=1).sqrt()
     return {"state": last, "state_mean": mean, "state_deviation": deviation}

@@ -46,6 +46,11 @@ class MarginalModel(ForecastModel):
         """The models that learn, each by itself: this one alone, or those of an ensemble."""
         return [self]
 
+    @property
+    def n_params(self) -> int:
+        """Parameters of the likelihood of all channels."""
+        return self.n_channels * self.likelihood.n_params
+
     @abstractmethod
     def predict_params(
         self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None

@@ -54,6 +54,16 @@ class Ensemble(MarginalModel):
     def can_resume(self) -> bool:
         return self.members[0].can_resume
 
+    @property
+    def event_width(self) -> int:
+        return sum(member.event_width for member in self.members)
+
+    def query_width(self, n_between: int = 0) -> int:
+        # the members answer one after the other, but what they make of histories stays
+        first = self.members[0]
+        again = (len(self.members) - 1) * (first.query_width(n_between) - first.query_width())
+        return first.query_width(n_between) + again + 3 * self.n_params
+
     def predict_params(
         self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
     ) -> tuple[Tensor, Tensor]:

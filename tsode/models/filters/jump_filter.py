@@ -137,6 +137,17 @@ class JumpFilter(MarginalModel):
         # a further pass starts from what the last one made of all events
         return self.n_passes == 1
 
+    @property
+    def event_width(self) -> int:
+        return 2 * self.evolution.n_state + 12 * self.n_channels
+
+    def query_width(self, n_between: int = 0) -> int:
+        # a closed form holds the state and what the readout makes of it, a solver some states beside
+        n_states = 8 if isinstance(self.evolution, Solved) else 2
+        width = n_states * self.evolution.n_state + self.readout.scale_hidden.out_features
+        again = n_between * self.event_width if self.n_passes > 1 else 0
+        return width + 6 * self.n_channels + 3 * self.n_params + again
+
     def filter(self, batch: IrregularBatch) -> Filtered:
         """Run over the events of a batch, each row by its own clock; empty events are left out."""
         return run_filters([self], batch)[0]
@@ -344,7 +355,7 @@ def run_filters(
 
     With `state`, over events that come after it: each row then begins with an empty event at which it has that state.
     """
-    batch = batch.compact()
+    batch = batch.compact().bounded()
     if state is not None:
         batch = state.before(batch)
     last, seen = batch.last_seen()

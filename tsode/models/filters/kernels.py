@@ -16,6 +16,7 @@ from torch.nn import functional
 from tsode.core.batch import IrregularBatch
 from tsode.core.path import PaddedPath, Path
 from tsode.core.ragged import Ragged, RaggedPath
+from tsode.core.status import Status
 from tsode.dynamics.gru_ode import GRUODE
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.dynamics.with_static import WithStatic
@@ -141,7 +142,7 @@ def run_innovations(
     if readout.training and readout.dropout.p:
         several = [len(models)] if len(models) > 1 else []
         ones = gap.new_ones(*several, len(ragged.events), readout.location_hidden.out_features)
-        dropout = functional.dropout(ones, readout.dropout.p)
+        dropout = readout.dropout(ones)
     inputs = batch.inputs
     if inputs is None or not first.n_inputs:
         inputs = gap.new_zeros(*gap.shape, first.n_inputs)
@@ -236,11 +237,13 @@ def run_recurrent(
     else:
         tableau = solver.tableau
         z_minus, z_plus = fused_ode_rnn(dynamics.layers[::2], below(tableau), tableau.b, *rest)
-    # A state that is not finite stays so to the end of its row. The plain loop stops there and says where.
-    if not bool(z_plus[:, -1].isfinite().all()):
+    # A state that is not finite stays so to the end of its row. The plain loop stops there, which gradients of other
+    # rows need; a forecast of other rows does not.
+    is_finite = z_plus[:, -1].isfinite().all(dim=1)
+    if torch.is_grad_enabled() and not bool(is_finite.all()):
         return None
     start = model.z_start.expand(batch.n_series, -1)
-    return PaddedPath(batch.times, start, z_minus, z_plus, torch.zeros_like(batch.lengths))
+    return PaddedPath(batch.times, start, z_minus, z_plus, torch.where(is_finite, 0, int(Status.NON_FINITE)))
 
 
 def join_inputs(inputs: Tensor | None, features: Tensor, width: int) -> Tensor:
@@ -271,9 +274,11 @@ def evolve_to(evolution: Evolution, z: Tensor, t0: Tensor, times: Tensor) -> Evo
         tableau = solver.tableau
         method = below(tableau), tableau.b, tableau.dense
         states = mlp_states_at(_layers(dynamics), *method, step, z, elapsed)
-    if not bool(states.isfinite().all()):
+    is_finite = states.isfinite().flatten(1).all(dim=1)
+    if torch.is_grad_enabled() and not bool(is_finite.all()):
         return evolution.evolve_to(z, t0, times)
-    return Evolved(states, torch.zeros_like(states[..., 0]), torch.zeros_like(t0, dtype=torch.int64))
+    status = torch.where(is_finite, 0, int(Status.NON_FINITE))
+    return Evolved(states, torch.zeros_like(states[..., 0]), status)
 
 
 def _layers(dynamics: Any) -> list[tuple[Tensor, Tensor]]:

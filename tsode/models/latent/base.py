@@ -156,13 +156,22 @@ class LatentModel(ForecastModel):
         self.register_buffer("seed", torch.randint(0, 2**62, ()))
         self.spread = SpreadCalibration(self.n_channels)  # set on validation data after training
 
+    @property
+    def event_width(self) -> int:
+        return 4 * self.encoder.n_hidden + 12 * self.n_channels
+
+    def query_width(self, n_between: int = 0) -> int:
+        n_samples = len(self.draws)
+        each = 4 * self.emission.n_state + 2 * self.encoder.n_hidden + 13 * self.n_channels
+        return n_samples * each + min(n_between, self.max_context) * self.event_width
+
     @abstractmethod
     def paths(self, inference: Inference, times: Tensor, draws: Draws) -> LatentPaths:
         """Latent paths under the posterior, at each row's own `times` (b m), at or after its start."""
 
     def infer(self, batch: IrregularBatch) -> Inference:
         """Posterior of each row's start state given its last `max_context` events."""
-        batch = batch.compact()
+        batch = batch.compact().bounded()
         batch = cut(batch, (batch.lengths - self.max_context).clamp(min=0), batch.lengths)
         residual = self.residual_batch(batch)
         batch = batch.replace(values=residual.values.detach())  # a kernel gives data no gradient

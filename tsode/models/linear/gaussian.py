@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.core.status import Status, worst
+from tsode.errors import DataError
 from tsode.evolutions.linear_sde import Transition, discretise, square_root
 from tsode.jumps.gaussian import Conditioned, condition
 from tsode.likelihoods.normal import Normal
@@ -49,6 +50,8 @@ class LinearSystem:
         P; None without inputs.
     effect : Tensor[c f] or None
         E; None without covariates.
+    initial_time : float or None
+        When the initial belief holds, no later than any event; None: at a series' first event.
     """
 
     drift: Tensor
@@ -62,6 +65,7 @@ class LinearSystem:
     is_stationary: bool
     input_map: Tensor | None = None
     effect: Tensor | None = None
+    initial_time: float | None = None
 
     def covariate_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
         """Part of the observations at `times` (b m) that covariates explain: Tensor[b m c], or 0."""
@@ -70,11 +74,16 @@ class LinearSystem:
         return batch.covariates.at(times).to(self.effect) @ self.effect.mT
 
     def residual_batch(self, batch: IrregularBatch) -> IrregularBatch:
-        """The batch less what covariates explain, and with one empty event at time 0 if it has no event at all."""
-        batch = _with_empty_event(batch)
+        """The batch less what covariates explain, and with an empty event at its start where it has none there.
+
+        Values whose squares would overflow count as the largest that do not.
+        """
+        batch = _with_start(batch, self.initial_time)
+        largest = 1e-3 * torch.finfo(self.drift.dtype).max ** 0.5
+        batch = batch.replace(values=batch.values.to(self.drift).clamp(-largest, largest))
         if self.effect is None or batch.covariates is None:
             return batch
-        return batch.replace(values=batch.values.to(self.effect) - self.covariate_mean(batch, batch.times))
+        return batch.replace(values=batch.values - self.covariate_mean(batch, batch.times))
 
     def input_jumps(self, batch: IrregularBatch) -> Tensor | None:
         """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""
@@ -182,6 +191,15 @@ class LinearGaussianModel(ForecastModel):
     the data. All answers are differentiable in the system's matrices, samples excepted.
     """
 
+    n_state: int
+
+    @property
+    def event_width(self) -> int:
+        return 8 * self.n_state**2 + 8 * self.n_channels
+
+    def query_width(self, n_between: int = 0) -> int:
+        return 14 * self.n_state**2 + 8 * self.n_channels
+
     @abstractmethod
     def system(self) -> LinearSystem:
         """The system under the current parameters."""
@@ -193,7 +211,8 @@ class LinearGaussianModel(ForecastModel):
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """Filtered mean of the state after the last event of each row: Tensor[b d]."""
-        return self.filter(_with_empty_event(batch)).updated.mean[:, -1]
+        system = self.system()
+        return _filter(system, system.residual_batch(batch)).updated.mean[:, -1]
 
     def log_likelihood(self, batch: IrregularBatch) -> Tensor:
         """Log density of all seen values of each series, in nats: Tensor[b]; 0 without observations."""
@@ -387,15 +406,13 @@ def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, 
     return merged, order.argsort(dim=1)[:, batch.n_events :]
 
 
-def _with_empty_event(batch: IrregularBatch) -> IrregularBatch:
-    """The batch, with one empty event at time 0 if it has no event at all."""
-    if batch.n_events:
-        return batch
-    shape = (batch.n_series, 1, batch.n_channels)
-    return IrregularBatch(
-        batch.times.new_zeros(shape[:2]), batch.values.new_zeros(shape), batch.mask.new_zeros(shape), batch.lengths,
-        covariates=batch.covariates,
-    )  # fmt: skip
+def _with_start(batch: IrregularBatch, initial_time: float | None) -> IrregularBatch:
+    """The batch with an empty event at the initial time; where there is none, at time 0 if it has no event at all."""
+    if initial_time is None:
+        return batch if batch.n_events else batch.after_empty_event(0.0).replace(lengths=batch.lengths)
+    if bool((batch.times < initial_time).any()):
+        raise DataError("A series was observed before the initial time: give an earlier initial_time=, or later rows.")
+    return batch.after_empty_event(initial_time)
 
 
 def _reachable(system: LinearSystem, batch: IrregularBatch, query_times: Tensor) -> Tensor:

@@ -41,6 +41,9 @@ class LinearSDE(LinearGaussianModel):
         By default the stationary mean; zeros if `initial_cov` is given.
     initial_cov : Tensor[d d], optional
         By default the stationary covariance, which exists if A is stable.
+    initial_time : float, optional
+        When the initial belief holds, in the batch's time unit, no later than any event; by default at the first event
+        of a series.
     dtype : torch.dtype
         Of the tensors that are not parameters. Double by default: the likelihood is a difference of large numbers.
 
@@ -72,9 +75,11 @@ class LinearSDE(LinearGaussianModel):
         readout_offset: ArrayLike | None = None,
         initial_mean: ArrayLike | None = None,
         initial_cov: ArrayLike | None = None,
+        initial_time: float | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
+        self.initial_time = initial_time
         self.n_channels, self.n_state = np.shape(readout)[0], np.shape(drift)[0]
         self.is_stationary = initial_mean is None and initial_cov is None
         if initial_mean is None and initial_cov is not None:
@@ -114,7 +119,7 @@ class LinearSDE(LinearGaussianModel):
             cov = stationary[1] if cov is None else cov
         return LinearSystem(
             self.drift, self.offset, self.diffusion, self.readout, self.readout_offset, self.noise,
-            mean, cov, self.is_stationary,
+            mean, cov, self.is_stationary, initial_time=self.initial_time,
         )  # fmt: skip
 
 

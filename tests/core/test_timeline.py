@@ -156,7 +156,7 @@ def test_a_duration_of_nanoseconds_is_not_rounded_to_microseconds():
 def test_durations_of_the_wrong_kind_name_the_fix():
     dated, counted = Timeline.fit(stamps("2020-01-01")), Timeline.fit(np.array([1.0]))
     with pytest.raises(
-        ParameterError, match="horizon=3 is a number but the series has datetimes: pass horizon='3h' or times="
+        ParameterError, match="horizon=3 is a number but the series has datetimes: pass horizon='3h'\\."
     ):
         dated.duration(3)
     with pytest.raises(ParameterError, match="is a duration but the series has numbers as times: pass horizon=3"):

@@ -8,7 +8,7 @@ import pytest
 
 from tsode import JumpODEForecaster
 from tsode.core.covariates import CovariatePath
-from tsode.errors import DataError
+from tsode.errors import DataError, ParameterError
 
 RNG = np.random.default_rng(0)
 ROWS = pd.DataFrame(
@@ -129,3 +129,14 @@ def test_categories_that_fit_has_not_seen_are_named(fitted, known, message):
 def test_what_is_no_table_of_categories_is_refused(known, message):
     with pytest.raises(DataError, match=message):
         small().fit(ROWS, known=known)
+
+
+def test_hints_about_known_name_no_setting_that_it_has_not():
+    twice = pd.concat([SKY, SKY[:1].assign(heat=9.0)])
+    with pytest.raises(DataError, match=r"2 values of .* drop all but one\.") as caught:
+        small().fit(ROWS, known=twice)
+    assert "duplicates=" not in str(caught.value)
+    with pytest.raises(DataError, match=r"known= has datetimes as times, but the series has numbers: pass numbers\.$"):
+        small().fit(ROWS, known=SKY.assign(ds=pd.Timestamp("2024-01-01") + pd.to_timedelta(SKY["ds"], unit="D")))
+    with pytest.raises(ParameterError, match=r"horizon='3h' .*: pass horizon=3.0\.$"):
+        small().set_params(horizon="3h").fit(ROWS)

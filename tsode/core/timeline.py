@@ -135,7 +135,7 @@ class Timeline:
         shifted = _shift(ticks, int(self.origin))
         return shifted if self.kind == "int" else shifted.view(f"{self.kind}64[{self.resolution}]")
 
-    def duration(self, value: Duration, name: str = "horizon") -> float:
+    def duration(self, value: Duration, name: str = "horizon", otherwise: str = "") -> float:
         """Length of `value` in model time.
 
         Parameters
@@ -144,13 +144,15 @@ class Timeline:
             A span of time for datetimes and timedeltas, a number for numbers.
         name : str
             What the error message calls it.
+        otherwise : str
+            What else to pass, if there is anything: " or times=".
 
         Raises
         ------
         ParameterError
             If `value` is of the wrong kind or not finite.
         """
-        length, tick = _read_duration(value, self.kind, name)
+        length, tick = _read_duration(value, self.kind, name, otherwise)
         if self.resolution is None:
             return float(length) / self.unit
         return float(Fraction(length) * _PER_SECOND[self.resolution] / _PER_SECOND[str(tick)] / int(self.unit))
@@ -307,7 +309,7 @@ def _fit_numbers(kind: str, pooled: np.ndarray) -> Timeline:
     return Timeline(kind, math.trunc(nearest / spacing) * spacing, 1.0)
 
 
-def _read_duration(value: Any, kind: str, name: str) -> tuple[int | float, str | None]:
+def _read_duration(value: Any, kind: str, name: str, otherwise: str = "") -> tuple[int | float, str | None]:
     """A duration as whole ticks and their name, or as a number and None."""
     if hasattr(value, "to_timedelta64"):  # pd.Timedelta, which as a datetime.timedelta would lose its nanoseconds
         value = value.to_timedelta64()
@@ -321,7 +323,7 @@ def _read_duration(value: Any, kind: str, name: str) -> tuple[int | float, str |
         example = f"{name}=3.0" if wants_number else f"{name}='3h'"
         raise ParameterError(
             f"{name}={value!r} is {given} but the series has {_PLURAL[kind]}{' as times' if wants_number else ''}: "
-            f"pass {example}{' or times=' if name == 'horizon' else ''}."
+            f"pass {example}{otherwise}."
         )
     if wants_number:
         return (int(value) if isinstance(value, int | np.integer) else float(value)), None

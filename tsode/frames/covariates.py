@@ -74,7 +74,7 @@ def read_known(
         if levels is None:
             levels = _find_levels(replace(opened, columns=columns), panel)
         columns = spread_categories(columns, levels, "known=", [opened.ids[code] for code in opened.codes])
-        table = read_table(replace(opened, columns=columns))
+        table = read_table(replace(opened, columns=columns), has_settings=False)
     except DataError as error:
         raise DataError(f"known= cannot be read. {error}") from error
     table = table if names is not None else without_leftovers(table)

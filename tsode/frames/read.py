@@ -61,8 +61,9 @@ def read_table(
     target: Hashable | Sequence[Hashable] = None,
     duplicates: str = "error",
     require_values: bool = True,
+    has_settings: bool = True,
 ) -> Panel:
-    """As `read_panel`, of a table that is open."""
+    """As `read_panel`, of a table that is open; `has_settings`: whether the user has `target` and `duplicates`."""
     if duplicates not in ("error", "mean"):
         raise ParameterError(f"duplicates={duplicates!r} is not known: choose 'error' or 'mean'.")
     if require_values and not len(table.times):
@@ -73,7 +74,7 @@ def read_table(
     refuse_tidy(table, channels, target is not None)
     values = np.empty((len(table.times), len(channels)))
     for j, channel in enumerate(channels):
-        values[:, j] = _read_channel(table, channel)
+        values[:, j] = _read_channel(table, channel, has_settings)
     if require_values and np.isnan(values).all():
         raise DataError("All values are NaN, so nothing was observed: check how the data were read or joined.")
 
@@ -87,7 +88,9 @@ def read_table(
         if duplicates == "error" and (counts > 1).any():
             row, channel_at = np.argwhere(counts > 1)[0]
             at = starts[row]
-            _refuse_duplicate(table, int(codes[at]), times[at : at + 1], channels[channel_at], counts[row, channel_at])
+            time, channel = times[at : at + 1], channels[channel_at]
+            fault = _fault_of_duplicate(table, int(codes[at]), time, channel, counts[row, channel_at])
+            raise DataError(fault + _way_out_of_duplicate(table, time, channel, has_settings))
         sums = np.add.reduceat(np.nan_to_num(values), starts, axis=0)
         values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         codes, times = codes[starts], times[starts]
@@ -121,13 +124,13 @@ def choose_channels(columns: pd.DataFrame, target: Any) -> list[Hashable]:
     return wanted
 
 
-def _read_channel(table: Table, channel: Hashable) -> np.ndarray:
+def _read_channel(table: Table, channel: Hashable, has_settings: bool) -> np.ndarray:
     column = table.columns[channel]
     values = as_numbers(column)
     if values is None:
         kind = pd.api.types.infer_dtype(column, skipna=True)
         numeric = [c for c in table.columns.columns if table.columns[c].dtype.kind in "biuf"]
-        choice = f", or choose the channels with target={numeric}" if numeric else ""
+        choice = f", or choose the channels with target={numeric}" if numeric and has_settings else ""
         raise DataError(
             f"Column {channel!r} holds {kind} values ({column.dtype}), not numbers: drop it, encode it as numbers"
             f"{choice}."
@@ -144,21 +147,27 @@ def _read_channel(table: Table, channel: Hashable) -> np.ndarray:
     return values
 
 
-def _refuse_duplicate(table: Table, code: int, time: np.ndarray, channel: Hashable, count: int) -> None:
+def _fault_of_duplicate(table: Table, code: int, time: np.ndarray, channel: Hashable, count: int) -> str:
     at = restore_times(time, table.layout.time_dtype)[0]
-    has_ids = table.layout.id_col is not None or table.layout.kind == "list"
-    fault = f"{f'Series {table.ids[code]!r}' if has_ids else 'The series'} has {count} values of {channel!r} at {at}"
+    series = f"Series {table.ids[code]!r}" if _has_ids(table) else "The series"
+    return f"{series} has {count} values of {channel!r} at {at}"
+
+
+def _way_out_of_duplicate(table: Table, time: np.ndarray, channel: Hashable, has_settings: bool) -> str:
     dtype = str(table.layout.time_dtype).lower()
     if dtype.startswith(("float32", "float16", "float[", "halffloat")):
         spacing = np.spacing(np.abs(time.astype(np.float16 if "16" in dtype or "half" in dtype else np.float32))[0])
-        raise DataError(
-            f"{fault}. The times are {dtype}, which at this size are rounded to multiples of {spacing:g}, so that "
-            "distinct times became one: make them float64, or datetimes, before they are rounded."
+        return (
+            f". The times are {dtype}, which at this size are rounded to multiples of {spacing:g}, so that distinct "
+            "times became one: make them float64, or datetimes, before they are rounded."
         )
     tidy = describe_tidy(table, channel)
     if tidy:
-        raise DataError(f"{fault}. {tidy}")
-    raise DataError(
-        f"{fault}: drop all but one, or pass duplicates='mean' to average them."
-        + ("" if has_ids else " If the rows are of several series, name the column that tells them apart: id_col=.")
-    )
+        return f". {tidy}"
+    mean = ", or pass duplicates='mean' to average them" if has_settings else ""
+    others = " If the rows are of several series, name the column that tells them apart: id_col=."
+    return f": drop all but one{mean}." + ("" if _has_ids(table) else others)
+
+
+def _has_ids(table: Table) -> bool:
+    return table.layout.id_col is not None or table.layout.kind == "list"

@@ -175,9 +175,10 @@ def check_kind(native: np.ndarray, dtype: Any, panel: Panel, where: str) -> None
     kind, wanted = kind_of_times(native), panel.time_kind
     if kind != wanted and not {kind, wanted} <= {"float", "int"}:
         names = {"datetime": "datetimes", "timedelta": "timedeltas"}
+        ahead = ", or horizon= for a time ahead" if where in ("X", "times=") else ""
         raise DataError(
             f"{where} has {names.get(kind, 'numbers')} as times, but the series has {names.get(wanted, 'numbers')}: "
-            f"pass {names.get(wanted, 'numbers')}, or horizon= for a time ahead."
+            f"pass {names.get(wanted, 'numbers')}{ahead}."
         )
     tz, native_tz = panel.layout.tz, getattr(dtype, "tz", None)
     if (tz is None) != (native_tz is None):
@@ -227,7 +228,7 @@ def _read_horizon(panel: Panel, timeline: Timeline, horizon: Any) -> list[np.nda
 def _read_lead(value: Any, kind: str, timeline: Timeline) -> Any:
     """A duration as int, float or np.timedelta64 in its coarsest tick."""
     span = read_duration(value, kind)
-    if timeline.duration(span) <= 0:
+    if timeline.duration(span, otherwise=" or times=") <= 0:
         raise ParameterError(f"horizon={value!r} must be positive: pass times= to ask about the past.")
     if kind in ("datetime", "timedelta"):
         ticks, tick = coarsest_ticks(np.atleast_1d(np.timedelta64(span)))

@@ -151,8 +151,9 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         known : same kinds as X, optional
             Covariates along time that are known ahead (a planned dose rate, a weather forecast, a price). Without ids
             they hold for every series. Between their times they are straight lines, or hold their last value, by
-            `known_path`; before their first time they stand still. They drive states of their own, ``dw/dt =
-            (u(t) - w) / tau``, that observations do not move and the jump and the readout read.
+            `known_path`; categories, as in `static`, hold theirs; before their first time they stand still. They drive
+            states of their own, ``dw/dt = (u(t) - w) / tau``, that observations do not move and the jump and the
+            readout read.
         validation : same kinds as X, optional
             Series to validate on, instead of a share of `X`.
 

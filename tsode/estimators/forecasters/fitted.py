@@ -87,7 +87,7 @@ class FittedForecaster(BaseEstimator):
         X : rows, optional
             When and for whom: ids and times as in fit. Value columns are not read.
         times : list of times, or dict of id to times, optional
-            Ask for these times of every series.
+            Ask for these times of every series. One named here, or in `X`, may have events and no history yet.
         horizon : duration or list of durations, optional
             Ask up to this long after the last observation of each series, evenly spaced; a list asks for exactly
             these leads. With none of the three, the training horizon is asked for.

@@ -122,3 +122,14 @@ def test_a_mixture_is_stretched_about_its_mean():
     composed = mixture.compose(location, location, torch.zeros(3, 0))
     torch.testing.assert_close(mixture.variance(composed), torch.full((3,), 2.0, dtype=torch.float64))
     torch.testing.assert_close(mixture.log_prob(composed, location), math.log(3 / 8) + location)
+
+
+@pytest.mark.parametrize("family", [NormalMixture(3), NormalEnsemble(2, 4), EnsembleMixture(2, StudentT())])
+def test_a_quantile_is_the_same_to_the_bit_whatever_is_asked_beside_it(family):
+    params = torch.randn(300, family.n_params, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    p = torch.tensor([1e-6, 0.025, 0.5, 0.9, 0.9999], dtype=torch.float64)
+    together = family.quantile(params[:, None], p)
+    for row in (0, 7, 299):
+        for k, level in enumerate(p):
+            assert torch.equal(family.quantile(params[row : row + 1], level), together[row : row + 1, k])
+    torch.testing.assert_close(family.cdf(params[:, None], together), p.expand_as(together), rtol=1e-8, atol=1e-12)

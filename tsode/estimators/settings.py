@@ -74,7 +74,7 @@ def find_unit(horizon: Any, panel: Panel) -> Any:
     length: Any = np.timedelta64(horizon) if isinstance(horizon, datetime.timedelta) else horizon
     if length / SCALES_APART > half_span:
         return half_span
-    if gap is not None and gap / SCALES_APART > length:
+    if gap is not None and gap / SCALES_APART > length > length * 0:  # what is not positive is refused elsewhere
         return gap if isinstance(gap, np.timedelta64) else float(gap)
     return horizon
 

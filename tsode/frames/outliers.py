@@ -34,10 +34,12 @@ def warn_of_outliers(panel: Panel, can_rescale: bool) -> None:
         if len(seen) < FEWEST:
             continue
         low, median, high = np.quantile(seen, [0.25, 0.5, 0.75])
+        if low == high:
+            continue
         with np.errstate(all="ignore"):
             squared = ((pooled - seen.mean()) / np.ptp(seen)) ** 2
         at = int(np.nanargmax(squared))
-        is_far = high > low and abs(pooled[at] / FAR - median / FAR) > high - low
+        is_far = abs(pooled[at] / FAR - median / FAR) > high - low
         if not is_far or squared[at] <= MOST * np.nansum(squared):
             continue
         ends = np.cumsum([len(times) for times in panel.times])

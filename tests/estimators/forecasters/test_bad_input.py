@@ -132,6 +132,7 @@ def test_baselines_answer_from_a_few_observations(made, n):
     assert out["x"].iloc[1] == pytest.approx(expected.get(made, [5.0, 6.0, 8.0])[n - 1])
 
 
+@pytest.mark.filterwarnings("ignore:The value 10000 of 'a'")
 @pytest.mark.parametrize("made", BASELINES)
 def test_baselines_learn_from_a_series_of_one_observation_beside_long_ones(made):
     frame = pd.concat([example_panel(3), pd.DataFrame({"unique_id": ["lone"], "ds": [WHEN], "a": [1e4]})])

@@ -78,7 +78,8 @@ class JumpODEForecaster(WindowedForecaster):
         then learns from the timing of observations too, and `predict_intensity` forecasts their rate.
     horizon : "auto", duration or float
         How far ahead the model is trained to forecast: a duration for datetimes ("6h"), a number for numeric time.
-        "auto" is half the median span of the series.
+        "auto" is half the median span of the series,
+        silences left out.
     max_context : int
         Most observations of context in a training window. Forecasts always use the whole history.
     max_epochs, batch_size, learning_rate, weight_decay
@@ -99,7 +100,7 @@ class JumpODEForecaster(WindowedForecaster):
     scale : {"auto", "standard", "robust", "none"}
         Internal scaling of each channel ("auto" is "standard"). Results are in the data's own units.
     time_unit : "auto", duration or float
-        One unit of model time. "auto" is one horizon.
+        One unit of model time. "auto" is one horizon, unless the data are of a scale far from it.
     device : str
         "auto" takes a GPU where there is one.
     dtype : {"float32", "float64"}

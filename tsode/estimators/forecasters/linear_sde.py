@@ -59,7 +59,8 @@ class LinearSDEForecaster(LearnedForecaster):
         Hidden states. None: five more than channels.
     horizon : "auto", duration or float
         How far ahead `predict` asks by default, and the scale of the rates at the start of training: a duration for
-        datetimes ("6h"), a number for numeric time. "auto" is half the median span of the series.
+        datetimes ("6h"), a number for numeric time. "auto" is half the median span of the series,
+        silences left out.
     max_context : int
         Longer series are trained on in pieces of this many observation times. Forecasts use the whole history.
     max_epochs, batch_size, learning_rate

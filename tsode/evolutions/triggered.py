@@ -32,7 +32,8 @@ class Triggered(Evolution):
         See `tsode.evolutions.base.Solved`.
     max_events : int
         Events of a row in one interval before it ends with `Status.ZENO`. A hundred, because a surface that is still
-        being learned may set off its own reset again and again, which should not hold up the training.
+        being learned may set off its own reset again and again, which should not hold up the training. A row whose
+        reset holds it on a surface against the field ends with `Status.CONTACT`.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ class SignChangeDetector:
 
     def __init__(self, solver: StepwiseSolver, events: Sequence[Trigger], t: Tensor, z: Tensor) -> None:
         self.solver, self.events = solver, events
-        self._sample, self._reader = SurfaceSampler(events), WindowReader(t.device)
+        self._sample, self._reader = SurfaceSampler(events), WindowReader(t.device, z.dtype)
         self._direction = t.new_tensor([event.direction for event in events])
         self._width, self._rough = torch.full_like(t, torch.inf), torch.full_like(t, -torch.inf)
         self.unclear = t.new_full((len(t), len(events)), torch.inf)

@@ -79,10 +79,11 @@ class WindowReader:
 
     A function is resolved where the polynomial through its samples cannot be wrong about a sign: by its last
     coefficients, the polynomial is off by less than what is left to zero at the samples. What no sample sees is missed:
-    a pulse shorter than the parts of the window.
+    a pulse shorter than the parts of the window. Rounding errors are those of the states' `dtype`.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self._eps = _N_ULPS * torch.finfo(dtype).eps
         points = chebyshev_points()
         left, right = points[1:-1] - points[:-2], points[2:] - points[1:-1]
         self.points = points.to(device)
@@ -102,8 +103,7 @@ class WindowReader:
         least = (value * first[:, None]).amin(dim=1)  # NaN and a sign of zero are not quiet
         is_quiet = (least > 2.0 * value.diff(dim=1).abs().amax(dim=1)) & (_TAIL * tail < least) & (least < torch.inf)
         is_quiet = is_quiet & ((tail <= _SMOOTH * spread) | (least > _FAR * spread))
-        eps = torch.finfo(value.dtype).eps
-        is_calm = tail <= torch.maximum(_CALM * spread, _N_ULPS * eps * value.abs().amin(dim=1))
+        is_calm = tail <= torch.maximum(_CALM * spread, self._eps * value.abs().amin(dim=1))
         return Glance(is_quiet.all(dim=1), is_calm | is_blank, tail, spread)
 
     def read(self, value: Tensor, first: Tensor, glance: Glance, rounding: Tensor) -> Window:
@@ -127,7 +127,7 @@ class WindowReader:
         value = value.nan_to_num(nan=0.0, posinf=1e300, neginf=-1e300)
         size = value.abs()
         typical = size.median(dim=1).values  # not the largest: that is without bound beside a pole
-        noise = rounding.maximum(_N_ULPS * torch.finfo(value.dtype).eps * typical)
+        noise = rounding.maximum(self._eps * typical)
         # the last coefficients of a smooth function are rounding errors
         noise = torch.where(is_calm, noise.maximum(_NOISE * tail), noise)
         least = noise[:, None]  # what is smaller has no sign

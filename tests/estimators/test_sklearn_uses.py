@@ -160,6 +160,7 @@ def test_a_forecaster_behind_a_scaler_forecasts_in_its_units():
     assert model.score(frame) == LastValueForecaster().fit(scaled).score(scaled)
 
 
+@pytest.mark.filterwarnings("ignore:No epoch is as good as the model was before training")
 def test_a_grid_search_over_time_on_a_wide_frame_is_refitted_to_all_of_it():
     frame = wide()
     search = GridSearchCV(small(JumpODEForecaster), {"loss": ["crps", "mse"]}, cv=TimeSeriesSplit(2)).fit(frame)

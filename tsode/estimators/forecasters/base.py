@@ -23,6 +23,7 @@ from tsode.estimators.forecasters.file_state import describe_forecaster, restore
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
+from tsode.estimators.memory import told_of_memory
 from tsode.estimators.parameters import (
     Check,
     at_least,
@@ -271,7 +272,8 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             with draws:
                 module = self._build(len(reader.channels), reader.n_inputs, reader.n_features)
             module = module.to(self._torch_device(), self._torch_dtype())
-        with draws.in_training(module):
+        batch_size = getattr(self, "batch_size", 1)
+        with draws.in_training(module), told_of_memory(batch_size, len(reader.channels)):
             rows = self._train(module, split, reader.reach, generator)
         self._keep(reader, panel, module, rows, max(1, len(rows)))
 

@@ -88,10 +88,15 @@ def test_any_name_that_the_system_takes_is_taken(tmp_path, name):
 def test_what_fails_or_is_stopped_midway_leaves_the_old_file_alone(tmp_path):
     path = tmp_path / "m"
     path.write_bytes(b"old")
-    for error in (OSError("No space left on device"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), whole_file(path) as file:
+
+    def write_half(error):
+        with whole_file(path) as file:
             file.write(b"ne")
             raise error
+
+    for error in (OSError("No space left on device"), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            write_half(error)
     assert (path.read_bytes(), names(tmp_path)) == (b"old", ["m"])
 
 

@@ -296,7 +296,7 @@ def test_context_whose_times_are_of_another_kind_is_refused():
 
 def test_cutoffs_of_series_that_cannot_be_are_refused():
     frame = example_panel(3)
-    with pytest.raises(DataError, match=r"has the series 's9' .*which has no rows"):
+    with pytest.raises(DataError, match=r"has the series 's9' .str., which has no rows"):
         backtest(LastValueForecaster(), frame, cutoffs={"s9": CUTOFFS}, horizon="8h")
     with pytest.raises(DataError, match="No series in cutoffs= has an observed row up to a cutoff of its own"):
         backtest(LastValueForecaster(), frame, cutoffs={"s0": ["2023-01-01"]}, horizon="8h")

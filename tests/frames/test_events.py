@@ -222,6 +222,7 @@ def test_what_was_given_is_left_as_it_was():
         ({"amount": 3, "duration": np.inf}, "must be finite: leave it out for no end"),
         ({"amount": 3, "every": pd.Timedelta("1h")}, "every=.* must be a number in the unit of the times"),
         ({"dose": 3}, "a column 'dose' that says nothing to a model"),
+        ({"Unique_Id": 3}, "Did you mean .unique_id."),
         ({"amuont": 3}, "Did you mean 'amount'"),
         ({"side": "after"}, "Events have no side: pass side='after'"),
     ],

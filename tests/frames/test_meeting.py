@@ -79,7 +79,12 @@ def test_tables_without_a_common_id_guess_the_one_meant():
         check_meeting(["a"], [], SAYS, strangers="some")
 
 
-@pytest.mark.parametrize("ids", [[True, 1], [1, "1"], ["a", b"a"], [0, False, "x"]])
+def test_ids_of_one_table_that_differ_are_series_of_their_own():
+    frame = pd.DataFrame({"unique_id": pd.Series([1, "1"], dtype=object), "ds": [0.0, 1.0], "y": 1.0})
+    assert read_panel(frame).ids == [1, "1"]
+
+
+@pytest.mark.parametrize("ids", [[True, 1], [0, False, "x"], [1.0, True]])
 def test_one_table_does_not_hold_an_id_in_two_types(ids):
     with pytest.raises(DataError, match=r"holds both .*give all ids one type"):
         check_one_type(ids, "The id column")

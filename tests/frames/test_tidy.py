@@ -51,7 +51,7 @@ def test_columns_have_any_names_and_frames_any_library():
 
 
 def test_two_values_of_a_channel_at_one_time_are_the_forecasters_to_judge():
-    table = pd.concat([tidy(together=True), tidy(together=True)[:1].assign(value=0.0)])
+    table = pd.concat([tidy(together=True), tidy(together=True)[:1].assign(value=lambda row: row["value"] + 0.1)])
     wide = read_tidy(table, **NAMES)
     with pytest.raises(DataError, match=r"Series 'a' has 2 values of 'hr' at 0.0"):
         DriftForecaster(**NAMES).fit(wide)

@@ -17,6 +17,7 @@ from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
 from tsode.frames.index import restore_times
 from tsode.frames.labels import labels
+from tsode.frames.meeting import check_rows_about
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.table import ID_COL, TIME_COL
@@ -208,6 +209,7 @@ def _with_context(panel: Panel, context: Panel) -> Panel:
             f"The times of context= are {context.time_kind} numbers, dates or durations, those of the data "
             f"{panel.time_kind}: give both in one kind."
         )
+    check_rows_about(context.ids, panel, (), "context=")
     times_of = dict(zip(panel.ids, panel.times))
     is_new = [~np.isin(times, times_of.get(key, times[:0])) for key, times in zip(context.ids, context.times)]
     return append_rows(panel, context.part(range(len(context)), is_new), "error")[0]

@@ -64,6 +64,7 @@ def test_histories_and_questions_with_ids_of_another_type_are_refused(jump):
         lambda: jump.with_history(new),
         lambda: jump.fit(Y, **TABLES, validation=new),
         lambda: backtest(jump, Y, cutoffs={"1": 9.0}, horizon=2.0),
+        lambda: backtest(jump, Y[Y["ds"] > 5.0], context=new[new["ds"] < 6.0], cutoffs=[9.0], horizon=2.0, **TABLES),
     ]
     for question in questions:
         with pytest.raises(DataError, match=BOTH):

@@ -193,6 +193,7 @@ class _Stretch:
             for begin in range(0, max(1, longest), step):
                 yield self.only(rows, begin, begin + step)
 
+    @isolated()
     def piece(self, starts: np.ndarray, dtype: torch.dtype, device: torch.device) -> Piece:
         """These series as a batch; `starts` says where each of the question begins in it."""
         rows = list(self.series)

@@ -182,3 +182,11 @@ def test_the_legend_lies_outside_of_the_axes_and_clear_of_the_title(n_levels):
     assert not legend.overlaps(ax.get_window_extent().shrunk(0.999, 0.999))
     assert ax.figure.bbox.contains(legend.x1, legend.y0)
     assert ax.figure.bbox.contains(legend.x0, legend.y1)
+
+
+@pytest.mark.parametrize("name", ["$x^$", "$\\frac{$", "a$b", "_hidden", "%s {}"])
+def test_labels_of_the_data_are_drawn_letter_by_letter(name):
+    history = pd.Series([9.0], index=pd.Index([0.0], name="t$_$"), name=name)
+    ax = plot_fan(history, wide_bands([0.0, 2.0], channel=name).rename_axis("t$_$"))
+    ax.figure.canvas.draw()
+    assert ax.get_ylabel().replace("\\$", "$").lstrip("\u200b") == name

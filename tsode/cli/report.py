@@ -11,6 +11,7 @@ from tsode.cli.holdout import HeldOut, tidy
 from tsode.frames.read import read_panel
 from tsode.metrics import coverage
 from tsode.plots import Page, plot_calibration, plot_fan, plot_gaps, plot_history, plot_pit
+from tsode.plots.axis import plain_text
 
 __all__ = ["write_report"]
 
@@ -140,7 +141,7 @@ def _calibration(page: Page, held: HeldOut) -> None:
         )[1][0]
         for ax, name in zip(axes, drawn):
             plot(channel=name, ax=ax, n_leads=int(np.clip(counts[name] // FEWEST_OF_LEAD, 1, 3)), **frames)
-            ax.set_title(str(name))
+            ax.set_title(plain_text(name))
         page.figure(axes[0], caption)
 
 

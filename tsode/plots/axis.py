@@ -16,7 +16,7 @@ from tsode.frames.panel import Panel
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["choose", "draw_legend", "duration_unit", "format_dates", "time_axis"]
+__all__ = ["choose", "draw_legend", "duration_unit", "format_dates", "plain_text", "time_axis"]
 
 _SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
@@ -39,7 +39,7 @@ def time_axis(times: np.ndarray, panel: Panel, seconds: float | None = None) -> 
     if panel.time_kind == "datetime":
         return pd.DatetimeIndex(restore_times(times, panel.layout.time_dtype)).to_pydatetime(), "", None
     if panel.time_kind != "timedelta":
-        return times, "time" if name is None else str(name), None
+        return times, "time" if name is None else plain_text(name), None
     elapsed = times / np.timedelta64(1, "s")
     if seconds is None:
         longest = float(np.ptp(elapsed))
@@ -65,6 +65,12 @@ def format_dates(ax: Axes, panel: Panel) -> None:
         locator = AutoDateLocator(tz=panel.layout.tz)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=panel.layout.tz))
+
+
+def plain_text(label: Hashable) -> str:
+    """A label of the data as matplotlib draws it letter by letter: no formula, and not left out of a legend."""
+    text = str(label).replace("$", r"\$")
+    return f"\u200b{text}" if text.startswith("_") else text
 
 
 def draw_legend(ax: Axes) -> None:

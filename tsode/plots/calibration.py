@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsode.errors import DataError
+from tsode.plots.axis import plain_text
 from tsode.plots.pairs import pair_by_lead
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def plot_calibration(
         ]
         ax.plot(
             nominal, inside, color=f"C{number}", marker="o", markersize=3.5, linewidth=1.2,
-            label=f"{group.label} (n = {len(group.truth)})",
+            label=f"{plain_text(group.label)} (n = {len(group.truth)})",
         )  # fmt: skip
     ax.set(xlabel="meant to be inside", ylabel="are inside", xlim=(0.0, 1.0), ylim=(0.0, 1.0), aspect="equal")
     for axis in (ax.xaxis, ax.yaxis):

@@ -13,7 +13,7 @@ from tsode.frames.labels import guess_label
 from tsode.frames.meeting import check_meeting
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
-from tsode.plots.axis import choose, draw_legend, format_dates, time_axis
+from tsode.plots.axis import choose, draw_legend, format_dates, plain_text, time_axis
 from tsode.plots.event_ticks import draw_event_ticks, event_spans
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def plot_fan(
         ax.axvline(time_axis(np.array([cutoff]), seen, seconds)[0][0], color="0.5", linewidth=0.8, linestyle="--")
 
     format_dates(ax, forecast)
-    ax.set(xlabel=xlabel, ylabel=str(channel) if label is None else label)
+    ax.set(xlabel=xlabel, ylabel=plain_text(channel) if label is None else label)
     ax.margins(x=0.01)
     low, high = np.nanmin(limits), np.nanmax(limits)
     if high > low:

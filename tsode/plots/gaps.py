@@ -9,7 +9,7 @@ import numpy as np
 
 from tsode.errors import DataError
 from tsode.frames.read import read_panel
-from tsode.plots.axis import draw_legend, duration_unit
+from tsode.plots.axis import draw_legend, duration_unit, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def plot_gaps(
         gaps = np.sort(np.concatenate([np.diff(times) for times in seen]))
         if len(gaps):
             missing = 1.0 - sum(map(len, seen)) / n_rows
-            drawn[f"{channel} ({100.0 * missing:.0f} % missing)"] = gaps
+            drawn[f"{plain_text(channel)} ({100.0 * missing:.0f} % missing)"] = gaps
     if not drawn:
         raise DataError("No channel was observed twice in a series, so there are no gaps to draw.")
     if ax is None:

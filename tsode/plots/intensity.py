@@ -13,7 +13,7 @@ from tsode.frames.index import native_times
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 from tsode.frames.streams import read_streams
-from tsode.plots.axis import choose, draw_legend, format_dates, time_axis
+from tsode.plots.axis import choose, draw_legend, format_dates, plain_text, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def plot_intensity(
 
     x, xlabel, seconds = time_axis(times, panel)
     colors = [f"C{k % 10}" for k in range(len(marks))]
-    ax.stackplot(x, values.T, colors=colors, alpha=0.75, linewidth=0.0, labels=[str(mark) for mark in marks])
+    ax.stackplot(x, values.T, colors=colors, alpha=0.75, linewidth=0.0, labels=[plain_text(mark) for mark in marks])
     ax.plot(x, values.sum(axis=1), color="0.2", linewidth=0.8)
     top = 1.08 * float(np.nanmax(values.sum(axis=1)))
     ax.set_ylim(-0.09 * top, top)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tsode.errors import ParameterError
+from tsode.plots.axis import plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +99,7 @@ def plot_phase(
         ax.plot(path[:, i], path[:, j], color="black", linewidth=1.2)
         ax.plot(path[:1, i], path[:1, j], color="black", marker="o", markersize=4.5, linestyle="none")
     names = labels or (f"z[{i}]", f"z[{j}]")
-    ax.set(xlim=xlim, ylim=ylim, xlabel=names[0], ylabel=names[1])
+    ax.set(xlim=xlim, ylim=ylim, xlabel=plain_text(names[0]), ylabel=plain_text(names[1]))
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tsode.plots.axis import plain_text
 from tsode.plots.pairs import pair_by_lead
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def plot_pit(
             baseline=None,
             color=f"C{number}",
             linewidth=1.4,
-            label=f"{group.label} (n = {len(group.truth)})",
+            label=f"{plain_text(group.label)} (n = {len(group.truth)})",
         )
     ax.set(xlabel="level of the forecast at the observation", ylabel="density", xlim=(0.0, 1.0))
     ax.set_ylim(bottom=0.0, top=1.35 * ax.get_ylim()[1])  # room for the legend

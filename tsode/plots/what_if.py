@@ -9,7 +9,7 @@ import pandas as pd
 
 from tsode.errors import DataError, ParameterError
 from tsode.frames.read import read_panel
-from tsode.plots.axis import choose, draw_legend, format_dates, time_axis
+from tsode.plots.axis import choose, draw_legend, format_dates, plain_text, time_axis
 from tsode.plots.event_ticks import draw_event_ticks, event_spans
 from tsode.plots.fan import band_levels, history_dots
 
@@ -85,7 +85,7 @@ def plot_what_if(
         )
         x, xlabel, seconds = time_axis(times, panel)
         ax.fill_between(x, low, high, color=f"C{number}", alpha=0.25, linewidth=0.0)
-        ax.plot(x, mean, color=f"C{number}", linewidth=1.5, label=f"{scenario} ({level} %)")
+        ax.plot(x, mean, color=f"C{number}", linewidth=1.5, label=f"{plain_text(scenario)} ({level} %)")
         if events is not None and scenario in events and events[scenario] is not None:
             spans = event_spans(events[scenario], series, panel, times[0], times[-1], id_col, time_col)
             starts, ends = (time_axis(side, panel, seconds)[0] for side in spans)
@@ -95,7 +95,7 @@ def plot_what_if(
     if difference:
         ax.axhline(0.0, color="0.6", linewidth=0.8)
     format_dates(ax, panel)
-    label = str(channel) if label is None else label
+    label = plain_text(channel) if label is None else label
     ax.set(xlabel=xlabel, ylabel=f"difference in {label}" if difference else label)
     ax.margins(x=0.01)
     ax.spines[["top", "right"]].set_visible(False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,15 +29,23 @@ __all__ = [
     "share",
 ]
 
-Check = Callable[[str, Any, Any], None]
+Check = Callable[[str, Any, Any], Any]
 """``(name, value, default)``; raises a ParameterError that says what to give, with the default as the example."""
 
 
-def check_parameters(estimator: Any) -> None:
+def check_parameters(estimator: Any, but: Collection[str] = ()) -> None:
     """Run the ``checks`` of an estimator's classes on its parameters, then compare these with their types.
 
     Checks of a subclass replace those of its base. Types are looked at where they are of plain values: a truth value,
     a whole number, a number, or None.
+
+    Then compare each parameter with the type that the constructor declares, where that is one of plain values.
+
+    Parameters
+    ----------
+    estimator : estimator
+    but : collection of str
+        Parameters that are left out.
 
     Raises
     ------
@@ -47,9 +55,10 @@ def check_parameters(estimator: Any) -> None:
     for cls in reversed(type(estimator).__mro__):
         checks |= vars(cls).get("checks", {})
     for name, check in checks.items():
-        check(name, getattr(estimator, name), getattr(type(estimator), name, None))
+        if name not in but:
+            check(name, getattr(estimator, name), getattr(type(estimator), name, None))
     for name, parameter in inspect.signature(type(estimator).__init__).parameters.items():
-        if name != "self":
+        if name != "self" and name not in but:
             _check_type(name, getattr(estimator, name), parameter)
 
 
@@ -94,11 +103,11 @@ def _require(is_met: Callable[[Any], Any], claim: str) -> Check:
     return check
 
 
-def at_least(least: int) -> Check:
-    """A whole number from `least` on."""
+def at_least(least: int, most: float = math.inf) -> Check:
+    """A whole number from `least` on, up to `most`."""
     return _require(
-        lambda value: isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least,
-        f"must be a whole number of at least {least}",
+        lambda value: isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= value <= most,
+        f"must be a whole number of at least {least}" + (f" and at most {most}" if most < math.inf else ""),
     )
 
 

@@ -29,7 +29,6 @@ from tsode.estimators.parameters import (
     at_least,
     callables,
     check_boolean,
-    check_parameters,
     labels_rows,
     not_negative,
     positive,
@@ -292,9 +291,6 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-    def _check_parameters(self) -> None:
-        check_parameters(self)
 
     def reader_settings(self) -> ReaderSettings:
         """How data are read, by the parameters."""

@@ -34,6 +34,9 @@ from tsode.training.windows import Split, Window
 __all__ = ["JumpODEForecaster"]
 
 
+MOST_PASSES = 1000  # lest a number in a file keep a forecast busy for ever
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class JumpODEForecaster(WindowedForecaster):
     """Forecast irregular series with a latent state that flows by an ODE and jumps at observations.
@@ -169,7 +172,8 @@ class JumpODEForecaster(WindowedForecaster):
 
     checks: ClassVar[dict[str, Check]] = {
         "loss": one_of(SCORES),
-        **dict.fromkeys(("n_modes", "n_state", "n_hidden", "n_passes"), at_least(1)),
+        **dict.fromkeys(("n_modes", "n_state", "n_hidden"), at_least(1)),
+        "n_passes": at_least(1, MOST_PASSES),
         "n_static": at_least(0),
         "n_members": or_value("auto", at_least(1)),
         "dropout": share(),

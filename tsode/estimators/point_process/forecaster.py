@@ -24,7 +24,6 @@ from tsode.estimators.parameters import (
     Check,
     at_least,
     callables,
-    check_parameters,
     labels_rows,
     not_negative,
     one_of,
@@ -133,12 +132,12 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         "n_static": at_least(0),
         "learning_rate": positive,
         "weight_decay": not_negative,
+        "callbacks": callables,
         "validation_fraction": share("(", ")", float),
         "until": one_of(UNTIL),
         "dtype": read_by(find_dtype),
         "device": read_by(find_device),
         "verbose": not_negative,
-        "callbacks": callables,
         **dict.fromkeys(("id_col", "time_col", "mark_col"), labels_rows),
     }
 
@@ -171,7 +170,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         SolverError
             If no likelihood is finite.
         """
-        check_parameters(self)
+        self._check_parameters()
         generator = new_generator(self.random_state)
         watched = None
         if validation is not None and windows is not None:

@@ -22,7 +22,7 @@ from tsode.training.function_evaluations import EvaluationCounter
 __all__ = ["Rate", "TrainingPlan", "train"]
 
 FEW_EPOCHS = 5  # too few to make up for what the first steps unlearn
-BEGUN, NOISE = 10.0, 1.0  # relative loss above that of the untrained model which few, and more, epochs may end with
+BEGUN, NOISE = 10.0, 0.1  # relative loss above that of the untrained model which few, and more, epochs may end with
 
 Objective = Callable[[Any, Any], tuple[Tensor, dict[str, Tensor], Tensor]]
 

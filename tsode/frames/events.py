@@ -194,8 +194,9 @@ def _check_columns(frame: pd.DataFrame, id_col: Hashable, time_col: Hashable) ->
         raise DataError("Events have no side: pass side='after' to what reads the state, and drop the column 'side'.")
     for name in frame.columns:
         if name not in (id_col, time_col, *_COLUMNS):
+            guess = guess_label(name, [id_col, time_col, *_COLUMNS])
             raise DataError(
-                f"The events have a column {name!r} that says nothing to a model.{guess_label(name, [id_col, time_col, *_COLUMNS])} "
+                f"The events have a column {name!r} that says nothing to a model.{guess} "
                 f"Known: {', '.join(_COLUMNS)}. Drop it, or rename it."
             )
 

@@ -109,7 +109,9 @@ def check_new_series(panel: Panel, history: Panel, name: str) -> None:
 
 
 def check_one_type(ids: Iterable[Hashable], where: str) -> None:
-    """Refuse a table whose own ids are one in two types, such as 1 and "1", or 1 and True.
+    """Refuse a table whose own ids Python holds for one although they are not: 1 and True.
+
+    1 and "1" are two series.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def check_one_type(ids: Iterable[Hashable], where: str) -> None:
     """
     first: dict[Hashable, Hashable] = {}
     for label in {_exact(label): label for label in ids}.values():
-        other = first.setdefault(bare(label), label)
+        other = first.setdefault(label, label)
         if not _is_one_type(other, label):
             raise DataError(
                 f"{where} holds both {other!r} ({_name_of_type(other)}) and {label!r} ({_name_of_type(label)}): give "

@@ -79,13 +79,8 @@ def test_tables_without_a_common_id_guess_the_one_meant():
         check_meeting(["a"], [], SAYS, strangers="some")
 
 
-def test_ids_of_one_table_that_differ_are_series_of_their_own():
-    frame = pd.DataFrame({"unique_id": pd.Series([1, "1"], dtype=object), "ds": [0.0, 1.0], "y": 1.0})
-    assert read_panel(frame).ids == [1, "1"]
-
-
-@pytest.mark.parametrize("ids", [[True, 1], [0, False, "x"], [1.0, True]])
-def test_one_table_does_not_hold_an_id_in_two_types(ids):
+@pytest.mark.parametrize("ids", [[True, 1], [1.0, True], [0, False, "x"], [np.True_, 1]])
+def test_true_is_not_the_series_1(ids):
     with pytest.raises(DataError, match=r"holds both .*give all ids one type"):
         check_one_type(ids, "The id column")
     frame = pd.DataFrame({"unique_id": pd.Series(ids, dtype=object), "ds": np.arange(float(len(ids))), "y": 1.0})
@@ -98,3 +93,9 @@ def test_a_column_of_ids_or_times_that_is_misspelt_is_no_channel(name, right):
     frame = pd.DataFrame({"unique_id": [1, 2], "ds": [0, 1], "y": [1.0, 2.0]}).rename(columns={right: name})
     with pytest.raises(DataError, match=f"There is no .* column {right!r}. Did you mean {name!r}"):
         read_panel(frame)
+
+
+def test_a_number_and_its_text_in_one_table_are_two_series():
+    frame = pd.DataFrame({"unique_id": pd.Series([1, "1"], dtype=object), "ds": [0.0, 1.0], "y": 1.0})
+    assert read_panel(frame).ids == [1, "1"]
+    check_meeting([1, "1"], [1, "1", 2], SAYS)

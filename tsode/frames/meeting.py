@@ -109,7 +109,9 @@ def check_new_series(panel: Panel, history: Panel, name: str) -> None:
 
 
 def check_one_type(ids: Iterable[Hashable], where: str) -> None:
-    """Refuse a table whose own ids are equal in two types, such as 1 and True, so that two series would be one.
+    """Refuse a table whose own ids Python holds for one although they are not: 1 and True.
+
+    1 and "1" are two series.
 
     Raises
     ------

@@ -126,7 +126,12 @@ def choose_channels(columns: pd.DataFrame, target: Any) -> list[Hashable]:
 
 def _read_channel(table: Table, channel: Hashable, has_settings: bool) -> np.ndarray:
     column = table.columns[channel]
-    values = as_numbers(column)
+    try:
+        values = as_numbers(column)
+    except OverflowError as error:  # of whole numbers as Python has them
+        raise DataError(
+            f"Column {channel!r} holds a number that is too large for float64: correct it, or replace it by NaN."
+        ) from error
     if values is None:
         kind = pd.api.types.infer_dtype(column, skipna=True)
         numeric = [c for c in table.columns.columns if table.columns[c].dtype.kind in "biuf"]

@@ -65,6 +65,12 @@ def read_csv(
             skipinitialspace=True,
             low_memory=False,
         )
+    except DataError:
+        raise
+    except OverflowError:  # of a whole number of hundreds of digits
+        raise DataError(
+            f"{path!r} holds a number that is too large for float64: correct it, or leave it empty."
+        ) from None
     except (ValueError, csv.Error) as error:  # of the parsers
         raise DataError(f"{path!r} cannot be read as csv: {str(error).splitlines()[0]}") from error
     dropped: list[str] = []

@@ -118,6 +118,8 @@ def hold_out(
     if not (spans > 0 * spans).any():
         raise DataError("No series has two times, so nothing can be held out at its end: give longer series.")
     horizon = _horizon(horizon, spans)
+    if not horizon > 0 * horizon:
+        raise ParameterError(f"--horizon must be positive and finite, but is {horizon}.")
     if n_cutoffs is None:
         n_cutoffs = int(np.clip(MOST_HELD_OUT * spans.median() / horizon, 1, MOST_CUTOFFS))
     cutoffs = end_cutoffs(frame, horizon, n_cutoffs=n_cutoffs, id_col=id_col, time_col=time_col)

@@ -83,6 +83,8 @@ def read_table(
             f"{path!r} has no column {time_col!r} of times; it has {', '.join(map(repr, frame.columns))}: name it "
             "with --time-col."
         )
+    if not len(frame):
+        raise DataError(f"{path!r} has the names of columns, but no rows: give at least one.")
     times = frame[time_col]
     if pd.api.types.is_string_dtype(times) and times.notna().any():
         frame[time_col] = _parse_times(times, path)

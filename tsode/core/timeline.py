@@ -169,8 +169,24 @@ class Timeline:
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Timeline:
-        """Undo `to_dict`."""
-        return cls(**state)
+        """Undo `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If `state` is nothing that `to_dict` gives.
+        """
+        timeline = cls(**state)
+        is_clock = timeline.kind in ("datetime", "timedelta")
+        if timeline.kind not in _KINDS.values() or timeline.resolution not in (_PER_SECOND if is_clock else (None,)):
+            raise ValueError(f"{timeline.kind!r} in {timeline.resolution!r} are no times")
+        for number in (timeline.origin, timeline.unit):
+            is_whole = type(number) is int and abs(number) <= _FARTHEST
+            if not is_whole and (is_clock or type(number) is not float or not math.isfinite(number)):
+                raise ValueError(f"{number!r} is no origin or unit of {timeline.kind} times")
+        if timeline.unit <= 0:
+            raise ValueError(f"its unit of time {timeline.unit!r} is not positive")
+        return timeline
 
     def _with_unit(self, unit: Duration | str, series: list[np.ndarray]) -> Timeline:
         length: int | float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Self
 
 import numpy as np
@@ -157,7 +158,9 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
             Of a new observation, noise and the doubt about the coefficients included.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return self._predict(validate_data(self, X, dtype=np.float64, reset=False), return_std)
+
+    def _predict(self, X: np.ndarray, return_std: bool) -> Any:
         times, columns = self._translate(X)
         with one_thread(), torch.no_grad():
             forecast = self._smoother.interpolate(times.expand(len(self._seen), -1))
@@ -200,15 +203,38 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
             setattr(self, name, float(header[name]))
         for name, kind in _ARRAYS.items():
             setattr(self, name, tensors[name].numpy() if kind is np.ndarray else tensors[name])
+        self._check_restored()
         self.module_ = self._process()
         self._smoother = self._run()
+        times, columns = self._times.numpy() + self._origin, self._seen[2:].T.numpy() * self._spread + self._shift
+        with np.errstate(all="ignore"):
+            answers = self._predict(np.column_stack([times, columns]), return_std=True)
+        if not all(np.isfinite(answer).all() for answer in answers):
+            raise ValueError("its numbers leave the range of float64")
+
+    def _check_restored(self) -> None:
+        """Raise a ValueError unless shapes agree and numbers are finite."""
+        n, p = len(self._times), len(self.coef_) + 1
+        shapes = {"_times": (n,), "_seen": (p + 1, n), "_covariance": (p, p)}
+        shapes |= dict.fromkeys(("coef_", "_shift", "_spread"), (p - 1,))
+        for name, shape in shapes.items():
+            array = np.asarray(getattr(self, name))
+            if array.dtype != np.float64 or array.shape != shape or not np.isfinite(array).all():
+                raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not finite numbers of shape {shape}")
+        numbers = np.array([getattr(self, name) for name in _NUMBERS])
+        is_sound = np.isfinite(numbers).all() and self.length_scale_ > 0.0 and self.scale_ > 0.0
+        if not is_sound or not 0.0 < self.noise_share_ <= 1.0 or not (self._spread > 0.0).all():
+            raise ValueError("a scale or a share of it is not in its range")
+        if n < 2 or (self._times[1:] < self._times[:-1]).any():
+            raise ValueError("its times are not in order")
 
     def _translate(self, X: np.ndarray) -> tuple[Tensor, Tensor]:
         """Times since the first, and a column of ones beside the standardised ones."""
         columns = np.column_stack([np.ones(len(X)), (X[:, 1:] - self._shift) / self._spread])
         return torch.from_numpy(X[:, 0] - self._origin), torch.from_numpy(columns)
 
-    def _check_parameters(self) -> None:
+    def _check_parameters(self, but: Collection[str] = ()) -> None:
+        super()._check_parameters(but)
         if self.length_scale is not None and not self.length_scale > 0.0:
             raise ParameterError(f"length_scale must be positive or None, but is {self.length_scale!r}.")
         if self.noise_share is not None and not 0.0 < self.noise_share <= 1.0:

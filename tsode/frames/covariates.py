@@ -12,7 +12,7 @@ import pandas as pd
 from tsode.core.covariates import HARMONICS, CovariatePath, SeriesCovariates
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
-from tsode.frames.calendar import turns
+from tsode.frames.calendar import CYCLES, turns
 from tsode.frames.index import restore_times
 from tsode.frames.labels import decode_label, encode_label
 from tsode.frames.panel import CovariateRecord, Panel
@@ -197,7 +197,15 @@ class CovariateCoder:
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> CovariateCoder:
-        """Undo `to_dict`."""
+        """Undo `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If `state` is nothing that `to_dict` gives.
+        """
+        if state["path"] not in PATHS or not set(state["cycles"]) <= CYCLES.keys():
+            raise ValueError(f"{state['path']!r} or {state['cycles']!r} is no path or calendar of covariates")
         return cls(
             tuple(StaticColumn.from_dict(column) for column in state["static"]),
             tuple(decode_label(name) for name in state["known"]),

@@ -14,7 +14,7 @@ from tsode.frames.labels import decode_label, encode_label
 
 __all__ = ["DosingInputs", "EventEncoder"]
 
-AMOUNT, GIVEN, RATE, STEADY = "amount", "given", "rate", "steady"
+AMOUNT, GIVEN, RATE, STEADY = PARTS = ("amount", "given", "rate", "steady")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,13 +122,24 @@ class EventEncoder:
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> EventEncoder:
-        """Undo `to_dict`."""
+        """Undo `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If `state` is nothing that `to_dict` gives.
+        """
         # files of before may hold NaN where no target was given
         columns = tuple(
             (kind, None if target != target else target, part)
             for kind, target, part in ((kind, decode_label(label), part) for kind, label, part in state["columns"])
         )
-        return cls(columns, tuple(state["scale"]), bool(state["is_linear"]))
+        scale = tuple(float(number) for number in state["scale"])
+        if len(scale) != len(columns) or not all(0.0 < number < np.inf for number in scale):
+            raise ValueError("the events have no positive scale for each of their columns")
+        if not columns or not all(isinstance(kind, str) and part in PARTS for kind, _, part in columns):
+            raise ValueError("the columns of the events are of no kind that there is")
+        return cls(columns, scale, bool(state["is_linear"]))
 
 
 def _as_float(durations: pd.Series) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tsode.errors import DataError
 
-__all__ = ["decode_label", "encode_label", "guess_label", "labels"]
+__all__ = ["check_zone_name", "decode_label", "encode_label", "guess_label", "labels"]
 
 
 def encode_label(label: Hashable) -> Any:
@@ -56,7 +56,20 @@ def decode_label(state: Any) -> Hashable:
     if "timedelta" in state:
         return pd.Timedelta(np.timedelta64(state["timedelta"], state["unit"]))
     stamp = pd.Timestamp(state["timestamp"]).as_unit(state["unit"])
-    return stamp if state["tz"] is None else stamp.tz_localize("UTC").tz_convert(state["tz"])
+    return stamp if state["tz"] is None else stamp.tz_localize("UTC").tz_convert(check_zone_name(state["tz"]))
+
+
+def check_zone_name(text: Any) -> str:
+    """A time zone, or a dtype with one, that is named in a file, unless the name would open another file.
+
+    Raises
+    ------
+    ValueError
+        If pandas would take it for a path.
+    """
+    if not isinstance(text, str) or "dateutil" in text:
+        raise ValueError(f"{text!r} is no name of a time zone or of a dtype")
+    return text
 
 
 def labels(value: Any) -> list[Hashable]:

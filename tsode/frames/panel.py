@@ -11,7 +11,7 @@ import pandas as pd
 
 from tsode.core.timeline import kind_of_times
 from tsode.frames.inputs import DosingInputs
-from tsode.frames.labels import decode_label, encode_label
+from tsode.frames.labels import check_zone_name, decode_label, encode_label
 
 __all__ = ["CovariateRecord", "Layout", "Panel"]
 
@@ -210,4 +210,4 @@ def _encode_dtype(dtype: Any) -> Any:
 def _decode_dtype(state: Any) -> Any:
     if isinstance(state, dict):
         return pd.CategoricalDtype([decode_label(c) for c in state["categories"]], ordered=state["ordered"])
-    return None if state is None else pd.api.types.pandas_dtype(state)
+    return None if state is None else pd.api.types.pandas_dtype(check_zone_name(state))

@@ -108,7 +108,13 @@ def _read_channel(table: Table, channel: Hashable) -> np.ndarray:
         column = column.infer_objects()
         # A missing value (pd.NA, or None beside bools or decimals) keeps the column an object.
         if pd.api.types.infer_dtype(column, skipna=True) in _NUMBERS:
-            column = pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
+            try:
+                column = pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
+            except OverflowError as error:  # of whole numbers as Python has them
+                raise DataError(
+                    f"Column {channel!r} holds a number that is too large for float64: correct it, or replace it by "
+                    "NaN."
+                ) from error
     if column.dtype.kind not in "biuf":
         kind = pd.api.types.infer_dtype(column, skipna=True)
         numeric = [c for c in table.columns.columns if table.columns[c].dtype.kind in "biuf"]

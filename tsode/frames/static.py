@@ -45,11 +45,19 @@ class StaticColumn:
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> StaticColumn:
-        """Undo `to_dict`."""
-        categories = state["categories"]
+        """Undo `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If `state` is nothing that `to_dict` gives.
+        """
+        categories, shift, scale = state["categories"], float(state["shift"]), float(state["scale"])
         if categories is not None:
             categories = tuple(decode_label(category) for category in categories)
-        return cls(decode_label(state["name"]), categories, float(state["shift"]), float(state["scale"]))
+        if categories == () or not np.isfinite(shift) or not 0.0 < scale < np.inf:
+            raise ValueError(f"the covariate {state['name']!r} has no category, or no finite scale")
+        return cls(decode_label(state["name"]), categories, shift, scale)
 
 
 def read_static(static: Any, ids: Sequence[Hashable], id_col: Hashable) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +14,10 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from tsode.core.timeline import Timeline
 from tsode.errors import FileFormatError, UnknownNameError
-from tsode.frames.panel import Panel
+from tsode.frames.panel import Layout, Panel
 from tsode.frames.scaling import ChannelScaler
 
-__all__ = ["UNREADABLE", "check_panel", "check_scales", "damaged", "load_weights", "split_by_lengths"]
+__all__ = ["UNREADABLE", "check_layout", "check_panel", "check_scales", "damaged", "load_weights", "split_by_lengths"]
 
 # What a header or tensors of the wrong kind make of the code that reads them; whoever catches it names the file.
 UNREADABLE = (
@@ -30,6 +30,7 @@ UNREADABLE = (
     ArithmeticError,
     MemoryError,
 )
+_DTYPES = {"datetime": "M", "timedelta": "m", "float": "iuf", "int": "iuf"}
 _KINDS = ("series", "wide", "long", "multiindex", "list")
 
 
@@ -68,8 +69,7 @@ def check_panel(panel: Panel, timeline: Timeline) -> None:
         raise ValueError("its ids are not distinct")
     if not panel.channels or len(set(panel.channels)) < len(panel.channels):
         raise ValueError("its channels are not distinct")
-    if panel.layout.kind not in _KINDS:
-        raise ValueError(f"its layout {panel.layout.kind!r} is none of {', '.join(_KINDS)}")
+    check_layout(panel.layout, panel.ids, panel.time_kind)
     for times, values in zip(panel.times, panel.values):
         if values.dtype != np.float64 or values.shape != (len(times), panel.n_channels):
             raise ValueError(f"its values are {values.dtype} of shape {values.shape}, not one column a channel")
@@ -81,14 +81,30 @@ def check_panel(panel: Panel, timeline: Timeline) -> None:
         timeline.to_model(times)
 
 
-def check_scales(timeline: Timeline, scaler: ChannelScaler, n_channels: int) -> None:
-    """Raise a ValueError unless units of time and of each channel are positive and finite."""
-    if isinstance(timeline.unit, bool | str) or not 0 < timeline.unit < np.inf or not np.isfinite(timeline.origin):
-        raise ValueError(f"its unit of time {timeline.unit!r} is not positive")
+def check_layout(layout: Layout, ids: Sequence[Hashable], time_kind: str) -> None:
+    """Raise a ValueError unless this may be the layout of a container with these ids and kind of times."""
+    if layout.kind not in _KINDS:
+        raise ValueError(f"its layout {layout.kind!r} is none of {', '.join(_KINDS)}")
+    flags = (layout.time_in_index, layout.is_squeezed, layout.is_unnamed, layout.ids_are_names)
+    if not all(isinstance(flag, bool) for flag in flags) or layout.backend not in ("pandas", "polars", "pyarrow"):
+        raise ValueError("its layout has other values than true and false, or an unknown library")
+    if layout.kind == "long" and (layout.id_col is None or layout.id_col == layout.time_col):
+        raise ValueError(f"its column of ids is {layout.id_col!r} and that of times {layout.time_col!r}")
+    if (layout.kind == "long" and not layout.time_in_index and layout.time_col is None) or not layout.column_names:
+        raise ValueError("its layout does not name its columns")
+    if getattr(layout.time_dtype, "kind", None) not in set(_DTYPES[time_kind]):
+        raise ValueError(f"its times are {time_kind}, to be written as {layout.time_dtype}")
+    categories = getattr(layout.id_dtype, "categories", None)
+    if categories is not None and not set(ids) <= set(categories):
+        raise ValueError("its ids are not among their categories")
+
+
+def check_scales(scaler: ChannelScaler, n_channels: int, what: str = "channels") -> None:
+    """Raise a ValueError unless the units of all channels are positive and finite."""
     if scaler.shift.shape != (n_channels,) or scaler.scale.shape != (n_channels,):
-        raise ValueError(f"it has scales of shape {scaler.scale.shape} for {n_channels} channels")
+        raise ValueError(f"it has scales of shape {scaler.scale.shape} for {n_channels} {what}")
     if not (np.isfinite(scaler.shift).all() and np.isfinite(scaler.scale).all() and (scaler.scale > 0).all()):
-        raise ValueError("the scales of its channels are not positive and finite")
+        raise ValueError(f"the scales of its {what} are not positive and finite")
 
 
 @contextmanager

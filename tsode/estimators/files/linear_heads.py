@@ -11,7 +11,9 @@ from sklearn.preprocessing import LabelBinarizer, StandardScaler
 
 from tsode.frames.labels import decode_label, encode_label
 
-__all__ = ["HEADS", "decode_head", "encode_head", "standardised"]
+__all__ = ["HEADS", "decode_head", "encode_head", "is_finite", "standardised"]
+
+WIDEST_ENTRY = 2**16  # bytes: a dtype of text may ask for any number of them
 
 HEADS: dict[str, type] = {
     cls.__name__: cls for cls in (LinearRegression, LogisticRegression, Ridge, RidgeCV, RidgeClassifier)
@@ -67,5 +69,14 @@ def _decode(value: Any) -> Any:
         return value
     if "labels" in value:
         return np.array([decode_label(label) for label in value["labels"]], dtype=object)
-    array = np.array(value["array"], dtype=np.dtype(value["dtype"]), order=value["order"])
+    dtype = np.dtype(value["dtype"])
+    if dtype.kind not in "biufU" or dtype.itemsize > WIDEST_ENTRY:
+        raise ValueError(f"an array of {dtype} is nothing that a head learns")
+    array = np.array(value["array"], dtype=dtype, order=value["order"])
     return array if array.ndim else array[()]
+
+
+def is_finite(learned: Any) -> bool:
+    """Whether this holds no number that is infinite or missing; what is no number does not."""
+    array = np.asarray(learned)
+    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())

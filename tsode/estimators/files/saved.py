@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from tsode.estimators.files.parameters import (
     estimator_classes,
     names_part,
 )
+from tsode.estimators.parameters import check_parameters
 from tsode.estimators.settings import find_device
 
 __all__ = ["SavedArrayReader", "SavedEstimator"]
@@ -106,6 +108,10 @@ class SavedEstimator(BaseEstimator):
     def _check_fitted(self) -> None:
         check_is_fitted(self)
 
+    def _check_parameters(self, but: Collection[str] = ()) -> None:
+        """Raise a ParameterError if a parameter, from a user or from a file, is not what it can be."""
+        check_parameters(self, but)
+
     def _to_file(self) -> tuple[Header, Tensors]:
         name = class_name(type(self))
         if estimator_classes().get(name, type(self)) is not type(self):
@@ -119,6 +125,7 @@ class SavedEstimator(BaseEstimator):
     @classmethod
     def _from_file(cls, header: Header, tensors: Tensors, device: torch.device) -> Self:
         estimator = cls(**decode_parameters(header["params"]))
+        estimator._check_parameters(but=["device"])  # which the machine that loads a file need not have
         estimator._restore(header, tensors, device)
         return estimator
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from tsode.core.timeline import Timeline
-from tsode.estimators.files.checks import load_weights, split_by_lengths
+from tsode.estimators.files.checks import check_layout, load_weights, split_by_lengths
 from tsode.estimators.files.model_file import Header, Tensors, decode_labels, view_times, weights_of
 from tsode.estimators.settings import find_dtype
 from tsode.frames.labels import encode_label
@@ -41,6 +41,8 @@ def describe_point_process(forecaster: Any) -> tuple[Header, Tensors]:
 
 def restore_point_process(forecaster: Any, header: Header, tensors: Tensors, device: torch.device) -> None:
     """Set what fit has set, on a forecaster that has its parameters."""
+    if not isinstance(header["is_window_given"], bool):
+        raise ValueError("whether its windows were given is not said")
     ids, lengths, codes = decode_labels(header["ids"]), tensors["streams.lengths"], tensors["streams.codes"].numpy()
     times, marks = view_times(tensors["streams.times"], header["time_dtype"]), decode_labels(header["marks"])
     n = len(ids)
@@ -55,12 +57,24 @@ def restore_point_process(forecaster: Any, header: Header, tensors: Tensors, dev
         end=list(end),
         marks=marks,
         layout=Layout.from_dict(header["layout"]),
-        is_window_given=bool(header["is_window_given"]),
+        is_window_given=header["is_window_given"],
     )
     forecaster._streams, forecaster._timeline = streams, Timeline.from_dict(header["timeline"])
+    _check_streams(streams, forecaster._timeline)
     module = load_weights(lambda: forecaster._build(len(marks)), tensors, find_dtype(forecaster.dtype))
     forecaster.module_ = module.to(device).eval()
     forecaster.marks_ = streams.marks
     forecaster.time_unit_ = forecaster._timeline.span(np.ones(1))[0]
     forecaster.history_ = pd.DataFrame(header["history"])
     forecaster.n_iter_ = len(forecaster.history_)
+
+
+def _check_streams(streams: Streams, timeline: Timeline) -> None:
+    """Raise a ValueError unless these are streams of events in their windows, at times that `timeline` can place."""
+    if not streams.ids or len(set(streams.ids)) < len(streams.ids) or len(set(streams.marks)) < len(streams.marks):
+        raise ValueError("its ids or marks are not distinct")
+    check_layout(streams.layout, streams.ids, timeline.kind)
+    for times, start, end in zip(streams.times, streams.start, streams.end):
+        whole = timeline.to_model(np.concatenate([[start], times, [end]]))
+        if not np.isfinite(whole).all() or (np.diff(whole) < 0.0).any():
+            raise ValueError("its events are not in the order of their times, or outside of their window")

@@ -1,6 +1,6 @@
 """Tensor files: the bytes of a safetensors file, read once into memory of our own.
 
-Nothing is mapped into memory: what becomes of the file afterwards changes no tensor. Sizes are compared with the size of
+Nothing is mapped into memory: what becomes of the file afterwards changes no tensor. Sizes are compared with that of
 the file before memory is taken for them.
 """
 

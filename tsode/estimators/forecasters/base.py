@@ -23,7 +23,15 @@ from tsode.estimators.forecasters.file_state import describe_forecaster, restore
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
-from tsode.estimators.parameters import Check, at_least, check_parameters, positive, read_by, share
+from tsode.estimators.parameters import (
+    Check,
+    at_least,
+    callables,
+    not_negative,
+    positive,
+    read_by,
+    share,
+)
 from tsode.estimators.settings import find_device, find_dtype
 from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
@@ -71,7 +79,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
     device: str = "auto"
     dtype: str = "float32"
     random_state: Any = None
-    verbose: int = 0
+    verbose: int | bool = 0
     id_col: Hashable = "unique_id"
     time_col: Hashable = "ds"
     target: Any = None
@@ -270,9 +278,6 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-    def _check_parameters(self) -> None:
-        check_parameters(self)
-
     def reader_settings(self) -> ReaderSettings:
         """How data are read, by the parameters."""
         refusals = {
@@ -341,6 +346,7 @@ class LearnedForecaster(BaseForecaster):
         "validation_fraction": share("(", ")", float),
         **dict.fromkeys(("max_context", "max_epochs", "batch_size", "patience"), at_least(1)),
         "learning_rate": positive,
+        "callbacks": callables,
     }
 
     def _plan(self, weight_decay: float) -> TrainingPlan:
@@ -359,7 +365,7 @@ class WindowedForecaster(LearnedForecaster):
     weight_decay: float = 0.01
     drop: float = 0.3
 
-    checks: ClassVar[dict[str, Check]] = {"drop": share()}
+    checks: ClassVar[dict[str, Check]] = {"drop": share(), "weight_decay": not_negative}
 
     def _windows(self, split: Split, horizon: float) -> tuple[WindowSampler, list[Window]]:
         """What to draw training windows from, and the windows to validate on."""

@@ -75,10 +75,11 @@ def restore_forecaster(forecaster: Any, header: Header, tensors: Tensors, device
         time_unit=_decode_span(header["time_unit"]),
         events=None if events is None else EventEncoder.from_dict(events),
         covariates=None if covariates is None else CovariateCoder.from_dict(covariates),
-        is_array=bool(header["is_array"]),
-        is_squeezed=bool(header["is_squeezed"]),
-        n_features_in=int(header["n_features_in"]),
+        is_array=header["is_array"],
+        is_squeezed=header["is_squeezed"],
+        n_features_in=header["n_features_in"],
     )
+    _check_reader(reader, header["n_iter"])
     ids, lengths = decode_labels(header["ids"]), tensors["panel.lengths"]
     times = view_times(tensors["panel.times"], header["time_dtype"])
     panel = Panel(
@@ -90,11 +91,25 @@ def restore_forecaster(forecaster: Any, header: Header, tensors: Tensors, device
         inputs=_restore_inputs(header, tensors, reader.events),
         covariates=_restore_covariates(header, tensors, reader.covariates),
     )
-    check_scales(reader.timeline, reader.scaler, panel.n_channels)
+    check_scales(reader.scaler, panel.n_channels)
     check_panel(panel, reader.timeline)
     widths = (panel.n_channels, reader.n_inputs, reader.n_features)
     module = load_weights(lambda: forecaster._build(*widths), tensors, forecaster._torch_dtype())
-    forecaster._keep(reader, panel, module.to(device), header["history"], int(header["n_iter"]))
+    forecaster._keep(reader, panel, module.to(device), header["history"], header["n_iter"])
+
+
+def _check_reader(reader: DataReader, n_iter: Any) -> None:
+    """Raise a ValueError unless spans are positive, and what counts or is true or false does."""
+    for name, span in (("horizon", reader.horizon), ("time_unit", reader.time_unit)):
+        if not reader.timeline.duration(span, name) > 0.0:
+            raise ValueError(f"its {name} {span} is not positive")
+    counts, flags = (reader.n_features_in, n_iter), (reader.is_array, reader.is_squeezed)
+    if not all(type(n) is int and n >= 1 for n in counts) or not all(type(flag) is bool for flag in flags):
+        raise ValueError("it counts features or epochs in other than whole numbers")
+    if reader.covariates is not None:
+        check_scales(reader.covariates.scaler, len(reader.covariates.known), "covariates")
+        if reader.covariates.cycles and reader.timeline.kind != "datetime":
+            raise ValueError("it has cycles of the calendar, but no datetimes")
 
 
 def _restore_inputs(header: Header, tensors: Tensors, coder: EventEncoder | None) -> dict[Hashable, DosingInputs]:

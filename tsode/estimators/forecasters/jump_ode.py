@@ -14,7 +14,7 @@ from tsode._registry import Part, lookup
 from tsode._threads import one_thread
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.base import WindowedForecaster
-from tsode.estimators.parameters import Check, at_least, one_of, or_value, share
+from tsode.estimators.parameters import Check, at_least, named, one_of, or_value, share
 from tsode.evolutions.base import Evolution
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
@@ -28,6 +28,9 @@ from tsode.training.objective import SCORES, FilterObjective, channel_weights, i
 from tsode.training.windows import Split, Window
 
 __all__ = ["JumpODEForecaster"]
+
+
+MOST_PASSES = 1000  # lest a number in a file keep a forecast busy for ever
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -164,7 +167,9 @@ class JumpODEForecaster(WindowedForecaster):
 
     checks: ClassVar[dict[str, Check]] = {
         "loss": one_of(SCORES),
-        **dict.fromkeys(("n_modes", "n_state", "n_hidden", "n_passes"), at_least(1)),
+        **dict.fromkeys(("n_modes", "n_state", "n_hidden"), at_least(1)),
+        "n_passes": at_least(1, MOST_PASSES),
+        "solver": named("solver"),
         "n_members": or_value("auto", at_least(1)),
         "dropout": share(),
         "balance": share("[", "]"),

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tsode._registry import Part
 from tsode.estimators.forecasters.latent import LatentForecaster
-from tsode.estimators.parameters import Check, at_least
+from tsode.estimators.parameters import Check, at_least, named
 from tsode.evolutions.base import Evolution
 from tsode.models.latent.ode import LatentODE, build_latent_ode
 from tsode.numerics.base import Solver
@@ -101,7 +101,7 @@ class LatentODEForecaster(LatentForecaster):
     solver: str | Part | Solver = "rk4"
 
     reads_events = True
-    checks: ClassVar[dict[str, Check]] = {"n_modes": at_least(1)}
+    checks: ClassVar[dict[str, Check]] = {"n_modes": at_least(1), "solver": named("solver")}
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LatentODE:
         return build_latent_ode(

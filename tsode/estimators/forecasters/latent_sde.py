@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from tsode._registry import Part
@@ -95,8 +96,8 @@ class LatentSDEForecaster(LatentForecaster):
     observation_scale: str = "channel"
     solver: str | Part | SDESolver = "euler_maruyama"
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def _check_parameters(self, but: Collection[str] = ()) -> None:
+        super()._check_parameters(but)
         if self.loss == "iwae":
             raise ParameterError(
                 "loss='iwae' needs the likelihood ratio of each path, but here only its mean, the path KL, is kept: "

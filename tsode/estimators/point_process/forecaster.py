@@ -23,7 +23,7 @@ from tsode.estimators.files.streams import describe_point_process, restore_point
 from tsode.estimators.parameters import (
     Check,
     at_least,
-    check_parameters,
+    callables,
     not_negative,
     one_of,
     positive,
@@ -115,7 +115,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
     device: str = "auto"
     dtype: str = "float32"
     random_state: Any = None
-    verbose: int = 0
+    verbose: int | bool = 0
     callbacks: Sequence[Callable[[dict[str, float]], bool | None]] | None = None
     id_col: Hashable = "unique_id"
     time_col: Hashable = "ds"
@@ -126,6 +126,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         "n_static": at_least(0),
         "learning_rate": positive,
         "weight_decay": not_negative,
+        "callbacks": callables,
         "validation_fraction": share("(", ")", float),
         "until": one_of(UNTIL),
         "dtype": read_by(find_dtype),
@@ -158,7 +159,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         ------
         DataError, ParameterError
         """
-        check_parameters(self)
+        self._check_parameters()
         generator = new_generator(self.random_state)
         watched = None
         if validation is not None and windows is not None:

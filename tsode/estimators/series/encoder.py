@@ -94,6 +94,7 @@ class SeriesEncoder(TransformerMixin, SavedArrayReader):
         -------
         self
         """
+        self._check_parameters()
         lookup(POOLED, self.pooling, "pooling")
         rows = read_rows(self, X, reset=True)
         forecaster = _default_forecaster(len(rows)) if self.forecaster is None else clone(self.forecaster)

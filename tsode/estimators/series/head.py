@@ -11,7 +11,7 @@ from sklearn.base import TransformerMixin, clone
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from tsode.errors import ParameterError
-from tsode.estimators.files.linear_heads import HEADS, decode_head, encode_head, standardised
+from tsode.estimators.files.linear_heads import HEADS, decode_head, encode_head, is_finite, standardised
 from tsode.estimators.files.model_file import Header, Tensors
 from tsode.estimators.files.parameters import decode_parameters, encode_parameters
 from tsode.estimators.files.saved import SavedArrayReader
@@ -38,6 +38,7 @@ class SeriesHead(TransformerMixin, SavedArrayReader):
         """What predicts from the features (b d) where no head is given; it is fitted to them afterwards."""
 
     def _fit_head(self, X: Any, y: np.ndarray) -> None:
+        self._check_parameters()
         rows = read_rows(self, X, reset=True)
         check_consistent_length(rows, y)
         encoder = SeriesEncoder() if self.encoder is None else clone(self.encoder)
@@ -117,6 +118,14 @@ class SeriesHead(TransformerMixin, SavedArrayReader):
         self._profile, self._start = np.array(header["profile"]), header["start"]
         head = HEADS[header["head_class"]](**decode_parameters(header["head_params"]))
         self.head_ = decode_head(head, header["head"])
+        grid = np.array([*self._profile, 0.0 if self._start is None else self._start])
+        if grid.dtype != np.float64 or not np.isfinite(grid).all() or not len(self._profile):
+            raise ValueError("the times at which series are read off are no finite numbers")
+        answer = self.head_.predict(np.zeros((1, len(self.get_feature_names_out()))))  # as its widths are its own
+        if len(answer) != 1 or not all(
+            is_finite(value) for name, value in vars(self.head_[-1]).items() if name.endswith("_")
+        ):
+            raise ValueError("what its head has learned is not finite, or of another size")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

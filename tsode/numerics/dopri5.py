@@ -12,8 +12,8 @@ from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import VectorField, constant, is_finite_row
 from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_dense, runge_kutta_step
+from tsode.numerics.shadow import Shadow, is_differentiated
 from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, run_step
-from tsode.numerics.tangent import carry_tangent, first_tangent
 
 __all__ = ["Dopri5"]
 
@@ -48,8 +48,9 @@ _TABLEAU = Tableau(
 _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 # Usual limits of the step controller (Hairer, Norsett, Wanner I, section II.4).
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
-# Of a tangent, in units of that of the state: what gradients lose anyway where the state decides about the steps.
-_TANGENT_TOLERANCE = 100.0
+# While derivatives are taken: where the state chooses the steps they stay its own unless the error of the derivatives
+# is so many tolerances; where that is so many times the state's, and more than rounding, it chooses the steps itself.
+_IN_MOTION, _AT_REST, _TELLING = 100.0, 1000.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,8 @@ class Dopri5(StepwiseSolver):
     Every row has its own step length and error norm, so its answer does not depend on who shares the batch. A row that
     has arrived, or failed, waits unchanged.
 
-    Where a gradient will be asked for, a tangent of unit size (`tsode.numerics.tangent`) is held to a hundred times the
-    tolerances of the state: at rest a state allows any step, and its gradient does not. Such a step costs about two
-    without.
+    While derivatives are taken, a step must be right for them too (`tsode.numerics.shadow`): at rest a state allows any
+    step, and its derivatives do not. Such a step costs about two without.
 
     Parameters
     ----------
@@ -119,8 +119,8 @@ class Dopri5(StepwiseSolver):
         if not active.any():
             return record
         slope = field(t0, z)
-        tangent = first_tangent(z) if torch.is_grad_enabled() and slope.requires_grad else None
-        step_length = first_step = self._first_step(field, t0, z, slope, direction, first_length)
+        shadow = Shadow(field, z, self.rtol, self.atol) if is_differentiated(z, slope, t0, t1) else None
+        step_length = first_step = self._first_step(field, t0, z, slope, direction, first_length).detach()
         for _ in range(self.max_steps):
             # Steps that are read from must not be cut to their queries: they would depend on them.
             step_length = step_length.clamp(max=self.max_step or torch.inf)
@@ -130,12 +130,12 @@ class Dopri5(StepwiseSolver):
             dt = torch.where(active, direction * attempt, 0.0)
             step = run_step(gradient, runge_kutta_step, _TABLEAU, field, t, dt, record.z, slope)
 
-            error = self._error(dt.detach(), [slope.detach() for slope in step.stages])
-            norm = self._error_norm(record.z, step.z, error).where(step.is_finite, torch.inf)
-            if tangent is not None:
-                next_tangent, error = self._carry(field, t, dt, record.z, tangent)
-                bound = self._error_norm(tangent, next_tangent, error) / _TANGENT_TOLERANCE
-                norm = torch.maximum(norm, bound.nan_to_num(posinf=0.0))  # without a derivative no step would do
+            norm = self._error_norm(record.z, step.z, dt, step.stages).where(step.is_finite, torch.inf).detach()
+            is_right = norm <= 1
+            if shadow is not None:
+                bound = shadow.error_norm(_TABLEAU, _ERROR, t, dt, record.z, step)
+                is_idle = (bound > _TELLING) & (bound > _AT_REST * norm)
+                norm = torch.maximum(norm, torch.where(is_idle, bound, bound / _IN_MOTION))
             accepted = active & (norm <= 1)
             # The step length is a choice, not a function of the state: no gradient through it.
             change = (_SAFETY * norm**-0.2).clamp(_SHRINK, _GROW).to(t0.dtype)
@@ -149,8 +149,8 @@ class Dopri5(StepwiseSolver):
                 accepted, is_free = accepted & ~is_stopped, is_free & ~is_stopped
             start, elapsed = record.z, torch.where(accepted, torch.where(is_last, distance, elapsed + attempt), elapsed)
             record.z = torch.where(accepted[:, None], step.z, start)
-            if tangent is not None:
-                tangent = torch.where(accepted[:, None], next_tangent, tangent)
+            if shadow is not None:
+                shadow.follow(record.z, accepted, is_right & (norm > 1))
             slope = torch.where(accepted[:, None], step.stages[-1], slope)  # the last slope is the next step's first
             record.n_steps = record.n_steps + accepted
             if query_step is not None or stop_rule is not None:
@@ -164,24 +164,10 @@ class Dopri5(StepwiseSolver):
     def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
         return runge_kutta_dense(_TABLEAU, z, stages, dt, theta)
 
-    @staticmethod
-    def _error(dt: Tensor, slopes: Sequence[Tensor]) -> Tensor:
-        """Difference of the two formulas for the end of a step, (b d)."""
-        return dt.to(slopes[0].dtype)[:, None] * combine(_ERROR, slopes)
-
-    def _carry(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
-        """The tangent at the end of a step, and its error, (b d) each."""
-
-        def both(at: Tensor) -> Tensor:
-            step = runge_kutta_step(_TABLEAU, field, t, dt, at)
-            return torch.cat([step.z, step.z - self._error(dt, step.stages)], dim=1)
-
-        end, lower = carry_tangent(both, z, tangent).chunk(2, dim=1)
-        return end, end - lower
-
     @torch.no_grad()
-    def _error_norm(self, start: Tensor, end: Tensor, error: Tensor) -> Tensor:
+    def _error_norm(self, start: Tensor, end: Tensor, dt: Tensor, slopes: Sequence[Tensor]) -> Tensor:
         """Error of a step relative to the tolerance, (b,); infinite where it is not finite."""
+        error = dt.to(start.dtype)[:, None] * combine(_ERROR, slopes)
         norm = _rms(error / (self.atol + self.rtol * torch.maximum(start.abs(), end.abs())))
         return norm.nan_to_num(nan=torch.inf)
 

@@ -70,7 +70,7 @@ def test_a_container_is_forecast_rightly_or_refused_by_name(container, draw):
     outcomes = run(n, container, hostile_cases(container=container), BASELINES)
     assert outcomes.total() >= n
     if draw == "all":  # a few may all come to the same
-        assert min(outcomes["forecast"], outcomes["error"]) >= 0.3 * n
+        assert min(outcomes["forecast"], outcomes["error"]) >= 0.25 * n
 
 
 @a_few_and_all

@@ -162,10 +162,12 @@ def _way_out_of_duplicate(table: Table, time: np.ndarray, channel: Hashable, has
     dtype = str(table.layout.time_dtype).lower()
     if dtype.startswith(("float32", "float16", "float[", "halffloat")):
         spacing = np.spacing(np.abs(time.astype(np.float16 if "16" in dtype or "half" in dtype else np.float32))[0])
-        return (
-            f". The times are {dtype}, which at this size are rounded to multiples of {spacing:g}, so that distinct "
-            "times became one: make them float64, or datetimes, before they are rounded."
-        )
+        gaps = np.diff(np.unique(table.times))
+        if not len(gaps) or spacing >= 0.1 * np.median(gaps):  # else what was given is twice there
+            return (
+                f". The times are {dtype}, which at this size are rounded to multiples of {spacing:g}, so that "
+                "distinct times became one: pass them as float64, or datetimes, before they are rounded."
+            )
     tidy = describe_tidy(table, channel)
     if tidy:
         return f". {tidy}"

@@ -95,8 +95,9 @@ def refuse_commas(frame: pd.DataFrame, columns: Collection[Any], path: str, deci
         if not pd.api.types.is_string_dtype(column) or decimal == ",":
             continue
         cells = column.dropna().astype(str).str.strip()
-        if len(cells) and cells.str.fullmatch(r"[+-]?\d+(?:\.\d+)?|" + _COMMA).all():
-            cell = next(cell for cell in cells if "," in cell) if cells.str.contains(",").any() else cells.iloc[0]
+        has_comma = cells.str.contains(",")
+        if has_comma.any() and cells.str.fullmatch(r"[+-]?\d+(?:\.\d+)?|" + _COMMA).all():
+            cell = cells[has_comma].iloc[0]
             raise DataError(
                 f"Column {name!r} of {path!r} has numbers with a comma, such as {cell!r}: if it is a decimal comma, "
                 "give --decimal ,; if it separates thousands, write the numbers without it."

@@ -139,9 +139,12 @@ def write_text(text: str) -> None:
     out = sys.stdout
     if out is None or out.closed:
         raise OSError("Standard output is closed: write to a file with --out.")
-    if isinstance(getattr(out, "buffer", None), io.BufferedIOBase):
+    buffer = getattr(out, "buffer", None)
+    if isinstance(buffer, io.IOBase):
         out.flush()
-        out.buffer.write(text.encode("utf-8", "surrogateescape"))
+        rest = memoryview(text.encode("utf-8", "surrogateescape"))
+        while rest:  # an unbuffered one may take a part
+            rest = rest[buffer.write(rest) :]  # type: ignore[attr-defined]
     else:  # a notebook's
         out.write(text)
     out.flush()

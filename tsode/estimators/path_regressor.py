@@ -22,6 +22,7 @@ from tsode.models.linear.sde import LinearSDE
 
 __all__ = ["PathRegressor"]
 
+LARGEST = 1e150  # in a model file, as squares of larger numbers leave the range of float64
 # what fit sets, in a model file
 _NUMBERS = ("intercept_", "length_scale_", "noise_share_", "scale_", "_origin")
 _ARRAYS = {"coef_": np.ndarray, "_shift": np.ndarray, "_spread": np.ndarray} | dict.fromkeys(
@@ -230,8 +231,10 @@ class PathRegressor(RegressorMixin, SavedArrayReader):
         shapes |= dict.fromkeys(("coef_", "_shift", "_spread"), (p - 1,))
         for name, shape in shapes.items():
             array = np.asarray(getattr(self, name))
-            if array.dtype != np.float64 or array.shape != shape or not np.isfinite(array).all():
-                raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not finite numbers of shape {shape}")
+            if array.dtype != np.float64 or array.shape != shape or not (np.abs(array) < LARGEST).all():
+                raise ValueError(
+                    f"{name} is {array.dtype} of shape {array.shape}, not numbers of shape {shape} in range"
+                )
         numbers = np.array([getattr(self, name) for name in _NUMBERS])
         is_sound = np.isfinite(numbers).all() and self.length_scale_ > 0.0 and self.scale_ > 0.0
         if not is_sound or not 0.0 < self.noise_share_ <= 1.0 or not (self._spread > 0.0).all():

@@ -121,7 +121,8 @@ class SeriesHead(TransformerMixin, SavedArrayReader):
         grid = np.array([*self._profile, 0.0 if self._start is None else self._start])
         if grid.dtype != np.float64 or not np.isfinite(grid).all() or not len(self._profile):
             raise ValueError("the times at which series are read off are no finite numbers")
-        answer = self.head_.predict(np.zeros((1, len(self.get_feature_names_out()))))  # as its widths are its own
+        with np.errstate(all="ignore"):
+            answer = self.head_.predict(np.zeros((1, len(self.get_feature_names_out()))))  # as its widths are its own
         if len(answer) != 1 or not all(
             is_finite(value) for name, value in vars(self.head_[-1]).items() if name.endswith("_")
         ):

@@ -106,7 +106,8 @@ class FittedPointProcess(BaseEstimator):
     def residuals(self, X: Any, *, windows: Any = None, condition_on_first: bool | None = None) -> pd.DataFrame:
         """Time-rescaled gaps: the compensator between each scored event and the one before it.
 
-        Under the true intensity they are independent and exponential with mean 1 (Brown et al. 2002).
+        Under the true intensity they are independent and exponential with mean 1 (Brown et al. 2002), but for the gap
+        that the end of a window cuts off. Pass `windows`: without them a stream ends at its last event.
 
         Returns
         -------
@@ -128,7 +129,8 @@ class FittedPointProcess(BaseEstimator):
         """Kolmogorov-Smirnov test that time-rescaled gaps are exponential: ``statistic`` and ``pvalue``.
 
         The streams are set end to end in rescaled time, so that the silence at the end of a window is part of a gap:
-        without it the long gaps, which a window cuts off more often, would seem too few.
+        without it the long gaps, which a window cuts off more often, would seem too few. So pass `windows`: without
+        them a stream ends at its last event, and of short streams the true intensity is rejected too often.
         """
         streams = self._read_later(X, windows)
         parts, tails = self._rescaled(streams, condition_on_first)

@@ -143,7 +143,10 @@ def load_weights(
     """
     state = {_rename(name.removeprefix("module.")): t for name, t in tensors.items() if name.startswith("module.")}
     with torch.device("meta"), _at_most(10 * len(state) + 100):
-        wanted = build().to(dtype=dtype).state_dict()
+        empty = build().to(dtype=dtype)
+        if hasattr(empty, "resize_like"):  # the sizes of some depend on what was fitted
+            empty.resize_like(state)
+        wanted = empty.state_dict()
     if state.keys() != wanted.keys():
         name = min(state.keys() ^ wanted.keys())
         raise ValueError(f"the tensor {name!r} is {'missing' if name in wanted else 'of no part of this model'}")
@@ -157,5 +160,7 @@ def load_weights(
             raise ValueError(f"the tensor {name!r} is not finite")
     with OwnDraws(torch.Generator()):
         module = build().to(dtype=dtype)
+    if hasattr(module, "resize_like"):
+        module.resize_like(state)
     module.load_state_dict(state)
     return module

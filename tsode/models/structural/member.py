@@ -1,0 +1,84 @@
+"""Members of a structural model: structures with draws of their parameters and weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsode.core.transforms import Transform
+from tsode.kernels.paired_filter import PairedSteps
+from tsode.models.structural.structure import Parts, Structure
+
+__all__ = ["ChannelFit", "Member"]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One structure and draws of its parameters, the first of them the mode.
+
+    Parameters
+    ----------
+    structure : Structure
+    weight : float
+        Of all its draws together; those of the members of a channel sum to 1.
+    z : Tensor[k p], float64
+        See `Structure`.
+    """
+
+    structure: Structure
+    weight: float
+    z: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelFit:
+    """What was fitted of one channel.
+
+    Parameters
+    ----------
+    members : tuple of Member
+    transform : Transform
+        Of the values in the data's own units.
+    shift, spread : float
+        Mean and standard deviation of the transformed values: the structures hold for ``(g(y) - shift) / spread``.
+    span : float
+        The structures' unit of time, in units of model time.
+    """
+
+    members: tuple[Member, ...]
+    transform: Transform
+    shift: float
+    spread: float
+    span: float
+
+    @property
+    def n_states(self) -> int:
+        return max(member.structure.n_states for member in self.members)
+
+    @property
+    def log_weights(self) -> Tensor:
+        """Of all draws, members one after the other: Tensor[d]."""
+        parts = [torch.full((len(member.z),), member.weight / len(member.z)) for member in self.members]
+        return torch.cat(parts).double().log()
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """What the structures hold for."""
+        return (self.transform.forward(values) - self.shift) / self.spread
+
+    def parts(self, gap: Tensor, only_modes: bool = False) -> Parts:
+        """Transitions of all draws over gaps (g r): (g r d m), start and readout (d m), noise (d)."""
+        size, found = self.n_states, []
+        for member in self.members:
+            z = member.z[:1] if only_modes else member.z
+            found.append(member.structure.parts(z, gap.reshape(-1, 1) / self.span, size))
+        steps = PairedSteps(
+            *(
+                torch.cat([x.expand(gap.numel(), len(part.start), -1) for x, part in zip(parts, found)], dim=1).unflatten(
+                    0, gap.shape
+                )
+                for parts in zip(*(part.steps for part in found))
+            )
+        )
+        return Parts(steps, *(torch.cat([part[k] for part in found]) for k in (1, 2, 3)))

@@ -1,0 +1,161 @@
+"""Structural model: a mixture of structures, filtered exactly, as a forecast model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsode.core.batch import IrregularBatch
+from tsode.core.forecast import Forecast
+from tsode.core.status import Status
+from tsode.kernels.paired_filter import PairedSteps, PairedSystem, filter_rows
+from tsode.likelihoods.normal_mixture import NormalMixture
+from tsode.models.base import ForecastModel
+from tsode.models.structural.member import ChannelFit
+from tsode.models.structural.spec import decode, encode
+
+__all__ = ["StructuralModel"]
+
+HELD_AT_ONCE = 2**22  # numbers of covariances of problems filtered together
+MOST_NOISE = 1e12
+
+
+class StructuralModel(ForecastModel):
+    """Structural models of each channel, averaged over structures and over the uncertainty of their parameters.
+
+    Parameters
+    ----------
+    n_channels : int
+    """
+
+    code: Tensor
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.n_channels = n_channels
+        self._read: tuple[Tensor, list[ChannelFit]] | None = None
+        self.register_buffer("code", torch.zeros(0, dtype=torch.uint8))
+
+    @property
+    def channels(self) -> list[ChannelFit]:
+        """What was fitted of each channel."""
+        if self._read is None or self._read[0] is not self.code:
+            self._read = self.code, decode(self.code, self.n_channels)
+        return self._read[1]
+
+    def set_channels(self, channels: Sequence[ChannelFit]) -> None:
+        self.code = encode(list(channels))
+        self._read = self.code, list(channels)
+
+    def resize_like(self, state: Mapping[str, Tensor]) -> None:
+        """Make room for weights of these sizes: that of the text depends on what was fitted."""
+        code = state.get("code", self.code)
+        if code.ndim != 1:
+            raise ValueError(f"its components are of shape {tuple(code.shape)}")
+        self.code = torch.zeros(len(code), dtype=torch.uint8, device=self.code.device)
+        self._read = None
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        loaded = super().load_state_dict(*args, **kwargs)
+        self._read = self.code, decode(self.code, self.n_channels)
+        return loaded
+
+    def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
+        parts = [self._forecast_channel(batch, c, query_times, side) for c in range(self.n_channels)]
+        size = max(part.shape[-1] // 3 for part in parts)
+        params = torch.stack([_padded(part, size) for part in parts], dim=2)
+        is_finite = params.isfinite().flatten(1).all(dim=1)
+        status = torch.where(is_finite, int(Status.OK), int(Status.NON_FINITE))
+        return Forecast(query_times, params, NormalMixture(size), status)
+
+    def _forecast_channel(self, batch: IrregularBatch, c: int, query_times: Tensor, side: str) -> Tensor:
+        """Parameters of a mixture of normals (b m 3d), of scaled values."""
+        fit = self.channels[c]
+        index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
+        n_draws, m = len(fit.log_weights), fit.n_states
+        at_once = max(1, HELD_AT_ONCE // (n_draws * m * m))
+        out = query_times.new_empty(*query_times.shape, 2, n_draws)
+        for rows in torch.arange(batch.n_series).split(at_once):
+            self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows)
+        log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
+        return torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
+
+    def _project(
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, queries: Tensor, index: Tensor,
+        out: Tensor, places: Tensor,
+    ) -> None:  # fmt: skip
+        """Means and log standard deviations at the queries of some rows, written to `out`."""
+        by_event: dict[int, Tensor] = {k: (index == k).nonzero() for k in index.unique().tolist()}
+        last = max(by_event)
+        times = batch.times[rows]
+        start = fit.parts(times.new_zeros(1, 1))
+        readout, noise = start.readout, start.noise
+        if 0 in by_event:
+            zero = (torch.zeros_like(readout), torch.diag_embed(start.start))
+            at = by_event[0]
+            self._write(fit, zero, None, readout, noise, at, torch.zeros(len(at)).double(), out, places)
+        if not last:
+            return
+        for k, (mean, cov) in self._beliefs(fit, batch, c, rows, last):
+            at = by_event.get(k + 1)
+            if at is not None:
+                gap = queries[at[:, 0], at[:, 1]] - times[at[:, 0], k]
+                self._write(fit, (mean, cov), at[:, 0], readout, noise, at, gap, out, places)
+
+    def _beliefs(
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, n: int
+    ) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+        """After each of the first `n` events, mean (r d m) and covariance (r d m m)."""
+        times = batch.times[rows, :n].T
+        mask = batch.mask[rows, :n, c].T.double()
+        values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)
+        gap = times.diff(dim=0, prepend=times[:1])
+        n_draws = len(fit.log_weights)
+        system_index = torch.arange(n)
+        if gap.shape[1] == 1:
+            distinct, system_index = gap[:, 0].unique(return_inverse=True)
+            gap = distinct[:, None]
+        parts = fit.parts(gap)
+        steps = PairedSteps(*(x.flatten(1, 2) for x in parts.steps))
+        r = len(rows)
+        system = PairedSystem(
+            steps, system_index, torch.diag_embed(parts.start).repeat(r, 1, 1), parts.readout.repeat(r, 1)[None],
+            parts.noise.repeat(r)[None],
+        )  # fmt: skip
+        spread = values.repeat_interleave(n_draws, dim=1), mask.repeat_interleave(n_draws, dim=1)
+        for k, (_, after, _) in enumerate(filter_rows(system, *spread)):
+            yield k, (after.mean.unflatten(0, (r, n_draws)), after.cov.unflatten(0, (r, n_draws)))
+
+    def _write(
+        self, fit: ChannelFit, belief: tuple[Tensor, Tensor], of: Tensor | None, readout: Tensor, noise: Tensor,
+        at: Tensor, gap: Tensor, out: Tensor, places: Tensor,
+    ) -> None:  # fmt: skip
+        """Project beliefs a gap (q) ahead onto the series, without a product of matrices."""
+        mean, cov = belief
+        for part in torch.arange(len(at)).split(max(1, HELD_AT_ONCE // (len(readout) * fit.n_states**2))):
+            steps = fit.parts(gap[part, None]).steps
+            own, other, variance, covariance = (x[:, 0] for x in steps)
+            swapped = (other * readout).unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+            seen = own * readout + swapped
+            here = (mean, cov) if of is None else (mean[of[part]], cov[of[part]])
+            location = (seen * here[0]).sum(dim=-1)
+            pairs = readout[..., 0::2] * readout[..., 1::2]
+            total = ((here[1] * seen[..., None, :]).sum(dim=-1) * seen).sum(dim=-1)
+            total = total + (variance * readout**2).sum(dim=-1) + 2.0 * (covariance * pairs).sum(dim=-1) + noise
+            where = at[part]
+            out[places[where[:, 0]], where[:, 1], 0] = location
+            out[places[where[:, 0]], where[:, 1], 1] = 0.5 * total.clamp(min=1e-300).log()
+
+    def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+        raise NotImplementedError
+
+
+def _padded(params: Tensor, size: int) -> Tensor:
+    """Mixture parameters with components of no weight added."""
+    location, log_scale, log_weight = params.chunk(3, dim=-1)
+    lack = size - location.shape[-1]
+    fill = [torch.nn.functional.pad(x, (0, lack), value=v) for x, v in ((location, 0.0), (log_scale, 0.0), (log_weight, -1e3))]
+    return torch.cat(fill, dim=-1)

@@ -1,0 +1,107 @@
+"""Fitted channels as plain numbers and text, and back: what a model file holds of a structural model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsode._registry import part
+from tsode._registry import build as build_part
+from tsode.core.transforms import Transform
+from tsode.models.structural import COMPONENTS
+from tsode.models.structural.component import Component, DataScale
+from tsode.models.structural.member import ChannelFit, Member
+from tsode.models.structural.structure import Structure
+
+__all__ = ["decode", "encode"]
+
+
+def encode(channels: list[ChannelFit]) -> Tensor:
+    """Text of the fits as bytes: Tensor[k], uint8. Numbers keep every digit."""
+    text = json.dumps([_describe(fit) for fit in channels])
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+
+
+def decode(code: Tensor, n_channels: int) -> list[ChannelFit]:
+    """Undo `encode`.
+
+    Raises
+    ------
+    ValueError
+        If it is no such text, or not of so many channels.
+    """
+    if not len(code):
+        return []
+    try:
+        described = json.loads(bytes(code.tolist()))
+        channels = [_restore(one) for one in described]
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"its components cannot be read: {error}") from error
+    if len(channels) != n_channels:
+        raise ValueError(f"it has components of {len(channels)} channels, not of {n_channels}")
+    return channels
+
+
+def _describe(fit: ChannelFit) -> dict[str, Any]:
+    transform = fit.transform
+    return {
+        "transform": [float(transform.code), float(transform.lam), float(transform.offset)],
+        "shift": fit.shift,
+        "spread": fit.spread,
+        "span": fit.span,
+        "members": [
+            {
+                "components": [_describe_component(component) for component in member.structure.components],
+                "scale": [member.structure.scale.gap, member.structure.scale.roughness],
+                "weight": member.weight,
+                "z": member.z.tolist(),
+            }
+            for member in fit.members
+        ],
+    }
+
+
+def _describe_component(component: Component) -> list[Any]:
+    name = next(name for name, cls in COMPONENTS.items() if cls is type(component))
+    return [name, {field.name: getattr(component, field.name) for field in fields(component)}]  # type: ignore[arg-type]
+
+
+def _restore(state: dict[str, Any]) -> ChannelFit:
+    members = []
+    for one in state["members"]:
+        components = tuple(_component(name, settings) for name, settings in one["components"])
+        structure = Structure(components, DataScale(*map(_positive, one["scale"])))
+        z = torch.tensor(one["z"], dtype=torch.float64)
+        if z.ndim != 2 or z.shape[1] != structure.n_parameters or not z.isfinite().all() or not len(z):
+            raise ValueError("its parameters are not those of its components")
+        members.append(Member(structure, _positive(one["weight"]), z))
+    if not members:
+        raise ValueError("it has a channel without components")
+    transform = Transform(*(torch.tensor(float(number), dtype=torch.float64) for number in state["transform"]))
+    if not torch.stack([transform.code, transform.lam, transform.offset]).isfinite().all():
+        raise ValueError("its transform is not finite")
+    shift = float(state["shift"])
+    if not abs(shift) < float("inf"):
+        raise ValueError("its shift is not finite")
+    return ChannelFit(tuple(members), transform, shift, _positive(state["spread"]), _positive(state["span"]))
+
+
+def _component(name: str, settings: dict[str, Any]) -> Component:
+    if not all(isinstance(value, str | bool | int | float) for value in settings.values()):
+        raise ValueError(f"the settings of its {name} are not plain")
+    given = {key: value for key, value in settings.items() if key != "period"}
+    size = {"period": _positive(settings["period"])} if "period" in settings else {}
+    component: Component = build_part(COMPONENTS, part(name, **given), "component", **size)
+    if component.n_states > 1000:
+        raise ValueError(f"its {name} has {component.n_states} states")
+    return component
+
+
+def _positive(number: Any) -> float:
+    if not isinstance(number, int | float) or not 0.0 < number < float("inf"):
+        raise ValueError(f"{number!r} is not a positive number")
+    return float(number)

@@ -1,0 +1,112 @@
+"""Structure: a sum of components seen through noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsode.kernels.paired_filter import PairedSteps
+from tsode.models.structural.component import Component, DataScale, Prior
+
+__all__ = ["NOISE", "Parts", "Structure", "pad"]
+
+NOISE = "noise"
+LEAST_NOISE = 1e-8  # variance, in those of the series
+
+
+class Parts(NamedTuple):
+    """Numbers of several problems: transitions over each gap, start (b m), readout (b m), variance of noise (b)."""
+
+    steps: PairedSteps
+    start: Tensor
+    readout: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Sum of components and observation noise.
+
+    Parameters are positive and lie about their priors: ``exp(log median + log sd z)`` with standard normal ``z``.
+
+    Parameters
+    ----------
+    components : tuple of Component
+        Of different names.
+    scale : DataScale
+    """
+
+    components: tuple[Component, ...]
+    scale: DataScale
+
+    @cached_property
+    def priors(self) -> dict[tuple[str, str], Prior]:
+        """Prior of each parameter, by component and name, in the order of ``z``; the noise comes last."""
+        priors = {
+            (component.name, name): prior
+            for component in self.components
+            for name, prior in component.priors(self.scale).items()
+        }
+        return priors | {(NOISE, "variance"): Prior(0.25 * self.scale.roughness, 2.0)}
+
+    @property
+    def n_parameters(self) -> int:
+        return len(self.priors)
+
+    @property
+    def n_states(self) -> int:
+        """Even: states stand in pairs."""
+        n = sum(component.n_states for component in self.components)
+        return n + n % 2
+
+    @cached_property
+    def _ordered(self) -> tuple[Component, ...]:
+        """Components of pairs come first, so that pairs begin at even places."""
+        return tuple(sorted(self.components, key=lambda component: component.n_states % 2))
+
+    @cached_property
+    def places(self) -> dict[str, slice]:
+        """States of each component, by name."""
+        places, first = {}, 0
+        for component in self._ordered:
+            places[component.name] = slice(first, first + component.n_states)
+            first += component.n_states
+        return places
+
+    def parameters(self, z: Tensor) -> dict[tuple[str, str], Tensor]:
+        """Parameters (b) from ``z`` (b p)."""
+        log_medians = z.new_tensor([prior.log_median for prior in self.priors.values()])
+        log_sds = z.new_tensor([prior.log_sd for prior in self.priors.values()])
+        values = (log_medians + log_sds * z).exp()
+        return dict(zip(self.priors, values.unbind(dim=-1)))
+
+    def parts(self, z: Tensor, gap: Tensor, n_states: int | None = None) -> Parts:
+        """Transitions over gaps (g b) or (g 1), start, readout and noise, by ``z`` (b p).
+
+        Parameters
+        ----------
+        n_states : int, optional
+            More than there are: the rest of them stay at zero.
+        """
+        parameters = self.parameters(z)
+        steps, starts = [], []
+        for component in self._ordered:
+            own = {name: value for (of, name), value in parameters.items() if of == component.name}
+            steps.append(component.steps(gap, **own))
+            starts.append(component.start(**own))
+        size = self.n_states if n_states is None else n_states
+        own_part, other, variance, _ = (torch.cat(parts, dim=-1) for parts in zip(*steps))
+        covariance = torch.cat([step.covariance for step in steps], dim=-1)
+        readout = z.new_tensor([weight for component in self._ordered for weight in component.readout])
+        joined = PairedSteps(*(pad(x, size) for x in (own_part, other, variance)), pad(covariance, size // 2))
+        noise = LEAST_NOISE + parameters[NOISE, "variance"]
+        return Parts(joined, pad(torch.cat(starts, dim=-1), size), pad(readout, size).expand(len(z), -1), noise)
+
+
+def pad(x: Tensor, size: int) -> Tensor:
+    """Zeros added on the last axis."""
+    return torch.nn.functional.pad(x, (0, size - x.shape[-1]))

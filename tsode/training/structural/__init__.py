@@ -1,0 +1,1 @@
+"""Fit of structural models: problems of many structures, starts and series at once."""

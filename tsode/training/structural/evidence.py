@@ -1,0 +1,57 @@
+"""Laplace evidence of fitted problems, and draws of their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["Posterior", "posteriors"]
+
+STEP = 1e-3
+LEAST_CURVATURE = 0.5  # the prior alone has 1
+FARTHEST = 5.0  # from the prior's centre, in its standard deviations
+
+
+class Posterior:
+    """Normal approximation of the parameters of several problems.
+
+    Parameters
+    ----------
+    mode : Tensor[b p]
+    curvature : Tensor[b p p]
+        Of the negative log posterior.
+    value : Tensor[b]
+        Negative log posterior at the mode, without the constants of the prior.
+    """
+
+    def __init__(self, mode: Tensor, curvature: Tensor, value: Tensor) -> None:
+        eigenvalues, self.axes = torch.linalg.eigh(0.5 * (curvature + curvature.mT))
+        self.mode, self.eigenvalues = mode, eigenvalues.clamp(min=LEAST_CURVATURE)
+        self.evidence = -value - 0.5 * self.eigenvalues.log().sum(dim=1)
+
+    @property
+    def sd(self) -> Tensor:
+        """Standard deviation of each parameter: Tensor[b p]."""
+        return (self.axes**2 / self.eigenvalues[:, None]).sum(dim=-1).sqrt()
+
+    def draws(self, row: int, normals: Tensor) -> Tensor:
+        """Parameters of one problem (k p) from standard normal numbers (k p)."""
+        move = (normals / self.eigenvalues[row].sqrt()) @ self.axes[row].T
+        return (self.mode[row] + move).clamp(-FARTHEST, FARTHEST)
+
+
+def posteriors(
+    evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], mode: Tensor, value: Tensor
+) -> Posterior:
+    """Posteriors about the modes (b p), by central differences of the slopes; see `quasi_newton.minimise`."""
+    b, p = mode.shape
+    move = STEP * torch.eye(p, dtype=mode.dtype, device=mode.device)
+    which = torch.arange(b, device=mode.device).repeat_interleave(p)
+    points = mode.repeat_interleave(p, dim=0)
+    ahead, behind = (evaluate(points + sign * move.repeat(b, 1), which)[1] for sign in (1.0, -1.0))
+    curvature = ((ahead - behind) / (2.0 * STEP)).reshape(b, p, p)
+    eye = torch.eye(p, dtype=mode.dtype, device=mode.device)
+    is_fine = curvature.isfinite().flatten(1).all(dim=1)[:, None, None]
+    return Posterior(mode, torch.where(is_fine, curvature, eye), value)

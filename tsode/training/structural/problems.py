@@ -1,0 +1,119 @@
+"""Problems of fit: structures with data of one length, evaluated together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsode.kernels.paired_filter import PairedSteps, PairedSystem, log_likelihood
+from tsode.models.structural.structure import Structure
+
+__all__ = ["Data", "Problem", "evaluate", "log_likelihoods"]
+
+ALIKE = 1e-12  # gaps that differ by less of themselves are one
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Series, padded to one length, their times in spans of the data.
+
+    Parameters
+    ----------
+    gap : Tensor[g 1] or Tensor[n s]
+        Distinct gaps of a single series; those of several as they come.
+    index : Tensor[n], int64
+        Which gap leads to each row.
+    values : Tensor[n s]
+    mask : Tensor[n s]
+    noise : Tensor[n s]
+        Variance known of each value beside the one that is fitted, in variances of the series.
+    weight : Tensor[n s]
+        By which the fitted noise is multiplied, greater where a value stands out.
+    """
+
+    gap: Tensor
+    index: Tensor
+    values: Tensor
+    mask: Tensor
+    noise: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, times: Tensor, values: Tensor, mask: Tensor, noise: Tensor | None = None) -> Data:
+        """From times (n s), values and mask; the times of what is padded repeat."""
+        gap = times.diff(dim=0, prepend=times[:1])
+        index = torch.arange(len(gap))
+        if gap.shape[1] == 1:
+            distinct, index = _distinct(gap[:, 0])
+            gap = distinct[:, None]
+        nothing = torch.zeros_like(values) if noise is None else noise
+        return cls(gap, index, values, mask, nothing, torch.ones_like(values))
+
+
+def _distinct(gap: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct gaps, and which of them each is; those that differ by rounding are one."""
+    order = gap.argsort()
+    ordered = gap[order]
+    is_new = torch.cat([ordered.new_ones(1, dtype=torch.bool), ordered.diff() > ALIKE * ordered[1:].abs()])
+    index = torch.empty_like(order)
+    index[order] = is_new.cumsum(0) - 1
+    return ordered[is_new], index
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A structure to be fitted to data: with several series, to all of them together."""
+
+    structure: Structure
+    data: Data
+
+
+def evaluate(problems: Sequence[Problem], z: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log posterior of the problems `which` (k), but for a constant, and its slopes: (k), (k p).
+
+    Points `z` (k p) hold the parameters of each structure, and zeros after them.
+    """
+    point = z.detach().requires_grad_()
+    with torch.enable_grad():
+        value = -log_likelihoods([problems[k] for k in which.tolist()], point)
+        value = torch.where(value.isfinite(), value, torch.inf) + 0.5 * (point * point).sum(dim=1)
+        (slope,) = torch.autograd.grad(value.sum(), point)
+    return value.detach(), slope
+
+
+def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
+    """Log density of the data of each problem, in nats, at ``z`` (k p): Tensor[k]. All have one length."""
+    groups: dict[Problem, list[int]] = {}
+    for k, problem in enumerate(problems):
+        groups.setdefault(problem, []).append(k)
+    size = max(problem.structure.n_states for problem in groups)
+    systems, values, masks = [], [], []
+    for problem, rows in groups.items():
+        data, n_series = problem.data, problem.data.values.shape[1]
+        points = z[rows, : problem.structure.n_parameters].repeat_interleave(n_series, dim=0)
+        gap = data.gap.repeat(1, len(rows)) if n_series > 1 else data.gap
+        parts = problem.structure.parts(points, gap, size)
+        noise = parts.noise * data.weight.repeat(1, len(rows)) + data.noise.repeat(1, len(rows))
+        steps = PairedSteps(*(part.expand(len(gap), len(points), -1) for part in parts.steps))
+        systems.append((steps, data.index, torch.diag_embed(parts.start), parts.readout, noise))
+        values.append(data.values.repeat(1, len(rows)))
+        masks.append(data.mask.repeat(1, len(rows)))
+    steps, indices, starts, readouts, noises = zip(*systems)
+    are_alike = all(index is indices[0] for index in indices) or all(torch.equal(index, indices[0]) for index in indices)
+    if are_alike:
+        index = indices[0]
+    else:  # gaps of their own
+        index = torch.arange(len(indices[0]))
+        steps = [PairedSteps(*(part[own] for part in step)) for step, own in zip(steps, indices)]
+    joined = PairedSteps(*(torch.cat(parts, dim=1) for parts in zip(*steps)))
+    system = PairedSystem(joined, index, torch.cat(starts), torch.cat(readouts)[None], torch.cat(noises, dim=1))
+    each = log_likelihood(system, torch.cat(values, dim=1), torch.cat(masks, dim=1))
+    totals = z.new_empty(len(problems))
+    places, sums = [], []
+    for (problem, rows), of_group in zip(groups.items(), each.split([v.shape[1] for v in values])):
+        places += rows
+        sums.append(of_group.unflatten(0, (len(rows), -1)).sum(dim=1))
+    return totals.index_copy(0, torch.tensor(places), torch.cat(sums))

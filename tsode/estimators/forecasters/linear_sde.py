@@ -15,16 +15,19 @@ from torch import Tensor
 from tsode._isolation import isolated
 from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
+from tsode.core.transforms import SUPPORTS
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
-from tsode.estimators.parameters import Check, at_least, mapping, or_value
+from tsode.estimators.forecasters.structure import check_components, fit_structure
+from tsode.estimators.parameters import Check, at_least, mapping, one_of, or_value
 from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
 from tsode.models.base import ForecastModel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
+from tsode.models.structural.model import StructuralModel
 from tsode.training.loop import train
 from tsode.training.windows import Split
 
@@ -97,6 +100,8 @@ class LinearSDEForecaster(LearnedForecaster):
     """
 
     n_state: int | None = field(default=None, kw_only=False)
+    components: Any = None
+    support: str = "real"
     system: dict[str, Any] | None = None
     initial_time: Any = None
     max_context: int = 64
@@ -107,10 +112,19 @@ class LinearSDEForecaster(LearnedForecaster):
 
     reads_events = True
     has_linear_inputs = True
-    checks: ClassVar[dict[str, Check]] = {"n_state": or_value(None, at_least(1)), "system": or_value(None, mapping)}
+    checks: ClassVar[dict[str, Check]] = {
+        "n_state": or_value(None, at_least(1)),
+        "system": or_value(None, mapping),
+        "components": check_components,
+        "support": one_of(dict.fromkeys(SUPPORTS)),
+    }
 
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()
+        if self.components is not None:
+            return self._structural_settings(settings)
+        if self.support != "real":
+            raise ParameterError(f"support={self.support!r} is of components=: give components='auto' too.")
         if self.system is None:
             if self.initial_time is not None:
                 raise ParameterError("initial_time= is when a given system starts: give system= too, or leave it out.")
@@ -126,7 +140,30 @@ class LinearSDEForecaster(LearnedForecaster):
         )
         return _SystemSettings(**vars(settings) | {"scale": "none", "refusals": refusals})
 
-    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LinearGaussianModel:
+    def _structural_settings(self, settings: ReaderSettings) -> ReaderSettings:
+        """In the data's own units, for components have scales of their own."""
+        if self.system is not None:
+            raise ParameterError("components= and system= are two models: give one of them.")
+        refusals = {
+            name: f"components= read no {name}= yet: leave it out." for name in ("events", "static", "known")
+        }
+        return replace(settings, scale="none", can_rescale=False, calendar=None, refusals=refusals)
+
+    def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
+        self._reading = reader
+        try:
+            super()._learn_from(panel, reader, held_out, goes_on)
+        finally:
+            del self._reading
+
+    def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
+        if self.components is not None:
+            return Split(series, [], None)  # by their evidence: nothing is held out
+        return super()._split(series, horizon, generator)
+
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
+        if self.components is not None:
+            return StructuralModel(n_channels)
         if self.system is None:
             return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
         try:
@@ -218,6 +255,10 @@ class LinearSDEForecaster(LearnedForecaster):
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         if self.system is not None:
+            return []
+        if isinstance(module, StructuralModel):
+            timeline, channels = self._reading.timeline, self._reading.channels
+            fit_structure(module, split.train, channels, self.components, self.support, timeline, generator)
             return []
         like = next(module.parameters())
         if self.scale == "robust":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import log
 from typing import Any
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.core.status import Status
+from tsode.core.transforms import Transform
 from tsode.kernels.paired_filter import PairedSteps, PairedSystem, filter_rows
 from tsode.likelihoods.normal_mixture import NormalMixture
+from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
 from tsode.models.structural.member import ChannelFit
 from tsode.models.structural.spec import decode, encode
@@ -20,7 +23,6 @@ from tsode.models.structural.spec import decode, encode
 __all__ = ["StructuralModel"]
 
 HELD_AT_ONCE = 2**22  # numbers of covariances of problems filtered together
-MOST_NOISE = 1e12
 
 
 class StructuralModel(ForecastModel):
@@ -65,11 +67,24 @@ class StructuralModel(ForecastModel):
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         parts = [self._forecast_channel(batch, c, query_times, side) for c in range(self.n_channels)]
+        return self._as_forecast(query_times, parts)
+
+    def _as_forecast(self, query_times: Tensor, parts: Sequence[Tensor]) -> Forecast:
+        """Mixtures of normals of each channel, on the structures' scales (b m 3d), as a forecast in the data's units."""
         size = max(part.shape[-1] // 3 for part in parts)
-        params = torch.stack([_padded(part, size) for part in parts], dim=2)
-        is_finite = params.isfinite().flatten(1).all(dim=1)
+        family: NormalMixture | TransformedMixture = NormalMixture(size)
+        columns = []
+        for fit, part in zip(self.channels, parts):
+            location, log_scale, log_weight = _padded(part, size).chunk(3, dim=-1)
+            columns.append(torch.cat([fit.shift + fit.spread * location, log_scale + log(fit.spread), log_weight], -1))
+        params = torch.stack(columns, dim=2)
+        if not all(bool(fit.transform.is_identity) for fit in self.channels):
+            every = Transform.stack([fit.transform for fit in self.channels])
+            family = TransformedMixture(size)
+            params = family.from_normals(params, Transform(*(x[:, None] for x in (every.code, every.lam, every.offset))))
+        is_finite = params.isfinite().all(dim=-1).all(dim=-1).all(dim=-1)
         status = torch.where(is_finite, int(Status.OK), int(Status.NON_FINITE))
-        return Forecast(query_times, params, NormalMixture(size), status)
+        return Forecast(query_times, params, family, status)
 
     def _forecast_channel(self, batch: IrregularBatch, c: int, query_times: Tensor, side: str) -> Tensor:
         """Parameters of a mixture of normals (b m 3d), of scaled values."""

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import log
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
-from tsode.models.structural.cycle import Cycle
-from tsode.models.structural.damped_slope import DampedSlope
-from tsode.models.structural.level import Level
-from tsode.models.structural.matern import Matern
 from tsode.models.structural.member import ChannelFit, Member
-from tsode.models.structural.ornstein_uhlenbeck import LongOrnsteinUhlenbeck, OrnsteinUhlenbeck
-from tsode.models.structural.season import Season
-from tsode.models.structural.slope import Slope
 from tsode.models.structural.structure import Structure
 from tsode.training.structural.evidence import Posterior, posteriors
 from tsode.training.structural.problems import Data, Problem, evaluate
 from tsode.training.structural.quasi_newton import minimise
 
-__all__ = ["Settings", "fit_channel"]
+__all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
-MOST_HARMONICS = 6
-GAIN_OF_SEASON = 3.0  # nats
+CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 
 
 @dataclass(frozen=True)
@@ -43,12 +34,15 @@ class Settings:
     n_draws : int
         Of the parameters, shared by the members as they weigh.
     most_rows : int
-        Parameters are learned from so many last observations.
+        Parameters are learned from so many last observations of a series.
+    most_values : int
+        Parameters are learned from so many values; where there are more, from some of the series.
     """
 
     n_starts: int = 2
     n_draws: int = 60
     most_rows: int = 1000
+    most_values: int = 20_000
 
 
 @dataclass(frozen=True)
@@ -62,96 +56,113 @@ class Sample:
     log_slope: float  # of the transform and the standardisation, summed over all values
 
 
-def trends() -> list[tuple[Component, ...]]:
-    """Sets of components for what is not periodic: every trend with a rough texture, and with a smooth one as well."""
-    short, long, smooth = OrnsteinUhlenbeck(), LongOrnsteinUhlenbeck(), Matern()
-    sets = [(Level(), short), (Level(known_start=True), Slope(), short), (Slope(), short, long), (DampedSlope(), short, long)]
-    return [(*parts, *texture) for texture in ((), (smooth,)) for parts in sets]
-
-
-STATIONARY = (OrnsteinUhlenbeck(), LongOrnsteinUhlenbeck())
-
-
-def fit_channel(
-    times: Tensor,
-    values: Tensor,
-    mask: Tensor,
-    transforms: dict[str, Transform],
-    periods: Sequence[tuple[float, float]],
-    generator: torch.Generator,
-    settings: Settings = Settings(),
-) -> ChannelFit:
-    """Fit one channel: choose its scale and its seasons, then average over trends and textures by their evidence.
+@dataclass(frozen=True)
+class Choice:
+    """What is to be fitted of a channel.
 
     Parameters
     ----------
-    times, values, mask : Tensor[n s]
-        In model time and the data's own units; padded rows repeat the last time and are not seen.
-    transforms : dict of name to Transform
-    periods : sequence of (period, price)
-        Candidates in model time, and the nats that a season must bring beyond `GAIN_OF_SEASON`.
+    sets : sequence of tuples of Component
+        Trends and what is left, of which the fit is an average.
+    seasons : sequence of Season
+        Each is taken only if it earns its price.
+    prices : sequence of float
+        Nats that each season must bring; minus infinity for one that is asked for.
     """
-    n = len(times)
-    keep = slice(max(0, n - settings.most_rows), n)
-    span = float((times.amax(dim=0) - times[0]).median())
-    samples = {name: _sample(times[keep], values[keep], mask[keep], one, span) for name, one in transforms.items()}
-    gap = next(iter(samples.values())).scale.gap
-    seasons = [
-        Season(period / span, max(1, min(MOST_HARMONICS, int(0.5 * period / span / gap + 1e-6))), name=f"season_{k}" if k else "season")
-        for k, (period, _) in enumerate(periods)
-    ]
-    choices = _choices(seasons)
-    base = (Level(known_start=True), Slope(), OrnsteinUhlenbeck())
-    first = [
-        (name, chosen, Problem(Structure(base + chosen, sample.scale), sample.data))
-        for name, sample in samples.items()
-        for chosen in choices
-    ]
-    found = _fit([problem for _, _, problem in first], 1, generator)
-    score = [
-        float(found.evidence[k]) + samples[name].log_slope
-        - sum(GAIN_OF_SEASON + price for season, (_, price) in zip(seasons, periods) if season in chosen)
-        for k, (name, chosen, _) in enumerate(first)
-    ]  # fmt: skip
-    name, chosen, _ = first[int(np.argmax(score))]
+
+    sets: Sequence[tuple[Component, ...]]
+    seasons: Sequence[Component] = ()
+    prices: Sequence[float] = ()
+
+
+def fit_channel(
+    series: Sequence[tuple[np.ndarray, np.ndarray]],
+    transforms: dict[str, Transform],
+    choose: Callable[[DataScale, float], Choice],
+    generator: torch.Generator,
+    settings: Settings = Settings(),
+) -> ChannelFit:
+    """Fit one channel: choose its scale and its seasons, then average over sets of components by their evidence.
+
+    Parameters
+    ----------
+    series : sequence of (times, values)
+        What was seen of it, in model time and the data's own units.
+    transforms : dict of name to Transform
+    choose : callable
+        The scale of the data, and the span in model time -> what is to be fitted.
+    """
+    span = float(np.median([t[-1] - t[0] for t, _ in series if len(t) > 1] or [0.0])) or 1.0
+    series = _some(series, settings, generator)
+    samples = {name: _sample(series, one, span) for name, one in transforms.items()}
+    choice = choose(next(iter(samples.values())).scale, span)
+    chosen, name = tuple(choice.seasons), next(iter(samples))
+    if len(samples) > 1 or any(price > -np.inf for price in choice.prices):
+        name, chosen = _scale_and_seasons(samples, choice, generator)
     sample = samples[name]
-    sets = [components + chosen for components in trends()]
-    if not chosen:
-        sets.append(STATIONARY)
+    sets = [components + chosen for components in choice.sets]
     problems = [Problem(Structure(components, sample.scale), sample.data) for components in sets]
     posterior = _fit(problems, settings.n_starts, generator)
     members = _average([problem.structure for problem in problems], posterior, settings.n_draws, generator)
     return ChannelFit(members, transforms[name], sample.shift, sample.spread, span)
 
 
-def _choices(seasons: Sequence[Season]) -> list[tuple[Season, ...]]:
+def _some(
+    series: Sequence[tuple[np.ndarray, np.ndarray]], settings: Settings, generator: torch.Generator
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The last rows of so many series that a fit takes a bounded time."""
+    cut = [(t[-settings.most_rows :], x[-settings.most_rows :]) for t, x in series if len(t)]
+    longest = max(len(t) for t, _ in cut)
+    most = max(1, settings.most_values // longest)
+    chosen = torch.randperm(len(cut), generator=generator)[:most].sort().values.tolist()
+    return [cut[k] for k in chosen]
+
+
+def _scale_and_seasons(
+    samples: dict[str, Sample], choice: Choice, generator: torch.Generator
+) -> tuple[str, tuple[Component, ...]]:
+    """The transform and the seasons of highest evidence beside one trend, seasons at their prices."""
+    base = choice.sets[min(1, len(choice.sets) - 1)]
+    always = tuple(s for s, price in zip(choice.seasons, choice.prices) if price == -np.inf)
+    free = {s: price for s, price in zip(choice.seasons, choice.prices) if price > -np.inf}
+    tried = [
+        (name, chosen, Problem(Structure(base + always + chosen, sample.scale), sample.data))
+        for name, sample in samples.items()
+        for chosen in _choices(tuple(free))
+    ]
+    found = _fit([problem for _, _, problem in tried], 1, generator)
+    score = [
+        float(found.evidence[k]) + samples[name].log_slope - sum(free[season] for season in chosen)
+        for k, (name, chosen, _) in enumerate(tried)
+    ]
+    name, chosen, _ = tried[int(np.argmax(score))]
+    return name, always + chosen
+
+
+def _choices(seasons: Sequence[Component]) -> list[tuple[Component, ...]]:
     """Sets of seasons to compare: all, all but one, one, none."""
     every = tuple(seasons)
     but_one = [tuple(s for s in seasons if s is not left) for left in seasons]
     return list(dict.fromkeys([every, *but_one, *((s,) for s in seasons), ()]))
 
 
-def _sample(times: Tensor, values: Tensor, mask: Tensor, transform: Transform, span: float) -> Sample:
-    is_seen = mask > 0
-    scaled = transform.forward(values)
+def _sample(series: Sequence[tuple[np.ndarray, np.ndarray]], transform: Transform, span: float) -> Sample:
+    """Series on the scale of a transform, padded to one length."""
+    n = max(len(t) for t, _ in series)
+    padded = [(np.pad(t, (0, n - len(t)), mode="edge"), np.pad(x, (0, n - len(x)), mode="edge")) for t, x in series]
+    times, values = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
+    is_seen = torch.arange(n)[:, None] < torch.tensor([len(t) for t, _ in series])
+    scaled, own_time = transform.forward(values), times / span
     seen = scaled[is_seen]
-    shift, spread = float(seen.mean()), float(seen.std(correction=0)) or 1.0
+    shift, spread = float(seen.mean()), float(seen.std(correction=0))
+    spread = spread if spread > 1e-12 * abs(shift) else 1.0  # constant, but for rounding
     scaled = torch.where(is_seen, (scaled - shift) / spread, 0.0)
     log_slope = float(transform.log_slope(values[is_seen]).sum()) - len(seen) * log(spread)
-    own_time = times / span
-    gaps, changes = [], []
-    for column in range(times.shape[1]):
-        rows = is_seen[:, column]
-        gaps.append(own_time[rows, column].diff())
-        changes.append(scaled[rows, column].diff())
-    gap = torch.cat(gaps)
-    change = torch.cat(changes)[gap > 0]
-    gap = gap[gap > 0]
-    typical = float(gap.median()) if len(gap) else 1.0
-    roughness = float((change**2).median() / 0.455 / 2.0) if len(gap) else 1.0
-    return Sample(
-        Data.of(own_time, scaled, mask.double()), DataScale(typical, max(roughness, 1e-6)), shift, spread, log_slope
-    )
+    gap, is_apart = own_time.diff(dim=0), is_seen[1:] & (own_time.diff(dim=0) > 0.0)
+    change = scaled.diff(dim=0)[is_apart]
+    typical, roughness = (float(gap[is_apart].median()), float((change**2).median())) if len(change) else (1.0, 1.0)
+    scale = DataScale(typical, max(roughness / CHI_SQUARED_MEDIAN / 2.0, 1e-6))
+    return Sample(Data.of(own_time, scaled, is_seen.double()), scale, shift, spread, log_slope)
 
 
 def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator) -> Posterior:

@@ -1,0 +1,83 @@
+"""Fit of a forecaster's structural components to series."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from tsode._registry import Part, class_of
+from tsode.core.series import Series
+from tsode.core.timeline import Timeline
+from tsode.core.transforms import choose_transforms
+from tsode.errors import DataError, ParameterError
+from tsode.frames.calendar import CYCLES
+from tsode.frames.durations import read_duration
+from tsode.models.structural import COMPONENTS
+from tsode.models.structural.model import StructuralModel
+from tsode.training.structural.choice import PeriodCandidate, automatic, named
+from tsode.training.structural.recipe import fit_channel
+
+__all__ = ["check_components", "fit_structure"]
+
+
+def check_components(name: str, value: Any, default: Any) -> None:
+    """Raise an error unless this is None, "auto", or a list of components."""
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return
+    if isinstance(value, str) or not isinstance(value, list | tuple) or not value:
+        raise ParameterError(
+            f"{name}={value!r} must be None, 'auto', or a list of components such as ['slope', 'ou', 'season']."
+        )
+    for spec in value:
+        class_of(COMPONENTS, spec, "component")
+
+
+def fit_structure(
+    module: StructuralModel,
+    series: Sequence[Series],
+    channels: Sequence[Hashable],
+    components: Any,
+    support: str,
+    timeline: Timeline,
+    generator: torch.Generator,
+) -> None:
+    """Fit the components to every channel by itself, and give them to `module`."""
+    candidates = _calendar_periods(timeline)
+    periods = {} if components == "auto" else _periods(components, timeline)
+    fits = []
+    for c, name in enumerate(channels):
+        seen = [(s.times[rows], s.values[rows, c]) for s in series for rows in [~np.isnan(s.values[:, c])]]
+        seen = [(t, x) for t, x in seen if len(t)]
+        if not seen:
+            raise DataError(f"Channel {name!r} was never observed: leave it out of target=.")
+        choose = (
+            partial(automatic, candidates=candidates)
+            if components == "auto"
+            else partial(named, components, periods=periods, candidates=candidates)
+        )
+        transforms = choose_transforms(np.concatenate([x for _, x in seen]), support, name)
+        fits.append(fit_channel(seen, transforms, choose, generator))
+    module.set_channels(fits)
+
+
+def _calendar_periods(timeline: Timeline) -> list[PeriodCandidate]:
+    """Day, week and year of datetimes; of numeric times the unit itself."""
+    if timeline.kind == "datetime":
+        return [PeriodCandidate(timeline.duration(length), label) for label, length in reversed(CYCLES.items())]
+    if timeline.kind == "timedelta":
+        return [PeriodCandidate(timeline.duration(CYCLES["day"]), "day")]
+    return [PeriodCandidate(timeline.duration(1.0), "unit")]
+
+
+def _periods(components: Sequence[Any], timeline: Timeline) -> dict[int, float]:
+    """Periods that were given, in model time, by place."""
+    given = {}
+    for place, spec in enumerate(components):
+        period = dict(spec.settings).get("period") if isinstance(spec, Part) else None
+        if period is not None:
+            given[place] = timeline.duration(read_duration(period, timeline.kind), "period")
+    return given

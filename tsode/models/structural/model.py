@@ -13,12 +13,14 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.core.status import Status
 from tsode.core.transforms import Transform
-from tsode.kernels.paired_filter import PairedSteps, PairedSystem, filter_rows
+from tsode.kernels.paired_filter import Belief, PairedSteps, PairedSystem, filter_rows
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
 from tsode.models.structural.member import ChannelFit
+from tsode.models.structural.smoother import PairedSmoother
 from tsode.models.structural.spec import decode, encode
+from tsode.models.structural.structure import Parts
 
 __all__ = ["StructuralModel"]
 
@@ -164,8 +166,110 @@ class StructuralModel(ForecastModel):
             out[places[where[:, 0]], where[:, 1], 0] = location
             out[places[where[:, 0]], where[:, 1], 1] = 0.5 * total.clamp(min=1e-300).log()
 
+    def fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
+        """Given all events, earlier and later."""
+        parts = []
+        for c, fit in enumerate(self.channels):
+            location, spread = query_times.new_empty(2, *query_times.shape, len(fit.log_weights))
+            noise = fit.parts(query_times.new_zeros(1, 1)).noise
+            for row in range(batch.n_series):
+                belief, readout = self.smoothed(batch, c, row, query_times[row])
+                location[row] = (belief.mean * readout).sum(dim=-1)
+                spread[row] = ((belief.cov @ readout[..., None]).squeeze(-1) * readout).sum(dim=-1) + noise
+            log_weight = fit.log_weights.expand_as(location)
+            parts.append(torch.cat([location, 0.5 * spread.clamp(min=1e-300).log(), log_weight], dim=-1))
+        return self._as_forecast(query_times, parts)
+
+    def smoothed(
+        self, batch: IrregularBatch, c: int, row: int, query_times: Tensor, only_modes: bool = False
+    ) -> tuple[Belief, Tensor]:
+        """States of a channel of one series at times (q) given all of it: (q d m), (q d m m), and their readout (d m)."""
+        fit = self.channels[c]
+        seen = batch.mask[row, :, c]
+        times, values = batch.times[row, seen], fit.scaled(batch.values[row, seen, c].double())
+        if not len(times):
+            parts = fit.parts(times.new_zeros(1, 1), only_modes)
+            start = torch.diag_embed(parts.start).expand(len(query_times), -1, -1, -1)
+            return Belief(torch.zeros_like(start[..., 0]), start), parts.readout
+        gap, index = times.diff(prepend=times[:1]).unique(return_inverse=True)
+        parts = fit.parts(gap[:, None], only_modes)
+        steps = PairedSteps(*(x[:, 0] for x in parts.steps))
+        system = PairedSystem(steps, index, torch.diag_embed(parts.start), parts.readout[None], parts.noise[None])
+        every = torch.ones_like(values)[:, None]
+        n_draws = len(parts.noise)
+        smoother = PairedSmoother.of(system, values[:, None].expand(-1, n_draws), every.expand(-1, n_draws))
+        behind = torch.searchsorted(times, query_times, right=True)
+        last, ahead = times[(behind - 1).clamp(min=0)], times[behind.clamp(max=len(times) - 1)]
+        since = torch.where(behind > 0, query_times - last, 0.0)
+        until = torch.where((behind > 0) & (behind < len(times)), ahead - query_times, 0.0)  # the start stands still
+        both = [PairedSteps(*(x[:, 0] for x in fit.parts(part[:, None], only_modes).steps)) for part in (since, until)]
+        return smoother.states(behind, *both), parts.readout
+
+    @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
-        raise NotImplementedError
+        """Draw joint paths of the observations: Tensor[s b m c]; see `LinearGaussianModel.sample`."""
+        out = query_times.new_empty(n_samples, *query_times.shape, self.n_channels)
+        times, order = query_times.sort(dim=1)
+        behind = torch.searchsorted(batch.times.contiguous(), times.contiguous(), right=False)
+        for c, fit in enumerate(self.channels):
+            for row in range(batch.n_series):
+                path = self._paths(fit, batch, c, row, times[row], behind[row], n_samples, generator)
+                out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)
+        return out
+
+    def _paths(
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, times: Tensor, behind: Tensor, n_samples: int,
+        generator: torch.Generator,
+    ) -> Tensor:  # fmt: skip
+        """Paths (s m) of one series, each by one draw of the parameters: anew where an observation comes between."""
+        chosen = torch.multinomial(fit.log_weights.exp(), n_samples, replacement=True, generator=generator)
+        start = fit.parts(times.new_zeros(1, 1))
+        mean, cov = torch.zeros_like(start.readout), torch.diag_embed(start.start)
+        beliefs = {0: Belief(mean, cov)}
+        wanted = set(behind.tolist())
+        rows = torch.tensor([row])
+        if max(wanted):
+            for k, (mean, cov) in self._beliefs(fit, batch, c, rows, max(wanted)):
+                if k + 1 in wanted:
+                    beliefs[k + 1] = Belief(mean[0], cov[0])
+        values, state, before = [], mean.new_zeros(n_samples, mean.shape[-1]), -1
+        for k, count in enumerate(behind.tolist()):
+            if count != before:
+                last = batch.times[row, count - 1] if count else times[k]
+                belief, before = beliefs[count], count
+                root = _root(belief.cov)
+                noise = _normal(state, generator)
+                state = belief.mean[chosen] + (root[chosen] @ noise[..., None]).squeeze(-1)
+                gap = times[k] - last
+            else:
+                gap = times[k] - times[k - 1]
+            state = _moved(fit.parts(gap.reshape(1, 1)), state, chosen, generator)
+            noise = start.noise[chosen].sqrt() * _normal(state[:, 0], generator)
+            values.append((state * start.readout[chosen]).sum(dim=-1) + noise)
+        return torch.stack(values, dim=1)
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype)
+
+
+def _root(cov: Tensor) -> Tensor:
+    """Square root of covariances that may be singular."""
+    values, vectors = torch.linalg.eigh(0.5 * (cov + cov.mT))
+    return vectors * values.clamp(min=0.0).sqrt()[..., None, :]
+
+
+def _moved(parts: Parts, state: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """States (s m) after one step, each by its own draw of the parameters."""
+    own, other, variance, covariance = (x[0, 0, chosen] for x in parts.steps)
+    partner = state.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    first, second = variance[..., 0::2], variance[..., 1::2]
+    white = _normal(state, generator)
+    lead = first.clamp(min=0.0).sqrt()
+    slope = covariance / lead.clamp(min=1e-150)
+    rest = (second - slope**2).clamp(min=0.0).sqrt()
+    noise = torch.stack([lead * white[..., 0::2], slope * white[..., 0::2] + rest * white[..., 1::2]], dim=-1)
+    return own * state + other * partner + noise.flatten(-2)
 
 
 def _padded(params: Tensor, size: int) -> Tensor:

@@ -1,0 +1,192 @@
+"""Answers that structural components give beside forecasts: decomposition and summary."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tsode._isolation import isolated
+from tsode.errors import ParameterError
+from tsode.estimators.forecasters.fitted import FittedForecaster
+from tsode.estimators.forecasters.pieces import pieces
+from tsode.estimators.settings import read_levels
+from tsode.frames.times import Query
+from tsode.likelihoods.normal_mixture import NormalMixture
+from tsode.models.structural.decomposition import FIT, decompose, part_names
+from tsode.models.structural.member import ChannelFit, Member
+from tsode.models.structural.model import StructuralModel
+
+__all__ = ["StructuralAnswers"]
+
+TIMES = ("period", "time")  # parameters that are lengths of time
+
+
+class StructuralAnswers(FittedForecaster):
+    """What a forecaster of structural components can be asked."""
+
+    def decompose(
+        self,
+        X: Any = None,
+        *,
+        times: Any = None,
+        horizon: Any = None,
+        context: Any = None,
+        level: float | Sequence[float] = (80,),
+    ) -> Any:
+        """Trend, seasons, cycles and what is left, with bands, given all of each history, earlier and later.
+
+        Parameters
+        ----------
+        X, times, horizon, context
+            When, as in `predict`: between observations, in gaps, and ahead. By default at the observations themselves.
+        level : per cent or list of per cents
+            Of the bands.
+
+        Returns
+        -------
+        DataFrame
+            For each channel the columns ``channel-fit``, the value without observation noise, and its parts
+            ``channel-trend``, one a season and a cycle by its name (``channel-year``), and ``channel-rest``, whose means
+            add up to it; with bands ``channel-trend-lo-80``, ``channel-trend-hi-80``. Where a channel is modelled by
+            its logarithm or root (``transforms_``), all of them are on that scale.
+
+        Raises
+        ------
+        ParameterError
+            If the forecaster was fitted without ``components=``.
+        """
+        module = self._structural_module("decompose")
+        levels = read_levels(level, "level", 100.0)
+        if X is None and times is None and horizon is None:
+            panel = self._panel if context is None else self.reader_.read(context, beside=self._panel, name="context=")
+            query = _own_times(panel)
+        else:
+            query, panel = self._read_query(X, times, horizon, context, None)
+        ends = torch.tensor([0.5 + sign * share / 200.0 for share in levels for sign in (-1.0, 1.0)]).double()
+        labels = self._part_labels(module, levels)
+        table = np.empty((len(labels), sum(map(len, query.times))))
+        for piece in pieces(self.reader_, query, panel, module, *self._dtype_and_device):
+            with isolated(), torch.no_grad():
+                for k in range(len(piece.rows)):
+                    asked = torch.from_numpy(piece.is_asked[k])
+                    at = piece.places[k][piece.is_asked[k]]
+                    columns = [
+                        _with_bands(params, ends)
+                        for c in range(module.n_channels)
+                        for params in decompose(module, piece.batch, c, k, piece.query_times[k][asked]).values()
+                    ]
+                    table[:, at] = torch.cat(columns, dim=1).numpy().T
+        return self.reader_.write(query, labels, table, X)
+
+    def _part_labels(self, module: StructuralModel, levels: Sequence[float]) -> list[Hashable]:
+        endings = ["", *(f"-{side}-{share:g}" for share in levels for side in ("lo", "hi"))]
+        return [
+            f"{channel}-{name}{ending}"
+            for channel, fit in zip(self.channels_, module.channels)
+            for name in [FIT, *part_names(fit)]
+            for ending in endings
+        ]
+
+    @property
+    def components_(self) -> dict[Hashable, list[str]]:
+        """Components of the likeliest structure of each channel."""
+        fits = zip(self.channels_, self._structural_module("components_").channels)
+        return {name: [one.name for one in _best(fit).structure.components] for name, fit in fits}
+
+    @property
+    def weights_(self) -> dict[Hashable, dict[str, float]]:
+        """Weight of each structure that the forecast of a channel is averaged from, greatest first."""
+        fits = zip(self.channels_, self._structural_module("weights_").channels)
+        return {
+            name: {" + ".join(one.name for one in member.structure.components): member.weight for member in fit.members}
+            for name, fit in fits
+        }
+
+    @property
+    def transforms_(self) -> dict[Hashable, str]:
+        """Scale on which each channel is modelled: "identity", "sqrt", "log" or "logit"."""
+        fits = zip(self.channels_, self._structural_module("transforms_").channels)
+        return {name: _transform_name(fit) for name, fit in fits}
+
+    def summary(self) -> pd.DataFrame:
+        """Parameters of the likeliest structure of each channel, with their uncertainty.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by channel, component and parameter: ``median``, and ``lo-80`` and ``hi-80``, within which it lies
+            with a probability of 80 %; ``unit``. Lengths of time are in the data's own time, or in days for datetimes;
+            variances in squared units of the (transformed) values; rates for the same unit of time.
+        """
+        module = self._structural_module("summary")
+        rows, index = [], []
+        for name, fit in zip(self.channels_, module.channels):
+            member = _best(fit)
+            values = member.structure.parameters(member.z)
+            for (component, parameter), draws in values.items():
+                factor, unit = self._unit_of(component, parameter, fit)
+                low, middle, high = np.quantile(draws.numpy(), [0.1, 0.5, 0.9]) * factor
+                index.append((name, component, parameter))
+                rows.append((middle, low, high, unit))
+        labels = pd.MultiIndex.from_tuples(index, names=["channel", "component", "parameter"])
+        return pd.DataFrame(rows, columns=["median", "lo-80", "hi-80", "unit"], index=labels)
+
+    def _unit_of(self, component: str, parameter: str, fit: ChannelFit) -> tuple[float, str]:
+        """Factor from the structure's units to the data's, and what the data's are called."""
+        unit = self.time_unit_
+        is_dated = isinstance(unit, np.timedelta64)
+        span = fit.span * (unit / np.timedelta64(1, "D") if is_dated else float(unit))
+        time = "d" if is_dated else "time"
+        scale = {"identity": "value", "log": "log value", "sqrt": "root value", "logit": "logit value"}
+        square = f"({scale[_transform_name(fit)]})^2"
+        if parameter in TIMES:
+            return span, time
+        if parameter == "damping":
+            return 1.0 / span, f"1/{time}"
+        if parameter == "rate":
+            power = 1 if component.startswith("level") else 3
+            return fit.spread**2 / span**power, f"{square}/{time}" + (f"^{power}" if power > 1 else "")
+        if parameter == "drift":
+            return 1.0 / span, f"1/{time}"
+        if parameter in ("variance", "size"):
+            return fit.spread**2, square
+        return 1.0, ""
+
+    def _structural_module(self, what: str) -> StructuralModel:
+        self._check_fitted()
+        if not isinstance(self.module_, StructuralModel):
+            raise ParameterError(f"{what} is of structural components: fit with components='auto' or a list of them.")
+        return self.module_
+
+
+def _own_times(panel: Any) -> Query:
+    """A query at all observations."""
+    lengths = np.array([len(times) for times in panel.times])
+    return Query(list(panel.ids), list(panel.times), np.arange(int(lengths.sum())), replace(panel.layout))
+
+
+def _with_bands(params: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    """Mean and quantiles of a mixture of normals (q 3d): Tensor[q 1+e]."""
+    family = NormalMixture(params.shape[-1] // 3)
+    mean = family.mean(params)[:, None]
+    return torch.cat([mean, family.quantile(params[:, None], ends)], dim=1) if len(ends) else mean
+
+
+def _best(fit: ChannelFit) -> Member:
+    return max(fit.members, key=lambda member: member.weight)
+
+
+def _transform_name(fit: ChannelFit) -> str:
+    transform = fit.transform
+    if bool(transform.is_identity):
+        return "identity"
+    if not bool(transform.is_box_cox):
+        return "logit"
+    return {0.0: "log", 0.5: "sqrt"}.get(float(transform.lam), "power")
+
+

@@ -1,0 +1,68 @@
+"""Decomposition of a series into the parts of its structures, earlier and later data used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tsode.core.batch import IrregularBatch
+from tsode.models.structural.component import Component
+from tsode.models.structural.member import ChannelFit
+from tsode.models.structural.model import StructuralModel
+
+__all__ = ["FIT", "decompose", "part_names"]
+
+FIT = "fit"
+ORDER = ("trend", "season", "cycle", "regressors", "rest")
+
+
+def part_names(fit: ChannelFit) -> list[str]:
+    """Parts of a channel: the trend, each season and cycle by name, and the rest; those that some member has."""
+    found = {part_of(component): component.role for member in fit.members for component in member.structure.components}
+    return sorted(found, key=lambda name: (ORDER.index(found[name]), name))
+
+
+def part_of(component: Component) -> str:
+    """The part that a component belongs to: seasons and cycles are parts of their own."""
+    return component.name if component.role in ("season", "cycle") else component.role
+
+
+def decompose(
+    model: StructuralModel, batch: IrregularBatch, c: int, row: int, query_times: Tensor
+) -> dict[str, Tensor]:
+    """Parts of one channel of one series at its query times (q), and their sum, the fit without observation noise.
+
+    Returns
+    -------
+    dict of name to Tensor[q 3d]
+        Parameters of a `NormalMixture` over the draws of the parameters, on the scale of the transformed values. The
+        constant that was subtracted before the fit is in the trend, or in the rest where there is no trend. Means of
+        the parts add up to that of the fit; its spread is that of the sum, from the joint law.
+    """
+    fit = model.channels[c]
+    belief, readout = model.smoothed(batch, c, row, query_times)
+    names = part_names(fit)
+    home = "trend" if "trend" in names else names[-1]
+
+    def of(name: str) -> Tensor:
+        chosen = readout if name == FIT else readout * _is_in(fit, lambda component: part_of(component) == name)
+        location = fit.spread * (belief.mean * chosen).sum(dim=-1) + (fit.shift if name in (FIT, home) else 0.0)
+        variance = ((belief.cov @ chosen[..., None]).squeeze(-1) * chosen).sum(dim=-1).clamp(min=1e-300)
+        log_scale = 0.5 * variance.log() + torch.tensor(fit.spread, dtype=torch.float64).log()
+        return torch.cat([location, log_scale, fit.log_weights.expand_as(location)], dim=-1)
+
+    return {name: of(name) for name in [FIT, *names]}
+
+
+def _is_in(fit: ChannelFit, belongs: Callable[[Component], bool]) -> Tensor:
+    """1 for the states of the components that belong, of each draw: Tensor[d m]."""
+    rows = []
+    for member in fit.members:
+        marks = torch.zeros(fit.n_states, dtype=torch.float64)
+        for component in member.structure.components:
+            if belongs(component):
+                marks[member.structure.places[component.name]] = 1.0
+        rows.append(marks.expand(len(member.z), -1))
+    return torch.cat(rows)

@@ -193,18 +193,18 @@ class _LogLikelihood(torch.autograd.Function):
             ):
                 total = _add_density(total, update, mask[k])
             return total
-        total, slopes = _with_slopes(system, values, mask, wants_readout=ctx.needs_input_grad[5])
+        total, slopes = _with_slopes(system, values.detach(), mask, wants_readout=ctx.needs_input_grad[5])
         ctx.slopes = slopes
         return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        own, other, variance, covariance, start, readout, noise = ctx.slopes
+        own, other, variance, covariance, start, readout, noise, values = ctx.slopes
         each = grad[:, None]
         return (
             own * each, other * each, variance * each, covariance * each, start * each[..., None],
-            None if readout is None else readout * each, noise * grad, None, None, None,
+            None if readout is None else readout * each, noise * grad, None, values * grad, None,
         )  # fmt: skip
 
 
@@ -247,10 +247,12 @@ class _Sweep:
         self.d_steps = PairedSteps(*map(torch.zeros_like, system.steps))
         self.d_readout, self.d_noise = torch.zeros_like(system.readout), torch.zeros_like(system.noise)
         self.r, self.curve = torch.zeros_like(system.start[:, 0]), torch.zeros_like(system.start)
+        self.d_values = mask.new_zeros(len(mask), len(system.start))
         self.swap = torch.arange(system.start.shape[1]) ^ 1
 
     def slopes(self) -> tuple[Tensor | None, ...]:
-        return (*self.d_steps, self.curve, self.d_readout if self.wants_readout else None, self.d_noise)
+        d_readout = self.d_readout if self.wants_readout else None
+        return (*self.d_steps, self.curve, d_readout, self.d_noise, self.d_values)
 
     def over(self, rows: range, kept: list[tuple[Tensor, Belief, Update]], start: Belief, work: Tensor) -> None:
         system, d_steps, swap = self.system, self.d_steps, self.swap
@@ -267,7 +269,7 @@ class _Sweep:
             shift = error * inverse
             along = (r * cross).sum(dim=-1)
             bent = (curve * cross[:, None]).sum(dim=-1)
-            d_error = along * inverse - shift
+            d_error = self.d_values[k] = along * inverse - shift
             d_variance = ((cross * bent).sum(dim=-1) * inverse - along * shift - 0.5) * inverse + 0.5 * shift * shift
             d_cross = torch.addcmul(r * shift[:, None], bent, inverse[:, None], value=-2.0)
             d_cross.addcmul_(d_variance[:, None], h)

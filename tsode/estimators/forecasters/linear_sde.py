@@ -146,7 +146,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         if self.system is not None:
             raise ParameterError("components= and system= are two models: give one of them.")
         refusals = {
-            name: f"components= read no {name}= yet: leave it out." for name in ("events", "static", "known")
+            "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
+            "else, or leave out components=."
         }
         return replace(settings, scale="none", can_rescale=False, calendar=None, refusals=refusals)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tsode._registry import Part, class_of
+from tsode.core.covariates import Covariates
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.core.transforms import choose_transforms
@@ -17,7 +18,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.frames.calendar import CYCLES
 from tsode.frames.durations import read_duration
 from tsode.models.structural import COMPONENTS
-from tsode.models.structural.model import StructuralModel
+from tsode.models.structural.model import StructuralModel, features_at
 from tsode.training.structural.choice import PeriodCandidate, automatic, named
 from tsode.training.structural.recipe import fit_channel
 
@@ -48,10 +49,15 @@ def fit_structure(
     """Fit the components to every channel by itself, and give them to `module`."""
     candidates = _calendar_periods(timeline)
     periods = {} if components == "auto" else _periods(components, timeline)
+    every = [_features(one) for one in series]
     fits = []
     for c, name in enumerate(channels):
-        seen = [(s.times[rows], s.values[rows, c]) for s in series for rows in [~np.isnan(s.values[:, c])]]
-        seen = [(t, x) for t, x in seen if len(t)]
+        seen = [
+            (s.times[rows], s.values[rows, c], features[rows])
+            for s, features in zip(series, every)
+            for rows in [~np.isnan(s.values[:, c])]
+            if rows.any()
+        ]
         if not seen:
             raise DataError(f"Channel {name!r} was never observed: leave it out of target=.")
         choose = (
@@ -59,9 +65,17 @@ def fit_structure(
             if components == "auto"
             else partial(named, components, periods=periods, candidates=candidates)
         )
-        transforms = choose_transforms(np.concatenate([x for _, x in seen]), support, name)
+        transforms = choose_transforms(np.concatenate([x for _, x, _ in seen]), support, name)
         fits.append(fit_channel(seen, transforms, choose, generator))
     module.set_channels(fits)
+
+
+def _features(series: Series) -> np.ndarray:
+    """Covariates at the observations: array[n f]."""
+    if series.covariates is None:
+        return np.empty((len(series.times), 0))
+    covariates = Covariates.stack([series.covariates], torch.float64)
+    return features_at(covariates, torch.from_numpy(series.times)[None])[0].numpy()
 
 
 def _calendar_periods(timeline: Timeline) -> list[PeriodCandidate]:

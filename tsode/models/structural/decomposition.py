@@ -11,16 +11,19 @@ from tsode.core.batch import IrregularBatch
 from tsode.models.structural.component import Component
 from tsode.models.structural.member import ChannelFit
 from tsode.models.structural.model import StructuralModel
+from tsode.models.structural.structure import REGRESSORS
 
 __all__ = ["FIT", "decompose", "part_names"]
 
 FIT = "fit"
-ORDER = ("trend", "season", "cycle", "regressors", "rest")
+ORDER = ("trend", "season", "cycle", REGRESSORS, "rest")
 
 
 def part_names(fit: ChannelFit) -> list[str]:
     """Parts of a channel: the trend, each season and cycle by name, and the rest; those that some member has."""
     found = {part_of(component): component.role for member in fit.members for component in member.structure.components}
+    if any(member.structure.n_regressors for member in fit.members):
+        found[REGRESSORS] = REGRESSORS
     return sorted(found, key=lambda name: (ORDER.index(found[name]), name))
 
 
@@ -44,11 +47,15 @@ def decompose(
     fit = model.channels[c]
     belief, readout = model.smoothed(batch, c, row, query_times)
     names = part_names(fit)
+    explained = model._explained(fit, batch, query_times.expand(batch.n_series, -1))[row]
     home = "trend" if "trend" in names else names[-1]
 
     def of(name: str) -> Tensor:
         chosen = readout if name == FIT else readout * _is_in(fit, lambda component: part_of(component) == name)
-        location = fit.spread * (belief.mean * chosen).sum(dim=-1) + (fit.shift if name in (FIT, home) else 0.0)
+        location = (belief.mean * chosen).sum(dim=-1)
+        if name in (FIT, REGRESSORS):
+            location = location + explained
+        location = fit.spread * location + (fit.shift if name in (FIT, home) else 0.0)
         variance = ((belief.cov @ chosen[..., None]).squeeze(-1) * chosen).sum(dim=-1).clamp(min=1e-300)
         log_scale = 0.5 * variance.log() + torch.tensor(fit.spread, dtype=torch.float64).log()
         return torch.cat([location, log_scale, fit.log_weights.expand_as(location)], dim=-1)

@@ -63,6 +63,11 @@ class ChannelFit:
         parts = [torch.full((len(member.z),), member.weight / len(member.z)) for member in self.members]
         return torch.cat(parts).double().log()
 
+    @property
+    def coefficients(self) -> Tensor:
+        """Of the regressors, of all draws: Tensor[d f]."""
+        return torch.cat([member.structure.coefficients(member.z) for member in self.members])
+
     def scaled(self, values: Tensor) -> Tensor:
         """What the structures hold for."""
         return (self.transform.forward(values) - self.shift) / self.spread

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
+from tsode.core.covariates import Covariates
 from tsode.core.forecast import Forecast
 from tsode.core.status import Status
 from tsode.core.transforms import Transform
@@ -22,7 +23,7 @@ from tsode.models.structural.smoother import PairedSmoother
 from tsode.models.structural.spec import decode, encode
 from tsode.models.structural.structure import Parts
 
-__all__ = ["StructuralModel"]
+__all__ = ["StructuralModel", "features_at"]
 
 HELD_AT_ONCE = 2**22  # numbers of covariances of problems filtered together
 
@@ -97,8 +98,16 @@ class StructuralModel(ForecastModel):
         out = query_times.new_empty(*query_times.shape, 2, n_draws)
         for rows in torch.arange(batch.n_series).split(at_once):
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows)
+        out[..., 0, :] += self._explained(fit, batch, query_times)
         log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
         return torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
+
+    def _explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
+        """What covariates explain at times (b m), by each draw: Tensor[b m d] or zeros that broadcast."""
+        coefficients = fit.coefficients
+        if not coefficients.shape[1] or batch.covariates is None:
+            return times.new_zeros(1, 1, 1).expand(*times.shape, 1)
+        return features_at(batch.covariates, times) @ coefficients.T
 
     def _project(
         self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, queries: Tensor, index: Tensor,
@@ -128,7 +137,8 @@ class StructuralModel(ForecastModel):
         """After each of the first `n` events, mean (r d m) and covariance (r d m m)."""
         times = batch.times[rows, :n].T
         mask = batch.mask[rows, :n, c].T.double()
-        values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)
+        values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)[..., None]
+        values = values - self._explained(fit, batch, batch.times)[rows, :n].transpose(0, 1)
         gap = times.diff(dim=0, prepend=times[:1])
         n_draws = len(fit.log_weights)
         system_index = torch.arange(n)
@@ -142,7 +152,7 @@ class StructuralModel(ForecastModel):
             steps, system_index, torch.diag_embed(parts.start).repeat(r, 1, 1), parts.readout.repeat(r, 1)[None],
             parts.noise.repeat(r)[None],
         )  # fmt: skip
-        spread = values.repeat_interleave(n_draws, dim=1), mask.repeat_interleave(n_draws, dim=1)
+        spread = values.expand(-1, -1, n_draws).flatten(1), mask.repeat_interleave(n_draws, dim=1)
         for k, (_, after, _) in enumerate(filter_rows(system, *spread)):
             yield k, (after.mean.unflatten(0, (r, n_draws)), after.cov.unflatten(0, (r, n_draws)))
 
@@ -175,6 +185,7 @@ class StructuralModel(ForecastModel):
             for row in range(batch.n_series):
                 belief, readout = self.smoothed(batch, c, row, query_times[row])
                 location[row] = (belief.mean * readout).sum(dim=-1)
+                location[row] += self._explained(fit, batch, query_times)[row]
                 spread[row] = ((belief.cov @ readout[..., None]).squeeze(-1) * readout).sum(dim=-1) + noise
             log_weight = fit.log_weights.expand_as(location)
             parts.append(torch.cat([location, 0.5 * spread.clamp(min=1e-300).log(), log_weight], dim=-1))
@@ -186,7 +197,8 @@ class StructuralModel(ForecastModel):
         """States of a channel of one series at times (q) given all of it: (q d m), (q d m m), and their readout (d m)."""
         fit = self.channels[c]
         seen = batch.mask[row, :, c]
-        times, values = batch.times[row, seen], fit.scaled(batch.values[row, seen, c].double())
+        times, values = batch.times[row, seen], fit.scaled(batch.values[row, seen, c].double())[:, None]
+        values = values - self._explained(fit, batch, batch.times)[row, seen]
         if not len(times):
             parts = fit.parts(times.new_zeros(1, 1), only_modes)
             start = torch.diag_embed(parts.start).expand(len(query_times), -1, -1, -1)
@@ -195,9 +207,8 @@ class StructuralModel(ForecastModel):
         parts = fit.parts(gap[:, None], only_modes)
         steps = PairedSteps(*(x[:, 0] for x in parts.steps))
         system = PairedSystem(steps, index, torch.diag_embed(parts.start), parts.readout[None], parts.noise[None])
-        every = torch.ones_like(values)[:, None]
-        n_draws = len(parts.noise)
-        smoother = PairedSmoother.of(system, values[:, None].expand(-1, n_draws), every.expand(-1, n_draws))
+        values = values.expand(-1, len(parts.noise))
+        smoother = PairedSmoother.of(system, values, torch.ones_like(values))
         behind = torch.searchsorted(times, query_times, right=True)
         last, ahead = times[(behind - 1).clamp(min=0)], times[behind.clamp(max=len(times) - 1)]
         since = torch.where(behind > 0, query_times - last, 0.0)
@@ -212,16 +223,21 @@ class StructuralModel(ForecastModel):
         times, order = query_times.sort(dim=1)
         behind = torch.searchsorted(batch.times.contiguous(), times.contiguous(), right=False)
         for c, fit in enumerate(self.channels):
+            explained = self._explained(fit, batch, times)
             for row in range(batch.n_series):
-                path = self._paths(fit, batch, c, row, times[row], behind[row], n_samples, generator)
+                path, chosen = self._paths(fit, batch, c, row, times[row], behind[row], n_samples, generator)
+                path = path + explained[row].expand(-1, len(fit.log_weights))[:, chosen].T
                 out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)
         return out
 
     def _paths(
         self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, times: Tensor, behind: Tensor, n_samples: int,
         generator: torch.Generator,
-    ) -> Tensor:  # fmt: skip
-        """Paths (s m) of one series, each by one draw of the parameters: anew where an observation comes between."""
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Paths (s m) of one series and the draw of the parameters that each is by.
+
+        They begin anew where an observation comes between.
+        """
         chosen = torch.multinomial(fit.log_weights.exp(), n_samples, replacement=True, generator=generator)
         start = fit.parts(times.new_zeros(1, 1))
         mean, cov = torch.zeros_like(start.readout), torch.diag_embed(start.start)
@@ -246,7 +262,13 @@ class StructuralModel(ForecastModel):
             state = _moved(fit.parts(gap.reshape(1, 1)), state, chosen, generator)
             noise = start.noise[chosen].sqrt() * _normal(state[:, 0], generator)
             values.append((state * start.readout[chosen]).sum(dim=-1) + noise)
-        return torch.stack(values, dim=1)
+        return torch.stack(values, dim=1), chosen
+
+
+def features_at(covariates: Covariates, times: Tensor) -> Tensor:
+    """Constants and covariates at times (b m), without the averages of their past: Tensor[b m f]."""
+    n_features = covariates.static.shape[1] + covariates.values.shape[2]
+    return covariates.at(times)[..., :n_features].double()
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

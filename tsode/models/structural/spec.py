@@ -56,6 +56,7 @@ def _describe(fit: ChannelFit) -> dict[str, Any]:
         "members": [
             {
                 "components": [_describe_component(component) for component in member.structure.components],
+                "n_regressors": member.structure.n_regressors,
                 "scale": [member.structure.scale.gap, member.structure.scale.roughness],
                 "weight": member.weight,
                 "z": member.z.tolist(),
@@ -74,7 +75,10 @@ def _restore(state: dict[str, Any]) -> ChannelFit:
     members = []
     for one in state["members"]:
         components = tuple(_component(name, settings) for name, settings in one["components"])
-        structure = Structure(components, DataScale(*map(_positive, one["scale"])))
+        n_regressors = one["n_regressors"]
+        if type(n_regressors) is not int or not 0 <= n_regressors <= 10_000:
+            raise ValueError(f"its number of regressors is {n_regressors!r}")
+        structure = Structure(components, DataScale(*map(_positive, one["scale"])), n_regressors)
         z = torch.tensor(one["z"], dtype=torch.float64)
         if z.ndim != 2 or z.shape[1] != structure.n_parameters or not z.isfinite().all() or not len(z):
             raise ValueError("its parameters are not those of its components")

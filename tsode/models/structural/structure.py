@@ -12,10 +12,11 @@ from torch import Tensor
 from tsode.kernels.paired_filter import PairedSteps
 from tsode.models.structural.component import Component, DataScale, Prior
 
-__all__ = ["NOISE", "Parts", "Structure", "pad"]
+__all__ = ["NOISE", "REGRESSORS", "Parts", "Structure", "pad"]
 
-NOISE = "noise"
+NOISE, REGRESSORS = "noise", "regressors"
 LEAST_NOISE = 1e-8  # variance, in those of the series
+COEFFICIENT_SD = 1.0  # of a regressor of standard deviation 1, in those of the series
 
 
 class Parts(NamedTuple):
@@ -38,10 +39,13 @@ class Structure:
     components : tuple of Component
         Of different names.
     scale : DataScale
+    n_regressors : int
+        Covariates whose effects are straight lines; their coefficients are normal about zero and the last of ``z``.
     """
 
     components: tuple[Component, ...]
     scale: DataScale
+    n_regressors: int = 0
 
     @cached_property
     def priors(self) -> dict[tuple[str, str], Prior]:
@@ -55,7 +59,7 @@ class Structure:
 
     @property
     def n_parameters(self) -> int:
-        return len(self.priors)
+        return len(self.priors) + self.n_regressors
 
     @property
     def n_states(self) -> int:
@@ -81,8 +85,12 @@ class Structure:
         """Parameters (b) from ``z`` (b p)."""
         log_medians = z.new_tensor([prior.log_median for prior in self.priors.values()])
         log_sds = z.new_tensor([prior.log_sd for prior in self.priors.values()])
-        values = (log_medians + log_sds * z).exp()
+        values = (log_medians + log_sds * z[:, : len(self.priors)]).exp()
         return dict(zip(self.priors, values.unbind(dim=-1)))
+
+    def coefficients(self, z: Tensor) -> Tensor:
+        """Of the regressors, in standard deviations of the series: Tensor[b f]."""
+        return COEFFICIENT_SD * z[:, len(self.priors) : self.n_parameters]
 
     def parts(self, z: Tensor, gap: Tensor, n_states: int | None = None) -> Parts:
         """Transitions over gaps (g b) or (g 1), start, readout and noise, by ``z`` (b p).

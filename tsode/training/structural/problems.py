@@ -32,6 +32,8 @@ class Data:
         Variance known of each value beside the one that is fitted, in variances of the series.
     weight : Tensor[n s]
         By which the fitted noise is multiplied, greater where a value stands out.
+    features : Tensor[n s f]
+        Covariates at each row.
     """
 
     gap: Tensor
@@ -40,9 +42,12 @@ class Data:
     mask: Tensor
     noise: Tensor
     weight: Tensor
+    features: Tensor
 
     @classmethod
-    def of(cls, times: Tensor, values: Tensor, mask: Tensor, noise: Tensor | None = None) -> Data:
+    def of(
+        cls, times: Tensor, values: Tensor, mask: Tensor, noise: Tensor | None = None, features: Tensor | None = None
+    ) -> Data:
         """From times (n s), values and mask; the times of what is padded repeat."""
         gap = times.diff(dim=0, prepend=times[:1])
         index = torch.arange(len(gap))
@@ -50,7 +55,8 @@ class Data:
             distinct, index = _distinct(gap[:, 0])
             gap = distinct[:, None]
         nothing = torch.zeros_like(values) if noise is None else noise
-        return cls(gap, index, values, mask, nothing, torch.ones_like(values))
+        features = values.new_zeros(*values.shape, 0) if features is None else features
+        return cls(gap, index, values, mask, nothing, torch.ones_like(values), features)
 
 
 def _distinct(gap: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +105,8 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
         noise = parts.noise * data.weight.repeat(1, len(rows)) + data.noise.repeat(1, len(rows))
         steps = PairedSteps(*(part.expand(len(gap), len(points), -1) for part in parts.steps))
         systems.append((steps, data.index, torch.diag_embed(parts.start), parts.readout, noise))
-        values.append(data.values.repeat(1, len(rows)))
+        explained = torch.einsum("nsf,kf->nks", data.features, problem.structure.coefficients(z[rows])).flatten(1)
+        values.append(data.values.repeat(1, len(rows)) - explained)
         masks.append(data.mask.repeat(1, len(rows)))
     steps, indices, starts, readouts, noises = zip(*systems)
     are_alike = all(index is indices[0] for index in indices) or all(torch.equal(index, indices[0]) for index in indices)

@@ -56,6 +56,10 @@ class Sample:
     log_slope: float  # of the transform and the standardisation, summed over all values
 
 
+Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Times (n), values (n) and features (n f) of one channel of one series."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """What is to be fitted of a channel.
@@ -76,7 +80,7 @@ class Choice:
 
 
 def fit_channel(
-    series: Sequence[tuple[np.ndarray, np.ndarray]],
+    series: Sequence[Seen],
     transforms: dict[str, Transform],
     choose: Callable[[DataScale, float], Choice],
     generator: torch.Generator,
@@ -86,13 +90,13 @@ def fit_channel(
 
     Parameters
     ----------
-    series : sequence of (times, values)
-        What was seen of it, in model time and the data's own units.
+    series : sequence of (times, values, features)
+        What was seen of it, in model time and the data's own units, and covariates (n f) at these times.
     transforms : dict of name to Transform
     choose : callable
         The scale of the data, and the span in model time -> what is to be fitted.
     """
-    span = float(np.median([t[-1] - t[0] for t, _ in series if len(t) > 1] or [0.0])) or 1.0
+    span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
     series = _some(series, settings, generator)
     samples = {name: _sample(series, one, span) for name, one in transforms.items()}
     choice = choose(next(iter(samples.values())).scale, span)
@@ -101,18 +105,17 @@ def fit_channel(
         name, chosen = _scale_and_seasons(samples, choice, generator)
     sample = samples[name]
     sets = [components + chosen for components in choice.sets]
-    problems = [Problem(Structure(components, sample.scale), sample.data) for components in sets]
+    problems = [_problem(components, sample) for components in sets]
     posterior = _fit(problems, settings.n_starts, generator)
     members = _average([problem.structure for problem in problems], posterior, settings.n_draws, generator)
     return ChannelFit(members, transforms[name], sample.shift, sample.spread, span)
 
 
-def _some(
-    series: Sequence[tuple[np.ndarray, np.ndarray]], settings: Settings, generator: torch.Generator
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _some(series: Sequence[Seen], settings: Settings, generator: torch.Generator) -> list[Seen]:
     """The last rows of so many series that a fit takes a bounded time."""
-    cut = [(t[-settings.most_rows :], x[-settings.most_rows :]) for t, x in series if len(t)]
-    longest = max(len(t) for t, _ in cut)
+    last = slice(-settings.most_rows, None)
+    cut = [(t[last], x[last], f[last]) for t, x, f in series if len(t)]
+    longest = max(len(t) for t, *_ in cut)
     most = max(1, settings.most_values // longest)
     chosen = torch.randperm(len(cut), generator=generator)[:most].sort().values.tolist()
     return [cut[k] for k in chosen]
@@ -126,7 +129,7 @@ def _scale_and_seasons(
     always = tuple(s for s, price in zip(choice.seasons, choice.prices) if price == -np.inf)
     free = {s: price for s, price in zip(choice.seasons, choice.prices) if price > -np.inf}
     tried = [
-        (name, chosen, Problem(Structure(base + always + chosen, sample.scale), sample.data))
+        (name, chosen, _problem(base + always + chosen, sample))
         for name, sample in samples.items()
         for chosen in _choices(tuple(free))
     ]
@@ -139,6 +142,10 @@ def _scale_and_seasons(
     return name, always + chosen
 
 
+def _problem(components: tuple[Component, ...], sample: Sample) -> Problem:
+    return Problem(Structure(components, sample.scale, sample.data.features.shape[-1]), sample.data)
+
+
 def _choices(seasons: Sequence[Component]) -> list[tuple[Component, ...]]:
     """Sets of seasons to compare: all, all but one, one, none."""
     every = tuple(seasons)
@@ -146,12 +153,12 @@ def _choices(seasons: Sequence[Component]) -> list[tuple[Component, ...]]:
     return list(dict.fromkeys([every, *but_one, *((s,) for s in seasons), ()]))
 
 
-def _sample(series: Sequence[tuple[np.ndarray, np.ndarray]], transform: Transform, span: float) -> Sample:
+def _sample(series: Sequence[Seen], transform: Transform, span: float) -> Sample:
     """Series on the scale of a transform, padded to one length."""
-    n = max(len(t) for t, _ in series)
-    padded = [(np.pad(t, (0, n - len(t)), mode="edge"), np.pad(x, (0, n - len(x)), mode="edge")) for t, x in series]
-    times, values = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
-    is_seen = torch.arange(n)[:, None] < torch.tensor([len(t) for t, _ in series])
+    n = max(len(t) for t, *_ in series)
+    padded = [[np.pad(x, [(0, n - len(x))] + [(0, 0)] * (x.ndim - 1), mode="edge") for x in one] for one in series]
+    times, values, features = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
+    is_seen = torch.arange(n)[:, None] < torch.tensor([len(t) for t, *_ in series])
     scaled, own_time = transform.forward(values), times / span
     seen = scaled[is_seen]
     shift, spread = float(seen.mean()), float(seen.std(correction=0))
@@ -162,7 +169,7 @@ def _sample(series: Sequence[tuple[np.ndarray, np.ndarray]], transform: Transfor
     change = scaled.diff(dim=0)[is_apart]
     typical, roughness = (float(gap[is_apart].median()), float((change**2).median())) if len(change) else (1.0, 1.0)
     scale = DataScale(typical, max(roughness / CHI_SQUARED_MEDIAN / 2.0, 1e-6))
-    return Sample(Data.of(own_time, scaled, is_seen.double()), scale, shift, spread, log_slope)
+    return Sample(Data.of(own_time, scaled, is_seen.double(), features=features.double()), scale, shift, spread, log_slope)
 
 
 def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator) -> Posterior:

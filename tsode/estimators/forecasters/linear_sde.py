@@ -111,7 +111,6 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
     patience: int = 5
     dtype: str = "float64"
 
-    reads_events = True
     has_linear_inputs = True
     checks: ClassVar[dict[str, Check]] = {
         "n_state": or_value(None, at_least(1)),
@@ -119,6 +118,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         "components": check_components,
         "support": one_of(dict.fromkeys(SUPPORTS)),
     }
+
+    @property
+    def reads_events(self) -> bool:  # type: ignore[override]
+        """Whether events at known times can be given: with ``components=`` they cannot."""
+        return self.components is None
 
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()
@@ -145,7 +149,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         """In the data's own units, for components have scales of their own."""
         if self.system is not None:
             raise ParameterError("components= and system= are two models: give one of them.")
-        refusals = {
+        refusals = settings.refusals | {
             "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
             "else, or leave out components=."
         }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,9 +77,10 @@ class Update(NamedTuple):
     cross: Tensor
 
 
-def filter_rows(
-    system: PairedSystem, values: Tensor, mask: Tensor, start: Belief | None = None, rows: range | None = None
-) -> Iterator[tuple[Belief, Belief, Update]]:
+Array = np.ndarray
+
+
+def filter_rows(system: PairedSystem, values: Tensor, mask: Tensor) -> Iterator[tuple[Belief, Belief, Update]]:
     """Belief before each row, belief after it, and what the row did, one row at a time.
 
     Parameters
@@ -86,81 +89,107 @@ def filter_rows(
     values : Tensor[n b]
     mask : Tensor[n b]
         1 where a value was seen, 0 where not: such a row changes nothing.
-    start : Belief, optional
-        After the row before the first of `rows`, by default that of the system.
-    rows : range, optional
-        Some of the rows, in order.
     """
-    rows = range(len(values)) if rows is None else rows
-    n = len(rows)
-    work = system.start.new_empty(2, *system.start.shape)
-    covs = system.start.new_empty(n, *system.start.shape)
-    yield from _filter(system, values, mask, start or _initial(system), rows, work, list(covs))
+    arrays = _Arrays.of(system, values, mask)
+    covs = iter(np.empty((len(values), *arrays.start.shape)))
+    for before, after, update in _filter(arrays, arrays.initial, range(len(values)), arrays.work(), covs):
+        yield (
+            Belief(torch.from_numpy(before[0]), torch.from_numpy(before[1])),
+            Belief(torch.from_numpy(after[0]), torch.from_numpy(after[1])),
+            Update(*map(torch.from_numpy, update)),
+        )
 
 
-def _initial(system: PairedSystem) -> Belief:
-    return Belief(torch.zeros_like(system.start[:, 0]), system.start)
+class _Arrays(NamedTuple):
+    """A system and its data as arrays: there are some fifty small operations a row, which cost torch thrice as much."""
+
+    own: Array
+    other: Array
+    variance: Array
+    covariance: Array
+    index: list[int]
+    start: Array
+    readout: Array
+    noise: Array
+    values: Array
+    mask: Array
+
+    @classmethod
+    def of(cls, system: PairedSystem, values: Tensor, mask: Tensor) -> _Arrays:
+        n, (b, m) = len(values), system.start.shape[:2]
+        steps = [part.detach().numpy() for part in system.steps]
+        expanded = system.readout.expand(n, b, m), system.noise.expand(n, b), values.expand(n, b), mask.expand(n, b)
+        readout, noise, given, seen = (part.detach().numpy() for part in expanded)
+        return cls(*steps, system.index.tolist(), system.start.detach().numpy(), readout, noise, given, seen)
+
+    @property
+    def initial(self) -> tuple[Array, Array]:
+        return np.zeros(self.start.shape[:2]), self.start
+
+    def work(self) -> Array:
+        return np.empty((2, *self.start.shape))
+
+    def matrices(self, rows: range) -> Iterator[Array]:
+        """Transition matrices (b m m), one a row."""
+        return _built(self, rows, self.own, self.other[..., 0::2], self.other[..., 1::2])
+
+    def noises(self, rows: range) -> Iterator[Array]:
+        """Noise covariances (b m m), one a row."""
+        return _built(self, rows, self.variance, self.covariance, self.covariance)
 
 
-def _filter(
-    system: PairedSystem, values: Tensor, mask: Tensor, start: Belief, rows: range, work: Tensor, covs: Any
-) -> Iterator[tuple[Belief, Belief, Update]]:
-    """As `filter_rows`, in memory that is given: beliefs before a row live until the next."""
-    n, (b, m) = len(values), system.start.shape[:2]
-    readouts, noises = system.readout.expand(n, b, m), system.noise.expand(n, b)
-    half, ahead = work
-    mean, cov = start
-    for k, matrix, noise, out in zip(rows, *_dense(system, rows), covs):
-        if k:  # the start holds at the first row
-            mean = (matrix @ mean[..., None]).squeeze(-1)
-            cov = torch.baddbmm(noise, torch.bmm(matrix, cov, out=half), matrix.mT, out=ahead)
-        before = Belief(mean, cov)
-        h, seen = readouts[k], mask[k]
-        error = (values[k] - (h * mean).sum(dim=-1)) * seen
-        cross = (cov * h[:, None]).sum(dim=-1)
-        variance = (h * cross).sum(dim=-1) + noises[k]
-        gain = cross * (seen / variance)[:, None]
-        mean = torch.addcmul(mean, gain, error[:, None])
-        # Joseph's form by vectors: the variance that is left is right however much there was
-        left = torch.addcmul(cov, gain[..., None], cross[:, None], value=-1.0, out=half)
-        rest = torch.addcmul((left * h[:, None]).sum(dim=-1), gain, noises[k][:, None], value=-1.0)
-        cov = torch.addcmul(left, rest[..., None], gain[:, None], value=-1.0, out=out)
-        yield before, Belief(mean, cov), Update(error, variance, cross)
-
-
-def _dense(system: PairedSystem, rows: range) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
-    """Dense matrices of the rows' steps, and dense covariances of their noises."""
-    covariance = system.steps.covariance
-    return _matrices(system, rows), _built(system, rows, system.steps.variance, covariance, covariance)
-
-
-def _matrices(system: PairedSystem, rows: range) -> Iterator[Tensor]:
-    own, other = system.steps[:2]
-    return _built(system, rows, own, other[..., 0::2], other[..., 1::2])
-
-
-def _built(system: PairedSystem, rows: range, diagonal: Tensor, upper: Tensor, lower: Tensor) -> Iterator[Tensor]:
-    """Matrices (b m m) of 2 x 2 blocks, one a row: views of memory that is used again after some rows."""
-    b, m = system.start.shape[:2]
-    index = system.index[torch.arange(rows.start, rows.stop, rows.step)]
+def _built(arrays: _Arrays, rows: range, diagonal: Array, upper: Array, lower: Array) -> Iterator[Array]:
+    """Matrices of 2 x 2 blocks: views of memory that is used again after some rows."""
+    b, m = arrays.start.shape[:2]
+    index = [arrays.index[k] for k in rows]
     size = max(1, DENSE_AT_ONCE // (b * m * m))
     are_few = len(diagonal) <= size  # as on a regular grid
-    matrix = diagonal.new_zeros(min(size, len(diagonal) if are_few else len(index)), b, m, m)
-    views = matrix.unbind()
+    matrix = np.zeros((min(size, len(diagonal) if are_few else len(index)), b, m, m))
+    places = np.arange(m)
+    even, odd = places[0::2], places[1::2]
 
-    def fill(part: Tensor | slice) -> None:
+    def fill(part: list[int] | slice) -> None:
         k = len(diagonal[part])
-        matrix.diagonal(dim1=-2, dim2=-1)[:k].copy_(diagonal[part])
-        matrix[..., 0::2, 1::2].diagonal(dim1=-2, dim2=-1)[:k].copy_(upper[part])
-        matrix[..., 1::2, 0::2].diagonal(dim1=-2, dim2=-1)[:k].copy_(lower[part])
+        matrix[:k, :, places, places] = diagonal[part]
+        matrix[:k, :, even, odd] = upper[part]
+        matrix[:k, :, odd, even] = lower[part]
 
     if are_few:
         fill(slice(None))
-        yield from (views[k] for k in index.tolist())
+        yield from (matrix[k] for k in index)
         return
-    for part in index.split(size):
+    for first in range(0, len(index), size):
+        part = index[first : first + size]
         fill(part)
-        yield from views[: len(part)]
+        yield from matrix[: len(part)]
+
+
+def _filter(
+    arrays: _Arrays, start: tuple[Array, Array], rows: range, work: Array, covs: Iterator[Array]
+) -> Iterator[tuple[tuple[Array, Array], tuple[Array, Array], tuple[Array, Array, Array]]]:
+    """As `filter_rows`, in memory that is given: beliefs before a row live until the next."""
+    half, ahead = work
+    mean, cov = start
+    for k, matrix, noise, out in zip(rows, arrays.matrices(rows), arrays.noises(rows), covs):
+        if k:  # the start holds at the first row
+            mean = (matrix @ mean[..., None])[..., 0]
+            np.matmul(matrix, cov, out=half)
+            cov = np.matmul(half, matrix.swapaxes(1, 2), out=ahead)
+            cov += noise
+        before = mean, cov
+        h, seen, row_noise = arrays.readout[k], arrays.mask[k], arrays.noise[k]
+        error = (arrays.values[k] - (h * mean).sum(axis=1)) * seen
+        cross = (cov @ h[..., None])[..., 0]
+        variance = (h * cross).sum(axis=1) + row_noise
+        gain = cross * (seen / variance)[:, None]
+        mean = mean + gain * error[:, None]
+        # Joseph's form by vectors: the variance that is left is right however much there was
+        np.multiply(gain[..., None], cross[:, None], out=half)
+        left = np.subtract(cov, half, out=half)
+        rest = (left @ h[..., None])[..., 0] - gain * row_noise[:, None]
+        np.multiply(rest[..., None], gain[:, None], out=out)
+        cov = np.subtract(left, out, out=out)
+        yield before, (mean, cov), (error, variance, cross)
 
 
 def log_likelihood(system: PairedSystem, values: Tensor, mask: Tensor) -> Tensor:
@@ -184,56 +213,55 @@ class _LogLikelihood(torch.autograd.Function):
     def forward(ctx: Any, *args: Tensor) -> Tensor:
         own, other, variance, covariance, start, readout, noise, index, values, mask = args
         system = PairedSystem(PairedSteps(own, other, variance, covariance), index, start, readout, noise)
-        if not any(ctx.needs_input_grad):
-            total = torch.zeros_like(start[:, 0, 0])
-            work = torch.empty_like(start).expand(1, -1, -1, -1).repeat(4, 1, 1, 1)
-            turns = (work[2 + k % 2] for k in range(len(values)))
-            for k, (_, _, update) in enumerate(
-                _filter(system, values, mask, _initial(system), range(len(values)), work[:2], turns)
-            ):
-                total = _add_density(total, update, mask[k])
-            return total
-        total, slopes = _with_slopes(system, values.detach(), mask, wants_readout=ctx.needs_input_grad[5])
-        ctx.slopes = slopes
-        return total
+        arrays = _Arrays.of(system, values, mask)
+        ctx.shapes = [part.shape for part in args]
+        with np.errstate(all="ignore"):  # what fails is not finite, and is told so
+            if any(ctx.needs_input_grad):
+                total, ctx.slopes = _with_slopes(arrays, wants_readout=ctx.needs_input_grad[5])
+            else:
+                total, work = np.zeros(len(start)), arrays.work()
+                rows, turns = range(len(values)), cycle(arrays.work())
+                for k, (_, _, update) in zip(rows, _filter(arrays, arrays.initial, rows, work, turns)):
+                    total += _density(update, arrays.mask[k])
+        return torch.from_numpy(total)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         own, other, variance, covariance, start, readout, noise, values = ctx.slopes
-        each = grad[:, None]
-        return (
+        each = grad.numpy()[:, None]
+        slopes = (
             own * each, other * each, variance * each, covariance * each, start * each[..., None],
-            None if readout is None else readout * each, noise * grad, None, values * grad, None,
+            None if readout is None else readout * each, noise * each[:, 0], None, values * each[:, 0], None,
         )  # fmt: skip
+        pairs = zip(slopes, ctx.shapes)
+        return tuple(None if x is None else torch.from_numpy(x).sum_to_size(shape) for x, shape in pairs)
 
 
-def _add_density(total: Tensor, update: Update, seen: Tensor) -> Tensor:
-    spread = update.variance.log().add_(LOG_TAU).addcdiv_(update.error * update.error, update.variance)
-    return torch.addcmul(total, spread, seen, value=-0.5)
+def _density(update: tuple[Array, Array, Array], seen: Array) -> Array:
+    error, variance, _ = update
+    return -0.5 * seen * (np.log(variance) + LOG_TAU + error * error / variance)
 
 
-def _with_slopes(
-    system: PairedSystem, values: Tensor, mask: Tensor, wants_readout: bool
-) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+def _with_slopes(arrays: _Arrays, wants_readout: bool) -> tuple[Array, tuple[Array | None, ...]]:
     """Log densities, and their slopes in all that the system is made of."""
-    n, (b, m) = len(values), system.start.shape[:2]
+    n, (b, m) = len(arrays.values), arrays.start.shape[:2]
     size = min(n, max(16, KEPT_AT_ONCE // (b * m * m)))
     parts = [range(first, min(first + size, n)) for first in range(0, n, size)]
-    workspace = borrow(system.start)
-    work, covs = workspace.new(2, b, m, m), workspace.new(size, b, m, m).unbind()
-    total, starts = torch.zeros_like(system.start[:, 0, 0]), [_initial(system)]
+    workspace = borrow(torch.empty(0, dtype=torch.float64))  # fresh pages cost more than what is done in them
+    covs, work = workspace.new(size, b, m, m).numpy(), arrays.work()
+    total, starts = np.zeros(b), [arrays.initial]
     for part in parts:
         kept = []
-        for k, (before, after, update) in zip(part, _filter(system, values, mask, starts[-1], part, work, covs)):
-            total = _add_density(total, update, mask[k])
-            kept.append((before.mean, after, update))
-        starts.append(Belief(after.mean, after.cov.clone()))
-    sweep = _Sweep(system, mask, wants_readout)
+        for k, (before, after, update) in zip(part, _filter(arrays, starts[-1], part, work, iter(covs))):
+            total += _density(update, arrays.mask[k])
+            kept.append((before[0], after, update))
+        starts.append((after[0], after[1].copy()))
+    sweep = _Sweep(arrays, wants_readout)
     for number, part in reversed(list(enumerate(parts))):
         if part is not parts[-1]:
-            rerun = _filter(system, values, mask, starts[number], part, work, covs)
-            kept = [(before.mean, after, update) for before, after, update in rerun]
+            rerun = _filter(arrays, starts[number], part, work, iter(covs))
+            kept = [(before[0], after, update) for before, after, update in rerun]
         sweep.over(part, kept, starts[number], work)
     give_back(workspace)
     return total, sweep.slopes()
@@ -242,55 +270,54 @@ def _with_slopes(
 class _Sweep:
     """The way back over the rows, part by part."""
 
-    def __init__(self, system: PairedSystem, mask: Tensor, wants_readout: bool) -> None:
-        self.system, self.mask, self.wants_readout = system, mask, wants_readout
-        self.d_steps = PairedSteps(*map(torch.zeros_like, system.steps))
-        self.d_readout, self.d_noise = torch.zeros_like(system.readout), torch.zeros_like(system.noise)
-        self.r, self.curve = torch.zeros_like(system.start[:, 0]), torch.zeros_like(system.start)
-        self.d_values = mask.new_zeros(len(mask), len(system.start))
-        self.swap = torch.arange(system.start.shape[1]) ^ 1
+    def __init__(self, arrays: _Arrays, wants_readout: bool) -> None:
+        self.arrays, self.wants_readout = arrays, wants_readout
+        self.d_steps = [np.zeros_like(part) for part in arrays[:4]]
+        self.d_readout = np.zeros(arrays.readout.shape if wants_readout else 0)
+        self.d_noise, self.d_values = np.zeros(arrays.noise.shape), np.zeros(arrays.noise.shape)
+        self.r, self.curve = np.zeros(arrays.start.shape[:2]), np.zeros_like(arrays.start)
 
-    def slopes(self) -> tuple[Tensor | None, ...]:
-        d_readout = self.d_readout if self.wants_readout else None
-        return (*self.d_steps, self.curve, d_readout, self.d_noise, self.d_values)
+    def slopes(self) -> tuple[Array | None, ...]:
+        return (*self.d_steps, self.curve, self.d_readout if self.wants_readout else None, self.d_noise, self.d_values)
 
-    def over(self, rows: range, kept: list[tuple[Tensor, Belief, Update]], start: Belief, work: Tensor) -> None:
-        system, d_steps, swap = self.system, self.d_steps, self.swap
-        n, (b, m) = len(self.mask), system.start.shape[:2]
-        readouts = system.readout.expand(n, b, m)
-        index = system.index.tolist()
+    def over(
+        self, rows: range, kept: list[tuple[Array, tuple[Array, Array], tuple[Array, Array, Array]]],
+        start: tuple[Array, Array], work: Array,
+    ) -> None:  # fmt: skip
+        arrays = self.arrays
+        d_own, d_other, d_variance_of_step, d_covariance = self.d_steps
         pulled, spread = work
-        crossed = swap.expand(b, m)[..., None]
+        places = np.arange(arrays.start.shape[1])
+        even, odd, swap = places[0::2], places[1::2], places ^ 1
         r, curve = self.r, self.curve
         backwards = rows[::-1]
-        for k, matrix in zip(backwards, _matrices(system, backwards)):
-            mean, after, (error, variance, cross) = kept[k - rows.start]
-            h, inverse = readouts[k], self.mask[k] / variance
+        for k, matrix in zip(backwards, arrays.matrices(backwards)):
+            mean, (_, after), (error, variance, cross) = kept[k - rows.start]
+            h, inverse = arrays.readout[k], arrays.mask[k] / variance
             shift = error * inverse
-            along = (r * cross).sum(dim=-1)
-            bent = (curve * cross[:, None]).sum(dim=-1)
+            along = (r * cross).sum(axis=1)
+            bent = (curve @ cross[..., None])[..., 0]
             d_error = self.d_values[k] = along * inverse - shift
-            d_variance = ((cross * bent).sum(dim=-1) * inverse - along * shift - 0.5) * inverse + 0.5 * shift * shift
-            d_cross = torch.addcmul(r * shift[:, None], bent, inverse[:, None], value=-2.0)
-            d_cross.addcmul_(d_variance[:, None], h)
-            self.d_noise[k if len(self.d_noise) > 1 else 0] += d_variance
+            d_variance = (((cross * bent).sum(axis=1) * inverse - along * shift) - 0.5) * inverse + 0.5 * shift * shift
+            d_cross = r * shift[:, None] - (2.0 * inverse)[:, None] * bent + d_variance[:, None] * h
+            self.d_noise[k] = d_variance
             if self.wants_readout:
-                cov = torch.addcmul(after.cov, cross[..., None], (cross * inverse[:, None])[:, None])
-                d_h = (cov * d_cross[:, None]).sum(dim=-1) + d_variance[:, None] * cross - d_error[:, None] * mean
-                self.d_readout[k if len(self.d_readout) > 1 else 0] += d_h
-            half = 0.5 * d_cross
-            curve.addcmul_(half[..., None], h[:, None]).addcmul_(h[..., None], half[:, None])
-            r = torch.addcmul(r, d_error[:, None], h, value=-1.0)
+                cov = after + cross[..., None] * (cross * inverse[:, None])[:, None]
+                d_h = (cov @ d_cross[..., None])[..., 0] + d_variance[:, None] * cross - d_error[:, None] * mean
+                self.d_readout[k] = d_h
+            half = np.multiply(0.5 * d_cross[..., None], h[:, None], out=pulled)
+            curve = curve + half
+            curve += half.swapaxes(1, 2)
+            r = r - d_error[:, None] * h
             if k == 0:
                 break
-            place, last = index[k], kept[k - rows.start - 1][1] if k > rows.start else start
-            d_steps.variance[place] += curve.diagonal(dim1=-2, dim2=-1)
-            d_steps.covariance[place] += 2.0 * curve[:, 0::2, 1::2].diagonal(dim1=-2, dim2=-1)
-            torch.bmm(curve, matrix, out=pulled)
-            torch.bmm(pulled, last.cov, out=spread)  # entry (i, j): half the slope in A_ij by the covariance
-            d_steps.own[place].addcmul_(r, last.mean).add_(spread.diagonal(dim1=-2, dim2=-1), alpha=2.0)
-            other = d_steps.other[place].addcmul_(r, last.mean[:, swap])
-            other.add_(spread.gather(2, crossed).squeeze(-1), alpha=2.0)
-            r = (r[:, None] @ matrix).squeeze(1)
-            curve = torch.bmm(matrix.mT, pulled, out=curve)
+            place, (last_mean, last_cov) = arrays.index[k], kept[k - rows.start - 1][1] if k > rows.start else start
+            d_variance_of_step[place] += curve[:, places, places]
+            d_covariance[place] += 2.0 * curve[:, even, odd]
+            np.matmul(curve, matrix, out=pulled)
+            np.matmul(pulled, last_cov, out=spread)  # entry (i, j): half the slope in A_ij by the covariance
+            d_own[place] += r * last_mean + 2.0 * spread[:, places, places]
+            d_other[place] += r * last_mean[:, swap] + 2.0 * spread[:, places, swap]
+            r = (r[:, None] @ matrix)[:, 0]
+            curve = matrix.swapaxes(1, 2) @ pulled
         self.r, self.curve = r, curve

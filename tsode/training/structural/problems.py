@@ -77,14 +77,14 @@ class Problem:
     data: Data
 
 
-def evaluate(problems: Sequence[Problem], z: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-    """Negative log posterior of the problems `which` (k), but for a constant, and its slopes: (k), (k p).
+def evaluate(problems: Sequence[Problem], z: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log posterior of each problem, but for a constant, and its slopes: (k), (k p).
 
     Points `z` (k p) hold the parameters of each structure, and zeros after them.
     """
     point = z.detach().requires_grad_()
     with torch.enable_grad():
-        value = -log_likelihoods([problems[k] for k in which.tolist()], point)
+        value = -log_likelihoods(problems, point)
         value = torch.where(value.isfinite(), value, torch.inf) + 0.5 * (point * point).sum(dim=1)
         (slope,) = torch.autograd.grad(value.sum(), point)
     return value.detach(), slope

@@ -18,7 +18,7 @@ def minimise(
     evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     start: Tensor,
     max_evaluations: int = 150,
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-4,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Minimise functions of a few variables each, by BFGS with backtracking (Nocedal & Wright 2006, algorithm 6.1).
 
@@ -68,7 +68,7 @@ def minimise(
         direction[taken] = _clip(-(inverse[taken] @ slope[taken, :, None]).squeeze(-1))
         length[taken], n_cuts[taken] = 1.0, 0
         promised_next = -(slope[taken] * direction[taken]).sum(dim=1)
-        is_done[taken] = (0.5 * promised_next < tolerance) & (gained < 100.0 * tolerance)
+        is_done[taken] = (0.5 * promised_next < tolerance) & (gained < 10.0 * tolerance)
 
         failed = active[~is_taken]
         cut = _shorter(length[failed], promised[~is_taken], new_value[~is_taken] - value[failed])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import log
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
@@ -20,6 +22,7 @@ from tsode.training.structural.quasi_newton import minimise
 __all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
+FAR_BEHIND = 10.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 
 
@@ -173,18 +176,31 @@ def _sample(series: Sequence[Seen], transform: Transform, span: float) -> Sample
 
 
 def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator) -> Posterior:
-    """Best of several starts of each problem, and the posterior about it."""
+    """Best of several starts of each problem, and the posterior about it.
+
+    All begin at the centre of the priors; random starts are for those that come near the best.
+    """
     size = max(problem.structure.n_parameters for problem in problems)
     is_own = torch.stack([torch.arange(size) < problem.structure.n_parameters for problem in problems])
-    started = [problem for problem in problems for _ in range(n_starts)]
-    start = 0.8 * torch.randn(len(started), size, generator=generator, dtype=torch.float64)
-    start[::n_starts] = 0.0
-    start = torch.where(is_own.repeat_interleave(n_starts, dim=0), start, 0.0)
-    point, value, _ = minimise(lambda z, which: evaluate([started[k] for k in which.tolist()], z, torch.arange(len(z))), start)
-    best = value.reshape(-1, n_starts).argmin(dim=1) + n_starts * torch.arange(len(problems))
-    return posteriors(
-        lambda z, which: evaluate([problems[k] for k in which.tolist()], z, torch.arange(len(z))), point[best], value[best]
-    )
+    every = torch.arange(len(problems))
+    point, value, _ = _minimise(problems, every, torch.zeros(is_own.shape, dtype=torch.float64))
+    near = (value < value.min() + FAR_BEHIND).nonzero()[:, 0].repeat_interleave(n_starts - 1)
+    if len(near):
+        start = 0.8 * torch.randn(len(near), size, generator=generator, dtype=torch.float64)
+        others, other_value, _ = _minimise(problems, near, torch.where(is_own[near], start, 0.0))
+        which = torch.cat([every, near])
+        points, values = torch.cat([point, others]), torch.cat([value, other_value])
+        best = torch.stack([torch.where(which == k, values, torch.inf).argmin() for k in every])
+        point, value = points[best], values[best]
+    return posteriors(partial(_evaluate, problems, every), point, value)
+
+
+def _minimise(problems: Sequence[Problem], which: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return minimise(partial(_evaluate, problems, which), start)
+
+
+def _evaluate(problems: Sequence[Problem], of: Tensor, z: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    return evaluate([problems[k] for k in of[which].tolist()], z)
 
 
 def _average(

@@ -93,5 +93,7 @@ def _periods(components: Sequence[Any], timeline: Timeline) -> dict[int, float]:
     for place, spec in enumerate(components):
         period = dict(spec.settings).get("period") if isinstance(spec, Part) else None
         if period is not None:
-            given[place] = timeline.duration(read_duration(period, timeline.kind), "period")
+            given[place] = timeline.duration(read_duration(period, timeline.kind, "period"), "period")
+            if not given[place] > 0.0:
+                raise ParameterError(f"period={period!r} of components[{place}] must be positive.")
     return given

@@ -12,7 +12,7 @@ from tsode.core.transforms import Transform
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.model import StructuralModel
 from tsode.models.structural.structure import Structure
-from tsode.training.structural.problems import Data, Problem, log_likelihoods
+from tsode.models.structural.problems import Data, Problem, log_likelihoods
 
 SETS = [[name] for name in EVERY] + [["slope", "ou", "season"], ["level", "damped_slope", "matern", "cycle", "long_ou"]]
 

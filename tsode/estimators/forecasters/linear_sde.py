@@ -103,6 +103,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
     n_state: int | None = field(default=None, kw_only=False)
     components: Any = None
     support: str = "real"
+    per_series: bool = False
     system: dict[str, Any] | None = None
     initial_time: Any = None
     max_context: int = 64
@@ -264,7 +265,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
             return []
         if isinstance(module, StructuralModel):
             timeline, channels = self._reading.timeline, self._reading.channels
-            fit_structure(module, split.train, channels, self.components, self.support, timeline, generator)
+            fit_structure(
+                module, split.train, channels, self.components, self.support, timeline, generator, self.per_series
+            )
             return []
         like = next(module.parameters())
         if self.scale == "robust":

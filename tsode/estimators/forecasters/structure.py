@@ -45,6 +45,7 @@ def fit_structure(
     support: str,
     timeline: Timeline,
     generator: torch.Generator,
+    per_series: bool = False,
 ) -> None:
     """Fit the components to every channel by itself, and give them to `module`."""
     candidates = _calendar_periods(timeline)
@@ -66,7 +67,7 @@ def fit_structure(
             else partial(named, components, periods=periods, candidates=candidates)
         )
         transforms = choose_transforms(np.concatenate([x for _, x, _ in seen]), support, name)
-        fits.append(fit_channel(seen, transforms, choose, generator))
+        fits.append(fit_channel(seen, transforms, choose, generator, per_series=per_series))
     module.set_channels(fits)
 
 

@@ -44,7 +44,7 @@ def decompose(
         constant that was subtracted before the fit is in the trend, or in the rest where there is no trend. Means of
         the parts add up to that of the fit; its spread is that of the sum, from the joint law.
     """
-    fit = model.channels[c]
+    fit = model.fit_of(batch, c, row)
     belief, readout = model.smoothed(batch, c, row, query_times)
     names = part_names(fit)
     explained = model._explained(fit, batch, query_times.expand(batch.n_series, -1))[row]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,8 @@ class ChannelFit:
         Mean and standard deviation of the transformed values: the structures hold for ``(g(y) - shift) / spread``.
     span : float
         The structures' unit of time, in units of model time.
+    effects : tuple of Effects, optional
+        How the parameters of each member differ between series; None: they are the same for all.
     """
 
     members: tuple[Member, ...]
@@ -52,6 +55,7 @@ class ChannelFit:
     shift: float
     spread: float
     span: float
+    effects: tuple[Any, ...] | None = None
 
     @property
     def n_states(self) -> int:

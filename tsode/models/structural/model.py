@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import log
 from typing import Any
 
@@ -19,12 +20,14 @@ from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
 from tsode.models.structural.member import ChannelFit
+from tsode.models.structural.random_effects import own_fits
 from tsode.models.structural.smoother import PairedSmoother
 from tsode.models.structural.spec import decode, encode
 from tsode.models.structural.structure import Parts
 
 __all__ = ["StructuralModel", "features_at"]
 
+MOST_KEPT = 100_000  # fits of single series
 HELD_AT_ONCE = 2**22  # numbers of covariances of problems filtered together
 
 
@@ -42,6 +45,7 @@ class StructuralModel(ForecastModel):
         super().__init__()
         self.n_channels = n_channels
         self._read: tuple[Tensor, list[ChannelFit]] | None = None
+        self._own: dict[Any, ChannelFit] = {}
         self.register_buffer("code", torch.zeros(0, dtype=torch.uint8))
 
     @property
@@ -72,6 +76,36 @@ class StructuralModel(ForecastModel):
         parts = [self._forecast_channel(batch, c, query_times, side) for c in range(self.n_channels)]
         return self._as_forecast(query_times, parts)
 
+    def fit_of(self, batch: IrregularBatch, c: int, row: int) -> ChannelFit:
+        """What was fitted of a channel, or of this series of it by itself."""
+        own = self._own_fits(batch, c)
+        return self.channels[c] if own is None else own[row]
+
+    def _own_fits(self, batch: IrregularBatch, c: int) -> list[ChannelFit] | None:
+        """Fits of each series by itself, from all of its history; None where all share one.
+
+        A history that was seen before is not fitted again.
+        """
+        fit = self.channels[c]
+        if fit.effects is None:
+            return None
+        histories, keys = [], []
+        explains = batch.covariates is not None and fit.coefficients.shape[1]
+        features = features_at(batch.covariates, batch.times) if explains else batch.times.new_zeros(*batch.times.shape, 0)
+        for row in range(batch.n_series):
+            seen = batch.mask[row, :, c]
+            values = fit.scaled(batch.values[row, seen, c].double())
+            history = tuple(x.cpu().numpy() for x in (batch.times[row, seen], values, features[row, seen]))
+            histories.append(history)
+            keys.append((c, *(x.tobytes() for x in history)))
+        missing = [k for k, key in enumerate(keys) if key not in self._own and len(histories[k][0]) > 1]
+        if len(self._own) > MOST_KEPT:
+            self._own.clear()
+        if missing:
+            found = own_fits(fit, [histories[k] for k in missing])
+            self._own |= dict(zip([keys[k] for k in missing], found))
+        return [self._own.get(key, replace(fit, effects=None)) for key in keys]
+
     def _as_forecast(self, query_times: Tensor, parts: Sequence[Tensor]) -> Forecast:
         """Mixtures of normals of each channel, on the structures' scales (b m 3d), as a forecast in the data's units."""
         size = max(part.shape[-1] // 3 for part in parts)
@@ -91,16 +125,39 @@ class StructuralModel(ForecastModel):
 
     def _forecast_channel(self, batch: IrregularBatch, c: int, query_times: Tensor, side: str) -> Tensor:
         """Parameters of a mixture of normals (b m 3d), of scaled values."""
-        fit = self.channels[c]
+        fit, own = self.channels[c], self._own_fits(batch, c)
         index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
         n_draws, m = len(fit.log_weights), fit.n_states
         at_once = max(1, HELD_AT_ONCE // (n_draws * m * m))
+        if own is not None:
+            return self._forecast_own(own, batch, c, query_times, index)
         out = query_times.new_empty(*query_times.shape, 2, n_draws)
         for rows in torch.arange(batch.n_series).split(at_once):
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows)
         out[..., 0, :] += self._explained(fit, batch, query_times)
         log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
         return torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
+
+    def _forecast_own(
+        self, own: Sequence[ChannelFit], batch: IrregularBatch, c: int, query_times: Tensor, index: Tensor
+    ) -> Tensor:
+        """As `_forecast_channel`, by the parameters of each series after all of its history, and by the panel's before."""
+        pooled, parts = replace(self.channels[c], effects=None), []
+        for row, fit in enumerate(own):
+            alone = batch.select(torch.tensor([row]))
+            columns = []
+            for which in (pooled, fit):
+                out = query_times.new_empty(1, query_times.shape[1], 2, len(which.log_weights))
+                one = torch.zeros(1, dtype=torch.int64)
+                self._project(which, alone, c, one, query_times[row : row + 1], index[row : row + 1], out, one)
+                out[..., 0, :] += self._explained(which, alone, query_times[row : row + 1])
+                weights = which.log_weights.expand(*out.shape[:2], -1)
+                columns.append(torch.cat([out[..., 0, :], out[..., 1, :], weights], dim=-1))
+            size = max(x.shape[-1] // 3 for x in columns)
+            is_after = index[row : row + 1, :, None] >= int(batch.lengths[row])
+            parts.append(torch.where(is_after, _padded(columns[1], size), _padded(columns[0], size)))
+        size = max(x.shape[-1] // 3 for x in parts)
+        return torch.cat([_padded(x, size) for x in parts])
 
     def _explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
         """What covariates explain at times (b m), by each draw: Tensor[b m d] or zeros that broadcast."""
@@ -179,13 +236,15 @@ class StructuralModel(ForecastModel):
     def fill(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         """Given all events, earlier and later."""
         parts = []
-        for c, fit in enumerate(self.channels):
+        for c in range(self.n_channels):
+            fits = [self.fit_of(batch, c, row) for row in range(batch.n_series)]
+            fit = fits[0]  # as the others in all but the parameters
             location, spread = query_times.new_empty(2, *query_times.shape, len(fit.log_weights))
-            noise = fit.parts(query_times.new_zeros(1, 1)).noise
             for row in range(batch.n_series):
+                noise = fits[row].parts(query_times.new_zeros(1, 1)).noise
                 belief, readout = self.smoothed(batch, c, row, query_times[row])
                 location[row] = (belief.mean * readout).sum(dim=-1)
-                location[row] += self._explained(fit, batch, query_times)[row]
+                location[row] += self._explained(fits[row], batch, query_times)[row]
                 spread[row] = ((belief.cov @ readout[..., None]).squeeze(-1) * readout).sum(dim=-1) + noise
             log_weight = fit.log_weights.expand_as(location)
             parts.append(torch.cat([location, 0.5 * spread.clamp(min=1e-300).log(), log_weight], dim=-1))
@@ -195,7 +254,7 @@ class StructuralModel(ForecastModel):
         self, batch: IrregularBatch, c: int, row: int, query_times: Tensor, only_modes: bool = False
     ) -> tuple[Belief, Tensor]:
         """States of a channel of one series at times (q) given all of it: (q d m), (q d m m), and their readout (d m)."""
-        fit = self.channels[c]
+        fit = self.fit_of(batch, c, row)
         seen = batch.mask[row, :, c]
         times, values = batch.times[row, seen], fit.scaled(batch.values[row, seen, c].double())[:, None]
         values = values - self._explained(fit, batch, batch.times)[row, seen]
@@ -222,9 +281,10 @@ class StructuralModel(ForecastModel):
         out = query_times.new_empty(n_samples, *query_times.shape, self.n_channels)
         times, order = query_times.sort(dim=1)
         behind = torch.searchsorted(batch.times.contiguous(), times.contiguous(), right=False)
-        for c, fit in enumerate(self.channels):
-            explained = self._explained(fit, batch, times)
+        for c in range(self.n_channels):
             for row in range(batch.n_series):
+                fit = self.fit_of(batch, c, row)
+                explained = self._explained(fit, batch, times)
                 path, chosen = self._paths(fit, batch, c, row, times[row], behind[row], n_samples, generator)
                 path = path + explained[row].expand(-1, len(fit.log_weights))[:, chosen].T
                 out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)

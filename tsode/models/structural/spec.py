@@ -15,6 +15,7 @@ from tsode.core.transforms import Transform
 from tsode.models.structural import COMPONENTS
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.member import ChannelFit, Member
+from tsode.models.structural.random_effects import Effects
 from tsode.models.structural.structure import Structure
 
 __all__ = ["decode", "encode"]
@@ -53,6 +54,7 @@ def _describe(fit: ChannelFit) -> dict[str, Any]:
         "shift": fit.shift,
         "spread": fit.spread,
         "span": fit.span,
+        "effects": None if fit.effects is None else [[law.mean.tolist(), law.sd.tolist()] for law in fit.effects],
         "members": [
             {
                 "components": [_describe_component(component) for component in member.structure.components],
@@ -91,7 +93,19 @@ def _restore(state: dict[str, Any]) -> ChannelFit:
     shift = float(state["shift"])
     if not abs(shift) < float("inf"):
         raise ValueError("its shift is not finite")
-    return ChannelFit(tuple(members), transform, shift, _positive(state["spread"]), _positive(state["span"]))
+    spread, span = _positive(state["spread"]), _positive(state["span"])
+    return ChannelFit(tuple(members), transform, shift, spread, span, _effects(state["effects"], members))
+
+
+def _effects(described: Any, members: list[Member]) -> tuple[Effects, ...] | None:
+    if described is None:
+        return None
+    laws = tuple(Effects(*(torch.tensor(x, dtype=torch.float64) for x in law)) for law in described)
+    for law, member in zip(laws, members, strict=True):
+        is_fine = law.mean.shape == law.sd.shape == member.z[0].shape
+        if not is_fine or not (law.mean.isfinite() & law.sd.isfinite() & (law.sd > 0.0)).all():
+            raise ValueError("its random effects are not those of its components")
+    return laws
 
 
 def _component(name: str, settings: dict[str, Any]) -> Component:

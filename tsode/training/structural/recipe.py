@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import log
 
@@ -14,14 +14,16 @@ from torch import Tensor
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.member import ChannelFit, Member
+from tsode.models.structural.random_effects import learn_effects
 from tsode.models.structural.structure import Structure
-from tsode.training.structural.evidence import Posterior, posteriors
-from tsode.training.structural.problems import Data, Problem, evaluate
-from tsode.training.structural.quasi_newton import minimise
+from tsode.models.structural.evidence import Posterior, posteriors
+from tsode.models.structural.problems import Data, Problem, evaluate
+from tsode.numerics.quasi_newton import minimise
 
 __all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
+MOST_OWN = 2  # members, where every series has parameters of its own
 FAR_BEHIND = 10.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 
@@ -88,6 +90,7 @@ def fit_channel(
     choose: Callable[[DataScale, float], Choice],
     generator: torch.Generator,
     settings: Settings = Settings(),
+    per_series: bool = False,
 ) -> ChannelFit:
     """Fit one channel: choose its scale and its seasons, then average over sets of components by their evidence.
 
@@ -98,6 +101,8 @@ def fit_channel(
     transforms : dict of name to Transform
     choose : callable
         The scale of the data, and the span in model time -> what is to be fitted.
+    per_series : bool
+        Whether parameters differ between series: how they do is learned too.
     """
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
     series = _some(series, settings, generator)
@@ -111,7 +116,14 @@ def fit_channel(
     problems = [_problem(components, sample) for components in sets]
     posterior = _fit(problems, settings.n_starts, generator)
     members = _average([problem.structure for problem in problems], posterior, settings.n_draws, generator)
-    return ChannelFit(members, transforms[name], sample.shift, sample.spread, span)
+    fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span)
+    if not per_series or len(series) < 2:
+        return fit
+    members = members[:MOST_OWN]
+    total = sum(member.weight for member in members)
+    members = tuple(replace(member, weight=member.weight / total) for member in members)
+    scaled = [(t, fit.scaled(torch.from_numpy(x)).numpy(), f) for t, x, f in series]
+    return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span) for one in members))
 
 
 def _some(series: Sequence[Seen], settings: Settings, generator: torch.Generator) -> list[Seen]:

@@ -1,0 +1,130 @@
+"""Parameters of each series of its own, drawn towards those of the panel: random effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsode.kernels.paired_filter import PairedSteps, PairedSystem, log_likelihood
+from tsode.models.structural.evidence import Posterior, posteriors
+from tsode.models.structural.member import ChannelFit, Member
+from tsode.models.structural.problems import Data
+from tsode.models.structural.structure import Structure
+from tsode.numerics.quasi_newton import minimise
+
+__all__ = ["Effects", "History", "learn_effects", "own_fits"]
+
+N_DRAWS = 8  # of the parameters of a series
+LEAST_SD = 0.05  # of a parameter between series, in standard deviations of its prior
+ROUNDS = 3  # of expectation and maximisation
+NUMBERS_AT_ONCE = 2**25
+
+History = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Times in model time, scaled values (n) and features (n f) of one series."""
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """Normal law of the parameters ``z`` of a structure between series.
+
+    Parameters
+    ----------
+    mean, sd : Tensor[p]
+    """
+
+    mean: Tensor
+    sd: Tensor
+
+    def around(self, u: Tensor) -> Tensor:
+        """Parameters (k p) from departures in standard deviations."""
+        return self.mean + self.sd * u
+
+
+def learn_effects(member: Member, histories: Sequence[History], span: float) -> Effects:
+    """Mean and spread of a structure's parameters between series, by expectation and maximisation on Laplace posteriors.
+
+    Parameters
+    ----------
+    member : Member
+        Fitted to all series together.
+    histories : sequence of History
+    span : float
+    """
+    structure, data = member.structure, _padded(histories, span)
+    effects = Effects(member.z[0], torch.ones_like(member.z[0]))
+    start = torch.zeros(len(histories), structure.n_parameters, dtype=torch.float64)
+    for _ in range(ROUNDS):
+        posterior = _posteriors(structure, data, effects, start)
+        mode, variance = effects.around(posterior.mode), (effects.sd * posterior.sd) ** 2
+        mean = mode.mean(dim=0)
+        spread = (variance + (mode - mean) ** 2).mean(dim=0).sqrt().clamp(LEAST_SD, 1.0)
+        effects = Effects(mean, spread)
+        start = (mode - mean) / spread
+    return effects
+
+
+def own_fits(fit: ChannelFit, histories: Sequence[History]) -> list[ChannelFit]:
+    """Fits of each series by itself, with the panel's law of the parameters as their prior."""
+    assert fit.effects is not None
+    normals = torch.randn(N_DRAWS // 2, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    normals = torch.cat([normals, -normals])
+    members: list[list[Member]] = [[] for _ in histories]
+    for member, effects in zip(fit.members, fit.effects):
+        structure = member.structure
+        start = torch.zeros(len(histories), structure.n_parameters, dtype=torch.float64)
+        posterior = _posteriors(structure, _padded(histories, fit.span), effects, start)
+        for k, of_series in enumerate(members):
+            departures = posterior.draws(k, normals[:, : structure.n_parameters])
+            z = torch.cat([effects.around(posterior.mode[k : k + 1]), effects.around(departures)])
+            of_series.append(replace(member, z=z))
+    return [replace(fit, members=tuple(of_series), effects=None) for of_series in members]
+
+
+def _padded(histories: Sequence[History], span: float) -> Data:
+    n = max(len(t) for t, *_ in histories)
+    padded = [[np.pad(x, [(0, n - len(x))] + [(0, 0)] * (x.ndim - 1), mode="edge") for x in one] for one in histories]
+    times, values, features = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
+    mask = (torch.arange(n)[:, None] < torch.tensor([len(t) for t, *_ in histories])).double()
+    gap = (times / span).diff(dim=0, prepend=times[:1] / span)
+    nothing = torch.zeros_like(values)
+    return Data(gap, torch.arange(n), values * mask, mask, nothing, torch.ones_like(values), features)
+
+
+def _posteriors(structure: Structure, data: Data, effects: Effects, start: Tensor) -> Posterior:
+    """Posterior of the departures of each series, some series at a time."""
+    n, b = data.values.shape
+    size = max(1, NUMBERS_AT_ONCE // (n * structure.n_states**2))
+    modes, curvatures, values = [], [], []
+    for part in torch.arange(b).split(size):
+        value_of = partial(_evaluate, structure, data, effects, part)
+        point, value, _ = minimise(value_of, start[part])
+        found = posteriors(value_of, point, value)
+        modes.append(point)
+        curvatures.append((found.axes * found.eigenvalues[:, None]) @ found.axes.mT)
+        values.append(value)
+    return Posterior(torch.cat(modes), torch.cat(curvatures), torch.cat(values))
+
+
+def _evaluate(
+    structure: Structure, data: Data, effects: Effects, of: Tensor, u: Tensor, which: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Negative log posterior of the series ``of[which]`` at departures (k p), and its slopes."""
+    rows = of[which]
+    point = u.detach().requires_grad_()
+    with torch.enable_grad():
+        z = effects.around(point)
+        parts = structure.parts(z, data.gap[:, rows])
+        values = data.values[:, rows] - torch.einsum("nkf,kf->nk", data.features[:, rows], structure.coefficients(z))
+        system = PairedSystem(
+            PairedSteps(*(part.expand(len(data.gap), len(rows), -1) for part in parts.steps)), data.index,
+            torch.diag_embed(parts.start), parts.readout[None], parts.noise[None],
+        )  # fmt: skip
+        value = -log_likelihood(system, values, data.mask[:, rows])
+        value = torch.where(value.isfinite(), value, torch.inf) + 0.5 * (point * point).sum(dim=1)
+        (slope,) = torch.autograd.grad(value.sum(), point)
+    return value.detach(), slope

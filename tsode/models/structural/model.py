@@ -77,34 +77,37 @@ class StructuralModel(ForecastModel):
         return self._as_forecast(query_times, parts)
 
     def fit_of(self, batch: IrregularBatch, c: int, row: int) -> ChannelFit:
-        """What was fitted of a channel, or of this series of it by itself."""
-        own = self._own_fits(batch, c)
-        return self.channels[c] if own is None else own[row]
+        """What was fitted of a channel, or of this series of it by itself, from all of its history."""
+        own = self._own_fits(batch, c, [(row, int(batch.lengths[row]))])
+        return own[0] if own else self.channels[c]
 
-    def _own_fits(self, batch: IrregularBatch, c: int) -> list[ChannelFit] | None:
-        """Fits of each series by itself, from all of its history; None where all share one.
+    def _own_fits(self, batch: IrregularBatch, c: int, prefixes: Sequence[tuple[int, int]]) -> list[ChannelFit]:
+        """Fits of single series, each from the first events of a row; none where all series share one.
 
         A history that was seen before is not fitted again.
         """
         fit = self.channels[c]
         if fit.effects is None:
-            return None
-        histories, keys = [], []
+            return []
         explains = batch.covariates is not None and fit.coefficients.shape[1]
         features = features_at(batch.covariates, batch.times) if explains else batch.times.new_zeros(*batch.times.shape, 0)
-        for row in range(batch.n_series):
-            seen = batch.mask[row, :, c]
-            values = fit.scaled(batch.values[row, seen, c].double())
-            history = tuple(x.cpu().numpy() for x in (batch.times[row, seen], values, features[row, seen]))
-            histories.append(history)
-            keys.append((c, *(x.tobytes() for x in history)))
-        missing = [k for k, key in enumerate(keys) if key not in self._own and len(histories[k][0]) > 1]
+        histories, keys = [], []
+        for row, n in prefixes:
+            seen = batch.mask[row, :n, c]
+            values = fit.scaled(batch.values[row, :n][seen, c].double())
+            parts = batch.times[row, :n][seen], values, features[row, :n][seen]
+            histories.append(tuple(x.cpu().numpy() for x in parts))
+            keys.append((c, *(x.tobytes() for x in histories[-1])))
+        missing = {key: k for k, key in enumerate(keys) if key not in self._own and len(histories[k][0]) > 1}
         if len(self._own) > MOST_KEPT:
             self._own.clear()
-        if missing:
-            found = own_fits(fit, [histories[k] for k in missing])
-            self._own |= dict(zip([keys[k] for k in missing], found))
-        return [self._own.get(key, replace(fit, effects=None)) for key in keys]
+        found = own_fits(fit, [histories[k] for k in missing.values()]) if missing else []
+        fresh = dict(zip(missing, found))
+        self._own |= fresh
+        return [fresh.get(key) or self._own.get(key) or replace(fit, effects=None) for key in keys]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_own": {}}  # what was kept can be had again
 
     def _as_forecast(self, query_times: Tensor, parts: Sequence[Tensor]) -> Forecast:
         """Mixtures of normals of each channel, on the structures' scales (b m 3d), as a forecast in the data's units."""
@@ -125,12 +128,12 @@ class StructuralModel(ForecastModel):
 
     def _forecast_channel(self, batch: IrregularBatch, c: int, query_times: Tensor, side: str) -> Tensor:
         """Parameters of a mixture of normals (b m 3d), of scaled values."""
-        fit, own = self.channels[c], self._own_fits(batch, c)
+        fit = self.channels[c]
         index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
         n_draws, m = len(fit.log_weights), fit.n_states
         at_once = max(1, HELD_AT_ONCE // (n_draws * m * m))
-        if own is not None:
-            return self._forecast_own(own, batch, c, query_times, index)
+        if fit.effects is not None:
+            return self._forecast_own(batch, c, query_times, index)
         out = query_times.new_empty(*query_times.shape, 2, n_draws)
         for rows in torch.arange(batch.n_series).split(at_once):
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows)
@@ -138,26 +141,22 @@ class StructuralModel(ForecastModel):
         log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
         return torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
 
-    def _forecast_own(
-        self, own: Sequence[ChannelFit], batch: IrregularBatch, c: int, query_times: Tensor, index: Tensor
-    ) -> Tensor:
-        """As `_forecast_channel`, by the parameters of each series after all of its history, and by the panel's before."""
-        pooled, parts = replace(self.channels[c], effects=None), []
-        for row, fit in enumerate(own):
-            alone = batch.select(torch.tensor([row]))
-            columns = []
-            for which in (pooled, fit):
-                out = query_times.new_empty(1, query_times.shape[1], 2, len(which.log_weights))
-                one = torch.zeros(1, dtype=torch.int64)
-                self._project(which, alone, c, one, query_times[row : row + 1], index[row : row + 1], out, one)
-                out[..., 0, :] += self._explained(which, alone, query_times[row : row + 1])
-                weights = which.log_weights.expand(*out.shape[:2], -1)
-                columns.append(torch.cat([out[..., 0, :], out[..., 1, :], weights], dim=-1))
-            size = max(x.shape[-1] // 3 for x in columns)
-            is_after = index[row : row + 1, :, None] >= int(batch.lengths[row])
-            parts.append(torch.where(is_after, _padded(columns[1], size), _padded(columns[0], size)))
-        size = max(x.shape[-1] // 3 for x in parts)
-        return torch.cat([_padded(x, size) for x in parts])
+    def _forecast_own(self, batch: IrregularBatch, c: int, query_times: Tensor, index: Tensor) -> Tensor:
+        """As `_forecast_channel`, by the parameters of each series from what stands before each query."""
+        prefixes = [(row, n) for row in range(len(index)) for n in index[row].unique().tolist()]
+        fits = self._own_fits(batch, c, prefixes)
+        size = max(len(fit.log_weights) for fit in fits)
+        out = query_times.new_empty(*query_times.shape, 3 * size)
+        for (row, n), fit in zip(prefixes, fits):
+            at = index[row] == n
+            alone, asked = batch.select(torch.tensor([row])), query_times[row, at][None]
+            one = torch.zeros(1, dtype=torch.int64)
+            found = query_times.new_empty(1, asked.shape[1], 2, len(fit.log_weights))
+            self._project(fit, alone, c, one, asked, torch.full(asked.shape, n), found, one)
+            location = found[..., 0, :] + self._explained(fit, alone, asked)
+            weights = fit.log_weights.expand_as(location)
+            out[row, at] = _padded(torch.cat([location, found[..., 1, :], weights], dim=-1), size)[0]
+        return out
 
     def _explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
         """What covariates explain at times (b m), by each draw: Tensor[b m d] or zeros that broadcast."""

@@ -77,12 +77,13 @@ def in_blocks(solve: Callable[[Tensor, Tensor], Tensor], params: Tensor, p: Tens
     if params.dim() < 2 or params.shape[-2] != 1 or p.dim() == 0:
         return in_blocks(solve, params[..., None, :], p[..., None], width)[..., 0]
     shape = torch.broadcast_shapes(params.shape[:-1], p.shape)
-    each = params.expand(*shape[:-1], 1, -1).reshape(-1, params.shape[-1])
+    each, rows = params.reshape(-1, params.shape[-1]).mT.contiguous(), params.shape[:-2]
+    which = torch.arange(each.shape[1], device=p.device).reshape(rows).expand(shape[:-1]).reshape(-1)
     levels = p.expand(shape).flatten(0, -2)
     size, x = max(1, _AT_ONCE // width), p.new_empty(levels.shape)
     for start in range(0, len(levels), size):
         block = slice(start, start + size)
-        x[block] = solve(each[block].mT.contiguous(), levels[block].mT).mT
+        x[block] = solve(each.index_select(1, which[block]), levels[block].mT).mT
     return x.reshape(shape)
 
 

@@ -80,10 +80,9 @@ class EnsembleMixture(Likelihood):
 
     def _solve(self, params: Tensor, p: Tensor) -> Tensor:
         """Quantiles (q r), without a graph, of parameters (p r): a mixture's lies between those of its members."""
-        params = params.repeat(1, len(p))
-        return self._solve_each(params, p.flatten()).reshape(p.shape)
+        return torch.stack([self._solve_level(params, level) for level in p])
 
-    def _solve_each(self, params: Tensor, p: Tensor) -> Tensor:
+    def _solve_level(self, params: Tensor, p: Tensor) -> Tensor:
         members = self.members(params.mT)
         ends = self.member.quantile(members, p[:, None])
         low, high = ends.amin(dim=1), ends.amax(dim=1)

@@ -23,7 +23,7 @@ def total(parts: Tensor) -> Tensor:
 def solve_mixture(params: Tensor, z: Tensor) -> Tensor:
     """Quantiles (q r) at normal scores `z` (q r), of mixtures with parameters (3k r).
 
-    Three steps of fourth order from the normal of the same moments solve nearly all that is ever forecast, the first
+    Three steps of Halley from the normal of the same moments solve nearly all that is ever forecast, the first
     two in single precision. The rest is held in a bracket. No answer depends on what is asked beside it.
     """
     location, log_scale, log_weight = params.chunk(3)
@@ -34,9 +34,9 @@ def solve_mixture(params: Tensor, z: Tensor) -> Tensor:
     precision = math.sqrt(0.5) / scale
     mixture = location, precision, weight
     rough = [part.float() for part in ((location - mean).div_(spread), precision * spread, weight)]
-    # the error of a step is of the fourth order in its length by the narrowest width
+    # the error of a step of Halley is of the third order in its length by the narrowest width
     close = 1e-4 * scale.amin(dim=0)
-    x, is_open = torch.empty_like(z), torch.empty_like(z, dtype=torch.bool)
+    x, is_solved = torch.empty_like(z), torch.empty_like(z, dtype=torch.bool)
     for k, score in enumerate(z):
         start = score.float()
         guess = start + _step(start, *_expand(start, *rough))
@@ -44,18 +44,18 @@ def solve_mixture(params: Tensor, z: Tensor) -> Tensor:
         at = torch.addcmul(mean, spread, guess)
         step = _step(score, *_expand(at, *mixture))
         torch.add(at, step, out=x[k])
-        torch.le(step.abs_(), close, out=is_open[k])
-    which, rows = (~(is_open & (z.abs() < _IN_TAIL))).nonzero(as_tuple=True)
-    if len(rows):
-        rest = (part.index_select(-1, rows) for part in (close, *mixture))
-        x[which, rows] = _solve_in_bracket(x[which, rows], z[which, rows], *rest)
+        torch.le(step.abs_(), close, out=is_solved[k])
+    which, rows = (~(is_solved & (z.abs() < _IN_TAIL))).nonzero(as_tuple=True)
+    for level, row in zip(which.split(len(mean)), rows.split(len(mean))):
+        rest = (part.index_select(-1, row) for part in (close, *mixture))
+        x[level, row] = _solve_in_bracket(x[level, row], z[level, row], *rest)
     return x
 
 
 def _expand(
-    x: Tensor, location: Tensor, precision: Tensor, weight: Tensor, is_far: bool = False
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Normal score of the mixture at `x` (r,), in which it is nearly straight, and three derivatives.
+    x: Tensor, location: Tensor, precision: Tensor, weight: Tensor, *, is_far: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal score of the mixture at `x` (r,), in which it is nearly straight, its slope, and the slope's own.
 
     `precision` is that of the error function. With `is_far`, exact in the lower tail too.
     """

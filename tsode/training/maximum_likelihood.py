@@ -39,7 +39,8 @@ def maximise(
     """Set the parameters of `module` to the maximum of the likelihood, in place.
 
     Quasi-Newton steps (L-BFGS; Nocedal & Wright 2006, ch. 7) in float64 on all streams at once, from the best of the
-    module's first guesses, in the parameters that it does not settle by itself. Ctrl-C keeps the best parameters so far and says so in a warning.
+    module's first guesses, in the parameters that it does not settle by itself. Ctrl-C keeps the best parameters so far
+    and says so in a warning.
 
     Parameters
     ----------

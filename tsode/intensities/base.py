@@ -150,6 +150,10 @@ class Intensity(nn.Module, ABC):
     def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         """Intensity and compensator `waits` (b m), float64, not negative, after the time of ``z`` (b d)."""
 
+    def rates(self, z: Tensor, waits: Tensor) -> Tensor:
+        """The rates (b m k) of `extrapolate` alone, for a member to which the compensator is dear."""
+        return self.extrapolate(z, waits).rates
+
     @abstractmethod
     def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Bound (b,) of the total intensity between `low` and `high` (b,) after the time of ``z``, for thinning."""

@@ -18,6 +18,7 @@ TOLERANCE = 1e-6  # of an integral, or of 1 where it is less; float32 holds some
 MOST_NODES = 1024
 NODES_AT_ONCE = 2**20  # of all rows, which bounds the memory
 
+
 class Compensated(Evolution):
     """Evolution whose ``cost`` is the integral of ``rate(z(t))`` along the way.
 

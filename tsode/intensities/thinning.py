@@ -66,7 +66,7 @@ def simulate(
         draws = torch.from_numpy(hashed_uniforms(keys, step, 3)).to(z.device)
         step += 1
         # rates change on the scale of the time since the last event, so that bounds up to there are not far off
-        total = intensity.extrapolate(z, since[:, None]).total[:, 0].double()
+        total = intensity.rates(z, since[:, None])[:, 0].sum(dim=-1).double()
         if not bool(torch.isfinite(total).all()):
             raise SolverError(
                 "The intensity of a simulated path is beyond the range of numbers: ask for a shorter horizon."
@@ -77,7 +77,7 @@ def simulate(
         is_inside = wait < reach
         wait = torch.minimum(wait, reach)
         now, since = now + wait, since + wait
-        rates = intensity.extrapolate(z, since[:, None]).rates[:, 0].double()
+        rates = intensity.rates(z, since[:, None])[:, 0].double()
         is_event = is_inside & (draws[:, 1] * bound < rates.sum(dim=1))
         if bool(is_event.any()):
             at = is_event.nonzero()[:, 0]

@@ -67,8 +67,9 @@ class GrowingList(Sequence[V]):
     """
 
     def __init__(self, items: Iterable[V] = ()) -> None:
-        self._items: GrowingDict[int, V] = GrowingDict(dict(enumerate(items)))
-        self._length = len(self._items)
+        by_place = dict(enumerate(items))
+        self._items: GrowingDict[int, V] = GrowingDict(by_place)
+        self._length = len(by_place)
 
     def changed(self, changes: Mapping[int, V], more: Sequence[V] = ()) -> GrowingList[V]:
         """A version with other items at some places, and with more of them at its end."""

@@ -241,8 +241,8 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             with isolated(), torch.no_grad():
                 further = checkpoints(self.module_, looked_at, reader, reached, began, *self._dtype_and_device)
             self._checkpoints = reached.changed(further)
-        self._histories = panel
         touched = panel.select(panel.rows_of(began))
+        self._histories = panel
         self._last_times = self._last_times.changed(dict(zip(touched.ids, touched.last_times)))
         return self
 

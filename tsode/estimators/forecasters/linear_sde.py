@@ -173,7 +173,9 @@ class LinearSDEForecaster(LearnedForecaster):
             scaled = self.module_.log_likelihood(batch)
         # a density in scaled units is larger by the scale of every value seen
         log_units = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
-        return pd.Series(scaled.cpu().double().numpy() - log_units, index=pd.Index(panel.ids, tupleize_cols=False))
+        return pd.Series(
+            scaled.cpu().double().numpy() - log_units, index=pd.Index(list(panel.ids), tupleize_cols=False)
+        )
 
     def predict_state(
         self,

@@ -23,7 +23,7 @@ from tsode.estimators.forecasters.file_state import describe_forecaster, restore
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
-from tsode.estimators.memory import told_of_memory
+from tsode.estimators.memory import check_memory, told_of_memory
 from tsode.estimators.parameters import (
     Check,
     at_least,
@@ -277,8 +277,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             with draws:
                 module = self._build(len(reader.channels), reader.n_inputs, reader.n_features)
             module = module.to(self._torch_device(), self._torch_dtype())
-        batch_size = getattr(self, "batch_size", 1)
-        with draws.in_training(module), told_of_memory(batch_size, len(reader.channels)):
+        with draws.in_training(module), told_of_memory(self, len(reader.channels)):
             rows = self._train(module, split, reader.reach, generator)
         self._keep(reader, panel, module, rows, max(1, len(rows)))
 
@@ -369,6 +368,15 @@ class LearnedForecaster(BaseForecaster):
         "callbacks": callables,
     }
 
+    def _check_memory(self, module: torch.nn.Module, n_series: int, n_events: int, n_queries: int = 0) -> None:
+        """Refuse steps that would not fit: of at most so many series, each with so many events and targets."""
+        if self._torch_device().type != "cpu":
+            return
+        assert isinstance(module, ForecastModel)
+        n_paths = getattr(self, "n_train_samples", 1)
+        width = self._torch_dtype().itemsize * n_paths * module.step_width(n_events, n_queries)
+        check_memory(self, lambda batch_size: min(batch_size, n_series) * width, module.n_channels)
+
     def _plan(self, weight_decay: float) -> TrainingPlan:
         return TrainingPlan(
             max_epochs=self.max_epochs,
@@ -410,6 +418,7 @@ class WindowedForecaster(LearnedForecaster):
     ) -> list[dict[str, float]]:
         """Run the training loop by the parameters of this forecaster; the user's callbacks come first."""
         device = self._torch_device()
+        self._check_memory(module, self.batch_size, *sampler.size())
         return train(
             module,
             lambda: (window.to(device) for window in sampler.epoch(generator)),

@@ -15,7 +15,7 @@ from tsode.intensities.base import Intensity
 __all__ = ["Simulated", "simulate"]
 
 EARLY = 500  # events after which a path is judged by its pace
-FAR_BEYOND = 10.0  # times the limit: no burst that would end within it
+FAR_BEYOND = 3.0  # times the limit, so that a burst which would end within it may pass
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def simulate(
         A path depends on its own key, not on the paths beside it.
     most_events : int
         Of one path: beyond that an intensity is taken to feed on itself. So is one that has had 500, and is bound for
-        ten times as many by its pace so far and by its rate now.
+        three times as many by its pace so far and by its rate now.
 
     Raises
     ------

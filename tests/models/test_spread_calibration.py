@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsode.likelihoods import Normal, NormalMixture, StudentT
+from tsode.models import spread_calibration
 from tsode.models.spread_calibration import SpreadCalibration
 
 N = 6000
@@ -68,6 +69,14 @@ def test_a_channel_that_is_mostly_one_value_is_not_narrowed_to_nothing():
     curve = SpreadCalibration(1).double()
     curve.fit(family, params, torch.rand(N, generator=generator).double(), torch.zeros(N, dtype=torch.int64), x)
     assert curve(torch.tensor([0.5]).double()).log().abs().max() < 0.3
+
+
+def test_a_part_of_very_many_held_out_values_gives_the_same_curve(monkeypatch):
+    monkeypatch.setattr(spread_calibration, "MOST", N // 2)
+    curve = SpreadCalibration(2).double()
+    curve.fit(Normal(), *held_out(Normal(), lambda lead, channel: 0.3 * channel - 0.2))
+    found = curve(torch.linspace(0, 1, 5, dtype=torch.float64)).log()
+    assert (found - torch.tensor([-0.2, 0.1])).abs().max() < 0.12
 
 
 class _Largest(TorchDispatchMode):

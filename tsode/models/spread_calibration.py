@@ -13,6 +13,7 @@ __all__ = ["SpreadCalibration"]
 
 N_KNOTS = 6
 FEWEST = 20  # held-out values from which a tail can be estimated; with fewer the trained spread stands
+MOST = 2**20  # held-out values that are looked at
 PRIOR = 100.0  # held-out values that a factor of 1 counts for, at each knot and for each channel
 LARGEST = 5.0
 N_HALVINGS = 20
@@ -86,6 +87,9 @@ class SpreadCalibration(nn.Module):
         self.reset()
         if len(x) < FEWEST:
             return
+        if len(x) > MOST:  # of wide panels: a part of them, drawn at random, tells as much
+            drawn = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MOST].to(x.device)
+            params, lead, channel, x = params[drawn], lead[drawn], channel[drawn], x[drawn]
         n_channels = len(self.log_channel)
         tied = torch.zeros(n_channels, dtype=torch.bool, device=x.device)
         rows_of = channel.argsort(stable=True).split(torch.bincount(channel, minlength=n_channels).tolist())

@@ -18,6 +18,7 @@ from tsode.jumps import GRU
 from tsode.likelihoods import Normal
 from tsode.models.baselines import LastValueModel
 from tsode.numerics import Dopri5, Euler, EulerMaruyama, Midpoint
+from tsode.frames.growing import GrowingDict
 from tsode.testing import (
     check_dynamics,
     check_evolution,
@@ -118,7 +119,7 @@ class ForgetsHistory(LastValueForecaster):
     @classmethod
     def load(cls, path, device="cpu"):
         loaded = super().load(path, device)
-        loaded.last_times_ = {}
+        loaded._last_times = GrowingDict({})
         return loaded
 
 

@@ -13,12 +13,12 @@ from tsode.core.forecast import Forecast
 from tsode.dynamics import LinearDynamics, MeanReverting, OrnsteinUhlenbeck
 from tsode.evolutions import DiagonalFlow
 from tsode.evolutions.base import Evolved
+from tsode.frames.growing import GrowingDict
 from tsode.intensities import HawkesExponential
 from tsode.jumps import GRU
 from tsode.likelihoods import Normal
 from tsode.models.baselines import LastValueModel
 from tsode.numerics import Dopri5, Euler, EulerMaruyama, Midpoint
-from tsode.frames.growing import GrowingDict
 from tsode.testing import (
     check_dynamics,
     check_evolution,

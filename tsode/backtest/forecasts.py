@@ -15,6 +15,7 @@ from tsode.estimators.forecasters.history import append_rows
 from tsode.estimators.parameters import check_boolean
 from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
+from tsode.frames.growing_panel import GrowingPanel
 from tsode.frames.index import restore_times
 from tsode.frames.labels import labels
 from tsode.frames.meeting import check_rows_about
@@ -212,7 +213,7 @@ def _with_context(panel: Panel, context: Panel) -> Panel:
     check_rows_about(context.ids, panel, (), "context=")
     times_of = dict(zip(panel.ids, panel.times))
     is_new = [~np.isin(times, times_of.get(key, times[:0])) for key, times in zip(context.ids, context.times)]
-    return append_rows(panel, context.part(range(len(context)), is_new), "error")[0]
+    return append_rows(GrowingPanel.of(panel), context.part(range(len(context)), is_new), "error")[0].plain()
 
 
 def _cut(whole: Panel, panel: Panel, cutoff_of: Cutoffs, lead: Any) -> tuple[Panel, Panel]:

@@ -90,7 +90,9 @@ class StructuralModel(ForecastModel):
         if fit.effects is None:
             return []
         explains = batch.covariates is not None and fit.coefficients.shape[1]
-        features = features_at(batch.covariates, batch.times) if explains else batch.times.new_zeros(*batch.times.shape, 0)
+        features = (
+            features_at(batch.covariates, batch.times) if explains else batch.times.new_zeros(*batch.times.shape, 0)
+        )
         histories, keys = [], []
         for row, n in prefixes:
             seen = batch.mask[row, :n, c]
@@ -121,7 +123,9 @@ class StructuralModel(ForecastModel):
         if not all(bool(fit.transform.is_identity) for fit in self.channels):
             every = Transform.stack([fit.transform for fit in self.channels])
             family = TransformedMixture(size)
-            params = family.from_normals(params, Transform(*(x[:, None] for x in (every.code, every.lam, every.offset))))
+            params = family.from_normals(
+                params, Transform(*(x[:, None] for x in (every.code, every.lam, every.offset)))
+            )
         is_finite = params.isfinite().all(dim=-1).all(dim=-1).all(dim=-1)
         status = torch.where(is_finite, int(Status.OK), int(Status.NON_FINITE))
         return Forecast(query_times, params, family, status)
@@ -357,5 +361,8 @@ def _padded(params: Tensor, size: int) -> Tensor:
     """Mixture parameters with components of no weight added."""
     location, log_scale, log_weight = params.chunk(3, dim=-1)
     lack = size - location.shape[-1]
-    fill = [torch.nn.functional.pad(x, (0, lack), value=v) for x, v in ((location, 0.0), (log_scale, 0.0), (log_weight, -1e3))]
+    fill = [
+        torch.nn.functional.pad(x, (0, lack), value=v)
+        for x, v in ((location, 0.0), (log_scale, 0.0), (log_weight, -1e3))
+    ]
     return torch.cat(fill, dim=-1)

@@ -109,7 +109,9 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
         values.append(data.values.repeat(1, len(rows)) - explained)
         masks.append(data.mask.repeat(1, len(rows)))
     steps, indices, starts, readouts, noises = zip(*systems)
-    are_alike = all(index is indices[0] for index in indices) or all(torch.equal(index, indices[0]) for index in indices)
+    are_alike = all(index is indices[0] for index in indices) or all(
+        torch.equal(index, indices[0]) for index in indices
+    )
     if are_alike:
         index = indices[0]
     else:  # gaps of their own

@@ -247,7 +247,8 @@ class TransformedMixture(Likelihood):
         walk = torch.from_numpy(0.5 + 0.5 * NODES).to(x)
         share, pace = walk**2 * (3.0 - 2.0 * walk), 6.0 * walk * (1.0 - walk) * 0.5 * torch.from_numpy(WEIGHTS).to(x)
         weight, score = part.log_weight.exp()[:, None], torch.zeros_like(x)
-        wide = _Parts(*(p[:, None] for p in part[:3]), part.transform[:, None], *part[4:])
+        location, log_scale, log_weight = (p[:, None] for p in part[:3])
+        wide = _Parts(location, log_scale, log_weight, part.transform[:, None], part.shift, part.log_unit)
         for low, high in zip(edges[:, :-1].unbind(-1), edges[:, 1:].unbind(-1)):
             t = low[:, None] + (high - low)[:, None] * share
             # the smaller of the function and what it lacks to 1, each to its last digit

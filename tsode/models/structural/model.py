@@ -89,16 +89,16 @@ class StructuralModel(ForecastModel):
         fit = self.channels[c]
         if fit.effects is None:
             return []
-        explains = batch.covariates is not None and fit.coefficients.shape[1]
-        features = (
-            features_at(batch.covariates, batch.times) if explains else batch.times.new_zeros(*batch.times.shape, 0)
-        )
+        features = batch.times.new_zeros(*batch.times.shape, 0)
+        if batch.covariates is not None and fit.coefficients.shape[1]:
+            features = features_at(batch.covariates, batch.times)
         histories, keys = [], []
         for row, n in prefixes:
             seen = batch.mask[row, :n, c]
             values = fit.scaled(batch.values[row, :n][seen, c].double())
             parts = batch.times[row, :n][seen], values, features[row, :n][seen]
-            histories.append(tuple(x.cpu().numpy() for x in parts))
+            own_times, own_values, own_features = (x.cpu().numpy() for x in parts)
+            histories.append((own_times, own_values, own_features))
             keys.append((c, *(x.tobytes() for x in histories[-1])))
         missing = {key: k for k, key in enumerate(keys) if key not in self._own and len(histories[k][0]) > 1}
         if len(self._own) > MOST_KEPT:
@@ -186,8 +186,8 @@ class StructuralModel(ForecastModel):
         if not last:
             return
         for k, (mean, cov) in self._beliefs(fit, batch, c, rows, last):
-            at = by_event.get(k + 1)
-            if at is not None:
+            if k + 1 in by_event:
+                at = by_event[k + 1]
                 gap = queries[at[:, 0], at[:, 1]] - times[at[:, 0], k]
                 self._write(fit, (mean, cov), at[:, 0], readout, noise, at, gap, out, places)
 

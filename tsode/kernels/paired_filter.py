@@ -80,8 +80,12 @@ class Update(NamedTuple):
 Array = np.ndarray
 
 
-def filter_rows(system: PairedSystem, values: Tensor, mask: Tensor) -> Iterator[tuple[Belief, Belief, Update]]:
+def filter_rows(
+    system: PairedSystem, values: Tensor, mask: Tensor, keeps: bool = False
+) -> Iterator[tuple[Belief, Belief, Update]]:
     """Belief before each row, belief after it, and what the row did, one row at a time.
+
+    A covariance lives until the next row, unless it `keeps` those after each row.
 
     Parameters
     ----------
@@ -91,7 +95,7 @@ def filter_rows(system: PairedSystem, values: Tensor, mask: Tensor) -> Iterator[
         1 where a value was seen, 0 where not: such a row changes nothing.
     """
     arrays = _Arrays.of(system, values, mask)
-    covs = iter(np.empty((len(values), *arrays.start.shape)))
+    covs = iter(np.empty((len(values), *arrays.start.shape))) if keeps else cycle(arrays.work())
     for before, after, update in _filter(arrays, arrays.initial, range(len(values)), arrays.work(), covs):
         yield (
             Belief(torch.from_numpy(before[0]), torch.from_numpy(before[1])),

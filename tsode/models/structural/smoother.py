@@ -33,7 +33,7 @@ class PairedSmoother:
     @classmethod
     def of(cls, system: PairedSystem, values: Tensor, mask: Tensor) -> PairedSmoother:
         n, (b, m) = len(values), system.start.shape[:2]
-        passed = list(filter_rows(system, values, mask))
+        passed = list(filter_rows(system, values, mask, keeps=True))
         readouts = system.readout.expand(n, b, m)
         vector, matrix = torch.zeros_like(system.start[:, 0]), torch.zeros_like(system.start)
         vectors, matrices = [vector], [matrix]

@@ -24,6 +24,7 @@ __all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
+LONG = 3000  # rows of a history over which many draws of the parameters cost too much
 FAR_BEHIND = 10.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 
@@ -107,6 +108,7 @@ def fit_channel(
     per_series : bool
         Whether parameters differ between series: how they do is learned too.
     """
+    n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
     series = _some(series, settings, generator)
     samples = {name: _sample(series, one, span) for name, one in transforms.items()}
@@ -120,7 +122,7 @@ def fit_channel(
         sets += [components + tuple(one for one in chosen if one is not season) for components in others]
     problems = [_problem(components, sample) for components in sets]
     posterior = _fit(problems, settings.n_starts, generator)
-    members = _average([problem.structure for problem in problems], posterior, settings.n_draws, generator)
+    members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
     fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span)
     if not per_series or len(series) < 2:
         return fit

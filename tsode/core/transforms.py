@@ -116,7 +116,9 @@ class Transform:
         root = torch.log1p(torch.where(is_end, 0.0, grown)) / torch.where(is_log, 1.0, self.lam)
         root = torch.where(is_log & self.is_box_cox, z, root)
         positive = torch.where(is_end, 0.0, root.exp()) - self.offset
-        bounded = (1.0 + 2.0 * self.offset) * torch.sigmoid(z) - self.offset
+        # of functions that round alike wherever an element stands, as `torch.sigmoid` does not
+        sigmoid = z.clamp(max=0.0).exp() / (1.0 + (-z.abs()).exp())
+        bounded = (1.0 + 2.0 * self.offset) * sigmoid - self.offset
         inside = torch.where(self.is_box_cox, positive.clamp(min=0.0), bounded.clamp(0.0, 1.0))
         return torch.where(self.is_identity, z, inside)
 

@@ -127,6 +127,7 @@ def _integrate(transform: Transform, location: Tensor, scale: Tensor) -> tuple[T
             # far out a value may be beyond the numbers when it is squared, and the density 0
             root = (-0.25 * score**2).exp()
             deviation = (transform.inverse(location + scale * score) - centre) * root
+            deviation = torch.where(half > 0.0, deviation, 0.0)  # between cuts that coincide it may be infinite
             share = weight / math.sqrt(2.0 * math.pi) * half
             first, second = first + share * deviation * root, second + share * deviation**2
     square = first**2

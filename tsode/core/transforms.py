@@ -137,9 +137,9 @@ def choose_transforms(values: np.ndarray, support: str, channel: object = "value
     "real" leaves values as they are: ``identity``. "positive" offers ``sqrt`` and ``log``, "unit" ``logit``. "auto"
     offers ``identity``, and where all values are >= 0 and some > 0 also ``sqrt`` and ``log``.
 
-    Where there are zeros, ``sqrt`` and ``log`` are of ``y + offset``, half the 5 % quantile of the positive values (1 if
-    there are none); where there are zeros or ones, the offset of ``logit`` is half the 5 % quantile of the distances
-    of the others from the nearer end (1/2 if there are none).
+    Where there are zeros, ``sqrt`` and ``log`` are of ``y + offset``: half the 5 % quantile of the positive values, or
+    1 if there are none. Where there are zeros or ones, the offset of ``logit`` is half the 5 % quantile of the
+    distances of the others from the nearer end, or 1/2 if there are none.
 
     Parameters
     ----------

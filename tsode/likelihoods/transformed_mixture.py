@@ -22,7 +22,8 @@ from tsode.likelihoods.transformed_moments import power_peak, transformed_moment
 __all__ = ["TransformedMixture"]
 
 # Normal scores of each component at which the quadrature of a score is cut; the weight of what lies beyond is below
-# 1e-15, and where the inverse grows so fast that it counts, cuts lie about the largest integrand too; for a logit, twice these.
+# 1e-15. Where the inverse of a power grows so fast that it counts, cuts lie about the largest integrand too; for a
+# logit they follow the turn of its inverse.
 SCORES = (-8.0, -5.0, -3.5, -2.5, -1.5, -0.75, 0.0, 0.75, 1.5, 2.5, 3.5, 5.0, 8.0)
 TAIL = (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0, 3.75, 4.5, 6.0, 8.0)
 MOST_CUTS = 80  # of these by rank, and as many evenly: what so many components add up to is smooth
@@ -49,9 +50,9 @@ class TransformedMixture(Likelihood):
     need not be normalised), then ``lam``, ``offset`` and ``code`` of their transforms, and last the shift and the log
     unit. The three numbers of a transform are given, not learned.
 
-    Where a normal reaches beyond what its transform maps the support to, the end of the support has its chance: an atom.
-    There `log_prob` is the logarithm of a probability. Only `affine` moves the ends of the support: with a shift of 0
-    no quantile and no mean of a positive quantity is below 0.
+    Where a normal reaches beyond what its transform maps the support to, the end of the support has its chance, an
+    atom: there `log_prob` is the logarithm of a probability. Only `affine` moves the ends of the support: with a shift
+    of 0 no quantile and no mean of a positive quantity is below 0.
 
     The components are taken for the members of an ensemble: `epistemic` is what their means disagree about.
 
@@ -249,7 +250,11 @@ class TransformedMixture(Likelihood):
         walk = torch.from_numpy(0.5 + 0.5 * NODES).to(x)
         share, pace = walk**2 * (3.0 - 2.0 * walk), 6.0 * walk * (1.0 - walk) * 0.5 * torch.from_numpy(WEIGHTS).to(x)
         weight, score = part.log_weight.exp()[:, None, None], torch.zeros_like(x)
-        wide = _Parts(*(p[:, None, None] for p in part[:3]), part.transform[:, None, None], *part[4:])
+        wide = part._replace(
+            location=part.location[:, None, None],
+            log_scale=part.log_scale[:, None, None],
+            transform=part.transform[:, None, None],
+        )
         at_once = max(1, _AT_ONCE // (len(x) * len(NODES) * self.n_components))
         for low, high in zip(edges[:, :-1].split(at_once, dim=-1), edges[:, 1:].split(at_once, dim=-1)):
             width, is_left = high - low, 0.5 * (low + high) < at

@@ -173,11 +173,11 @@ def test_a_second_period_is_found_beside_the_first_and_is_no_overtone_of_it():
 
 def test_a_known_period_is_found_where_a_search_finds_none():
     rng = np.random.default_rng(8)
-    times = irregular(rng, 80)
-    values = 0.6 * np.sin(2 * np.pi * times / 6.0) + rng.normal(size=80)
+    times = np.arange(80.0)
+    values = 0.6 * np.sin(2 * np.pi * times / 3.0) + rng.normal(size=80)
     assert find_periods(times, values) == []
-    (found,) = find_periods(times, values, candidates=[24.0, 6.0, 1e6, 1e-6])
-    assert found.period == 6.0
+    (found,) = find_periods(times, values, candidates=[1e6, 3.0, 1e-6])
+    assert found.period == 3.0
 
 
 def test_known_periods_are_no_part_of_noise():
@@ -215,7 +215,9 @@ def test_periods_too_long_for_the_last_rows_are_found_over_all():
 # -- real series -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["ldeaths", "usaccdeaths", "ukgas", "lynx", "sunspot_year", *WITHOUT[:2], *WITHOUT[3:]])
+@pytest.mark.parametrize(
+    "name", ["ldeaths", "usaccdeaths", "ukgas", "lynx", "sunspot_year", *WITHOUT[:2], *WITHOUT[3:]]
+)
 def test_a_short_classic_has_its_period(classics, name):
     _check_classic(classics, name)
 

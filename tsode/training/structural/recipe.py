@@ -23,6 +23,7 @@ from tsode.numerics.quasi_newton import minimise
 __all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
+TEMPERATURE = 1.0  # of the evidence
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
 FAR_BEHIND = 50.0  # nats: too far from the best to be tried again
@@ -232,7 +233,7 @@ def _average(
     structures: Sequence[Structure], posterior: Posterior, n_draws: int, generator: torch.Generator
 ) -> tuple[Member, ...]:
     """Members that weigh something, with draws of their parameters."""
-    weights = (posterior.evidence - posterior.evidence.max()).exp()
+    weights = ((posterior.evidence - posterior.evidence.max()) / TEMPERATURE).exp()
     weights = torch.where(weights / weights.sum() < LEAST_WEIGHT, 0.0, weights)
     weights = weights / weights.sum()
     members = []

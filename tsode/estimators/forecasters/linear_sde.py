@@ -104,6 +104,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
     components: Any = None
     support: str = "real"
     per_series: bool = False
+    robust: bool | None = None
     system: dict[str, Any] | None = None
     initial_time: Any = None
     max_context: int = 64
@@ -267,9 +268,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
             return []
         if isinstance(module, StructuralModel):
             timeline, channels = self._reading.timeline, self._reading.channels
+            is_robust = self.components == "auto" if self.robust is None else self.robust
             fit_structure(
-                module, split.train, channels, self.components, self.support, timeline, generator, self.per_series
-            )
+                module, split.train, channels, self.components, self.support, timeline, generator, self.per_series,
+                is_robust,
+            )  # fmt: skip
             return []
         like = next(module.parameters())
         if self.scale == "robust":

@@ -20,7 +20,9 @@ from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
 from tsode.models.structural.member import ChannelFit
+from tsode.models.structural.problems import Data, Doubts
 from tsode.models.structural.random_effects import own_fits
+from tsode.models.structural.reweighting import Verdict, judge
 from tsode.models.structural.smoother import PairedSmoother
 from tsode.models.structural.spec import decode, encode
 from tsode.models.structural.structure import Parts
@@ -208,9 +210,27 @@ class StructuralModel(ForecastModel):
             steps, system_index, torch.diag_embed(parts.start).repeat(r, 1, 1), parts.readout.repeat(r, 1)[None],
             parts.noise.repeat(r)[None],
         )  # fmt: skip
+        if fit.limit is not None:
+            doubts = self.verdict(fit, batch, c, rows, n).doubts
+            doubts = Doubts(*(x.repeat_interleave(n_draws, dim=1) for x in doubts))
+            system = doubts.applied(system, fit.levels.repeat(r, 1))
         spread = values.expand(-1, -1, n_draws).flatten(1), mask.repeat_interleave(n_draws, dim=1)
         for k, (_, after, _) in enumerate(filter_rows(system, *spread)):
             yield k, (after.mean.unflatten(0, (r, n_draws)), after.cov.unflatten(0, (r, n_draws)))
+
+    def verdict(
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, n: int
+    ) -> Verdict:
+        """Errors of the first `n` events of some rows, by the likeliest member at its mode, and what is to be doubted."""
+        member = fit.likeliest
+        times, mask = batch.times[rows, :n].T / fit.span, batch.mask[rows, :n, c].T.double()
+        values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)
+        features = values.new_zeros(*values.shape, member.structure.n_regressors)
+        if member.structure.n_regressors and batch.covariates is not None:
+            features = features_at(batch.covariates, batch.times)[rows, :n].transpose(0, 1)
+        nothing = torch.zeros_like(values)
+        data = Data(times.diff(dim=0, prepend=times[:1]), torch.arange(n), values, mask, nothing, nothing, features)
+        return judge(member.structure, member.z[0], data, float("inf") if fit.limit is None else fit.limit)
 
     def _write(
         self, fit: ChannelFit, belief: tuple[Tensor, Tensor], of: Tensor | None, readout: Tensor, noise: Tensor,
@@ -250,7 +270,7 @@ class StructuralModel(ForecastModel):
         return self._as_forecast(query_times, parts)
 
     def smoothed(
-        self, batch: IrregularBatch, c: int, row: int, query_times: Tensor, only_modes: bool = False
+        self, batch: IrregularBatch, c: int, row: int, query_times: Tensor
     ) -> tuple[Belief, Tensor]:
         """States of a channel of one series at times (q) given all of it: (q d m), (q d m m), and their readout (d m)."""
         fit = self.fit_of(batch, c, row)
@@ -258,20 +278,24 @@ class StructuralModel(ForecastModel):
         times, values = batch.times[row, seen], fit.scaled(batch.values[row, seen, c].double())[:, None]
         values = values - self._explained(fit, batch, batch.times)[row, seen]
         if not len(times):
-            parts = fit.parts(times.new_zeros(1, 1), only_modes)
+            parts = fit.parts(times.new_zeros(1, 1))
             start = torch.diag_embed(parts.start).expand(len(query_times), -1, -1, -1)
             return Belief(torch.zeros_like(start[..., 0]), start), parts.readout
         gap, index = times.diff(prepend=times[:1]).unique(return_inverse=True)
-        parts = fit.parts(gap[:, None], only_modes)
+        parts = fit.parts(gap[:, None])
         steps = PairedSteps(*(x[:, 0] for x in parts.steps))
         system = PairedSystem(steps, index, torch.diag_embed(parts.start), parts.readout[None], parts.noise[None])
+        if fit.limit is not None:
+            doubts = self.verdict(fit, batch, c, torch.tensor([row]), batch.times.shape[1]).doubts
+            doubts = Doubts(*(x[seen].expand(-1, len(parts.noise)) for x in doubts))
+            system = doubts.applied(system, fit.levels)
         values = values.expand(-1, len(parts.noise))
         smoother = PairedSmoother.of(system, values, torch.ones_like(values))
         behind = torch.searchsorted(times, query_times, right=True)
         last, ahead = times[(behind - 1).clamp(min=0)], times[behind.clamp(max=len(times) - 1)]
         since = torch.where(behind > 0, query_times - last, 0.0)
         until = torch.where((behind > 0) & (behind < len(times)), ahead - query_times, 0.0)  # the start stands still
-        both = [PairedSteps(*(x[:, 0] for x in fit.parts(part[:, None], only_modes).steps)) for part in (since, until)]
+        both = [PairedSteps(*(x[:, 0] for x in fit.parts(part[:, None]).steps)) for part in (since, until)]
         return smoother.states(behind, *both), parts.readout
 
     @torch.no_grad()

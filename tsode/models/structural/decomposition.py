@@ -48,6 +48,7 @@ def decompose(
     belief, readout = model.smoothed(batch, c, row, query_times)
     names = part_names(fit)
     explained = model._explained(fit, batch, query_times.expand(batch.n_series, -1))[row]
+    log_weights = model.log_weights_at(batch, c, row, query_times)
     home = "trend" if "trend" in names else names[-1]
 
     def of(name: str) -> Tensor:
@@ -58,7 +59,7 @@ def decompose(
         location = fit.spread * location + (fit.shift if name in (FIT, home) else 0.0)
         variance = ((belief.cov @ chosen[..., None]).squeeze(-1) * chosen).sum(dim=-1).clamp(min=1e-300)
         log_scale = 0.5 * variance.log() + torch.tensor(fit.spread, dtype=torch.float64).log()
-        return torch.cat([location, log_scale, fit.log_weights.expand_as(location)], dim=-1)
+        return torch.cat([location, log_scale, log_weights], dim=-1)
 
     return {name: of(name) for name in [FIT, *names]}
 

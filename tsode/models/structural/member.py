@@ -100,9 +100,9 @@ class ChannelFit:
             found.append(member.structure.parts(z, gap.reshape(-1, 1) / self.span, size))
         steps = PairedSteps(
             *(
-                torch.cat([x.expand(gap.numel(), len(part.start), -1) for x, part in zip(parts, found)], dim=1).unflatten(
-                    0, gap.shape
-                )
+                torch.cat(
+                    [x.expand(gap.numel(), len(part.start), -1) for x, part in zip(parts, found)], dim=1
+                ).unflatten(0, gap.shape)
                 for parts in zip(*(part.steps for part in found))
             )
         )

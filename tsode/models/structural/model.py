@@ -19,13 +19,14 @@ from tsode.kernels.paired_filter import Belief, PairedSteps, PairedSystem, filte
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
+from tsode.models.structural.guard import guarded, lead_of
 from tsode.models.structural.member import ChannelFit
+from tsode.models.structural.paths import draw_paths
 from tsode.models.structural.problems import Data, Doubts
 from tsode.models.structural.random_effects import own_fits
 from tsode.models.structural.reweighting import Verdict, judge
 from tsode.models.structural.smoother import PairedSmoother
 from tsode.models.structural.spec import decode, encode
-from tsode.models.structural.structure import Parts
 
 __all__ = ["StructuralModel", "features_at"]
 
@@ -92,7 +93,9 @@ class StructuralModel(ForecastModel):
         if fit.effects is None:
             return []
         explains = batch.covariates is not None and fit.coefficients.shape[1]
-        features = features_at(batch.covariates, batch.times) if explains else batch.times.new_zeros(*batch.times.shape, 0)
+        features = (
+            features_at(batch.covariates, batch.times) if explains else batch.times.new_zeros(*batch.times.shape, 0)
+        )
         histories, keys = [], []
         for row, n in prefixes:
             seen = batch.mask[row, :n, c]
@@ -123,7 +126,9 @@ class StructuralModel(ForecastModel):
         if not all(bool(fit.transform.is_identity) for fit in self.channels):
             every = Transform.stack([fit.transform for fit in self.channels])
             family = TransformedMixture(size)
-            params = family.from_normals(params, Transform(*(x[:, None] for x in (every.code, every.lam, every.offset))))
+            params = family.from_normals(
+                params, Transform(*(x[:, None] for x in (every.code, every.lam, every.offset)))
+            )
         is_finite = params.isfinite().all(dim=-1).all(dim=-1).all(dim=-1)
         status = torch.where(is_finite, int(Status.OK), int(Status.NON_FINITE))
         return Forecast(query_times, params, family, status)
@@ -141,7 +146,8 @@ class StructuralModel(ForecastModel):
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows)
         out[..., 0, :] += self._explained(fit, batch, query_times)
         log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
-        return torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
+        params = torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
+        return guarded(fit, params, lead_of(batch.times, query_times, index))
 
     def _forecast_own(self, batch: IrregularBatch, c: int, query_times: Tensor, index: Tensor) -> Tensor:
         """As `_forecast_channel`, by the parameters of each series from what stands before each query."""
@@ -156,8 +162,9 @@ class StructuralModel(ForecastModel):
             found = query_times.new_empty(1, asked.shape[1], 2, len(fit.log_weights))
             self._project(fit, alone, c, one, asked, torch.full(asked.shape, n), found, one)
             location = found[..., 0, :] + self._explained(fit, alone, asked)
-            weights = fit.log_weights.expand_as(location)
-            out[row, at] = _padded(torch.cat([location, found[..., 1, :], weights], dim=-1), size)[0]
+            params = torch.cat([location, found[..., 1, :], fit.log_weights.expand_as(location)], dim=-1)
+            params = guarded(fit, params, lead_of(alone.times, asked, torch.full(asked.shape, n)))
+            out[row, at] = _padded(params, size)[0]
         return out
 
     def _explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
@@ -218,10 +225,8 @@ class StructuralModel(ForecastModel):
         for k, (_, after, _) in enumerate(filter_rows(system, *spread)):
             yield k, (after.mean.unflatten(0, (r, n_draws)), after.cov.unflatten(0, (r, n_draws)))
 
-    def verdict(
-        self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, n: int
-    ) -> Verdict:
-        """Errors of the first `n` events of some rows, by the likeliest member at its mode, and what is to be doubted."""
+    def verdict(self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, n: int) -> Verdict:
+        """Errors of the first `n` events of some rows, by the likeliest member at its mode, and what to doubt."""
         member = fit.likeliest
         times, mask = batch.times[rows, :n].T / fit.span, batch.mask[rows, :n, c].T.double()
         values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)
@@ -269,9 +274,7 @@ class StructuralModel(ForecastModel):
             parts.append(torch.cat([location, 0.5 * spread.clamp(min=1e-300).log(), log_weight], dim=-1))
         return self._as_forecast(query_times, parts)
 
-    def smoothed(
-        self, batch: IrregularBatch, c: int, row: int, query_times: Tensor
-    ) -> tuple[Belief, Tensor]:
+    def smoothed(self, batch: IrregularBatch, c: int, row: int, query_times: Tensor) -> tuple[Belief, Tensor]:
         """States of a channel of one series at times (q) given all of it: (q d m), (q d m m), and their readout (d m)."""
         fit = self.fit_of(batch, c, row)
         seen = batch.mask[row, :, c]
@@ -298,6 +301,17 @@ class StructuralModel(ForecastModel):
         both = [PairedSteps(*(x[:, 0] for x in fit.parts(part[:, None]).steps)) for part in (since, until)]
         return smoother.states(behind, *both), parts.readout
 
+    def log_weights_at(self, batch: IrregularBatch, c: int, row: int, query_times: Tensor) -> Tensor:
+        """Of the draws of a channel, at times (q) of one series: after its last event those of the forecast (q d)."""
+        fit = self.fit_of(batch, c, row)
+        log_weights = fit.log_weights.repeat(len(query_times), 1)
+        is_ahead = query_times > batch.times[row, -1:].sum()  # the padding repeats the last time
+        if len(fit.members) > 1 and is_ahead.any():
+            alone = batch.select(torch.tensor([row]))
+            params = self._forecast_channel(alone, c, query_times[None, is_ahead], "right")
+            log_weights[is_ahead] = params[0].chunk(3, dim=-1)[2]
+        return log_weights
+
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw joint paths of the observations: Tensor[s b m c]; see `LinearGaussianModel.sample`."""
@@ -307,45 +321,51 @@ class StructuralModel(ForecastModel):
         for c in range(self.n_channels):
             for row in range(batch.n_series):
                 fit = self.fit_of(batch, c, row)
-                explained = self._explained(fit, batch, times)
-                path, chosen = self._paths(fit, batch, c, row, times[row], behind[row], n_samples, generator)
-                path = path + explained[row].expand(-1, len(fit.log_weights))[:, chosen].T
+                explained = self._explained(fit, batch, times)[row].expand(-1, len(fit.log_weights))
+                beliefs = self._beliefs_behind(fit, batch, c, row, behind[row])
+                log_left = self._log_left(fit, batch, row, times[row], behind[row], beliefs, explained)
+
+                asked = fit, batch.times[row], times[row], behind[row], beliefs, explained
+                path, chosen = draw_paths(*asked, fit.log_weights, n_samples, generator)
+                if (
+                    log_left.any()
+                ):  # paths of members that lose weight go over, one by one, to those of members that stay
+                    log_weights = (fit.log_weights + log_left[-1]).log_softmax(dim=-1)
+                    other, _ = draw_paths(*asked, log_weights, n_samples, generator)
+                    share = torch.rand(n_samples, 1, generator=generator, dtype=path.dtype)
+                    path = torch.where(share < log_left.exp()[:, chosen].T, path, other)
                 out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)
         return out
 
-    def _paths(
-        self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, times: Tensor, behind: Tensor, n_samples: int,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Paths (s m) of one series and the draw of the parameters that each is by.
-
-        They begin anew where an observation comes between.
-        """
-        chosen = torch.multinomial(fit.log_weights.exp(), n_samples, replacement=True, generator=generator)
-        start = fit.parts(times.new_zeros(1, 1))
-        mean, cov = torch.zeros_like(start.readout), torch.diag_embed(start.start)
-        beliefs = {0: Belief(mean, cov)}
+    def _beliefs_behind(
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, behind: Tensor
+    ) -> dict[int, Belief]:
+        """Of all draws, after so many events of one series (d m), (d m m)."""
+        start = fit.parts(batch.times.new_zeros(1, 1))
+        beliefs = {0: Belief(torch.zeros_like(start.readout), torch.diag_embed(start.start))}
         wanted = set(behind.tolist())
         rows = torch.tensor([row])
         if max(wanted):
             for k, (mean, cov) in self._beliefs(fit, batch, c, rows, max(wanted)):
                 if k + 1 in wanted:
                     beliefs[k + 1] = Belief(mean[0], cov[0])
-        values, state, before = [], mean.new_zeros(n_samples, mean.shape[-1]), -1
-        for k, count in enumerate(behind.tolist()):
-            if count != before:
-                last = batch.times[row, count - 1] if count else times[k]
-                belief, before = beliefs[count], count
-                root = _root(belief.cov)
-                noise = _normal(state, generator)
-                state = belief.mean[chosen] + (root[chosen] @ noise[..., None]).squeeze(-1)
-                gap = times[k] - last
-            else:
-                gap = times[k] - times[k - 1]
-            state = _moved(fit.parts(gap.reshape(1, 1)), state, chosen, generator)
-            noise = start.noise[chosen].sqrt() * _normal(state[:, 0], generator)
-            values.append((state * start.readout[chosen]).sum(dim=-1) + noise)
-        return torch.stack(values, dim=1), chosen
+        return beliefs
+
+    def _log_left(
+        self, fit: ChannelFit, batch: IrregularBatch, row: int, times: Tensor, behind: Tensor,
+        beliefs: dict[int, Belief], explained: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Logarithm of what the guard leaves of the weight of each draw at times (m): Tensor[m d]."""
+        start = fit.parts(times.new_zeros(1, 1))
+        out = times.new_empty(1, len(times), 2, len(fit.log_weights))
+        lead = lead_of(batch.times[row][None], times[None], behind[None])
+        for count, (mean, cov) in beliefs.items():
+            at = (behind[None] == count).nonzero()
+            gap = torch.where(lead.isfinite(), lead, 0.0)[at[:, 0], at[:, 1]]
+            if len(at):
+                self._write(fit, (mean, cov), None, start.readout, start.noise, at, gap, out, torch.zeros(1).long())
+        params = torch.cat([out[0, :, 0] + explained, out[0, :, 1], fit.log_weights.expand_as(explained)], dim=-1)
+        return guarded(fit, params, lead[0]).chunk(3, dim=-1)[2] - fit.log_weights
 
 
 def features_at(covariates: Covariates, times: Tensor) -> Tensor:
@@ -354,32 +374,12 @@ def features_at(covariates: Covariates, times: Tensor) -> Tensor:
     return covariates.at(times)[..., :n_features].double()
 
 
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype)
-
-
-def _root(cov: Tensor) -> Tensor:
-    """Square root of covariances that may be singular."""
-    values, vectors = torch.linalg.eigh(0.5 * (cov + cov.mT))
-    return vectors * values.clamp(min=0.0).sqrt()[..., None, :]
-
-
-def _moved(parts: Parts, state: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """States (s m) after one step, each by its own draw of the parameters."""
-    own, other, variance, covariance = (x[0, 0, chosen] for x in parts.steps)
-    partner = state.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    first, second = variance[..., 0::2], variance[..., 1::2]
-    white = _normal(state, generator)
-    lead = first.clamp(min=0.0).sqrt()
-    slope = covariance / lead.clamp(min=1e-150)
-    rest = (second - slope**2).clamp(min=0.0).sqrt()
-    noise = torch.stack([lead * white[..., 0::2], slope * white[..., 0::2] + rest * white[..., 1::2]], dim=-1)
-    return own * state + other * partner + noise.flatten(-2)
-
-
 def _padded(params: Tensor, size: int) -> Tensor:
     """Mixture parameters with components of no weight added."""
     location, log_scale, log_weight = params.chunk(3, dim=-1)
     lack = size - location.shape[-1]
-    fill = [torch.nn.functional.pad(x, (0, lack), value=v) for x, v in ((location, 0.0), (log_scale, 0.0), (log_weight, -1e3))]
+    fill = [
+        torch.nn.functional.pad(x, (0, lack), value=v)
+        for x, v in ((location, 0.0), (log_scale, 0.0), (log_weight, -1e3))
+    ]
     return torch.cat(fill, dim=-1)

@@ -35,7 +35,7 @@ class Doubts(NamedTuple):
         return Doubts(factor * self.noise, factor * self.shift)
 
     def applied(self, system: PairedSystem, level: Tensor) -> PairedSystem:
-        """The system (b problems, as there are columns) with them; `level` (b m) or (m) is 1 at the state that moves."""
+        """The system (b problems, as there are columns) with them; `level` (b m) is 1 at the state that moves."""
         moves = self.shift.any(dim=1).nonzero()[:, 0]
         if self.noise.any():
             system = system._replace(noise=system.noise + self.noise)
@@ -146,7 +146,9 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
         shifts.append(data.shift.repeat(1, len(rows)))
         levels.append(problem.structure.level(size).expand(len(points), -1))
     steps, indices, starts, readouts, noises = zip(*systems)
-    are_alike = all(index is indices[0] for index in indices) or all(torch.equal(index, indices[0]) for index in indices)
+    are_alike = all(index is indices[0] for index in indices) or all(
+        torch.equal(index, indices[0]) for index in indices
+    )
     if are_alike:
         index = indices[0]
     else:  # gaps of their own

@@ -48,9 +48,7 @@ class Effects:
         return self.mean + self.sd * u
 
 
-def learn_effects(
-    member: Member, histories: Sequence[History], span: float, doubts: Doubts | None = None
-) -> Effects:
+def learn_effects(member: Member, histories: Sequence[History], span: float, doubts: Doubts | None = None) -> Effects:
     """Mean and spread of a structure's parameters between series, by expectation and maximisation on Laplace posteriors.
 
     Parameters

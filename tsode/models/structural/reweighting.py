@@ -43,9 +43,8 @@ def judge(structure: Structure, z: Tensor, data: Data, limit: float) -> Verdict:
     """Errors of the series (n s) by the parameters `z` (p), and what is to be doubted.
 
     A value whose error is beyond `limit` standard deviations ``sqrt(F)`` is weighed as by a Student-t law: the variance
-    of its error is taken to be ``F (nu + error^2) / (nu + 1)``. The fourth in a row on one side, and those after it, are
-    believed: the level has moved, by about as much as the error. What is known of the noise of `data` counts; earlier
-    doubts do not.
+    of its error is taken to be ``F (nu + error^2) / (nu + 1)``. The fourth in a row on one side, and those after it,
+    are believed: the level has moved, by about as much as the error. The noise of `data` counts, its `shift` does not.
     """
     n_series = data.values.shape[1]
     points = z[None].expand(n_series, -1)

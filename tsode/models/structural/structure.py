@@ -82,7 +82,7 @@ class Structure:
         return places
 
     def level(self, n_states: int | None = None) -> Tensor:
-        """1 at the state that is the level of the series: the first of the trend, or else of what is slowest: Tensor[m]."""
+        """1 at the state that is the level of the series, of the trend or else of what is slowest: Tensor[m]."""
         trends = [one for one in self.components if one.role == "trend"]
         others = [one for one in self.components if one.role == "rest"] or [*self.components]
         level = torch.zeros(self.n_states if n_states is None else n_states, dtype=torch.float64)

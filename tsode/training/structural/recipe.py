@@ -136,9 +136,7 @@ def fit_channel(
     posterior = _fit(problems, settings.n_starts, generator)
     members = _average([problem.structure for problem in problems], posterior, settings.n_draws, generator)
     limit = None if not is_robust else _limit(sample)
-    fit = ChannelFit(
-        members, transforms[name], sample.shift, sample.spread, span, limit=limit, reach=sample.reach
-    )
+    fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span, limit=limit, reach=sample.reach)
     if not per_series or len(series) < 2:
         return fit
     members = members[:MOST_OWN]

@@ -99,3 +99,10 @@ def test_four_quantiles_of_a_mixture_cost_at_most_twice_the_mean():
             ask()
             taken[name].append(time.process_time() - start)
     assert np.median(taken["quantiles"][1:]) <= 2.0 * np.median(taken["mean"][1:])
+
+
+def test_quantiles_of_one_component_are_those_of_the_normal():
+    params = torch.tensor([[0.3, -0.5, 0.7]], dtype=torch.float64)
+    levels = torch.tensor([0.01, 0.5, 0.9], dtype=torch.float64)
+    wanted = 0.3 + torch.tensor(-0.5).double().exp() * torch.special.ndtri(levels)
+    torch.testing.assert_close(NormalMixture(1).quantile(params[:, None], levels)[0], wanted)

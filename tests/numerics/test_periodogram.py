@@ -215,7 +215,9 @@ def test_periods_too_long_for_the_last_rows_are_found_over_all():
 # -- real series -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["ldeaths", "usaccdeaths", "ukgas", "lynx", "sunspot_year", *WITHOUT[:2], *WITHOUT[3:]])
+@pytest.mark.parametrize(
+    "name", ["ldeaths", "usaccdeaths", "ukgas", "lynx", "sunspot_year", *WITHOUT[:2], *WITHOUT[3:]]
+)
 def test_a_short_classic_has_its_period(classics, name):
     _check_classic(classics, name)
 

@@ -28,7 +28,7 @@ def solve_mixture(params: Tensor, z: Tensor) -> Tensor:
     """
     location, log_scale, log_weight = params.chunk(3)
     weight, scale = (log_weight - log_weight.amax(dim=0)).exp_(), log_scale.exp()
-    weight.div_(total(weight))
+    weight = weight / total(weight)  # of one component, a sum is the part itself
     mean = total(weight * location)
     spread = total((scale * scale).add_((location - mean).square_()).mul_(weight)).sqrt_()
     precision = math.sqrt(0.5) / scale

@@ -315,7 +315,8 @@ def _best_period(part: _Part, background: Background, known: Sequence[float]) ->
 def _is_new(frequencies: Array, known: Sequence[float], span: float) -> NDArray[np.bool_]:
     """Whether the span tells frequencies from those known and their overtones."""
     taken = np.outer(known, np.arange(1, _MOST_HARMONICS + 1)).ravel()
-    return (np.abs(frequencies[:, None] - taken) * span > 1).all(axis=1)
+    is_new: NDArray[np.bool_] = (np.abs(frequencies[:, None] - taken) * span > 1).all(axis=1)
+    return is_new
 
 
 def _peaks(lowest: float, step: float, gains: Array, known: Sequence[float], span: float) -> Array:
@@ -323,7 +324,7 @@ def _peaks(lowest: float, step: float, gains: Array, known: Sequence[float], spa
     frequencies = lowest + step * np.arange(len(gains))
     inner = np.flatnonzero((gains[1:-1] >= gains[:-2]) & (gains[1:-1] >= gains[2:])) + 1
     inner = np.union1d(inner, [0, len(gains) - 1])
-    inner = inner[_is_new(frequencies[inner], known, span)]
+    inner = inner[_is_new(np.asarray(frequencies[inner], dtype=np.float64), known, span)]
     peaks: list[float] = []
     for i in inner[np.argsort(-gains[inner], kind="stable")]:
         if all(abs(frequencies[i] - other) * span > 1 for other in peaks):

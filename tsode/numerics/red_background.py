@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Background", "Whitener", "clip_innovations", "cholesky_with_ridge", "fit_backgrounds"]
+__all__ = ["Background", "Whitener", "cholesky_with_ridge", "clip_innovations", "fit_backgrounds"]
 
 Array = NDArray[np.float64]
 

@@ -106,4 +106,5 @@ class ChannelFit:
                 for parts in zip(*(part.steps for part in found))
             )
         )
-        return Parts(steps, *(torch.cat([part[k] for part in found]) for k in (1, 2, 3)))
+        starts, readouts, noises = zip(*(part[1:] for part in found))
+        return Parts(steps, torch.cat(starts), torch.cat(readouts), torch.cat(noises))

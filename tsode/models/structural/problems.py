@@ -41,11 +41,11 @@ class Doubts(NamedTuple):
             system = system._replace(noise=system.noise + self.noise)
         if not len(moves):
             return system
-        own, other, variance, covariance = (torch.cat([part, part[system.index[moves]]]) for part in system.steps)
+        own, other, variance, covariance = (torch.cat([part, part[system.which[moves]]]) for part in system.steps)
         first = len(variance) - len(moves)
         variance = torch.cat([variance[:first], variance[first:] + self.shift[moves][..., None] * level])
-        index = system.index.index_copy(0, moves, torch.arange(first, len(variance)))
-        return system._replace(steps=PairedSteps(own, other, variance, covariance), index=index)
+        which = system.which.index_copy(0, moves, torch.arange(first, len(variance)))
+        return system._replace(steps=PairedSteps(own, other, variance, covariance), which=which)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
         masks.append(data.mask.repeat(1, len(rows)))
         shifts.append(data.shift.repeat(1, len(rows)))
         levels.append(problem.structure.level(size).expand(len(points), -1))
-    steps, indices, starts, readouts, noises = zip(*systems)
+    every, indices, starts, readouts, noises = zip(*systems)
     are_alike = all(index is indices[0] for index in indices) or all(
         torch.equal(index, indices[0]) for index in indices
     )
@@ -153,15 +153,15 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
         index = indices[0]
     else:  # gaps of their own
         index = torch.arange(len(indices[0]))
-        steps = [PairedSteps(*(part[own] for part in step)) for step, own in zip(steps, indices)]
-    joined = PairedSteps(*(torch.cat(parts, dim=1) for parts in zip(*steps)))
+        every = tuple(PairedSteps(*(part[own] for part in steps)) for steps, own in zip(every, indices))
+    joined = PairedSteps(*(torch.cat(parts, dim=1) for parts in zip(*every)))
     system = PairedSystem(joined, index, torch.cat(starts), torch.cat(readouts)[None], torch.cat(noises, dim=1))
     shift = torch.cat(shifts, dim=1)
     system = Doubts(torch.zeros_like(shift), shift).applied(system, torch.cat(levels))
     each = log_likelihood(system, torch.cat(values, dim=1), torch.cat(masks, dim=1))
     totals = z.new_empty(len(problems))
     places, sums = [], []
-    for (problem, rows), of_group in zip(groups.items(), each.split([v.shape[1] for v in values])):
+    for rows, of_group in zip(groups.values(), each.split([v.shape[1] for v in values])):
         places += rows
         sums.append(of_group.unflatten(0, (len(rows), -1)).sum(dim=1))
     return totals.index_copy(0, torch.tensor(places), torch.cat(sums))

@@ -59,7 +59,7 @@ def judge(structure: Structure, z: Tensor, data: Data, limit: float) -> Verdict:
 
 def _judge(system: PairedSystem, level: Tensor, values: Tensor, mask: Tensor, limit: float) -> Verdict:
     own, other, variance, covariance = (part.detach().numpy() for part in system.steps)
-    index, readout, moved = system.index.tolist(), system.readout[0].numpy(), level.numpy()
+    index, readout, moved = system.which.tolist(), system.readout[0].numpy(), level.numpy()
     noise, given, seen = system.noise.detach().numpy(), values.detach().numpy(), mask.numpy() > 0
     cov = system.start.detach().numpy()
     mean = np.zeros(cov.shape[:2])

@@ -11,7 +11,7 @@ from tsode.models.structural.member import ChannelFit
 __all__ = ["guarded", "lead_of"]
 
 WIDEST = 4.0  # ranges of the data that a band of 90 % may span, and as many more for each span of the data ahead
-GONE = 1.5  # times the widest, from where on a member has no weight; in between it fades
+GONE = 2.0  # times the widest, from where on a member has no weight; in between it fades
 NO_WEIGHT = -1e3
 
 

@@ -117,7 +117,6 @@ class StructuralDiagnosis(StructuralAnswers):
                     series.times[at],
                     series.values[at, c],
                     errors[at],
-                    is_doubted[at],
                 )
 
 

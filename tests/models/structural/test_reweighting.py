@@ -55,7 +55,8 @@ def test_errors_of_clean_data_are_those_of_the_dense_gaussian_and_nothing_is_dou
     values = _values(times)
     errors, doubts = judge(STRUCTURE, Z, _data(times, values), ordinary_limit(len(times)))
     torch.testing.assert_close(errors[:, 0], _whitened(values, _cov(times)), rtol=1e-8, atol=1e-9)
-    assert not doubts.noise.any() and not doubts.shift.any()
+    assert not doubts.noise.any()
+    assert not doubts.shift.any()
 
 
 def test_an_outlier_is_weighed_as_by_a_student_law() -> None:
@@ -68,7 +69,8 @@ def test_an_outlier_is_weighed_as_by_a_student_law() -> None:
     assert score > 8.0
     torch.testing.assert_close(errors[12, 0], score, rtol=1e-8, atol=0.0)
     torch.testing.assert_close(doubts.noise[12, 0], variance * ((4.0 + score**2) / 5.0 - 1.0), rtol=1e-8, atol=0.0)
-    assert (doubts.noise > 0.0).sum() == 1 and not doubts.shift.any()
+    assert (doubts.noise > 0.0).sum() == 1
+    assert not doubts.shift.any()
     torch.testing.assert_close(errors[13:, 0], _error_given(values, times, doubts)[13:], rtol=1e-8, atol=1e-8)
 
 
@@ -82,8 +84,10 @@ def test_the_fourth_in_a_row_on_one_side_is_a_new_level(sign: float) -> None:
     values = _values(times)
     values[15:] += sign * 8.0
     errors, doubts = judge(STRUCTURE, Z, _data(times, values), STANDS_OUT)
-    assert (doubts.noise[15:18, 0] > 0.0).all() and doubts.noise[18:].sum() == 0.0
-    assert doubts.shift[18, 0] > 20.0 and doubts.shift[:18].sum() == 0.0
+    assert (doubts.noise[15:18, 0] > 0.0).all()
+    assert doubts.noise[18:].sum() == 0.0
+    assert doubts.shift[18, 0] > 20.0
+    assert doubts.shift[:18].sum() == 0.0
     assert (errors[19:].abs() < STANDS_OUT).all()
 
 
@@ -92,7 +96,8 @@ def test_outliers_on_either_side_in_turn_are_no_new_level() -> None:
     values = _values(times)
     values[15:21] += torch.tensor([8.0, -8.0]).double().repeat(3)
     _, doubts = judge(STRUCTURE, Z, _data(times, values), STANDS_OUT)
-    assert (doubts.noise[15:21] > 0.0).all() and not doubts.shift.any()
+    assert (doubts.noise[15:21] > 0.0).all()
+    assert not doubts.shift.any()
 
 
 def test_doubts_are_functions_of_the_past_and_of_no_other_series() -> None:
@@ -117,7 +122,8 @@ def test_the_likelihood_with_doubts_is_that_of_the_dense_gaussian() -> None:
     values[15:] -= 8.0
     data = _data(times, values)
     doubts = judge(STRUCTURE, Z, data, STANDS_OUT).doubts
-    assert doubts.noise.any() and doubts.shift.any()
+    assert doubts.noise.any()
+    assert doubts.shift.any()
     cov = _cov(times, doubts)
     expected = torch.distributions.MultivariateNormal(torch.zeros_like(values), cov).log_prob(values)
     (found,) = log_likelihoods([Problem(STRUCTURE, data.with_doubts(doubts))], Z[None])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from tsode.models.structural.member import ChannelFit
 __all__ = ["guarded", "lead_of"]
 
 WIDEST = 4.0  # ranges of the data that a band of 90 % may span, and as many more for each span of the data ahead
-GONE = 2.0  # times the widest, from where on a member has no weight; in between it fades
+GONE = 4.0  # times the widest, from where on a member has no weight; it fades so slowly that quantiles do not jump
 NO_WEIGHT = -1e3
 
 
@@ -40,7 +42,10 @@ def guarded(fit: ChannelFit, params: Tensor, lead: Tensor) -> Tensor:
     members = zip(*(part[is_suspect].split(sizes, dim=-1) for part in (location, log_scale, log_weight)))
     width = torch.stack([_width(fit, torch.cat(member, dim=-1)) for member in members], dim=-1)
     most = torch.maximum(widest[is_suspect], width.amin(dim=-1))[..., None]
-    left = torch.where(width <= most, 1.0, ((GONE - width / most) / (GONE - 1.0)).clamp(0.0, 1.0))
+    faded = torch.where(width <= most, 0.0, (width / most).log() / log(GONE))
+    if not faded.any():
+        return params
+    left = (1.0 - faded).clamp(min=0.0) ** 3
     log_left = torch.where(left > 0.0, left.log(), NO_WEIGHT).repeat_interleave(torch.tensor(sizes), dim=-1)
     log_weight = log_weight.clone()
     log_weight[is_suspect] += log_left

@@ -344,15 +344,16 @@ class StructuralModel(ForecastModel):
                 fit = self.fit_of(batch, c, row)
                 explained = self.explained(fit, batch, times)[row].expand(-1, len(fit.log_weights))
                 beliefs = self._beliefs_behind(fit, batch, c, row, behind[row])
-                log_left = self._log_left(fit, batch, row, times[row], behind[row], beliefs, explained)
+                weights = self._guarded_weights(fit, batch, row, times[row], behind[row], beliefs, explained)
 
                 asked = fit, batch.times[row], times[row], behind[row], beliefs, explained
                 path, chosen = draw_paths(*asked, fit.log_weights, n_samples, generator)
-                if log_left.any():  # paths of members that lose weight go over, one by one, to those of others
-                    log_weights = (fit.log_weights + log_left[-1]).log_softmax(dim=-1)
-                    other, _ = draw_paths(*asked, log_weights, n_samples, generator)
+                if weights is not None:  # paths of members that lose weight go over, one by one, to those that gain
+                    before = fit.log_weights.exp()
+                    gained = (weights - before).clamp(min=0.0).sum(dim=0)
+                    other, _ = draw_paths(*asked, gained.log(), n_samples, generator)
                     share = torch.rand(n_samples, 1, generator=generator, dtype=path.dtype)
-                    path = torch.where(share < log_left.exp()[:, chosen].T, path, other)
+                    path = torch.where(share < (weights / before)[:, chosen].T, path, other)
                 out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)
         return out
 
@@ -370,11 +371,11 @@ class StructuralModel(ForecastModel):
                     beliefs[k + 1] = Belief(mean[0], cov[0])
         return beliefs
 
-    def _log_left(
+    def _guarded_weights(
         self, fit: ChannelFit, batch: IrregularBatch, row: int, times: Tensor, behind: Tensor,
         beliefs: dict[int, Belief], explained: Tensor,
-    ) -> Tensor:  # fmt: skip
-        """Logarithm of what the guard leaves of the weight of each draw at times (m): Tensor[m d]."""
+    ) -> Tensor | None:  # fmt: skip
+        """Weights of the draws at times (m) where the guard changes some: Tensor[m d]."""
         start = fit.parts(times.new_zeros(1, 1))
         out = times.new_empty(1, len(times), 2, len(fit.log_weights))
         lead = lead_of(batch.times[row][None], times[None], behind[None])
@@ -384,7 +385,8 @@ class StructuralModel(ForecastModel):
             if len(at):
                 self._write(fit, (mean, cov), None, start.readout, start.noise, at, gap, out, torch.zeros(1).long())
         params = torch.cat([out[0, :, 0] + explained, out[0, :, 1], fit.log_weights.expand_as(explained)], dim=-1)
-        return guarded(fit, params, lead[0]).chunk(3, dim=-1)[2] - fit.log_weights
+        found = guarded(fit, params, lead[0])
+        return None if found is params else found.chunk(3, dim=-1)[2].softmax(dim=-1)
 
 
 def features_at(covariates: Covariates, times: Tensor) -> Tensor:

@@ -19,13 +19,15 @@ ENDS = [2.0, 2.3, 9.0]
 
 
 def _frame() -> pd.DataFrame:
-    """Three series of two channels, some values of which are missing."""
+    """Three series of two channels, some values of which are missing and some stand out."""
     rng = np.random.default_rng(0)
     parts = []
     for key, n in (("a", 60), ("b", 45), ("c", 50)):
         times = np.sort(rng.uniform(0.0, 1.0, n))
         values = np.sin(9.0 * times)[:, None] + 0.3 * rng.normal(size=(n, 2))
         values[rng.random((n, 2)) < 0.2] = np.nan
+        values[rng.random((n, 2)) < 0.05] = 9.0
+        values[n - 6 :, 0] -= 9.0
         parts.append(pd.DataFrame({"unique_id": key, "ds": times, "x": values[:, 0], "y": values[:, 1]}))
     return pd.concat(parts, ignore_index=True)
 
@@ -40,7 +42,7 @@ def fitted() -> LinearSDEForecaster:
     """On what comes before 0.6."""
     frame = _frame()
     early = frame[frame["ds"] < 0.6].reset_index(drop=True)
-    return LinearSDEForecaster(components=["level", "ou"], random_state=0).fit(early, known=_known())
+    return LinearSDEForecaster(components=["level", "ou"], robust=True, random_state=0).fit(early, known=_known())
 
 
 @pytest.fixture(autouse=True)

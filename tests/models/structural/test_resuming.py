@@ -21,28 +21,31 @@ from tsode.models.structural.structure import Structure
 LENGTHS = (30, 24, 17)
 
 
-def _fit(*sets: list[str], n_draws: int = 3) -> ChannelFit:
+def _fit(*sets: list[str], limit: float | None, n_draws: int = 3) -> ChannelFit:
     members = []
-    for names in sets:
+    for k, names in enumerate(sets, 1):
         structure = Structure(tuple(map(make, names)), SCALE)
         generator = torch.Generator().manual_seed(len(names))
         z = 0.3 * torch.randn(n_draws, structure.n_parameters, generator=generator, dtype=torch.float64)
-        members.append(Member(structure, 1.0 / len(sets), z))
-    return ChannelFit(tuple(members), Transform.identity(), 0.2, 1.5, 2.0)
+        members.append(Member(structure, 2.0 * k / (len(sets) * (len(sets) + 1)), z))
+    return ChannelFit(tuple(members), Transform.identity(), 0.2, 1.5, 2.0, limit=limit, reach=4.0)
 
 
-@pytest.fixture
-def model() -> StructuralModel:
-    """Of two channels with states of different numbers."""
+@pytest.fixture(params=[None, 3.0], ids=["all are believed", "some stand out"])
+def model(request) -> StructuralModel:
+    """Of two channels with states of different numbers; the likeliest structure of the first is not the first."""
     model = StructuralModel(2)
-    model.set_channels([_fit(["slope", "season"], ["level"]), _fit(["ou"])])
+    model.set_channels([_fit(["slope", "season"], ["level"], limit=request.param), _fit(["ou"], limit=None)])
     return model
 
 
 def _events() -> tuple[list[np.ndarray], list[np.ndarray]]:
     rng = np.random.default_rng(0)
     times = [np.cumsum(rng.exponential(2.0 * SCALE.gap, n)) for n in LENGTHS]
-    values = [np.where(rng.random((n, 2)) < 0.2, np.nan, rng.normal(size=(n, 2)).cumsum(axis=0)) for n in LENGTHS]
+    values = [np.where(rng.random((n, 2)) < 0.2, np.nan, 0.2 * rng.normal(size=(n, 2))) for n in LENGTHS]
+    for x in values:
+        x[4] = x[12] = 9.0  # two that stand out, and a new level
+        x[14:] -= 9.0
     return times, values
 
 

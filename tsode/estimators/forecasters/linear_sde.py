@@ -20,7 +20,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
-from tsode.estimators.forecasters.structural_answers import StructuralAnswers
+from tsode.estimators.forecasters.structural_diagnosis import StructuralDiagnosis
 from tsode.estimators.forecasters.structure import check_components, fit_structure
 from tsode.estimators.parameters import Check, at_least, mapping, one_of, or_value
 from tsode.frames.panel import Panel
@@ -39,7 +39,7 @@ FARTHEST_LEARNED = 10.0  # robust standard deviations: beyond, nothing is learne
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
+class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     """Forecast irregular series with a stationary linear SDE seen through noise: the Kalman filter in continuous time.
 
     Few parameters and exact answers: forecasts, samples and intervals are those of one Gaussian process, missing
@@ -104,6 +104,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
     components: Any = None
     support: str = "real"
     per_series: bool = False
+    robust: bool | None = None
     system: dict[str, Any] | None = None
     initial_time: Any = None
     max_context: int = 64
@@ -267,9 +268,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
             return []
         if isinstance(module, StructuralModel):
             timeline, channels = self._reading.timeline, self._reading.channels
+            is_robust = self.components == "auto" if self.robust is None else self.robust
             fit_structure(
-                module, split.train, channels, self.components, self.support, timeline, generator, self.per_series
-            )
+                module, split.train, channels, self.components, self.support, timeline, generator, self.per_series,
+                is_robust,
+            )  # fmt: skip
             return []
         like = next(module.parameters())
         if self.scale == "robust":

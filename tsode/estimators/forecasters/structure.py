@@ -49,6 +49,7 @@ def fit_structure(
     timeline: Timeline,
     generator: torch.Generator,
     per_series: bool = False,
+    is_robust: bool = False,
 ) -> None:
     """Fit the components to every channel by itself, and give them to `module`."""
     candidates = _calendar_periods(timeline)
@@ -75,7 +76,7 @@ def fit_structure(
             else partial(named, components, periods=periods, candidates=offered[::-1])  # what was found comes first
         )
         transforms = choose_transforms(np.concatenate([x for _, x, _ in seen]), support, name)
-        fits.append(fit_channel(seen, transforms, choose, generator, per_series=per_series))
+        fits.append(fit_channel(seen, transforms, choose, generator, per_series=per_series, is_robust=is_robust))
     module.set_channels(fits)
 
 

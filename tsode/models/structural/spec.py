@@ -54,6 +54,8 @@ def _describe(fit: ChannelFit) -> dict[str, Any]:
         "shift": fit.shift,
         "spread": fit.spread,
         "span": fit.span,
+        "limit": fit.limit,
+        "reach": fit.reach,
         "effects": None if fit.effects is None else [[law.mean.tolist(), law.sd.tolist()] for law in fit.effects],
         "members": [
             {
@@ -94,7 +96,10 @@ def _restore(state: dict[str, Any]) -> ChannelFit:
     if not abs(shift) < float("inf"):
         raise ValueError("its shift is not finite")
     spread, span = _positive(state["spread"]), _positive(state["span"])
-    return ChannelFit(tuple(members), transform, shift, spread, span, _effects(state["effects"], members))
+    limit = None if state["limit"] is None else _positive(state["limit"])
+    reach = _positive(state["reach"]) if state["reach"] else 0.0
+    effects = _effects(state["effects"], members)
+    return ChannelFit(tuple(members), transform, shift, spread, span, effects, limit, reach)
 
 
 def _effects(described: Any, members: list[Member]) -> tuple[Effects, ...] | None:

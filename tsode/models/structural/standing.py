@@ -1,4 +1,4 @@
-"""Where the filters of a channel stand after an event, and its packing as the state of any filter."""
+"""Standing of the filters of a channel after an event, and its packing as the state of any filter."""
 
 from __future__ import annotations
 

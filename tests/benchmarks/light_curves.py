@@ -59,7 +59,7 @@ def score(model: FoldedModel, star: Series) -> tuple[np.ndarray, np.ndarray, flo
     """CRPS and whether the 90 % interval holds, of each later value (n c; NaN = no value), and the period."""
     given, later = split(star)
     batch = IrregularBatch.from_arrays([given.times], [given.values], torch.float64)
-    forecast = model.forecast(batch, torch.from_numpy(later.times)[None])
+    forecast = model.forecast(batch, torch.tensor(later.times)[None])
     quantiles = forecast.quantile(torch.from_numpy(LEVELS))[0].numpy()
     error = later.values[..., None] - quantiles
     crps = 2.0 * np.maximum(LEVELS * error, (LEVELS - 1.0) * error).mean(axis=-1)

@@ -16,6 +16,7 @@ __all__ = ["N_MODES", "PHASES", "FoldedFit", "Mode", "find_modes"]
 
 N_MODES = 4
 PHASES = np.arange(40) / 40.0
+N_SHAPED = 8  # frequencies that are looked at with a prior of the shape
 N_ROUNDS = 3
 NOISE_COUNT = 4.0  # values that the prior of a channel's noise is worth
 FINE = 0.02 * np.arange(-4, 5)  # in cycles a span about a mode's frequency
@@ -121,13 +122,15 @@ def find_modes(
     shapes = [own_shape(len(data.present), n_harmonics, share) for share in (0.0, 0.9)] if shape is None else [shape]
     phases = PHASES if shape is not None else np.zeros(1)
     first = fit_harmonics(data, frequencies, n_harmonics, SIGNAL, n_rounds=2)
+    order = np.argsort(-(first.evidence + log_prior), kind="stable")[:N_SHAPED]
+    first, frequencies, log_prior = first.at(order), frequencies[order], log_prior[order]
     squares = first.residuals**2
     posteriors = []
     for shape in shapes:
         noise = _noise(data, shape, squares, first.weights)
         posteriors.append((posterior(data, shape, frequencies, phases, noise, squares), noise, shape))
     found, noise, shape = max(posteriors, key=lambda entry: entry[0].evidence.max())
-    rank = found.evidence.max(axis=1) + log_prior if len(phases) > 1 else first.evidence + log_prior
+    rank = (found.evidence.max(axis=1) if len(phases) > 1 else first.evidence) + log_prior
     modes = []
     for i in np.argsort(-rank, kind="stable")[:n_modes]:
         phase = phases[found.evidence[i].argmax()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class HarmonicFit:
     evidence: np.ndarray
     weights: np.ndarray
     residuals: np.ndarray
+
+    def at(self, chosen: np.ndarray) -> HarmonicFit:
+        """The fits at some of the frequencies."""
+        return HarmonicFit(*(getattr(self, part.name)[chosen] for part in fields(self)))
 
 
 def design(phase: np.ndarray, n_harmonics: int) -> np.ndarray:

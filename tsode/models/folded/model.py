@@ -24,11 +24,14 @@ from tsode.models.query_groups import HistoryRanges
 
 __all__ = ["FoldedModel"]
 
-N_CANDIDATES = 16
+N_CANDIDATES, N_LEARNED = 16, 8  # frequencies looked at in a forecast, and in learning
 FEWEST_VALUES = 5  # of a channel, to be folded
 FEWEST_TIMES = 12  # of a series
 FEWEST_SERIES = 8  # from which a shape is learned
 MOST_HELD_OUT = 60  # series that the errors' law is learned from
+N_PERIODS = 32
+PERIOD_WIDTH = 0.08  # of the density of log periods about each quantile
+ANY_PERIOD = 0.05  # that density far from all of them
 SHARE_GIVEN = 0.6  # of a series, while the rest is held out
 N_COMPONENTS = N_MODES * N_ERRORS
 OUT_OF_USE = -60.0  # log weight of a component that there is no mode for
@@ -59,7 +62,7 @@ class FoldedModel(ForecastModel):
     noise: Tensor
     level: Tensor
     spread: Tensor
-    log_period: Tensor
+    log_periods: Tensor
     errors: Tensor
     temper: Tensor
 
@@ -75,7 +78,7 @@ class FoldedModel(ForecastModel):
             "noise": torch.ones(n_channels, dtype=float64),
             "level": torch.zeros(2, n_channels, dtype=float64),  # of the series' means: mean, standard deviation
             "spread": torch.ones(n_channels, dtype=float64),  # standard deviation within a series
-            "log_period": torch.tensor([0.0, 1.0], dtype=float64),  # centre and spread
+            "log_periods": torch.zeros(N_PERIODS, dtype=float64),  # quantiles over the series
             "errors": torch.stack([torch.zeros_like(log_weight), torch.zeros_like(log_weight), log_weight]),
             "temper": torch.tensor(float(n_channels), dtype=float64),
         }
@@ -107,19 +110,16 @@ class FoldedModel(ForecastModel):
             self.level[1, channel] = np.hypot(means.std(), self.spread[channel].item()) if len(means) else 1.0
 
     def _learn_shape(self, series: Sequence[Series]) -> None:
-        found = []
-        for row in series:
-            prepared = _prepare(row.times, row.values)
-            if prepared is not None:
-                data, _, span = prepared
-                found.append((data, find_frequencies(data, self.n_harmonics, N_CANDIDATES // 2), span))
+        prepared = [_prepare(row.times, row.values) for row in series]
+        usable = [entry for entry in prepared if entry is not None]
+        found = [(data, find_frequencies(data, self.n_harmonics, N_LEARNED), span) for data, _, span in usable]
+        found = [entry for entry in found if len(entry[1])]
         if len(found) < FEWEST_SERIES:
             return
         pairs = [(data, frequencies) for data, frequencies, _ in found]
         shape, modes = learn_shape(pairs, self.n_channels, self.n_harmonics)
         periods = np.log([span / mode.frequency for (_, _, span), mode in zip(found, modes, strict=True)])
-        centre = np.median(periods)
-        self.log_period.copy_(torch.tensor([centre, max(1.4826 * np.median(np.abs(periods - centre)), 0.1)]))
+        self.log_periods.copy_(torch.from_numpy(np.quantile(periods, (np.arange(N_PERIODS) + 0.5) / N_PERIODS)))
         self.shape_mean.copy_(torch.from_numpy(shape.mean))
         self.shape_covariance.copy_(torch.from_numpy(shape.covariance.reshape(self.shape_covariance.shape)))
         self.noise.copy_(torch.from_numpy(shape.noise))
@@ -201,11 +201,13 @@ class FoldedModel(ForecastModel):
             return None
         data, origin, span = prepared
         frequencies = find_frequencies(data, self.n_harmonics, N_CANDIDATES)
+        if not len(frequencies):
+            return None
         log_prior, shape = np.zeros(len(frequencies)), None
         if self.is_learned:
-            centre, spread = self.log_period.tolist()
-            away = (np.log(span / frequencies) - centre) / spread
-            log_prior = -2.5 * self.temper.item() * np.log1p(away**2 / 4.0)  # t distribution of 4 degrees
+            away = (np.log(span / frequencies)[:, None] - self.log_periods.double().numpy()) / PERIOD_WIDTH
+            # in the coin of the evidences, which are divided by the temper
+            log_prior = self.temper.item() * np.log(np.exp(-0.5 * away**2).mean(axis=1) + ANY_PERIOD)
             d = self.shape_mean.shape
             covariance = self.shape_covariance.double().numpy().reshape(*d, *d)
             shape = Shape(self.shape_mean.double().numpy(), covariance, self.noise.double().numpy()).of(data)

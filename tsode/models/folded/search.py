@@ -19,7 +19,7 @@ REACH = 10.0  # cycles in a short gap, at most
 REACH_OF_ALIAS = 5.0  # frequencies of the sampling itself, at most
 N_PEAKS, N_ALIASES, N_RANKED = 30, 5, 30
 STRONG = 0.5  # amplitude of the sampling's spectrum from which on it makes aliases
-EXACT = 0.99  # from which on frequencies beyond half of it cannot be told from those below
+EXACT = 0.999  # from which on frequencies beyond half of it cannot be told from those below
 SIGNAL = 10.0  # a strong ridge, so that phases without data do not buy an evidence
 
 
@@ -92,7 +92,7 @@ def short_gap(data: Observations) -> float:
 
 
 def find_frequencies(data: Observations, n_harmonics: int, n_best: int) -> np.ndarray:
-    """Frequencies that fit best, in cycles a span, best first: array[f], f <= n_best.
+    """Frequencies that fit best, in cycles a span, best first: array[f], f <= n_best; none for constant values.
 
     Frequencies reach up to ten cycles in a short gap between values. Where the times of sampling have a strong
     frequency of their own (nights), they reach up to five of it, and peaks moved by it are looked at too: nothing
@@ -100,19 +100,29 @@ def find_frequencies(data: Observations, n_harmonics: int, n_best: int) -> np.nd
     """
     gap = short_gap(data)
     spectrum = Periodogram.of(data, min(REACH / gap, MOST_WORK / (PER_SPAN * len(data.times))))
-    window = np.where(spectrum.frequencies > 0.1 / gap, spectrum.window, 0.0)
-    places = peaks(window, N_ALIASES)
-    aliases = spectrum.frequencies[places[window[places] > STRONG]]
+    aliases = _aliases(data, spectrum, 0.1 / gap)
     if len(aliases):
-        is_exact = window[places[0]] > EXACT
-        spectrum = spectrum.below(0.5 * aliases[0] if is_exact else REACH_OF_ALIAS * aliases[0])
+        exact = np.abs(np.exp(2j * np.pi * aliases.min() * data.times).mean()) > EXACT
+        spectrum = spectrum.below((0.5 if exact else REACH_OF_ALIAS) * aliases.min())
     found = spectrum.frequencies[peaks(spectrum.gain, N_PEAKS)]
     moved = np.abs(found[:, None] + np.concatenate([aliases, -aliases])).ravel()
     found = np.concatenate([found, found / 2.0, found * 2.0, moved])
     found = np.unique(found[(found >= LOWEST) & (found <= spectrum.frequencies[-1])])
+    if not len(found):
+        return found
     found, _ = refine(data, found, 3, 0.04 * np.arange(-5, 6), n_rounds=0)
     found, _ = refine(data, found[:N_RANKED], min(n_harmonics, 5), 0.02 * np.arange(-3, 4), n_rounds=2)
     return found[:n_best]
+
+
+def _aliases(data: Observations, spectrum: Periodogram, lowest: float) -> np.ndarray:
+    """Frequencies of the sampling itself: array[a]; none where it has no rhythm."""
+    window = np.where(spectrum.frequencies > lowest, spectrum.window, 0.0)
+    places = peaks(window, N_ALIASES)
+    places = places[window[places] > np.maximum(STRONG, 0.9 * window.max())]
+    near = spectrum.frequencies[places, None] + np.linspace(-1.0, 1.0, 41) / PER_SPAN
+    height = np.abs(np.exp(2j * np.pi * near[..., None] * data.times).mean(axis=-1))
+    return np.take_along_axis(near, height.argmax(axis=1)[:, None], 1)[:, 0]
 
 
 def refine(

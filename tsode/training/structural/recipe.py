@@ -126,7 +126,8 @@ def fit_channel(
     sample = samples[name]
     sets = [components + chosen for components in choice.sets]
     sets += choice.without if not chosen else ()
-    prices = [0.0] * len(sets) + [price for _, price, _ in choice.instead]
+    searched = {season: price for season, price, _ in choice.instead if season in chosen}
+    prices = [sum(searched.values())] * len(sets) + [price for _, price, _ in choice.instead]
     sets += [
         components + tuple(one for one in chosen if one is not season) for season, _, components in choice.instead
     ]

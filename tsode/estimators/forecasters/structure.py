@@ -50,7 +50,7 @@ def check_components(name: str, value: Any, default: Any) -> None:
 
 
 def _folded_settings(spec: Any) -> dict[str, Any]:
-    settings = dict(as_part(spec).settings)
+    settings: dict[str, Any] = dict(as_part(spec).settings)
     for name, value in settings.items():
         kind = lookup(SETTINGS, name, f"setting of {SHARP_SEASON!r}")
         if type(value) is not kind or int(value) < (kind is int):

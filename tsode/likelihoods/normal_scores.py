@@ -17,7 +17,7 @@ _IN_TAIL = 3.5  # normal scores beyond which `erf` lacks digits that `erfc` has 
 
 def total(parts: Tensor) -> Tensor:
     """Sum over the first axis, in one order wherever an element stands: `torch.sum` rounds as its place says."""
-    return reduce(torch.add, parts.unbind())
+    return reduce(torch.add, parts.unbind()) if len(parts) > 1 else parts[0].clone()
 
 
 def solve_mixture(params: Tensor, z: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def solve_mixture(params: Tensor, z: Tensor) -> Tensor:
     """
     location, log_scale, log_weight = params.chunk(3)
     weight, scale = (log_weight - log_weight.amax(dim=0)).exp_(), log_scale.exp()
-    weight = weight / total(weight)  # of one component, a sum is the part itself
+    weight.div_(total(weight))
     mean = total(weight * location)
     spread = total((scale * scale).add_((location - mean).square_()).mul_(weight)).sqrt_()
     precision = math.sqrt(0.5) / scale

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from tsode.core.transforms import Transform
 from tsode.errors import ParameterError
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal_mixture import NormalMixture
+from tsode.likelihoods.normal_scores import total as _total
 from tsode.likelihoods.quantiles import implicit_quantile, in_blocks, invert_cdf
 from tsode.likelihoods.transformed_moments import power_peak, transformed_moments
 
@@ -331,11 +331,6 @@ def _sinh_and_cosh(t: Tensor) -> tuple[Tensor, Tensor]:
     """By functions that round alike wherever an element stands, as `torch.sinh` and `torch.cosh` do not."""
     grown = torch.expm1(t.abs())
     return 0.5 * torch.sign(t) * (grown + grown / (grown + 1.0)), 0.5 * (grown + 1.0 + 1.0 / (grown + 1.0))
-
-
-def _total(parts: Tensor) -> Tensor:
-    """Sum over the first axis, in one order wherever an element stands: `torch.sum` rounds as its place says."""
-    return reduce(torch.add, parts.unbind())
 
 
 def _average(part: _Parts, of: Tensor) -> Tensor:

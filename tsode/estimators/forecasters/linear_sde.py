@@ -52,6 +52,10 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     Parameters
     ----------
+    robust : bool or None
+        With `components`, whether a value beyond what normal noise gives is weighed as by a Student-t law, judged by
+        what came before it alone; the fourth in a row on one side is believed, as a new level. Where nothing stands
+        out, nothing changes. None: with ``components="auto"`` yes, with a list no.
     system : dict or None
         Matrices of a known system, as arguments of `tsode.models.linear.sde.LinearSDE`: ``drift``, ``diffusion``,
         ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They

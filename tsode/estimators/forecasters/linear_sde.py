@@ -21,11 +21,12 @@ from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.forecasters.structural_diagnosis import StructuralDiagnosis
-from tsode.estimators.forecasters.structure import check_components, fit_structure
+from tsode.estimators.forecasters.structure import build_structure, check_components, fit_structure
 from tsode.estimators.parameters import Check, at_least, mapping, one_of, or_value
 from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
 from tsode.models.base import ForecastModel
+from tsode.models.folded.model import FoldedModel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
 from tsode.models.structural.model import StructuralModel
@@ -51,6 +52,10 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     Parameters
     ----------
+    robust : bool or None
+        With `components`, whether a value beyond what normal noise gives is weighed as by a Student-t law, judged by
+        what came before it alone; the fourth in a row on one side is believed, as a new level. Where nothing stands
+        out, nothing changes. None: with ``components="auto"`` yes, with a list no.
     system : dict or None
         Matrices of a known system, as arguments of `tsode.models.linear.sde.LinearSDE`: ``drift``, ``diffusion``,
         ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
@@ -171,7 +176,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
         if self.components is not None:
-            return StructuralModel(n_channels)
+            return build_structure(self.components, n_channels)
         if self.system is None:
             return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
         try:
@@ -265,6 +270,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         if self.system is not None:
+            return []
+        if isinstance(module, FoldedModel):
+            module.learn(split.train)
             return []
         if isinstance(module, StructuralModel):
             timeline, channels = self._reading.timeline, self._reading.channels

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from math import log
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
-from tsode.models.structural.evidence import Posterior, posteriors
+from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.problems import Data, Doubts, Problem, evaluate
 from tsode.models.structural.random_effects import learn_effects
@@ -24,9 +24,9 @@ from tsode.numerics.quasi_newton import minimise
 __all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
-TEMPERATURE = 1.0  # of the evidence
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
+REFINED = 20.0  # nats behind the best, on fewer data
 FAR_BEHIND = 50.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 REWEIGHTED_AT_MOST = 3  # times
@@ -44,7 +44,9 @@ class Settings:
     n_draws : int
         Of the parameters, shared by the members as they weigh.
     most_rows : int
-        Parameters are learned from so many last observations of a series.
+        Structures are compared on so many observations of a series, half of them the last.
+    fine_rows : int
+        The parameters of those that come near the best are learned from so many.
     most_values : int
         Parameters are learned from so many values; where there are more, from some of the series.
     """
@@ -52,6 +54,7 @@ class Settings:
     n_starts: int = 2
     n_draws: int = 60
     most_rows: int = 1000
+    fine_rows: int = 3000
     most_values: int = 20_000
 
 
@@ -91,15 +94,15 @@ class Choice:
         Nats that each season must bring; minus infinity for one that is asked for.
     without : sequence of tuples of Component
         More sets, for a series that gets no season.
-    instead : mapping
-        Sets of their own, in which a cycle stands in the place of a season.
+    instead : sequence of (season, price, components)
+        Sets of their own, in which a cycle stands in the place of a season, and the nats that it must bring.
     """
 
     sets: Sequence[tuple[Component, ...]]
     seasons: Sequence[Component] = ()
     prices: Sequence[float] = ()
     without: Sequence[tuple[Component, ...]] = ()
-    instead: Mapping[Component, Sequence[tuple[Component, ...]]] = field(default_factory=dict)
+    instead: Sequence[tuple[Component, float, tuple[Component, ...]]] = ()
 
 
 def fit_channel(
@@ -127,28 +130,39 @@ def fit_channel(
     """
     n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
-    series = _some(series, settings, generator)
+    everything, series = series, _some(series, settings.most_rows, settings.most_values, generator)
     samples = {name: _sample(series, one, span) for name, one in transforms.items()}
     choice = choose(next(iter(samples.values())).scale, span)
     chosen, name = tuple(choice.seasons), next(iter(samples))
     if is_robust or len(samples) > 1 or any(price > -np.inf for price in choice.prices):
         name, chosen, best = _scale_and_seasons(samples, choice, generator)
         for _ in range(REWEIGHTED_AT_MOST if is_robust else 0):
-            doubts = {of: _doubts(samples[of], *best[of]) for of in samples}
+            doubts = {of: _doubts(samples[of], *best[of], _limit(samples[of])) for of in samples}
             if all(_same(samples[of].doubts, doubts[of]) for of in samples):
                 break
             samples = {of: _sample(series, one, span, doubts[of]) for of, one in transforms.items()}
             name, chosen, best = _scale_and_seasons(samples, choice, generator)
     sample = samples[name]
+    limit = _limit(sample)
     sets = [components + chosen for components in choice.sets]
     sets += choice.without if not chosen else ()
-    for season, others in choice.instead.items():
-        sets += [components + tuple(one for one in chosen if one is not season) for components in others]
+    searched = {season: price for season, price, _ in choice.instead if season in chosen}
+    prices = [sum(searched.values())] * len(sets) + [price for _, price, _ in choice.instead]
+    sets += [components + tuple(one for one in chosen if one is not season) for season, _, components in choice.instead]
     problems = [_problem(components, sample) for components in sets]
-    posterior = _fit(problems, settings.n_starts, generator)
+    posterior = _fit(problems, settings.n_starts, generator, prices)
+    if max(len(t) for t, *_ in everything) > settings.most_rows:
+        finer = _some(everything, settings.fine_rows, settings.most_values, generator)
+        more = _sample(finer, transforms[name], span, like=sample)
+        if is_robust:
+            limit = _limit(more) if sample.doubts is None else limit
+            more = _sample(finer, transforms[name], span, _doubts(more, *best[name], limit), sample)
+            limit = min(limit, _limit(more))
+        problems, posterior = _refined(sets, posterior, more, prices)
     members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
-    limit = None if not is_robust else _limit(sample)
-    fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span, limit=limit, reach=sample.reach)
+    fit = ChannelFit(
+        members, transforms[name], sample.shift, sample.spread, span, None, limit if is_robust else None, sample.reach
+    )
     if not per_series or len(series) < 2:
         return fit
     members = members[:MOST_OWN]
@@ -159,14 +173,22 @@ def fit_channel(
     return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span, doubts) for one in members))
 
 
-def _some(series: Sequence[Seen], settings: Settings, generator: torch.Generator) -> list[Seen]:
-    """The last rows of so many series that a fit takes a bounded time."""
-    last = slice(-settings.most_rows, None)
-    cut = [(t[last], x[last], f[last]) for t, x, f in series if len(t)]
+def _some(series: Sequence[Seen], most_rows: int, most_values: int, generator: torch.Generator) -> list[Seen]:
+    """Some rows of so many series that a fit takes a bounded time."""
+    kept = [_rows(len(t), most_rows) for t, *_ in series]
+    cut = [(t[rows], x[rows], f[rows]) for rows, (t, x, f) in zip(kept, series) if len(t)]
     longest = max(len(t) for t, *_ in cut)
-    most = max(1, settings.most_values // longest)
+    most = max(1, most_values // longest)
     chosen = torch.randperm(len(cut), generator=generator)[:most].sort().values.tolist()
     return [cut[k] for k in chosen]
+
+
+def _rows(n: int, most: int) -> np.ndarray:
+    """At most so many of `n` rows: the last half of them as they are, for what is quick, the rest evenly from before."""
+    if n <= most:
+        return np.arange(n)
+    last = n - most // 2
+    return np.concatenate([np.linspace(0, last - 1, most - most // 2).astype(int), np.arange(last, n)])
 
 
 def _scale_and_seasons(
@@ -197,10 +219,10 @@ def _scale_and_seasons(
     return name, always + chosen, best
 
 
-def _doubts(sample: Sample, problem: Problem, mode: Tensor) -> Doubts | None:
+def _doubts(sample: Sample, problem: Problem, mode: Tensor, limit: float) -> Doubts | None:
     """Doubts about the values of a sample, in squared units of what was transformed."""
     structure = problem.structure
-    verdict = judge(structure, mode[: structure.n_parameters], sample.plain, _limit(sample))
+    verdict = judge(structure, mode[: structure.n_parameters], sample.plain, limit)
     return verdict.doubts.scaled(sample.spread**2) if any(x.any() for x in verdict.doubts) else None
 
 
@@ -226,8 +248,17 @@ def _choices(seasons: Sequence[Component]) -> list[tuple[Component, ...]]:
     return list(dict.fromkeys([every, *but_one, *((s,) for s in seasons), ()]))
 
 
-def _sample(series: Sequence[Seen], transform: Transform, span: float, doubts: Doubts | None = None) -> Sample:
-    """Series on the scale of a transform, padded to one length; what is doubted does not count in their standards."""
+def _sample(
+    series: Sequence[Seen],
+    transform: Transform,
+    span: float,
+    doubts: Doubts | None = None,
+    like: Sample | None = None,
+) -> Sample:
+    """Series on the scale of a transform, padded to one length; on the scale of another sample if there is one.
+
+    What is doubted does not count in the scale.
+    """
     n = max(len(t) for t, *_ in series)
     padded = [[np.pad(x, [(0, n - len(x))] + [(0, 0)] * (x.ndim - 1), mode="edge") for x in one] for one in series]
     times, values, features = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
@@ -237,20 +268,24 @@ def _sample(series: Sequence[Seen], transform: Transform, span: float, doubts: D
     seen = scaled[is_sound]
     shift, spread = float(seen.mean()), float(seen.std(correction=0))
     spread = spread if spread > 1e-12 * abs(shift) else 1.0  # constant, but for rounding
+    if like is not None:
+        shift, spread = like.shift, like.spread
     scaled = torch.where(is_seen, (scaled - shift) / spread, 0.0)
     log_slope = float(transform.log_slope(values[is_seen]).sum()) - int(is_seen.sum()) * log(spread)
     gap, is_apart = own_time.diff(dim=0), is_seen[1:] & (own_time.diff(dim=0) > 0.0)
     change = scaled.diff(dim=0)[is_apart]
     typical, roughness = (float(gap[is_apart].median()), float((change**2).median())) if len(change) else (1.0, 1.0)
-    scale = DataScale(typical, max(roughness / CHI_SQUARED_MEDIAN / 2.0, 1e-6))
+    scale = like.scale if like else DataScale(typical, max(roughness / CHI_SQUARED_MEDIAN / 2.0, 1e-6))
     plain = Data.of(own_time, scaled, is_seen.double(), features=features.double())
     data = plain if doubts is None else plain.with_doubts(doubts.scaled(spread**-2))
     reach = float(values[is_sound].max() - values[is_sound].min())
     return Sample(plain, data, scale, shift, spread, log_slope, reach, doubts)
 
 
-def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator) -> Posterior:
-    """Best of several starts of each problem, and the posterior about it.
+def _fit(
+    problems: Sequence[Problem], n_starts: int, generator: torch.Generator, prices: Sequence[float] | None = None
+) -> Posterior:
+    """Best of several starts of each problem, and the posterior about it, its evidence less a price.
 
     All begin at the centre of the priors; random starts are for those that come near the best.
     """
@@ -266,7 +301,19 @@ def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator)
         points, values = torch.cat([point, others]), torch.cat([value, other_value])
         best = torch.stack([torch.where(which == k, values, torch.inf).argmin() for k in every])
         point, value = points[best], values[best]
-    return posteriors(partial(_evaluate, problems, every), point, value)
+    cost = torch.tensor(prices or [0.0] * len(problems), dtype=torch.float64)
+    return posteriors(partial(_evaluate, problems, every), point, value + cost)
+
+
+def _refined(
+    sets: Sequence[tuple[Component, ...]], rough: Posterior, sample: Sample, prices: Sequence[float]
+) -> tuple[list[Problem], Posterior]:
+    """Problems that come near the best and their posteriors from more of the data, on from where they are."""
+    near = (rough.evidence > rough.evidence.max() - REFINED).nonzero()[:, 0]
+    problems = [_problem(sets[k], sample) for k in near.tolist()]
+    every = torch.arange(len(problems))
+    point, value, _ = _minimise(problems, every, rough.mode[near])
+    return problems, posteriors(partial(_evaluate, problems, every), point, value + torch.tensor(prices)[near])
 
 
 def _minimise(problems: Sequence[Problem], which: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -281,7 +328,7 @@ def _average(
     structures: Sequence[Structure], posterior: Posterior, n_draws: int, generator: torch.Generator
 ) -> tuple[Member, ...]:
     """Members that weigh something, with draws of their parameters."""
-    weights = ((posterior.evidence - posterior.evidence.max()) / TEMPERATURE).exp()
+    weights = (posterior.evidence - posterior.evidence.max()).exp()
     weights = torch.where(weights / weights.sum() < LEAST_WEIGHT, 0.0, weights)
     weights = weights / weights.sum()
     members = []
@@ -291,7 +338,5 @@ def _average(
             continue
         p = structures[k].n_parameters
         n = max(4, round(weight * n_draws))
-        normals = torch.randn(n // 2, posterior.mode.shape[1], generator=generator, dtype=torch.float64)
-        normals = torch.cat([torch.zeros_like(normals[:1]), normals, -normals])
-        members.append(Member(structures[k], weight, posterior.draws(k, normals)[:, :p]))
+        members.append(Member(structures[k], weight, posterior.draws(k, normals(n, p, generator))))
     return tuple(members)

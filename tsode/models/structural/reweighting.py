@@ -69,9 +69,8 @@ def _judge(
     index, readout, moved = system.which.tolist(), system.readout[0].numpy(), level.numpy()
     noise, given, seen = system.noise.detach().numpy(), values.detach().numpy(), mask.numpy() > 0
     cov = system.start.detach().numpy()
-    mean, run = np.zeros(cov.shape[:2]), np.zeros(len(cov))
-    if begin is not None:
-        mean, cov, run = (part.numpy() for part in begin)
+    nothing: tuple[np.ndarray, ...] = np.zeros(cov.shape[:2]), cov, np.zeros(len(cov))
+    mean, cov, run = nothing if begin is None else (part.numpy() for part in begin)
     run, side = np.abs(run), np.sign(run)
     places = np.arange(mean.shape[1])
     even, odd, swap = places[0::2], places[1::2], places ^ 1

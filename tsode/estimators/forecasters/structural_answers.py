@@ -71,7 +71,7 @@ class StructuralAnswers(FittedForecaster):
         ends = torch.tensor([0.5 + sign * share / 200.0 for share in levels for sign in (-1.0, 1.0)]).double()
         labels = self._part_labels(module, levels)
         table = np.empty((len(labels), sum(map(len, query.times))))
-        for piece in pieces(self.reader_, query, panel, module, *self._dtype_and_device):
+        for piece in pieces(self.reader_, query, panel, module, *self._dtype_and_device, is_whole=True):
             with isolated(), torch.no_grad():
                 for k in range(len(piece.rows)):
                     asked = torch.from_numpy(piece.is_asked[k])

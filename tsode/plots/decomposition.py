@@ -18,7 +18,6 @@ from tsode.plots.axis import choose, draw_legend, format_dates, plain_text, time
 from tsode.plots.fan import DOTS, band_levels, draw_bands, series_columns
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
 __all__ = ["plot_decomposition"]
@@ -42,9 +41,9 @@ def plot_decomposition(
     """Draw what one channel of one series is made of: the fit, and below it the trend, seasons, cycles and the rest.
 
     The first panel is in the units of the data: the observations, and the value without observation noise. The others
-    are its parts as `decompose` gives them, on the scale on which the channel is modelled, which their labels name where
-    it is another one. Up to a dashed line, the last observation, all are given the whole history, earlier and later;
-    after it they are forecasts.
+    are its parts as `decompose` gives them, on the scale on which the channel is modelled; their labels name it where it
+    is not that of the data. Up to a dashed line, the last observation, all are given the whole history, earlier and
+    later; after it they are forecasts.
 
     Parameters
     ----------

@@ -41,8 +41,8 @@ def plot_decomposition(
     """Draw what one channel of one series is made of: the fit, and below it the trend, seasons, cycles and the rest.
 
     The first panel is in the units of the data: the observations, and the value without observation noise. The others
-    are its parts as `decompose` gives them, on the scale on which the channel is modelled; their labels name it where it
-    is not that of the data. Up to a dashed line, the last observation, all are given the whole history, earlier and
+    are its parts as `decompose` gives them, on the scale on which the channel is modelled; their labels name it where
+    it is not that of the data. Up to a dashed line, the last observation, all are given the whole history, earlier and
     later; after it they are forecasts.
 
     Parameters

@@ -150,7 +150,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         """In the data's own units, for components have scales of their own."""
         if self.system is not None:
             raise ParameterError("components= and system= are two models: give one of them.")
-        refusals = settings.refusals | {
+        refusals = dict(settings.refusals) | {
             "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
             "else, or leave out components=."
         }
@@ -217,7 +217,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
             scaled = self.module_.log_likelihood(batch)
         # a density in scaled units is larger by the scale of every value seen
         log_units = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
-        return pd.Series(scaled.cpu().double().numpy() - log_units, index=pd.Index(panel.ids, tupleize_cols=False))
+        return pd.Series(
+            scaled.cpu().double().numpy() - log_units, index=pd.Index(list(panel.ids), tupleize_cols=False)
+        )
 
     def predict_state(
         self,
@@ -280,9 +282,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
                 "There is no series with two observation times, so nothing can be learned about change in time. "
                 "Give longer series, or use LastValueForecaster or ConstantForecaster."
             )
+        self._check_memory(module, len(pieces), max(len(piece.times) for piece in pieces))
+        n_rows = min(ROWS_AT_ONCE, 4 * self.batch_size)  # without derivatives, a row takes a fourth of the memory
         batches = [
-            tuple(_collate(part, like) for part in zip(*held_out[k : k + ROWS_AT_ONCE]))
-            for k in range(0, len(held_out), ROWS_AT_ONCE)
+            tuple(_collate(part, like) for part in zip(*held_out[k : k + n_rows]))
+            for k in range(0, len(held_out), n_rows)
         ]
         n_batches = max(STEPS_AN_EPOCH, -(-len(pieces) // self.batch_size))
 

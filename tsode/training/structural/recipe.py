@@ -23,9 +23,10 @@ from tsode.numerics.quasi_newton import minimise
 __all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
+TEMPERATURE = 1.0  # of the evidence
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
-FAR_BEHIND = 10.0  # nats: too far from the best to be tried again
+FAR_BEHIND = 50.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 
 
@@ -78,6 +79,8 @@ class Choice:
         Each is taken only if it earns its price.
     prices : sequence of float
         Nats that each season must bring; minus infinity for one that is asked for.
+    without : sequence of tuples of Component
+        More sets, for a series that gets no season.
     instead : mapping
         Sets of their own, in which a cycle stands in the place of a season.
     """
@@ -85,6 +88,7 @@ class Choice:
     sets: Sequence[tuple[Component, ...]]
     seasons: Sequence[Component] = ()
     prices: Sequence[float] = ()
+    without: Sequence[tuple[Component, ...]] = ()
     instead: Mapping[Component, Sequence[tuple[Component, ...]]] = field(default_factory=dict)
 
 
@@ -118,6 +122,7 @@ def fit_channel(
         name, chosen = _scale_and_seasons(samples, choice, generator)
     sample = samples[name]
     sets = [components + chosen for components in choice.sets]
+    sets += choice.without if not chosen else ()
     for season, others in choice.instead.items():
         sets += [components + tuple(one for one in chosen if one is not season) for components in others]
     problems = [_problem(components, sample) for components in sets]
@@ -228,7 +233,7 @@ def _average(
     structures: Sequence[Structure], posterior: Posterior, n_draws: int, generator: torch.Generator
 ) -> tuple[Member, ...]:
     """Members that weigh something, with draws of their parameters."""
-    weights = (posterior.evidence - posterior.evidence.max()).exp()
+    weights = ((posterior.evidence - posterior.evidence.max()) / TEMPERATURE).exp()
     weights = torch.where(weights / weights.sum() < LEAST_WEIGHT, 0.0, weights)
     weights = weights / weights.sum()
     members = []

@@ -34,6 +34,8 @@ def plot_decomposition(
     times: Any = None,
     horizon: Any = None,
     context: Any = None,
+    static: Any = None,
+    known: Any = None,
     level: float | Sequence[float] = (50, 80, 95),
     label: str | None = None,
     figure: FigureBase | None = None,
@@ -57,8 +59,8 @@ def plot_decomposition(
         What to draw, in native time. The default are the observations and an even grid among them and up to `horizon`.
     horizon : duration, optional
         How far to go on after the last observation; the default is not at all.
-    context : same kinds as in fit, optional
-        Histories of other series than in fit.
+    context, static, known
+        Histories of other series than in fit, and covariates, as in ``predict``.
     level : per cent or list of per cents
         Of the bands.
     label : str, optional
@@ -88,13 +90,13 @@ def plot_decomposition(
         )
     module = forecaster._structural_module("plot_decomposition")
     channel = choose(channel, forecaster.channels_, "channel", "forecaster")
-    query, panel = forecaster._read_query(None, None, horizon, context, None)
+    query, panel = forecaster._read_query(None, None, horizon, context, None, static, known)
     series = choose(series, panel.ids, "series", "forecaster" if context is None else "context")
     ahead = query.times[query.ids.index(series)][-1:] if horizon is not None else None
     seen, values = _observations(panel, series, channel)
     if times is None:
         times = restore_times(_spread(seen, ahead), panel.layout.time_dtype)
-    answer = forecaster.decompose(times={series: times}, context=context, level=level)
+    answer = forecaster.decompose(times={series: times}, context=context, static=static, known=known, level=level)
     parts = read_panel(answer, id_col=forecaster.id_col, time_col=forecaster.time_col)
 
     fit = module.channels[list(forecaster.channels_).index(channel)]

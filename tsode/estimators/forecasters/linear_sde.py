@@ -181,6 +181,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         """In the data's own units, for components have scales of their own."""
         if self.system is not None:
             raise ParameterError("components= and system= are two models: give one of them.")
+        if self.past_covariates is not None:
+            raise ParameterError(
+                "components= model every channel by itself, so past_covariates= would change nothing: leave them out, "
+                "or give what is known ahead in known=."
+            )
         refusals = dict(settings.refusals) | {
             "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
             "else, or leave out components=."

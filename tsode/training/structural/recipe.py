@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
-from tsode.models.structural.evidence import Posterior, posteriors
+from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.problems import Data, Problem, evaluate
 from tsode.models.structural.random_effects import learn_effects
@@ -271,7 +271,5 @@ def _average(
             continue
         p = structures[k].n_parameters
         n = max(4, round(weight * n_draws))
-        normals = torch.randn(n // 2, posterior.mode.shape[1], generator=generator, dtype=torch.float64)
-        normals = torch.cat([torch.zeros_like(normals[:1]), normals, -normals])
-        members.append(Member(structures[k], weight, posterior.draws(k, normals)[:, :p]))
+        members.append(Member(structures[k], weight, posterior.draws(k, normals(n, p, generator))))
     return tuple(members)

@@ -48,3 +48,4 @@ def test_the_code_of_the_page_runs_from_top_to_bottom(capsys):
     assert [ax.get_ylabel() for ax in names["axes"]] == ["CO2 (ppm)", "trend", "year", "rest"]
     assert "co2_ppm" in capsys.readouterr().out
     assert names["bands"].notna().all(axis=None)
+    assert names["night"].notna().all(axis=None)

@@ -61,8 +61,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         What the series is a sum of. Trends are ``"level"``, ``"slope"`` and ``"damped_slope"``; then there are
         ``"season"`` and ``"cycle"``, and for what is left ``"ou"``, ``"long_ou"`` and ``"matern"``. `tsode.part` gives
         settings, as in ``part("season", period="1D", n_harmonics=3, name="day")``; without a period one is looked for
-        in the data. "auto" averages the structures for which there is evidence. None: a stable system of `n_state`
-        states. ``examples/docs/COMPONENTS.md`` has their formulas and settings.
+        in the data. "auto" averages the structures for which there is evidence. ``["sharp_season"]`` is a model of its
+        own, of series that repeat exactly, each with its own period. None: a stable system of `n_state` states.
+        ``examples/docs/COMPONENTS.md`` has their formulas and settings.
     support : {"real", "positive", "unit", "auto"}
         Of the values, with ``components=``: "positive" models a channel by its root or its logarithm, "unit" (from 0 to
         1) by its logit, and "auto" also as it is, whichever is likelier. Answers are in the data's own units and none

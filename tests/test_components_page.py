@@ -11,6 +11,7 @@ from tsode import LinearSDEForecaster
 from tsode.models.structural.component import DataScale
 from tsode.models.structural.registry import COMPONENTS
 from tsode.training.structural.choice import FEWEST_TURNS
+from tsode.training.structural.recipe import Settings
 
 PAGE = (Path(__file__).parents[1] / "examples" / "docs" / "COMPONENTS.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -28,6 +29,8 @@ def test_the_table_names_every_component_with_its_part_and_its_parameters():
 
 def test_the_numbers_of_the_automatic_choice_are_those_that_it_takes():
     assert f"span at least {FEWEST_TURNS} times" in PAGE
+    assert f"compared on {Settings().most_rows:,} observations" in PAGE
+    assert f"learned from {Settings().fine_rows:,}" in PAGE
 
 
 def test_the_settings_shown_are_taken():

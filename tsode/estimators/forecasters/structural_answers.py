@@ -127,7 +127,8 @@ class StructuralAnswers(FittedForecaster):
         AttributeError
             If there is no season.
         """
-        fits = self.module_.channels if isinstance(getattr(self, "module_", None), StructuralModel) else []
+        module = getattr(self, "module_", None)
+        fits = module.channels if isinstance(module, StructuralModel) else []
         periods = [
             component.period * fit.span
             for fit in fits

@@ -11,12 +11,14 @@ from tsode.errors import DataError, ParameterError
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.cycle import Cycle
 from tsode.models.structural.damped_slope import DampedSlope
+from tsode.models.structural.decomposition import FIT
 from tsode.models.structural.level import Level
 from tsode.models.structural.matern import Matern
 from tsode.models.structural.ornstein_uhlenbeck import LongOrnsteinUhlenbeck, OrnsteinUhlenbeck
 from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.models.structural.slope import Slope
+from tsode.models.structural.structure import NOISE, REGRESSORS
 from tsode.training.structural.recipe import Choice
 
 __all__ = ["FEWEST_TURNS", "PeriodCandidate", "automatic", "named"]
@@ -24,6 +26,7 @@ __all__ = ["FEWEST_TURNS", "PeriodCandidate", "automatic", "named"]
 MOST_HARMONICS = 6
 GAIN_OF_SEASON = 3.0  # nats beyond its price, for a season to be taken by "auto"
 FEWEST_TURNS = 2.2
+TAKEN = (FIT, "trend", "rest", REGRESSORS, NOISE)  # names of what is not a component
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
     instead: list[tuple[Component, float, tuple[Component, ...]]] = []
     for candidate in candidates:
         period = candidate.period / span
-        if FEWEST_TURNS * period > 1.0 or period < 2.0 * scale.gap:
+        if not _is_shown(period, scale):
             continue
         seasons.append(Season(period, harmonics(period, scale), name=candidate.label))
         prices.append(GAIN_OF_SEASON + candidate.price)
@@ -71,6 +74,11 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
             others = [(Level(), short, cycle), (short, long, cycle), (Level(), smooth, cycle)]
             instead += [(seasons[-1], candidate.price, one) for one in others]
     return Choice(sets, seasons, prices, [(short, long)], instead)
+
+
+def _is_shown(period: float, scale: DataScale) -> bool:
+    """Whether the data span a period, in spans of them, often enough, and their gaps show it."""
+    return FEWEST_TURNS * period <= 1.0 and period >= 2.0 * scale.gap
 
 
 def harmonics(period: float, scale: DataScale) -> int:
@@ -94,12 +102,12 @@ def named(
     Raises
     ------
     ParameterError
-        If two components cannot be told apart.
+        If two components cannot be told apart, or one has the name of something else.
     DataError
         If a period is longer than the data, or none is known.
     """
     made: list[Component] = []
-    unused = list(candidates)
+    unused = [one for one in candidates if _is_shown(one.period / span, scale)]
     for place, spec in enumerate(components):
         sizes = {}
         if class_of(COMPONENTS, spec, "component") in (Season, Cycle):
@@ -118,6 +126,11 @@ def named(
         component: Component = build(COMPONENTS, _without_period(spec), "component", **sizes)
         if isinstance(component, Season) and "n_harmonics" not in dict(as_part(spec).settings):
             component = replace(component, n_harmonics=harmonics(component.period, scale))
+        if component.name in TAKEN:
+            raise ParameterError(
+                f"components[{place}] = {spec!r} has a name that means something else: give a name other than "
+                f"{', '.join(map(repr, TAKEN))}."
+            )
         made.append(component)
     _check_apart(made)
     if any(isinstance(one, Slope | DampedSlope) for one in made):  # which have a level of their own

@@ -53,7 +53,7 @@ def _whitened(values: Tensor, cov: Tensor) -> Tensor:
 def test_errors_of_clean_data_are_those_of_the_dense_gaussian_and_nothing_is_doubted() -> None:
     times = _times()
     values = _values(times)
-    errors, doubts = judge(STRUCTURE, Z, _data(times, values), ordinary_limit(len(times)))
+    errors, doubts, _ = judge(STRUCTURE, Z, _data(times, values), ordinary_limit(len(times)))
     torch.testing.assert_close(errors[:, 0], _whitened(values, _cov(times)), rtol=1e-8, atol=1e-9)
     assert not doubts.noise.any()
     assert not doubts.shift.any()
@@ -63,7 +63,7 @@ def test_an_outlier_is_weighed_as_by_a_student_law() -> None:
     times = _times()
     values = _values(times)
     values[12] += 5.0
-    errors, doubts = judge(STRUCTURE, Z, _data(times, values), STANDS_OUT)
+    errors, doubts, _ = judge(STRUCTURE, Z, _data(times, values), STANDS_OUT)
     whitener = torch.linalg.cholesky(_cov(times))
     variance, score = whitener[12, 12] ** 2, _whitened(values, _cov(times))[12]
     assert score > 8.0
@@ -83,7 +83,7 @@ def test_the_fourth_in_a_row_on_one_side_is_a_new_level(sign: float) -> None:
     times = _times()
     values = _values(times)
     values[15:] += sign * 8.0
-    errors, doubts = judge(STRUCTURE, Z, _data(times, values), STANDS_OUT)
+    errors, doubts, _ = judge(STRUCTURE, Z, _data(times, values), STANDS_OUT)
     assert (doubts.noise[15:18, 0] > 0.0).all()
     assert doubts.noise[18:].sum() == 0.0
     assert doubts.shift[18, 0] > 20.0
@@ -95,7 +95,7 @@ def test_outliers_on_either_side_in_turn_are_no_new_level() -> None:
     times = _times()
     values = _values(times)
     values[15:21] += torch.tensor([8.0, -8.0]).double().repeat(3)
-    _, doubts = judge(STRUCTURE, Z, _data(times, values), STANDS_OUT)
+    _, doubts, _ = judge(STRUCTURE, Z, _data(times, values), STANDS_OUT)
     assert (doubts.noise[15:21] > 0.0).all()
     assert not doubts.shift.any()
 

@@ -186,7 +186,8 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
 
         Forecasts are those from the whole history. A filter of one pass (`JumpODEForecaster`) keeps its state in each
         series, so that a row costs the same however long the history is and however many series there are; the first
-        update runs over the histories once.
+        update runs over the histories once. Structural components keep theirs in series of 1,000 rows or more, from fit
+        on, as many as 256 MB hold, unless each series has parameters of its own.
         A row that is no later than what a state has behind it has its series run over again. All others run over the
         history at each forecast.
 

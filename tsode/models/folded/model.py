@@ -140,10 +140,9 @@ class FoldedModel(ForecastModel):
             fit = self._fit(row.times[seen[:n]], row.values[seen[:n]])
             if fit is None:
                 continue
-            later = row.part(seen[n:])
-            values = later.values[:, fit.data.present]
+            values = row.values[seen[n:]][:, fit.data.present]
             rows, channels = np.nonzero(np.isfinite(values))
-            found = fit.at(later.times)
+            found = fit.at(row.times[seen[n:]])
             moments = (_padded(x[rows, :, channels]) for x in (found.mean, found.variance, found.drifted))
             evidence = _padded(np.array([mode.evidence for mode in fit.modes]), -np.inf)
             parts.append((values[rows, channels], *moments, np.broadcast_to(evidence, (len(rows), N_MODES))))
@@ -179,8 +178,8 @@ class FoldedModel(ForecastModel):
             if fit is None:
                 continue
             # what is not known of the shape is common to all values of a path
-            part, share = _shape_errors(fit, query_times[where].numpy(), common[:, row].numpy())
-            part, share = torch.from_numpy(part), torch.from_numpy(share)
+            errors = _shape_errors(fit, query_times[where].numpy(), common[:, row].numpy())
+            part, share = map(torch.from_numpy, errors)
             at = torch.from_numpy(fit.data.present)
             old = score[:, where[0], where[1]]
             old[..., at] = share.sqrt() * part + (1.0 - share).sqrt() * old[..., at]
@@ -198,7 +197,8 @@ class FoldedModel(ForecastModel):
         group = ranges.group.numpy()
         for k in range(ranges.histories.n_series):
             times, values = _events(ranges.histories, k)
-            yield np.nonzero(group == k), times, values, int(ranges.row[k]), self._fit(times, values)
+            rows, places = np.nonzero(group == k)
+            yield (rows, places), times, values, int(ranges.row[k]), self._fit(times, values)
 
     def _fit(self, times: np.ndarray, values: np.ndarray) -> FoldedFit | None:
         """Fit of one history, or None if it is too short."""

@@ -50,10 +50,9 @@ def check_components(name: str, value: Any, default: Any) -> None:
 
 
 def _folded_settings(spec: Any) -> dict[str, Any]:
-    settings = dict(as_part(spec).settings)
-    value: Any
+    settings: dict[str, Any] = as_part(spec).get_params()
     for name, value in settings.items():
-        kind = lookup(SETTINGS, name, f"setting of {SHARP_SEASON!r}")
+        kind: Any = lookup(SETTINGS, name, f"setting of {SHARP_SEASON!r}")
         is_fine: bool = type(value) is kind and (kind is bool or value >= 1)
         if not is_fine:
             raise ParameterError(f"{name}={value!r} of {SHARP_SEASON!r} must be a positive {kind.__name__}.")

@@ -37,6 +37,11 @@ def _drifts(name: str, p: dict[str, float]) -> tuple[list[list[float]], list[lis
     if name == "matern":
         rate = 1.0 / p["time"]
         return [[0.0, rate], [-rate, -2.0 * rate]], [[0.0, 0.0], [0.0, 4.0 * p["variance"] * rate]]
+    if name == "carma":  # with y and its derivative as the states, turned to what is uncorrelated
+        time, rate, angle = p["time"], p["damping_ratio"] / p["time"], math.atan(p["moving_average"])
+        g = [math.sqrt(4.0 * rate) * math.sin(angle), math.sqrt(4.0 * rate) * math.cos(angle)]
+        drift = [[-g[i] * g[j] / 2.0 + (i != j) * (1 - 2 * i) / time for j in range(2)] for i in range(2)]
+        return drift, [[p["variance"] * g[i] * g[j] for j in range(2)] for i in range(2)]
     if name == "cycle":
         turn, decay = 2.0 * math.pi / p["period"], 1.0 / (p["period"] * p["coherence"])
         q = 2.0 * p["variance"] * decay
@@ -51,8 +56,7 @@ def test_steps_are_those_of_the_stochastic_differential_equation(name: str, gap:
     given = {key: value[1:] for key, value in parameters(component).items()}
     matrix, noise = dense(component.steps(torch.tensor([[gap]], dtype=torch.float64), **given))
     drift, diffusion = (
-        torch.tensor(x, dtype=torch.float64)
-        for x in _drifts(name, {key: float(value) for key, value in given.items()})
+        torch.tensor(x, dtype=torch.float64) for x in _drifts(name, {key: float(value) for key, value in given.items()})
     )
     m = len(drift)
     # Van Loan 1978

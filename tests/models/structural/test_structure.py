@@ -29,7 +29,10 @@ def _z(structure: Structure, n: int = 1) -> torch.Tensor:
 def _times(n: int = 25) -> torch.Tensor:
     generator = torch.Generator().manual_seed(7)
     gaps = SCALE.gap * torch.cat(
-        [torch.rand(n - 5, generator=generator, dtype=torch.float64), torch.tensor([0.0, 1e-6, 30.0, 1e-3, 1.0]).double()]
+        [
+            torch.rand(n - 5, generator=generator, dtype=torch.float64),
+            torch.tensor([0.0, 1e-6, 30.0, 1e-3, 1.0]).double(),
+        ]
     )
     return gaps.cumsum(0)
 

@@ -1,6 +1,7 @@
 """Structural models in continuous time: trend, seasons, cycles and what is left, exact at any spacing."""
 
 from tsode._registry import Registry
+from tsode.models.structural.carma import CARMA
 from tsode.models.structural.component import Component, DataScale, Prior
 from tsode.models.structural.cycle import Cycle
 from tsode.models.structural.damped_slope import DampedSlope
@@ -11,6 +12,7 @@ from tsode.models.structural.season import Season
 from tsode.models.structural.slope import Slope
 
 __all__ = [
+    "CARMA",
     "COMPONENTS",
     "Component",
     "Cycle",
@@ -29,6 +31,7 @@ COMPONENTS: Registry[type[Component]] = Registry(
     "component",
     Component,
     {
+        "carma": CARMA,
         "cycle": Cycle,
         "damped_slope": DampedSlope,
         "level": Level,

@@ -11,8 +11,8 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.transforms import Transform
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.model import StructuralModel
-from tsode.models.structural.structure import Structure
 from tsode.models.structural.problems import Data, Problem, log_likelihoods
+from tsode.models.structural.structure import Structure
 
 SETS = [[name] for name in EVERY] + [["slope", "ou", "season"], ["level", "damped_slope", "matern", "cycle", "long_ou"]]
 

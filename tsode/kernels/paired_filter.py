@@ -45,7 +45,7 @@ class PairedSystem(NamedTuple):
     ----------
     steps : PairedSteps
         The distinct ones (g b ...).
-    index : Tensor[n], int64
+    which : Tensor[n], int64
         Which of them leads to each row; values of one time follow each other by a step of no length.
     start : Tensor[b m m]
         Covariance before the first row; its mean is zero.
@@ -56,7 +56,7 @@ class PairedSystem(NamedTuple):
     """
 
     steps: PairedSteps
-    index: Tensor
+    which: Tensor
     start: Tensor
     readout: Tensor
     noise: Tensor
@@ -80,8 +80,12 @@ class Update(NamedTuple):
 Array = np.ndarray
 
 
-def filter_rows(system: PairedSystem, values: Tensor, mask: Tensor) -> Iterator[tuple[Belief, Belief, Update]]:
+def filter_rows(
+    system: PairedSystem, values: Tensor, mask: Tensor, keeps: bool = False
+) -> Iterator[tuple[Belief, Belief, Update]]:
     """Belief before each row, belief after it, and what the row did, one row at a time.
+
+    A covariance lives until the next row, unless it `keeps` those after each row.
 
     Parameters
     ----------
@@ -91,7 +95,7 @@ def filter_rows(system: PairedSystem, values: Tensor, mask: Tensor) -> Iterator[
         1 where a value was seen, 0 where not: such a row changes nothing.
     """
     arrays = _Arrays.of(system, values, mask)
-    covs = iter(np.empty((len(values), *arrays.start.shape)))
+    covs = iter(np.empty((len(values), *arrays.start.shape))) if keeps else cycle(arrays.work())
     for before, after, update in _filter(arrays, arrays.initial, range(len(values)), arrays.work(), covs):
         yield (
             Belief(torch.from_numpy(before[0]), torch.from_numpy(before[1])),
@@ -107,7 +111,7 @@ class _Arrays(NamedTuple):
     other: Array
     variance: Array
     covariance: Array
-    index: list[int]
+    which: list[int]
     start: Array
     readout: Array
     noise: Array
@@ -117,10 +121,13 @@ class _Arrays(NamedTuple):
     @classmethod
     def of(cls, system: PairedSystem, values: Tensor, mask: Tensor) -> _Arrays:
         n, (b, m) = len(values), system.start.shape[:2]
-        steps = [part.detach().numpy() for part in system.steps]
+        own, other, variance, covariance = (part.detach().numpy() for part in system.steps)
         expanded = system.readout.expand(n, b, m), system.noise.expand(n, b), values.expand(n, b), mask.expand(n, b)
         readout, noise, given, seen = (part.detach().numpy() for part in expanded)
-        return cls(*steps, system.index.tolist(), system.start.detach().numpy(), readout, noise, given, seen)
+        return cls(
+            own, other, variance, covariance, system.which.tolist(), system.start.detach().numpy(), readout, noise, given,
+            seen,
+        )  # fmt: skip
 
     @property
     def initial(self) -> tuple[Array, Array]:
@@ -141,7 +148,7 @@ class _Arrays(NamedTuple):
 def _built(arrays: _Arrays, rows: range, diagonal: Array, upper: Array, lower: Array) -> Iterator[Array]:
     """Matrices of 2 x 2 blocks: views of memory that is used again after some rows."""
     b, m = arrays.start.shape[:2]
-    index = [arrays.index[k] for k in rows]
+    index = [arrays.which[k] for k in rows]
     size = max(1, DENSE_AT_ONCE // (b * m * m))
     are_few = len(diagonal) <= size  # as on a regular grid
     matrix = np.zeros((min(size, len(diagonal) if are_few else len(index)), b, m, m))
@@ -197,8 +204,8 @@ def log_likelihood(system: PairedSystem, values: Tensor, mask: Tensor) -> Tensor
 
     The gradient is by one sweep back over the rows, for all parameters at once, from the filter's beliefs.
     """
-    steps, index, start, readout, noise = system
-    total: Tensor = _LogLikelihood.apply(*steps, start, readout, noise, index, values, mask)
+    steps, which, start, readout, noise = system
+    total: Tensor = _LogLikelihood.apply(*steps, start, readout, noise, which, values, mask)
     return total
 
 
@@ -211,8 +218,8 @@ class _LogLikelihood(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Tensor) -> Tensor:
-        own, other, variance, covariance, start, readout, noise, index, values, mask = args
-        system = PairedSystem(PairedSteps(own, other, variance, covariance), index, start, readout, noise)
+        own, other, variance, covariance, start, readout, noise, which, values, mask = args
+        system = PairedSystem(PairedSteps(own, other, variance, covariance), which, start, readout, noise)
         arrays = _Arrays.of(system, values, mask)
         ctx.shapes = [part.shape for part in args]
         with np.errstate(all="ignore"):  # what fails is not finite, and is told so
@@ -311,7 +318,7 @@ class _Sweep:
             r = r - d_error[:, None] * h
             if k == 0:
                 break
-            place, (last_mean, last_cov) = arrays.index[k], kept[k - rows.start - 1][1] if k > rows.start else start
+            place, (last_mean, last_cov) = arrays.which[k], kept[k - rows.start - 1][1] if k > rows.start else start
             d_variance_of_step[place] += curve[:, places, places]
             d_covariance[place] += 2.0 * curve[:, even, odd]
             np.matmul(curve, matrix, out=pulled)

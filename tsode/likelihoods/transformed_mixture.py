@@ -163,18 +163,18 @@ class TransformedMixture(Likelihood):
         return torch.where(is_end, x, implicit_quantile(self, params, p, x))
 
     def _solve(self, params: Tensor, p: Tensor) -> Tensor:
-        """Quantiles (r,) without a graph, of parameters (6k+2 r)."""
+        """Quantiles (q r) at levels `p` (q r) without a graph, of parameters (6k+2 r)."""
         numbers = params[3 * self.n_components : -2].unflatten(0, (3, -1))
         is_alike = ((numbers == numbers[:, :1]) | numbers.isnan()).all(dim=1).all(dim=0)
         w = torch.empty_like(p)
         # one increasing map of all components takes quantiles to quantiles
         normals = params[: 3 * self.n_components, is_alike].mT
         lam, offset, code = numbers[:, 0, is_alike]
-        w[is_alike] = Transform(code, lam, offset).inverse(
-            NormalMixture(self.n_components).quantile(normals, p[is_alike])
-        )
+        z = NormalMixture(self.n_components).quantile(normals[:, None], p[:, is_alike].mT).mT
+        w[:, is_alike] = Transform(code, lam, offset).inverse(z)
         if not bool(is_alike.all()):
-            w[~is_alike] = self._invert(params[:, ~is_alike], p[~is_alike])
+            others = params[:, ~is_alike]
+            w[:, ~is_alike] = torch.stack([self._invert(others, level) for level in p[:, ~is_alike]])
         return params[-2] + params[-1].exp() * w
 
     def _invert(self, params: Tensor, p: Tensor) -> Tensor:
@@ -195,12 +195,15 @@ class TransformedMixture(Likelihood):
             part = _Parts(location, log_scale, log_weight, Transform(code, lam, offset), *params[-2:])
             before, after = (_total(weight * _below(part, p.new_tensor(end), 1.0, side)) for side in ("left", "right"))
             at_end = torch.where((before < p) & (p <= after), end, at_end)
-            low, high = torch.where(p > after, low.clamp(min=end), low), torch.where(p <= before, high.clamp(max=end), high)
+            low, high = (
+                torch.where(p > after, low.clamp(min=end), low),
+                torch.where(p <= before, high.clamp(max=end), high),
+            )
         high = torch.maximum(low, high)
         size = torch.where(ends == 0.0, torch.inf, ends.abs())
         unit = torch.maximum(size.amin(dim=0), high.abs().maximum(low.abs()) / most).clamp(min=1.0 / most, max=1.0)
 
-        def excess(t: Tensor, z: Tensor, unit: Tensor, *data: Tensor) -> tuple[Tensor, Tensor, float]:
+        def excess(t: Tensor, z: Tensor, unit: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
             weight, location, scale, lam, offset, code = data
             transform, w = Transform(code, lam, offset), (unit * t.sinh())[None]
             u = (transform.forward(w) - location) / scale
@@ -211,7 +214,7 @@ class TransformedMixture(Likelihood):
             # as normal scores, in which the function is nearly straight
             score = ndtri(_total(weight * below))
             slope = (0.5 * score * score).exp() * _total(weight * density) * unit * t.cosh()
-            return score - z, slope, 0.0
+            return score - z, (z - score) / slope
 
         low, high = (low / unit).asinh(), (high / unit).asinh()
         guess = _total(weight * (ends / unit).asinh()).clamp(low, high)
@@ -244,7 +247,8 @@ class TransformedMixture(Likelihood):
         walk = torch.from_numpy(0.5 + 0.5 * NODES).to(x)
         share, pace = walk**2 * (3.0 - 2.0 * walk), 6.0 * walk * (1.0 - walk) * 0.5 * torch.from_numpy(WEIGHTS).to(x)
         weight, score = part.log_weight.exp()[:, None], torch.zeros_like(x)
-        wide = _Parts(*(p[:, None] for p in part[:3]), part.transform[:, None], *part[4:])
+        location, log_scale, log_weight = (p[:, None] for p in part[:3])
+        wide = _Parts(location, log_scale, log_weight, part.transform[:, None], part.shift, part.log_unit)
         for low, high in zip(edges[:, :-1].unbind(-1), edges[:, 1:].unbind(-1)):
             t = low[:, None] + (high - low)[:, None] * share
             # the smaller of the function and what it lacks to 1, each to its last digit

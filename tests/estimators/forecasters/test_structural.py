@@ -38,7 +38,8 @@ def test_parts_of_a_decomposition_add_up_to_the_fit_and_ahead_to_the_forecast(fi
     np.testing.assert_allclose(parts["y-fit"].iloc[2:], fitted.predict(times=times[2:]), rtol=1e-9)
     assert (parts["y-trend-lo-90"] < parts["y-trend-lo-50"]).all()
     own = fitted.decompose()
-    assert len(own) == 60 and np.isfinite(own.to_numpy()).all()
+    assert len(own) == 60
+    assert np.isfinite(own.to_numpy()).all()
 
 
 def test_what_is_decomposed_is_the_smoothed_value(fitted: LinearSDEForecaster) -> None:
@@ -60,7 +61,7 @@ def test_white_noise_gets_no_season_and_no_slope() -> None:
     assert not {"unit", "slope", "damped_slope"} & set(found)
 
 
-@pytest.mark.parametrize("factor, stretch", [(1e-6, 1.0), (1e6, 3600.0)])
+@pytest.mark.parametrize(("factor", "stretch"), [(1e-6, 1.0), (1e6, 3600.0)])
 def test_the_fit_does_not_depend_on_units(factor: float, stretch: float) -> None:
     names = ["slope", "ou", part("season", period=stretch)]
     data = _series()
@@ -128,12 +129,13 @@ def test_summary_has_the_data_units(fitted: LinearSDEForecaster) -> None:
     summary = fitted.summary()
     noise = summary.loc[("y", "noise", "variance")]
     assert noise["lo-80"] < 0.04 < noise["hi-80"] or noise["median"] == pytest.approx(0.04, rel=0.5)
-    assert (summary["lo-80"] <= summary["median"]).all() and (summary["median"] <= summary["hi-80"]).all()
+    assert (summary["lo-80"] <= summary["median"]).all()
+    assert (summary["median"] <= summary["hi-80"]).all()
     assert sum(fitted.weights_["y"].values()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
-    "components, message",
+    ("components", "message"),
     [
         ("slope", "must be None, 'auto', or a list"),
         (["slop"], "Did you mean 'slope'"),

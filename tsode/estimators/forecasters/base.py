@@ -116,6 +116,9 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
     ) -> list[dict[str, float]]:
         """Fit `module` in place and return the rows of its history."""
 
+    def _tell(self, module: ForecastModel, panel: Panel, reader: DataReader) -> None:
+        """Tell a fresh model what it is to know of the data's own times; nothing, unless a subclass says so."""
+
     # -- fit -------------------------------------------------------------------------------------------------------
 
     def fit(
@@ -277,6 +280,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             with draws:
                 module = self._build(len(reader.channels), reader.n_inputs, reader.n_features)
             module = module.to(self._torch_device(), self._torch_dtype())
+            self._tell(module, panel, reader)
         with draws.in_training(module), told_of_memory(self, len(reader.channels)):
             rows = self._train(module, split, reader.reach, generator)
         self._keep(reader, panel, module, rows, max(1, len(rows)))

@@ -150,7 +150,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         """In the data's own units, for components have scales of their own."""
         if self.system is not None:
             raise ParameterError("components= and system= are two models: give one of them.")
-        refusals = settings.refusals | {
+        refusals = dict(settings.refusals) | {
             "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
             "else, or leave out components=."
         }

@@ -188,5 +188,3 @@ def _transform_name(fit: ChannelFit) -> str:
     if not bool(transform.is_box_cox):
         return "logit"
     return {0.0: "log", 0.5: "sqrt"}.get(float(transform.lam), "power")
-
-

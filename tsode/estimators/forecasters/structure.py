@@ -17,9 +17,12 @@ from tsode.core.transforms import choose_transforms
 from tsode.errors import DataError, ParameterError
 from tsode.frames.calendar import CYCLES
 from tsode.frames.durations import read_duration
-from tsode.models.structural import COMPONENTS
+from tsode.models.structural.cycle import Cycle
 from tsode.models.structural.model import StructuralModel, features_at
-from tsode.training.structural.choice import PeriodCandidate, automatic, named
+from tsode.models.structural.registry import COMPONENTS
+from tsode.models.structural.season import Season
+from tsode.numerics.periodogram import find_periods
+from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, automatic, named
 from tsode.training.structural.recipe import fit_channel
 
 __all__ = ["check_components", "fit_structure"]
@@ -50,6 +53,10 @@ def fit_structure(
     """Fit the components to every channel by itself, and give them to `module`."""
     candidates = _calendar_periods(timeline)
     periods = {} if components == "auto" else _periods(components, timeline)
+    searches = components == "auto" or any(
+        class_of(COMPONENTS, spec, "component") in (Season, Cycle) and place not in periods
+        for place, spec in enumerate(components)
+    )
     every = [_features(one) for one in series]
     fits = []
     for c, name in enumerate(channels):
@@ -61,10 +68,11 @@ def fit_structure(
         ]
         if not seen:
             raise DataError(f"Channel {name!r} was never observed: leave it out of target=.")
+        offered = [*candidates, *_found_periods(seen, candidates, timeline)] if searches else candidates
         choose = (
-            partial(automatic, candidates=candidates)
+            partial(automatic, candidates=offered)
             if components == "auto"
-            else partial(named, components, periods=periods, candidates=candidates)
+            else partial(named, components, periods=periods, candidates=offered[::-1])  # what was found comes first
         )
         transforms = choose_transforms(np.concatenate([x for _, x, _ in seen]), support, name)
         fits.append(fit_channel(seen, transforms, choose, generator, per_series=per_series))
@@ -86,6 +94,24 @@ def _calendar_periods(timeline: Timeline) -> list[PeriodCandidate]:
     if timeline.kind == "timedelta":
         return [PeriodCandidate(timeline.duration(CYCLES["day"]), "day")]
     return [PeriodCandidate(timeline.duration(1.0), "unit")]
+
+
+def _found_periods(
+    seen: Sequence[tuple[np.ndarray, ...]], known: Sequence[PeriodCandidate], timeline: Timeline
+) -> list[PeriodCandidate]:
+    """A period that the longest series shows, where no calendar speaks for its times or numbers do."""
+    times, values, _ = max(seen, key=lambda one: len(one[0]))
+    span, gap = (times[-1] - times[0], np.median(np.diff(times))) if len(times) > 2 else (0.0, 1.0)
+    apply = [one.period for one in known if span >= FEWEST_TURNS * one.period and one.period >= 2.0 * gap]
+    if timeline.kind == "datetime" and apply:
+        return []
+    found = find_periods(times, values, n_at_most=len(apply) + 1, candidates=apply)
+    price = float(np.log(max(len(times), 3)))
+    return [
+        PeriodCandidate(one.period, "found", price, is_found=True)
+        for one in found
+        if all(abs(one.period / period - 1.0) > 0.05 for period in apply)
+    ][:1]
 
 
 def _periods(components: Sequence[Any], timeline: Timeline) -> dict[int, float]:

@@ -89,14 +89,16 @@ class StructuralModel(ForecastModel):
         fit = self.channels[c]
         if fit.effects is None:
             return []
-        explains = batch.covariates is not None and fit.coefficients.shape[1]
-        features = features_at(batch.covariates, batch.times) if explains else batch.times.new_zeros(*batch.times.shape, 0)
+        features = batch.times.new_zeros(*batch.times.shape, 0)
+        if batch.covariates is not None and fit.coefficients.shape[1]:
+            features = features_at(batch.covariates, batch.times)
         histories, keys = [], []
         for row, n in prefixes:
             seen = batch.mask[row, :n, c]
             values = fit.scaled(batch.values[row, :n][seen, c].double())
             parts = batch.times[row, :n][seen], values, features[row, :n][seen]
-            histories.append(tuple(x.cpu().numpy() for x in parts))
+            own_times, own_values, own_features = (x.cpu().numpy() for x in parts)
+            histories.append((own_times, own_values, own_features))
             keys.append((c, *(x.tobytes() for x in histories[-1])))
         missing = {key: k for k, key in enumerate(keys) if key not in self._own and len(histories[k][0]) > 1}
         if len(self._own) > MOST_KEPT:
@@ -121,7 +123,9 @@ class StructuralModel(ForecastModel):
         if not all(bool(fit.transform.is_identity) for fit in self.channels):
             every = Transform.stack([fit.transform for fit in self.channels])
             family = TransformedMixture(size)
-            params = family.from_normals(params, Transform(*(x[:, None] for x in (every.code, every.lam, every.offset))))
+            params = family.from_normals(
+                params, Transform(*(x[:, None] for x in (every.code, every.lam, every.offset)))
+            )
         is_finite = params.isfinite().all(dim=-1).all(dim=-1).all(dim=-1)
         status = torch.where(is_finite, int(Status.OK), int(Status.NON_FINITE))
         return Forecast(query_times, params, family, status)
@@ -137,7 +141,7 @@ class StructuralModel(ForecastModel):
         out = query_times.new_empty(*query_times.shape, 2, n_draws)
         for rows in torch.arange(batch.n_series).split(at_once):
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows)
-        out[..., 0, :] += self._explained(fit, batch, query_times)
+        out[..., 0, :] += self.explained(fit, batch, query_times)
         log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
         return torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
 
@@ -153,12 +157,12 @@ class StructuralModel(ForecastModel):
             one = torch.zeros(1, dtype=torch.int64)
             found = query_times.new_empty(1, asked.shape[1], 2, len(fit.log_weights))
             self._project(fit, alone, c, one, asked, torch.full(asked.shape, n), found, one)
-            location = found[..., 0, :] + self._explained(fit, alone, asked)
+            location = found[..., 0, :] + self.explained(fit, alone, asked)
             weights = fit.log_weights.expand_as(location)
             out[row, at] = _padded(torch.cat([location, found[..., 1, :], weights], dim=-1), size)[0]
         return out
 
-    def _explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
+    def explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
         """What covariates explain at times (b m), by each draw: Tensor[b m d] or zeros that broadcast."""
         coefficients = fit.coefficients
         if not coefficients.shape[1] or batch.covariates is None:
@@ -182,8 +186,8 @@ class StructuralModel(ForecastModel):
         if not last:
             return
         for k, (mean, cov) in self._beliefs(fit, batch, c, rows, last):
-            at = by_event.get(k + 1)
-            if at is not None:
+            if k + 1 in by_event:
+                at = by_event[k + 1]
                 gap = queries[at[:, 0], at[:, 1]] - times[at[:, 0], k]
                 self._write(fit, (mean, cov), at[:, 0], readout, noise, at, gap, out, places)
 
@@ -194,7 +198,7 @@ class StructuralModel(ForecastModel):
         times = batch.times[rows, :n].T
         mask = batch.mask[rows, :n, c].T.double()
         values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)[..., None]
-        values = values - self._explained(fit, batch, batch.times)[rows, :n].transpose(0, 1)
+        values = values - self.explained(fit, batch, batch.times)[rows, :n].transpose(0, 1)
         gap = times.diff(dim=0, prepend=times[:1])
         n_draws = len(fit.log_weights)
         system_index = torch.arange(n)
@@ -239,40 +243,57 @@ class StructuralModel(ForecastModel):
             fits = [self.fit_of(batch, c, row) for row in range(batch.n_series)]
             fit = fits[0]  # as the others in all but the parameters
             location, spread = query_times.new_empty(2, *query_times.shape, len(fit.log_weights))
-            for row in range(batch.n_series):
-                noise = fits[row].parts(query_times.new_zeros(1, 1)).noise
-                belief, readout = self.smoothed(batch, c, row, query_times[row])
-                location[row] = (belief.mean * readout).sum(dim=-1)
-                location[row] += self._explained(fits[row], batch, query_times)[row]
-                spread[row] = ((belief.cov @ readout[..., None]).squeeze(-1) * readout).sum(dim=-1) + noise
+            for row, own in enumerate(fits):
+                start = own.parts(query_times.new_zeros(1, 1))
+                mean, variance = self.smoothed(own, batch, c, row, query_times[row], start.readout[None])
+                location[row] = mean[0] + self.explained(own, batch, query_times)[row]
+                spread[row] = variance[0] + start.noise
             log_weight = fit.log_weights.expand_as(location)
             parts.append(torch.cat([location, 0.5 * spread.clamp(min=1e-300).log(), log_weight], dim=-1))
         return self._as_forecast(query_times, parts)
 
     def smoothed(
-        self, batch: IrregularBatch, c: int, row: int, query_times: Tensor, only_modes: bool = False
-    ) -> tuple[Belief, Tensor]:
-        """States of a channel of one series at times (q) given all of it: (q d m), (q d m m), and their readout (d m)."""
-        fit = self.fit_of(batch, c, row)
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, query_times: Tensor, readouts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Means and variances (k q d) of sums of states, at times (q), given all of one series.
+
+        Parameters
+        ----------
+        fit : ChannelFit
+            See `fit_of`.
+        readouts : Tensor[k d m]
+            Weights of the states in each sum.
+        """
         seen = batch.mask[row, :, c]
         times, values = batch.times[row, seen], fit.scaled(batch.values[row, seen, c].double())[:, None]
-        values = values - self._explained(fit, batch, batch.times)[row, seen]
+        values = (values - self.explained(fit, batch, batch.times)[row, seen]).expand(-1, readouts.shape[1])
         if not len(times):
-            parts = fit.parts(times.new_zeros(1, 1), only_modes)
-            start = torch.diag_embed(parts.start).expand(len(query_times), -1, -1, -1)
-            return Belief(torch.zeros_like(start[..., 0]), start), parts.readout
-        gap, index = times.diff(prepend=times[:1]).unique(return_inverse=True)
-        parts = fit.parts(gap[:, None], only_modes)
-        steps = PairedSteps(*(x[:, 0] for x in parts.steps))
-        system = PairedSystem(steps, index, torch.diag_embed(parts.start), parts.readout[None], parts.noise[None])
-        values = values.expand(-1, len(parts.noise))
-        smoother = PairedSmoother.of(system, values, torch.ones_like(values))
+            start = fit.parts(times.new_zeros(1, 1)).start
+            variance = (readouts**2 * start).sum(dim=-1)[:, None].expand(-1, len(query_times), -1)
+            return torch.zeros_like(variance), variance
+        gap, which = times.diff(prepend=times[:1]).unique(return_inverse=True)
+        parts = fit.parts(gap[:, None])
         behind = torch.searchsorted(times, query_times, right=True)
         last, ahead = times[(behind - 1).clamp(min=0)], times[behind.clamp(max=len(times) - 1)]
         since = torch.where(behind > 0, query_times - last, 0.0)
         until = torch.where((behind > 0) & (behind < len(times)), ahead - query_times, 0.0)  # the start stands still
-        both = [PairedSteps(*(x[:, 0] for x in fit.parts(part[:, None], only_modes).steps)) for part in (since, until)]
-        return smoother.states(behind, *both), parts.readout
+        out = values.new_empty(2, len(readouts), len(query_times), readouts.shape[1])
+        size = HELD_AT_ONCE // fit.n_states**2
+        for draws in torch.arange(readouts.shape[1]).split(max(1, 4 * size // len(times))):
+            steps = PairedSteps(*(x[:, 0, draws] for x in parts.steps))
+            start, readout, noise = torch.diag_embed(parts.start[draws]), parts.readout[draws], parts.noise[draws]
+            system = PairedSystem(steps, which, start, readout[None], noise[None])
+            smoother = PairedSmoother.of(system, values[:, draws], torch.ones_like(values[:, draws]))
+            for at in torch.arange(len(query_times)).split(max(1, size // len(draws))):
+                before, after = (
+                    PairedSteps(*(x[:, 0, draws] for x in fit.parts(part[at, None]).steps)) for part in (since, until)
+                )
+                belief = smoother.states(behind[at], before, after)
+                for k, weights in enumerate(readouts[:, draws]):
+                    spread = (belief.cov @ weights[..., None]).squeeze(-1)
+                    out[0, k, at[:, None], draws] = (belief.mean * weights).sum(dim=-1)
+                    out[1, k, at[:, None], draws] = (spread * weights).sum(dim=-1)
+        return out[0], out[1]
 
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
@@ -283,7 +304,7 @@ class StructuralModel(ForecastModel):
         for c in range(self.n_channels):
             for row in range(batch.n_series):
                 fit = self.fit_of(batch, c, row)
-                explained = self._explained(fit, batch, times)
+                explained = self.explained(fit, batch, times)
                 path, chosen = self._paths(fit, batch, c, row, times[row], behind[row], n_samples, generator)
                 path = path + explained[row].expand(-1, len(fit.log_weights))[:, chosen].T
                 out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)
@@ -357,5 +378,8 @@ def _padded(params: Tensor, size: int) -> Tensor:
     """Mixture parameters with components of no weight added."""
     location, log_scale, log_weight = params.chunk(3, dim=-1)
     lack = size - location.shape[-1]
-    fill = [torch.nn.functional.pad(x, (0, lack), value=v) for x, v in ((location, 0.0), (log_scale, 0.0), (log_weight, -1e3))]
+    fill = [
+        torch.nn.functional.pad(x, (0, lack), value=v)
+        for x, v in ((location, 0.0), (log_scale, 0.0), (log_weight, -1e3))
+    ]
     return torch.cat(fill, dim=-1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import log
 
@@ -13,17 +13,18 @@ from torch import Tensor
 
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
+from tsode.models.structural.evidence import Posterior, posteriors
 from tsode.models.structural.member import ChannelFit, Member
+from tsode.models.structural.problems import Data, Problem, evaluate
 from tsode.models.structural.random_effects import learn_effects
 from tsode.models.structural.structure import Structure
-from tsode.models.structural.evidence import Posterior, posteriors
-from tsode.models.structural.problems import Data, Problem, evaluate
 from tsode.numerics.quasi_newton import minimise
 
 __all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
+LONG = 3000  # rows of a history over which many draws of the parameters cost too much
 FAR_BEHIND = 10.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 
@@ -77,11 +78,14 @@ class Choice:
         Each is taken only if it earns its price.
     prices : sequence of float
         Nats that each season must bring; minus infinity for one that is asked for.
+    instead : mapping
+        Sets of their own, in which a cycle stands in the place of a season.
     """
 
     sets: Sequence[tuple[Component, ...]]
     seasons: Sequence[Component] = ()
     prices: Sequence[float] = ()
+    instead: Mapping[Component, Sequence[tuple[Component, ...]]] = field(default_factory=dict)
 
 
 def fit_channel(
@@ -104,6 +108,7 @@ def fit_channel(
     per_series : bool
         Whether parameters differ between series: how they do is learned too.
     """
+    n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
     series = _some(series, settings, generator)
     samples = {name: _sample(series, one, span) for name, one in transforms.items()}
@@ -113,9 +118,11 @@ def fit_channel(
         name, chosen = _scale_and_seasons(samples, choice, generator)
     sample = samples[name]
     sets = [components + chosen for components in choice.sets]
+    for season, others in choice.instead.items():
+        sets += [components + tuple(one for one in chosen if one is not season) for components in others]
     problems = [_problem(components, sample) for components in sets]
     posterior = _fit(problems, settings.n_starts, generator)
-    members = _average([problem.structure for problem in problems], posterior, settings.n_draws, generator)
+    members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
     fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span)
     if not per_series or len(series) < 2:
         return fit
@@ -184,7 +191,9 @@ def _sample(series: Sequence[Seen], transform: Transform, span: float) -> Sample
     change = scaled.diff(dim=0)[is_apart]
     typical, roughness = (float(gap[is_apart].median()), float((change**2).median())) if len(change) else (1.0, 1.0)
     scale = DataScale(typical, max(roughness / CHI_SQUARED_MEDIAN / 2.0, 1e-6))
-    return Sample(Data.of(own_time, scaled, is_seen.double(), features=features.double()), scale, shift, spread, log_slope)
+    return Sample(
+        Data.of(own_time, scaled, is_seen.double(), features=features.double()), scale, shift, spread, log_slope
+    )
 
 
 def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator) -> Posterior:

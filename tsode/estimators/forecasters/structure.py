@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,16 +15,18 @@ from tsode.core.covariates import Covariates
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.core.transforms import choose_transforms
-from tsode.errors import DataError, ParameterError
+from tsode.errors import DataError, ParameterError, TsodeWarning
 from tsode.frames.calendar import CYCLES
 from tsode.frames.durations import read_duration
+from tsode.models.structural.component import DataScale
 from tsode.models.structural.cycle import Cycle
+from tsode.models.structural.level import Level
 from tsode.models.structural.model import StructuralModel, features_at
 from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.numerics.periodogram import find_periods
-from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, automatic, named
-from tsode.training.structural.recipe import fit_channel
+from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, affordable, automatic, named
+from tsode.training.structural.recipe import Choice, fit_channel
 
 __all__ = ["check_components", "fit_structure"]
 
@@ -74,9 +77,26 @@ def fit_structure(
             if components == "auto"
             else partial(named, components, periods=periods, candidates=offered[::-1])  # what was found comes first
         )
+        choose = partial(_with_few, choose, sum(len(x) for _, x, _ in seen), name)
         transforms = choose_transforms(np.concatenate([x for _, x, _ in seen]), support, name)
         fits.append(fit_channel(seen, transforms, choose, generator, per_series=per_series))
     module.set_channels(fits)
+
+
+def _with_few(
+    choose: Callable[[DataScale, float], Choice], n_values: int, name: Hashable, scale: DataScale, span: float
+) -> Choice:
+    """What is chosen, as far as there are as many values as parameters; else, a level and noise."""
+    level = Choice([(Level(),)])
+    kept = affordable(choose(scale, span), scale, n_values) if n_values > 1 else level  # one has no span
+    if kept == level:
+        warnings.warn(
+            f"Channel {name!r} has {n_values} observed value{'s' * (n_values > 1)}, fewer than components= have parameters: "
+            "it is forecast by a level and noise alone. Give a longer history.",
+            TsodeWarning,
+            stacklevel=2,
+        )
+    return kept
 
 
 def _features(series: Series) -> np.ndarray:

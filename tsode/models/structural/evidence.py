@@ -11,7 +11,7 @@ __all__ = ["Posterior", "posteriors"]
 
 STEP = 1e-3
 LEAST_CURVATURE = 0.5  # the prior alone has 1
-FARTHEST = 5.0  # from the prior's centre, in its standard deviations
+FARTHEST = 5.0  # that draws lie from the prior's centre, in its standard deviations, unless the mode does
 
 
 class Posterior:
@@ -39,7 +39,8 @@ class Posterior:
     def draws(self, row: int, normals: Tensor) -> Tensor:
         """Parameters of one problem (k p) from standard normal numbers (k p)."""
         move = (normals / self.eigenvalues[row].sqrt()) @ self.axes[row].T
-        return (self.mode[row] + move).clamp(-FARTHEST, FARTHEST)
+        mode = self.mode[row]
+        return (mode + move).clamp(mode.clamp(max=-FARTHEST), mode.clamp(min=FARTHEST))
 
 
 def posteriors(evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], mode: Tensor, value: Tensor) -> Posterior:

@@ -134,12 +134,11 @@ class StructuralModel(ForecastModel):
         """Parameters of a mixture of normals (b m 3d), of scaled values."""
         fit = self.channels[c]
         index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
-        n_draws, m = len(fit.log_weights), fit.n_states
-        at_once = max(1, HELD_AT_ONCE // (n_draws * m * m))
+        n_draws = len(fit.log_weights)
         if fit.effects is not None:
             return self._forecast_own(batch, c, query_times, index)
         out = query_times.new_empty(*query_times.shape, 2, n_draws)
-        for rows in torch.arange(batch.n_series).split(at_once):
+        for rows in _of_like_length(index.amax(dim=1), HELD_AT_ONCE // (n_draws * fit.n_states), fit.n_states):
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows)
         out[..., 0, :] += self.explained(fit, batch, query_times)
         log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
@@ -349,6 +348,17 @@ def features_at(covariates: Covariates, times: Tensor) -> Tensor:
     """Constants and covariates at times (b m), without the averages of their past: Tensor[b m f]."""
     n_features = covariates.static.shape[1] + covariates.values.shape[2]
     return covariates.at(times)[..., :n_features].double()
+
+
+def _of_like_length(lengths: Tensor, most: int, width: int) -> list[Tensor]:
+    """Rows (b) to be filtered together, short ones first, so that there are no more than `most` steps and beliefs."""
+    groups: list[list[int]] = [[]]
+    for row in lengths.argsort(stable=True).tolist():
+        steps = max(int(lengths[row]), width) * (len(groups[-1]) + 1)  # a belief holds as much as `width` steps
+        if groups[-1] and steps > most:
+            groups.append([])
+        groups[-1].append(row)
+    return [torch.tensor(rows) for rows in groups]
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

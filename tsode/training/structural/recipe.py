@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import log
+from math import frexp, log
 
 import numpy as np
 import torch
@@ -183,17 +183,25 @@ def _sample(series: Sequence[Seen], transform: Transform, span: float) -> Sample
     is_seen = torch.arange(n)[:, None] < torch.tensor([len(t) for t, *_ in series])
     scaled, own_time = transform.forward(values), times / span
     seen = scaled[is_seen]
-    shift, spread = float(seen.mean()), float(seen.std(correction=0))
-    spread = spread if spread > 1e-12 * abs(shift) else 1.0  # constant, but for rounding
+    size = 2.0 ** (frexp(float(seen.abs().max()))[1] - 1)  # so that no square leaves the range of numbers
+    shift, spread = float((seen / size).mean()) * size, float((seen / size).std(correction=0)) * size
+    spread = spread if spread > 1e-12 * abs(shift) else 0.01 * abs(shift) or 1.0  # constant, but for rounding
     scaled = torch.where(is_seen, (scaled - shift) / spread, 0.0)
     log_slope = float(transform.log_slope(values[is_seen]).sum()) - len(seen) * log(spread)
     gap, is_apart = own_time.diff(dim=0), is_seen[1:] & (own_time.diff(dim=0) > 0.0)
     change = scaled.diff(dim=0)[is_apart]
-    typical, roughness = (float(gap[is_apart].median()), float((change**2).median())) if len(change) else (1.0, 1.0)
-    scale = DataScale(typical, max(roughness / CHI_SQUARED_MEDIAN / 2.0, 1e-6))
+    scale = DataScale(float(gap[is_apart].median()) if len(change) else 1.0, max(_roughness(change), 1e-6))
     return Sample(
         Data.of(own_time, scaled, is_seen.double(), features=features.double()), scale, shift, spread, log_slope
     )
+
+
+def _roughness(change: Tensor) -> float:
+    """Half the variance of first differences, robust where not most of them are zero."""
+    if not len(change):
+        return 1.0 / CHI_SQUARED_MEDIAN / 2.0
+    typical = float((change**2).median()) / CHI_SQUARED_MEDIAN
+    return (typical or float((change**2).mean())) / 2.0
 
 
 def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator) -> Posterior:

@@ -99,3 +99,19 @@ def test_four_quantiles_of_a_mixture_cost_at_most_twice_the_mean():
             ask()
             taken[name].append(time.process_time() - start)
     assert np.median(taken["quantiles"][1:]) <= 2.0 * np.median(taken["mean"][1:])
+
+
+def test_quantiles_of_one_component_are_those_of_the_normal():
+    params = torch.tensor([[0.3, -0.5, 0.7]], dtype=torch.float64)
+    levels = torch.tensor([0.01, 0.5, 0.9], dtype=torch.float64)
+    wanted = 0.3 + torch.tensor(-0.5).double().exp() * torch.special.ndtri(levels)
+    torch.testing.assert_close(NormalMixture(1).quantile(params[:, None], levels)[0], wanted, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (4, 1, 6), (2, 4, 1, 6)])
+def test_quantiles_have_the_shape_that_parameters_and_levels_have_together(shape: tuple[int, ...]):
+    params = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    levels = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    found = NormalMixture(2).quantile(params, levels)
+    one_by_one = [NormalMixture(2).quantile(params, p) for p in levels]
+    assert torch.equal(found, torch.cat(one_by_one, dim=-1))

@@ -210,10 +210,12 @@ def log_likelihood(system: PairedSystem, values: Tensor, mask: Tensor) -> Tensor
 
 
 class _LogLikelihood(torch.autograd.Function):
-    """With r and N the slopes in mean and covariance, N symmetric and ``dL = sum N dP``.
+    """The sweep back is that of a smoother: r is the slope in the mean, ``(r r' - N) / 2`` that in the covariance.
 
-    A row, ``M = P h``, ``F = h M + R``, error v: ``m+ = m + M v / F``, ``P+ = P - M M' / F``.
-    A step, ``m = A m+``, ``P = A P+ A' + Q``: ``dQ = N``, ``dA = r m+' + 2 N A P+``, ``r <- A' r``, ``N <- A' N A``.
+    A row with the error v, ``F = h P h + R`` and ``K = P h / F``: ``u = v / F - K r``, ``c = 1 / F + K N K``,
+    ``dR = (u^2 - c) / 2``, ``r <- r + h u``, ``N <- N - h (N K)' - (N K) h' + c h h'``.
+    A step ``m <- A m``, ``P <- A P A' + Q``: ``dQ = (r r' - N) / 2``, ``dA = r m' + (r r' - N) A P``, ``r <- A' r``,
+    ``N <- A' N A``.
     """
 
     @staticmethod
@@ -285,7 +287,8 @@ class _Sweep:
         self.r, self.curve = np.zeros(arrays.start.shape[:2]), np.zeros_like(arrays.start)
 
     def slopes(self) -> tuple[Array | None, ...]:
-        return (*self.d_steps, self.curve, self.d_readout if self.wants_readout else None, self.d_noise, self.d_values)
+        start = 0.5 * (self.r[..., None] * self.r[:, None] - self.curve)
+        return (*self.d_steps, start, self.d_readout if self.wants_readout else None, self.d_noise, self.d_values)
 
     def over(
         self, rows: range, kept: list[tuple[Array, tuple[Array, Array], tuple[Array, Array, Array]]],
@@ -301,30 +304,33 @@ class _Sweep:
         for k, matrix in zip(backwards, arrays.matrices(backwards)):
             mean, (_, after), (error, variance, cross) = kept[k - rows.start]
             h, inverse = arrays.readout[k], arrays.mask[k] / variance
-            shift = error * inverse
-            along = (r * cross).sum(axis=1)
-            bent = (curve @ cross[..., None])[..., 0]
-            d_error = self.d_values[k] = along * inverse - shift
-            d_variance = (((cross * bent).sum(axis=1) * inverse - along * shift) - 0.5) * inverse + 0.5 * shift * shift
-            d_cross = r * shift[:, None] - (2.0 * inverse)[:, None] * bent + d_variance[:, None] * h
-            self.d_noise[k] = d_variance
+            gain = cross * inverse[:, None]
+            pull = error * inverse - (gain * r).sum(axis=1)
+            bent = (curve @ gain[..., None])[..., 0]
+            weight = inverse + (gain * bent).sum(axis=1)
+            d_variance = self.d_noise[k] = 0.5 * (pull * pull - weight)
+            self.d_values[k] = -pull
             if self.wants_readout:
-                cov = after + cross[..., None] * (cross * inverse[:, None])[:, None]
-                d_h = (cov @ d_cross[..., None])[..., 0] + d_variance[:, None] * cross - d_error[:, None] * mean
+                along = (r * cross).sum(axis=1)[:, None]
+                inner = 0.5 * (r * along - (curve @ cross[..., None])[..., 0])
+                d_cross = r * (error * inverse)[:, None] - 2.0 * inverse[:, None] * inner + d_variance[:, None] * h
+                cov = after + cross[..., None] * gain[:, None]
+                d_h = (cov @ d_cross[..., None])[..., 0] + d_variance[:, None] * cross + pull[:, None] * mean
                 self.d_readout[k] = d_h
-            half = np.multiply(0.5 * d_cross[..., None], h[:, None], out=pulled)
+            r = r + pull[:, None] * h
+            half = np.multiply((0.5 * weight[:, None] * h - bent)[..., None], h[:, None], out=pulled)
             curve = curve + half
             curve += half.swapaxes(1, 2)
-            r = r - d_error[:, None] * h
             if k == 0:
                 break
             place, (last_mean, last_cov) = arrays.which[k], kept[k - rows.start - 1][1] if k > rows.start else start
-            d_variance_of_step[place] += curve[:, places, places]
-            d_covariance[place] += 2.0 * curve[:, even, odd]
-            np.matmul(curve, matrix, out=pulled)
-            np.matmul(pulled, last_cov, out=spread)  # entry (i, j): half the slope in A_ij by the covariance
-            d_own[place] += r * last_mean + 2.0 * spread[:, places, places]
-            d_other[place] += r * last_mean[:, swap] + 2.0 * spread[:, places, swap]
+            slope = np.multiply(r[..., None], r[:, None], out=pulled)
+            slope -= curve  # twice that in the covariance
+            d_variance_of_step[place] += 0.5 * slope[:, places, places]
+            d_covariance[place] += slope[:, even, odd]
+            np.matmul(slope, matrix @ last_cov, out=spread)
+            d_own[place] += r * last_mean + spread[:, places, places]
+            d_other[place] += r * last_mean[:, swap] + spread[:, places, swap]
             r = (r[:, None] @ matrix)[:, 0]
-            curve = matrix.swapaxes(1, 2) @ pulled
+            curve = matrix.swapaxes(1, 2) @ curve @ matrix
         self.r, self.curve = r, curve

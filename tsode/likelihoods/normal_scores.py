@@ -17,7 +17,7 @@ _IN_TAIL = 3.5  # normal scores beyond which `erf` lacks digits that `erfc` has 
 
 def total(parts: Tensor) -> Tensor:
     """Sum over the first axis, in one order wherever an element stands: `torch.sum` rounds as its place says."""
-    return reduce(torch.add, parts.unbind())
+    return reduce(torch.add, parts.unbind()) if len(parts) > 1 else parts[0].clone()
 
 
 def solve_mixture(params: Tensor, z: Tensor) -> Tensor:

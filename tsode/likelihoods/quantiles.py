@@ -79,7 +79,7 @@ def in_blocks(solve: Callable[[Tensor, Tensor], Tensor], params: Tensor, p: Tens
     shape = torch.broadcast_shapes(params.shape[:-1], p.shape)
     each, rows = params.reshape(-1, params.shape[-1]).mT.contiguous(), params.shape[:-2]
     which = torch.arange(each.shape[1], device=p.device).reshape(rows).expand(shape[:-1]).reshape(-1)
-    levels = p.expand(shape).flatten(0, -2)
+    levels = p.expand(shape).reshape(-1, shape[-1])
     size, x = max(1, _AT_ONCE // width), p.new_empty(levels.shape)
     for start in range(0, len(levels), size):
         block = slice(start, start + size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -16,7 +16,7 @@ from tsode.numerics.wave_gains import WaveGains
 
 __all__ = ["FoundPeriod", "find_periods"]
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]  # float64
 
 _MOST_HARMONICS = 6
 _FEWEST_TURNS = 3.0  # of a searched period within the span
@@ -116,8 +116,8 @@ def find_periods(
 
     Known candidates come first, the shortest before the longer: each is tested by the joint gain of its harmonics, and
     pays nothing for a search. Then a periodogram is searched, in which the background (a random walk, an
-    Ornstein-Uhlenbeck part and noise) is fitted with and without each of its highest peaks. Whatever was found is in the
-    model when the next one is looked for.
+    Ornstein-Uhlenbeck part and noise, or a smooth walk and noise) is fitted with and without each of the highest peaks.
+    Whatever was found is in the model when the next one is looked for.
 
     Parameters
     ----------
@@ -273,7 +273,9 @@ def _tested(part: _Part, frequency: float) -> FoundPeriod:
     gain = _gain(part, fitted, without, waves.shape[1])
     log_p = float(scipy.stats.chi2.logsf(2 * max(gain, 0.0), waves.shape[1]))
     gains = part.gains(fitted)
-    n_helped = int(_scores(part, gains, np.array([frequency])).argmax()) + 1
+    # A period that is known pays the price of Akaike for a harmonic, one that is searched that of Schwarz.
+    nested = gains.at(np.array([frequency]), part.most_harmonics(frequency))[0]
+    n_helped = int((nested - 2 * np.arange(len(nested))).argmax()) + 1
     return FoundPeriod(part.gap / frequency, log_p, gain, _top(part, gains, frequency, n_helped, 0).sd, n_helped)
 
 
@@ -315,8 +317,7 @@ def _best_period(part: _Part, background: Background, known: Sequence[float]) ->
 def _is_new(frequencies: Array, known: Sequence[float], span: float) -> NDArray[np.bool_]:
     """Whether the span tells frequencies from those known and their overtones."""
     taken = np.outer(known, np.arange(1, _MOST_HARMONICS + 1)).ravel()
-    is_new: NDArray[np.bool_] = (np.abs(frequencies[:, None] - taken) * span > 1).all(axis=1)
-    return is_new
+    return np.all(np.abs(frequencies[:, None] - taken) * span > 1, axis=1)
 
 
 def _peaks(lowest: float, step: float, gains: Array, known: Sequence[float], span: float) -> Array:
@@ -324,7 +325,7 @@ def _peaks(lowest: float, step: float, gains: Array, known: Sequence[float], spa
     frequencies = lowest + step * np.arange(len(gains))
     inner = np.flatnonzero((gains[1:-1] >= gains[:-2]) & (gains[1:-1] >= gains[2:])) + 1
     inner = np.union1d(inner, [0, len(gains) - 1])
-    inner = inner[_is_new(np.asarray(frequencies[inner], dtype=np.float64), known, span)]
+    inner = inner[_is_new(frequencies[inner], known, span)]
     peaks: list[float] = []
     for i in inner[np.argsort(-gains[inner], kind="stable")]:
         if all(abs(frequencies[i] - other) * span > 1 for other in peaks):

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Background", "Whitener", "cholesky_with_ridge", "clip_innovations", "fit_backgrounds"]
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]  # float64
 
 _MOST_ELEMENTS = 20_000_000  # of a whitened block: 160 MB
 _OFFSETS = np.array(list(product((-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0), (0.0,))))
@@ -73,13 +73,15 @@ class Whitener:
         q11 = gaps[:, None] * level + smooth * 2 * variance * gaps[:, None] ** 3 * rate * _share_of_the_cube(ages)
         q12 = smooth * variance * lost**2 / rate
         rows = [self.decays, self.couplings, q11, q12, -variance * np.expm1(-2 * ages)]
-        seen = self.seen
+        seen: Any = self.seen
+        p22: Any = variance
+        steps: Any = zip(*rows, strict=True)
         if len(settings) == 1:  # Python's own floats are ten times faster than arrays of one
-            seen, variance = seen.item(), variance.item()
-            rows = [row[:, 0].tolist() for row in rows]
-        p11, p12, p22 = 0.0 * variance, 0.0 * variance, variance
+            seen, p22 = seen.item(), p22.item()
+            steps = zip(*(row[:, 0].tolist() for row in rows), strict=True)
+        p11, p12 = 0.0 * p22, 0.0 * p22
         result = []
-        for decay, coupling, n11, n12, n22 in zip(*rows, strict=True):
+        for decay, coupling, n11, n12, n22 in steps:
             moved = coupling * p22
             p11 = p11 + coupling * (p12 + p12 + moved) + n11
             p12 = (p12 + moved) * decay + n12
@@ -96,12 +98,11 @@ class Whitener:
         n_backgrounds = self.decays.shape[1]
         white = np.empty((len(columns), n_backgrounds, columns.shape[1]))
         parts = (self.couplings, self.decays, self.first, self.second)
+        target, seen = white, self.seen[:, None]
+        factors: Any = [part[:, :, None] for part in parts]
         if n_backgrounds == 1:
-            target, seen = white[:, 0], self.seen.item()
+            target, seen = white[:, 0], self.seen
             factors = [part[:, 0].tolist() for part in parts]
-        else:
-            target, seen = white, self.seen[:, None]
-            factors = [part[:, :, None] for part in parts]
         level, rest, step = np.zeros((3, *target.shape[1:]))
         for column, row, coupling, decay, first, second in zip(columns, target, *factors, strict=True):
             level += np.multiply(rest, coupling, out=step)
@@ -196,21 +197,20 @@ def fit_backgrounds(
     coarse = zip(grids, np.split(found, [len(grids[0])]), strict=True)
     centres = np.concatenate([points[heights.argmax(axis=0)] for points, heights in coarse])
     step = np.repeat(steps, len(models), axis=0)
-    winners, best = centres.copy(), np.full(len(centres), -np.inf)
-    own = np.arange(len(centres))
+    own, of_model = np.arange(len(centres)), np.arange(len(models))
+    winners, best = centres[of_model], np.full(len(models), -np.inf)
     for _ in range(n_rounds):
         points = centres[:, None] + step[:, None] * _OFFSETS
         found = _log_posteriors(gaps, fixed, values, models, points.reshape(-1, 4))
-        found = found.reshape(len(centres), len(_OFFSETS), -1)[own, :, own % len(models)]
-        top = found.argmax(axis=1)
-        better = found.max(axis=1) > best
-        winners = np.where(better[:, None], points[own, top], winners)
-        best = np.where(better, found.max(axis=1), best)
-        centres = centres + step * [_step_to_the_top(heights) for heights in found]
+        # A model wins by any point, so that none gains by a place where another was not looked at.
+        top = found.argmax(axis=0)
+        better = found[top, of_model] > best
+        winners = np.where(better[:, None], points.reshape(-1, 4)[top], winners)
+        best = np.where(better, found[top, of_model], best)
+        heights = found.reshape(len(centres), len(_OFFSETS), -1)[own, :, own % len(models)]
+        centres = centres + step * [_step_to_the_top(around) for around in heights]
         step = step / 3
-    rough, smooth = best.reshape(2, -1)
-    chosen = np.where(smooth > rough, own[len(models) :], own[: len(models)])
-    return [Background(winners[j], float(best[j])) for j in chosen]
+    return [Background(settings, float(height)) for settings, height in zip(winners, best, strict=True)]
 
 
 def _grid(span: float, smooth: int) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from tsode.numerics.red_background import Background, Whitener, cholesky_with_ri
 
 __all__ = ["WaveGains"]
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]  # float64
 Turns = NDArray[np.complex128]
 
 _MOST_COLUMNS = 1024  # that are whitened at a time
@@ -40,7 +41,7 @@ class WaveGains:
         self.rest = base[:, -1] - self.trend @ (self.trend.T @ base[:, -1])
 
     def at(self, frequencies: Array, n_harmonics: int) -> Array:
-        """Return half the fall of the deviance (nats) at frequencies, in turns per unit of time: Array[f n_harmonics]."""
+        """Return half the fall of the deviance (nats) at frequencies, in turns per unit of time: Array[f k]."""
 
         def turns(start: int, stop: int) -> Turns:
             return np.exp(2j * np.pi * self.times[:, None] * frequencies[start:stop])

@@ -186,3 +186,30 @@ def test_a_constant_series_stays_constant() -> None:
     data = pd.Series(np.full(30, 7.0), index=np.arange(30.0), name="y")
     forecaster = LinearSDEForecaster(components="auto", random_state=0).fit(data)
     np.testing.assert_allclose(forecaster.predict(times=[31.0, 60.0]), 7.0, atol=1e-3)
+
+
+def test_the_period_of_a_season_is_in_the_data_own_time(fitted: LinearSDEForecaster) -> None:
+    assert fitted.period_ == pytest.approx(1.0)
+    index = pd.date_range("2024-01-01", periods=40, freq="6h")
+    dated = pd.Series(np.sin(np.pi * np.arange(40) / 2.0) + 0.01 * np.arange(40), index=index, name="y")
+    named = LinearSDEForecaster(components=["level", part("season", period="1D")]).fit(dated)
+    assert pd.Timedelta(named.period_) == pd.Timedelta("1D")
+    plain = LinearSDEForecaster(components=["level"]).fit(dated)
+    assert not hasattr(plain, "period_")
+
+
+def test_sharp_seasons_are_each_series_own() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(3):
+        period, times = 0.4 + 0.1 * k, np.sort(rng.uniform(0.0, 40.0, 120))
+        values = np.sin(2.0 * np.pi * times / period) + 0.05 * rng.normal(size=120)
+        rows.append(pd.DataFrame({"unique_id": k, "ds": times, "y": values}))
+    data = pd.concat(rows)
+    given, later = data[data["ds"] < 25.0], data[data["ds"] >= 25.0]
+    forecaster = LinearSDEForecaster(components=[part("sharp_season", n_harmonics=2, pooled=False)]).fit(given)
+    assert forecaster.score(later, metric="mae") > -0.1
+    with pytest.raises(ParameterError, match="a model of its own"):
+        LinearSDEForecaster(components=["sharp_season", "level"]).fit(given)
+    with pytest.raises(ParameterError, match="n_harmonics=0 of 'sharp_season'"):
+        LinearSDEForecaster(components=[part("sharp_season", n_harmonics=0)]).fit(given)

@@ -21,11 +21,12 @@ from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.forecasters.structural_answers import StructuralAnswers
-from tsode.estimators.forecasters.structure import check_components, fit_structure
+from tsode.estimators.forecasters.structure import build_structure, check_components, fit_structure
 from tsode.estimators.parameters import Check, at_least, mapping, one_of, or_value
 from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
 from tsode.models.base import ForecastModel
+from tsode.models.folded.model import FoldedModel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
 from tsode.models.structural.model import StructuralModel
@@ -170,7 +171,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
         if self.components is not None:
-            return StructuralModel(n_channels)
+            return build_structure(self.components, n_channels)
         if self.system is None:
             return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
         try:
@@ -264,6 +265,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         if self.system is not None:
+            return []
+        if isinstance(module, FoldedModel):
+            module.learn(split.train)
             return []
         if isinstance(module, StructuralModel):
             timeline, channels = self._reading.timeline, self._reading.channels

@@ -20,6 +20,7 @@ from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.structural.decomposition import FIT, decompose, part_names
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.model import StructuralModel
+from tsode.models.structural.season import Season
 
 __all__ = ["StructuralAnswers"]
 
@@ -113,6 +114,26 @@ class StructuralAnswers(FittedForecaster):
         fits = zip(self.channels_, self._structural_module("transforms_").channels)
         return {name: _transform_name(fit) for name, fit in fits}
 
+    @property
+    def period_(self) -> Any:
+        """Longest period of a season of the likeliest structures, in the data's own time.
+
+        Raises
+        ------
+        AttributeError
+            If there is no season.
+        """
+        fits = self.module_.channels if isinstance(getattr(self, "module_", None), StructuralModel) else []
+        periods = [
+            component.period * fit.span
+            for fit in fits
+            for component in _best(fit).structure.components
+            if isinstance(component, Season)
+        ]
+        if not periods:
+            raise AttributeError("period_ is there only where a season was found or given")
+        return self.reader_.timeline.span(np.array([max(periods)]))[0]
+
     def summary(self) -> pd.DataFrame:
         """Parameters of the likeliest structure of each channel, with their uncertainty.
 
@@ -130,7 +151,9 @@ class StructuralAnswers(FittedForecaster):
             values = member.structure.parameters(member.z)
             for (component, parameter), draws in values.items():
                 factor, unit = self._unit_of(component, parameter, fit)
-                low, middle, high = np.quantile(draws.numpy(), [0.1, 0.5, 0.9]) * factor
+                logs = draws.log()  # the first is the mode, the others lie about it as they are normal
+                spread = 1.2816 * float(((logs - logs[0]) ** 2)[1:].mean().sqrt())
+                low, middle, high = (float(draws[0]) * factor * np.exp(side * spread) for side in (-1.0, 0.0, 1.0))
                 index.append((name, component, parameter))
                 rows.append((middle, low, high, unit))
         labels = pd.MultiIndex.from_tuples(index, names=["channel", "component", "parameter"])

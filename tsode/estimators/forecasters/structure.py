@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsode._registry import Part, class_of
+from tsode._registry import Part, as_part, class_of, lookup, name_of
 from tsode.core.covariates import Covariates
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
@@ -18,6 +18,7 @@ from tsode.core.transforms import choose_transforms
 from tsode.errors import DataError, ParameterError, TsodeWarning
 from tsode.frames.calendar import CYCLES
 from tsode.frames.durations import read_duration
+from tsode.models.folded.model import FoldedModel
 from tsode.models.structural.component import DataScale
 from tsode.models.structural.cycle import Cycle
 from tsode.models.structural.level import Level
@@ -28,7 +29,10 @@ from tsode.numerics.periodogram import find_periods
 from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, affordable, automatic, named
 from tsode.training.structural.recipe import Choice, fit_channel
 
-__all__ = ["check_components", "fit_structure"]
+__all__ = ["build_structure", "check_components", "fit_structure"]
+
+SHARP_SEASON = "sharp_season"
+SETTINGS = {"n_harmonics": int, "pooled": bool}  # of it
 
 
 def check_components(name: str, value: Any, default: Any) -> None:
@@ -39,8 +43,29 @@ def check_components(name: str, value: Any, default: Any) -> None:
         raise ParameterError(
             f"{name}={value!r} must be None, 'auto', or a list of components such as ['slope', 'ou', 'season']."
         )
+    if any(name_of(spec) == SHARP_SEASON for spec in value):
+        if len(value) > 1:
+            raise ParameterError(f"{SHARP_SEASON!r} is a model of its own: leave out the other components.")
+        _folded_settings(value[0])
+        return
     for spec in value:
         class_of(COMPONENTS, spec, "component")
+
+
+def _folded_settings(spec: Any) -> dict[str, Any]:
+    settings = dict(as_part(spec).settings)
+    for name, value in settings.items():
+        kind = lookup(SETTINGS, name, f"setting of {SHARP_SEASON!r}")
+        if type(value) is not kind or (kind is int and value < 1):
+            raise ParameterError(f"{name}={value!r} of {SHARP_SEASON!r} must be a positive {kind.__name__}.")
+    return settings
+
+
+def build_structure(components: Any, n_channels: int) -> StructuralModel | FoldedModel:
+    """A model of these components, to be fitted."""
+    if components != "auto" and name_of(components[0]) == SHARP_SEASON:
+        return FoldedModel(n_channels, **_folded_settings(components[0]))
+    return StructuralModel(n_channels)
 
 
 def fit_structure(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tsode.kernels.paired_filter import PairedSteps, PairedSystem, log_likelihood
-from tsode.models.structural.evidence import Posterior, posteriors
+from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.problems import Data
 from tsode.models.structural.structure import Structure
@@ -75,8 +75,6 @@ def learn_effects(member: Member, histories: Sequence[History], span: float) -> 
 def own_fits(fit: ChannelFit, histories: Sequence[History]) -> list[ChannelFit]:
     """Fits of each series by itself, to its last rows, with the panel's law of the parameters as their prior."""
     assert fit.effects is not None
-    normals = torch.randn(N_DRAWS // 2, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    normals = torch.cat([normals, -normals])
     last = slice(-MOST_ROWS, None)
     cut = [(t[last], x[last], f[last]) for t, x, f in histories]
     members: list[list[Member]] = [[] for _ in histories]
@@ -86,10 +84,9 @@ def own_fits(fit: ChannelFit, histories: Sequence[History]) -> list[ChannelFit]:
             structure = member.structure
             start = torch.zeros(len(alike), structure.n_parameters, dtype=torch.float64)
             posterior = _posteriors(structure, data, effects, start)
+            numbers = normals(N_DRAWS, structure.n_parameters, torch.Generator().manual_seed(0))
             for place, k in enumerate(alike):
-                departures = posterior.draws(place, normals[:, : structure.n_parameters])
-                z = torch.cat([effects.around(posterior.mode[place : place + 1]), effects.around(departures)])
-                members[k].append(replace(member, z=z))
+                members[k].append(replace(member, z=effects.around(posterior.draws(place, numbers))))
     return [replace(fit, members=tuple(of_series), effects=None) for of_series in members]
 
 

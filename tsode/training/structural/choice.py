@@ -72,8 +72,7 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
         if candidate.is_found:
             cycle = Cycle(period)
             instead[seasons[-1]] = [(Level(), short, cycle), (short, long, cycle), (Level(), smooth, cycle)]
-    sets.append((short, long))
-    return Choice(sets, seasons, prices, instead)
+    return Choice(sets, seasons, prices, [(short, long)], instead)
 
 
 def harmonics(period: float, scale: DataScale) -> int:

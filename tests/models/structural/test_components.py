@@ -49,7 +49,7 @@ def _drifts(name: str, p: dict[str, float]) -> tuple[list[list[float]], list[lis
     raise KeyError(name)
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if name != "season"])
+@pytest.mark.parametrize("name", [name for name in EVERY if "season" not in name])
 @pytest.mark.parametrize("gap", [1e-4, 0.02, 0.3])
 def test_steps_are_those_of_the_stochastic_differential_equation(name: str, gap: float) -> None:
     component = make(name)

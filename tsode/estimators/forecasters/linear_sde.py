@@ -158,7 +158,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         return replace(settings, scale="none", can_rescale=False, calendar=None, refusals=refusals)
 
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
-        self._reading = reader
+        self._reading = reader, panel
         try:
             super()._learn_from(panel, reader, held_out, goes_on)
         finally:
@@ -270,9 +270,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
             module.learn(split.train)
             return []
         if isinstance(module, StructuralModel):
-            timeline, channels = self._reading.timeline, self._reading.channels
+            reader, panel = self._reading
             fit_structure(
-                module, split.train, channels, self.components, self.support, timeline, generator, self.per_series
+                module, split.train, reader, panel, self.components, self.support, generator, self.per_series
             )
             return []
         like = next(module.parameters())

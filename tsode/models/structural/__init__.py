@@ -7,6 +7,7 @@ from tsode.models.structural.damped_slope import DampedSlope
 from tsode.models.structural.level import Level
 from tsode.models.structural.matern import Matern
 from tsode.models.structural.ornstein_uhlenbeck import LongOrnsteinUhlenbeck, OrnsteinUhlenbeck
+from tsode.models.structural.quasi_season import QuasiSeason
 from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.models.structural.slope import Slope
@@ -23,6 +24,7 @@ __all__ = [
     "Matern",
     "OrnsteinUhlenbeck",
     "Prior",
+    "QuasiSeason",
     "Season",
     "Slope",
 ]

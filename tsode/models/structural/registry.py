@@ -8,6 +8,7 @@ from tsode.models.structural.damped_slope import DampedSlope
 from tsode.models.structural.level import Level
 from tsode.models.structural.matern import Matern
 from tsode.models.structural.ornstein_uhlenbeck import LongOrnsteinUhlenbeck, OrnsteinUhlenbeck
+from tsode.models.structural.quasi_season import QuasiSeason
 from tsode.models.structural.season import Season
 from tsode.models.structural.slope import Slope
 
@@ -24,6 +25,7 @@ COMPONENTS: Registry[type[Component]] = Registry(
         "long_ou": LongOrnsteinUhlenbeck,
         "matern": Matern,
         "ou": OrnsteinUhlenbeck,
+        "quasi_season": QuasiSeason,
         "season": Season,
         "slope": Slope,
     },

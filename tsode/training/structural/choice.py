@@ -104,7 +104,7 @@ def named(
     unused = list(candidates)
     for place, spec in enumerate(components):
         sizes = {}
-        if class_of(COMPONENTS, spec, "component") in (Season, Cycle):
+        if issubclass(class_of(COMPONENTS, spec, "component"), Season | Cycle):
             if place not in periods and not unused:
                 raise DataError(
                     f"No period was found for components[{place}] = {spec!r}: give one, as in "
@@ -199,4 +199,6 @@ def affordable(choice: Choice, scale: DataScale, n_values: int) -> Choice:
     instead = {
         one: [parts for parts in choice.instead[one] if is_few(*parts)] for one in seasons if one in choice.instead
     }
-    return Choice(sets, seasons, [price for _, price in pairs], instead)
+    without = [parts for parts in choice.without if is_few(*parts)]
+    prices = [price for _, price in pairs]
+    return replace(choice, sets=sets, seasons=seasons, prices=prices, without=without, instead=instead)

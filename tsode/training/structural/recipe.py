@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tsode.core.transforms import Transform
+from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.member import ChannelFit, Member
@@ -103,6 +104,7 @@ def fit_channel(
     generator: torch.Generator,
     settings: Settings = Settings(),
     per_series: bool = False,
+    changes: tuple[float, ...] = (),
 ) -> ChannelFit:
     """Fit one channel: choose its scale and its seasons, then average over sets of components by their evidence.
 
@@ -115,9 +117,14 @@ def fit_channel(
         The scale of the data, and the span in model time -> what is to be fitted.
     per_series : bool
         Whether parameters differ between series: how they do is learned too.
+    changes : tuple of float
+        Changepoints, in model time.
     """
     n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
+    if changes:
+        steps = [change_features(torch.from_numpy(t), changes, span).numpy() for t, *_ in series]
+        series = [(t, x, np.concatenate([f, more], axis=1)) for (t, x, f), more in zip(series, steps)]
     everything, series = series, _some(series, settings.most_rows, settings.most_values, generator)
     samples = {name: _sample(series, one, span) for name, one in transforms.items()}
     choice = choose(next(iter(samples.values())).scale, span)
@@ -135,7 +142,7 @@ def fit_channel(
         finer = _some(everything, settings.fine_rows, settings.most_values, generator)
         problems, posterior = _refined(sets, posterior, _sample(finer, transforms[name], span, like=sample))
     members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
-    fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span)
+    fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span, changes=changes)
     if not per_series or len(series) < 2:
         return fit
     members = members[:MOST_OWN]

@@ -45,7 +45,7 @@ def test_fewer_values_than_parameters_are_forecast_by_a_level_with_a_warning(n: 
 
 
 @pytest.mark.parametrize(
-    "value, components", [(7.0, NAMED), (0.0, NAMED), (1e300, NAMED), (-1e-300, NAMED), (0.1 + 0.2, "auto")]
+    ("value", "components"), [(7.0, NAMED), (0.0, NAMED), (1e300, NAMED), (-1e-300, NAMED), (0.1 + 0.2, "auto")]
 )
 def test_a_constant_series_is_forecast_to_stay_whatever_its_size(value: float, components: object) -> None:
     quantiles = _check_finite(_fit(np.full(12, value), components=components), [12.0, 20.0])
@@ -82,10 +82,12 @@ def test_across_a_gap_of_a_billion_medians_near_forecasts_are_near(components: o
 @pytest.mark.parametrize("components", [["level"], ["level", "ou"]], ids="+".join)
 def test_where_nearly_all_values_are_one_the_bands_know_of_the_other(components: object) -> None:
     low, middle, high = _check_finite(_fit(ALL_BUT_ONE, components=components), [30.0])[0]
-    assert 4.5 < middle < 5.5 and 0.5 < high - low < 6.0
+    assert 4.5 < middle < 5.5
+    assert 0.5 < high - low < 6.0
     zeros = np.where(np.isin(EVEN, [2.0, 9.0, 11.0, 23.0]), 1.5, 0.0)
     low, middle, high = _check_finite(_fit(zeros, components=components), [30.0])[0]
-    assert -0.5 < middle < 0.7 and 0.5 < high - low < 4.0
+    assert -0.5 < middle < 0.7
+    assert 0.5 < high - low < 4.0
 
 
 @pytest.mark.parametrize("per_series", [False, True])
@@ -108,7 +110,8 @@ def test_panels_of_very_different_series_are_forecast(per_series: bool) -> None:
         forecaster = LinearSDEForecaster(components=["level", "ou"], per_series=per_series, random_state=0).fit(frame)
     assert [("'b' has 3" in str(one.message)) for one in caught] == [True]
     answer = forecaster.predict_interval(times=[10.5, 30.0], level=80)
-    assert np.isfinite(answer.iloc[:, 2:].to_numpy()).all() and answer["unique_id"].nunique() == 6
+    assert np.isfinite(answer.iloc[:, 2:].to_numpy()).all()
+    assert answer["unique_id"].nunique() == 6
     context = pd.DataFrame({"unique_id": ["new"], "ds": [3.0], "a": [np.nan], "b": [np.nan]})
     empty = forecaster.predict_interval(times={"new": [4.0]}, context=context, level=80)
     assert np.isfinite(empty.iloc[:, 2:].to_numpy()).all()

@@ -52,6 +52,13 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
 
     Parameters
     ----------
+    components : None, "auto" or list of names and parts
+        Structural components instead, of each channel by itself: "auto" chooses them, and a list names them. Trends:
+        "level", "slope", "damped_slope", and ``part("changepoints", times=[...])``, which steps and bends the trend at
+        times within the data (numbers; for datetimes strings or timestamps). Seasons: ``part("season", period="1D",
+        n_harmonics=4, frozen=True)``, whose shape wanders unless it is frozen, "quasi_season", whose shape is
+        forgotten, "sharp_season", and "cycle". The rest: "ou", "long_ou", "matern", and ``part("carma", q=1)``. A
+        channel with fewer observed values than they have parameters is forecast by a level and noise, with a warning.
     system : dict or None
         Matrices of a known system, as arguments of `tsode.models.linear.sde.LinearSDE`: ``drift``, ``diffusion``,
         ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
@@ -271,9 +278,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
             return []
         if isinstance(module, StructuralModel):
             reader, panel = self._reading
-            fit_structure(
-                module, split.train, reader, panel, self.components, self.support, generator, self.per_series
-            )
+            fit_structure(module, split.train, reader, panel, self.components, self.support, generator, self.per_series)
             return []
         like = next(module.parameters())
         if self.scale == "robust":

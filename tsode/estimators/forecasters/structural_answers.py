@@ -97,7 +97,10 @@ class StructuralAnswers(FittedForecaster):
     def components_(self) -> dict[Hashable, list[str]]:
         """Components of the likeliest structure of each channel."""
         fits = zip(self.channels_, self._structural_module("components_").channels)
-        return {name: [one.name for one in _best(fit).structure.components] for name, fit in fits}
+        return {
+            name: [one.name for one in _best(fit).structure.components] + ["changepoints"] * bool(fit.changes)
+            for name, fit in fits
+        }
 
     @property
     def weights_(self) -> dict[Hashable, dict[str, float]]:

@@ -16,8 +16,8 @@ from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.core.transforms import choose_transforms
 from tsode.errors import DataError, ParameterError, TsodeWarning
-from tsode.frames.calendar import CYCLES
 from tsode.estimators.forecasters.reader import DataReader
+from tsode.frames.calendar import CYCLES
 from tsode.frames.durations import read_duration
 from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
@@ -162,8 +162,8 @@ def _with_few(
     kept = affordable(choose(scale, span), scale, n_values) if n_values > 1 else level  # one has no span
     if kept == level:
         warnings.warn(
-            f"Channel {name!r} has {n_values} observed value{'s' * (n_values > 1)}, fewer than components= have parameters: "
-            "it is forecast by a level and noise alone. Give a longer history.",
+            f"Channel {name!r} has {n_values} observed value{'s' * (n_values > 1)}, fewer than components= have "
+            "parameters: it is forecast by a level and noise alone. Give a longer history.",
             TsodeWarning,
             stacklevel=2,
         )

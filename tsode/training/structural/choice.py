@@ -165,8 +165,8 @@ def _check_harmonics(one: Season, other: Season) -> None:
                 continue
             if j == k == 1:
                 raise ParameterError(
-                    f"components= has {one.name!r} twice, which cannot be told apart: leave one out, or give them other "
-                    "periods."
+                    f"components= has {one.name!r} twice, which cannot be told apart: leave one out, or give them "
+                    "other periods."
                 )
             raise ParameterError(
                 f"Harmonic {j} of a season in components= has the period of harmonic {k} of another, so they cannot be "

@@ -33,7 +33,7 @@ def _check_finite(forecaster: LinearSDEForecaster, times: list[float]) -> np.nda
 
 
 @pytest.mark.parametrize(
-    "components", ["auto", NAMED, ["damped_slope", "carma", "cycle"]], ids=["auto", "named", "more"]
+    "components", ["auto", NAMED, ["damped_slope", "carma", part("cycle", period=5.0)]], ids=["auto", "named", "more"]
 )
 @pytest.mark.parametrize("n", [1, 3])
 def test_fewer_values_than_parameters_are_forecast_by_a_level_with_a_warning(n: int, components: object) -> None:

@@ -11,13 +11,14 @@ from tsode.errors import DataError, ParameterError
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.cycle import Cycle
 from tsode.models.structural.damped_slope import DampedSlope
+from tsode.models.structural.decomposition import FIT
 from tsode.models.structural.level import Level
 from tsode.models.structural.matern import Matern
 from tsode.models.structural.ornstein_uhlenbeck import LongOrnsteinUhlenbeck, OrnsteinUhlenbeck
 from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.models.structural.slope import Slope
-from tsode.models.structural.structure import Structure
+from tsode.models.structural.structure import NOISE, REGRESSORS, Structure
 from tsode.training.structural.recipe import Choice
 
 __all__ = ["FEWEST_TURNS", "PeriodCandidate", "affordable", "automatic", "named"]
@@ -27,6 +28,7 @@ GAIN_OF_SEASON = 3.0  # nats beyond its price, for a season to be taken by "auto
 FEWEST_TURNS = 2.2
 APART = 1e-3  # of each other, that the periods of two waves at least differ by
 TURNS_APART = 0.05  # over the data
+TAKEN = (FIT, "trend", "rest", REGRESSORS, NOISE)  # names of what is not a component
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,23 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
     ]
     sets: list[tuple[Component, ...]] = [(*parts, *more) for more in ((), (smooth,)) for parts in trends]
     seasons, prices = [], []
-    instead: dict[Component, list[tuple[Component, ...]]] = {}
+    instead: list[tuple[Component, float, tuple[Component, ...]]] = []
     for candidate in candidates:
         period = candidate.period / span
-        if FEWEST_TURNS * period > 1.0 or period < 2.0 * scale.gap:
+        if not _is_shown(period, scale):
             continue
         seasons.append(Season(period, harmonics(period, scale), name=candidate.label))
         prices.append(GAIN_OF_SEASON + candidate.price)
         if candidate.is_found:
             cycle = Cycle(period)
-            instead[seasons[-1]] = [(Level(), short, cycle), (short, long, cycle), (Level(), smooth, cycle)]
+            others = [(Level(), short, cycle), (short, long, cycle), (Level(), smooth, cycle)]
+            instead += [(seasons[-1], candidate.price, one) for one in others]
     return Choice(sets, seasons, prices, [(short, long)], instead)
+
+
+def _is_shown(period: float, scale: DataScale) -> bool:
+    """Whether the data span a period, in spans of them, often enough, and their gaps show it."""
+    return FEWEST_TURNS * period <= 1.0 and period >= 2.0 * scale.gap
 
 
 def harmonics(period: float, scale: DataScale) -> int:
@@ -96,12 +104,12 @@ def named(
     Raises
     ------
     ParameterError
-        If two components cannot be told apart.
+        If two components cannot be told apart, or one has the name of something else.
     DataError
         If a period is longer than the data, or none is known.
     """
     made: list[Component] = []
-    unused = list(candidates)
+    unused = [one for one in candidates if _is_shown(one.period / span, scale)]
     for place, spec in enumerate(components):
         sizes = {}
         if issubclass(class_of(COMPONENTS, spec, "component"), Season | Cycle):
@@ -120,6 +128,11 @@ def named(
         component: Component = build(COMPONENTS, _without_period(spec), "component", **sizes)
         if isinstance(component, Season) and "n_harmonics" not in dict(as_part(spec).settings):
             component = replace(component, n_harmonics=harmonics(component.period, scale))
+        if component.name in TAKEN:
+            raise ParameterError(
+                f"components[{place}] = {spec!r} has a name that means something else: give a name other than "
+                f"{', '.join(map(repr, TAKEN))}."
+            )
         made.append(component)
     _check_apart(made)
     if any(isinstance(one, Slope | DampedSlope) for one in made):  # which have a level of their own
@@ -196,9 +209,7 @@ def affordable(choice: Choice, scale: DataScale, n_values: int) -> Choice:
         if one in asked or all(is_few(*parts, *asked, one) for parts in sets)
     ]
     seasons = [one for one, _ in pairs]
-    instead = {
-        one: [parts for parts in choice.instead[one] if is_few(*parts)] for one in seasons if one in choice.instead
-    }
+    instead = [one for one in choice.instead if one[0] in seasons and is_few(*one[2])]
     without = [parts for parts in choice.without if is_few(*parts)]
     prices = [price for _, price in pairs]
     return replace(choice, sets=sets, seasons=seasons, prices=prices, without=without, instead=instead)

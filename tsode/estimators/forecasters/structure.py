@@ -96,10 +96,12 @@ def _changes(components: Sequence[Any], timeline: Timeline, panel: Panel) -> tup
 
 
 def _folded_settings(spec: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = dict(as_part(spec).settings)
+    settings = dict(as_part(spec).settings)
+    value: Any
     for name, value in settings.items():
         kind = lookup(SETTINGS, name, f"setting of {SHARP_SEASON!r}")
-        if type(value) is not kind or int(value) < (kind is int):
+        is_fine: bool = type(value) is kind and (kind is bool or value >= 1)
+        if not is_fine:
             raise ParameterError(f"{name}={value!r} of {SHARP_SEASON!r} must be a positive {kind.__name__}.")
     return settings
 

@@ -101,7 +101,10 @@ class StructuralAnswers(FittedForecaster):
     def components_(self) -> dict[Hashable, list[str]]:
         """Components of the likeliest structure of each channel."""
         fits = zip(self.channels_, self._structural_module("components_").channels)
-        return {name: [one.name for one in _best(fit).structure.components] for name, fit in fits}
+        return {
+            name: [one.name for one in _best(fit).structure.components] + ["changepoints"] * bool(fit.changes)
+            for name, fit in fits
+        }
 
     @property
     def weights_(self) -> dict[Hashable, dict[str, float]]:
@@ -178,11 +181,12 @@ class StructuralAnswers(FittedForecaster):
             return 1.0 / span, f"1/{time}"
         if parameter == "rate":
             power = 1 if component.startswith("level") else 3
-            return fit.spread**2 / span**power, f"{square}/{time}" + (f"^{power}" if power > 1 else "")
+            factor = fit.spread / span * fit.spread  # products, for a power of a float may raise an error
+            return (factor, f"{square}/{time}") if power == 1 else (factor / span / span, f"{square}/{time}^3")
         if parameter == "drift":
             return 1.0 / span, f"1/{time}"
         if parameter in ("variance", "size"):
-            return fit.spread**2, square
+            return fit.spread * fit.spread, square
         return 1.0, ""
 
     def _structural_module(self, what: str) -> StructuralModel:

@@ -21,9 +21,11 @@ from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
 from tsode.models.filters.state import FilterState
+from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.kept_state import pack, state_sizes, unpack
 from tsode.models.structural.member import ChannelFit
 from tsode.models.structural.random_effects import own_fits
+from tsode.models.structural.row_groups import of_like_length
 from tsode.models.structural.smoother import PairedSmoother
 from tsode.models.structural.spec import decode, encode
 from tsode.models.structural.structure import Parts
@@ -118,9 +120,9 @@ class StructuralModel(ForecastModel):
         fit = self.channels[c]
         if fit.effects is None:
             return []
-        features = batch.times.new_zeros(*batch.times.shape, 0)
-        if batch.covariates is not None and fit.coefficients.shape[1]:
-            features = features_at(batch.covariates, batch.times)
+        features = change_features(batch.times, fit.changes, fit.span)
+        if batch.covariates is not None and fit.coefficients.shape[1] > features.shape[2]:
+            features = torch.cat([features_at(batch.covariates, batch.times), features], dim=2)
         histories, keys = [], []
         for row, n in prefixes:
             seen = batch.mask[row, :n, c]
@@ -169,7 +171,7 @@ class StructuralModel(ForecastModel):
         if fit.effects is not None:
             return self._forecast_own(batch, c, query_times, index)
         out = query_times.new_empty(*query_times.shape, 2, n_draws)
-        for rows in torch.arange(batch.n_series).split(_rows_at_once(fit)):
+        for rows in of_like_length(index.amax(dim=1), HELD_AT_ONCE // (n_draws * fit.n_states), fit.n_states):
             start = None if state is None else unpack(state, self.channels, c, rows)
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows, start)
         out[..., 0, :] += self.explained(fit, batch, query_times)
@@ -194,8 +196,18 @@ class StructuralModel(ForecastModel):
         return out
 
     def explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
-        """What covariates explain at times (b m), by each draw: Tensor[b m d] or zeros that broadcast."""
-        coefficients = fit.coefficients
+        """What covariates and changepoints explain at times (b m), by each draw: Tensor[b m d] or zeros for all."""
+        return self.regressed(fit, batch, times) + self.changed(fit, times)
+
+    def changed(self, fit: ChannelFit, times: Tensor) -> Tensor:
+        """The share of the changepoints in what is `explained`."""
+        if not fit.changes:
+            return times.new_zeros(1, 1, 1).expand(*times.shape, 1)
+        return change_features(times, fit.changes, fit.span) @ fit.coefficients[:, -2 * len(fit.changes) :].T
+
+    def regressed(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
+        """The share of the covariates in what is `explained`."""
+        coefficients = fit.coefficients[:, : fit.coefficients.shape[1] - 2 * len(fit.changes)]
         if not coefficients.shape[1] or batch.covariates is None:
             return times.new_zeros(1, 1, 1).expand(*times.shape, 1)
         return features_at(batch.covariates, times) @ coefficients.T

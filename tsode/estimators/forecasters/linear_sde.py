@@ -20,7 +20,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
-from tsode.estimators.forecasters.structural_answers import StructuralAnswers
+from tsode.estimators.forecasters.structural_diagnosis import StructuralDiagnosis
 from tsode.estimators.forecasters.structure import build_structure, check_components, fit_structure
 from tsode.estimators.parameters import Check, at_least, mapping, one_of, or_value
 from tsode.frames.panel import Panel
@@ -40,7 +40,7 @@ FARTHEST_LEARNED = 10.0  # robust standard deviations: beyond, nothing is learne
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
+class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     """Forecast irregular series with a stationary linear SDE seen through noise: the Kalman filter in continuous time.
 
     Few parameters and exact answers: forecasts, samples and intervals are those of one Gaussian process, missing
@@ -74,6 +74,10 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
     per_series : bool
         With ``components=``, whether each series has parameters of its own, drawn towards those of the panel; otherwise
         they share them. Each has states of its own either way.
+    robust : bool or None
+        With `components`, whether a value beyond what normal noise gives is weighed as by a Student-t law, judged by
+        what came before it alone; the fourth in a row on one side is believed, as a new level. Where nothing stands
+        out, nothing changes. None: with ``components="auto"`` yes, with a list no.
     system : dict or None
         Matrices of a known system, as arguments of `tsode.models.linear.sde.LinearSDE`: ``drift``, ``diffusion``,
         ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
@@ -140,6 +144,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
     components: Any = None
     support: str = "real"
     per_series: bool = False
+    robust: bool | None = None
     system: dict[str, Any] | None = None
     initial_time: Any = None
     max_context: int = 64
@@ -311,7 +316,10 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
             return []
         if isinstance(module, StructuralModel):
             reader, panel = self._reading
-            fit_structure(module, split.train, reader, panel, self.components, self.support, generator, self.per_series)
+            is_robust = self.components == "auto" if self.robust is None else self.robust
+            fit_structure(
+                module, split.train, reader, panel, self.components, self.support, generator, self.per_series, is_robust
+            )
             return []
         like = next(module.parameters())
         if self.scale == "robust":

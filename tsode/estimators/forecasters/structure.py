@@ -121,6 +121,7 @@ def fit_structure(
     support: str,
     generator: torch.Generator,
     per_series: bool = False,
+    is_robust: bool = False,
 ) -> None:
     """Fit the components to every channel by itself, and give them to `module`."""
     timeline, channels = reader.timeline, reader.channels
@@ -151,7 +152,11 @@ def fit_structure(
         )
         choose = partial(_with_few, choose, sum(len(x) for _, x, _ in seen), name)
         transforms = choose_transforms(np.concatenate([x for _, x, _ in seen]), support, name)
-        fits.append(fit_channel(seen, transforms, choose, generator, per_series=per_series, changes=changes))
+        fits.append(
+            fit_channel(
+                seen, transforms, choose, generator, per_series=per_series, changes=changes, is_robust=is_robust
+            )
+        )
     module.set_channels(fits)
 
 

@@ -50,6 +50,7 @@ def decompose(
     """
     fit = model.fit_of(batch, c, row)
     names = part_names(fit)
+    log_weights = model.log_weights_at(batch, c, row, query_times)
     home = "trend" if "trend" in names else names[-1]
     readout = fit.parts(query_times.new_zeros(1, 1)).readout
     chosen = [readout * _is_in(fit, partial(_belongs, name)) for name in names]
@@ -64,7 +65,7 @@ def decompose(
             mean = mean + changed
         location = fit.spread * mean + (fit.shift if name in (FIT, home) else 0.0)
         log_scale = 0.5 * variance.clamp(min=1e-300).log() + log(fit.spread)
-        return torch.cat([location, log_scale, fit.log_weights.expand_as(location)], dim=-1)
+        return torch.cat([location, log_scale, log_weights], dim=-1)
 
     return {name: of(name, mean, variance) for name, mean, variance in zip([FIT, *names], means, variances)}
 

@@ -50,6 +50,10 @@ class ChannelFit:
         Changepoints in model time, whose coefficients are the last of the regressors'.
     effects : tuple of Effects, optional
         How the parameters of each member differ between series; None: they are the same for all.
+    limit : float, optional
+        Standard deviations beyond which a value stands out, see `reweighting.judge`; None: all are believed.
+    reach : float
+        Greatest less least of the values in the data's own units; 0 where they are all one.
     """
 
     members: tuple[Member, ...]
@@ -59,10 +63,22 @@ class ChannelFit:
     span: float
     effects: tuple[Any, ...] | None = None
     changes: tuple[float, ...] = ()
+    limit: float | None = None
+    reach: float = 0.0
 
     @property
     def n_states(self) -> int:
         return max(member.structure.n_states for member in self.members)
+
+    @property
+    def likeliest(self) -> Member:
+        return max(self.members, key=lambda member: member.weight)
+
+    @property
+    def levels(self) -> Tensor:
+        """1 at the state of each draw that is the level: Tensor[d m]."""
+        each = [member.structure.level(self.n_states).expand(len(member.z), -1) for member in self.members]
+        return torch.cat(each)
 
     @property
     def log_weights(self) -> Tensor:

@@ -22,13 +22,16 @@ from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
 from tsode.models.filters.state import FilterState
 from tsode.models.structural.changepoints import change_features
+from tsode.models.structural.guard import guarded, lead_of
 from tsode.models.structural.kept_state import pack, state_sizes, unpack
 from tsode.models.structural.member import ChannelFit
+from tsode.models.structural.paths import draw_paths
+from tsode.models.structural.problems import Data, Doubts
 from tsode.models.structural.random_effects import own_fits
+from tsode.models.structural.reweighting import Verdict, judge
 from tsode.models.structural.row_groups import of_like_length
-from tsode.models.structural.smoother import PairedSmoother
+from tsode.models.structural.smoothed_sums import smoothed_sums
 from tsode.models.structural.spec import decode, encode
-from tsode.models.structural.structure import Parts
 
 __all__ = ["StructuralModel", "features_at"]
 
@@ -79,7 +82,8 @@ class StructuralModel(ForecastModel):
 
     @property
     def can_resume(self) -> bool:
-        return all(fit.effects is None for fit in self.channels)  # those change with the history
+        # parameters that change with the history, and what stands out in it, are told from all of it
+        return all(fit.effects is None and fit.limit is None for fit in self.channels)
 
     @property
     def state_width(self) -> int:
@@ -120,9 +124,7 @@ class StructuralModel(ForecastModel):
         fit = self.channels[c]
         if fit.effects is None:
             return []
-        features = change_features(batch.times, fit.changes, fit.span)
-        if batch.covariates is not None and fit.coefficients.shape[1] > features.shape[2]:
-            features = torch.cat([features_at(batch.covariates, batch.times), features], dim=2)
+        features = self._features(fit, batch)
         histories, keys = [], []
         for row, n in prefixes:
             seen = batch.mask[row, :n, c]
@@ -139,11 +141,18 @@ class StructuralModel(ForecastModel):
         self._own |= fresh
         return [fresh.get(key) or self._own.get(key) or replace(fit, effects=None) for key in keys]
 
+    def _features(self, fit: ChannelFit, batch: IrregularBatch) -> Tensor:
+        """What the coefficients of a channel multiply at the events: Tensor[b n f]."""
+        features = change_features(batch.times, fit.changes, fit.span)
+        if batch.covariates is not None and fit.coefficients.shape[1] > features.shape[2]:
+            features = torch.cat([features_at(batch.covariates, batch.times), features], dim=2)
+        return features
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_own": {}}  # what was kept can be had again
 
     def _as_forecast(self, query_times: Tensor, parts: Sequence[Tensor]) -> Forecast:
-        """Mixtures of normals of each channel, on the structures' scales (b m 3d), as a forecast in the data's units."""
+        """Mixtures of normals of each channel, on the structures' scales (b m 3d), as a forecast of the data."""
         size = max(part.shape[-1] // 3 for part in parts)
         family: NormalMixture | TransformedMixture = NormalMixture(size)
         columns = []
@@ -176,7 +185,8 @@ class StructuralModel(ForecastModel):
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows, start)
         out[..., 0, :] += self.explained(fit, batch, query_times)
         log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
-        return torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
+        params = torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
+        return guarded(fit, params, lead_of(batch.times, query_times, index))
 
     def _forecast_own(self, batch: IrregularBatch, c: int, query_times: Tensor, index: Tensor) -> Tensor:
         """As `_forecast_channel`, by the parameters of each series from what stands before each query."""
@@ -191,8 +201,9 @@ class StructuralModel(ForecastModel):
             found = query_times.new_empty(1, asked.shape[1], 2, len(fit.log_weights))
             self._project(fit, alone, c, one, asked, torch.full(asked.shape, n), found, one)
             location = found[..., 0, :] + self.explained(fit, alone, asked)
-            weights = fit.log_weights.expand_as(location)
-            out[row, at] = _padded(torch.cat([location, found[..., 1, :], weights], dim=-1), size)[0]
+            params = torch.cat([location, found[..., 1, :], fit.log_weights.expand_as(location)], dim=-1)
+            params = guarded(fit, params, lead_of(alone.times, asked, torch.full(asked.shape, n)))
+            out[row, at] = _padded(params, size)[0]
         return out
 
     def explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
@@ -246,6 +257,10 @@ class StructuralModel(ForecastModel):
         values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)[..., None]
         values = values - self.explained(fit, batch, batch.times)[rows, :n].transpose(0, 1)
         n_draws, r = len(fit.log_weights), len(rows)
+        doubts = None
+        if fit.limit is not None:  # which is never gone on from: what stands out is told from all before
+            found = self.verdict(fit, batch, c, rows, n).doubts
+            doubts = Doubts(*(x.repeat_interleave(n_draws, dim=1) for x in found))
         size = max(1, HELD_AT_ONCE // (r * n_draws * fit.n_states))
         for first in range(0, n, size):  # what leads to each event takes memory
             part = slice(max(first - 1, 0), first + size)
@@ -260,12 +275,24 @@ class StructuralModel(ForecastModel):
             system = PairedSystem(
                 steps, system_index, cov, parts.readout.repeat(r, 1)[None], parts.noise.repeat(r)[None]
             )
+            if doubts is not None:
+                system = Doubts(*(x[part] for x in doubts)).applied(system, fit.levels.repeat(r, 1))
             seen = mask[part].clone()
             seen[: min(first, 1)] = 0.0  # the last event before has been seen
             spread = values[part].expand(-1, -1, n_draws).flatten(1), seen.repeat_interleave(n_draws, dim=1)
             for k, (_, begin, _) in enumerate(filter_rows(system, *spread, mean=mean), part.start):
                 if k >= first:
                     yield k, (begin.mean.unflatten(0, (r, n_draws)), begin.cov.unflatten(0, (r, n_draws)))
+
+    def verdict(self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, n: int) -> Verdict:
+        """Errors of the first `n` events of some rows, by the likeliest member at its mode, and what to doubt."""
+        member = fit.likeliest
+        times, mask = batch.times[rows, :n].T / fit.span, batch.mask[rows, :n, c].T.double()
+        values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)
+        features = self._features(fit, batch)[rows, :n].transpose(0, 1)
+        nothing = torch.zeros_like(values)
+        data = Data(times.diff(dim=0, prepend=times[:1]), torch.arange(n), values, mask, nothing, nothing, features)
+        return judge(member.structure, member.z[0], data, float("inf") if fit.limit is None else fit.limit)
 
     def _write(
         self, fit: ChannelFit, belief: tuple[Tensor, Tensor], of: Tensor | None, readout: Tensor, noise: Tensor,
@@ -317,34 +344,23 @@ class StructuralModel(ForecastModel):
         """
         seen = batch.mask[row, :, c]
         times, values = batch.times[row, seen], fit.scaled(batch.values[row, seen, c].double())[:, None]
-        values = (values - self.explained(fit, batch, batch.times)[row, seen]).expand(-1, readouts.shape[1])
-        if not len(times):
-            start = fit.parts(times.new_zeros(1, 1)).start
-            variance = (readouts**2 * start).sum(dim=-1)[:, None].expand(-1, len(query_times), -1)
-            return torch.zeros_like(variance), variance
-        gap, which = times.diff(prepend=times[:1]).unique(return_inverse=True)
-        parts = fit.parts(gap[:, None])
-        behind = torch.searchsorted(times, query_times, right=True)
-        last, ahead = times[(behind - 1).clamp(min=0)], times[behind.clamp(max=len(times) - 1)]
-        since = torch.where(behind > 0, query_times - last, 0.0)
-        until = torch.where((behind > 0) & (behind < len(times)), ahead - query_times, 0.0)  # the start stands still
-        out = values.new_empty(2, len(readouts), len(query_times), readouts.shape[1])
-        size = HELD_AT_ONCE // fit.n_states**2
-        for draws in torch.arange(readouts.shape[1]).split(max(1, 4 * size // len(times))):
-            steps = PairedSteps(*(x[:, 0, draws] for x in parts.steps))
-            start, readout, noise = torch.diag_embed(parts.start[draws]), parts.readout[draws], parts.noise[draws]
-            system = PairedSystem(steps, which, start, readout[None], noise[None])
-            smoother = PairedSmoother.of(system, values[:, draws], torch.ones_like(values[:, draws]))
-            for at in torch.arange(len(query_times)).split(max(1, size // len(draws))):
-                before, after = (
-                    PairedSteps(*(x[:, 0, draws] for x in fit.parts(part[at, None]).steps)) for part in (since, until)
-                )
-                belief = smoother.states(behind[at], before, after)
-                for k, weights in enumerate(readouts[:, draws]):
-                    spread = (belief.cov @ weights[..., None]).squeeze(-1)
-                    out[0, k, at[:, None], draws] = (belief.mean * weights).sum(dim=-1)
-                    out[1, k, at[:, None], draws] = (spread * weights).sum(dim=-1)
-        return out[0], out[1]
+        values = values - self.explained(fit, batch, batch.times)[row, seen]
+        doubts = None
+        if fit.limit is not None:
+            found = self.verdict(fit, batch, c, torch.tensor([row]), batch.times.shape[1]).doubts
+            doubts = Doubts(*(x[seen] for x in found))
+        return smoothed_sums(fit, times, values, doubts, query_times, readouts)
+
+    def log_weights_at(self, batch: IrregularBatch, c: int, row: int, query_times: Tensor) -> Tensor:
+        """Of the draws of a channel, at times (q) of one series: after its last event those of the forecast (q d)."""
+        fit = self.fit_of(batch, c, row)
+        log_weights = fit.log_weights.repeat(len(query_times), 1)
+        is_ahead = query_times > batch.times[row, -1:].sum()  # the padding repeats the last time
+        if len(fit.members) > 1 and is_ahead.any():
+            alone = batch.select(torch.tensor([row]))
+            params = self._forecast_channel(alone, c, query_times[None, is_ahead], "right")
+            log_weights[is_ahead] = params[0].chunk(3, dim=-1)[2]
+        return log_weights
 
     @torch.no_grad()
     def sample(
@@ -359,46 +375,52 @@ class StructuralModel(ForecastModel):
         for c in range(self.n_channels):
             for row in range(batch.n_series):
                 fit = self.fit_of(batch, c, row)
-                explained = self.explained(fit, batch, times)
+                explained = self.explained(fit, batch, times)[row].expand(-1, len(fit.log_weights))
                 begin = None if state is None else unpack(state, self.channels, c, torch.tensor([row]))
-                path, chosen = self._paths(fit, batch, c, row, times[row], behind[row], begin, n_samples, generator)
-                path = path + explained[row].expand(-1, len(fit.log_weights))[:, chosen].T
+                beliefs = self._beliefs_behind(fit, batch, c, row, behind[row], begin)
+                weights = self._guarded_weights(fit, batch, row, times[row], behind[row], beliefs, explained)
+
+                asked = fit, batch.times[row], times[row], behind[row], beliefs, explained
+                path, chosen = draw_paths(*asked, fit.log_weights, n_samples, generator)
+                if weights is not None:  # paths of members that lose weight go over, one by one, to those that gain
+                    before = fit.log_weights.exp()
+                    gained = (weights - before).clamp(min=0.0).sum(dim=0)
+                    other, _ = draw_paths(*asked, gained.log(), n_samples, generator)
+                    share = torch.rand(n_samples, 1, generator=generator, dtype=path.dtype)
+                    path = torch.where(share < (weights / before)[:, chosen].T, path, other)
                 out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)
         return out
 
-    def _paths(
-        self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, times: Tensor, behind: Tensor,
-        begin: Belief | None, n_samples: int, generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Paths (s m) of one series and the draw of the parameters that each is by.
-
-        They begin anew where an observation comes between.
-        """
-        chosen = torch.multinomial(fit.log_weights.exp(), n_samples, replacement=True, generator=generator)
-        start = fit.parts(times.new_zeros(1, 1))
-        mean, cov = torch.zeros_like(start.readout), torch.diag_embed(start.start)
-        beliefs = {0: Belief(mean, cov)}
+    def _beliefs_behind(
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, behind: Tensor, begin: Belief | None
+    ) -> dict[int, Belief]:
+        """Of all draws, after so many events of one series (d m), (d m m)."""
+        start = fit.parts(batch.times.new_zeros(1, 1))
+        beliefs = {0: Belief(torch.zeros_like(start.readout), torch.diag_embed(start.start))}
         wanted = set(behind.tolist())
         rows = torch.tensor([row])
         if max(wanted):
             for k, (mean, cov) in self._beliefs(fit, batch, c, rows, max(wanted), begin):
                 if k + 1 in wanted:
                     beliefs[k + 1] = Belief(mean[0], cov[0].clone())
-        values, state, before = [], mean.new_zeros(n_samples, mean.shape[-1]), -1
-        for k, count in enumerate(behind.tolist()):
-            if count != before:
-                last = batch.times[row, count - 1] if count else times[k]
-                belief, before = beliefs[count], count
-                root = _root(belief.cov)
-                noise = _normal(state, generator)
-                state = belief.mean[chosen] + (root[chosen] @ noise[..., None]).squeeze(-1)
-                gap = times[k] - last
-            else:
-                gap = times[k] - times[k - 1]
-            state = _moved(fit.parts(gap.reshape(1, 1)), state, chosen, generator)
-            noise = start.noise[chosen].sqrt() * _normal(state[:, 0], generator)
-            values.append((state * start.readout[chosen]).sum(dim=-1) + noise)
-        return torch.stack(values, dim=1), chosen
+        return beliefs
+
+    def _guarded_weights(
+        self, fit: ChannelFit, batch: IrregularBatch, row: int, times: Tensor, behind: Tensor,
+        beliefs: dict[int, Belief], explained: Tensor,
+    ) -> Tensor | None:  # fmt: skip
+        """Weights of the draws at times (m) where the guard changes some: Tensor[m d]."""
+        start = fit.parts(times.new_zeros(1, 1))
+        out = times.new_empty(1, len(times), 2, len(fit.log_weights))
+        lead = lead_of(batch.times[row][None], times[None], behind[None])
+        for count, (mean, cov) in beliefs.items():
+            at = (behind[None] == count).nonzero()
+            gap = torch.where(lead.isfinite(), lead, 0.0)[at[:, 0], at[:, 1]]
+            if len(at):
+                self._write(fit, (mean, cov), None, start.readout, start.noise, at, gap, out, torch.zeros(1).long())
+        params = torch.cat([out[0, :, 0] + explained, out[0, :, 1], fit.log_weights.expand_as(explained)], dim=-1)
+        found = guarded(fit, params, lead[0])
+        return None if found is params else found.chunk(3, dim=-1)[2].softmax(dim=-1)
 
 
 def _rows_at_once(fit: ChannelFit) -> int:
@@ -410,29 +432,6 @@ def features_at(covariates: Covariates, times: Tensor) -> Tensor:
     """Constants and covariates at times (b m), without the averages of their past: Tensor[b m f]."""
     n_features = covariates.static.shape[1] + covariates.values.shape[2]
     return covariates.at(times)[..., :n_features].double()
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype)
-
-
-def _root(cov: Tensor) -> Tensor:
-    """Square root of covariances that may be singular."""
-    values, vectors = torch.linalg.eigh(0.5 * (cov + cov.mT))
-    return vectors * values.clamp(min=0.0).sqrt()[..., None, :]
-
-
-def _moved(parts: Parts, state: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """States (s m) after one step, each by its own draw of the parameters."""
-    own, other, variance, covariance = (x[0, 0, chosen] for x in parts.steps)
-    partner = state.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    first, second = variance[..., 0::2], variance[..., 1::2]
-    white = _normal(state, generator)
-    lead = first.clamp(min=0.0).sqrt()
-    slope = covariance / lead.clamp(min=1e-150)
-    rest = (second - slope**2).clamp(min=0.0).sqrt()
-    noise = torch.stack([lead * white[..., 0::2], slope * white[..., 0::2] + rest * white[..., 1::2]], dim=-1)
-    return own * state + other * partner + noise.flatten(-2)
 
 
 def _padded(params: Tensor, size: int) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +12,40 @@ from torch import Tensor
 from tsode.kernels.paired_filter import PairedSteps, PairedSystem, log_likelihood
 from tsode.models.structural.structure import Structure
 
-__all__ = ["Data", "Problem", "evaluate", "log_likelihoods"]
+__all__ = ["Data", "Doubts", "Problem", "evaluate", "log_likelihoods"]
 
 ALIKE = 1e-12  # gaps that differ by less of themselves are one
+
+
+class Doubts(NamedTuple):
+    """Variance added to single rows, zeros where there is no doubt.
+
+    Parameters
+    ----------
+    noise : Tensor[n s]
+        To the noise of a value that stands out.
+    shift : Tensor[n s]
+        To the level just before a row, where it has moved.
+    """
+
+    noise: Tensor
+    shift: Tensor
+
+    def scaled(self, factor: float) -> Doubts:
+        return Doubts(factor * self.noise, factor * self.shift)
+
+    def applied(self, system: PairedSystem, level: Tensor) -> PairedSystem:
+        """The system (b problems, as there are columns) with them; `level` (b m) is 1 at the state that moves."""
+        moves = self.shift.any(dim=1).nonzero()[:, 0]
+        if self.noise.any():
+            system = system._replace(noise=system.noise + self.noise)
+        if not len(moves):
+            return system
+        own, other, variance, covariance = (torch.cat([part, part[system.which[moves]]]) for part in system.steps)
+        first = len(variance) - len(moves)
+        variance = torch.cat([variance[:first], variance[first:] + self.shift[moves][..., None] * level])
+        which = system.which.index_copy(0, moves, torch.arange(first, len(variance)))
+        return system._replace(steps=PairedSteps(own, other, variance, covariance), which=which)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +62,8 @@ class Data:
     mask : Tensor[n s]
     noise : Tensor[n s]
         Variance known of each value beside the one that is fitted, in variances of the series.
-    weight : Tensor[n s]
-        By which the fitted noise is multiplied, greater where a value stands out.
+    shift : Tensor[n s]
+        Variance added to the level before a row, where it is known to have moved.
     features : Tensor[n s f]
         Covariates at each row.
     """
@@ -41,7 +73,7 @@ class Data:
     values: Tensor
     mask: Tensor
     noise: Tensor
-    weight: Tensor
+    shift: Tensor
     features: Tensor
 
     @classmethod
@@ -56,7 +88,10 @@ class Data:
             gap = distinct[:, None]
         nothing = torch.zeros_like(values) if noise is None else noise
         features = values.new_zeros(*values.shape, 0) if features is None else features
-        return cls(gap, index, values, mask, nothing, torch.ones_like(values), features)
+        return cls(gap, index, values, mask, nothing, torch.zeros_like(values), features)
+
+    def with_doubts(self, doubts: Doubts) -> Data:
+        return replace(self, noise=self.noise + doubts.noise, shift=doubts.shift)
 
 
 def _distinct(gap: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,18 +131,20 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
     for k, problem in enumerate(problems):
         groups.setdefault(problem, []).append(k)
     size = max(problem.structure.n_states for problem in groups)
-    systems, values, masks = [], [], []
+    systems, values, masks, shifts, levels = [], [], [], [], []
     for problem, rows in groups.items():
         data, n_series = problem.data, problem.data.values.shape[1]
         points = z[rows, : problem.structure.n_parameters].repeat_interleave(n_series, dim=0)
         gap = data.gap.repeat(1, len(rows)) if n_series > 1 else data.gap
         parts = problem.structure.parts(points, gap, size)
-        noise = parts.noise * data.weight.repeat(1, len(rows)) + data.noise.repeat(1, len(rows))
+        noise = parts.noise + data.noise.repeat(1, len(rows))
         steps = PairedSteps(*(part.expand(len(gap), len(points), -1) for part in parts.steps))
         systems.append((steps, data.index, torch.diag_embed(parts.start), parts.readout, noise))
         explained = torch.einsum("nsf,kf->nks", data.features, problem.structure.coefficients(z[rows])).flatten(1)
         values.append(data.values.repeat(1, len(rows)) - explained)
         masks.append(data.mask.repeat(1, len(rows)))
+        shifts.append(data.shift.repeat(1, len(rows)))
+        levels.append(problem.structure.level(size).expand(len(points), -1))
     every, indices, starts, readouts, noises = zip(*systems)
     are_alike = all(index is indices[0] for index in indices) or all(
         torch.equal(index, indices[0]) for index in indices
@@ -119,6 +156,8 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
         every = tuple(PairedSteps(*(part[own] for part in steps)) for steps, own in zip(every, indices))
     joined = PairedSteps(*(torch.cat(parts, dim=1) for parts in zip(*every)))
     system = PairedSystem(joined, index, torch.cat(starts), torch.cat(readouts)[None], torch.cat(noises, dim=1))
+    shift = torch.cat(shifts, dim=1)
+    system = Doubts(torch.zeros_like(shift), shift).applied(system, torch.cat(levels))
     each = log_likelihood(system, torch.cat(values, dim=1), torch.cat(masks, dim=1))
     totals = z.new_empty(len(problems))
     places, sums = [], []

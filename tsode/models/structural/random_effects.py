@@ -13,7 +13,8 @@ from torch import Tensor
 from tsode.kernels.paired_filter import PairedSteps, PairedSystem, log_likelihood
 from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.member import ChannelFit, Member
-from tsode.models.structural.problems import Data
+from tsode.models.structural.problems import Data, Doubts
+from tsode.models.structural.reweighting import judge
 from tsode.models.structural.structure import Structure
 from tsode.numerics.quasi_newton import minimise
 
@@ -49,8 +50,8 @@ class Effects:
         return self.mean + self.sd * u
 
 
-def learn_effects(member: Member, histories: Sequence[History], span: float) -> Effects:
-    """Mean and spread of a structure's parameters between series, by expectation and maximisation on Laplace posteriors.
+def learn_effects(member: Member, histories: Sequence[History], span: float, doubts: Doubts | None = None) -> Effects:
+    """Mean and spread of a structure's parameters between series, by expectation and maximisation (Laplace).
 
     Parameters
     ----------
@@ -58,8 +59,11 @@ def learn_effects(member: Member, histories: Sequence[History], span: float) -> 
         Fitted to all series together.
     histories : sequence of History
     span : float
+    doubts : Doubts, optional
+        About their values.
     """
     structure, data = member.structure, _padded(histories, span)
+    data = data if doubts is None else data.with_doubts(doubts)
     effects = Effects(member.z[0], torch.ones_like(member.z[0]))
     start = torch.zeros(len(histories), structure.n_parameters, dtype=torch.float64)
     for _ in range(ROUNDS):
@@ -80,6 +84,8 @@ def own_fits(fit: ChannelFit, histories: Sequence[History]) -> list[ChannelFit]:
     members: list[list[Member]] = [[] for _ in histories]
     for alike in _of_like_length(cut):
         data = _padded([cut[k] for k in alike], fit.span)
+        if fit.limit is not None:
+            data = data.with_doubts(judge(fit.likeliest.structure, fit.likeliest.z[0], data, fit.limit).doubts)
         for member, effects in zip(fit.members, fit.effects):
             structure = member.structure
             start = torch.zeros(len(alike), structure.n_parameters, dtype=torch.float64)
@@ -108,7 +114,7 @@ def _padded(histories: Sequence[History], span: float) -> Data:
     mask = (torch.arange(n)[:, None] < torch.tensor([len(t) for t, *_ in histories])).double()
     gap = (times / span).diff(dim=0, prepend=times[:1] / span)
     nothing = torch.zeros_like(values)
-    return Data(gap, torch.arange(n), values * mask, mask, nothing, torch.ones_like(values), features)
+    return Data(gap, torch.arange(n), values * mask, mask, nothing, nothing, features)
 
 
 def _posteriors(structure: Structure, data: Data, effects: Effects, start: Tensor) -> Posterior:
@@ -145,6 +151,7 @@ def _evaluate(
             PairedSteps(*(part.expand(len(data.gap), len(rows), -1) for part in parts.steps)), data.index,
             torch.diag_embed(parts.start), parts.readout[None], parts.noise[None],
         )  # fmt: skip
+        system = Doubts(data.noise[:, rows], data.shift[:, rows]).applied(system, structure.level())
         value = -log_likelihood(system, values, data.mask[:, rows])
         value = torch.where(value.isfinite(), value, torch.inf) + 0.5 * (point * point).sum(dim=1)
         (slope,) = torch.autograd.grad(value.sum(), point)

@@ -55,6 +55,8 @@ def _describe(fit: ChannelFit) -> dict[str, Any]:
         "spread": fit.spread,
         "span": fit.span,
         "changes": fit.changes,
+        "limit": fit.limit,
+        "reach": fit.reach,
         "effects": None if fit.effects is None else [[law.mean.tolist(), law.sd.tolist()] for law in fit.effects],
         "members": [
             {
@@ -100,7 +102,10 @@ def _restore(state: dict[str, Any]) -> ChannelFit:
         raise ValueError("its changepoints are not finite")
     if any(member.structure.n_regressors < 2 * len(changes) for member in members):
         raise ValueError("its changepoints have no coefficients")
-    return ChannelFit(tuple(members), transform, shift, spread, span, _effects(state["effects"], members), changes)
+    limit = None if state["limit"] is None else _positive(state["limit"])
+    reach = _positive(state["reach"]) if state["reach"] else 0.0
+    effects = _effects(state["effects"], members)
+    return ChannelFit(tuple(members), transform, shift, spread, span, effects, changes, limit, reach)
 
 
 def _effects(described: Any, members: list[Member]) -> tuple[Effects, ...] | None:

@@ -81,6 +81,14 @@ class Structure:
             first += component.n_states
         return places
 
+    def level(self, n_states: int | None = None) -> Tensor:
+        """1 at the state that is the level of the series, of the trend or else of what is slowest: Tensor[m]."""
+        trends = [one for one in self.components if one.role == "trend"]
+        others = [one for one in self.components if one.role == "rest"] or [*self.components]
+        level = torch.zeros(self.n_states if n_states is None else n_states, dtype=torch.float64)
+        level[self.places[(trends[:1] or others[-1:])[0].name].start] = 1.0
+        return level
+
     def parameters(self, z: Tensor) -> dict[tuple[str, str], Tensor]:
         """Parameters (b) from ``z`` (b p)."""
         log_medians = z.new_tensor([prior.log_median for prior in self.priors.values()])

@@ -16,8 +16,9 @@ from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.member import ChannelFit, Member
-from tsode.models.structural.problems import Data, Problem, evaluate
+from tsode.models.structural.problems import Data, Doubts, Problem, evaluate
 from tsode.models.structural.random_effects import learn_effects
+from tsode.models.structural.reweighting import STANDS_OUT, judge, ordinary_limit
 from tsode.models.structural.structure import Structure
 from tsode.numerics.quasi_newton import minimise
 
@@ -29,6 +30,8 @@ LONG = 3000  # rows of a history over which many draws of the parameters cost to
 REFINED = 20.0  # nats behind the best, on fewer data
 FAR_BEHIND = 50.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
+REWEIGHTED_AT_MOST = 3  # times
+PRICE_OF_DOUBT = 4.0  # nats that a scale pays for each value which stands out on it
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,18 @@ class Settings:
 class Sample:
     """Series (n s) on one scale, standardised."""
 
-    data: Data
+    plain: Data
+    data: Data  # with the doubts
     scale: DataScale
     shift: float
     spread: float
     log_slope: float  # of the transform and the standardisation, summed over all values
+    reach: float  # greatest less least of the values that do not stand out, in the data's own units
+    doubts: Doubts | None = None
+
+    @property
+    def n_doubts(self) -> int:
+        return 0 if self.doubts is None else int((self.doubts.noise > 0.0).sum())
 
 
 Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -104,6 +114,7 @@ def fit_channel(
     settings: Settings = Settings(),
     per_series: bool = False,
     changes: tuple[float, ...] = (),
+    is_robust: bool = False,
 ) -> ChannelFit:
     """Fit one channel: choose its scale and its seasons, then average over sets of components by their evidence.
 
@@ -118,6 +129,8 @@ def fit_channel(
         Whether parameters differ between series: how they do is learned too.
     changes : tuple of float
         Changepoints, in model time.
+    is_robust : bool
+        Whether values that stand out are doubted.
     """
     n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
@@ -128,9 +141,16 @@ def fit_channel(
     samples = {name: _sample(series, one, span) for name, one in transforms.items()}
     choice = choose(next(iter(samples.values())).scale, span)
     chosen, name = tuple(choice.seasons), next(iter(samples))
-    if len(samples) > 1 or any(price > -np.inf for price in choice.prices):
-        name, chosen = _scale_and_seasons(samples, choice, generator)
+    if is_robust or len(samples) > 1 or any(price > -np.inf for price in choice.prices):
+        name, chosen, best = _scale_and_seasons(samples, choice, generator)
+        for _ in range(REWEIGHTED_AT_MOST if is_robust else 0):
+            doubts = {of: _doubts(samples[of], *best[of], _limit(samples[of])) for of in samples}
+            if all(_same(samples[of].doubts, doubts[of]) for of in samples):
+                break
+            samples = {of: _sample(series, one, span, doubts[of]) for of, one in transforms.items()}
+            name, chosen, best = _scale_and_seasons(samples, choice, generator)
     sample = samples[name]
+    limit = _limit(sample)
     sets = [components + chosen for components in choice.sets]
     sets += choice.without if not chosen else ()
     searched = {season: price for season, price, _ in choice.instead if season in chosen}
@@ -140,16 +160,23 @@ def fit_channel(
     posterior = _fit(problems, settings.n_starts, generator, prices)
     if max(len(t) for t, *_ in everything) > settings.most_rows:
         finer = _some(everything, settings.fine_rows, settings.most_values, generator)
-        problems, posterior = _refined(sets, posterior, _sample(finer, transforms[name], span, like=sample), prices)
+        more = _sample(finer, transforms[name], span, like=sample)
+        if is_robust:
+            limit = _limit(more) if sample.doubts is None else limit
+            more = _sample(finer, transforms[name], span, _doubts(more, *best[name], limit), sample)
+            limit = min(limit, _limit(more))
+        problems, posterior = _refined(sets, posterior, more, prices)
     members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
-    fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span, changes=changes)
+    most = limit if is_robust else None
+    fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span, None, changes, most, sample.reach)
     if not per_series or len(series) < 2:
         return fit
     members = members[:MOST_OWN]
     total = sum(member.weight for member in members)
     members = tuple(replace(member, weight=member.weight / total) for member in members)
     scaled = [(t, fit.scaled(torch.from_numpy(x)).numpy(), f) for t, x, f in series]
-    return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span) for one in members))
+    about = None if sample.doubts is None else sample.doubts.scaled(sample.spread**-2)
+    return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span, about) for one in members))
 
 
 def _some(series: Sequence[Seen], most_rows: int, most_values: int, generator: torch.Generator) -> list[Seen]:
@@ -163,7 +190,7 @@ def _some(series: Sequence[Seen], most_rows: int, most_values: int, generator: t
 
 
 def _rows(n: int, most: int) -> np.ndarray:
-    """At most so many of `n` rows: the last half of them as they are, for what is quick, the rest evenly from before."""
+    """At most so many of `n` rows: the last half as they are, for what is quick, the others evenly from before."""
     if n <= most:
         return np.arange(n)
     last = n - most // 2
@@ -172,8 +199,11 @@ def _rows(n: int, most: int) -> np.ndarray:
 
 def _scale_and_seasons(
     samples: dict[str, Sample], choice: Choice, generator: torch.Generator
-) -> tuple[str, tuple[Component, ...]]:
-    """The transform and the seasons of highest evidence beside one trend, seasons at their prices."""
+) -> tuple[str, tuple[Component, ...], dict[str, tuple[Problem, Tensor]]]:
+    """The transform and the seasons of highest evidence beside one trend, seasons at their prices.
+
+    And for each transform its best problem and mode.
+    """
     base = choice.sets[min(1, len(choice.sets) - 1)]
     always = tuple(s for s, price in zip(choice.seasons, choice.prices) if price == -np.inf)
     free = {s: price for s, price in zip(choice.seasons, choice.prices) if price > -np.inf}
@@ -185,10 +215,32 @@ def _scale_and_seasons(
     found = _fit([problem for _, _, problem in tried], 1, generator)
     score = [
         float(found.evidence[k]) + samples[name].log_slope - sum(free[season] for season in chosen)
+        - PRICE_OF_DOUBT * samples[name].n_doubts
         for k, (name, chosen, _) in enumerate(tried)
-    ]
+    ]  # fmt: skip
+    best = {}
+    for k in np.argsort(score):
+        best[tried[k][0]] = tried[k][2], found.mode[k]
     name, chosen, _ = tried[int(np.argmax(score))]
-    return name, always + chosen
+    return name, always + chosen, best
+
+
+def _doubts(sample: Sample, problem: Problem, mode: Tensor, limit: float) -> Doubts | None:
+    """Doubts about the values of a sample, in squared units of what was transformed."""
+    structure = problem.structure
+    verdict = judge(structure, mode[: structure.n_parameters], sample.plain, limit)
+    return verdict.doubts.scaled(sample.spread**2) if any(x.any() for x in verdict.doubts) else None
+
+
+def _limit(sample: Sample) -> float:
+    return ordinary_limit(int(sample.data.mask.sum())) if sample.doubts is None else STANDS_OUT
+
+
+def _same(one: Doubts | None, other: Doubts | None) -> bool:
+    """Whether they are about the same values."""
+    if one is None or other is None:
+        return one is other
+    return all(torch.equal(a > 0.0, b > 0.0) for a, b in zip(one, other))
 
 
 def _problem(components: tuple[Component, ...], sample: Sample) -> Problem:
@@ -202,28 +254,39 @@ def _choices(seasons: Sequence[Component]) -> list[tuple[Component, ...]]:
     return list(dict.fromkeys([every, *but_one, *((s,) for s in seasons), ()]))
 
 
-def _sample(series: Sequence[Seen], transform: Transform, span: float, like: Sample | None = None) -> Sample:
-    """Series on the scale of a transform, padded to one length; on the scale of another sample if there is one."""
+def _sample(
+    series: Sequence[Seen],
+    transform: Transform,
+    span: float,
+    doubts: Doubts | None = None,
+    like: Sample | None = None,
+) -> Sample:
+    """Series on the scale of a transform, padded to one length; on the scale of another sample if there is one.
+
+    What is doubted does not count in the scale.
+    """
     n = max(len(t) for t, *_ in series)
     padded = [[np.pad(x, [(0, n - len(x))] + [(0, 0)] * (x.ndim - 1), mode="edge") for x in one] for one in series]
     times, values, features = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
     is_seen = torch.arange(n)[:, None] < torch.tensor([len(t) for t, *_ in series])
     scaled, own_time = transform.forward(values), times / span
-    seen = scaled[is_seen]
+    is_sound = is_seen if doubts is None else is_seen & (doubts.noise == 0.0)
+    seen = scaled[is_sound]
     size = 2.0 ** (frexp(float(seen.abs().max()))[1] - 1)  # so that no square leaves the range of numbers
     shift, spread = float((seen / size).mean()) * size, float((seen / size).std(correction=0)) * size
     spread = spread if spread > 1e-12 * abs(shift) else 0.01 * abs(shift) or 1.0  # constant, but for rounding
     if like is not None:
         shift, spread = like.shift, like.spread
     scaled = torch.where(is_seen, (scaled - shift) / spread, 0.0)
-    log_slope = float(transform.log_slope(values[is_seen]).sum()) - len(seen) * log(spread)
+    log_slope = float(transform.log_slope(values[is_seen]).sum()) - int(is_seen.sum()) * log(spread)
     gap, is_apart = own_time.diff(dim=0), is_seen[1:] & (own_time.diff(dim=0) > 0.0)
     change = scaled.diff(dim=0)[is_apart]
     typical = float(gap[is_apart].median()) if len(change) else 1.0
     scale = like.scale if like else DataScale(typical, max(_roughness(change), 1e-6))
-    return Sample(
-        Data.of(own_time, scaled, is_seen.double(), features=features.double()), scale, shift, spread, log_slope
-    )
+    plain = Data.of(own_time, scaled, is_seen.double(), features=features.double())
+    data = plain if doubts is None else plain.with_doubts(doubts.scaled(spread**-2))
+    reach = float(values[is_sound].max() - values[is_sound].min())
+    return Sample(plain, data, scale, shift, spread, log_slope, reach, doubts)
 
 
 def _roughness(change: Tensor) -> float:

@@ -236,7 +236,7 @@ def _of_level_cycle_and_ou(model: Any, p: Numbers, gap: float) -> None:
     decay = np.exp(-gap / p["ou", "time"])
     cycle = [p["cycle", "variance"] * (1 - damping**2), 2 * np.pi * gap / period, damping]
     ou = [decay, p["ou", "variance"] * (1 - decay**2)]
-    # the order is statsmodels': variances of noise, level, cycle and autoregression, then the cycle's shape, then the AR
+    # as statsmodels has them: variances of noise, level, cycle and autoregression, then their shapes
     model.update(
         [p[NOISE, "variance"] + LEAST_NOISE, p["level", "rate"] * gap, cycle[0], ou[1], cycle[1], cycle[2], ou[0]]
     )

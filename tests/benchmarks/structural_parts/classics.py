@@ -1,0 +1,107 @@
+"""Textbook series: the last fifth held out, two spans ahead, and rows removed at uneven times.
+
+CRPS is that of 19 quantiles, by that of the seasonal naive with the period given, in the geometric mean; the automatic
+fit is told no period. Far ahead the first 35 % are fitted and the rest is asked; CRPS is by the mean seasonal
+difference of what was fitted (the two series of six years are left out: too little is left of them). For uneven times
+30 % of the rows of the history are removed and all times moved by up to a fifth of a step, and the same rows are asked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.benchmarks.structural_parts.classic_series import (
+    FILE,
+    NO_SEASON,
+    ONE_YEAR,
+    Classic,
+    classics,
+    seasonal_naive,
+)
+from tests.benchmarks.structural_parts.fits import fit, quantiles, season_weight
+from tests.benchmarks.structural_parts.report import Report
+from tests.benchmarks.structural_parts.scores import crps, holds, missing_file
+
+__all__ = ["run"]
+
+FEWEST = 30  # rows for a fit from which two spans are asked
+
+
+def run(report: Report) -> None:
+    why = missing_file(FILE)
+    if why:
+        report.skip(why)
+        return
+    every = classics()
+    every = every[: report.count(len(every))]
+    rows = []
+    print(
+        f"{'series':<16} {'n':>5} {'CRPS':>8} {'ratio':>8} {'90 %':>5} {'year':>5} {'any':>5} {'CPU-s':>6}  likeliest"
+    )
+    for one in every:
+        rows.append(_held_out(one))
+    ratio, share = (np.array([row[k] for row in rows]) for k in (0, 1))
+    report.at_most("CRPS by that of the seasonal naive, geometric mean", _geometric(ratio), 0.55)
+    report.within("90 % intervals hold, per cent", float(share.mean()), 85.0, 95.0)
+    for name, (_, _, year, _) in zip((one.name for one in every), rows):
+        if name in ONE_YEAR:
+            report.at_least(f"{name}: weight of a season of one year", year, 0.5)
+    for name, (_, _, _, some) in zip((one.name for one in every), rows):
+        if name in NO_SEASON:
+            report.at_most(f"{name}: weight of any season", some, 0.5)
+    far = [_two_spans(one) for one in every if round(0.35 * len(one.values)) >= FEWEST]
+    report.at_most("two spans ahead: CRPS by the seasonal difference, mean", float(np.mean([x for x, _ in far])), 1.8)
+    report.note(f"two spans ahead: 90 % intervals hold {np.mean([x for _, x in far]):.0f} %")
+    uneven = np.array([_uneven(one) for one in every])
+    report.at_most(
+        "30 % removed, times moved: by the full series' figure", _geometric(uneven) / _geometric(ratio), 1.05
+    )
+
+
+def _geometric(ratios: np.ndarray) -> float:
+    return float(np.exp(np.log(ratios).mean()))
+
+
+def _held_out(one: Classic) -> tuple[float, float, float, float]:
+    """CRPS by that of the seasonal naive, what 90 % intervals hold, weights of a season of a year and of any."""
+    cut = int(0.8 * len(one.values))
+    asked = one.values[cut:]
+    forecaster, seconds = fit(one.times[:cut], one.values[:cut])
+    answer = quantiles(forecaster, one.times[cut:])
+    found, naive = crps(asked, answer), _naive(one, cut)
+    year, some = season_weight(forecaster, 0.98, 1.02), season_weight(forecaster)
+    (likeliest,) = forecaster.components_.values()
+    print(
+        f"{one.name:<16} {len(one.values):>5} {found:>8.4g} {found / naive:>8.3f} {holds(asked, answer):>5.0f} "
+        f"{year:>5.2f} {some:>5.2f} {seconds:>6.1f}  {' + '.join(likeliest)}",
+        flush=True,
+    )
+    return found / naive, holds(asked, answer), year, some
+
+
+def _naive(one: Classic, cut: int) -> float:
+    return crps(one.values[cut:], seasonal_naive(one.values[:cut], one.period, len(one.values) - cut))
+
+
+def _two_spans(one: Classic) -> tuple[float, float]:
+    cut = round(0.35 * len(one.values))
+    given, asked = one.values[:cut], one.values[cut:]
+    period = one.period if one.period < cut / 2 else 1
+    forecaster, _ = fit(one.times[:cut], given)
+    answer = quantiles(forecaster, one.times[cut:])
+    scaled = crps(asked, answer) / np.abs(given[period:] - given[:-period]).mean()
+    print(f"{one.name:<16} two spans ahead {scaled:>8.3f} {holds(asked, answer):>5.0f}", flush=True)
+    return scaled, holds(asked, answer)
+
+
+def _uneven(one: Classic) -> float:
+    """CRPS by that of the seasonal naive of the full series."""
+    generator = np.random.default_rng(len(one.values))
+    cut = int(0.8 * len(one.values))
+    step = np.median(np.diff(one.times))
+    times = one.times + step * generator.uniform(-0.2, 0.2, len(one.times))
+    is_kept = generator.random(cut) >= 0.3
+    forecaster, _ = fit(times[:cut][is_kept], one.values[:cut][is_kept])
+    found = crps(one.values[cut:], quantiles(forecaster, times[cut:])) / _naive(one, cut)
+    print(f"{one.name:<16} rows removed    {found:>8.3f}", flush=True)
+    return found

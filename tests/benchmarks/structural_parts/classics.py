@@ -2,13 +2,18 @@
 
 CRPS is that of 19 quantiles, by that of the seasonal naive with the period given, in the geometric mean; the automatic
 fit is told no period. Far ahead the first 35 % are fitted and the rest is asked; CRPS is by the mean seasonal
-difference of what was fitted (the two series of six years are left out: too little is left of them). For uneven times
-30 % of the rows of the history are removed and all times moved by up to a fifth of a step, and the same rows are asked.
+difference of what was fitted (the two series of six years are left out: too little is left of them). What other
+libraries score is in `peers_classics.csv`, written by `make peers`; the best is that of each series, in hindsight. For
+uneven times 30 % of the rows of the history are removed and all times moved by up to a fifth of a step, and the same
+rows are asked.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 
 from tests.benchmarks.structural_parts.classic_series import (
     FILE,
@@ -24,6 +29,7 @@ from tests.benchmarks.structural_parts.scores import crps, holds, missing_file
 
 __all__ = ["run"]
 
+PEERS = Path(__file__).resolve().parents[1] / "peers_classics.csv"
 FEWEST = 30  # rows for a fit from which two spans are asked
 
 
@@ -40,13 +46,14 @@ def run(report: Report) -> None:
     )
     for one in every:
         rows.append(_held_out(one))
-    ratio, share = (np.array([row[k] for row in rows]) for k in (0, 1))
+    own, ratio, share = (np.array([row[k] for row in rows]) for k in range(3))
     report.at_most("CRPS by that of the seasonal naive, geometric mean", _geometric(ratio), 0.55)
+    _beside_peers([one.name for one in every], own, report)
     report.within("90 % intervals hold, per cent", float(share.mean()), 85.0, 95.0)
-    for name, (_, _, year, _) in zip((one.name for one in every), rows):
+    for name, (*_, year, _) in zip((one.name for one in every), rows):
         if name in ONE_YEAR:
             report.at_least(f"{name}: weight of a season of one year", year, 0.5)
-    for name, (_, _, _, some) in zip((one.name for one in every), rows):
+    for name, (*_, some) in zip((one.name for one in every), rows):
         if name in NO_SEASON:
             report.at_most(f"{name}: weight of any season", some, 0.5)
     far = [_two_spans(one) for one in every if round(0.35 * len(one.values)) >= FEWEST]
@@ -58,12 +65,25 @@ def run(report: Report) -> None:
     )
 
 
+def _beside_peers(names: list[str], own: np.ndarray, report: Report) -> None:
+    if not PEERS.exists():
+        report.skip(f"no {PEERS.name} to compare with: make peers")
+        return
+    table = pd.read_csv(PEERS).pivot(index="series", columns="model", values="crps").reindex(names)
+    best = table.min(axis=1).to_numpy()
+    report.at_most("CRPS by that of the best peer of each series, geometric mean", _geometric(own / best), 0.90)
+    for model, scores in table.items():
+        known = scores.notna().to_numpy()
+        ratio = _geometric(own[known] / scores.to_numpy()[known])
+        report.note(f"CRPS by that of {model}: {ratio:.3f} on {known.sum()} series")
+
+
 def _geometric(ratios: np.ndarray) -> float:
     return float(np.exp(np.log(ratios).mean()))
 
 
-def _held_out(one: Classic) -> tuple[float, float, float, float]:
-    """CRPS by that of the seasonal naive, what 90 % intervals hold, weights of a season of a year and of any."""
+def _held_out(one: Classic) -> tuple[float, float, float, float, float]:
+    """CRPS, that by the seasonal naive's, what 90 % intervals hold, weights of a season of a year and of any."""
     cut = int(0.8 * len(one.values))
     asked = one.values[cut:]
     forecaster, seconds = fit(one.times[:cut], one.values[:cut])
@@ -76,7 +96,7 @@ def _held_out(one: Classic) -> tuple[float, float, float, float]:
         f"{year:>5.2f} {some:>5.2f} {seconds:>6.1f}  {' + '.join(likeliest)}",
         flush=True,
     )
-    return found / naive, holds(asked, answer), year, some
+    return found, found / naive, holds(asked, answer), year, some
 
 
 def _naive(one: Classic, cut: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,6 +61,25 @@ def test_a_file_that_cannot_be_read_is_one_line_that_says_why(tmp_path, capsys, 
     assert fit(tmp_path, content) == 1
     line = told(capsys)
     assert pd.Series([line]).str.contains(message).all(), line
+
+
+@pytest.mark.parametrize(("first", "horizon"), [("0", "-3"), ("0", "0"), ("2024-01-0", "-3h")])
+@pytest.mark.parametrize("command", ["fit", "predict", "evaluate", "evaluate fitted"])
+def test_a_horizon_that_is_not_positive_is_said_of_the_option(tmp_path, capsys, command, first, horizon):
+    content = "unique_id,ds,y\n" + "".join(f"{key},{first}{day},{day}\n" for key in "ab" for day in range(1, 10))
+    data, model = str(tmp_path / "data.csv"), str(tmp_path / "m")
+    (tmp_path / "data.csv").write_text(content)
+    kept = ["--horizon", "2h" if "-" in first else "2"]
+    assert main(["fit", data, "--model", "last-value", "--out", model, *kept]) == 0
+    capsys.readouterr()
+    ask = {
+        "fit": ["fit", data, "--model", "last-value", "--out", model],
+        "predict": ["predict", "--model", model],
+        "evaluate": ["evaluate", data, "--model", "last-value"],
+        "evaluate fitted": ["evaluate", data, "--model", model],
+    }[command]
+    assert main([*ask, f"--horizon={horizon}"]) == 1
+    assert re.search(r"error: --horizon .*positive", told(capsys))
 
 
 def test_one_row_cannot_be_evaluated(tmp_path, capsys):

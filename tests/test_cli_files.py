@@ -76,6 +76,26 @@ def test_a_table_of_events_meets_the_data_as_text(tmp_path, capsys):
     assert "001" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("table", ["static", "known"])
+def test_codes_with_leading_zeros_are_categories_in_fit_and_in_predict(tmp_path, capsys, table):
+    heads = "unique_id,zip,age\n" if table == "static" else "unique_id,ds,zip,age\n"
+    rows = [(key, code, 10 * k) for k, (key, code) in enumerate([("a", "01234"), ("b", "1234"), ("c", "20500")])]
+    spread = [[key, code, age] if table == "static" else [key, 0, code, age] for key, code, age in rows]
+    spread += [] if table == "static" else [[key, 20, code, age] for key, code, age in rows]
+    (tmp_path / "s.csv").write_text(heads + "".join(",".join(map(str, row)) + "\n" for row in spread))
+    options = [f"--{table}", str(tmp_path / "s.csv"), "--max-epochs", "1"]
+    assert run_file(tmp_path, lines_of(["a", "b", "c"]), *options, model="linear-sde") == 0
+    coder = BaseForecaster.load(tmp_path / "m" / "model.safetensors").reader_.covariates
+    kinds = {c.name: c.categories for c in coder.static} if table == "static" else {**coder.levels, "age": None}
+    assert kinds == {"zip": ("01234", "1234", "20500"), "age": None}
+    # a file in which no zero stands in front is read alike
+    (tmp_path / "s.csv").write_text(heads + "".join(",".join(map(str, row)) + "\n" for row in spread if row[0] == "b"))
+    (tmp_path / "b.csv").write_text(lines_of(["b"]))
+    capsys.readouterr()
+    ask = ["predict", str(tmp_path / "b.csv"), "--model", str(tmp_path / "m"), f"--{table}", str(tmp_path / "s.csv")]
+    assert main(ask) == 0, capsys.readouterr().err
+
+
 def test_a_channel_with_dollar_signs_is_reported_on(tmp_path):
     text = "unique_id,ds,$x^$\n" + "\n".join(f"a,{t},{t * t % 7}" for t in range(40))
     (tmp_path / "d.csv").write_text(text)

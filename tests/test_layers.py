@@ -22,7 +22,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"encoders", "evolutions", "intensities"}),
     frozenset({"models"}),
     frozenset({"training"}),
-    frozenset({"estimators.memory", "estimators.parameters", "estimators.settings"}),
+    frozenset({"estimators.memory", "estimators.parameters", "estimators.seasons", "estimators.settings"}),
     frozenset({"estimators.files"}),
     frozenset({"estimators.forecasters", "estimators.path_regressor", "estimators.point_process"}),
     frozenset({"estimators.series"}),

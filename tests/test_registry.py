@@ -264,7 +264,7 @@ def test_a_forecaster_of_ones_own_is_registered_under_a_name():
         ("solver", "mine", RK4(), r"A solver is a subclass of tsode.numerics.base.Solver, but 'mine' is RK4\("),
         ("dynamics", "", Fading, r"The name of a dynamics is a string, but is ''"),
         ("dynamics", "bare", type("Bare", (tsode.dynamics.Dynamics,), {}), r"Bare must define drift to be a dynamics"),
-        ("field", "mine", Fading, r"'field' is not a known kind of part.*Known: dynamics"),
+        ("field", "mine", Fading, r"'field' is not a known kind of part.*Known: component"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_registered_says_what_is_needed(kind, name, member, message):

@@ -13,6 +13,7 @@ from tsode.core.forecast import Forecast
 from tsode.dynamics import LinearDynamics, MeanReverting, OrnsteinUhlenbeck
 from tsode.evolutions import DiagonalFlow
 from tsode.evolutions.base import Evolved
+from tsode.frames.growing import GrowingDict
 from tsode.intensities import HawkesExponential
 from tsode.jumps import GRU
 from tsode.likelihoods import Normal
@@ -118,7 +119,7 @@ class ForgetsHistory(LastValueForecaster):
     @classmethod
     def load(cls, path, device="cpu"):
         loaded = super().load(path, device)
-        loaded.last_times_ = {}
+        loaded._last_times = GrowingDict({})
         return loaded
 
 

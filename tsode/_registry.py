@@ -328,8 +328,8 @@ def register(kind: str, name: str, member: Any = None) -> Any:
     Parameters
     ----------
     kind : str
-        "dynamics", "evolution", "jump", "likelihood", "encoder", "solver", "sde", "sde_solver", "intensity" or
-        "forecaster"; or "filter", a named composition.
+        "dynamics", "evolution", "jump", "likelihood", "encoder", "solver", "sde", "sde_solver", "intensity",
+        "component" or "forecaster"; or "filter", a named composition.
     name : str
         Not taken by another member of the kind.
     member : class

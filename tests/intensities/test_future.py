@@ -41,6 +41,21 @@ def test_the_mean_count_of_a_simulated_hawkes_process_is_its_closed_form():
     assert abs(counts.mean() - expected) < 6.0 * counts.std() / math.sqrt(n)
 
 
+def test_a_path_on_its_way_to_millions_of_events_is_refused_soon_and_one_within_the_limit_is_not():
+    wild = small_intensity("neural_jump", 2).double()
+    with torch.no_grad():
+        wild.readout.linear.bias.fill_(1e6)
+    calls = []
+    wild.readout.register_forward_hook(lambda *_: calls.append(1))
+    with pytest.raises(SolverError, match="more than 20000 events"):
+        fresh(wild, 10, 10.0)
+    assert len(calls) < 3000
+    dense = INTENSITIES["poisson"](1).double()
+    with torch.no_grad():
+        dense.log_mu.fill_(math.log(1500.0))
+    assert len(fresh(dense, 1, 1.0).rows) == pytest.approx(1500, abs=200)
+
+
 @pytest.mark.parametrize("name", INTENSITIES)
 def test_time_rescaled_gaps_of_simulated_events_are_exponential(name):
     torch.manual_seed(1)

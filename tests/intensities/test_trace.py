@@ -12,8 +12,11 @@ from scipy.integrate import quad
 
 from tests.registries import small_intensity
 from tsode.core.events import StreamBatch
+from tsode.errors import TsodeWarning
+from tsode.evolutions.decay import DecayingFlow
 from tsode.intensities import INTENSITIES, HawkesExponential, NeuralJump, SelfCorrecting
 from tsode.intensities.base import Intensity
+from tsode.intensities.compensated import Compensated
 from tsode.testing import check_intensity
 
 TIMES = np.array([0.7, 1.1, 1.3, 2.9, 4.0, 4.05, 6.2, 8.8])
@@ -113,6 +116,37 @@ def test_a_compensator_is_the_integral_of_the_rates(name):
             assert (ends[1] - ends[0]).item() == pytest.approx(fine, rel=tolerance, abs=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_integral_of_rates_that_change_fast_takes_the_nodes_that_it_needs(dtype):
+    torch.manual_seed(0)
+    intensity = small_intensity("neural_jump", 3).to(dtype)
+    with torch.no_grad():
+        for part in (*intensity.rho.parameters(), *intensity.readout.parameters()):
+            part.mul_(20.0)
+        z, wait = intensity.states(random_streams(3, [12]))[0], 5.0
+        grown = intensity.extrapolate(z, torch.full((len(z), 1), wait, dtype=torch.float64)).compensator[:, 0]
+        x, w = np.polynomial.legendre.leggauss(40)
+        edges = wait * np.append(0.0, np.geomspace(1e-5, 1.0, 60))
+        at = torch.from_numpy((edges[:-1, None] + np.diff(edges)[:, None] * 0.5 * (x + 1.0)).reshape(1, -1))
+        fine = intensity.rates(z, at.expand(len(z), -1)).sum(dim=-1).double()
+        fine = fine @ torch.from_numpy((np.diff(edges)[:, None] * 0.5 * w).reshape(-1))
+    plain = intensity.extrapolate(z, torch.full((len(z), 1), wait, dtype=torch.float64)).compensator[:, 0]
+    scale = fine.clamp(min=1.0)
+    assert ((plain.detach() - fine).abs() / scale).max() > 2e-5  # as it learns
+    assert ((grown - fine).abs() / scale).max() < (1e-6 if dtype == torch.float64 else 8e-6)
+
+
+def test_an_integral_that_no_number_of_nodes_gives_is_a_warning_that_says_how_far_it_is_off():
+    class Switch(torch.nn.Module):
+        def forward(self, z):
+            return (z > 0.3).to(z.dtype)
+
+    flow, start = Compensated(DecayingFlow(1, rates=(1.0, 1.0)), Switch()), torch.ones(1, 1, dtype=torch.float64)
+    with torch.no_grad(), pytest.warns(TsodeWarning, match=r"known to 0.00\d of itself only, .* 1024 nodes"):
+        cost = flow.evolve(start, torch.zeros(1).double(), torch.full((1,), 3.0).double()).cost
+    assert cost.item() == pytest.approx(-math.log(0.3), abs=0.01)
+
+
 @pytest.mark.parametrize("name", INTENSITIES)
 def test_intensities_keep_the_contract(name):
     torch.manual_seed(0)
@@ -151,7 +185,6 @@ def test_a_first_guess_is_the_rate_of_events_where_nothing_else_is_known():
 def test_a_solved_field_carries_its_compensator_too():
     from tsode.dynamics import MeanReverting
     from tsode.evolutions.base import Solved
-    from tsode.intensities.compensated import Compensated
     from tsode.numerics import RK4
 
     class Rate(torch.nn.Module):

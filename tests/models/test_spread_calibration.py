@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsode.likelihoods import Normal, NormalMixture, StudentT
+from tsode.models import spread_calibration
 from tsode.models.spread_calibration import SpreadCalibration
 
 N = 6000
@@ -67,3 +69,31 @@ def test_a_channel_that_is_mostly_one_value_is_not_narrowed_to_nothing():
     curve = SpreadCalibration(1).double()
     curve.fit(family, params, torch.rand(N, generator=generator).double(), torch.zeros(N, dtype=torch.int64), x)
     assert curve(torch.tensor([0.5]).double()).log().abs().max() < 0.3
+
+
+def test_a_part_of_very_many_held_out_values_gives_the_same_curve(monkeypatch):
+    monkeypatch.setattr(spread_calibration, "MOST", N // 2)
+    curve = SpreadCalibration(2).double()
+    curve.fit(Normal(), *held_out(Normal(), lambda lead, channel: 0.3 * channel - 0.2))
+    found = curve(torch.linspace(0, 1, 5, dtype=torch.float64)).log()
+    assert (found - torch.tensor([-0.2, 0.1])).abs().max() < 0.12
+
+
+class _Largest(TorchDispatchMode):
+    """Numbers in the largest tensor that is made inside."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            self.n = max(self.n, tensor.numel() if isinstance(tensor, torch.Tensor) else 0)
+        return made
+
+
+def test_the_memory_of_a_fit_grows_with_its_values_and_not_with_their_number_times_that_of_channels():
+    params, lead, _, x = held_out(Normal(), lambda lead, channel: torch.full_like(lead, 0.5))
+    n_channels = 300
+    with _Largest() as largest:
+        SpreadCalibration(n_channels).double().fit(Normal(), params, lead, torch.arange(N) % n_channels, x)
+    assert largest.n <= 20 * N

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from tsode.backtest.seasons import with_season
 from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff, shift_time
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.history import append_rows
 from tsode.estimators.parameters import check_boolean
 from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
+from tsode.frames.growing_panel import GrowingPanel
 from tsode.frames.index import restore_times
 from tsode.frames.labels import labels
 from tsode.frames.meeting import check_rows_about
@@ -132,8 +134,12 @@ def run_rounds(
     context: Any,
     events: Any,
     covariates: dict[str, Any],
+    optional: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[Hashable]]:
-    """The rows of `backtest` with the channel in a column of its own, and the channels."""
+    """The rows of `backtest` with the channel in a column of its own, and the channels.
+
+    Forecasters in `optional` are told the season that others have found; where none is known, they have no columns.
+    """
     check_boolean("refit", refit)
     levels = read_levels(level, "level", 100.0)
     first: Any = next(iter(named.values()))
@@ -146,6 +152,7 @@ def run_rounds(
     whole = panel if context is None else _with_context(panel, read_panel(context, **reading))
     lead = read_span(horizon, panel, "horizon")
     fitted = {name: named[name] for name in prefit}
+    named = dict(named)
     parts = []
     for cutoff_of in find_rounds(panel, cutoffs, every, lead):
         past, ahead = _cut(whole, panel, cutoff_of, lead)
@@ -155,7 +162,7 @@ def run_rounds(
             continue
         history, future = (write_long(part, id_col, time_col) for part in (past, ahead))
         answers = {}
-        for name, estimator in named.items():
+        for name, estimator in list(named.items()):
             tables = dict(covariates) if getattr(estimator, "reads_covariates", False) else {}
             tables["events"] = events if getattr(estimator, "reads_events", False) else None
             tables = {key: table for key, table in tables.items() if table is not None}
@@ -163,7 +170,16 @@ def run_rounds(
                 past_tables = dict(tables)
                 if "events" in tables:
                     past_tables["events"] = _events_until(events, cutoff_of, panel, id_col, time_col)
-                fitted[name] = clone(estimator).fit(history if train is None else train, **past_tables)
+                is_optional = name in optional
+                others = [fitted[other] for other in named if other in fitted and other != name]
+                fresh = with_season(estimator, others) if is_optional else clone(estimator)
+                try:
+                    fitted[name] = fresh.fit(history if train is None else train, **past_tables)
+                except ParameterError:
+                    if not is_optional:
+                        raise
+                    del named[name]
+                    continue
             answers[name] = fitted[name].predict_interval(future, context=history, level=levels, **tables)
         cut = np.array([cutoff_of(key) for key, times in zip(ahead.ids, ahead.times) for _ in times])
         channels = [name for name in panel.channels if all(name in answer.columns for answer in answers.values())]
@@ -173,7 +189,10 @@ def run_rounds(
             "No series in cutoffs= has an observed row up to a cutoff of its own and another within "
             f"horizon={horizon!r} after it."
         )
-    return pd.concat(parts, ignore_index=True), channels
+    rows = pd.concat(parts, ignore_index=True)
+    bounds = [f"-{side}-{share:g}" for side in ("lo", "hi") for share in levels]
+    left_out = [f"{name}{bound}" for name in optional if name not in named for bound in ("", *bounds)]
+    return rows.drop(columns=left_out, errors="ignore"), channels
 
 
 def _beside(
@@ -212,7 +231,7 @@ def _with_context(panel: Panel, context: Panel) -> Panel:
     check_rows_about(context.ids, panel, (), "context=")
     times_of = dict(zip(panel.ids, panel.times))
     is_new = [~np.isin(times, times_of.get(key, times[:0])) for key, times in zip(context.ids, context.times)]
-    return append_rows(panel, context.part(range(len(context)), is_new), "error")[0]
+    return append_rows(GrowingPanel.of(panel), context.part(range(len(context)), is_new), "error")[0].plain()
 
 
 def _cut(whole: Panel, panel: Panel, cutoff_of: Cutoffs, lead: Any) -> tuple[Panel, Panel]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tsode.backtest.forecasts import by_name, reading_of, run_rounds
 from tsode.errors import ParameterError
-from tsode.estimators import FORECASTERS, BaseForecaster, LastValueForecaster
+from tsode.estimators import FORECASTERS, BaseForecaster, LastValueForecaster, SeasonalNaiveForecaster
 from tsode.estimators.settings import read_levels
 from tsode.metrics import coverage, crps_from_quantiles, interval_score, mae, mse, rmse
 
@@ -51,6 +51,9 @@ def score_table(
 ) -> pd.DataFrame:
     """Score forecasters beside the baselines, which are always in the table, made for the same horizon.
 
+    The seasonal naive is among them if a season is known: the ``period_`` of a forecaster beside it, else what its own
+    ``period="auto"`` finds in the rows to learn from.
+
     Parameters
     ----------
     estimators : forecaster, or dict of name to forecaster
@@ -79,12 +82,15 @@ def score_table(
     fitted = tuple(named) if prefit else ()
     reading = reading_of(next(iter(named.values()), None))
     # the horizon too: the spread of a baseline is that of leads up to it
+    optional = {name for name, made in compared.items() if made is SeasonalNaiveForecaster and name not in named}
     named |= {name: baseline(**reading, horizon=horizon) for name, baseline in compared.items() if name not in named}
     levels = sorted({*shares, *map(float, GRID)}) if "crps" in metrics else shares
     covariates = {"static": static, "known": known}
     rows, channels = run_rounds(
-        named, frame, cutoffs, every, horizon, levels, refit, fitted, train, context, events, covariates
-    )
+        named, frame, cutoffs, every, horizon, levels, refit, fitted, train, context, events, covariates,
+        optional,
+    )  # fmt: skip
+    named = {name: estimator for name, estimator in named.items() if name in rows.columns}
     columns: dict[str, tuple[str, float]] = {}
     for metric in metrics:
         of_level = shares if metric in ("coverage", "interval") else shares[:1]

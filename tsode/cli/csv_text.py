@@ -20,11 +20,17 @@ __all__ = ["STDIN", "read_csv", "refuse_commas"]
 STDIN = "-"
 _SEPARATORS = ",;\t|"
 _UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name, such as an index that was saved
+_CODE = re.compile(r"0\d+")
 _COMMA = r"[+-]?[\d .']*,\d+(?:[eE][+-]?\d+)?"
 
 
 def read_csv(
-    path: str, *, named: Collection[str] = (), as_text: Collection[str] = (), decimal: str = "."
+    path: str,
+    *,
+    named: Collection[str] = (),
+    as_text: Collection[str] = (),
+    plain: Collection[str] | None = None,
+    decimal: str = ".",
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read a CSV file, gzipped or not, or standard input ("-").
 
@@ -35,6 +41,8 @@ def read_csv(
         Columns that may be in it: a separator by which the header has them is the right one. They are never dropped.
     as_text : collection of str
         Columns whose cells are names ("01", "NA" and "1e5" are three of them); an empty cell is missing.
+    plain : collection of str, optional
+        Columns that are numbers even if written like 007; of all others these are names. None = all are numbers.
     decimal : str
 
     Returns
@@ -53,7 +61,8 @@ def read_csv(
     try:
         separator, names = _open(text, named)
         _check_widths(text, separator, names, path)
-        places = [k for k, name in enumerate(names) if name in as_text]
+        codes = set() if plain is None else _columns_of_codes(text, separator)
+        places = [k for k, name in enumerate(names) if name in as_text or (k in codes and name not in (plain or ()))]
         frame = pd.read_csv(
             io.StringIO(text),
             sep=separator,
@@ -157,6 +166,11 @@ def _check_widths(text: str, separator: str, names: list[str], path: str) -> Non
                 f"Row {number} of {path!r} has {len(row)} cells, but the header names {len(names)} columns: give every "
                 "column a name, and put text that holds the separator into quotes."
             )
+
+
+def _columns_of_codes(text: str, separator: str) -> set[int]:
+    """Places of the columns with a cell that no number is written like: whole, with a zero in front."""
+    return {k for row in _rows(text, separator) for k, cell in enumerate(row) if _CODE.fullmatch(cell.strip())}
 
 
 def _as_written(cell: str) -> str | None:

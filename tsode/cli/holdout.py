@@ -120,8 +120,6 @@ def hold_out(
     if not (spans > 0 * spans).any():
         raise DataError("No series has two times, so nothing can be held out at its end: give longer series.")
     horizon = _horizon(horizon, spans)
-    if not horizon > 0 * horizon:
-        raise ParameterError(f"--horizon must be positive and finite, but is {horizon}.")
     if n_cutoffs is None:
         n_cutoffs = int(np.clip(MOST_HELD_OUT * spans.median() / horizon, 1, MOST_CUTOFFS))
     cutoffs = end_cutoffs(frame, horizon, n_cutoffs=n_cutoffs, id_col=id_col, time_col=time_col)
@@ -229,7 +227,10 @@ def _horizon(horizon: Any, spans: pd.Series) -> Any:
     if horizon is None:
         horizon = SHARE_OF_SPAN * spans.median()
         return pd.Timedelta(horizon).floor("s") or pd.Timedelta(horizon) if is_clock else float(horizon)
-    return pd.Timedelta(read_duration(horizon, "timedelta")) if is_clock else horizon
+    span = pd.Timedelta(read_duration(horizon, "timedelta")) if is_clock else horizon
+    if not span > 0 * span:
+        raise ParameterError(f"--horizon must be positive and finite, but is {horizon}.")
+    return span
 
 
 def _score(

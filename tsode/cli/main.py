@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -259,24 +259,27 @@ def _read(arguments: argparse.Namespace, fitted: Any = None) -> tuple[pd.DataFra
 def _read_tables(arguments: argparse.Namespace, labels: Iterable[Any], fitted: Any = None) -> dict[str, pd.DataFrame]:
     """The files of events and covariates that are named, as arguments of fit and predict."""
     coder = None if fitted is None else fitted.reader_.covariates
-    texts = {
-        "events": ("kind", "target"),
-        "static": () if coder is None else [c.name for c in coder.static if c.categories and _are_text(c.categories)],
-        "known": (),
-    }
+    static = {} if coder is None else {column.name: column.categories or () for column in coder.static}
+    known = {} if coder is None else coder.levels
+    texts = {"events": ("kind", "target"), "static": _texts_among(static), "known": _texts_among(known)}
     tables: dict[str, pd.DataFrame] = {}
     for name, as_text in texts.items():
         path = getattr(arguments, name)
         if path is not None:
             time_col = None if name == "static" else arguments.time_col
-            frame = read_table(path, time_col, arguments.id_col, as_text=as_text, decimal=arguments.decimal)
+            # numbers of before stay numbers, however they are written
+            has_codes = name != "events" and fitted is None
+            frame = read_table(
+                path, time_col, arguments.id_col, as_text=as_text, has_codes=has_codes, decimal=arguments.decimal
+            )
             tables[name] = match_ids(frame, arguments.id_col, labels)
             _say(describe_table(frame, path, arguments.id_col, time_col))
     return tables
 
 
-def _are_text(categories: Iterable[Any]) -> bool:
-    return all(isinstance(category, str) for category in categories)
+def _texts_among(columns: Mapping[Any, Sequence[Any]]) -> list[Any]:
+    """The columns of categories whose categories are text."""
+    return [name for name, kinds in columns.items() if kinds and all(isinstance(kind, str) for kind in kinds)]
 
 
 def _build_forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForecaster:
@@ -337,7 +340,7 @@ def _number(text: str, what: str) -> float:
 def _as_options(message: str) -> str:
     """The advice of the library in the words of the command: ``horizon=`` is ``--horizon``."""
     message = message.replace("duplicates='mean'", "--set duplicates=mean")
-    return re.sub(r"\b(id_col|time_col|horizon|times|events|static|known|target|level|cutoffs)=", _as_option, message)
+    return re.sub(r"\b(id_col|time_col|horizon|times|events|static|known|target|level|cutoffs)= ?", _as_option, message)
 
 
 def _as_option(match: re.Match[str]) -> str:

@@ -31,6 +31,7 @@ def read_table(
     *,
     target: Collection[str] | None = None,
     as_text: Collection[str] = (),
+    has_codes: bool = False,
     decimal: str = ".",
 ) -> pd.DataFrame:
     """Read a CSV or parquet file, of rows with times unless `time_col` is None.
@@ -47,6 +48,8 @@ def read_table(
         Columns that must be numbers; None = all others.
     as_text : collection of str
         Further columns of names, which are text as ids are.
+    has_codes : bool
+        Whether a column of CSV with numbers like 007 is one of names, too.
     decimal : str
         Of the numbers in CSV.
 
@@ -67,7 +70,8 @@ def read_table(
     else:
         texts = {*as_text} | ({id_col} if id_col is not None else set())
         named = [*names, *(target or ()), *as_text]
-        frame, dropped = read_csv(path, named=named, as_text=texts, decimal=decimal)
+        plain = None if not has_codes else {name for name in (time_col, *(target or ())) if name is not None}
+        frame, dropped = read_csv(path, named=named, as_text=texts, plain=plain, decimal=decimal)
         for what in dropped:
             warnings.warn(f"{path!r}: dropped {what}.", TsodeWarning, stacklevel=2)
     levels = [name for name in names if name not in frame.columns and name in frame.index.names]

@@ -116,7 +116,9 @@ class Transform:
         root = torch.log1p(torch.where(is_end, 0.0, grown)) / torch.where(is_log, 1.0, self.lam)
         root = torch.where(is_log & self.is_box_cox, z, root)
         positive = torch.where(is_end, 0.0, root.exp()) - self.offset
-        bounded = (1.0 + 2.0 * self.offset) * torch.sigmoid(z) - self.offset
+        # of functions that round alike wherever an element stands, as `torch.sigmoid` does not
+        sigmoid = z.clamp(max=0.0).exp() / (1.0 + (-z.abs()).exp())
+        bounded = (1.0 + 2.0 * self.offset) * sigmoid - self.offset
         inside = torch.where(self.is_box_cox, positive.clamp(min=0.0), bounded.clamp(0.0, 1.0))
         return torch.where(self.is_identity, z, inside)
 
@@ -135,9 +137,9 @@ def choose_transforms(values: np.ndarray, support: str, channel: object = "value
     "real" leaves values as they are: ``identity``. "positive" offers ``sqrt`` and ``log``, "unit" ``logit``. "auto"
     offers ``identity``, and where all values are >= 0 and some > 0 also ``sqrt`` and ``log``.
 
-    Where there are zeros, ``sqrt`` and ``log`` are of ``y + offset``, half the 5 % quantile of the positive values (1 if
-    there are none); where there are zeros or ones, the offset of ``logit`` is half the 5 % quantile of the distances
-    of the others from the nearer end (1/2 if there are none).
+    Where there are zeros, ``sqrt`` and ``log`` are of ``y + offset``: half the 5 % quantile of the positive values, or
+    1 if there are none. Where there are zeros or ones, the offset of ``logit`` is half the 5 % quantile of the
+    distances of the others from the nearer end, or 1/2 if there are none.
 
     Parameters
     ----------

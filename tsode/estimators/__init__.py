@@ -7,6 +7,7 @@ from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
 from tsode.estimators.forecasters.latent_ode import LatentODEForecaster
 from tsode.estimators.forecasters.latent_sde import LatentSDEForecaster
 from tsode.estimators.forecasters.linear_sde import LinearSDEForecaster
+from tsode.estimators.forecasters.seasonal_naive import SeasonalNaiveForecaster
 from tsode.estimators.path_regressor import PathRegressor
 from tsode.estimators.point_process.forecaster import PointProcessForecaster
 from tsode.estimators.series.classifier import SeriesClassifier
@@ -25,6 +26,7 @@ __all__ = [
     "LinearSDEForecaster",
     "PathRegressor",
     "PointProcessForecaster",
+    "SeasonalNaiveForecaster",
     "SeriesClassifier",
     "SeriesEncoder",
     "SeriesRegressor",
@@ -43,7 +45,8 @@ FORECASTERS: Registry[type[BaseForecaster]] = Registry(
             ConstantForecaster,
             LastValueForecaster,
             DriftForecaster,
+            SeasonalNaiveForecaster,
         )
     },
 )
-"""Forecasters by name. Those with `is_baseline` are in every table of scores."""
+"""Forecasters by name. Those with `is_baseline` are in every table of scores, one of them where a season is known."""

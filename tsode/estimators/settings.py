@@ -52,9 +52,10 @@ def find_horizon(horizon: Any, panel: Panel) -> Any:
     Silences do not count, see `_span`.
     """
     if not (isinstance(horizon, str) and horizon == "auto"):
-        horizon = read_duration(horizon, panel.time_kind)
-        Timeline.fit(panel.times).duration(horizon)  # raises if it is of another kind or not positive
-        return horizon
+        span = read_duration(horizon, panel.time_kind)
+        if Timeline.fit(panel.times).duration(span) <= 0.0:
+            raise ParameterError(f"horizon={horizon!r} must be positive: it is how far ahead to forecast.")
+        return span
     is_number = panel.time_kind in ("float", "int")
     seen = panel.seen_times
     spans = [_span(t) for t in seen if len(t) > 1]

@@ -15,9 +15,10 @@ from tsode.errors import DataError, ParameterError
 from tsode.frames.calendar import CYCLES, turns
 from tsode.frames.categories import find_categories, is_of_numbers, spread_categories, spread_labels
 from tsode.frames.index import restore_times
+from tsode.frames.known_ids import bare
 from tsode.frames.labels import decode_label, encode_label
 from tsode.frames.leftovers import drop_row_numbers, without_leftovers
-from tsode.frames.meeting import bare, check_rows_about
+from tsode.frames.meeting import check_rows_about
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import choose_channels, read_table
 from tsode.frames.scaling import ChannelScaler
@@ -155,36 +156,36 @@ class CovariateCoder:
         self, static: Any, known: Any, panel: Panel, before: Mapping[Hashable, CovariateRecord], id_col: Hashable,
         time_col: Hashable,
     ) -> dict[Hashable, CovariateRecord]:  # fmt: skip
-        """Records of the series in `panel` and of others, from these tables and the records of `before`.
+        """Records that these tables change in those of `before`, of the series in `panel` and of others.
 
         Rows of `known` replace those that a series had from the first of them on.
 
         Raises
         ------
         DataError
-            If a table cannot be read, or a series of `panel` is in neither.
+            If a table cannot be read.
         """
         if static is not None and not self.static:
             raise DataError("fit saw no static covariates: leave out static=, or fit with them.")
         if known is not None and not self.known:
             raise DataError("fit saw no covariates that are known ahead: leave out known=, or fit with them.")
-        records = dict(before)
+        records: dict[Hashable, CovariateRecord] = {}
         if static is not None:
             frame = read_static(static, panel.ids, id_col, before)
             for key, constants in encode_static(self.static, frame).items():
-                records[key] = replace(records.get(key, CovariateRecord()), static=constants)
+                records[key] = replace(before.get(key, CovariateRecord()), static=constants)
         if known is not None:
             table = read_known(known, panel, id_col, time_col, self.known_columns, self.levels, before)
             for key, (times, values) in table.rows.items():
-                old = records.get(key, CovariateRecord())
+                old = records.get(key) or before.get(key, CovariateRecord())
                 records[key] = replace(old, **_joined(old, times, values))
-        self._check_complete(records, panel)
         return records
 
-    def _check_complete(self, records: Mapping[Hashable, CovariateRecord], panel: Panel) -> None:
+    def check_complete(self, records: Mapping[Hashable, CovariateRecord], ids: Sequence[Hashable]) -> None:
+        """Raise a DataError if a series of these ids lacks covariates that the model was fitted with."""
         for name, is_wanted in (("static", bool(self.static)), ("known", bool(self.known))):
             field = "times" if name == "known" else name
-            lacking = [key for key in panel.ids if key not in records or getattr(records[key], field) is None]
+            lacking = [key for key in ids if key not in records or getattr(records[key], field) is None]
             if is_wanted and lacking:
                 shown = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
                 kind = "static covariates" if name == "static" else "covariates that are known ahead"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 import warnings
-from collections.abc import Hashable, Iterable
-from decimal import Decimal, InvalidOperation
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tsode.errors import DataError, TsodeWarning
+from tsode.frames.known_ids import KnownIds, exact
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Panel
 
-__all__ = ["bare", "check_meeting", "check_new_series", "check_one_type", "check_rows_about"]
+__all__ = ["check_meeting", "check_new_series", "check_one_type", "check_rows_about"]
 
 _SHOWN = 5
 
@@ -25,6 +23,7 @@ def check_meeting(
     known: Iterable[Hashable],
     says: str,
     *,
+    others: Collection[Hashable] = (),
     of: str = "the data",
     strangers: str = "none",
     remedy: str = "",
@@ -42,6 +41,8 @@ def check_meeting(
         Of the table that it is to meet.
     says : str
         How the error begins, with ``{}`` for the id: "z0= has nothing for series {}".
+    others : labels
+        Known beside these; looked at only if some id is not among these.
     of : str
         What the other table is called.
     strangers : {"none", "some", "any"}
@@ -60,19 +61,20 @@ def check_meeting(
     TsodeWarning
         If an id is not known but is written like one that is, and the table has that one as well.
     """
-    given, there = ({_exact(label): label for label in labels} for labels in (ids, known))
-    unknown = [label for exact, label in given.items() if exact not in there]
+    given = {exact(label): label for label in ids}
+    there = KnownIds.of(known)
+    unknown = [label for label in given.values() if label not in there]
+    if unknown and others:
+        there = there.with_more(others)
+        unknown = [label for label in unknown if label not in there]
     if not unknown:
         return
-    alike: dict[Hashable, list[Hashable]] = {}
-    for label in there.values():
-        alike.setdefault(bare(label), []).append(label)
     for label in unknown:
-        meant = _one_meant(label, alike.get(bare(label), []))
+        meant = _one_meant(label, there.alike(label))
         if meant is None:
             continue
-        if _exact(meant) not in given or not _is_one_type(meant, label):
-            raise DataError(_refusal(says, label, meant, list(there.values()), of, remedy))
+        if exact(meant) not in given or not _is_one_type(meant, label):
+            raise DataError(_refusal(says, label, meant, there.plain(), of, remedy))
         if strangers == "some":
             warnings.warn(
                 f"{says.format(repr(label))}, which is left out: in {of} there is {meant!r}, but not {label!r}. "
@@ -81,10 +83,10 @@ def check_meeting(
                 stacklevel=2,
             )
     if strangers == "none" or (strangers == "some" and len(unknown) == len(given)):
-        raise DataError(_refusal(says, unknown[0], None, list(there.values()), of, remedy))
+        raise DataError(_refusal(says, unknown[0], None, there.plain(), of, remedy))
 
 
-def check_rows_about(ids: Iterable[Hashable], panel: Panel, others: Iterable[Hashable], name: str) -> None:
+def check_rows_about(ids: Iterable[Hashable], panel: Panel, others: Collection[Hashable], name: str) -> None:
     """Refuse rows about series unless some are in `panel`, or among the `others` that are known beside it.
 
     Raises
@@ -92,9 +94,10 @@ def check_rows_about(ids: Iterable[Hashable], panel: Panel, others: Iterable[Has
     DataError
     """
     has_ids = panel.layout.has_ids
-    known = [*panel.ids, *others] if has_ids else panel.ids
     remedy = "" if has_ids else f"The data are one series without ids: leave the ids out of {name} too."
-    check_meeting(ids, known, f"{name} has rows of series {{}}", strangers="some", remedy=remedy)
+    says = f"{name} has rows of series {{}}"
+    beside = others if has_ids and others is not panel.ids else ()
+    check_meeting(ids, panel.ids, says, others=beside, strangers="some", remedy=remedy)
 
 
 def check_new_series(panel: Panel, history: Panel, name: str) -> None:
@@ -118,35 +121,13 @@ def check_one_type(ids: Iterable[Hashable], where: str) -> None:
     DataError
     """
     first: dict[Hashable, Hashable] = {}
-    for label in {_exact(label): label for label in ids}.values():
+    for label in {exact(label): label for label in ids}.values():
         other = first.setdefault(label, label)
         if not _is_one_type(other, label):
             raise DataError(
                 f"{where} holds both {other!r} ({_name_of_type(other)}) and {label!r} ({_name_of_type(label)}): give "
                 "all ids one type, for instance with `.astype(str)`."
             )
-
-
-def bare(label: Hashable) -> Hashable:
-    """What is left of a label without its type, capitals, outer spaces, separators and leading zeros."""
-    if isinstance(label, tuple):
-        return tuple(map(bare, label))
-    if isinstance(label, bool | np.bool_):
-        return Decimal(int(label))
-    text = label.decode(errors="replace") if isinstance(label, bytes) else str(label)
-    text = unicodedata.normalize("NFKC", text).casefold().strip("\ufeff\u200b \t\r\n").removesuffix(" 00:00:00")
-    try:
-        number = None if "_" in text else Decimal(text)
-    except InvalidOperation:
-        number = None
-    if number is not None and number.is_finite():
-        return number
-    return re.sub(r"(?<=\w)[\s_.\-]+(?=\w)|_+", " ", text)
-
-
-def _exact(label: Hashable) -> Hashable:
-    """The label as a key, under which True is not 1."""
-    return (bool, bool(label)) if isinstance(label, bool | np.bool_) else label
 
 
 def _name_of_type(label: Any) -> str:
@@ -159,7 +140,7 @@ def _is_one_type(label: Hashable, other: Hashable) -> bool:
     return len(names) == 1 or names <= {"int", "float", "Decimal"}
 
 
-def _one_meant(label: Hashable, alike: list[Hashable]) -> Hashable | None:
+def _one_meant(label: Hashable, alike: Sequence[Hashable]) -> Hashable | None:
     """The one of these that is meant, if only one can be."""
     same = [other for other in alike if str(other) == str(label)] or alike
     return same[0] if len(same) == 1 else None

@@ -128,11 +128,11 @@ class Panel:
 
     Parameters
     ----------
-    ids : list of label
+    ids : sequence of label
         One a series; ``[0]`` where the data have none.
-    times : list of array[n]
+    times : sequence of array[n]
         Sorted and distinct: datetime64 (UTC without a zone), timedelta64, float64 or int64.
-    values : list of array[n c], float64
+    values : sequence of array[n c], float64
         NaN = not observed.
     channels : list of label
         Column labels.
@@ -144,9 +144,9 @@ class Panel:
         Constants, and covariates that are known ahead.
     """
 
-    ids: list[Hashable]
-    times: list[np.ndarray]
-    values: list[np.ndarray]
+    ids: Sequence[Hashable]
+    times: Sequence[np.ndarray]
+    values: Sequence[np.ndarray]
     channels: list[Hashable]
     layout: Layout
     inputs: Mapping[Hashable, DosingInputs] = field(default_factory=dict)
@@ -165,7 +165,7 @@ class Panel:
         return kind_of_times(self.times[0])
 
     @property
-    def seen_times(self) -> list[np.ndarray]:
+    def seen_times(self) -> Sequence[np.ndarray]:
         """Times of each series at which something was seen; all times if nothing was anywhere."""
         seen = [times[rows] for times, rows in zip(self.times, self.rows_seen)]
         return seen if any(map(len, seen)) else self.times

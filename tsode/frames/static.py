@@ -120,7 +120,7 @@ def read_static(
     if frame.index.hasnans:
         raise DataError(f"static= has no id at row {int(frame.index.isna().argmax())}: name the series, or drop it.")
     says = "static= has a row for series {}"
-    check_meeting(frame.index, [*ids, *others], says, strangers="some", remedy=remedy)
+    check_meeting(frame.index, ids, says, others=others, strangers="some", remedy=remedy)
     if not frame.index.is_unique:
         twice = frame.index[frame.index.duplicated()][0]
         raise DataError(f"static= has more than one row for series {twice!r}: keep one.")

@@ -13,8 +13,9 @@ import pandas as pd
 from tsode.errors import DataError
 from tsode.frames.foreign import native_to_pandas
 from tsode.frames.index import join_times, native_times, restore_times
+from tsode.frames.known_ids import bare
 from tsode.frames.labels import guess_label
-from tsode.frames.meeting import bare, check_one_type
+from tsode.frames.meeting import check_one_type
 from tsode.frames.panel import Layout
 
 __all__ = ["ID_COL", "TIME_COL", "UNNAMED", "Table", "open_table", "without_attributes"]

@@ -125,7 +125,7 @@ def _read_rows(panel: Panel, data: Any, id_col: Hashable, time_col: Hashable) ->
                 f"X says when but not for which of the {len(panel)} series: add the column {id_col!r}, "
                 "or pass times= to ask it of every series."
             )
-        ids = panel.ids
+        ids = list(panel.ids)
     _check_ids(ids, panel)
     order = np.lexsort((table.times, table.codes))
     cuts = np.searchsorted(table.codes[order], np.arange(1, len(ids)))

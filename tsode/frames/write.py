@@ -97,7 +97,7 @@ def write_table(
 
 def write_long(panel: Panel, id_col: Hashable, time_col: Hashable) -> pd.DataFrame:
     """All observations of a panel as a long frame, whatever the container they came in."""
-    id_dtype = panel.layout.id_dtype or pd.Index(panel.ids).dtype  # of a list: names or numbers
+    id_dtype = panel.layout.id_dtype or pd.Index(list(panel.ids)).dtype  # of a list: names or numbers
     layout = Layout("long", id_col, time_col, False, id_dtype, panel.layout.time_dtype)
     columns = {name: [values[:, c] for values in panel.values] for c, name in enumerate(panel.channels)}
     return write_frame(layout, panel.ids, panel.times, columns)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from tsode._registry import lookup
 from tsode.core.events import StreamBatch
 
-__all__ = ["UNTIL", "FutureIntensity", "Intensity", "IntensityTrace"]
+__all__ = ["UNTIL", "FutureIntensity", "Intensity", "IntensityTrace", "Watched"]
 
 UNTIL = {"window": True, "last_event": False}  # where a log-likelihood ends: whether the last silence counts
 
@@ -35,6 +37,23 @@ class FutureIntensity:
     def total(self) -> Tensor:
         """Tensor[b m]: intensity of an event of any mark."""
         return self.rates.sum(dim=-1)
+
+
+class Watched(NamedTuple):
+    """Events, and what of them is in a log-likelihood.
+
+    Parameters
+    ----------
+    batch : StreamBatch
+    is_scored : Tensor[b n], bool
+        The events whose intensity is.
+    is_counted : Tensor[b n+1], bool
+        Those of `StreamBatch.gaps` over which the integral is.
+    """
+
+    batch: StreamBatch
+    is_scored: Tensor
+    is_counted: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,11 +92,16 @@ class IntensityTrace:
         -------
         Tensor[b]
         """
+        _, is_scored, is_counted = self.watched(n_given, until)
+        before = (self.log_rate - self.increments[:, :-1]) * is_scored
+        return before.sum(dim=1) - self.increments[:, -1] * is_counted[:, -1]
+
+    def watched(self, n_given: Tensor | int = 0, until: str = "window") -> Watched:
+        """The events and gaps that are in `log_likelihood`."""
         is_tail_counted = lookup(UNTIL, until, "end of a log-likelihood")
         is_scored = self.is_scored(n_given)
-        before = (self.log_rate - self.increments[:, :-1]) * is_scored
-        tail = self.increments[:, -1] * (self.batch.lengths >= n_given) * is_tail_counted
-        return before.sum(dim=1) - tail
+        tail = (self.batch.lengths >= n_given) & is_tail_counted
+        return Watched(self.batch, is_scored, torch.cat([is_scored, tail[:, None]], dim=1))
 
     def is_scored(self, n_given: Tensor | int = 0) -> Tensor:
         """Tensor[b n], bool: the events whose intensity is in the log-likelihood."""
@@ -102,10 +126,13 @@ class Intensity(nn.Module, ABC):
         Whether the compensator is a closed form.
     is_finite_memory : bool
         Whether events of long ago may be left out: a long stream is then cut into segments to train on.
+    settled : frozenset of str
+        Names of the parameters that `settle` finds; by default there are none.
     """
 
     is_exact: bool = True
     is_finite_memory: bool = False
+    settled: frozenset[str] = frozenset()
 
     def __init__(self, n_marks: int) -> None:
         super().__init__()
@@ -123,6 +150,10 @@ class Intensity(nn.Module, ABC):
     def extrapolate(self, z: Tensor, waits: Tensor) -> FutureIntensity:
         """Intensity and compensator `waits` (b m), float64, not negative, after the time of ``z`` (b d)."""
 
+    def rates(self, z: Tensor, waits: Tensor) -> Tensor:
+        """The rates (b m k) of `extrapolate` alone, for a member to which the compensator is dear."""
+        return self.extrapolate(z, waits).rates
+
     @abstractmethod
     def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Bound (b,) of the total intensity between `low` and `high` (b,) after the time of ``z``, for thinning."""
@@ -132,6 +163,9 @@ class Intensity(nn.Module, ABC):
 
     def reorder_marks(self, order: Tensor) -> None:
         """Give mark ``order[i]`` the initial weights of mark ``i``; nothing to do where marks begin alike."""
+
+    def settle(self, watched: Sequence[Watched]) -> None:
+        """Set the parameters named in `settled` to the most likely ones, given the others: a search is for those."""
 
     def guesses(self) -> list[dict[str, Tensor]]:
         """First guesses to climb from, as states of this module: one, unless the likelihood has several hills."""

@@ -60,7 +60,8 @@ class NeuralJump(Intensity):
     n_hidden : int
         Width of the memory.
     n_nodes : int
-        Of the quadrature over each gap, see `tsode.intensities.compensated.Compensated`.
+        Of the quadrature over each gap while it learns; later as many as it takes, see
+        `tsode.intensities.compensated.Compensated`.
     """
 
     is_exact = False
@@ -100,6 +101,9 @@ class NeuralJump(Intensity):
         ends = waits.reshape(-1)
         evolved = self.flow.evolve(placed, torch.zeros_like(ends), ends)
         return FutureIntensity(self.readout(evolved.z).reshape(b, m, -1), evolved.cost.reshape(b, m))
+
+    def rates(self, z: Tensor, waits: Tensor) -> Tensor:
+        return self.readout(self.flow.evolution.evolve_to(self.rho(z), waits.new_zeros(len(z)), waits).z)
 
     def upper_bound(self, z: Tensor, low: Tensor, high: Tensor) -> Tensor:
         evolution = self.flow.evolution

@@ -14,6 +14,9 @@ from tsode.intensities.base import Intensity
 
 __all__ = ["Simulated", "simulate"]
 
+EARLY = 500  # events after which a path is judged by its pace
+FAR_BEYOND = 3.0  # times the limit, so that a burst which would end within it may pass
+
 
 @dataclass(frozen=True)
 class Simulated:
@@ -50,7 +53,8 @@ def simulate(
     keys : array[b], uint64
         A path depends on its own key, not on the paths beside it.
     most_events : int
-        Of one path: beyond that an intensity is taken to feed on itself.
+        Of one path: beyond that an intensity is taken to feed on itself. So is one that has had 500, and is bound for
+        three times as many by its pace so far and by its rate now.
 
     Raises
     ------
@@ -66,18 +70,23 @@ def simulate(
         draws = torch.from_numpy(hashed_uniforms(keys, step, 3)).to(z.device)
         step += 1
         # rates change on the scale of the time since the last event, so that bounds up to there are not far off
-        total = intensity.extrapolate(z, since[:, None]).total[:, 0].double()
+        total = intensity.rates(z, since[:, None])[:, 0].sum(dim=-1).double()
         if not bool(torch.isfinite(total).all()):
             raise SolverError(
                 "The intensity of a simulated path is beyond the range of numbers: ask for a shorter horizon."
             )
         reach = torch.minimum(torch.minimum(1.0 / total, 0.5 * since + 0.05), span - now)
         bound = intensity.upper_bound(z, since, since + reach).double() * (1.0 + 1e-6)  # rounding
+        if counts.max() >= EARLY:
+            so_far = torch.from_numpy(counts[rows.numpy()]).to(now)
+            bound_for = torch.minimum(so_far * span / now, total * (span - now))
+            if bool(((so_far >= EARLY) & (bound_for > FAR_BEYOND * most_events)).any()):
+                raise _too_many(most_events)
         wait = -draws[:, 0].log() / bound
         is_inside = wait < reach
         wait = torch.minimum(wait, reach)
         now, since = now + wait, since + wait
-        rates = intensity.extrapolate(z, since[:, None]).rates[:, 0].double()
+        rates = intensity.rates(z, since[:, None])[:, 0].double()
         is_event = is_inside & (draws[:, 1] * bound < rates.sum(dim=1))
         if bool(is_event.any()):
             at = is_event.nonzero()[:, 0]
@@ -88,10 +97,7 @@ def simulate(
             since = since.index_fill(0, at, 0.0)
             np.add.at(counts, rows[at].numpy(), 1)
             if counts.max() > most_events:
-                raise SolverError(
-                    f"A simulated path has more than {most_events} events: each event brings more than one further "
-                    "event. Ask for a shorter horizon, or fit on more data."
-                )
+                raise _too_many(most_events)
         is_going = now < span
         if not bool(is_going.all()):
             rows, now, since, span, z = (part[is_going] for part in (rows, now, since, span, z))
@@ -101,3 +107,10 @@ def simulate(
     row, time, mark = (torch.cat(parts).numpy() for parts in zip(*events))
     order = np.lexsort((time, row))
     return Simulated(row[order], time[order], mark[order])
+
+
+def _too_many(most_events: int) -> SolverError:
+    return SolverError(
+        f"A simulated path has more than {most_events} events: each event brings more than one further event. Ask for "
+        "a shorter horizon, or fit on more data."
+    )

@@ -109,7 +109,7 @@ def next_event(intensity: Intensity, z: Tensor, since: Tensor, levels: list[floa
     waits = waits_until(intensity, z, since, targets)
     spread, quantiles = waits.split([len(nodes), len(exponential_quantiles)], dim=1)
     weight = torch.from_numpy(weights).to(since.device)
-    rates = intensity.extrapolate(z, since[:, None] + spread.clamp(max=FARTHEST)).rates.double()
+    rates = intensity.rates(z, since[:, None] + spread.clamp(max=FARTHEST)).double()
     shares = rates / rates.sum(dim=-1, keepdim=True)
     marks = (weight[:, None] * shares).sum(dim=1)
     return NextEvent(spread @ weight, quantiles, marks / marks.sum(dim=-1, keepdim=True))

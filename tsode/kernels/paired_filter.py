@@ -45,7 +45,7 @@ class PairedSystem(NamedTuple):
     ----------
     steps : PairedSteps
         The distinct ones (g b ...).
-    index : Tensor[n], int64
+    which : Tensor[n], int64
         Which of them leads to each row; values of one time follow each other by a step of no length.
     start : Tensor[b m m]
         Covariance before the first row; its mean is zero.
@@ -56,7 +56,7 @@ class PairedSystem(NamedTuple):
     """
 
     steps: PairedSteps
-    index: Tensor
+    which: Tensor
     start: Tensor
     readout: Tensor
     noise: Tensor
@@ -80,8 +80,12 @@ class Update(NamedTuple):
 Array = np.ndarray
 
 
-def filter_rows(system: PairedSystem, values: Tensor, mask: Tensor) -> Iterator[tuple[Belief, Belief, Update]]:
+def filter_rows(
+    system: PairedSystem, values: Tensor, mask: Tensor, keeps: bool = False
+) -> Iterator[tuple[Belief, Belief, Update]]:
     """Belief before each row, belief after it, and what the row did, one row at a time.
+
+    A covariance lives until the next row, unless it `keeps` those after each row.
 
     Parameters
     ----------
@@ -91,7 +95,7 @@ def filter_rows(system: PairedSystem, values: Tensor, mask: Tensor) -> Iterator[
         1 where a value was seen, 0 where not: such a row changes nothing.
     """
     arrays = _Arrays.of(system, values, mask)
-    covs = iter(np.empty((len(values), *arrays.start.shape)))
+    covs = iter(np.empty((len(values), *arrays.start.shape))) if keeps else cycle(arrays.work())
     for before, after, update in _filter(arrays, arrays.initial, range(len(values)), arrays.work(), covs):
         yield (
             Belief(torch.from_numpy(before[0]), torch.from_numpy(before[1])),
@@ -107,7 +111,7 @@ class _Arrays(NamedTuple):
     other: Array
     variance: Array
     covariance: Array
-    index: list[int]
+    which: list[int]
     start: Array
     readout: Array
     noise: Array
@@ -117,10 +121,13 @@ class _Arrays(NamedTuple):
     @classmethod
     def of(cls, system: PairedSystem, values: Tensor, mask: Tensor) -> _Arrays:
         n, (b, m) = len(values), system.start.shape[:2]
-        steps = [part.detach().numpy() for part in system.steps]
+        own, other, variance, covariance = (part.detach().numpy() for part in system.steps)
         expanded = system.readout.expand(n, b, m), system.noise.expand(n, b), values.expand(n, b), mask.expand(n, b)
         readout, noise, given, seen = (part.detach().numpy() for part in expanded)
-        return cls(*steps, system.index.tolist(), system.start.detach().numpy(), readout, noise, given, seen)
+        return cls(
+            own, other, variance, covariance, system.which.tolist(), system.start.detach().numpy(), readout, noise, given,
+            seen,
+        )  # fmt: skip
 
     @property
     def initial(self) -> tuple[Array, Array]:
@@ -141,7 +148,7 @@ class _Arrays(NamedTuple):
 def _built(arrays: _Arrays, rows: range, diagonal: Array, upper: Array, lower: Array) -> Iterator[Array]:
     """Matrices of 2 x 2 blocks: views of memory that is used again after some rows."""
     b, m = arrays.start.shape[:2]
-    index = [arrays.index[k] for k in rows]
+    index = [arrays.which[k] for k in rows]
     size = max(1, DENSE_AT_ONCE // (b * m * m))
     are_few = len(diagonal) <= size  # as on a regular grid
     matrix = np.zeros((min(size, len(diagonal) if are_few else len(index)), b, m, m))
@@ -197,22 +204,24 @@ def log_likelihood(system: PairedSystem, values: Tensor, mask: Tensor) -> Tensor
 
     The gradient is by one sweep back over the rows, for all parameters at once, from the filter's beliefs.
     """
-    steps, index, start, readout, noise = system
-    total: Tensor = _LogLikelihood.apply(*steps, start, readout, noise, index, values, mask)
+    steps, which, start, readout, noise = system
+    total: Tensor = _LogLikelihood.apply(*steps, start, readout, noise, which, values, mask)
     return total
 
 
 class _LogLikelihood(torch.autograd.Function):
-    """With r and N the slopes in mean and covariance, N symmetric and ``dL = sum N dP``.
+    """The sweep back is that of a smoother: r is the slope in the mean, ``(r r' - N) / 2`` that in the covariance.
 
-    A row, ``M = P h``, ``F = h M + R``, error v: ``m+ = m + M v / F``, ``P+ = P - M M' / F``.
-    A step, ``m = A m+``, ``P = A P+ A' + Q``: ``dQ = N``, ``dA = r m+' + 2 N A P+``, ``r <- A' r``, ``N <- A' N A``.
+    A row with the error v, ``F = h P h + R`` and ``K = P h / F``: ``u = v / F - K r``, ``c = 1 / F + K N K``,
+    ``dR = (u^2 - c) / 2``, ``r <- r + h u``, ``N <- N - h (N K)' - (N K) h' + c h h'``.
+    A step ``m <- A m``, ``P <- A P A' + Q``: ``dQ = (r r' - N) / 2``, ``dA = r m' + (r r' - N) A P``, ``r <- A' r``,
+    ``N <- A' N A``.
     """
 
     @staticmethod
     def forward(ctx: Any, *args: Tensor) -> Tensor:
-        own, other, variance, covariance, start, readout, noise, index, values, mask = args
-        system = PairedSystem(PairedSteps(own, other, variance, covariance), index, start, readout, noise)
+        own, other, variance, covariance, start, readout, noise, which, values, mask = args
+        system = PairedSystem(PairedSteps(own, other, variance, covariance), which, start, readout, noise)
         arrays = _Arrays.of(system, values, mask)
         ctx.shapes = [part.shape for part in args]
         with np.errstate(all="ignore"):  # what fails is not finite, and is told so
@@ -278,7 +287,8 @@ class _Sweep:
         self.r, self.curve = np.zeros(arrays.start.shape[:2]), np.zeros_like(arrays.start)
 
     def slopes(self) -> tuple[Array | None, ...]:
-        return (*self.d_steps, self.curve, self.d_readout if self.wants_readout else None, self.d_noise, self.d_values)
+        start = 0.5 * (self.r[..., None] * self.r[:, None] - self.curve)
+        return (*self.d_steps, start, self.d_readout if self.wants_readout else None, self.d_noise, self.d_values)
 
     def over(
         self, rows: range, kept: list[tuple[Array, tuple[Array, Array], tuple[Array, Array, Array]]],
@@ -294,30 +304,33 @@ class _Sweep:
         for k, matrix in zip(backwards, arrays.matrices(backwards)):
             mean, (_, after), (error, variance, cross) = kept[k - rows.start]
             h, inverse = arrays.readout[k], arrays.mask[k] / variance
-            shift = error * inverse
-            along = (r * cross).sum(axis=1)
-            bent = (curve @ cross[..., None])[..., 0]
-            d_error = self.d_values[k] = along * inverse - shift
-            d_variance = (((cross * bent).sum(axis=1) * inverse - along * shift) - 0.5) * inverse + 0.5 * shift * shift
-            d_cross = r * shift[:, None] - (2.0 * inverse)[:, None] * bent + d_variance[:, None] * h
-            self.d_noise[k] = d_variance
+            gain = cross * inverse[:, None]
+            pull = error * inverse - (gain * r).sum(axis=1)
+            bent = (curve @ gain[..., None])[..., 0]
+            weight = inverse + (gain * bent).sum(axis=1)
+            d_variance = self.d_noise[k] = 0.5 * (pull * pull - weight)
+            self.d_values[k] = -pull
             if self.wants_readout:
-                cov = after + cross[..., None] * (cross * inverse[:, None])[:, None]
-                d_h = (cov @ d_cross[..., None])[..., 0] + d_variance[:, None] * cross - d_error[:, None] * mean
+                along = (r * cross).sum(axis=1)[:, None]
+                inner = 0.5 * (r * along - (curve @ cross[..., None])[..., 0])
+                d_cross = r * (error * inverse)[:, None] - 2.0 * inverse[:, None] * inner + d_variance[:, None] * h
+                cov = after + cross[..., None] * gain[:, None]
+                d_h = (cov @ d_cross[..., None])[..., 0] + d_variance[:, None] * cross + pull[:, None] * mean
                 self.d_readout[k] = d_h
-            half = np.multiply(0.5 * d_cross[..., None], h[:, None], out=pulled)
+            r = r + pull[:, None] * h
+            half = np.multiply((0.5 * weight[:, None] * h - bent)[..., None], h[:, None], out=pulled)
             curve = curve + half
             curve += half.swapaxes(1, 2)
-            r = r - d_error[:, None] * h
             if k == 0:
                 break
-            place, (last_mean, last_cov) = arrays.index[k], kept[k - rows.start - 1][1] if k > rows.start else start
-            d_variance_of_step[place] += curve[:, places, places]
-            d_covariance[place] += 2.0 * curve[:, even, odd]
-            np.matmul(curve, matrix, out=pulled)
-            np.matmul(pulled, last_cov, out=spread)  # entry (i, j): half the slope in A_ij by the covariance
-            d_own[place] += r * last_mean + 2.0 * spread[:, places, places]
-            d_other[place] += r * last_mean[:, swap] + 2.0 * spread[:, places, swap]
+            place, (last_mean, last_cov) = arrays.which[k], kept[k - rows.start - 1][1] if k > rows.start else start
+            slope = np.multiply(r[..., None], r[:, None], out=pulled)
+            slope -= curve  # twice that in the covariance
+            d_variance_of_step[place] += 0.5 * slope[:, places, places]
+            d_covariance[place] += slope[:, even, odd]
+            np.matmul(slope, matrix @ last_cov, out=spread)
+            d_own[place] += r * last_mean + spread[:, places, places]
+            d_other[place] += r * last_mean[:, swap] + spread[:, places, swap]
             r = (r[:, None] @ matrix)[:, 0]
-            curve = matrix.swapaxes(1, 2) @ pulled
+            curve = matrix.swapaxes(1, 2) @ curve @ matrix
         self.r, self.curve = r, curve

@@ -79,13 +79,17 @@ class EnsembleMixture(Likelihood):
         return implicit_quantile(self, params, p, x)
 
     def _solve(self, params: Tensor, p: Tensor) -> Tensor:
-        """Quantiles (r,) without a graph, of parameters (p r): a mixture's lies between those of its members."""
+        """Quantiles (q r), without a graph, of parameters (p r): a mixture's lies between those of its members."""
+        return torch.stack([self._solve_level(params, level) for level in p])
+
+    def _solve_level(self, params: Tensor, p: Tensor) -> Tensor:
         members = self.members(params.mT)
         ends = self.member.quantile(members, p[:, None])
         low, high = ends.amin(dim=1), ends.amax(dim=1)
 
-        def excess(x: Tensor, p: Tensor, params: Tensor) -> tuple[Tensor, Tensor, float]:
-            return self.cdf(params.mT, x) - p, self.log_prob(params.mT, x).exp(), 0.0
+        def excess(x: Tensor, p: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+            value = self.cdf(params.mT, x) - p
+            return value, -value / self.log_prob(params.mT, x).exp()
 
         # the error of a step of Newton is of the second order in its length by the narrowest width
         close = 1e-7 * self.member.variance(members).amin(dim=1).sqrt()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tsode.likelihoods.base import LOG_SCALE_RANGE, Likelihood
-from tsode.likelihoods.quantiles import implicit_quantile, in_blocks, invert_cdf
+from tsode.likelihoods.normal_scores import solve_mixture
+from tsode.likelihoods.quantiles import implicit_quantile, in_blocks
 
 __all__ = ["NormalMixture"]
 
@@ -63,37 +63,8 @@ class NormalMixture(Likelihood):
     def quantile(self, params: Tensor, p: Tensor) -> Tensor:
         p = p.to(params)
         with torch.no_grad():
-            x = in_blocks(self._solve, params, torch.special.ndtri(p), self.n_components)
+            x = in_blocks(solve_mixture, params, torch.special.ndtri(p), self.n_components)
         return implicit_quantile(self, params, p, x)
-
-    @staticmethod
-    def _solve(params: Tensor, z: Tensor) -> Tensor:
-        """Quantiles (r,) at normal scores `z`, of parameters (3k r): a mixture's lies between its components'."""
-        location, log_scale, log_weight = params.chunk(3)
-        weight, scale = (log_weight - log_weight.amax(dim=0)).exp(), log_scale.exp()
-        weight = weight / _total(weight)
-        ends = torch.addcmul(location, scale, z)
-        low, high = ends.amin(dim=0), ends.amax(dim=0)
-        mean = _total(weight * location)
-        spread = _total(weight * (scale**2 + (location - mean) ** 2)).sqrt()
-
-        def excess(
-            x: Tensor, z: Tensor, location: Tensor, precision: Tensor, weight: Tensor
-        ) -> tuple[Tensor, Tensor, Tensor]:
-            u = (x - location).mul_(precision)
-            density = (u * u).mul_(-0.5).exp_().mul_(weight).mul_(precision)
-            below = 0.5 * _total(torch.erfc(u * -math.sqrt(0.5)).mul_(weight))
-            # as normal scores, in which the function is nearly straight, far out too
-            score = torch.special.ndtri(below)
-            total = _total(density)
-            slope = total * (0.5 * score * score).exp_()
-            bend = score * slope - _total(density.mul_(u).mul_(precision)) / total
-            return score - z, slope, bend
-
-        # the error of a step of Halley is of the third order in its length by the narrowest width
-        close = 1e-4 * scale.amin(dim=0)
-        guess = torch.addcmul(mean, spread, z).clamp(low, high)
-        return invert_cdf(excess, low, high, guess, close, z, location, 1.0 / scale, weight)
 
     def cdf(self, params: Tensor, x: Tensor) -> Tensor:
         location, log_scale, weight = self.parts(params)
@@ -128,11 +99,6 @@ class NormalMixture(Likelihood):
 def _below(u: Tensor) -> Tensor:
     """Normal distribution function: exact to the last digit in the lower tail too, as `torch.special.ndtr` is not."""
     return 0.5 * torch.erfc(-math.sqrt(0.5) * u)
-
-
-def _total(parts: Tensor) -> Tensor:
-    """Sum over the first axis, in one order wherever an element stands: `torch.sum` rounds as its place says."""
-    return reduce(torch.add, parts.unbind())
 
 
 def _softmax(log_weight: Tensor) -> Tensor:

@@ -11,25 +11,24 @@ from tsode.likelihoods.base import Likelihood
 
 __all__ = ["implicit_quantile", "in_blocks", "invert_cdf"]
 
-_MAX_ROUNDS = 100  # more than bisection alone would need; some three of Halley's end it
-_AT_ONCE = 2**15  # numbers in a temporary: such blocks stay in the cache
+_MAX_ROUNDS = 100  # more than bisection alone would need; some three steps end it
+_AT_ONCE = 2**17  # numbers in a temporary: such blocks stay in the cache
 
 
 def invert_cdf(
-    excess: Callable[..., tuple[Tensor, Tensor, Tensor | float]],
+    excess: Callable[..., tuple[Tensor, Tensor]],
     low: Tensor,
     high: Tensor,
     x: Tensor,
     close: Tensor,
     *data: Tensor,
 ) -> Tensor:
-    """Roots of increasing functions by Halley's method held in a bracket.
+    """Roots of increasing functions by steps of Newton, or of a higher order, held in a bracket.
 
     Parameters
     ----------
     excess : callable
-        ``(x, *data)`` of the elements that are still open -> value, slope, and curvature in units of the slope (r,);
-        with a curvature of 0 these are steps of Newton.
+        ``(x, *data)`` of the elements that are still open -> value, and the step to the root (r,).
     low, high : Tensor[q]
         Bounds of each root.
     x : Tensor[q]
@@ -47,10 +46,9 @@ def invert_cdf(
     tolerance, rest = 4.0 * torch.finfo(x.dtype).eps, list(data)
     is_open = torch.ones_like(x, dtype=torch.bool)
     for _ in range(_MAX_ROUNDS):
-        value, slope, bend = excess(x, *rest)
+        value, step = excess(x, *rest)
         low, high = torch.where(value < 0, x, low), torch.where(value > 0, x, high)
-        step = value / slope
-        new = x - step / (1.0 - 0.5 * step * bend).clamp(0.5, 2.0)
+        new = x + step
         # a step that leaves the bracket, or is more than half the one before (so as not to go in circles), becomes
         # a bisection
         is_good = (new >= low) & (new <= high) & ((new - x).abs() <= 0.5 * last)
@@ -73,16 +71,19 @@ def invert_cdf(
 def in_blocks(solve: Callable[[Tensor, Tensor], Tensor], params: Tensor, p: Tensor, width: int) -> Tensor:
     """Quantiles at `p`, broadcast against `params` (... w), by blocks in which `width` numbers stand for each.
 
-    ``solve`` is given parameters (w r), one contiguous row a parameter, and what it needs of the level (r,).
+    ``solve`` is given parameters (w r), one contiguous row a parameter, and what it needs of the levels (q r): those
+    on the last axis of `p` together, where `params` is the same for them.
     """
+    if params.dim() < 2 or params.shape[-2] != 1 or p.dim() == 0:
+        return in_blocks(solve, params[..., None, :], p[..., None], width)[..., 0]
     shape = torch.broadcast_shapes(params.shape[:-1], p.shape)
-    each = params.reshape(-1, params.shape[-1]).mT.contiguous()
-    which = torch.arange(each.shape[1], device=p.device).reshape(params.shape[:-1]).expand(shape).reshape(-1)
-    p = p.expand(shape).reshape(-1)
-    size, x = max(1, _AT_ONCE // width), torch.empty_like(p)
-    for start in range(0, len(p), size):
+    each, rows = params.reshape(-1, params.shape[-1]).mT.contiguous(), params.shape[:-2]
+    which = torch.arange(each.shape[1], device=p.device).reshape(rows).expand(shape[:-1]).reshape(-1)
+    levels = p.expand(shape).reshape(-1, shape[-1])
+    size, x = max(1, _AT_ONCE // width), p.new_empty(levels.shape)
+    for start in range(0, len(levels), size):
         block = slice(start, start + size)
-        x[block] = solve(each.index_select(1, which[block]), p[block])
+        x[block] = solve(each.index_select(1, which[block]), levels[block].mT).mT
     return x.reshape(shape)
 
 

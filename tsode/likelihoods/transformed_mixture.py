@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -16,18 +15,20 @@ from tsode.core.transforms import Transform
 from tsode.errors import ParameterError
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal_mixture import NormalMixture
+from tsode.likelihoods.normal_scores import total as _total
 from tsode.likelihoods.quantiles import implicit_quantile, in_blocks, invert_cdf
 from tsode.likelihoods.transformed_moments import power_peak, transformed_moments
 
 __all__ = ["TransformedMixture"]
 
 # Normal scores of each component at which the quadrature of a score is cut; the weight of what lies beyond is below
-# 1e-15, and where the inverse grows so fast that it counts, cuts lie about the largest integrand too; for a logit, twice these.
+# 1e-15. Where the inverse of a power grows so fast that it counts, cuts lie about the largest integrand too; for a
+# logit they follow the turn of its inverse.
 SCORES = (-8.0, -5.0, -3.5, -2.5, -1.5, -0.75, 0.0, 0.75, 1.5, 2.5, 3.5, 5.0, 8.0)
-TAIL = (-3.0, -2.0, -1.25, -0.6, 0.0, 0.6, 1.25, 2.0, 3.0, 5.0, 8.0)
-MOST_CUTS = 160  # of these, evenly by rank: components as many as that smooth what they add up to
+TAIL = (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0, 3.75, 4.5, 6.0, 8.0)
+MOST_CUTS = 80  # of these by rank, and as many evenly: what so many components add up to is smooth
 _AT_ONCE = 2**16  # numbers in a temporary of a score
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(10)
 
 
 class _Parts(NamedTuple):
@@ -49,9 +50,9 @@ class TransformedMixture(Likelihood):
     need not be normalised), then ``lam``, ``offset`` and ``code`` of their transforms, and last the shift and the log
     unit. The three numbers of a transform are given, not learned.
 
-    Where a normal reaches beyond what its transform maps the support to, the end of the support has its chance: an atom.
-    There `log_prob` is the logarithm of a probability. Only `affine` moves the ends of the support: with a shift of 0
-    no quantile and no mean of a positive quantity is below 0.
+    Where a normal reaches beyond what its transform maps the support to, the end of the support has its chance, an
+    atom: there `log_prob` is the logarithm of a probability. Only `affine` moves the ends of the support: with a shift
+    of 0 no quantile and no mean of a positive quantity is below 0.
 
     The components are taken for the members of an ensemble: `epistemic` is what their means disagree about.
 
@@ -163,18 +164,18 @@ class TransformedMixture(Likelihood):
         return torch.where(is_end, x, implicit_quantile(self, params, p, x))
 
     def _solve(self, params: Tensor, p: Tensor) -> Tensor:
-        """Quantiles (r,) without a graph, of parameters (6k+2 r)."""
+        """Quantiles (q r) at levels `p` (q r) without a graph, of parameters (6k+2 r)."""
         numbers = params[3 * self.n_components : -2].unflatten(0, (3, -1))
         is_alike = ((numbers == numbers[:, :1]) | numbers.isnan()).all(dim=1).all(dim=0)
         w = torch.empty_like(p)
         # one increasing map of all components takes quantiles to quantiles
         normals = params[: 3 * self.n_components, is_alike].mT
         lam, offset, code = numbers[:, 0, is_alike]
-        w[is_alike] = Transform(code, lam, offset).inverse(
-            NormalMixture(self.n_components).quantile(normals, p[is_alike])
-        )
+        z = NormalMixture(self.n_components).quantile(normals[:, None], p[:, is_alike].mT).mT
+        w[:, is_alike] = Transform(code, lam, offset).inverse(z)
         if not bool(is_alike.all()):
-            w[~is_alike] = self._invert(params[:, ~is_alike], p[~is_alike])
+            others = params[:, ~is_alike]
+            w[:, ~is_alike] = torch.stack([self._invert(others, level) for level in p[:, ~is_alike]])
         return params[-2] + params[-1].exp() * w
 
     def _invert(self, params: Tensor, p: Tensor) -> Tensor:
@@ -191,18 +192,26 @@ class TransformedMixture(Likelihood):
         low, high = ends.amin(dim=0), ends.amax(dim=0)
         at_end = torch.full_like(p, torch.nan)
         data = (weight, location, scale, lam, offset, code)
-        for end in (0.0, 1.0):  # an atom takes all levels over which the distribution function jumps
-            part = _Parts(location, log_scale, log_weight, Transform(code, lam, offset), *params[-2:])
-            before, after = (_total(weight * _below(part, p.new_tensor(end), 1.0, side)) for side in ("left", "right"))
+        transform = Transform(code, lam, offset)
+        for end, is_own in ((0.0, transform.low == 0.0), (1.0, transform.high == 1.0)):
+            if not bool(is_own.any()):
+                continue
+            u = (transform.forward(p.new_tensor(end)) - location) / scale
+            inside = weight * 0.5 * torch.erfc(-math.sqrt(0.5) * u)
+            # an atom takes all levels over which the distribution function jumps
+            before = _total(torch.where(is_own, 0.0, inside) if end == 0.0 else inside)
+            after = _total(torch.where(is_own, weight, inside) if end == 1.0 else inside)
             at_end = torch.where((before < p) & (p <= after), end, at_end)
-            low, high = torch.where(p > after, low.clamp(min=end), low), torch.where(p <= before, high.clamp(max=end), high)
+            low = torch.where(p > after, low.clamp(min=end), low)
+            high = torch.where(p <= before, high.clamp(max=end), high)
         high = torch.maximum(low, high)
         size = torch.where(ends == 0.0, torch.inf, ends.abs())
         unit = torch.maximum(size.amin(dim=0), high.abs().maximum(low.abs()) / most).clamp(min=1.0 / most, max=1.0)
 
-        def excess(t: Tensor, z: Tensor, unit: Tensor, *data: Tensor) -> tuple[Tensor, Tensor, float]:
+        def excess(t: Tensor, z: Tensor, unit: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
             weight, location, scale, lam, offset, code = data
-            transform, w = Transform(code, lam, offset), (unit * t.sinh())[None]
+            transform, (sinh, cosh) = Transform(code, lam, offset), _sinh_and_cosh(t)
+            w = (unit * sinh)[None]
             u = (transform.forward(w) - location) / scale
             is_inside = (w > transform.low) & (w < transform.high)
             below = 0.5 * torch.erfc(-math.sqrt(0.5) * u)
@@ -210,13 +219,13 @@ class TransformedMixture(Likelihood):
             density = (transform.log_slope(w) - 0.5 * u * u).exp() * is_inside / scale
             # as normal scores, in which the function is nearly straight
             score = ndtri(_total(weight * below))
-            slope = (0.5 * score * score).exp() * _total(weight * density) * unit * t.cosh()
-            return score - z, slope, 0.0
+            slope = (0.5 * score * score).exp() * _total(weight * density) * unit * cosh
+            return score - z, (z - score) / slope
 
         low, high = (low / unit).asinh(), (high / unit).asinh()
         guess = _total(weight * (ends / unit).asinh()).clamp(low, high)
         root = invert_cdf(excess, low, high, guess, torch.zeros_like(p), z, unit, *data)
-        return torch.where(at_end.isnan(), unit * root.sinh(), at_end)
+        return torch.where(at_end.isnan(), unit * _sinh_and_cosh(root)[0], at_end)
 
     def crps(self, params: Tensor, x: Tensor) -> Tensor:
         """Integral of the squared distance of the distribution function from the step at `x`, by Gauss-Legendre.
@@ -234,30 +243,35 @@ class TransformedMixture(Likelihood):
         part = self.parts(params)
         truth = (x - part.shift) * (-part.log_unit).exp()
         with torch.no_grad():
-            cuts = self._cuts(part)
-            size = torch.where(cuts == 0.0, torch.nan, cuts.abs())
-            least = torch.finfo(x.dtype).tiny ** 0.5 * size.nan_to_num(0.0).amax(dim=-1).clamp(min=1.0)
-            unit = torch.maximum(size.nanmedian(dim=-1).values.nan_to_num(1.0), least)[:, None]
-        edges = (torch.cat([cuts, truth[:, None]], dim=-1) / unit).asinh().sort(dim=-1).values
+            cuts, unit = self._cuts(part)
         at = (truth[:, None] / unit).asinh()
+        edges = torch.cat([cuts, at], dim=-1).sort(dim=-1).values
         # the step of a smooth walk from 0 to 1, slow at both ends
         walk = torch.from_numpy(0.5 + 0.5 * NODES).to(x)
         share, pace = walk**2 * (3.0 - 2.0 * walk), 6.0 * walk * (1.0 - walk) * 0.5 * torch.from_numpy(WEIGHTS).to(x)
-        weight, score = part.log_weight.exp()[:, None], torch.zeros_like(x)
-        wide = _Parts(*(p[:, None] for p in part[:3]), part.transform[:, None], *part[4:])
-        for low, high in zip(edges[:, :-1].unbind(-1), edges[:, 1:].unbind(-1)):
-            t = low[:, None] + (high - low)[:, None] * share
+        weight, score = part.log_weight.exp()[:, None, None], torch.zeros_like(x)
+        wide = part._replace(
+            location=part.location[:, None, None],
+            log_scale=part.log_scale[:, None, None],
+            transform=part.transform[:, None, None],
+        )
+        at_once = max(1, _AT_ONCE // (len(x) * len(NODES) * self.n_components))
+        for low, high in zip(edges[:, :-1].split(at_once, dim=-1), edges[:, 1:].split(at_once, dim=-1)):
+            width, is_left = high - low, 0.5 * (low + high) < at
+            t = low[..., None] + width[..., None] * share
             # the smaller of the function and what it lacks to 1, each to its last digit
-            side = torch.where(0.5 * (low + high)[:, None] < at, 1.0, -1.0)
-            missed = (weight * _below(wide, (unit * t.sinh())[..., None], side[..., None])).sum(dim=-1) ** 2
+            side = torch.where(is_left, 1.0, -1.0).to(x)[..., None, None]
+            below = _below(wide, (unit[..., None] * t.sinh())[..., None], side)
+            missed = (weight * below).sum(dim=-1) ** 2
             # what it is where values are largest holds all over: exact where nothing happens over orders of size
-            base = torch.where(high > -low, missed[:, -1], missed[:, 0])[:, None]
-            change = (high - low) * (((missed - base) * t.cosh()) @ pace)
-            score = score + unit[:, 0] * (base[:, 0] * (high.sinh() - low.sinh()) + change)
+            base = torch.where(high > -low, missed[..., -1], missed[..., 0])
+            change = width * (((missed - base[..., None]) * t.cosh()) @ pace)
+            score = score + (unit * (base * (high.sinh() - low.sinh()) + change)).sum(dim=-1)
         return part.log_unit.exp() * score
 
-    def _cuts(self, part: _Parts) -> Tensor:
-        """Places (r, m) between which distribution functions are smooth, in order."""
+    @staticmethod
+    def _cuts(part: _Parts) -> tuple[Tensor, Tensor]:
+        """Places (r m) between which distribution functions are smooth, as ``asinh(w / unit)``, and the units (r 1)."""
         scale, transform = part.log_scale.exp(), part.transform
         levels = [torch.full_like(scale, level) for level in SCORES]
         peak = power_peak(0.5, transform.lam, part.location, scale)
@@ -267,12 +281,17 @@ class TransformedMixture(Likelihood):
         most = torch.finfo(scale.dtype).max ** 0.9
         each = torch.cat([transform.inverse(part.location + scale * level) for level in levels], dim=-1)
         each = each.clamp(-most, most).sort(dim=-1).values
-        if each.shape[1] > MOST_CUTS:
-            rank = torch.linspace(0, each.shape[1] - 1, MOST_CUTS, dtype=torch.float64, device=each.device)
-            each = each[:, rank.round().long()]
-        low, high = each[:, :1], each[:, -1:]
+        size = torch.where(each == 0.0, torch.nan, each.abs())
+        least = torch.finfo(scale.dtype).tiny ** 0.5 * size.nan_to_num(0.0).amax(dim=-1).clamp(min=1.0)
+        unit = torch.maximum(size.nanquantile(0.2, dim=-1).nan_to_num(1.0), least)[:, None]
+        cuts, low, high = (each / unit).asinh(), each[:, :1], each[:, -1:]
+        if cuts.shape[1] > 2 * MOST_CUTS:  # half by rank, half evenly, for the sake of the few that reach far
+            rank = torch.linspace(0, cuts.shape[1] - 1, MOST_CUTS, dtype=torch.float64, device=each.device)
+            even = torch.linspace(0, 1, MOST_CUTS, dtype=scale.dtype, device=each.device)
+            even = cuts[:, :1] + (cuts[:, -1:] - cuts[:, :1]) * even
+            cuts = torch.cat([cuts[:, rank.round().long()], even], dim=-1)
         ends = torch.tensor([0.0, 1.0]).to(each).expand(len(each), 2)
-        return torch.cat([each, torch.minimum(torch.maximum(ends, low), high)], dim=-1)
+        return torch.cat([cuts, (torch.minimum(torch.maximum(ends, low), high) / unit).asinh()], dim=-1), unit
 
     def rescale(self, params: Tensor, factor: Tensor) -> Tensor:
         """Stretched about the median, each component in its own transformed values: no value leaves the support."""
@@ -299,22 +318,19 @@ class TransformedMixture(Likelihood):
         return ((x - part.shift) * (-part.log_unit).exp())[..., None]
 
 
-def _below(part: _Parts, w: Tensor, side: Tensor | float, jump: str = "right") -> Tensor:
-    """Chance (... k) of each component to be at most `w`, or, for a `side` of -1, to be above it.
-
-    With ``jump="left"``, to be below `w`.
-    """
-    low, high = part.transform.low, part.transform.high
+def _below(part: _Parts, w: Tensor, side: Tensor | float) -> Tensor:
+    """Chance (... k) of each component to be at most `w`, or, for a `side` of -1, to be above it."""
     u = (part.transform.forward(w) - part.location) * (-part.log_scale).exp()
     inside = 0.5 * torch.erfc(-math.sqrt(0.5) * side * u)  # exact to the last digit in the tail, as `ndtr` is not
-    is_below, is_above = (w < low, w >= high) if jump == "right" else (w <= low, w > high)
     is_up = torch.as_tensor(side, device=w.device) > 0
-    return torch.where(is_below, (~is_up).to(u), torch.where(is_above, is_up.to(u), inside))
+    inside = torch.where(w < part.transform.low, (~is_up).to(u), inside)
+    return torch.where(w >= part.transform.high, is_up.to(u), inside)
 
 
-def _total(parts: Tensor) -> Tensor:
-    """Sum over the first axis, in one order wherever an element stands: `torch.sum` rounds as its place says."""
-    return reduce(torch.add, parts.unbind())
+def _sinh_and_cosh(t: Tensor) -> tuple[Tensor, Tensor]:
+    """By functions that round alike wherever an element stands, as `torch.sinh` and `torch.cosh` do not."""
+    grown = torch.expm1(t.abs())
+    return 0.5 * torch.sign(t) * (grown + grown / (grown + 1.0)), 0.5 * (grown + 1.0 + 1.0 / (grown + 1.0))
 
 
 def _average(part: _Parts, of: Tensor) -> Tensor:

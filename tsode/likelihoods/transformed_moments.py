@@ -17,8 +17,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(11)
 # A quadrature in normal scores is cut at these distances from where the integrand of a moment is largest: beyond the
 # outermost it is less than e^-40 of that, since powers of the inverse of a transform are concave as logarithms ...
 STEPS = (-9.0, -6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
-# ... and at these, times the width of its feature, from where the inverse leaves an end, or turns from one to the other.
-
+# ... and at these, times the width of its turn, from where the inverse leaves an end or goes from one to the other.
 LADDER = tuple(sign * 3.0**k for sign in (-1.0, 1.0) for k in range(-4, 17))
 _AT_ONCE = 2**13  # elements of a quadrature
 
@@ -44,7 +43,7 @@ def transformed_moments(transform: Transform, location: Tensor, scale: Tensor) -
 
 
 def power_peak(power: float, lam: Tensor, location: Tensor, scale: Tensor) -> Tensor:
-    """Normal score at which ``(g^-1(Z) + offset)^power`` times the normal density is largest, for Box-Cox transforms."""
+    """Normal score at which ``(g^-1(Z) + offset)^power`` times the normal density is largest, for a Box-Cox `g`."""
     start = 1.0 + lam * location
     root = torch.hypot(start, 2.0 * (lam * power).sqrt() * scale)
     least = torch.finfo(scale.dtype).tiny
@@ -127,6 +126,7 @@ def _integrate(transform: Transform, location: Tensor, scale: Tensor) -> tuple[T
             # far out a value may be beyond the numbers when it is squared, and the density 0
             root = (-0.25 * score**2).exp()
             deviation = (transform.inverse(location + scale * score) - centre) * root
+            deviation = torch.where(half > 0.0, deviation, 0.0)  # between cuts that coincide it may be infinite
             share = weight / math.sqrt(2.0 * math.pi) * half
             first, second = first + share * deviation * root, second + share * deviation**2
     square = first**2

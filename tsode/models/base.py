@@ -42,6 +42,18 @@ class ForecastModel(nn.Module, ABC):
         """
         return 48 * self.n_channels
 
+    def step_width(self, n_events: int, n_queries: int) -> float:
+        """Numbers of its dtype, about, that a step of training holds for each series of a batch.
+
+        Parameters
+        ----------
+        n_events : int
+            Of a context.
+        n_queries : int
+            Times after it that are forecast.
+        """
+        return 0.0
+
     @abstractmethod
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         """Predict all channels at each row's own query times.

@@ -1,4 +1,4 @@
-"""Baseline forecasts without dynamics: constant, last value, drift. Every skill is measured against these."""
+"""Baseline forecasts without dynamics: constant, last value, drift. Every skill is measured against such."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ class BaselineModel(ForecastModel):
 
     A subclass gives the rule in `locate`. The variance is a table over lead times, read by linear interpolation and
     held beyond its ends. Channels not seen before the query get the overall mean and variance. Sampled errors of one
-    path are Brownian in the table's own clock: they share all of the variance of the shorter lead.
+    path are Brownian in the table's own clock: they share all of the variance of the shorter lead. A rule that reads
+    more of the past, or whose errors grow with something else than the lead, says so in `summarise`, `applies` and
+    `clock`.
 
     Parameters
     ----------
@@ -48,11 +50,23 @@ class BaselineModel(ForecastModel):
     def locate(self, summary: PastSummary, lead: Tensor) -> Tensor:
         """Location for channels that were seen, at ``lead`` (b m c) after the last value: Tensor[b m c]."""
 
+    def summarise(self, batch: IrregularBatch, query_times: Tensor, side: str) -> PastSummary:
+        """What the rule reads of the past of each query."""
+        return _summarise(batch, query_times, side)
+
+    def applies(self, summary: PastSummary) -> Tensor:
+        """Where the past holds what the rule asks for: Tensor[b m c]. Elsewhere the variance is the overall one."""
+        return summary.count > 0
+
+    def clock(self, summary: PastSummary, lead: Tensor) -> Tensor:
+        """What the variance is a table over: Tensor[b m c]."""
+        return lead
+
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
-        summary = _summarise(batch, query_times, side)
+        summary = self.summarise(batch, query_times, side)
         lead = query_times[..., None] - summary.time
         location = torch.where(summary.count > 0, self.locate(summary, lead), self.mean)
-        variance = torch.where(summary.count > 0, self._variance_at(lead), self.variance)
+        variance = torch.where(self.applies(summary), self._variance_at(self.clock(summary, lead)), self.variance)
         family = Normal()
         params = family.from_moments(location, variance.clamp(min=1e-10).sqrt()).to(batch.values.dtype)
         return Forecast(query_times, params, family, torch.zeros_like(batch.lengths))
@@ -92,11 +106,11 @@ class BaselineModel(ForecastModel):
         self.variances.copy_(self.variance.expand_as(self.variances))
         leads, errors, channels = [], [], []
         for context, targets in windows:
-            summary = _summarise(context, targets.times, "left")
+            summary = self.summarise(context, targets.times, "left")
             lead = targets.times[..., None] - summary.time
-            usable = targets.mask & (summary.count > 0)
+            usable = targets.mask & self.applies(summary)
             error = targets.values - self.locate(summary, lead)
-            leads.append(lead[usable])
+            leads.append(self.clock(summary, lead)[usable])
             errors.append(error[usable].double() ** 2)
             channels.append(usable.nonzero()[:, 2])
         if sum(map(len, leads)) < 2 * N_LEADS:

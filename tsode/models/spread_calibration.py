@@ -13,9 +13,11 @@ __all__ = ["SpreadCalibration"]
 
 N_KNOTS = 6
 FEWEST = 20  # held-out values from which a tail can be estimated; with fewer the trained spread stands
+MOST = 2**20  # held-out values that are looked at
 PRIOR = 100.0  # held-out values that a factor of 1 counts for, at each knot and for each channel
 LARGEST = 5.0
 N_HALVINGS = 20
+VALUES_AT_ONCE = 2**17  # held-out values whose share inside is counted together: bounds memory, changes no number
 TIED = 0.1  # share of one value in a channel from which on it counts as tied
 
 
@@ -45,12 +47,18 @@ class SpreadCalibration(nn.Module):
 
     def forward(self, lead: Tensor) -> Tensor:
         """Factor at each lead time (...): Tensor[... c]; before the first knot and after the last it is constant."""
+        return (self._curve(lead)[..., None] + self.log_channel).exp()
+
+    def _of_each(self, lead: Tensor, channel: Tensor) -> Tensor:
+        """Factor of values at lead times, one channel each: Tensor[k], without a table of all channels at all leads."""
+        return (self._curve(lead) + self.log_channel[channel]).exp()
+
+    def _curve(self, lead: Tensor) -> Tensor:
         lead = lead.to(self.lead).contiguous()
         right = torch.searchsorted(self.lead, lead).clamp(1, N_KNOTS - 1)
         before, after = self.lead[right - 1], self.lead[right]
         share = ((lead - before) / (after - before)).clamp(0.0, 1.0)
-        curve = torch.lerp(self.log_factor[right - 1], self.log_factor[right], share)
-        return (curve[..., None] + self.log_channel).exp()
+        return torch.lerp(self.log_factor[right - 1], self.log_factor[right], share)
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -79,10 +87,14 @@ class SpreadCalibration(nn.Module):
         self.reset()
         if len(x) < FEWEST:
             return
+        if len(x) > MOST:  # of wide panels: a part of them, drawn at random, tells as much
+            drawn = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MOST].to(x.device)
+            params, lead, channel, x = params[drawn], lead[drawn], channel[drawn], x[drawn]
         n_channels = len(self.log_channel)
         tied = torch.zeros(n_channels, dtype=torch.bool, device=x.device)
-        for k in range(n_channels):
-            values = x[channel == k]
+        rows_of = channel.argsort(stable=True).split(torch.bincount(channel, minlength=n_channels).tolist())
+        for k, rows in enumerate(rows_of):
+            values = x[rows]
             tied[k] = len(values) > 0 and bool((values == values.mode().values).double().mean() > TIED)
 
         free = ~tied[channel]
@@ -96,13 +108,13 @@ class SpreadCalibration(nn.Module):
             group = torch.searchsorted(edges[1:-1].contiguous(), t.contiguous())
             log_base = self._coverage_factor(likelihood, p, y, torch.zeros_like(y), torch.zeros_like(c), 1, level, 0.0)
             self.log_factor += log_base.to(self.log_factor)
-            now = self(t).gather(1, c[:, None])[:, 0].log().to(y)
+            now = self._of_each(t, c).log().to(y)
             self.log_factor += self._coverage_factor(likelihood, p, y, now, group, N_KNOTS, level).to(self.log_factor)
-            now = self(t).gather(1, c[:, None])[:, 0].log().to(y)
+            now = self._of_each(t, c).log().to(y)
             self.log_channel += self._coverage_factor(likelihood, p, y, now, c, n_channels, level).to(self.log_factor)
         for k in tied.nonzero()[:, 0].tolist():
-            rows = channel == k
-            now = self(lead[rows])[:, k].log().to(x)
+            rows = rows_of[k]
+            now = self._of_each(lead[rows], channel[rows]).log().to(x)
             self.log_channel[k] = self._crps_factor(likelihood, params[rows], x[rows], now)
 
     @staticmethod
@@ -122,9 +134,11 @@ class SpreadCalibration(nn.Module):
         high = -low
         for _ in range(N_HALVINGS):
             middle = 0.5 * (low + high)
-            scaled = likelihood.rescale(params, (now + middle[group]).exp())
-            inside = (likelihood.cdf(scaled, x) - 0.5).abs() <= 0.5 * level
-            held = torch.bincount(group, inside.double(), minlength=n_groups)
+            held = x.new_zeros(n_groups, dtype=torch.float64)
+            for p, y, before, g in zip(*(part.split(VALUES_AT_ONCE) for part in (params, x, now, group))):
+                scaled = likelihood.rescale(p, (before + middle[g]).exp())
+                inside = (likelihood.cdf(scaled, y) - 0.5).abs() <= 0.5 * level
+                held += torch.bincount(g, inside.double(), minlength=n_groups)
             is_narrow = held < level * (count + 1)  # one more value then falls inside with the chance of the level
             low, high = torch.where(is_narrow, middle, low), torch.where(is_narrow, high, middle)
         return 0.5 * (low + high) * count / (count + prior).clamp(min=1.0)

@@ -63,7 +63,11 @@ def minimise(
         change = new_slope[is_taken] - slope[taken]
         inverse[taken] = _updated(inverse[taken], move[is_taken], change, is_first[taken])
         gained = value[taken] - new_value[is_taken]
-        point[taken], value[taken], slope[taken] = point[taken] + move[is_taken], new_value[is_taken], new_slope[is_taken]
+        point[taken], value[taken], slope[taken] = (
+            point[taken] + move[is_taken],
+            new_value[is_taken],
+            new_slope[is_taken],
+        )
         is_first[taken] = False
         direction[taken] = _clip(-(inverse[taken] @ slope[taken, :, None]).squeeze(-1))
         length[taken], n_cuts[taken] = 1.0, 0

@@ -203,7 +203,10 @@ def check_masked_rows(estimator: Any) -> None:
 
 
 def check_time_unit_and_origin(estimator: Any) -> None:
-    """Other units and origins of time change nothing but the unit, in fit and in predict, without a calendar."""
+    """Other units and origins of time change nothing but the unit, in fit and in predict, without a calendar.
+
+    A season that was found is given in the new unit.
+    """
     seeded, frame = seeded_on_example(estimator), example_panel()
     if getattr(seeded, "calendar", None) is not None:
         seeded = clone(seeded).set_params(calendar=None).fit(frame)
@@ -215,7 +218,11 @@ def check_time_unit_and_origin(estimator: Any) -> None:
         "a count of minutes": lambda t: (t - START) / pd.Timedelta("1min"),
     }
     for what, change in changes.items():
-        answer = clone(seeded).fit(frame.assign(ds=change(frame["ds"]))).predict_quantiles(times=change(TIMES))
+        fresh = clone(seeded)
+        if hasattr(seeded, "period_"):
+            ends = change(pd.DatetimeIndex([START, START + pd.Timedelta(seeded.period_)]))
+            fresh.set_params(period=ends[1] - ends[0])
+        answer = fresh.fit(frame.assign(ds=change(frame["ds"]))).predict_quantiles(times=change(TIMES))
         asked = change(expected["ds"])
         assert answer["ds"].tolist() == asked.tolist(), f"{what} changes the times of the answer."
         assert_same(seeded, answer[columns], expected[columns], f"{what} changes no forecast")

@@ -39,7 +39,8 @@ def maximise(
     """Set the parameters of `module` to the maximum of the likelihood, in place.
 
     Quasi-Newton steps (L-BFGS; Nocedal & Wright 2006, ch. 7) in float64 on all streams at once, from the best of the
-    module's first guesses. Ctrl-C keeps the best parameters so far and says so in a warning.
+    module's first guesses, in the parameters that it does not settle by itself. Ctrl-C keeps the best parameters so far
+    and says so in a warning.
 
     Parameters
     ----------
@@ -64,17 +65,24 @@ def maximise(
     history: list[dict[str, float]] = []
     lowest = math.inf
     best = parameters_to_vector(worker.parameters()).detach()
+    # what a member can settle by itself given the rest is not searched for: the maximum over the rest is the maximum
+    free = [p for name, p in worker.named_parameters() if name not in worker.settled]
+    watched = [worker.trace(batch.events).watched(batch.n_given, until) for batch in train]
+
+    def place(x: np.ndarray) -> None:
+        vector_to_parameters(torch.from_numpy(x.copy()), free)
+        worker.settle(watched)
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal lowest
-        vector_to_parameters(torch.from_numpy(x), worker.parameters())
+        place(x)
         worker.zero_grad()
         value = 0.0
         for batch in train:
             nll = event_nll(worker, batch, until)[0].sum() / n_events
             nll.backward()
             value += float(nll.detach())
-        slopes = [p.grad if p.grad is not None else torch.zeros_like(p) for p in worker.parameters()]
+        slopes = [p.grad if p.grad is not None else torch.zeros_like(p) for p in free]
         slope = parameters_to_vector(slopes).numpy()
         if not (math.isfinite(value) and np.isfinite(slope).all()):
             return lowest + BEYOND, np.zeros_like(slope)
@@ -83,11 +91,11 @@ def maximise(
 
     def keep(intermediate_result: OptimizeResult) -> None:
         nonlocal best
-        best = torch.from_numpy(intermediate_result.x.copy())  # steps only ever lower the loss
+        place(intermediate_result.x)
+        best = parameters_to_vector(worker.parameters()).detach()  # steps only ever lower the loss
         row = {"epoch": float(len(history) + 1), "train_loss": float(intermediate_result.fun)}
         row["valid_loss"] = row["train_loss"]
         if valid is not train:
-            vector_to_parameters(best, worker.parameters())
             with torch.no_grad():
                 row["valid_loss"] = mean_nll(worker, valid, until)
         row["seconds"] = time.perf_counter() - started
@@ -106,7 +114,7 @@ def maximise(
         tried = []
         for guess in worker.guesses():
             worker.load_state_dict(guess)
-            tried.append(descend(parameters_to_vector(worker.parameters()).detach().numpy(), FIRST_STEPS))
+            tried.append(descend(parameters_to_vector(free).detach().numpy(), FIRST_STEPS))
         first = min(tried, key=lambda found: float(found.fun))
         if not math.isfinite(lowest):
             raise SolverError(

@@ -152,6 +152,13 @@ class WindowSampler:
             return standard
         return float(np.interp(margin + share * (clock[-1] - 2.0 * margin), clock, times))
 
+    def size(self) -> tuple[int, int]:
+        """Events of the longest context of a batch, and targets of a series, rounded up: those of one that is drawn."""
+        generator = torch.Generator().manual_seed(0)  # not the one of training, whose windows stay as they are
+        window = self.draw(self.order(generator)[0], generator)
+        targets = window.targets.mask.any(dim=2)
+        return window.context.n_events, -(-int(targets.sum()) // len(targets))
+
     def epoch(self, generator: torch.Generator) -> Iterator[Window]:
         """Draw the windows of one epoch, one batch at a time."""
         for rows in self.order(generator):

@@ -38,7 +38,8 @@ def test_parts_of_a_decomposition_add_up_to_the_fit_and_ahead_to_the_forecast(fi
     np.testing.assert_allclose(parts["y-fit"].iloc[2:], fitted.predict(times=times[2:]), rtol=1e-9)
     assert (parts["y-trend-lo-90"] < parts["y-trend-lo-50"]).all()
     own = fitted.decompose()
-    assert len(own) == 60 and np.isfinite(own.to_numpy()).all()
+    assert len(own) == 60
+    assert np.isfinite(own.to_numpy()).all()
 
 
 def test_what_is_decomposed_is_the_smoothed_value(fitted: LinearSDEForecaster) -> None:
@@ -60,7 +61,7 @@ def test_white_noise_gets_no_season_and_no_slope() -> None:
     assert not {"unit", "slope", "damped_slope"} & set(found)
 
 
-@pytest.mark.parametrize("factor, stretch", [(1e-6, 1.0), (1e6, 3600.0)])
+@pytest.mark.parametrize(("factor", "stretch"), [(1e-6, 1.0), (1e6, 3600.0)])
 def test_the_fit_does_not_depend_on_units(factor: float, stretch: float) -> None:
     names = ["slope", "ou", part("season", period=stretch)]
     data = _series()
@@ -128,12 +129,13 @@ def test_summary_has_the_data_units(fitted: LinearSDEForecaster) -> None:
     summary = fitted.summary()
     noise = summary.loc[("y", "noise", "variance")]
     assert noise["lo-80"] < 0.04 < noise["hi-80"] or noise["median"] == pytest.approx(0.04, rel=0.5)
-    assert (summary["lo-80"] <= summary["median"]).all() and (summary["median"] <= summary["hi-80"]).all()
+    assert (summary["lo-80"] <= summary["median"]).all()
+    assert (summary["median"] <= summary["hi-80"]).all()
     assert sum(fitted.weights_["y"].values()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
-    "components, message",
+    ("components", "message"),
     [
         ("slope", "must be None, 'auto', or a list"),
         (["slop"], "Did you mean 'slope'"),
@@ -181,3 +183,30 @@ def test_a_constant_series_stays_constant() -> None:
     data = pd.Series(np.full(30, 7.0), index=np.arange(30.0), name="y")
     forecaster = LinearSDEForecaster(components="auto", random_state=0).fit(data)
     np.testing.assert_allclose(forecaster.predict(times=[31.0, 60.0]), 7.0, atol=1e-3)
+
+
+def test_the_period_of_a_season_is_in_the_data_own_time(fitted: LinearSDEForecaster) -> None:
+    assert fitted.period_ == pytest.approx(1.0)
+    index = pd.date_range("2024-01-01", periods=40, freq="6h")
+    dated = pd.Series(np.sin(np.pi * np.arange(40) / 2.0) + 0.01 * np.arange(40), index=index, name="y")
+    named = LinearSDEForecaster(components=["level", part("season", period="1D")]).fit(dated)
+    assert pd.Timedelta(named.period_) == pd.Timedelta("1D")
+    plain = LinearSDEForecaster(components=["level"]).fit(dated)
+    assert not hasattr(plain, "period_")
+
+
+def test_sharp_seasons_are_each_series_own() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(3):
+        period, times = 0.4 + 0.1 * k, np.sort(rng.uniform(0.0, 40.0, 120))
+        values = np.sin(2.0 * np.pi * times / period) + 0.05 * rng.normal(size=120)
+        rows.append(pd.DataFrame({"unique_id": k, "ds": times, "y": values}))
+    data = pd.concat(rows)
+    given, later = data[data["ds"] < 25.0], data[data["ds"] >= 25.0]
+    forecaster = LinearSDEForecaster(components=[part("sharp_season", n_harmonics=2, pooled=False)]).fit(given)
+    assert forecaster.score(later, metric="mae") > -0.1
+    with pytest.raises(ParameterError, match="a model of its own"):
+        LinearSDEForecaster(components=["sharp_season", "level"]).fit(given)
+    with pytest.raises(ParameterError, match="n_harmonics=0 of 'sharp_season'"):
+        LinearSDEForecaster(components=[part("sharp_season", n_harmonics=0)]).fit(given)

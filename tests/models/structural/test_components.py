@@ -51,8 +51,7 @@ def test_steps_are_those_of_the_stochastic_differential_equation(name: str, gap:
     given = {key: value[1:] for key, value in parameters(component).items()}
     matrix, noise = dense(component.steps(torch.tensor([[gap]], dtype=torch.float64), **given))
     drift, diffusion = (
-        torch.tensor(x, dtype=torch.float64)
-        for x in _drifts(name, {key: float(value) for key, value in given.items()})
+        torch.tensor(x, dtype=torch.float64) for x in _drifts(name, {key: float(value) for key, value in given.items()})
     )
     m = len(drift)
     # Van Loan 1978

@@ -11,8 +11,8 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.transforms import Transform
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.model import StructuralModel
-from tsode.models.structural.structure import Structure
 from tsode.models.structural.problems import Data, Problem, log_likelihoods
+from tsode.models.structural.structure import Structure
 
 SETS = [[name] for name in EVERY] + [["slope", "ou", "season"], ["level", "damped_slope", "matern", "cycle", "long_ou"]]
 
@@ -29,7 +29,10 @@ def _z(structure: Structure, n: int = 1) -> torch.Tensor:
 def _times(n: int = 25) -> torch.Tensor:
     generator = torch.Generator().manual_seed(7)
     gaps = SCALE.gap * torch.cat(
-        [torch.rand(n - 5, generator=generator, dtype=torch.float64), torch.tensor([0.0, 1e-6, 30.0, 1e-3, 1.0]).double()]
+        [
+            torch.rand(n - 5, generator=generator, dtype=torch.float64),
+            torch.tensor([0.0, 1e-6, 30.0, 1e-3, 1.0]).double(),
+        ]
     )
     return gaps.cumsum(0)
 

@@ -129,6 +129,12 @@ def _rename(name: str) -> str:
     return ".".join("input_map" if part == "push" else part for part in name.split("."))
 
 
+def _resize(module: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """Make room in a module whose sizes depend on what was fitted."""
+    if hasattr(module, "resize_like"):
+        module.resize_like(state)
+
+
 def load_weights(
     build: Callable[[], torch.nn.Module], tensors: Mapping[str, torch.Tensor], dtype: torch.dtype
 ) -> torch.nn.Module:
@@ -144,8 +150,7 @@ def load_weights(
     state = {_rename(name.removeprefix("module.")): t for name, t in tensors.items() if name.startswith("module.")}
     with torch.device("meta"), _at_most(10 * len(state) + 100):
         empty = build().to(dtype=dtype)
-        if hasattr(empty, "resize_like"):  # the sizes of some depend on what was fitted
-            empty.resize_like(state)
+        _resize(empty, state)
         wanted = empty.state_dict()
     if state.keys() != wanted.keys():
         name = min(state.keys() ^ wanted.keys())
@@ -160,7 +165,6 @@ def load_weights(
             raise ValueError(f"the tensor {name!r} is not finite")
     with OwnDraws(torch.Generator()):
         module = build().to(dtype=dtype)
-    if hasattr(module, "resize_like"):
-        module.resize_like(state)
+    _resize(module, state)
     module.load_state_dict(state)
     return module

@@ -23,7 +23,7 @@ from tsode.estimators.forecasters.file_state import describe_forecaster, restore
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
-from tsode.estimators.memory import told_of_memory
+from tsode.estimators.memory import check_memory, told_of_memory
 from tsode.estimators.parameters import (
     Check,
     at_least,
@@ -36,6 +36,7 @@ from tsode.estimators.parameters import (
     share,
 )
 from tsode.estimators.settings import find_device, find_dtype
+from tsode.frames.growing import GrowingDict
 from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
 from tsode.frames.times import check_kind
@@ -115,6 +116,9 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
     ) -> list[dict[str, float]]:
         """Fit `module` in place and return the rows of its history."""
 
+    def _tell(self, module: ForecastModel, panel: Panel, reader: DataReader) -> None:
+        """Tell a fresh model what it is to know of the data's own times; nothing, unless a subclass says so."""
+
     # -- fit -------------------------------------------------------------------------------------------------------
 
     def fit(
@@ -181,7 +185,8 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         """Append new rows to the history, so that forecasts go on from them; nothing is learned unless `refit`.
 
         Forecasts are those from the whole history. A filter of one pass (`JumpODEForecaster`) keeps its state in each
-        series, so that a row costs the same however long the history is; the first update runs over the histories once.
+        series, so that a row costs the same however long the history is and however many series there are; the first
+        update runs over the histories once.
         A row that is no later than what a state has behind it has its series run over again. All others run over the
         history at each forecast.
 
@@ -209,33 +214,39 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         """
         self._check_fitted()
         check_boolean("refit", refit)
-        reader = self.reader_
+        reader, before = self.reader_, self._histories
         reader.check_width(X, type(self).__name__)
-        new = reader.read(X, y, beside=self._panel)
-        if new.layout.has_ids != self._panel.layout.has_ids:
+        new = reader.read(X, y, beside=before)
+        if new.layout.has_ids != before.layout.has_ids:
             this, those = ("have", "has none") if new.layout.has_ids else ("have no", "has some")
             raise DataError(f"The new rows {this} ids, but the data in fit {those}: give them in the same form.")
         for times in new.times:
-            check_kind(times, new.layout.time_dtype, self._panel, "update")
-        panel, first = append_rows(self._panel, new, self.duplicates)
+            check_kind(times, new.layout.time_dtype, before, "update")
+        panel, first = append_rows(before, new, self.duplicates)
         began = {key: [time] for key, time in first.items()}
         if events is not None:
-            inputs, first = append_inputs(panel.inputs, reader.encode_events(events, panel, self._panel))
+            inputs, first = append_inputs(panel.inputs, reader.encode_events(events, panel, panel))
             panel = replace(panel, inputs=inputs)
             for key, time in first.items():
                 began.setdefault(key, []).append(time)
-        panel = reader.with_covariates(panel, static, known, self._panel.covariates)
+        told = reader.read_covariates(panel, static, known, before.covariates)
+        panel = replace(panel, covariates=panel.covariates.changed(told))
+        # all series only where their states are not known yet, or their times are of other ticks now
+        resumes, is_recast = self.module_.can_resume, panel.times[0].dtype != before.times[0].dtype
+        is_of_all = refit or is_recast or (resumes and self._checkpoints is None)
+        looked_at = panel.plain() if is_of_all else panel.select(panel.rows_of([*new.ids, *began, *told]))
+        reader.check_complete(looked_at)
         if refit:
-            timeline = Timeline.fit(panel.seen_times, unit=reader.time_unit)
-            self._learn_from(panel, replace(reader, timeline=timeline), None, goes_on=True)
-        elif self.module_.can_resume:
+            timeline = Timeline.fit(looked_at.seen_times, unit=reader.time_unit)
+            self._learn_from(looked_at, replace(reader, timeline=timeline), None, goes_on=True)
+        elif resumes:
+            reached = GrowingDict() if self._checkpoints is None else self._checkpoints
             with isolated(), torch.no_grad():
-                self._checkpoints = checkpoints(
-                    self.module_, panel, reader, self._checkpoints, began, *self._dtype_and_device
-                )
-        self._panel = panel
-        touched = panel.select([row for row, key in enumerate(panel.ids) if key in began])
-        self.last_times_ = self.last_times_ | dict(zip(touched.ids, touched.last_times))
+                further = checkpoints(self.module_, looked_at, reader, reached, began, *self._dtype_and_device)
+            self._checkpoints = reached.changed(further)
+        touched = panel.select(panel.rows_of(began))
+        self._histories = panel
+        self._last_times = self._last_times.changed(dict(zip(touched.ids, touched.last_times)))
         return self
 
     def with_history(self, X: Any) -> Self:
@@ -249,9 +260,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         self._check_fitted()
         panel = self.reader_.read(X, beside=self._panel)
         other = copy.copy(self)
-        other._panel = replace(panel, inputs=self._panel.inputs, covariates=self._panel.covariates)
-        other._checkpoints = {}
-        other.last_times_ = dict(zip(panel.ids, panel.last_times))
+        other._keep_histories(replace(panel, inputs=self._panel.inputs, covariates=self._panel.covariates))
         return other
 
     @isolated()
@@ -271,18 +280,17 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             with draws:
                 module = self._build(len(reader.channels), reader.n_inputs, reader.n_features)
             module = module.to(self._torch_device(), self._torch_dtype())
-        batch_size = getattr(self, "batch_size", 1)
-        with draws.in_training(module), told_of_memory(batch_size, len(reader.channels)):
+            self._tell(module, panel, reader)
+        with draws.in_training(module), told_of_memory(self, len(reader.channels)):
             rows = self._train(module, split, reader.reach, generator)
         self._keep(reader, panel, module, rows, max(1, len(rows)))
 
     def _keep(self, reader: DataReader, panel: Panel, module: ForecastModel, history: Any, n_iter: int) -> None:
         """Set what stands under Attributes, from a fit or from a file."""
-        self.reader_, self._panel, self._checkpoints = reader, panel, {}
-        self.module_ = module.eval()
+        self._keep_histories(panel)
+        self.reader_, self.module_ = reader, module.eval()
         self.channels_, self.horizon_, self.time_unit_ = reader.targets, reader.horizon, reader.time_unit
         self.calendar_ = list(reader.covariates.cycles) if reader.covariates else []
-        self.last_times_ = dict(zip(panel.ids, panel.last_times))
         self.history_, self.n_iter_ = pd.DataFrame(history), n_iter
         self.n_features_in_ = reader.n_features_in
         self.feature_names_in_ = np.array(reader.channels, dtype=object)
@@ -364,6 +372,15 @@ class LearnedForecaster(BaseForecaster):
         "callbacks": callables,
     }
 
+    def _check_memory(self, module: torch.nn.Module, n_series: int, n_events: int, n_queries: int = 0) -> None:
+        """Refuse steps that would not fit: of at most so many series, each with so many events and targets."""
+        if self._torch_device().type != "cpu":
+            return
+        assert isinstance(module, ForecastModel)
+        n_paths = getattr(self, "n_train_samples", 1)
+        width = self._torch_dtype().itemsize * n_paths * module.step_width(n_events, n_queries)
+        check_memory(self, lambda batch_size: min(batch_size, n_series) * width, module.n_channels)
+
     def _plan(self, weight_decay: float) -> TrainingPlan:
         return TrainingPlan(
             max_epochs=self.max_epochs,
@@ -405,6 +422,7 @@ class WindowedForecaster(LearnedForecaster):
     ) -> list[dict[str, float]]:
         """Run the training loop by the parameters of this forecaster; the user's callbacks come first."""
         device = self._torch_device()
+        self._check_memory(module, self.batch_size, *sampler.size())
         return train(
             module,
             lambda: (window.to(device) for window in sampler.epoch(generator)),

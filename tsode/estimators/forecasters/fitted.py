@@ -16,7 +16,7 @@ from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.forecasters.answers import SAMPLE_WIDTH, draw_paths, forecasts
 from tsode.estimators.forecasters.array_inputs import check_sample_weight, join_values
-from tsode.estimators.forecasters.history import Checkpoint
+from tsode.estimators.forecasters.kept import KeepsHistories
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.predictive import (
     METRICS,
@@ -38,7 +38,7 @@ from tsode.models.base import ForecastModel
 __all__ = ["FittedForecaster"]
 
 
-class FittedForecaster(BaseEstimator):
+class FittedForecaster(KeepsHistories, BaseEstimator):
     """Questions to a forecaster, once `BaseForecaster.fit` has set the attributes listed here."""
 
     id_col: Hashable
@@ -58,13 +58,10 @@ class FittedForecaster(BaseEstimator):
     channels_: list[Hashable]
     calendar_: list[str]
     horizon_: Any
-    last_times_: dict[Hashable, Any]
     time_unit_: Any
     n_features_in_: int
     module_: ForecastModel
     reader_: DataReader
-    _panel: Panel
-    _checkpoints: Mapping[Hashable, Checkpoint]
 
     def predict(
         self,
@@ -416,7 +413,7 @@ class FittedForecaster(BaseEstimator):
         `n_numbers` is what the caller makes of one query time. Series whose solve fails are NaN and named in a warning,
         or an error where no other is asked for, or if all `must_hold`.
         """
-        reached = {} if impute else self._checkpoints
+        reached = None if impute else self._checkpoints
         asked = pieces(
             self.reader_, query, panel, self.module_, *self._dtype_and_device, reached=reached, extra=n_numbers
         )

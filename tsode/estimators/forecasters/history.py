@@ -12,6 +12,8 @@ import torch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.errors import DataError
 from tsode.estimators.forecasters.reader import DataReader
+from tsode.frames.growing import GrowingDict, GrowingList
+from tsode.frames.growing_panel import GrowingPanel
 from tsode.frames.index import join_times, restore_times
 from tsode.frames.inputs import DosingInputs
 from tsode.frames.panel import CovariateRecord, Panel
@@ -67,8 +69,10 @@ class Checkpoint:
         return reader.series_of(self.times[self.n_rows :], self.values[self.n_rows :], rest, self.known)
 
 
-def append_rows(panel: Panel, new: Panel, duplicates: str) -> tuple[Panel, dict[Hashable, Any]]:
+def append_rows(panel: GrowingPanel, new: Panel, duplicates: str) -> tuple[GrowingPanel, dict[Hashable, Any]]:
     """The panel with the rows of `new`, and the time of the first new row of each series that has one.
+
+    Only the series in `new` are looked at, unless its times ask for finer ticks: then those of every series are cast.
 
     A value of a channel at a time that had none fills it in; a second one is an error, or is averaged with what is
     there (which may be a mean already), by `duplicates`. Series that get no row keep their arrays.
@@ -78,26 +82,36 @@ def append_rows(panel: Panel, new: Panel, duplicates: str) -> tuple[Panel, dict[
     DataError
         If there are two values of one channel at one time of one series, unless they are averaged.
     """
-    joined = join_times([*panel.times, *new.times])
-    place = {key: row for row, key in enumerate(panel.ids)}
-    ids, times, values = list(panel.ids), joined[: len(panel)], list(panel.values)
+    dtype = panel.times[0].dtype
+    joined = join_times([panel.times[0][:0], *new.times])[1:]
+    if any(t.dtype != dtype for t in joined):
+        whole = join_times([*panel.times, *new.times])
+        joined = whole[len(panel) :]
+        if whole[0].dtype != dtype:
+            panel = replace(panel, times=GrowingList(whole[: len(panel)]))
     first: dict[Hashable, Any] = {}
-    for key, t, x in zip(new.ids, joined[len(panel) :], new.values):
+    times: dict[int, np.ndarray] = {}
+    values: dict[int, np.ndarray] = {}
+    more: list[int] = []
+    for place, (key, t, x) in enumerate(zip(new.ids, joined, new.values)):
+        row = panel.ids.row_of(key)
         if len(t):
             first[key] = t[0]
-        if key not in place:
-            place[key] = len(ids)
-            ids.append(key)
-            times.append(t)
-            values.append(x)
+        if row is None:
+            more.append(place)
         elif len(t):
-            row = place[key]
             # what comes before the first new row stays as it is
-            start = int(np.searchsorted(times[row], t[0]))
-            late = _join(key, times[row][start:], values[row][start:], t, x, duplicates, panel)
-            times[row] = np.concatenate([times[row][:start], late[0]])
-            values[row] = np.concatenate([values[row][:start], late[1]])
-    return replace(panel, ids=ids, times=times, values=values), first
+            start = int(np.searchsorted(panel.times[row], t[0]))
+            late = _join(key, panel.times[row][start:], panel.values[row][start:], t, x, duplicates, panel)
+            times[row] = np.concatenate([panel.times[row][:start], late[0]])
+            values[row] = np.concatenate([panel.values[row][:start], late[1]])
+    grown = replace(
+        panel,
+        ids=panel.ids.with_more([new.ids[place] for place in more]),
+        times=panel.times.changed(times, [joined[place] for place in more]),
+        values=panel.values.changed(values, [new.values[place] for place in more]),
+    )
+    return grown, first
 
 
 def _join(
@@ -121,10 +135,10 @@ def _join(
 
 
 def append_inputs(
-    known: Mapping[Hashable, DosingInputs], new: Mapping[Hashable, DosingInputs]
-) -> tuple[dict[Hashable, DosingInputs], dict[Hashable, Any]]:
+    known: GrowingDict[Hashable, DosingInputs], new: Mapping[Hashable, DosingInputs]
+) -> tuple[GrowingDict[Hashable, DosingInputs], dict[Hashable, Any]]:
     """Inputs of both, and the time of the first new one of each series; at one time, known ones come first."""
-    joined, first = dict(known), {}
+    joined, first = {}, {}
     for key, inputs in new.items():
         first[key] = inputs.times[0]
         if key in known:
@@ -132,19 +146,19 @@ def append_inputs(
             order = np.argsort(times, kind="stable")
             inputs = DosingInputs(times[order], np.concatenate([known[key].values, inputs.values])[order])
         joined[key] = inputs
-    return joined, first
+    return known.changed(joined), first
 
 
 def checkpoints(
     module: Any,
     panel: Panel,
     reader: DataReader,
-    known: Mapping[Hashable, Checkpoint],
+    known: Mapping[Hashable, Checkpoint | None],
     first: Mapping[Hashable, Sequence[Any]],
     dtype: torch.dtype,
     device: torch.device,
-) -> dict[Hashable, Checkpoint]:
-    """Checkpoints of all series in `panel`, from those `known` before its new rows and inputs came.
+) -> dict[Hashable, Checkpoint | None]:
+    """Checkpoints of the series in `panel`, or None, from those `known` before its new rows and inputs came.
 
     Parameters
     ----------
@@ -160,7 +174,7 @@ def checkpoints(
     dtype, device
         Of `module`.
     """
-    updated: dict[Hashable, Checkpoint] = {}
+    updated: dict[Hashable, Checkpoint | None] = dict.fromkeys(panel.ids)
     plain: list[tuple[Hashable, Checkpoint, Series, FilterState | None]] = []
     for row, key in enumerate(panel.ids):
         times, values, inputs, ahead = (

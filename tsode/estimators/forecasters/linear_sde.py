@@ -21,11 +21,12 @@ from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.forecasters.structural_answers import StructuralAnswers
-from tsode.estimators.forecasters.structure import check_components, fit_structure
+from tsode.estimators.forecasters.structure import build_structure, check_components, fit_structure
 from tsode.estimators.parameters import Check, at_least, mapping, one_of, or_value
 from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
 from tsode.models.base import ForecastModel
+from tsode.models.folded.model import FoldedModel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
 from tsode.models.structural.model import StructuralModel
@@ -150,7 +151,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         """In the data's own units, for components have scales of their own."""
         if self.system is not None:
             raise ParameterError("components= and system= are two models: give one of them.")
-        refusals = settings.refusals | {
+        refusals = dict(settings.refusals) | {
             "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
             "else, or leave out components=."
         }
@@ -170,7 +171,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
         if self.components is not None:
-            return StructuralModel(n_channels)
+            return build_structure(self.components, n_channels)
         if self.system is None:
             return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
         try:
@@ -217,7 +218,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
             scaled = self.module_.log_likelihood(batch)
         # a density in scaled units is larger by the scale of every value seen
         log_units = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
-        return pd.Series(scaled.cpu().double().numpy() - log_units, index=pd.Index(panel.ids, tupleize_cols=False))
+        return pd.Series(
+            scaled.cpu().double().numpy() - log_units, index=pd.Index(list(panel.ids), tupleize_cols=False)
+        )
 
     def predict_state(
         self,
@@ -263,6 +266,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
     ) -> list[dict[str, float]]:
         if self.system is not None:
             return []
+        if isinstance(module, FoldedModel):
+            module.learn(split.train)
+            return []
         if isinstance(module, StructuralModel):
             timeline, channels = self._reading.timeline, self._reading.channels
             fit_structure(
@@ -280,9 +286,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
                 "There is no series with two observation times, so nothing can be learned about change in time. "
                 "Give longer series, or use LastValueForecaster or ConstantForecaster."
             )
+        self._check_memory(module, len(pieces), max(len(piece.times) for piece in pieces))
+        n_rows = min(ROWS_AT_ONCE, 4 * self.batch_size)  # without derivatives, a row takes a fourth of the memory
         batches = [
-            tuple(_collate(part, like) for part in zip(*held_out[k : k + ROWS_AT_ONCE]))
-            for k in range(0, len(held_out), ROWS_AT_ONCE)
+            tuple(_collate(part, like) for part in zip(*held_out[k : k + n_rows]))
+            for k in range(0, len(held_out), n_rows)
         ]
         n_batches = max(STEPS_AN_EPOCH, -(-len(pieces) // self.batch_size))
 

@@ -44,7 +44,7 @@ def ask_with_new(
     asked = set(query.ids)
     new = [key for key in new if key in asked]
     says = "There is no history of series {}"
-    check_meeting(new, [*panel.ids, *history.ids], says, of="the histories", strangers="any")
+    check_meeting(new, panel.ids, says, others=history.ids, of="the histories", strangers="any")
     return query, panel.with_empty(new, history)
 
 

@@ -74,7 +74,7 @@ def pieces(
     dtype: torch.dtype,
     device: torch.device,
     *,
-    reached: Mapping[Hashable, Checkpoint] | None = None,
+    reached: Mapping[Hashable, Checkpoint | None] | None = None,
     extra: int = 0,
     is_joint: bool = False,
 ) -> Iterator[Piece]:

@@ -295,13 +295,28 @@ class DataReader:
         self, panel: Panel, static: Any, known: Any, before: Mapping[Hashable, CovariateRecord]
     ) -> Panel:
         """The panel with these covariates, and those of `before` where a table says nothing."""
+        changed = self.read_covariates(panel, static, known, before)
         if self.covariates is None:
-            for name, table in (("static", static), ("known", known)):
-                if table is not None:
-                    raise DataError(f"fit saw no covariates: leave out {name}=, or fit with them.")
             return panel
-        records = self.covariates.read(static, known, panel, before, self.settings.id_col, self.settings.time_col)
-        return replace(panel, covariates=records)
+        panel = replace(panel, covariates={**before, **changed})
+        self.check_complete(panel)
+        return panel
+
+    def read_covariates(
+        self, panel: Panel, static: Any, known: Any, before: Mapping[Hashable, CovariateRecord]
+    ) -> dict[Hashable, CovariateRecord]:
+        """What these tables change in the covariates of `before`."""
+        if self.covariates is not None:
+            return self.covariates.read(static, known, panel, before, self.settings.id_col, self.settings.time_col)
+        for name, table in (("static", static), ("known", known)):
+            if table is not None:
+                raise DataError(f"fit saw no covariates: leave out {name}=, or fit with them.")
+        return {}
+
+    def check_complete(self, panel: Panel) -> None:
+        """Raise a DataError if a series lacks covariates that fit had."""
+        if self.covariates is not None:
+            self.covariates.check_complete(panel.covariates, panel.ids)
 
     def with_tables(self, panel: Panel, history: Panel, events: Any, static: Any, known: Any) -> Panel:
         """The panel with these events and covariates, or those of `history`."""

@@ -20,6 +20,7 @@ from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.structural.decomposition import FIT, decompose, part_names
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.model import StructuralModel
+from tsode.models.structural.season import Season
 
 __all__ = ["StructuralAnswers"]
 
@@ -113,6 +114,26 @@ class StructuralAnswers(FittedForecaster):
         fits = zip(self.channels_, self._structural_module("transforms_").channels)
         return {name: _transform_name(fit) for name, fit in fits}
 
+    @property
+    def period_(self) -> Any:
+        """Longest period of a season of the likeliest structures, in the data's own time.
+
+        Raises
+        ------
+        AttributeError
+            If there is no season.
+        """
+        fits = self.module_.channels if isinstance(getattr(self, "module_", None), StructuralModel) else []
+        periods = [
+            component.period * fit.span
+            for fit in fits
+            for component in _best(fit).structure.components
+            if isinstance(component, Season)
+        ]
+        if not periods:
+            raise AttributeError("period_ is there only where a season was found or given")
+        return self.reader_.timeline.span(np.array([max(periods)]))[0]
+
     def summary(self) -> pd.DataFrame:
         """Parameters of the likeliest structure of each channel, with their uncertainty.
 
@@ -188,5 +209,3 @@ def _transform_name(fit: ChannelFit) -> str:
     if not bool(transform.is_box_cox):
         return "logit"
     return {0.0: "log", 0.5: "sqrt"}.get(float(transform.lam), "power")
-
-

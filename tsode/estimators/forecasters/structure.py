@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsode._registry import Part, class_of
+from tsode._registry import Part, as_part, class_of, lookup, name_of
 from tsode.core.covariates import Covariates
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
@@ -17,12 +17,19 @@ from tsode.core.transforms import choose_transforms
 from tsode.errors import DataError, ParameterError
 from tsode.frames.calendar import CYCLES
 from tsode.frames.durations import read_duration
-from tsode.models.structural import COMPONENTS
+from tsode.models.folded.model import FoldedModel
+from tsode.models.structural.cycle import Cycle
 from tsode.models.structural.model import StructuralModel, features_at
-from tsode.training.structural.choice import PeriodCandidate, automatic, named
+from tsode.models.structural.registry import COMPONENTS
+from tsode.models.structural.season import Season
+from tsode.numerics.periodogram import find_periods
+from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, automatic, named
 from tsode.training.structural.recipe import fit_channel
 
-__all__ = ["check_components", "fit_structure"]
+__all__ = ["build_structure", "check_components", "fit_structure"]
+
+SHARP_SEASON = "sharp_season"
+SETTINGS = {"n_harmonics": int, "pooled": bool}  # of it
 
 
 def check_components(name: str, value: Any, default: Any) -> None:
@@ -33,8 +40,29 @@ def check_components(name: str, value: Any, default: Any) -> None:
         raise ParameterError(
             f"{name}={value!r} must be None, 'auto', or a list of components such as ['slope', 'ou', 'season']."
         )
+    if any(name_of(spec) == SHARP_SEASON for spec in value):
+        if len(value) > 1:
+            raise ParameterError(f"{SHARP_SEASON!r} is a model of its own: leave out the other components.")
+        _folded_settings(value[0])
+        return
     for spec in value:
         class_of(COMPONENTS, spec, "component")
+
+
+def _folded_settings(spec: Any) -> dict[str, Any]:
+    settings = dict(as_part(spec).settings)
+    for name, value in settings.items():
+        kind = lookup(SETTINGS, name, f"setting of {SHARP_SEASON!r}")
+        if type(value) is not kind or (kind is int and value < 1):
+            raise ParameterError(f"{name}={value!r} of {SHARP_SEASON!r} must be a positive {kind.__name__}.")
+    return settings
+
+
+def build_structure(components: Any, n_channels: int) -> StructuralModel | FoldedModel:
+    """A model of these components, to be fitted."""
+    if components != "auto" and name_of(components[0]) == SHARP_SEASON:
+        return FoldedModel(n_channels, **_folded_settings(components[0]))
+    return StructuralModel(n_channels)
 
 
 def fit_structure(
@@ -50,6 +78,10 @@ def fit_structure(
     """Fit the components to every channel by itself, and give them to `module`."""
     candidates = _calendar_periods(timeline)
     periods = {} if components == "auto" else _periods(components, timeline)
+    searches = components == "auto" or any(
+        class_of(COMPONENTS, spec, "component") in (Season, Cycle) and place not in periods
+        for place, spec in enumerate(components)
+    )
     every = [_features(one) for one in series]
     fits = []
     for c, name in enumerate(channels):
@@ -61,10 +93,11 @@ def fit_structure(
         ]
         if not seen:
             raise DataError(f"Channel {name!r} was never observed: leave it out of target=.")
+        offered = [*candidates, *_found_periods(seen, candidates, timeline)] if searches else candidates
         choose = (
-            partial(automatic, candidates=candidates)
+            partial(automatic, candidates=offered)
             if components == "auto"
-            else partial(named, components, periods=periods, candidates=candidates)
+            else partial(named, components, periods=periods, candidates=offered[::-1])  # what was found comes first
         )
         transforms = choose_transforms(np.concatenate([x for _, x, _ in seen]), support, name)
         fits.append(fit_channel(seen, transforms, choose, generator, per_series=per_series))
@@ -86,6 +119,24 @@ def _calendar_periods(timeline: Timeline) -> list[PeriodCandidate]:
     if timeline.kind == "timedelta":
         return [PeriodCandidate(timeline.duration(CYCLES["day"]), "day")]
     return [PeriodCandidate(timeline.duration(1.0), "unit")]
+
+
+def _found_periods(
+    seen: Sequence[tuple[np.ndarray, ...]], known: Sequence[PeriodCandidate], timeline: Timeline
+) -> list[PeriodCandidate]:
+    """A period that the longest series shows, where no calendar speaks for its times or numbers do."""
+    times, values, _ = max(seen, key=lambda one: len(one[0]))
+    span, gap = (times[-1] - times[0], np.median(np.diff(times))) if len(times) > 2 else (0.0, 1.0)
+    apply = [one.period for one in known if span >= FEWEST_TURNS * one.period and one.period >= 2.0 * gap]
+    if timeline.kind == "datetime" and apply:
+        return []
+    found = find_periods(times, values, n_at_most=len(apply) + 1, candidates=apply)
+    price = float(np.log(max(len(times), 3)))
+    return [
+        PeriodCandidate(one.period, "found", price, is_found=True)
+        for one in found
+        if all(abs(one.period / period - 1.0) > 0.05 for period in apply)
+    ][:1]
 
 
 def _periods(components: Sequence[Any], timeline: Timeline) -> dict[int, float]:

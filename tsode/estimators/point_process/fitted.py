@@ -359,8 +359,8 @@ class FittedPointProcess(BaseEstimator):
         since = torch.cat([batch.start[:, None], batch.times], dim=1).gather(1, n_before)
         rows = torch.arange(len(times), device=since.device)[:, None]
         states = self.module_.states(batch)[rows, n_before].flatten(0, 1)
-        future = self.module_.extrapolate(states, (moments - since).clamp(min=0.0).reshape(-1, 1))
-        return future.rates.reshape(*moments.shape, -1).cpu().double().numpy()
+        rates = self.module_.rates(states, (moments - since).clamp(min=0.0).reshape(-1, 1))
+        return rates.reshape(*moments.shape, -1).cpu().double().numpy()
 
     def _traces(
         self, streams: Streams, condition_on_first: bool | None

@@ -64,6 +64,10 @@ class Ensemble(MarginalModel):
         again = (len(self.members) - 1) * (first.query_width(n_between) - first.query_width())
         return first.query_width(n_between) + again + 3 * self.n_params
 
+    def step_width(self, n_events: int, n_queries: int) -> float:
+        # the scores of the members are taken one after the other: half of what they hold is passing
+        return 0.5 * (len(self.members) + 1) * self.members[0].step_width(n_events, n_queries)
+
     def predict_params(
         self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -148,6 +148,11 @@ class JumpFilter(MarginalModel):
         again = n_between * self.event_width if self.n_passes > 1 else 0
         return width + 6 * self.n_channels + 3 * self.n_params + again
 
+    def step_width(self, n_events: int, n_queries: int) -> float:
+        # forecast, backcast and one step: each event is predicted twice, each time after them once
+        n_predicted = 2 * n_events + n_queries
+        return n_predicted * (9 * self.n_channels + 4 * self.n_params + 33 * self.evolution.n_state)
+
     def filter(self, batch: IrregularBatch) -> Filtered:
         """Run over the events of a batch, each row by its own clock; empty events are left out."""
         return run_filters([self], batch)[0]

@@ -165,6 +165,11 @@ class LatentModel(ForecastModel):
         each = 4 * self.emission.n_state + 2 * self.encoder.n_hidden + 13 * self.n_channels
         return n_samples * each + min(n_between, self.max_context) * self.event_width
 
+    def step_width(self, n_events: int, n_queries: int) -> float:
+        # of each path; `n_train_samples` are drawn. What a solver holds of its steps is not known beforehand.
+        read = n_events * (14 * self.n_channels + 64 * self.encoder.n_hidden)
+        return read + (n_events + n_queries) * (12 * self.n_channels + 30 * self.emission.n_state)
+
     @abstractmethod
     def paths(self, inference: Inference, times: Tensor, draws: Draws) -> LatentPaths:
         """Latent paths under the posterior, at each row's own `times` (b m), at or after its start."""

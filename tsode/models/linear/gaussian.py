@@ -200,6 +200,9 @@ class LinearGaussianModel(ForecastModel):
     def query_width(self, n_between: int = 0) -> int:
         return 14 * self.n_state**2 + 8 * self.n_channels
 
+    def step_width(self, n_events: int, n_queries: int) -> float:
+        return (n_events + n_queries) * (33 * self.n_state**2 + 2 * self.n_channels**2)
+
     @abstractmethod
     def system(self) -> LinearSystem:
         """The system under the current parameters."""

@@ -1,12 +1,12 @@
 """Structural models in continuous time: trend, seasons, cycles and what is left, exact at any spacing."""
 
-from tsode._registry import Registry
 from tsode.models.structural.component import Component, DataScale, Prior
 from tsode.models.structural.cycle import Cycle
 from tsode.models.structural.damped_slope import DampedSlope
 from tsode.models.structural.level import Level
 from tsode.models.structural.matern import Matern
 from tsode.models.structural.ornstein_uhlenbeck import LongOrnsteinUhlenbeck, OrnsteinUhlenbeck
+from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.models.structural.slope import Slope
 
@@ -24,19 +24,3 @@ __all__ = [
     "Season",
     "Slope",
 ]
-
-COMPONENTS: Registry[type[Component]] = Registry(
-    "component",
-    Component,
-    {
-        "cycle": Cycle,
-        "damped_slope": DampedSlope,
-        "level": Level,
-        "long_ou": LongOrnsteinUhlenbeck,
-        "matern": Matern,
-        "ou": OrnsteinUhlenbeck,
-        "season": Season,
-        "slope": Slope,
-    },
-    sizes=("period",),
-)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from math import log
 
 import torch
 from torch import Tensor
@@ -45,22 +47,25 @@ def decompose(
         the parts add up to that of the fit; its spread is that of the sum, from the joint law.
     """
     fit = model.fit_of(batch, c, row)
-    belief, readout = model.smoothed(batch, c, row, query_times)
     names = part_names(fit)
-    explained = model._explained(fit, batch, query_times.expand(batch.n_series, -1))[row]
     home = "trend" if "trend" in names else names[-1]
+    readout = fit.parts(query_times.new_zeros(1, 1)).readout
+    chosen = [readout * _is_in(fit, partial(_belongs, name)) for name in names]
+    means, variances = model.smoothed(fit, batch, c, row, query_times, torch.stack([readout, *chosen]))
+    explained = model.explained(fit, batch, query_times.expand(batch.n_series, -1))[row]
 
-    def of(name: str) -> Tensor:
-        chosen = readout if name == FIT else readout * _is_in(fit, lambda component: part_of(component) == name)
-        location = (belief.mean * chosen).sum(dim=-1)
+    def of(name: str, mean: Tensor, variance: Tensor) -> Tensor:
         if name in (FIT, REGRESSORS):
-            location = location + explained
-        location = fit.spread * location + (fit.shift if name in (FIT, home) else 0.0)
-        variance = ((belief.cov @ chosen[..., None]).squeeze(-1) * chosen).sum(dim=-1).clamp(min=1e-300)
-        log_scale = 0.5 * variance.log() + torch.tensor(fit.spread, dtype=torch.float64).log()
+            mean = mean + explained
+        location = fit.spread * mean + (fit.shift if name in (FIT, home) else 0.0)
+        log_scale = 0.5 * variance.clamp(min=1e-300).log() + log(fit.spread)
         return torch.cat([location, log_scale, fit.log_weights.expand_as(location)], dim=-1)
 
-    return {name: of(name) for name in [FIT, *names]}
+    return {name: of(name, mean, variance) for name, mean, variance in zip([FIT, *names], means, variances)}
+
+
+def _belongs(name: str, component: Component) -> bool:
+    return part_of(component) == name
 
 
 def _is_in(fit: ChannelFit, belongs: Callable[[Component], bool]) -> Tensor:

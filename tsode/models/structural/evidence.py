@@ -42,9 +42,7 @@ class Posterior:
         return (self.mode[row] + move).clamp(-FARTHEST, FARTHEST)
 
 
-def posteriors(
-    evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], mode: Tensor, value: Tensor
-) -> Posterior:
+def posteriors(evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], mode: Tensor, value: Tensor) -> Posterior:
     """Posteriors about the modes (b p), by central differences of the slopes; see `quasi_newton.minimise`."""
     b, p = mode.shape
     move = STEP * torch.eye(p, dtype=mode.dtype, device=mode.device)

@@ -84,10 +84,11 @@ class ChannelFit:
             found.append(member.structure.parts(z, gap.reshape(-1, 1) / self.span, size))
         steps = PairedSteps(
             *(
-                torch.cat([x.expand(gap.numel(), len(part.start), -1) for x, part in zip(parts, found)], dim=1).unflatten(
-                    0, gap.shape
-                )
+                torch.cat(
+                    [x.expand(gap.numel(), len(part.start), -1) for x, part in zip(parts, found)], dim=1
+                ).unflatten(0, gap.shape)
                 for parts in zip(*(part.steps for part in found))
             )
         )
-        return Parts(steps, *(torch.cat([part[k] for part in found]) for k in (1, 2, 3)))
+        starts, readouts, noises = zip(*(part[1:] for part in found))
+        return Parts(steps, torch.cat(starts), torch.cat(readouts), torch.cat(noises))

@@ -77,34 +77,39 @@ class StructuralModel(ForecastModel):
         return self._as_forecast(query_times, parts)
 
     def fit_of(self, batch: IrregularBatch, c: int, row: int) -> ChannelFit:
-        """What was fitted of a channel, or of this series of it by itself."""
-        own = self._own_fits(batch, c)
-        return self.channels[c] if own is None else own[row]
+        """What was fitted of a channel, or of this series of it by itself, from all of its history."""
+        own = self._own_fits(batch, c, [(row, int(batch.lengths[row]))])
+        return own[0] if own else self.channels[c]
 
-    def _own_fits(self, batch: IrregularBatch, c: int) -> list[ChannelFit] | None:
-        """Fits of each series by itself, from all of its history; None where all share one.
+    def _own_fits(self, batch: IrregularBatch, c: int, prefixes: Sequence[tuple[int, int]]) -> list[ChannelFit]:
+        """Fits of single series, each from the first events of a row; none where all series share one.
 
         A history that was seen before is not fitted again.
         """
         fit = self.channels[c]
         if fit.effects is None:
-            return None
+            return []
+        features = batch.times.new_zeros(*batch.times.shape, 0)
+        if batch.covariates is not None and fit.coefficients.shape[1]:
+            features = features_at(batch.covariates, batch.times)
         histories, keys = [], []
-        explains = batch.covariates is not None and fit.coefficients.shape[1]
-        features = features_at(batch.covariates, batch.times) if explains else batch.times.new_zeros(*batch.times.shape, 0)
-        for row in range(batch.n_series):
-            seen = batch.mask[row, :, c]
-            values = fit.scaled(batch.values[row, seen, c].double())
-            history = tuple(x.cpu().numpy() for x in (batch.times[row, seen], values, features[row, seen]))
-            histories.append(history)
-            keys.append((c, *(x.tobytes() for x in history)))
-        missing = [k for k, key in enumerate(keys) if key not in self._own and len(histories[k][0]) > 1]
+        for row, n in prefixes:
+            seen = batch.mask[row, :n, c]
+            values = fit.scaled(batch.values[row, :n][seen, c].double())
+            parts = batch.times[row, :n][seen], values, features[row, :n][seen]
+            own_times, own_values, own_features = (x.cpu().numpy() for x in parts)
+            histories.append((own_times, own_values, own_features))
+            keys.append((c, *(x.tobytes() for x in histories[-1])))
+        missing = {key: k for k, key in enumerate(keys) if key not in self._own and len(histories[k][0]) > 1}
         if len(self._own) > MOST_KEPT:
             self._own.clear()
-        if missing:
-            found = own_fits(fit, [histories[k] for k in missing])
-            self._own |= dict(zip([keys[k] for k in missing], found))
-        return [self._own.get(key, replace(fit, effects=None)) for key in keys]
+        found = own_fits(fit, [histories[k] for k in missing.values()]) if missing else []
+        fresh = dict(zip(missing, found))
+        self._own |= fresh
+        return [fresh.get(key) or self._own.get(key) or replace(fit, effects=None) for key in keys]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_own": {}}  # what was kept can be had again
 
     def _as_forecast(self, query_times: Tensor, parts: Sequence[Tensor]) -> Forecast:
         """Mixtures of normals of each channel, on the structures' scales (b m 3d), as a forecast in the data's units."""
@@ -118,48 +123,46 @@ class StructuralModel(ForecastModel):
         if not all(bool(fit.transform.is_identity) for fit in self.channels):
             every = Transform.stack([fit.transform for fit in self.channels])
             family = TransformedMixture(size)
-            params = family.from_normals(params, Transform(*(x[:, None] for x in (every.code, every.lam, every.offset))))
+            params = family.from_normals(
+                params, Transform(*(x[:, None] for x in (every.code, every.lam, every.offset)))
+            )
         is_finite = params.isfinite().all(dim=-1).all(dim=-1).all(dim=-1)
         status = torch.where(is_finite, int(Status.OK), int(Status.NON_FINITE))
         return Forecast(query_times, params, family, status)
 
     def _forecast_channel(self, batch: IrregularBatch, c: int, query_times: Tensor, side: str) -> Tensor:
         """Parameters of a mixture of normals (b m 3d), of scaled values."""
-        fit, own = self.channels[c], self._own_fits(batch, c)
+        fit = self.channels[c]
         index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
         n_draws, m = len(fit.log_weights), fit.n_states
         at_once = max(1, HELD_AT_ONCE // (n_draws * m * m))
-        if own is not None:
-            return self._forecast_own(own, batch, c, query_times, index)
+        if fit.effects is not None:
+            return self._forecast_own(batch, c, query_times, index)
         out = query_times.new_empty(*query_times.shape, 2, n_draws)
         for rows in torch.arange(batch.n_series).split(at_once):
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows)
-        out[..., 0, :] += self._explained(fit, batch, query_times)
+        out[..., 0, :] += self.explained(fit, batch, query_times)
         log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
         return torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
 
-    def _forecast_own(
-        self, own: Sequence[ChannelFit], batch: IrregularBatch, c: int, query_times: Tensor, index: Tensor
-    ) -> Tensor:
-        """As `_forecast_channel`, by the parameters of each series after all of its history, and by the panel's before."""
-        pooled, parts = replace(self.channels[c], effects=None), []
-        for row, fit in enumerate(own):
-            alone = batch.select(torch.tensor([row]))
-            columns = []
-            for which in (pooled, fit):
-                out = query_times.new_empty(1, query_times.shape[1], 2, len(which.log_weights))
-                one = torch.zeros(1, dtype=torch.int64)
-                self._project(which, alone, c, one, query_times[row : row + 1], index[row : row + 1], out, one)
-                out[..., 0, :] += self._explained(which, alone, query_times[row : row + 1])
-                weights = which.log_weights.expand(*out.shape[:2], -1)
-                columns.append(torch.cat([out[..., 0, :], out[..., 1, :], weights], dim=-1))
-            size = max(x.shape[-1] // 3 for x in columns)
-            is_after = index[row : row + 1, :, None] >= int(batch.lengths[row])
-            parts.append(torch.where(is_after, _padded(columns[1], size), _padded(columns[0], size)))
-        size = max(x.shape[-1] // 3 for x in parts)
-        return torch.cat([_padded(x, size) for x in parts])
+    def _forecast_own(self, batch: IrregularBatch, c: int, query_times: Tensor, index: Tensor) -> Tensor:
+        """As `_forecast_channel`, by the parameters of each series from what stands before each query."""
+        prefixes = [(row, n) for row in range(len(index)) for n in index[row].unique().tolist()]
+        fits = self._own_fits(batch, c, prefixes)
+        size = max(len(fit.log_weights) for fit in fits)
+        out = query_times.new_empty(*query_times.shape, 3 * size)
+        for (row, n), fit in zip(prefixes, fits):
+            at = index[row] == n
+            alone, asked = batch.select(torch.tensor([row])), query_times[row, at][None]
+            one = torch.zeros(1, dtype=torch.int64)
+            found = query_times.new_empty(1, asked.shape[1], 2, len(fit.log_weights))
+            self._project(fit, alone, c, one, asked, torch.full(asked.shape, n), found, one)
+            location = found[..., 0, :] + self.explained(fit, alone, asked)
+            weights = fit.log_weights.expand_as(location)
+            out[row, at] = _padded(torch.cat([location, found[..., 1, :], weights], dim=-1), size)[0]
+        return out
 
-    def _explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
+    def explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
         """What covariates explain at times (b m), by each draw: Tensor[b m d] or zeros that broadcast."""
         coefficients = fit.coefficients
         if not coefficients.shape[1] or batch.covariates is None:
@@ -183,8 +186,8 @@ class StructuralModel(ForecastModel):
         if not last:
             return
         for k, (mean, cov) in self._beliefs(fit, batch, c, rows, last):
-            at = by_event.get(k + 1)
-            if at is not None:
+            if k + 1 in by_event:
+                at = by_event[k + 1]
                 gap = queries[at[:, 0], at[:, 1]] - times[at[:, 0], k]
                 self._write(fit, (mean, cov), at[:, 0], readout, noise, at, gap, out, places)
 
@@ -195,7 +198,7 @@ class StructuralModel(ForecastModel):
         times = batch.times[rows, :n].T
         mask = batch.mask[rows, :n, c].T.double()
         values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)[..., None]
-        values = values - self._explained(fit, batch, batch.times)[rows, :n].transpose(0, 1)
+        values = values - self.explained(fit, batch, batch.times)[rows, :n].transpose(0, 1)
         gap = times.diff(dim=0, prepend=times[:1])
         n_draws = len(fit.log_weights)
         system_index = torch.arange(n)
@@ -240,40 +243,57 @@ class StructuralModel(ForecastModel):
             fits = [self.fit_of(batch, c, row) for row in range(batch.n_series)]
             fit = fits[0]  # as the others in all but the parameters
             location, spread = query_times.new_empty(2, *query_times.shape, len(fit.log_weights))
-            for row in range(batch.n_series):
-                noise = fits[row].parts(query_times.new_zeros(1, 1)).noise
-                belief, readout = self.smoothed(batch, c, row, query_times[row])
-                location[row] = (belief.mean * readout).sum(dim=-1)
-                location[row] += self._explained(fits[row], batch, query_times)[row]
-                spread[row] = ((belief.cov @ readout[..., None]).squeeze(-1) * readout).sum(dim=-1) + noise
+            for row, own in enumerate(fits):
+                start = own.parts(query_times.new_zeros(1, 1))
+                mean, variance = self.smoothed(own, batch, c, row, query_times[row], start.readout[None])
+                location[row] = mean[0] + self.explained(own, batch, query_times)[row]
+                spread[row] = variance[0] + start.noise
             log_weight = fit.log_weights.expand_as(location)
             parts.append(torch.cat([location, 0.5 * spread.clamp(min=1e-300).log(), log_weight], dim=-1))
         return self._as_forecast(query_times, parts)
 
     def smoothed(
-        self, batch: IrregularBatch, c: int, row: int, query_times: Tensor, only_modes: bool = False
-    ) -> tuple[Belief, Tensor]:
-        """States of a channel of one series at times (q) given all of it: (q d m), (q d m m), and their readout (d m)."""
-        fit = self.fit_of(batch, c, row)
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, query_times: Tensor, readouts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Means and variances (k q d) of sums of states, at times (q), given all of one series.
+
+        Parameters
+        ----------
+        fit : ChannelFit
+            See `fit_of`.
+        readouts : Tensor[k d m]
+            Weights of the states in each sum.
+        """
         seen = batch.mask[row, :, c]
         times, values = batch.times[row, seen], fit.scaled(batch.values[row, seen, c].double())[:, None]
-        values = values - self._explained(fit, batch, batch.times)[row, seen]
+        values = (values - self.explained(fit, batch, batch.times)[row, seen]).expand(-1, readouts.shape[1])
         if not len(times):
-            parts = fit.parts(times.new_zeros(1, 1), only_modes)
-            start = torch.diag_embed(parts.start).expand(len(query_times), -1, -1, -1)
-            return Belief(torch.zeros_like(start[..., 0]), start), parts.readout
-        gap, index = times.diff(prepend=times[:1]).unique(return_inverse=True)
-        parts = fit.parts(gap[:, None], only_modes)
-        steps = PairedSteps(*(x[:, 0] for x in parts.steps))
-        system = PairedSystem(steps, index, torch.diag_embed(parts.start), parts.readout[None], parts.noise[None])
-        values = values.expand(-1, len(parts.noise))
-        smoother = PairedSmoother.of(system, values, torch.ones_like(values))
+            start = fit.parts(times.new_zeros(1, 1)).start
+            variance = (readouts**2 * start).sum(dim=-1)[:, None].expand(-1, len(query_times), -1)
+            return torch.zeros_like(variance), variance
+        gap, which = times.diff(prepend=times[:1]).unique(return_inverse=True)
+        parts = fit.parts(gap[:, None])
         behind = torch.searchsorted(times, query_times, right=True)
         last, ahead = times[(behind - 1).clamp(min=0)], times[behind.clamp(max=len(times) - 1)]
         since = torch.where(behind > 0, query_times - last, 0.0)
         until = torch.where((behind > 0) & (behind < len(times)), ahead - query_times, 0.0)  # the start stands still
-        both = [PairedSteps(*(x[:, 0] for x in fit.parts(part[:, None], only_modes).steps)) for part in (since, until)]
-        return smoother.states(behind, *both), parts.readout
+        out = values.new_empty(2, len(readouts), len(query_times), readouts.shape[1])
+        size = HELD_AT_ONCE // fit.n_states**2
+        for draws in torch.arange(readouts.shape[1]).split(max(1, 4 * size // len(times))):
+            steps = PairedSteps(*(x[:, 0, draws] for x in parts.steps))
+            start, readout, noise = torch.diag_embed(parts.start[draws]), parts.readout[draws], parts.noise[draws]
+            system = PairedSystem(steps, which, start, readout[None], noise[None])
+            smoother = PairedSmoother.of(system, values[:, draws], torch.ones_like(values[:, draws]))
+            for at in torch.arange(len(query_times)).split(max(1, size // len(draws))):
+                before, after = (
+                    PairedSteps(*(x[:, 0, draws] for x in fit.parts(part[at, None]).steps)) for part in (since, until)
+                )
+                belief = smoother.states(behind[at], before, after)
+                for k, weights in enumerate(readouts[:, draws]):
+                    spread = (belief.cov @ weights[..., None]).squeeze(-1)
+                    out[0, k, at[:, None], draws] = (belief.mean * weights).sum(dim=-1)
+                    out[1, k, at[:, None], draws] = (spread * weights).sum(dim=-1)
+        return out[0], out[1]
 
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
@@ -284,7 +304,7 @@ class StructuralModel(ForecastModel):
         for c in range(self.n_channels):
             for row in range(batch.n_series):
                 fit = self.fit_of(batch, c, row)
-                explained = self._explained(fit, batch, times)
+                explained = self.explained(fit, batch, times)
                 path, chosen = self._paths(fit, batch, c, row, times[row], behind[row], n_samples, generator)
                 path = path + explained[row].expand(-1, len(fit.log_weights))[:, chosen].T
                 out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)
@@ -358,5 +378,8 @@ def _padded(params: Tensor, size: int) -> Tensor:
     """Mixture parameters with components of no weight added."""
     location, log_scale, log_weight = params.chunk(3, dim=-1)
     lack = size - location.shape[-1]
-    fill = [torch.nn.functional.pad(x, (0, lack), value=v) for x, v in ((location, 0.0), (log_scale, 0.0), (log_weight, -1e3))]
+    fill = [
+        torch.nn.functional.pad(x, (0, lack), value=v)
+        for x, v in ((location, 0.0), (log_scale, 0.0), (log_weight, -1e3))
+    ]
     return torch.cat(fill, dim=-1)

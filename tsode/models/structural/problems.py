@@ -108,19 +108,21 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
         explained = torch.einsum("nsf,kf->nks", data.features, problem.structure.coefficients(z[rows])).flatten(1)
         values.append(data.values.repeat(1, len(rows)) - explained)
         masks.append(data.mask.repeat(1, len(rows)))
-    steps, indices, starts, readouts, noises = zip(*systems)
-    are_alike = all(index is indices[0] for index in indices) or all(torch.equal(index, indices[0]) for index in indices)
+    every, indices, starts, readouts, noises = zip(*systems)
+    are_alike = all(index is indices[0] for index in indices) or all(
+        torch.equal(index, indices[0]) for index in indices
+    )
     if are_alike:
         index = indices[0]
     else:  # gaps of their own
         index = torch.arange(len(indices[0]))
-        steps = [PairedSteps(*(part[own] for part in step)) for step, own in zip(steps, indices)]
-    joined = PairedSteps(*(torch.cat(parts, dim=1) for parts in zip(*steps)))
+        every = tuple(PairedSteps(*(part[own] for part in steps)) for steps, own in zip(every, indices))
+    joined = PairedSteps(*(torch.cat(parts, dim=1) for parts in zip(*every)))
     system = PairedSystem(joined, index, torch.cat(starts), torch.cat(readouts)[None], torch.cat(noises, dim=1))
     each = log_likelihood(system, torch.cat(values, dim=1), torch.cat(masks, dim=1))
     totals = z.new_empty(len(problems))
     places, sums = [], []
-    for (problem, rows), of_group in zip(groups.items(), each.split([v.shape[1] for v in values])):
+    for rows, of_group in zip(groups.values(), each.split([v.shape[1] for v in values])):
         places += rows
         sums.append(of_group.unflatten(0, (len(rows), -1)).sum(dim=1))
     return totals.index_copy(0, torch.tensor(places), torch.cat(sums))

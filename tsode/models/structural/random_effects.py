@@ -21,6 +21,8 @@ __all__ = ["Effects", "History", "learn_effects", "own_fits"]
 
 N_DRAWS = 8  # of the parameters of a series
 LEAST_SD = 0.05  # of a parameter between series, in standard deviations of its prior
+TOLERANCE = 1e-7  # nats
+POLISHES = 2  # steps of Newton
 ROUNDS = 3  # of expectation and maximisation
 NUMBERS_AT_ONCE = 2**25
 
@@ -102,8 +104,13 @@ def _posteriors(structure: Structure, data: Data, effects: Effects, start: Tenso
     modes, curvatures, values = [], [], []
     for part in torch.arange(b).split(size):
         value_of = partial(_evaluate, structure, data, effects, part)
-        point, value, _ = minimise(value_of, start[part])
+        point, value, _ = minimise(value_of, start[part], tolerance=TOLERANCE)
         found = posteriors(value_of, point, value)
+        for _ in range(POLISHES):  # to where rounding alone decides, whatever the path was
+            slope = value_of(point, torch.arange(len(part)))[1]
+            inner = (found.axes.mT @ slope[..., None]).squeeze(-1) / found.eigenvalues
+            move = (found.axes @ inner[..., None]).squeeze(-1)
+            point = point - torch.where((move.abs() < 0.1).all(dim=1, keepdim=True), move, 0.0)
         modes.append(point)
         curvatures.append((found.axes * found.eigenvalues[:, None]) @ found.axes.mT)
         values.append(value)

@@ -33,7 +33,7 @@ class PairedSmoother:
     @classmethod
     def of(cls, system: PairedSystem, values: Tensor, mask: Tensor) -> PairedSmoother:
         n, (b, m) = len(values), system.start.shape[:2]
-        passed = list(filter_rows(system, values, mask))
+        passed = list(filter_rows(system, values, mask, keeps=True))
         readouts = system.readout.expand(n, b, m)
         vector, matrix = torch.zeros_like(system.start[:, 0]), torch.zeros_like(system.start)
         vectors, matrices = [vector], [matrix]
@@ -42,7 +42,7 @@ class PairedSmoother:
             vectors.append(vector)
             matrices.append(matrix)
             if k:
-                vector, matrix = pull_back(PairedSteps(*(x[system.index[k]] for x in system.steps)), vector, matrix)
+                vector, matrix = pull_back(PairedSteps(*(x[system.which[k]] for x in system.steps)), vector, matrix)
         after = Belief(torch.stack([p[1].mean for p in passed]), torch.stack([p[1].cov for p in passed]))
         return cls(system, after, (torch.stack(vectors[::-1]), torch.stack(matrices[::-1])))
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsode._registry import part
 from tsode._registry import build as build_part
+from tsode._registry import part
 from tsode.core.transforms import Transform
-from tsode.models.structural import COMPONENTS
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.random_effects import Effects
+from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.structure import Structure
 
 __all__ = ["decode", "encode"]

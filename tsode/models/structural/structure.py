@@ -107,10 +107,9 @@ class Structure:
             steps.append(component.steps(gap, **own))
             starts.append(component.start(**own))
         size = self.n_states if n_states is None else n_states
-        own_part, other, variance, _ = (torch.cat(parts, dim=-1) for parts in zip(*steps))
-        covariance = torch.cat([step.covariance for step in steps], dim=-1)
+        own_part, other, variance, covariance = (torch.cat(parts, dim=-1) for parts in zip(*steps))
         readout = z.new_tensor([weight for component in self._ordered for weight in component.readout])
-        joined = PairedSteps(*(pad(x, size) for x in (own_part, other, variance)), pad(covariance, size // 2))
+        joined = PairedSteps(pad(own_part, size), pad(other, size), pad(variance, size), pad(covariance, size // 2))
         noise = LEAST_NOISE + parameters[NOISE, "variance"]
         return Parts(joined, pad(torch.cat(starts, dim=-1), size), pad(readout, size).expand(len(z), -1), noise)
 

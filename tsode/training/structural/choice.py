@@ -8,18 +8,18 @@ from typing import Any
 
 from tsode._registry import Part, as_part, build, class_of, name_of
 from tsode.errors import DataError, ParameterError
-from tsode.models.structural import COMPONENTS
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.cycle import Cycle
 from tsode.models.structural.damped_slope import DampedSlope
 from tsode.models.structural.level import Level
 from tsode.models.structural.matern import Matern
 from tsode.models.structural.ornstein_uhlenbeck import LongOrnsteinUhlenbeck, OrnsteinUhlenbeck
+from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.models.structural.slope import Slope
 from tsode.training.structural.recipe import Choice
 
-__all__ = ["PeriodCandidate", "automatic", "named"]
+__all__ = ["FEWEST_TURNS", "PeriodCandidate", "automatic", "named"]
 
 MOST_HARMONICS = 6
 GAIN_OF_SEASON = 3.0  # nats beyond its price, for a season to be taken by "auto"
@@ -59,17 +59,17 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
     ]
     sets: list[tuple[Component, ...]] = [(*parts, *more) for more in ((), (smooth,)) for parts in trends]
     seasons, prices = [], []
+    instead: dict[Component, list[tuple[Component, ...]]] = {}
     for candidate in candidates:
         period = candidate.period / span
-        if 1.0 < FEWEST_TURNS * period or period < 2.0 * scale.gap:
+        if FEWEST_TURNS * period > 1.0 or period < 2.0 * scale.gap:
             continue
         seasons.append(Season(period, harmonics(period, scale), name=candidate.label))
         prices.append(GAIN_OF_SEASON + candidate.price)
         if candidate.is_found:
-            sets += [(Level(), short, Cycle(period)), (short, long, Cycle(period))]
-    if not seasons:
-        sets.append((short, long))
-    return Choice(sets, seasons, prices)
+            cycle = Cycle(period)
+            instead[seasons[-1]] = [(Level(), short, cycle), (short, long, cycle), (Level(), smooth, cycle)]
+    return Choice(sets, seasons, prices, [(short, long)], instead)
 
 
 def harmonics(period: float, scale: DataScale) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import log
 
@@ -13,18 +13,21 @@ from torch import Tensor
 
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
+from tsode.models.structural.evidence import Posterior, posteriors
 from tsode.models.structural.member import ChannelFit, Member
+from tsode.models.structural.problems import Data, Problem, evaluate
 from tsode.models.structural.random_effects import learn_effects
 from tsode.models.structural.structure import Structure
-from tsode.models.structural.evidence import Posterior, posteriors
-from tsode.models.structural.problems import Data, Problem, evaluate
 from tsode.numerics.quasi_newton import minimise
 
 __all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
+TEMPERATURE = 1.0  # of the evidence
 MOST_OWN = 2  # members, where every series has parameters of its own
-FAR_BEHIND = 10.0  # nats: too far from the best to be tried again
+LONG = 3000  # rows of a history over which many draws of the parameters cost too much
+REFINED = 20.0  # nats behind the best, on fewer data
+FAR_BEHIND = 50.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 
 
@@ -39,7 +42,9 @@ class Settings:
     n_draws : int
         Of the parameters, shared by the members as they weigh.
     most_rows : int
-        Parameters are learned from so many last observations of a series.
+        Structures are compared on so many observations of a series, half of them the last.
+    fine_rows : int
+        The parameters of those that come near the best are learned from so many.
     most_values : int
         Parameters are learned from so many values; where there are more, from some of the series.
     """
@@ -47,6 +52,7 @@ class Settings:
     n_starts: int = 2
     n_draws: int = 60
     most_rows: int = 1000
+    fine_rows: int = 3000
     most_values: int = 20_000
 
 
@@ -77,11 +83,17 @@ class Choice:
         Each is taken only if it earns its price.
     prices : sequence of float
         Nats that each season must bring; minus infinity for one that is asked for.
+    without : sequence of tuples of Component
+        More sets, for a series that gets no season.
+    instead : mapping
+        Sets of their own, in which a cycle stands in the place of a season.
     """
 
     sets: Sequence[tuple[Component, ...]]
     seasons: Sequence[Component] = ()
     prices: Sequence[float] = ()
+    without: Sequence[tuple[Component, ...]] = ()
+    instead: Mapping[Component, Sequence[tuple[Component, ...]]] = field(default_factory=dict)
 
 
 def fit_channel(
@@ -104,8 +116,9 @@ def fit_channel(
     per_series : bool
         Whether parameters differ between series: how they do is learned too.
     """
+    n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
-    series = _some(series, settings, generator)
+    everything, series = series, _some(series, settings.most_rows, settings.most_values, generator)
     samples = {name: _sample(series, one, span) for name, one in transforms.items()}
     choice = choose(next(iter(samples.values())).scale, span)
     chosen, name = tuple(choice.seasons), next(iter(samples))
@@ -113,9 +126,15 @@ def fit_channel(
         name, chosen = _scale_and_seasons(samples, choice, generator)
     sample = samples[name]
     sets = [components + chosen for components in choice.sets]
+    sets += choice.without if not chosen else ()
+    for season, others in choice.instead.items():
+        sets += [components + tuple(one for one in chosen if one is not season) for components in others]
     problems = [_problem(components, sample) for components in sets]
     posterior = _fit(problems, settings.n_starts, generator)
-    members = _average([problem.structure for problem in problems], posterior, settings.n_draws, generator)
+    if max(len(t) for t, *_ in everything) > settings.most_rows:
+        finer = _some(everything, settings.fine_rows, settings.most_values, generator)
+        problems, posterior = _refined(sets, posterior, _sample(finer, transforms[name], span, like=sample))
+    members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
     fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span)
     if not per_series or len(series) < 2:
         return fit
@@ -126,14 +145,22 @@ def fit_channel(
     return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span) for one in members))
 
 
-def _some(series: Sequence[Seen], settings: Settings, generator: torch.Generator) -> list[Seen]:
-    """The last rows of so many series that a fit takes a bounded time."""
-    last = slice(-settings.most_rows, None)
-    cut = [(t[last], x[last], f[last]) for t, x, f in series if len(t)]
+def _some(series: Sequence[Seen], most_rows: int, most_values: int, generator: torch.Generator) -> list[Seen]:
+    """Some rows of so many series that a fit takes a bounded time."""
+    kept = [_rows(len(t), most_rows) for t, *_ in series]
+    cut = [(t[rows], x[rows], f[rows]) for rows, (t, x, f) in zip(kept, series) if len(t)]
     longest = max(len(t) for t, *_ in cut)
-    most = max(1, settings.most_values // longest)
+    most = max(1, most_values // longest)
     chosen = torch.randperm(len(cut), generator=generator)[:most].sort().values.tolist()
     return [cut[k] for k in chosen]
+
+
+def _rows(n: int, most: int) -> np.ndarray:
+    """At most so many of `n` rows: the last half of them as they are, for what is quick, the rest evenly from before."""
+    if n <= most:
+        return np.arange(n)
+    last = n - most // 2
+    return np.concatenate([np.linspace(0, last - 1, most - most // 2).astype(int), np.arange(last, n)])
 
 
 def _scale_and_seasons(
@@ -168,8 +195,8 @@ def _choices(seasons: Sequence[Component]) -> list[tuple[Component, ...]]:
     return list(dict.fromkeys([every, *but_one, *((s,) for s in seasons), ()]))
 
 
-def _sample(series: Sequence[Seen], transform: Transform, span: float) -> Sample:
-    """Series on the scale of a transform, padded to one length."""
+def _sample(series: Sequence[Seen], transform: Transform, span: float, like: Sample | None = None) -> Sample:
+    """Series on the scale of a transform, padded to one length; on the scale of another sample if there is one."""
     n = max(len(t) for t, *_ in series)
     padded = [[np.pad(x, [(0, n - len(x))] + [(0, 0)] * (x.ndim - 1), mode="edge") for x in one] for one in series]
     times, values, features = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
@@ -178,13 +205,17 @@ def _sample(series: Sequence[Seen], transform: Transform, span: float) -> Sample
     seen = scaled[is_seen]
     shift, spread = float(seen.mean()), float(seen.std(correction=0))
     spread = spread if spread > 1e-12 * abs(shift) else 1.0  # constant, but for rounding
+    if like is not None:
+        shift, spread = like.shift, like.spread
     scaled = torch.where(is_seen, (scaled - shift) / spread, 0.0)
     log_slope = float(transform.log_slope(values[is_seen]).sum()) - len(seen) * log(spread)
     gap, is_apart = own_time.diff(dim=0), is_seen[1:] & (own_time.diff(dim=0) > 0.0)
     change = scaled.diff(dim=0)[is_apart]
     typical, roughness = (float(gap[is_apart].median()), float((change**2).median())) if len(change) else (1.0, 1.0)
-    scale = DataScale(typical, max(roughness / CHI_SQUARED_MEDIAN / 2.0, 1e-6))
-    return Sample(Data.of(own_time, scaled, is_seen.double(), features=features.double()), scale, shift, spread, log_slope)
+    scale = like.scale if like else DataScale(typical, max(roughness / CHI_SQUARED_MEDIAN / 2.0, 1e-6))
+    return Sample(
+        Data.of(own_time, scaled, is_seen.double(), features=features.double()), scale, shift, spread, log_slope
+    )
 
 
 def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator) -> Posterior:
@@ -207,6 +238,17 @@ def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator)
     return posteriors(partial(_evaluate, problems, every), point, value)
 
 
+def _refined(
+    sets: Sequence[tuple[Component, ...]], rough: Posterior, sample: Sample
+) -> tuple[list[Problem], Posterior]:
+    """Problems that come near the best and their posteriors from more of the data, on from where they are."""
+    near = (rough.evidence > rough.evidence.max() - REFINED).nonzero()[:, 0]
+    problems = [_problem(sets[k], sample) for k in near.tolist()]
+    every = torch.arange(len(problems))
+    point, value, _ = _minimise(problems, every, rough.mode[near])
+    return problems, posteriors(partial(_evaluate, problems, every), point, value)
+
+
 def _minimise(problems: Sequence[Problem], which: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return minimise(partial(_evaluate, problems, which), start)
 
@@ -219,7 +261,7 @@ def _average(
     structures: Sequence[Structure], posterior: Posterior, n_draws: int, generator: torch.Generator
 ) -> tuple[Member, ...]:
     """Members that weigh something, with draws of their parameters."""
-    weights = (posterior.evidence - posterior.evidence.max()).exp()
+    weights = ((posterior.evidence - posterior.evidence.max()) / TEMPERATURE).exp()
     weights = torch.where(weights / weights.sum() < LEAST_WEIGHT, 0.0, weights)
     weights = weights / weights.sum()
     members = []

@@ -66,7 +66,7 @@ $(PEERS)/.peers: tests/benchmarks/peers.txt
 	@test -n "$(PYTHON)" || { echo "the peers need Python 3.11 or newer: make peers PYTHON=/path/to/python"; exit 1; }
 	@rm -rf $(PEERS)
 	@$(PYTHON) -m venv $(PEERS) >/dev/null 2>&1 || { rm -rf $(PEERS); $(PYTHON) -m venv --without-pip $(PEERS); }
-	@$(PYTHON) -m pip --python $(PEERS)/bin/python install --quiet --disable-pip-version-check --no-input \
+	@PYTHONPATH= $(PYTHON) -m pip --python $(PEERS)/bin/python install --quiet --disable-pip-version-check --no-input \
 		-r tests/benchmarks/peers.txt
 	@touch $@
 

@@ -27,7 +27,7 @@ def run(report: Report) -> None:
     table = read(FILE)
     times, values = (table.loc[table["series"] == SERIES, name].to_numpy() for name in ("time", "value"))
     scores, shares = [], []
-    for cutoff in CUTOFFS[-report.count(len(CUTOFFS)) :]:
+    for cutoff in report.some(CUTOFFS):
         seen, asked = times < cutoff, (times >= cutoff) & (times < cutoff + YEARS)
         forecaster, seconds = fit(times[seen], values[seen])
         answer = quantiles(forecaster, times[asked])

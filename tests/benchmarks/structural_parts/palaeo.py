@@ -52,8 +52,7 @@ def _ahead(
 ) -> tuple[float, float, float]:
     """CRPS, what 90 % intervals hold and CPU seconds a fit, over the cutoffs."""
     truths, answers, seconds = [], [], []
-    cutoffs = -STEP * np.arange(N_CUTOFFS, 0, -1)
-    for cutoff in cutoffs[:: N_CUTOFFS // report.count(N_CUTOFFS)]:
+    for cutoff in report.some([-STEP * k for k in range(N_CUTOFFS, 0, -1)]):
         seen, asked = times <= cutoff, (times > cutoff) & (times <= cutoff + STEP)
         forecaster, used = fit(times[seen], values[seen], components, support)
         truths.append(values[asked])

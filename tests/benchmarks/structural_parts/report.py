@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
 __all__ = ["Report"]
+
+T = TypeVar("T")
 
 
 class Report:
@@ -24,7 +28,12 @@ class Report:
 
     def count(self, full: int) -> int:
         """How many of the full count are run."""
-        return max(1, round(self.share * full))
+        return max(1, min(full, round(self.share * full)))
+
+    def some(self, full: Sequence[T]) -> list[T]:
+        """As many of the full sequence, spread evenly over it."""
+        n, size = self.count(len(full)), len(full)
+        return [full[(2 * k + 1) * size // (2 * n)] for k in range(n)]
 
     def begin(self, part: str, doc: str | None) -> None:
         self.part = part

@@ -3,8 +3,8 @@
 CRPS is that of 19 quantiles, by that of the seasonal naive with the period given, in the geometric mean; the automatic
 fit is told no period. Far ahead the first 35 % are fitted and the rest is asked; CRPS is by the mean seasonal
 difference of what was fitted (the two series of six years are left out: too little is left of them). What other
-libraries score is in `peers_classics.csv`, written by `make peers`. For uneven times 30 % of the rows of the history are
-removed and all times moved by up to a fifth of a step, and the same rows are asked.
+libraries score is in `peers_classics.csv`, written by `make peers`. For uneven times 30 % of the rows of the history
+are removed and all times moved by up to a fifth of a step, and the same rows are asked.
 """
 
 from __future__ import annotations

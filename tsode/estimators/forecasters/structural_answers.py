@@ -123,7 +123,8 @@ class StructuralAnswers(FittedForecaster):
         AttributeError
             If there is no season.
         """
-        fits = self.module_.channels if isinstance(getattr(self, "module_", None), StructuralModel) else []
+        module = getattr(self, "module_", None)
+        fits = module.channels if isinstance(module, StructuralModel) else []
         periods = [
             component.period * fit.span
             for fit in fits
@@ -151,7 +152,9 @@ class StructuralAnswers(FittedForecaster):
             values = member.structure.parameters(member.z)
             for (component, parameter), draws in values.items():
                 factor, unit = self._unit_of(component, parameter, fit)
-                low, middle, high = np.quantile(draws.numpy(), [0.1, 0.5, 0.9]) * factor
+                logs = draws.log()  # the first is the mode, the others lie about it as they are normal
+                spread = 1.2816 * float(((logs - logs[0]) ** 2)[1:].mean().sqrt())
+                low, middle, high = (float(draws[0]) * factor * np.exp(side * spread) for side in (-1.0, 0.0, 1.0))
                 index.append((name, component, parameter))
                 rows.append((middle, low, high, unit))
         labels = pd.MultiIndex.from_tuples(index, names=["channel", "component", "parameter"])

@@ -29,7 +29,7 @@ from tsode.training.structural.recipe import fit_channel
 __all__ = ["build_structure", "check_components", "fit_structure"]
 
 SHARP_SEASON = "sharp_season"
-SETTINGS = {"n_harmonics": int, "pooled": bool}  # of it
+SETTINGS: dict[str, type] = {"n_harmonics": int, "pooled": bool}  # of it
 
 
 def check_components(name: str, value: Any, default: Any) -> None:
@@ -50,10 +50,10 @@ def check_components(name: str, value: Any, default: Any) -> None:
 
 
 def _folded_settings(spec: Any) -> dict[str, Any]:
-    settings = dict(as_part(spec).settings)
+    settings: dict[str, Any] = dict(as_part(spec).settings)
     for name, value in settings.items():
         kind = lookup(SETTINGS, name, f"setting of {SHARP_SEASON!r}")
-        if type(value) is not kind or (kind is int and value < 1):
+        if type(value) is not kind or int(value) < (kind is int):
             raise ParameterError(f"{name}={value!r} of {SHARP_SEASON!r} must be a positive {kind.__name__}.")
     return settings
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Posterior", "posteriors"]
+__all__ = ["Posterior", "normals", "posteriors"]
 
 STEP = 1e-3
 LEAST_CURVATURE = 0.5  # the prior alone has 1
@@ -37,9 +37,22 @@ class Posterior:
         return (self.axes**2 / self.eigenvalues[:, None]).sum(dim=-1).sqrt()
 
     def draws(self, row: int, normals: Tensor) -> Tensor:
-        """Parameters of one problem (k p) from standard normal numbers (k p)."""
-        move = (normals / self.eigenvalues[row].sqrt()) @ self.axes[row].T
-        return (self.mode[row] + move).clamp(-FARTHEST, FARTHEST)
+        """Parameters of one problem (k p), which has the first p of all, from standard normal numbers (k p)."""
+        p = normals.shape[1]
+        curvature = (self.axes[row] * self.eigenvalues[row]) @ self.axes[row].T
+        root = torch.linalg.cholesky(torch.linalg.inv(curvature[:p, :p]))
+        return (self.mode[row, :p] + normals @ root.T).clamp(-FARTHEST, FARTHEST)
+
+
+def normals(n: int, p: int, generator: torch.Generator) -> Tensor:
+    """Zero, and pairs of normal numbers and their negatives, some `n` in all: Tensor[k p].
+
+    Where there are enough of them, their covariance is exactly one.
+    """
+    half = torch.randn(max(n // 2, 1), p, generator=generator, dtype=torch.float64)
+    if len(half) > p:
+        half = torch.linalg.solve_triangular(torch.linalg.cholesky(half.T @ half / len(half)), half.T, upper=False).T
+    return torch.cat([torch.zeros_like(half[:1]), half, -half])
 
 
 def posteriors(evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], mode: Tensor, value: Tensor) -> Posterior:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tsode.kernels.paired_filter import PairedSteps, PairedSystem, log_likelihood
-from tsode.models.structural.evidence import Posterior, posteriors
+from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.problems import Data
 from tsode.models.structural.structure import Structure
@@ -73,17 +73,14 @@ def learn_effects(member: Member, histories: Sequence[History], span: float) -> 
 def own_fits(fit: ChannelFit, histories: Sequence[History]) -> list[ChannelFit]:
     """Fits of each series by itself, with the panel's law of the parameters as their prior."""
     assert fit.effects is not None
-    normals = torch.randn(N_DRAWS // 2, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    normals = torch.cat([normals, -normals])
     members: list[list[Member]] = [[] for _ in histories]
     for member, effects in zip(fit.members, fit.effects):
         structure = member.structure
         start = torch.zeros(len(histories), structure.n_parameters, dtype=torch.float64)
         posterior = _posteriors(structure, _padded(histories, fit.span), effects, start)
+        numbers = normals(N_DRAWS, structure.n_parameters, torch.Generator().manual_seed(0))
         for k, of_series in enumerate(members):
-            departures = posterior.draws(k, normals[:, : structure.n_parameters])
-            z = torch.cat([effects.around(posterior.mode[k : k + 1]), effects.around(departures)])
-            of_series.append(replace(member, z=z))
+            of_series.append(replace(member, z=effects.around(posterior.draws(k, numbers))))
     return [replace(fit, members=tuple(of_series), effects=None) for of_series in members]
 
 

@@ -59,7 +59,7 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
     ]
     sets: list[tuple[Component, ...]] = [(*parts, *more) for more in ((), (smooth,)) for parts in trends]
     seasons, prices = [], []
-    instead: dict[Component, list[tuple[Component, ...]]] = {}
+    instead: list[tuple[Component, float, tuple[Component, ...]]] = []
     for candidate in candidates:
         period = candidate.period / span
         if FEWEST_TURNS * period > 1.0 or period < 2.0 * scale.gap:
@@ -68,7 +68,8 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
         prices.append(GAIN_OF_SEASON + candidate.price)
         if candidate.is_found:
             cycle = Cycle(period)
-            instead[seasons[-1]] = [(Level(), short, cycle), (short, long, cycle), (Level(), smooth, cycle)]
+            others = [(Level(), short, cycle), (short, long, cycle), (Level(), smooth, cycle)]
+            instead += [(seasons[-1], candidate.price, one) for one in others]
     return Choice(sets, seasons, prices, [(short, long)], instead)
 
 

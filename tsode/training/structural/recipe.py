@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from math import log
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
-from tsode.models.structural.evidence import Posterior, posteriors
+from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.problems import Data, Problem, evaluate
 from tsode.models.structural.random_effects import learn_effects
@@ -23,7 +23,6 @@ from tsode.numerics.quasi_newton import minimise
 __all__ = ["Choice", "Settings", "fit_channel"]
 
 LEAST_WEIGHT = 0.01
-TEMPERATURE = 1.0  # of the evidence
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
 REFINED = 20.0  # nats behind the best, on fewer data
@@ -85,15 +84,15 @@ class Choice:
         Nats that each season must bring; minus infinity for one that is asked for.
     without : sequence of tuples of Component
         More sets, for a series that gets no season.
-    instead : mapping
-        Sets of their own, in which a cycle stands in the place of a season.
+    instead : sequence of (season, price, components)
+        Sets of their own, in which a cycle stands in the place of a season, and the nats that it must bring.
     """
 
     sets: Sequence[tuple[Component, ...]]
     seasons: Sequence[Component] = ()
     prices: Sequence[float] = ()
     without: Sequence[tuple[Component, ...]] = ()
-    instead: Mapping[Component, Sequence[tuple[Component, ...]]] = field(default_factory=dict)
+    instead: Sequence[tuple[Component, float, tuple[Component, ...]]] = ()
 
 
 def fit_channel(
@@ -127,13 +126,16 @@ def fit_channel(
     sample = samples[name]
     sets = [components + chosen for components in choice.sets]
     sets += choice.without if not chosen else ()
-    for season, others in choice.instead.items():
-        sets += [components + tuple(one for one in chosen if one is not season) for components in others]
+    searched = {season: price for season, price, _ in choice.instead if season in chosen}
+    prices = [sum(searched.values())] * len(sets) + [price for _, price, _ in choice.instead]
+    sets += [
+        components + tuple(one for one in chosen if one is not season) for season, _, components in choice.instead
+    ]
     problems = [_problem(components, sample) for components in sets]
-    posterior = _fit(problems, settings.n_starts, generator)
+    posterior = _fit(problems, settings.n_starts, generator, prices)
     if max(len(t) for t, *_ in everything) > settings.most_rows:
         finer = _some(everything, settings.fine_rows, settings.most_values, generator)
-        problems, posterior = _refined(sets, posterior, _sample(finer, transforms[name], span, like=sample))
+        problems, posterior = _refined(sets, posterior, _sample(finer, transforms[name], span, like=sample), prices)
     members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
     fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span)
     if not per_series or len(series) < 2:
@@ -218,8 +220,10 @@ def _sample(series: Sequence[Seen], transform: Transform, span: float, like: Sam
     )
 
 
-def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator) -> Posterior:
-    """Best of several starts of each problem, and the posterior about it.
+def _fit(
+    problems: Sequence[Problem], n_starts: int, generator: torch.Generator, prices: Sequence[float] | None = None
+) -> Posterior:
+    """Best of several starts of each problem, and the posterior about it, its evidence less a price.
 
     All begin at the centre of the priors; random starts are for those that come near the best.
     """
@@ -235,18 +239,19 @@ def _fit(problems: Sequence[Problem], n_starts: int, generator: torch.Generator)
         points, values = torch.cat([point, others]), torch.cat([value, other_value])
         best = torch.stack([torch.where(which == k, values, torch.inf).argmin() for k in every])
         point, value = points[best], values[best]
-    return posteriors(partial(_evaluate, problems, every), point, value)
+    cost = torch.tensor(prices or [0.0] * len(problems), dtype=torch.float64)
+    return posteriors(partial(_evaluate, problems, every), point, value + cost)
 
 
 def _refined(
-    sets: Sequence[tuple[Component, ...]], rough: Posterior, sample: Sample
+    sets: Sequence[tuple[Component, ...]], rough: Posterior, sample: Sample, prices: Sequence[float]
 ) -> tuple[list[Problem], Posterior]:
     """Problems that come near the best and their posteriors from more of the data, on from where they are."""
     near = (rough.evidence > rough.evidence.max() - REFINED).nonzero()[:, 0]
     problems = [_problem(sets[k], sample) for k in near.tolist()]
     every = torch.arange(len(problems))
     point, value, _ = _minimise(problems, every, rough.mode[near])
-    return problems, posteriors(partial(_evaluate, problems, every), point, value)
+    return problems, posteriors(partial(_evaluate, problems, every), point, value + torch.tensor(prices)[near])
 
 
 def _minimise(problems: Sequence[Problem], which: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -261,7 +266,7 @@ def _average(
     structures: Sequence[Structure], posterior: Posterior, n_draws: int, generator: torch.Generator
 ) -> tuple[Member, ...]:
     """Members that weigh something, with draws of their parameters."""
-    weights = ((posterior.evidence - posterior.evidence.max()) / TEMPERATURE).exp()
+    weights = (posterior.evidence - posterior.evidence.max()).exp()
     weights = torch.where(weights / weights.sum() < LEAST_WEIGHT, 0.0, weights)
     weights = weights / weights.sum()
     members = []
@@ -271,7 +276,5 @@ def _average(
             continue
         p = structures[k].n_parameters
         n = max(4, round(weight * n_draws))
-        normals = torch.randn(n // 2, posterior.mode.shape[1], generator=generator, dtype=torch.float64)
-        normals = torch.cat([torch.zeros_like(normals[:1]), normals, -normals])
-        members.append(Member(structures[k], weight, posterior.draws(k, normals)[:, :p]))
+        members.append(Member(structures[k], weight, posterior.draws(k, normals(n, p, generator))))
     return tuple(members)

@@ -9,11 +9,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tsode import JumpODEForecaster, LatentODEForecaster, PointProcessForecaster
-from tsode.datasets import load_cgm, load_earthquakes, load_physionet2012, load_theophylline, load_theophylline_doses
+from tsode import JumpODEForecaster, LatentODEForecaster, LinearSDEForecaster, PointProcessForecaster, part
+from tsode.datasets import (
+    load_cgm,
+    load_earthquakes,
+    load_mauna_loa_co2,
+    load_physionet2012,
+    load_theophylline,
+    load_theophylline_doses,
+)
 from tsode.plots import (
     Page,
     plot_calibration,
+    plot_decomposition,
     plot_fan,
     plot_gaps,
     plot_history,
@@ -55,6 +63,13 @@ future = future[future["unique_id"].isin(past["unique_id"])]
 quantiles = forecaster.predict_quantiles(future, quantiles=np.arange(1, 40) / 40)
 page.figure(plot_calibration(future, quantiles, history=past), "Two hours of 57 people after the cut.")
 page.figure(plot_pit(future, quantiles, history=past), "The same readings: where they lie in their forecasts.")
+
+page.heading("plot_decomposition: what a series is made of")
+co2 = load_mauna_loa_co2().set_index("ds")["co2_ppm"]["1985":"1993"][::2]
+year = part("season", period="365.25D", n_harmonics=3, name="year")
+structural = LinearSDEForecaster(components=["slope", "ou", year], random_state=0).fit(co2)
+axes = plot_decomposition(structural, horizon="730D", label="CO2 (ppm)")
+page.figure(axes[0], "CO2 at Mauna Loa: trend, season and rest, and the two years ahead.")
 
 page.heading("plot_history: how training went")
 page.figure(plot_history(forecaster), "The fit behind the fan.")

@@ -13,7 +13,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 RESULTS = {"series": "bands", "wide": "filled", "long": "ahead", "static": "ahead", "ahead": "ahead",
-           "doses": "answer", "known": "states", "bounces": "met", "random": "ahead",
+           "components": "parts", "doses": "answer", "known": "states", "bounces": "met", "random": "ahead",
            "pipeline": "ahead", "time": "search", "people": "search", "routing": "scores", "list": "scores",
            "path": "level"}  # fmt: skip
 # the dearest, of whose calls others are examples too

@@ -48,7 +48,7 @@ class PairedSystem(NamedTuple):
     which : Tensor[n], int64
         Which of them leads to each row; values of one time follow each other by a step of no length.
     start : Tensor[b m m]
-        Covariance before the first row; its mean is zero.
+        Covariance before the first row; its mean is zero, unless a filter is told.
     readout : Tensor[n b m] or Tensor[1 b m]
         What each row sees of the state.
     noise : Tensor[n b] or Tensor[1 b]
@@ -81,7 +81,7 @@ Array = np.ndarray
 
 
 def filter_rows(
-    system: PairedSystem, values: Tensor, mask: Tensor, keeps: bool = False
+    system: PairedSystem, values: Tensor, mask: Tensor, keeps: bool = False, mean: Tensor | None = None
 ) -> Iterator[tuple[Belief, Belief, Update]]:
     """Belief before each row, belief after it, and what the row did, one row at a time.
 
@@ -93,10 +93,13 @@ def filter_rows(
     values : Tensor[n b]
     mask : Tensor[n b]
         1 where a value was seen, 0 where not: such a row changes nothing.
+    mean : Tensor[b m], optional
+        Of the start, if it is not zero.
     """
     arrays = _Arrays.of(system, values, mask)
     covs = iter(np.empty((len(values), *arrays.start.shape))) if keeps else cycle(arrays.work())
-    for before, after, update in _filter(arrays, arrays.initial, range(len(values)), arrays.work(), covs):
+    initial = arrays.initial if mean is None else (mean.numpy(), arrays.start)
+    for before, after, update in _filter(arrays, initial, range(len(values)), arrays.work(), covs):
         yield (
             Belief(torch.from_numpy(before[0]), torch.from_numpy(before[1])),
             Belief(torch.from_numpy(after[0]), torch.from_numpy(after[1])),

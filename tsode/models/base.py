@@ -24,8 +24,18 @@ class ForecastModel(nn.Module, ABC):
 
     @property
     def can_resume(self) -> bool:
-        """Whether it can resume from its state after some events: then it is a `MarginalModel` with ``advance``."""
+        """Whether it can resume from its state after some events: then it has ``advance``, see `MarginalModel`."""
         return False
+
+    @property
+    def state_width(self) -> int:
+        """Numbers of eight bytes of a state, if they are so many that only those of long histories are kept; else 0."""
+        return 0
+
+    @property
+    def can_smooth(self) -> bool:
+        """Whether `fill` asks for all of a history, what comes after a query too."""
+        return type(self).fill is not ForecastModel.fill
 
     @property
     def event_width(self) -> int:

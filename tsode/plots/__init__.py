@@ -1,6 +1,7 @@
 """Plots of data and forecasts. matplotlib is imported when one is drawn: ``pip install "tsode[plot]"``."""
 
 from tsode.plots.calibration import plot_calibration
+from tsode.plots.decomposition import plot_decomposition
 from tsode.plots.fan import plot_fan
 from tsode.plots.gaps import plot_gaps
 from tsode.plots.history import plot_history
@@ -14,6 +15,7 @@ from tsode.plots.what_if import plot_what_if
 __all__ = [
     "Page",
     "plot_calibration",
+    "plot_decomposition",
     "plot_fan",
     "plot_gaps",
     "plot_history",

@@ -19,7 +19,7 @@ from tsode.plots.event_ticks import draw_event_ticks, event_spans
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["band_levels", "history_dots", "plot_fan"]
+__all__ = ["DOTS", "band_levels", "draw_bands", "history_dots", "plot_fan", "series_columns"]
 
 DOTS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": "black"}
 
@@ -80,7 +80,6 @@ def plot_fan(
     """
     try:
         import matplotlib.pyplot as plt
-        from matplotlib.colors import to_rgb
     except ImportError as error:
         raise ImportError("plot_fan draws with matplotlib: `pip install matplotlib`.") from error
 
@@ -90,27 +89,21 @@ def plot_fan(
     forecast = read_panel(bands, id_col=id_col, time_col=time_col)
     levels = band_levels(forecast.channels, channel)
     names = [channel, *(f"{channel}-{end}-{level}" for level in levels for end in ("lo", "hi"))]
-    times, columns = _series(forecast, series, names, "bands")
+    times, columns = series_columns(forecast, series, names, "bands")
     if ax is None:
         ax = plt.subplots(figsize=(9.0, 4.5), layout="constrained")[1]
 
     is_shared = [one for one in ax.get_shared_y_axes().get_siblings(ax) if one.has_data()]
     limits = list(ax.get_ylim()) if is_shared else []
     x, xlabel, seconds = time_axis(times, forecast)
-    hue = np.array(to_rgb("C0"))
-    for number, level in enumerate(levels):
-        paleness = 0.8 - 0.5 * number / len(levels)  # opaque shades: overlapping fans keep their colours
-        color = tuple(paleness + (1.0 - paleness) * hue)
-        low, high = columns[:, 1 + 2 * number], columns[:, 2 + 2 * number]
-        ax.fill_between(x, low, high, color=color, linewidth=0.0, label=f"{level} %")
-    ax.plot(x, columns[:, 0], color=tuple(0.7 * hue), linewidth=1.2, label="mean")
+    draw_bands(ax, x, columns, levels)
 
     dots, values = history_dots(ax, history, series, channel, times, seconds, id_col, time_col)
     start = min([times[0], *dots[:1]])
     limits += [*values, *_after(dots, times, columns).ravel()]
     if truth is not None:
         later = read_panel(truth, id_col=id_col, time_col=time_col)
-        later_times, after = _series(later, series, [channel], "truth")
+        later_times, after = series_columns(later, series, [channel], "truth")
         is_shown = (later_times >= start) & (later_times <= times[-1]) & ~np.isnan(after[:, 0])
         circles = DOTS | {"markerfacecolor": "white"}
         ax.plot(time_axis(later_times[is_shown], later, seconds)[0], after[is_shown, 0], **circles, label="came later")
@@ -135,6 +128,19 @@ def plot_fan(
     return ax
 
 
+def draw_bands(ax: Axes, x: Any, columns: np.ndarray, levels: Sequence[str], label: str = "mean") -> None:
+    """Draw a line within its bands: columns are the line, and then the low and high end of each level, widest first."""
+    from matplotlib.colors import to_rgb
+
+    hue = np.array(to_rgb("C0"))
+    for number, level in enumerate(levels):
+        paleness = 0.8 - 0.5 * number / len(levels)  # opaque shades: overlapping fans keep their colours
+        color = tuple(paleness + (1.0 - paleness) * hue)
+        low, high = columns[:, 1 + 2 * number], columns[:, 2 + 2 * number]
+        ax.fill_between(x, low, high, color=color, linewidth=0.0, label=f"{level} %")
+    ax.plot(x, columns[:, 0], color=tuple(0.7 * hue), linewidth=1.2, label=label)
+
+
 def history_dots(
     ax: Axes,
     history: Any,
@@ -156,7 +162,7 @@ def history_dots(
         What was drawn.
     """
     panel = read_panel(history, id_col=id_col, time_col=time_col)
-    times, values = _series(panel, series, [channel], "history")
+    times, values = series_columns(panel, series, [channel], "history")
     is_seen = ~np.isnan(values[:, 0])
     times, values = times[is_seen], values[is_seen, 0]
     is_shown = (times >= shown[0]) & (times <= shown[-1])
@@ -187,7 +193,9 @@ def band_levels(columns: Sequence[Hashable], channel: Hashable) -> list[str]:
     return sorted(levels, key=float, reverse=True)
 
 
-def _series(panel: Panel, series: Hashable, columns: Sequence[Hashable], where: str) -> tuple[np.ndarray, np.ndarray]:
+def series_columns(
+    panel: Panel, series: Hashable, columns: Sequence[Hashable], where: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Times of one series, and the columns named."""
     ids = [series] if panel.layout.kind in ("series", "wide") else panel.ids  # such containers carry no ids
     check_meeting([series], ids, f"{where} has no series {{}}", of=where)

@@ -141,13 +141,55 @@ def test_summary_has_the_data_units(fitted: LinearSDEForecaster) -> None:
         (["slop"], "Did you mean 'slope'"),
         (["level", "level"], "twice, which cannot be told apart"),
         ([part("season", period=1.0), part("season", period=1.0)], "twice, which cannot be told apart"),
+        (["slope", "damped_slope"], "a slope twice, which cannot be told apart"),
+        (
+            [part("season", period=2.0, n_harmonics=6), part("season", period=1.0, n_harmonics=6)],
+            r"Harmonic 2 of a season .* harmonic 1 of another.* n_harmonics=1",
+        ),
         ([part("level", width=3)], "not a known setting of component 'level'"),
         ([part("season", period=-1.0)], "period"),
+        ([part("season", period=1.0, n_harmonics=-1)], "n_harmonics=-1 of component 'season' must be at least 1"),
+        ([part("season", period=1.0, period_sd=-1.0)], "period_sd=-1.0 of component 'season' must not be negative"),
+        ([part("cycle", period=1.0, period_sd=0.0)], "period_sd=0.0 of component 'cycle' must be positive"),
     ],
 )
 def test_components_that_make_no_sense_are_refused_by_name(components: object, message: str) -> None:
     with pytest.raises((ParameterError, ValueError), match=message):
         LinearSDEForecaster(components=components).fit(_series(30))
+
+
+@pytest.mark.parametrize("name", ["fit", "trend", "rest", "regressors", "noise"])
+def test_a_component_named_as_something_else_is_refused(name: str) -> None:
+    with pytest.raises(ParameterError, match=r"components\[1\].* a name that means something else"):
+        LinearSDEForecaster(components=["level", part("season", period=1.0, name=name)]).fit(_series(30))
+
+
+def test_a_season_without_a_period_takes_one_that_the_data_show() -> None:
+    index = pd.date_range("2020-01-01", periods=80, freq="14D")
+    values = np.sin(2.0 * np.pi * np.arange(80) * 14.0 / 365.2425)
+    forecaster = LinearSDEForecaster(components=["level", part("season", n_harmonics=1)], random_state=0)
+    parts = forecaster.fit(pd.Series(values, index=index, name="y")).decompose()
+    np.testing.assert_allclose(parts["y-season"], values, atol=0.1)
+    half = pd.Series(values[:20], index=index[:20], name="y")
+    with pytest.raises(DataError, match=r"No period was found for components\[1\]"):
+        forecaster.fit(half)
+
+
+def test_past_covariates_are_refused_by_name() -> None:
+    frame = _series(30).to_frame().assign(u=1.0)
+    with pytest.raises(ParameterError, match="past_covariates="):
+        LinearSDEForecaster(components=["level"], past_covariates=["u"]).fit(frame)
+
+
+def test_a_decomposition_knows_the_covariates_of_a_history_that_is_given() -> None:
+    data = _series(40)
+    known = pd.DataFrame({"u": [0.0, 3.0, 0.0]}, index=[0.0, 6.0, 20.0])
+    forecaster = LinearSDEForecaster(components=["level"], random_state=0).fit(data, known=known)
+    other = forecaster.decompose(context=data.iloc[:30], known=known)
+    asked = forecaster.decompose(times=data.index[:30], context=data.iloc[:30], known=known)
+    np.testing.assert_allclose(other, asked, rtol=1e-9)
+    at_rest = forecaster.decompose(context=data.iloc[:30], known=0.0 * known)
+    assert (other["y-regressors"] - at_rest["y-regressors"]).abs().max() > 1e-3
 
 
 def test_a_season_longer_than_the_data_is_refused_by_name() -> None:
@@ -172,10 +214,8 @@ def test_forecaster_of_components_keeps_the_contract() -> None:
     check_forecaster(LinearSDEForecaster(components=["level", "ou"], random_state=0))
 
 
-@pytest.mark.parametrize("n", [1, 2, 5])
-def test_a_few_observations_are_enough_for_a_forecast(n: int) -> None:
-    data = _series(n)
-    forecaster = LinearSDEForecaster(components="auto", random_state=0).fit(data)
+def test_a_few_observations_are_enough_for_a_forecast() -> None:
+    forecaster = LinearSDEForecaster(components="auto", random_state=0).fit(_series(5))
     assert np.isfinite(forecaster.predict_quantiles(times=[11.0, 50.0]).to_numpy()).all()
 
 

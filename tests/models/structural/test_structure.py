@@ -154,6 +154,17 @@ def test_samples_have_the_joint_law_of_the_forecast() -> None:
     assert float((paths[:, 1] - paths[:, 2]).var()) == pytest.approx(2.0 * noise, rel=0.05)
 
 
+def test_samples_between_events_have_the_law_of_the_forecast_there() -> None:
+    structure = _structure(["slope", "ou"])
+    times = _times()
+    queries = torch.stack([times[2], times[-1]])[None] + 0.1 * SCALE.gap
+    batch = IrregularBatch.from_arrays([times.numpy()], [torch.sin(25.0 * times)[:, None].numpy()], torch.float64)
+    model = _model(structure, _z(structure))
+    paths = model.sample(batch, queries, 4000, torch.Generator().manual_seed(0))[:, 0, :, 0]
+    ratio = paths.var(dim=0) / model.forecast(batch, queries).variance[0, :, 0]
+    assert float((ratio - 1.0).abs().max()) < 5.0 * math.sqrt(2.0 / 4000)
+
+
 def test_a_model_is_the_same_after_a_file_of_it() -> None:
     structure = _structure(["slope", "ou", "season", "cycle"])
     model = _model(structure, _z(structure, 3))

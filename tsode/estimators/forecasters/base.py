@@ -284,6 +284,10 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         with draws.in_training(module), told_of_memory(self, len(reader.channels)):
             rows = self._train(module, split, reader.reach, generator)
         self._keep(reader, panel, module, rows, max(1, len(rows)))
+        if module.can_resume and module.state_width:  # running over long histories again is dear
+            with torch.no_grad():
+                reached = checkpoints(module, panel, reader, {}, {}, *self._dtype_and_device)
+            self._checkpoints = GrowingDict(reached)
 
     def _keep(self, reader: DataReader, panel: Panel, module: ForecastModel, history: Any, n_iter: int) -> None:
         """Set what stands under Attributes, from a fit or from a file."""

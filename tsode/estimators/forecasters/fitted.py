@@ -415,8 +415,9 @@ class FittedForecaster(KeepsHistories, BaseEstimator):
         """
         reached = None if impute else self._checkpoints
         asked = pieces(
-            self.reader_, query, panel, self.module_, *self._dtype_and_device, reached=reached, extra=n_numbers
-        )
+            self.reader_, query, panel, self.module_, *self._dtype_and_device, reached=reached, extra=n_numbers,
+            is_whole=impute and self.module_.can_smooth,
+        )  # fmt: skip
         return forecasts(self.reader_, query, self.module_, asked, impute, must_hold)
 
     def _paths(

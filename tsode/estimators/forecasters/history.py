@@ -22,6 +22,13 @@ from tsode.models.filters.state import FilterState
 __all__ = ["Checkpoint", "append_inputs", "append_rows", "checkpoints"]
 
 
+LONG = 1000
+"""Events from which on a history is long: running over it again takes more than its state does, be that large."""
+
+MOST_KEPT = 2**25
+"""Numbers of eight bytes of the large states of all series together: 256 MB. Others are run over again."""
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """State of a filter in one series, strictly before the last time at which something was seen there.
@@ -163,7 +170,7 @@ def checkpoints(
     Parameters
     ----------
     module : MarginalModel
-        That can resume.
+        That can resume. If its states are large, those of long histories alone are kept, as many as there is room for.
     panel : Panel
         The histories with what is new.
     reader : DataReader
@@ -203,6 +210,8 @@ def checkpoints(
             until += int(np.searchsorted(inputs.times[n_inputs:], times[last]))
         put_in = None if inputs is None else DosingInputs(inputs.times[n_inputs:until], inputs.values[n_inputs:until])
         piece = reader.series_of(times[n_rows:last], values[n_rows:last], put_in, ahead)
+        if old is None and module.state_width and last < LONG:
+            continue
         state = None if old is None else old.state
         if not len(piece.times) + len(piece.input_times):
             if old is not None:
@@ -213,6 +222,9 @@ def checkpoints(
     for resumes in (False, True):
         todo = [job for job in plain if (job[3] is not None) == resumes]
         todo.sort(key=lambda job: len(job[2].times))
+        if todo and module.state_width and not resumes:
+            room = MOST_KEPT // module.state_width - sum(kept is not None for kept in known.values())
+            todo = todo[max(0, len(todo) - room) :]
         for start in range(0, len(todo), ROWS_AT_ONCE):
             part = todo[start : start + ROWS_AT_ONCE]
             batch = collate([piece for _, _, piece, _ in part], dtype).to(device)

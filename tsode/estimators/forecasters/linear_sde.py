@@ -50,8 +50,30 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
     matrix times their amounts, so that twice the dose has twice the effect. Covariates, their moving averages and the
     calendar add a learned matrix times them to what is observed, so their effects are straight lines too.
 
+    With ``components=`` it is a structural model instead, fitted by its evidence: each channel by itself is a sum of a
+    trend, seasons, cycles and what is left, which goes on where the data end; `decompose` takes it apart, and `summary`
+    says what was found. Then forecasts are mixtures over structures and parameters, events are not read, and what is
+    said below of `n_state` and of the training loop does not hold.
+
     Parameters
     ----------
+    components : "auto", list of names and parts, or None
+        What the series is a sum of. Trends are ``"level"``, ``"slope"`` and ``"damped_slope"``, and
+        ``part("changepoints", times=[...])`` steps and bends them at times within the data (numbers; for datetimes
+        strings or timestamps); then there are ``"season"``, ``"quasi_season"`` and ``"cycle"``, and for what is left
+        ``"ou"``, ``"long_ou"``, ``"matern"`` and ``"carma"``. `tsode.part` gives
+        settings, as in ``part("season", period="1D", n_harmonics=3, name="day")``; without a period one is looked for
+        in the data. "auto" averages the structures for which there is evidence. ``["sharp_season"]`` is a model of its
+        own, of series that repeat exactly, each with its own period. None: a stable system of `n_state` states.
+        A channel with fewer values than they have parameters is forecast by a level and noise, with a warning.
+        ``examples/docs/COMPONENTS.md`` has their formulas and settings.
+    support : {"real", "positive", "unit", "auto"}
+        Of the values, with ``components=``: "positive" models a channel by its root or its logarithm, "unit" (from 0 to
+        1) by its logit, and "auto" also as it is, whichever is likelier. Answers are in the data's own units and none
+        leaves the support.
+    per_series : bool
+        With ``components=``, whether each series has parameters of its own, drawn towards those of the panel; otherwise
+        they share them. Each has states of its own either way.
     system : dict or None
         Matrices of a known system, as arguments of `tsode.models.linear.sde.LinearSDE`: ``drift``, ``diffusion``,
         ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
@@ -88,8 +110,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
 
     Attributes
     ----------
-    module_ : StableLinearSDE
-        The fitted model, in scaled units and model time; ``module_.system()`` gives its matrices.
+    module_ : StableLinearSDE, LinearSDE or StructuralModel
+        The fitted model, in model time; ``module_.system()`` gives the matrices of a stable system, in scaled units.
+    components_, weights_, transforms_ : dict by channel
+        With ``components=``: the components of the likeliest structure, the weight of each structure in the forecast,
+        and the scale on which the channel is modelled.
     history_, n_iter_, channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
 
     Examples
@@ -99,6 +124,16 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
     >>> forecaster = LinearSDEForecaster(max_epochs=1, random_state=0).fit(load_theophylline())
     >>> forecaster.predict_interval(horizon=2.0, level=80).columns.tolist()[2:]
     ['theophylline_mg_l', 'theophylline_mg_l-lo-80', 'theophylline_mg_l-hi-80']
+
+    A trend and a season of one series, taken apart a year beyond its end:
+
+    >>> from tsode import part
+    >>> from tsode.datasets import load_mauna_loa_co2
+    >>> co2 = load_mauna_loa_co2().set_index("ds")["co2_ppm"]["1990":"1993"]
+    >>> year = part("season", period="365.25D", n_harmonics=2, name="year")
+    >>> forecaster = LinearSDEForecaster(components=["slope", year], random_state=0).fit(co2)
+    >>> forecaster.decompose(horizon="365D", level=80).columns.tolist()[::3]
+    ['co2_ppm-fit', 'co2_ppm-trend', 'co2_ppm-year']
     """
 
     n_state: int | None = field(default=None, kw_only=False)
@@ -151,6 +186,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         """In the data's own units, for components have scales of their own."""
         if self.system is not None:
             raise ParameterError("components= and system= are two models: give one of them.")
+        if self.past_covariates is not None:
+            raise ParameterError(
+                "components= model every channel by itself, so past_covariates= would change nothing: leave them out, "
+                "or give what is known ahead in known=."
+            )
         refusals = dict(settings.refusals) | {
             "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
             "else, or leave out components=."
@@ -158,7 +198,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
         return replace(settings, scale="none", can_rescale=False, calendar=None, refusals=refusals)
 
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
-        self._reading = reader
+        self._reading = reader, panel
         try:
             super()._learn_from(panel, reader, held_out, goes_on)
         finally:
@@ -270,10 +310,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralAnswers):
             module.learn(split.train)
             return []
         if isinstance(module, StructuralModel):
-            timeline, channels = self._reading.timeline, self._reading.channels
-            fit_structure(
-                module, split.train, channels, self.components, self.support, timeline, generator, self.per_series
-            )
+            reader, panel = self._reading
+            fit_structure(module, split.train, reader, panel, self.components, self.support, generator, self.per_series)
             return []
         like = next(module.parameters())
         if self.scale == "robust":

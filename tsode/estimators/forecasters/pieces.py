@@ -77,6 +77,7 @@ def pieces(
     reached: Mapping[Hashable, Checkpoint | None] | None = None,
     extra: int = 0,
     is_joint: bool = False,
+    is_whole: bool = False,
 ) -> Iterator[Piece]:
     """Cut a question into pieces of at most `NUMBERS_AT_ONCE`, or of one series or query time where that is more.
 
@@ -99,6 +100,8 @@ def pieces(
         Numbers that the answer to one query time takes beside those of the model.
     is_joint : bool
         Whether the answers of a series belong together, so that its question is never cut.
+    is_whole : bool
+        Whether they ask for all of its history, be it later, so that this is never cut.
     """
     reader.check_reach(query.ids, query.times, panel)
     place_of = {key: place for place, key in enumerate(panel.ids)}
@@ -124,7 +127,7 @@ def pieces(
         for row, seen in enumerate(panel.select(where).rows_seen)
     ]
     events = [observed[row] + n_inputs(row) for row in range(len(where))]
-    is_long = [module.can_resume and n > STEPS_AT_ONCE for n in events]
+    is_long = [module.can_resume and not is_whole and n > STEPS_AT_ONCE for n in events]
     # a long history is run over by itself, in parts
     history = [max(n * module.event_width, alone * NUMBERS_AT_ONCE) for n, alone in zip(events, is_long)]
     for goes_on in (False, True):

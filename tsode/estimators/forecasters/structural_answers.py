@@ -37,6 +37,8 @@ class StructuralAnswers(FittedForecaster):
         times: Any = None,
         horizon: Any = None,
         context: Any = None,
+        static: Any = None,
+        known: Any = None,
         level: float | Sequence[float] = (80,),
     ) -> Any:
         """Trend, seasons, cycles and what is left, with bands, given all of each history, earlier and later.
@@ -45,6 +47,8 @@ class StructuralAnswers(FittedForecaster):
         ----------
         X, times, horizon, context
             When, as in `predict`: between observations, in gaps, and ahead. By default at the observations themselves.
+        static, known
+            See `predict`.
         level : per cent or list of per cents
             Of the bands.
 
@@ -52,9 +56,9 @@ class StructuralAnswers(FittedForecaster):
         -------
         DataFrame
             For each channel the columns ``channel-fit``, the value without observation noise, and its parts
-            ``channel-trend``, one a season and a cycle by its name (``channel-year``), and ``channel-rest``, whose means
-            add up to it; with bands ``channel-trend-lo-80``, ``channel-trend-hi-80``. Where a channel is modelled by
-            its logarithm or root (``transforms_``), all of them are on that scale.
+            ``channel-trend``, one a season and a cycle by its name (``channel-year``), ``channel-regressors`` and
+            ``channel-rest``, whose means add up to it; with bands ``channel-trend-lo-80``, ``channel-trend-hi-80``.
+            Where a channel is modelled by its logarithm or root (``transforms_``), all of them are on that scale.
 
         Raises
         ------
@@ -65,13 +69,13 @@ class StructuralAnswers(FittedForecaster):
         levels = read_levels(level, "level", 100.0)
         if X is None and times is None and horizon is None:
             panel = self._panel if context is None else self.reader_.read(context, beside=self._panel, name="context=")
-            query = _own_times(panel)
+            query, panel = _own_times(panel), self.reader_.with_tables(panel, self._panel, None, static, known)
         else:
-            query, panel = self._read_query(X, times, horizon, context, None)
+            query, panel = self._read_query(X, times, horizon, context, None, static, known)
         ends = torch.tensor([0.5 + sign * share / 200.0 for share in levels for sign in (-1.0, 1.0)]).double()
         labels = self._part_labels(module, levels)
         table = np.empty((len(labels), sum(map(len, query.times))))
-        for piece in pieces(self.reader_, query, panel, module, *self._dtype_and_device):
+        for piece in pieces(self.reader_, query, panel, module, *self._dtype_and_device, is_whole=True):
             with isolated(), torch.no_grad():
                 for k in range(len(piece.rows)):
                     asked = torch.from_numpy(piece.is_asked[k])
@@ -97,7 +101,10 @@ class StructuralAnswers(FittedForecaster):
     def components_(self) -> dict[Hashable, list[str]]:
         """Components of the likeliest structure of each channel."""
         fits = zip(self.channels_, self._structural_module("components_").channels)
-        return {name: [one.name for one in _best(fit).structure.components] for name, fit in fits}
+        return {
+            name: [one.name for one in _best(fit).structure.components] + ["changepoints"] * bool(fit.changes)
+            for name, fit in fits
+        }
 
     @property
     def weights_(self) -> dict[Hashable, dict[str, float]]:
@@ -174,11 +181,12 @@ class StructuralAnswers(FittedForecaster):
             return 1.0 / span, f"1/{time}"
         if parameter == "rate":
             power = 1 if component.startswith("level") else 3
-            return fit.spread**2 / span**power, f"{square}/{time}" + (f"^{power}" if power > 1 else "")
+            factor = fit.spread / span * fit.spread  # products, for a power of a float may raise an error
+            return (factor, f"{square}/{time}") if power == 1 else (factor / span / span, f"{square}/{time}^3")
         if parameter == "drift":
             return 1.0 / span, f"1/{time}"
         if parameter in ("variance", "size"):
-            return fit.spread**2, square
+            return fit.spread * fit.spread, square
         return 1.0, ""
 
     def _structural_module(self, what: str) -> StructuralModel:

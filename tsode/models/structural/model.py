@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import log
@@ -19,8 +20,12 @@ from tsode.kernels.paired_filter import Belief, PairedSteps, PairedSystem, filte
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
+from tsode.models.filters.state import FilterState
+from tsode.models.structural.changepoints import change_features
+from tsode.models.structural.kept_state import pack, state_sizes, unpack
 from tsode.models.structural.member import ChannelFit
 from tsode.models.structural.random_effects import own_fits
+from tsode.models.structural.row_groups import of_like_length
 from tsode.models.structural.smoother import PairedSmoother
 from tsode.models.structural.spec import decode, encode
 from tsode.models.structural.structure import Parts
@@ -72,8 +77,34 @@ class StructuralModel(ForecastModel):
         self._read = self.code, decode(self.code, self.n_channels)
         return loaded
 
-    def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
-        parts = [self._forecast_channel(batch, c, query_times, side) for c in range(self.n_channels)]
+    @property
+    def can_resume(self) -> bool:
+        return all(fit.effects is None for fit in self.channels)  # those change with the history
+
+    @property
+    def state_width(self) -> int:
+        return sum(state_sizes(self.channels))
+
+    @torch.no_grad()
+    def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
+        """As of every `MarginalModel`."""
+        batch = batch if state is None else state.before(batch)
+        beliefs = []
+        for c, fit in enumerate(self.channels):
+            ends = []
+            for rows in torch.arange(batch.n_series).split(_rows_at_once(fit)):
+                start = None if state is None else unpack(state, self.channels, c, rows)
+                [(_, end)] = deque(self._beliefs(fit, batch, c, rows, batch.n_events, start), maxlen=1)
+                ends.append(end)
+            beliefs.append(Belief(*map(torch.cat, zip(*ends))))
+        return pack(batch, beliefs)
+
+    def forecast(
+        self, batch: IrregularBatch, query_times: Tensor, side: str = "left", state: FilterState | None = None
+    ) -> Forecast:
+        """As of every `MarginalModel`."""
+        batch = batch if state is None else state.before(batch)
+        parts = [self._forecast_channel(batch, c, query_times, side, state) for c in range(self.n_channels)]
         return self._as_forecast(query_times, parts)
 
     def fit_of(self, batch: IrregularBatch, c: int, row: int) -> ChannelFit:
@@ -89,9 +120,9 @@ class StructuralModel(ForecastModel):
         fit = self.channels[c]
         if fit.effects is None:
             return []
-        features = batch.times.new_zeros(*batch.times.shape, 0)
-        if batch.covariates is not None and fit.coefficients.shape[1]:
-            features = features_at(batch.covariates, batch.times)
+        features = change_features(batch.times, fit.changes, fit.span)
+        if batch.covariates is not None and fit.coefficients.shape[1] > features.shape[2]:
+            features = torch.cat([features_at(batch.covariates, batch.times), features], dim=2)
         histories, keys = [], []
         for row, n in prefixes:
             seen = batch.mask[row, :n, c]
@@ -130,17 +161,19 @@ class StructuralModel(ForecastModel):
         status = torch.where(is_finite, int(Status.OK), int(Status.NON_FINITE))
         return Forecast(query_times, params, family, status)
 
-    def _forecast_channel(self, batch: IrregularBatch, c: int, query_times: Tensor, side: str) -> Tensor:
+    def _forecast_channel(
+        self, batch: IrregularBatch, c: int, query_times: Tensor, side: str, state: FilterState | None = None
+    ) -> Tensor:
         """Parameters of a mixture of normals (b m 3d), of scaled values."""
         fit = self.channels[c]
         index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
-        n_draws, m = len(fit.log_weights), fit.n_states
-        at_once = max(1, HELD_AT_ONCE // (n_draws * m * m))
+        n_draws = len(fit.log_weights)
         if fit.effects is not None:
             return self._forecast_own(batch, c, query_times, index)
         out = query_times.new_empty(*query_times.shape, 2, n_draws)
-        for rows in torch.arange(batch.n_series).split(at_once):
-            self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows)
+        for rows in of_like_length(index.amax(dim=1), HELD_AT_ONCE // (n_draws * fit.n_states), fit.n_states):
+            start = None if state is None else unpack(state, self.channels, c, rows)
+            self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows, start)
         out[..., 0, :] += self.explained(fit, batch, query_times)
         log_weight = fit.log_weights.expand(*query_times.shape, n_draws)
         return torch.cat([out[..., 0, :], out[..., 1, :], log_weight], dim=-1)
@@ -163,15 +196,25 @@ class StructuralModel(ForecastModel):
         return out
 
     def explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
-        """What covariates explain at times (b m), by each draw: Tensor[b m d] or zeros that broadcast."""
-        coefficients = fit.coefficients
+        """What covariates and changepoints explain at times (b m), by each draw: Tensor[b m d] or zeros for all."""
+        return self.regressed(fit, batch, times) + self.changed(fit, times)
+
+    def changed(self, fit: ChannelFit, times: Tensor) -> Tensor:
+        """The share of the changepoints in what is `explained`."""
+        if not fit.changes:
+            return times.new_zeros(1, 1, 1).expand(*times.shape, 1)
+        return change_features(times, fit.changes, fit.span) @ fit.coefficients[:, -2 * len(fit.changes) :].T
+
+    def regressed(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
+        """The share of the covariates in what is `explained`."""
+        coefficients = fit.coefficients[:, : fit.coefficients.shape[1] - 2 * len(fit.changes)]
         if not coefficients.shape[1] or batch.covariates is None:
             return times.new_zeros(1, 1, 1).expand(*times.shape, 1)
         return features_at(batch.covariates, times) @ coefficients.T
 
     def _project(
         self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, queries: Tensor, index: Tensor,
-        out: Tensor, places: Tensor,
+        out: Tensor, places: Tensor, begin: Belief | None = None,
     ) -> None:  # fmt: skip
         """Means and log standard deviations at the queries of some rows, written to `out`."""
         by_event: dict[int, Tensor] = {k: (index == k).nonzero() for k in index.unique().tolist()}
@@ -185,36 +228,44 @@ class StructuralModel(ForecastModel):
             self._write(fit, zero, None, readout, noise, at, torch.zeros(len(at)).double(), out, places)
         if not last:
             return
-        for k, (mean, cov) in self._beliefs(fit, batch, c, rows, last):
+        for k, (mean, cov) in self._beliefs(fit, batch, c, rows, last, begin):
             if k + 1 in by_event:
                 at = by_event[k + 1]
                 gap = queries[at[:, 0], at[:, 1]] - times[at[:, 0], k]
                 self._write(fit, (mean, cov), at[:, 0], readout, noise, at, gap, out, places)
 
     def _beliefs(
-        self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, n: int
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, n: int, begin: Belief | None = None
     ) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
-        """After each of the first `n` events, mean (r d m) and covariance (r d m m)."""
+        """After each of the first `n` events, mean (r d m) and covariance (r d m m).
+
+        `begin` is the belief at the first of them, by the start of the structures if there is none.
+        """
         times = batch.times[rows, :n].T
         mask = batch.mask[rows, :n, c].T.double()
         values = torch.where(mask > 0, fit.scaled(batch.values[rows, :n, c].T.double()), 0.0)[..., None]
         values = values - self.explained(fit, batch, batch.times)[rows, :n].transpose(0, 1)
-        gap = times.diff(dim=0, prepend=times[:1])
-        n_draws = len(fit.log_weights)
-        system_index = torch.arange(n)
-        if gap.shape[1] == 1:
-            distinct, system_index = gap[:, 0].unique(return_inverse=True)
-            gap = distinct[:, None]
-        parts = fit.parts(gap)
-        steps = PairedSteps(*(x.flatten(1, 2) for x in parts.steps))
-        r = len(rows)
-        system = PairedSystem(
-            steps, system_index, torch.diag_embed(parts.start).repeat(r, 1, 1), parts.readout.repeat(r, 1)[None],
-            parts.noise.repeat(r)[None],
-        )  # fmt: skip
-        spread = values.expand(-1, -1, n_draws).flatten(1), mask.repeat_interleave(n_draws, dim=1)
-        for k, (_, after, _) in enumerate(filter_rows(system, *spread)):
-            yield k, (after.mean.unflatten(0, (r, n_draws)), after.cov.unflatten(0, (r, n_draws)))
+        n_draws, r = len(fit.log_weights), len(rows)
+        size = max(1, HELD_AT_ONCE // (r * n_draws * fit.n_states))
+        for first in range(0, n, size):  # what leads to each event takes memory
+            part = slice(max(first - 1, 0), first + size)
+            gap = times[part].diff(dim=0, prepend=times[part][:1])
+            system_index = torch.arange(len(gap))
+            if gap.shape[1] == 1:
+                distinct, system_index = gap[:, 0].unique(return_inverse=True)
+                gap = distinct[:, None]
+            parts = fit.parts(gap)
+            steps = PairedSteps(*(x.flatten(1, 2) for x in parts.steps))
+            mean, cov = begin or (None, torch.diag_embed(parts.start).repeat(r, 1, 1))
+            system = PairedSystem(
+                steps, system_index, cov, parts.readout.repeat(r, 1)[None], parts.noise.repeat(r)[None]
+            )
+            seen = mask[part].clone()
+            seen[: min(first, 1)] = 0.0  # the last event before has been seen
+            spread = values[part].expand(-1, -1, n_draws).flatten(1), seen.repeat_interleave(n_draws, dim=1)
+            for k, (_, begin, _) in enumerate(filter_rows(system, *spread, mean=mean), part.start):
+                if k >= first:
+                    yield k, (begin.mean.unflatten(0, (r, n_draws)), begin.cov.unflatten(0, (r, n_draws)))
 
     def _write(
         self, fit: ChannelFit, belief: tuple[Tensor, Tensor], of: Tensor | None, readout: Tensor, noise: Tensor,
@@ -296,8 +347,12 @@ class StructuralModel(ForecastModel):
         return out[0], out[1]
 
     @torch.no_grad()
-    def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator,
+        state: FilterState | None = None,
+    ) -> Tensor:  # fmt: skip
         """Draw joint paths of the observations: Tensor[s b m c]; see `LinearGaussianModel.sample`."""
+        batch = batch if state is None else state.before(batch)
         out = query_times.new_empty(n_samples, *query_times.shape, self.n_channels)
         times, order = query_times.sort(dim=1)
         behind = torch.searchsorted(batch.times.contiguous(), times.contiguous(), right=False)
@@ -305,14 +360,15 @@ class StructuralModel(ForecastModel):
             for row in range(batch.n_series):
                 fit = self.fit_of(batch, c, row)
                 explained = self.explained(fit, batch, times)
-                path, chosen = self._paths(fit, batch, c, row, times[row], behind[row], n_samples, generator)
+                begin = None if state is None else unpack(state, self.channels, c, torch.tensor([row]))
+                path, chosen = self._paths(fit, batch, c, row, times[row], behind[row], begin, n_samples, generator)
                 path = path + explained[row].expand(-1, len(fit.log_weights))[:, chosen].T
                 out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)
         return out
 
     def _paths(
-        self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, times: Tensor, behind: Tensor, n_samples: int,
-        generator: torch.Generator,
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, row: int, times: Tensor, behind: Tensor,
+        begin: Belief | None, n_samples: int, generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Paths (s m) of one series and the draw of the parameters that each is by.
 
@@ -325,9 +381,9 @@ class StructuralModel(ForecastModel):
         wanted = set(behind.tolist())
         rows = torch.tensor([row])
         if max(wanted):
-            for k, (mean, cov) in self._beliefs(fit, batch, c, rows, max(wanted)):
+            for k, (mean, cov) in self._beliefs(fit, batch, c, rows, max(wanted), begin):
                 if k + 1 in wanted:
-                    beliefs[k + 1] = Belief(mean[0], cov[0])
+                    beliefs[k + 1] = Belief(mean[0], cov[0].clone())
         values, state, before = [], mean.new_zeros(n_samples, mean.shape[-1]), -1
         for k, count in enumerate(behind.tolist()):
             if count != before:
@@ -343,6 +399,11 @@ class StructuralModel(ForecastModel):
             noise = start.noise[chosen].sqrt() * _normal(state[:, 0], generator)
             values.append((state * start.readout[chosen]).sum(dim=-1) + noise)
         return torch.stack(values, dim=1), chosen
+
+
+def _rows_at_once(fit: ChannelFit) -> int:
+    """Series that are filtered together."""
+    return max(1, HELD_AT_ONCE // (len(fit.log_weights) * fit.n_states**2))
 
 
 def features_at(covariates: Covariates, times: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ def _describe(fit: ChannelFit) -> dict[str, Any]:
         "shift": fit.shift,
         "spread": fit.spread,
         "span": fit.span,
+        "changes": fit.changes,
         "effects": None if fit.effects is None else [[law.mean.tolist(), law.sd.tolist()] for law in fit.effects],
         "members": [
             {
@@ -94,7 +95,12 @@ def _restore(state: dict[str, Any]) -> ChannelFit:
     if not abs(shift) < float("inf"):
         raise ValueError("its shift is not finite")
     spread, span = _positive(state["spread"]), _positive(state["span"])
-    return ChannelFit(tuple(members), transform, shift, spread, span, _effects(state["effects"], members))
+    changes = tuple(map(float, state["changes"]))
+    if not all(abs(change) < float("inf") for change in changes):
+        raise ValueError("its changepoints are not finite")
+    if any(member.structure.n_regressors < 2 * len(changes) for member in members):
+        raise ValueError("its changepoints have no coefficients")
+    return ChannelFit(tuple(members), transform, shift, spread, span, _effects(state["effects"], members), changes)
 
 
 def _effects(described: Any, members: list[Member]) -> tuple[Effects, ...] | None:

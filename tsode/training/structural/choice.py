@@ -11,19 +11,24 @@ from tsode.errors import DataError, ParameterError
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.cycle import Cycle
 from tsode.models.structural.damped_slope import DampedSlope
+from tsode.models.structural.decomposition import FIT
 from tsode.models.structural.level import Level
 from tsode.models.structural.matern import Matern
 from tsode.models.structural.ornstein_uhlenbeck import LongOrnsteinUhlenbeck, OrnsteinUhlenbeck
 from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.models.structural.slope import Slope
+from tsode.models.structural.structure import NOISE, REGRESSORS, Structure
 from tsode.training.structural.recipe import Choice
 
-__all__ = ["FEWEST_TURNS", "PeriodCandidate", "automatic", "named"]
+__all__ = ["FEWEST_TURNS", "PeriodCandidate", "affordable", "automatic", "named"]
 
 MOST_HARMONICS = 6
 GAIN_OF_SEASON = 3.0  # nats beyond its price, for a season to be taken by "auto"
 FEWEST_TURNS = 2.2
+APART = 1e-3  # of each other, that the periods of two waves at least differ by
+TURNS_APART = 0.05  # over the data
+TAKEN = (FIT, "trend", "rest", REGRESSORS, NOISE)  # names of what is not a component
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
     instead: list[tuple[Component, float, tuple[Component, ...]]] = []
     for candidate in candidates:
         period = candidate.period / span
-        if FEWEST_TURNS * period > 1.0 or period < 2.0 * scale.gap:
+        if not _is_shown(period, scale):
             continue
         seasons.append(Season(period, harmonics(period, scale), name=candidate.label))
         prices.append(GAIN_OF_SEASON + candidate.price)
@@ -71,6 +76,11 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
             others = [(Level(), short, cycle), (short, long, cycle), (Level(), smooth, cycle)]
             instead += [(seasons[-1], candidate.price, one) for one in others]
     return Choice(sets, seasons, prices, [(short, long)], instead)
+
+
+def _is_shown(period: float, scale: DataScale) -> bool:
+    """Whether the data span a period, in spans of them, often enough, and their gaps show it."""
+    return FEWEST_TURNS * period <= 1.0 and period >= 2.0 * scale.gap
 
 
 def harmonics(period: float, scale: DataScale) -> int:
@@ -94,15 +104,15 @@ def named(
     Raises
     ------
     ParameterError
-        If two components cannot be told apart.
+        If two components cannot be told apart, or one has the name of something else.
     DataError
         If a period is longer than the data, or none is known.
     """
     made: list[Component] = []
-    unused = list(candidates)
+    unused = [one for one in candidates if _is_shown(one.period / span, scale)]
     for place, spec in enumerate(components):
         sizes = {}
-        if class_of(COMPONENTS, spec, "component") in (Season, Cycle):
+        if issubclass(class_of(COMPONENTS, spec, "component"), Season | Cycle):
             if place not in periods and not unused:
                 raise DataError(
                     f"No period was found for components[{place}] = {spec!r}: give one, as in "
@@ -118,6 +128,11 @@ def named(
         component: Component = build(COMPONENTS, _without_period(spec), "component", **sizes)
         if isinstance(component, Season) and "n_harmonics" not in dict(as_part(spec).settings):
             component = replace(component, n_harmonics=harmonics(component.period, scale))
+        if component.name in TAKEN:
+            raise ParameterError(
+                f"components[{place}] = {spec!r} has a name that means something else: give a name other than "
+                f"{', '.join(map(repr, TAKEN))}."
+            )
         made.append(component)
     _check_apart(made)
     if any(isinstance(one, Slope | DampedSlope) for one in made):  # which have a level of their own
@@ -139,13 +154,62 @@ def _without_period(spec: Any) -> Any:
 
 
 def _check_apart(made: Sequence[Component]) -> None:
-    for k, one in enumerate(made):
-        for other in made[:k]:
-            is_same = type(one) is type(other)
-            if is_same and isinstance(one, Season | Cycle) and isinstance(other, Season | Cycle):
-                is_same = abs(one.period / other.period - 1.0) < 1e-3
-            if is_same:
+    for k, other in enumerate(made):
+        for one in made[:k]:
+            if isinstance(one, Season) and isinstance(other, Season):
+                _check_harmonics(one, other)
+                continue
+            if isinstance(one, Slope | DampedSlope) and isinstance(other, Slope | DampedSlope):
+                names = "a slope" if type(one) is not type(other) else repr(one.name)
+            elif type(one) is not type(other) or (isinstance(one, Cycle) and not _is_alike(one.period, other.period)):  # type: ignore[attr-defined]
+                continue
+            else:
+                names = repr(one.name)
+            raise ParameterError(
+                f"components= has {names} twice, which cannot be told apart: leave one out"
+                + (", or give them other periods." if isinstance(one, Cycle) else ".")
+            )
+
+
+def _check_harmonics(one: Season, other: Season) -> None:
+    for j in range(1, one.n_harmonics + 1):
+        for k in range(1, other.n_harmonics + 1):
+            if not _is_alike(one.period / j, other.period / k):
+                continue
+            if j == k == 1:
                 raise ParameterError(
-                    f"components= has {one.name!r} twice, which cannot be told apart: leave one out"
-                    + (", or give them other periods." if isinstance(one, Season | Cycle) else ".")
+                    f"components= has {one.name!r} twice, which cannot be told apart: leave one out, or give them "
+                    "other periods."
                 )
+            raise ParameterError(
+                f"Harmonic {j} of a season in components= has the period of harmonic {k} of another, so they cannot be "
+                f"told apart: give the longer one fewer harmonics, as in part('season', period=..., "
+                f"n_harmonics={(j if one.period > other.period else k) - 1}), or leave one out."
+            )
+
+
+def _is_alike(one: float, other: float) -> bool:
+    """Whether two periods, in spans of the data, are one as far as the data can tell."""
+    return abs(one / other - 1.0) < max(APART, TURNS_APART * one)
+
+
+def affordable(choice: Choice, scale: DataScale, n_values: int) -> Choice:
+    """What has no more parameters than there are values: where nothing has, a level and noise."""
+
+    def is_few(*components: Component) -> bool:
+        return Structure(components, scale).n_parameters <= n_values
+
+    asked = [one for one, price in zip(choice.seasons, choice.prices) if price == float("-inf")]
+    sets = [one for one in choice.sets if is_few(*one, *asked)]
+    if not sets:
+        return Choice([(Level(),)])
+    pairs = [
+        (one, price)
+        for one, price in zip(choice.seasons, choice.prices)
+        if one in asked or all(is_few(*parts, *asked, one) for parts in sets)
+    ]
+    seasons = [one for one, _ in pairs]
+    instead = [one for one in choice.instead if one[0] in seasons and is_few(*one[2])]
+    without = [parts for parts in choice.without if is_few(*parts)]
+    prices = [price for _, price in pairs]
+    return replace(choice, sets=sets, seasons=seasons, prices=prices, without=without, instead=instead)

@@ -104,6 +104,8 @@ def test_an_effect_of_a_covariate_is_found() -> None:
     ahead = np.array([10.2, 10.6])
     parts = forecaster.decompose(times=ahead)
     np.testing.assert_allclose(parts["y-regressors"].diff().iloc[1], 2.0 * np.diff(np.sin(7.0 * ahead))[0], rtol=0.1)
+    effect = forecaster.summary().loc[("y", "regressors", "u")]
+    assert abs(effect["median"] - 2.0) < 3.0 * effect["se"] < 0.3
 
 
 def test_update_goes_on_as_if_all_had_been_there(fitted: LinearSDEForecaster) -> None:

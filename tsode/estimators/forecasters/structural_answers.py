@@ -173,7 +173,7 @@ class StructuralAnswers(FittedForecaster):
         labels = pd.MultiIndex.from_tuples(index, names=["channel", "component", "parameter"])
         return pd.DataFrame(rows, columns=["median", "se", "lo-80", "hi-80", "unit"], index=labels)
 
-    def _effects_of(self, fit: ChannelFit, member: Member) -> dict[Hashable, torch.Tensor]:
+    def _effects_of(self, fit: ChannelFit, member: Member) -> dict[str, torch.Tensor]:
         """Coefficients of the covariates that are known ahead, for one unit of each: draws (k)."""
         coder = self.reader_.covariates
         if coder is None or not coder.known:

@@ -2,6 +2,7 @@
 #   make demo      fit on real data, print a table, draw a fan chart     make examples   run examples/
 #   make gallery   every kind of picture on one page
 #   make test      the test suite, warnings as errors                    make lint       ruff and mypy
+#   make peers     what other libraries score on the textbook series, in an environment of their own, .venv-peers
 #   make test-all  the slow tests, which `make test` leaves out          make sktime     sktime's own checks of the adapter
 
 # The first of these that is at least 3.11. Another one: make demo PYTHON=/path/to/python
@@ -12,7 +13,7 @@ RUN := $(VENV)/bin/python
 # Constraints pin torch: without them pip may choose a build of several GB.
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
 
-.PHONY: demo gallery test test-all lint sktime examples clean
+.PHONY: demo gallery test test-all lint sktime peers examples clean
 
 demo: $(VENV)/.plot
 	$(RUN) examples/demo.py
@@ -39,13 +40,18 @@ test-all: $(VENV)/.dev
 sktime: $(VENV)/.sktime
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/integrations/test_sktime.py
 
+# The table that the benchmark of structural models compares itself with. Their releases are pinned, and need none of ours.
+PEERS := .venv-peers
+peers: $(PEERS)/.peers
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(PEERS)/bin/python tests/benchmarks/peers_structural.py
+
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
 clean:
-	rm -rf $(VENV) output
+	rm -rf $(VENV) $(PEERS) output
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "tsode needs Python 3.11 or newer: make demo PYTHON=/path/to/python"; exit 1; }
@@ -54,6 +60,14 @@ $(VENV)/.python:
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
 		$(PYTHON) -m venv --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(RUN) install --quiet --disable-pip-version-check pip; }
+	@touch $@
+
+$(PEERS)/.peers: tests/benchmarks/peers.txt
+	@test -n "$(PYTHON)" || { echo "the peers need Python 3.11 or newer: make peers PYTHON=/path/to/python"; exit 1; }
+	@rm -rf $(PEERS)
+	@$(PYTHON) -m venv $(PEERS) >/dev/null 2>&1 || { rm -rf $(PEERS); $(PYTHON) -m venv --without-pip $(PEERS); }
+	@PYTHONPATH= $(PYTHON) -m pip --python $(PEERS)/bin/python install --quiet --disable-pip-version-check --no-input \
+		-r tests/benchmarks/peers.txt
 	@touch $@
 
 # A stamp for each set of extras: nothing is installed twice.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import inspect
 import types
@@ -106,6 +107,8 @@ def is_plain(value: Any) -> bool:
 
 
 def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, datetime.date | np.datetime64):  # timestamps too; a string reads as the same time
+        value = str(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, list | tuple):

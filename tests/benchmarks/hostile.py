@@ -7,10 +7,10 @@ containers, kinds of times and defects are drawn evenly), lets a forecaster answ
 `check_hostile`: a finite forecast in the kind and at the times asked for, the same as from the canonical data, or an
 error of tsode that names a fix; never another exception, a warning, changed data or a hang. Prints how many came to a
 forecast and to an error by container, kind of times, defect and question, how often each kind of error came, and the
-slowest cases. Baselines answer; a share `--learned` of the cases goes to a jump ODE and a linear SDE of one epoch. In a
-share `--tables` of the cases a jump ODE is asked with a table beside the data (events, constants, known covariates,
-histories), which says the same in other words or does not fit: see `tests/hostile/tables.py`. Ends with a non-zero exit
-code and the cases if any was answered wrongly.
+slowest cases. Baselines answer; a share `--learned` of the cases goes to a jump ODE and a linear SDE of one epoch, and
+to structural components. In a share `--tables` of the cases a jump ODE is asked with a table beside the data (events,
+constants, known covariates, histories), which says the same in other words or does not fit: see
+`tests/hostile/tables.py`. Ends with a non-zero exit code and the cases if any was answered wrongly.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ BASELINES = tuple(
 LEARNERS = (
     JumpODEForecaster(n_modes=2, n_static=2, n_hidden=4, max_epochs=1, dtype="float64", device="cpu", random_state=0),
     LinearSDEForecaster(max_epochs=1, dtype="float64", device="cpu", random_state=0),
+    LinearSDEForecaster(components=["level", "ou"], random_state=0),
+    LinearSDEForecaster(components="auto", support="auto", random_state=0),
+    LinearSDEForecaster(components=["level"], per_series=True, random_state=0),
 )
 Names = tuple[str, str, str, str]
 

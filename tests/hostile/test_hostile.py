@@ -30,6 +30,9 @@ BASELINES = (LastValueForecaster(), ConstantForecaster(), DriftForecaster())
 LEARNERS = {
     "JumpODEForecaster": small(JumpODEForecaster, n_modes=2, n_hidden=4, dtype="float64"),
     "LinearSDEForecaster": small(LinearSDEForecaster, dtype="float64"),
+    "structural": LinearSDEForecaster(components=["level", "ou"], random_state=0),
+    "structural, automatic": LinearSDEForecaster(components="auto", support="auto", random_state=0),
+    "structural, each series": LinearSDEForecaster(components=["level"], per_series=True, random_state=0),
 }
 DEFECTS_OF = {
     container: [name for name, defect in DEFECTS.items() if container in defect.containers] for container in CONTAINERS
@@ -238,7 +241,16 @@ def test_the_judge_finds_what_should_have_been_refused_and_words_that_do_not_hel
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "every"), [("JumpODEForecaster", 3), ("LinearSDEForecaster", 2)])
+@pytest.mark.parametrize(
+    ("name", "every"),
+    [
+        ("JumpODEForecaster", 3),
+        ("LinearSDEForecaster", 2),
+        ("structural", 2),
+        ("structural, automatic", 5),
+        ("structural, each series", 4),
+    ],
+)
 def test_learned_forecasters_forecast_rightly_or_refuse_by_name(name, every):
     outcomes: Counter[bool] = Counter()
     for k, container in list(enumerate(CONTAINERS))[::every]:

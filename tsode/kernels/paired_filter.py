@@ -127,10 +127,8 @@ class _Arrays(NamedTuple):
         own, other, variance, covariance = (part.detach().numpy() for part in system.steps)
         expanded = system.readout.expand(n, b, m), system.noise.expand(n, b), values.expand(n, b), mask.expand(n, b)
         readout, noise, given, seen = (part.detach().numpy() for part in expanded)
-        return cls(
-            own, other, variance, covariance, system.which.tolist(), system.start.detach().numpy(), readout, noise, given,
-            seen,
-        )  # fmt: skip
+        which, start = system.which.tolist(), system.start.detach().numpy()
+        return cls(own, other, variance, covariance, which, start, readout, noise, given, seen)
 
     @property
     def initial(self) -> tuple[Array, Array]:

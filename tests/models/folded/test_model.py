@@ -94,7 +94,7 @@ def test_units_of_time_and_value_move_the_forecast_with_them():
     for rows, times, factor, shift in ((series, later.times, 1.0, 0.0), (moved, 24.0 * later.times + 5e3, 1e3, 40.0)):
         model = FoldedModel(2)
         model.learn(rows[:-1])
-        assert model.is_learned
+        assert model.is_learned.all()
         forecast = model.forecast(batch_of(given(rows[-1])[0]), queries(times))
         found.append((forecast.quantile(torch.tensor([0.1, 0.5, 0.9])) + shift) / factor)
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)

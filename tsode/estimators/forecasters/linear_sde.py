@@ -58,11 +58,14 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     Parameters
     ----------
     components : "auto", list of names and parts, or None
-        What the series is a sum of. Trends are ``"level"``, ``"slope"`` and ``"damped_slope"``; then there are
-        ``"season"`` and ``"cycle"``, and for what is left ``"ou"``, ``"long_ou"`` and ``"matern"``. `tsode.part` gives
+        What the series is a sum of. Trends are ``"level"``, ``"slope"`` and ``"damped_slope"``, and
+        ``part("changepoints", times=[...])`` steps and bends them at times within the data (numbers; for datetimes
+        strings or timestamps); then there are ``"season"``, ``"quasi_season"`` and ``"cycle"``, and for what is left
+        ``"ou"``, ``"long_ou"``, ``"matern"`` and ``"carma"``. `tsode.part` gives
         settings, as in ``part("season", period="1D", n_harmonics=3, name="day")``; without a period one is looked for
         in the data. "auto" averages the structures for which there is evidence. ``["sharp_season"]`` is a model of its
         own, of series that repeat exactly, each with its own period. None: a stable system of `n_state` states.
+        A channel with fewer values than they have parameters is forecast by a level and noise, with a warning.
         ``examples/docs/COMPONENTS.md`` has their formulas and settings.
     support : {"real", "positive", "unit", "auto"}
         Of the values, with ``components=``: "positive" models a channel by its root or its logarithm, "unit" (from 0 to
@@ -200,7 +203,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         return replace(settings, scale="none", can_rescale=False, calendar=None, refusals=refusals)
 
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
-        self._reading = reader
+        self._reading = reader, panel
         try:
             super()._learn_from(panel, reader, held_out, goes_on)
         finally:
@@ -312,12 +315,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             module.learn(split.train)
             return []
         if isinstance(module, StructuralModel):
-            timeline, channels = self._reading.timeline, self._reading.channels
+            reader, panel = self._reading
             is_robust = self.components == "auto" if self.robust is None else self.robust
             fit_structure(
-                module, split.train, channels, self.components, self.support, timeline, generator, self.per_series,
-                is_robust,
-            )  # fmt: skip
+                module, split.train, reader, panel, self.components, self.support, generator, self.per_series, is_robust
+            )
             return []
         like = next(module.parameters())
         if self.scale == "robust":

@@ -21,9 +21,11 @@ from tsode.models.structural.decomposition import FIT, decompose, part_names
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.model import StructuralModel
 from tsode.models.structural.season import Season
+from tsode.models.structural.structure import REGRESSORS
 
 __all__ = ["StructuralAnswers"]
 
+SHARE_80 = 1.2816  # standard deviations within which a normal number lies four times of five
 TIMES = ("period", "time")  # parameters that are lengths of time
 
 
@@ -101,7 +103,10 @@ class StructuralAnswers(FittedForecaster):
     def components_(self) -> dict[Hashable, list[str]]:
         """Components of the likeliest structure of each channel."""
         fits = zip(self.channels_, self._structural_module("components_").channels)
-        return {name: [one.name for one in _best(fit).structure.components] for name, fit in fits}
+        return {
+            name: [one.name for one in _best(fit).structure.components] + ["changepoints"] * bool(fit.changes)
+            for name, fit in fits
+        }
 
     @property
     def weights_(self) -> dict[Hashable, dict[str, float]]:
@@ -145,9 +150,10 @@ class StructuralAnswers(FittedForecaster):
         Returns
         -------
         DataFrame
-            Indexed by channel, component and parameter: ``median``, and ``lo-80`` and ``hi-80``, within which it lies
-            with a probability of 80 %; ``unit``. Lengths of time are in the data's own time, or in days for datetimes;
-            variances in squared units of the (transformed) values; rates for the same unit of time.
+            Indexed by channel, component and parameter: ``median``, its standard error ``se``, and ``lo-80`` and
+            ``hi-80``, within which it lies with a probability of 80 %; ``unit``. Lengths of time are in the data's own
+            time, or in days for datetimes; variances in squared units of the (transformed) values; rates for the same
+            unit of time. A covariate of ``known=`` has the change of the (transformed) value for one unit of its own.
         """
         module = self._structural_module("summary")
         rows, index = [], []
@@ -156,13 +162,25 @@ class StructuralAnswers(FittedForecaster):
             values = member.structure.parameters(member.z)
             for (component, parameter), draws in values.items():
                 factor, unit = self._unit_of(component, parameter, fit)
-                logs = draws.log()  # the first is the mode, the others lie about it as they are normal
-                spread = 1.2816 * float(((logs - logs[0]) ** 2)[1:].mean().sqrt())
-                low, middle, high = (float(draws[0]) * factor * np.exp(side * spread) for side in (-1.0, 0.0, 1.0))
+                middle, spread = float(draws[0]) * factor, _spread(draws.log())
+                low, high = (middle * np.exp(side * SHARE_80 * spread) for side in (-1.0, 1.0))
                 index.append((name, component, parameter))
-                rows.append((middle, low, high, unit))
+                rows.append((middle, middle * spread, low, high, unit))
+            for covariate, draws in self._effects_of(fit, member).items():
+                middle, spread = float(draws[0]), _spread(draws)
+                index.append((name, REGRESSORS, covariate))
+                rows.append((middle, spread, middle - SHARE_80 * spread, middle + SHARE_80 * spread, "per unit"))
         labels = pd.MultiIndex.from_tuples(index, names=["channel", "component", "parameter"])
-        return pd.DataFrame(rows, columns=["median", "lo-80", "hi-80", "unit"], index=labels)
+        return pd.DataFrame(rows, columns=["median", "se", "lo-80", "hi-80", "unit"], index=labels)
+
+    def _effects_of(self, fit: ChannelFit, member: Member) -> dict[str, torch.Tensor]:
+        """Coefficients of the covariates that are known ahead, for one unit of each: draws (k)."""
+        coder = self.reader_.covariates
+        if coder is None or not coder.known:
+            return {}
+        own = member.structure.coefficients(member.z)[:, coder.n_static : coder.n_static + len(coder.known)]
+        scaled = fit.spread * own / torch.from_numpy(coder.scaler.scale)
+        return dict(zip(map(str, coder.known), scaled.unbind(dim=1)))
 
     def _unit_of(self, component: str, parameter: str, fit: ChannelFit) -> tuple[float, str]:
         """Factor from the structure's units to the data's, and what the data's are called."""
@@ -178,11 +196,12 @@ class StructuralAnswers(FittedForecaster):
             return 1.0 / span, f"1/{time}"
         if parameter == "rate":
             power = 1 if component.startswith("level") else 3
-            return fit.spread**2 / span**power, f"{square}/{time}" + (f"^{power}" if power > 1 else "")
+            factor = fit.spread / span * fit.spread  # products, for a power of a float may raise an error
+            return (factor, f"{square}/{time}") if power == 1 else (factor / span / span, f"{square}/{time}^3")
         if parameter == "drift":
             return 1.0 / span, f"1/{time}"
         if parameter in ("variance", "size"):
-            return fit.spread**2, square
+            return fit.spread * fit.spread, square
         return 1.0, ""
 
     def _structural_module(self, what: str) -> StructuralModel:
@@ -203,6 +222,11 @@ def _with_bands(params: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
     family = NormalMixture(params.shape[-1] // 3)
     mean = family.mean(params)[:, None]
     return torch.cat([mean, family.quantile(params[:, None], ends)], dim=1) if len(ends) else mean
+
+
+def _spread(draws: torch.Tensor) -> float:
+    """Standard deviation of draws (k) about the first, the mode."""
+    return float(((draws - draws[0]) ** 2)[1:].mean().sqrt())
 
 
 def _best(fit: ChannelFit) -> Member:

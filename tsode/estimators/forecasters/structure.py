@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,21 +15,26 @@ from tsode.core.covariates import Covariates
 from tsode.core.series import Series
 from tsode.core.timeline import Timeline
 from tsode.core.transforms import choose_transforms
-from tsode.errors import DataError, ParameterError
+from tsode.errors import DataError, ParameterError, TsodeWarning
+from tsode.estimators.forecasters.reader import DataReader
 from tsode.frames.calendar import CYCLES
 from tsode.frames.durations import read_duration
+from tsode.frames.panel import Panel
+from tsode.frames.times import read_times
 from tsode.models.folded.model import FoldedModel
+from tsode.models.structural.component import DataScale
 from tsode.models.structural.cycle import Cycle
+from tsode.models.structural.level import Level
 from tsode.models.structural.model import StructuralModel, features_at
 from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.numerics.periodogram import find_periods
-from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, automatic, named
-from tsode.training.structural.recipe import fit_channel
+from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, affordable, automatic, named
+from tsode.training.structural.recipe import Choice, fit_channel
 
 __all__ = ["build_structure", "check_components", "fit_structure"]
 
-SHARP_SEASON = "sharp_season"
+SHARP_SEASON, CHANGEPOINTS = "sharp_season", "changepoints"
 SETTINGS: dict[str, type] = {"n_harmonics": int, "pooled": bool}  # of it
 
 
@@ -45,15 +51,54 @@ def check_components(name: str, value: Any, default: Any) -> None:
             raise ParameterError(f"{SHARP_SEASON!r} is a model of its own: leave out the other components.")
         _folded_settings(value[0])
         return
-    for spec in value:
+    others = _without_changes(value)
+    if not others:
+        raise ParameterError(f"{CHANGEPOINTS!r} change a trend: give one beside them, as in [part(...), 'slope'].")
+    for spec in others:
         class_of(COMPONENTS, spec, "component")
+    for spec in value:
+        if name_of(spec) == CHANGEPOINTS:
+            _change_times(spec)
+
+
+def _without_changes(components: Sequence[Any]) -> list[Any]:
+    return [spec for spec in components if name_of(spec) != CHANGEPOINTS]
+
+
+def _change_times(spec: Any) -> tuple[Any, ...]:
+    """Times of changepoints as they were given."""
+    settings = dict(as_part(spec).settings)
+    for name in settings:
+        lookup({"times": None}, name, f"setting of {CHANGEPOINTS!r}")
+    times = settings.get("times", ())
+    times = times if isinstance(times, tuple) else (times,)
+    if not times:
+        raise ParameterError(f"{CHANGEPOINTS!r} needs times, as in part({CHANGEPOINTS!r}, times=['2020-03-01']).")
+    return times
+
+
+def _changes(components: Sequence[Any], timeline: Timeline, panel: Panel) -> tuple[float, ...]:
+    """Changepoints in model time, in order."""
+    given = [time for spec in components if name_of(spec) == CHANGEPOINTS for time in _change_times(spec)]
+    if not given:
+        return ()
+    found = timeline.to_model(read_times(given, panel, f"times= of {CHANGEPOINTS!r}"))
+    seen = [times for times in panel.seen_times if len(times)]
+    first, last = min(times[0] for times in seen), max(times[-1] for times in seen)
+    low, high = timeline.to_model(np.array([first, last]))
+    for time, change in zip(given, found):
+        if not low < change <= high:
+            raise DataError(
+                f"The changepoint {time!r} in components= does not lie within the data, from {first} to {last}: leave "
+                "it out, for nothing can be learned about it."
+            )
+    return tuple(sorted(set(found.tolist())))
 
 
 def _folded_settings(spec: Any) -> dict[str, Any]:
-    settings = dict(as_part(spec).settings)
-    value: Any
+    settings: dict[str, Any] = as_part(spec).get_params()
     for name, value in settings.items():
-        kind = lookup(SETTINGS, name, f"setting of {SHARP_SEASON!r}")
+        kind: Any = lookup(SETTINGS, name, f"setting of {SHARP_SEASON!r}")
         is_fine: bool = type(value) is kind and (kind is bool or value >= 1)
         if not is_fine:
             raise ParameterError(f"{name}={value!r} of {SHARP_SEASON!r} must be a positive {kind.__name__}.")
@@ -70,19 +115,22 @@ def build_structure(components: Any, n_channels: int) -> StructuralModel | Folde
 def fit_structure(
     module: StructuralModel,
     series: Sequence[Series],
-    channels: Sequence[Hashable],
+    reader: DataReader,
+    panel: Panel,
     components: Any,
     support: str,
-    timeline: Timeline,
     generator: torch.Generator,
     per_series: bool = False,
     is_robust: bool = False,
 ) -> None:
     """Fit the components to every channel by itself, and give them to `module`."""
+    timeline, channels = reader.timeline, reader.channels
     candidates = _calendar_periods(timeline)
+    changes = () if components == "auto" else _changes(components, timeline, panel)
+    components = components if components == "auto" else _without_changes(components)
     periods = {} if components == "auto" else _periods(components, timeline)
     searches = components == "auto" or any(
-        class_of(COMPONENTS, spec, "component") in (Season, Cycle) and place not in periods
+        issubclass(class_of(COMPONENTS, spec, "component"), Season | Cycle) and place not in periods
         for place, spec in enumerate(components)
     )
     every = [_features(one) for one in series]
@@ -102,9 +150,30 @@ def fit_structure(
             if components == "auto"
             else partial(named, components, periods=periods, candidates=offered[::-1])  # what was found comes first
         )
+        choose = partial(_with_few, choose, sum(len(x) for _, x, _ in seen), name)
         transforms = choose_transforms(np.concatenate([x for _, x, _ in seen]), support, name)
-        fits.append(fit_channel(seen, transforms, choose, generator, per_series=per_series, is_robust=is_robust))
+        fits.append(
+            fit_channel(
+                seen, transforms, choose, generator, per_series=per_series, changes=changes, is_robust=is_robust
+            )
+        )
     module.set_channels(fits)
+
+
+def _with_few(
+    choose: Callable[[DataScale, float], Choice], n_values: int, name: Hashable, scale: DataScale, span: float
+) -> Choice:
+    """What is chosen, as far as there are as many values as parameters; else, a level and noise."""
+    level = Choice([(Level(),)])
+    kept = affordable(choose(scale, span), scale, n_values) if n_values > 1 else level  # one has no span
+    if kept == level:
+        warnings.warn(
+            f"Channel {name!r} has {n_values} observed value{'s' * (n_values > 1)}, fewer than components= have "
+            "parameters: it is forecast by a level and noise alone. Give a longer history.",
+            TsodeWarning,
+            stacklevel=2,
+        )
+    return kept
 
 
 def _features(series: Series) -> np.ndarray:

@@ -12,7 +12,7 @@ from tsode.models.folded.observations import Observations
 from tsode.models.folded.search import SIGNAL
 from tsode.models.folded.shape import FREEDOM, Posterior, Shape, own_shape, posterior
 
-__all__ = ["N_MODES", "PHASES", "FoldedFit", "Mode", "find_modes"]
+__all__ = ["N_MODES", "PHASES", "FoldedFit", "Mode", "Moments", "find_modes"]
 
 N_MODES = 4
 PHASES = np.arange(40) / 40.0
@@ -58,15 +58,35 @@ class Mode:
     def frequency(self) -> float:
         return float(self.frequencies[self.best])
 
-    def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means and variances of the shape, without noise, at `times` (m) in spans: (m k) each."""
+    def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means, variances of the shape without noise, and slopes in a cycle, at `times` (m) in spans: (m k) each."""
         h = self.coefficients.shape[-1] // 2
         columns = design(times[:, None] * self.frequencies, h)  # (m f d)
         each = np.einsum("mfd,fkd->mfk", columns, self.coefficients)
         mean = np.einsum("f,mfk->mk", self.shares, each)
         apart = np.einsum("f,mfk->mk", self.shares, (each - mean[:, None]) ** 2)
         own = np.einsum("kdke->kde", self.covariance)
-        return mean, apart + np.einsum("md,kde,me->mk", columns[:, self.best], own, columns[:, self.best])
+        smooth = apart + np.einsum("md,kde,me->mk", columns[:, self.best], own, columns[:, self.best])
+        order, wave = 2.0 * np.pi * np.arange(1, h + 1), self.coefficients[self.best]
+        turned = np.concatenate([order * wave[:, h + 1 :], -order * wave[:, 1 : h + 1]], axis=1)
+        return mean, smooth, columns[:, self.best, 1:] @ turned.T
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means and variances of every mode, in the units of the values: array[m modes k] each.
+
+    Parameters
+    ----------
+    mean, variance : array[m modes k]
+        Of the shape as it is known, and the noise.
+    drifted : array[m modes k]
+        What a phase that drifts by a cycle a span, from the middle of the history on, would add to the variance.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    drifted: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -91,14 +111,14 @@ class FoldedFit:
         """The likeliest period, in the unit of the times."""
         return self.span / self.modes[0].frequency
 
-    def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Means, variances of the shape and variances of noise, of every mode at `times` (m): (m modes k) each."""
+    def at(self, times: np.ndarray) -> Moments:
+        """Moments of every mode at `times` (m)."""
         times = (times - self.origin) / self.span
-        parts = [mode.at(times) for mode in self.modes]
+        mean, smooth, slope = (np.stack(x, axis=1) for x in zip(*(mode.at(times) for mode in self.modes), strict=True))
         unit = self.data.scale
-        mean = self.data.centre + unit * np.stack([part[0] for part in parts], axis=1)
-        noise = np.stack([(unit * mode.noise) ** 2 for mode in self.modes])
-        return mean, unit**2 * np.stack([part[1] for part in parts], axis=1), np.broadcast_to(noise, mean.shape)
+        noise = np.broadcast_to(np.stack([(unit * mode.noise) ** 2 for mode in self.modes]), mean.shape)
+        drifted = (unit * slope * (times - 0.5)[:, None, None]) ** 2
+        return Moments(self.data.centre + unit * mean, unit**2 * smooth + noise, drifted)
 
 
 def find_modes(

@@ -53,7 +53,8 @@ class FoldedModel(ForecastModel):
     n_harmonics : int
         Of each channel.
     pooled : bool
-        Whether `learn` pools the shape and the logarithm of the period over the series, of which there must be eight.
+        Whether `learn` pools the shape over the series, of which there must be eight. Which periods are likely is
+        learned from them in either case.
     """
 
     is_learned: Tensor
@@ -65,6 +66,7 @@ class FoldedModel(ForecastModel):
     log_periods: Tensor
     errors: Tensor
     temper: Tensor
+    drift: Tensor
 
     def __init__(self, n_channels: int, n_harmonics: int = 6, pooled: bool = True) -> None:
         super().__init__()
@@ -72,7 +74,7 @@ class FoldedModel(ForecastModel):
         d, float64 = 2 * n_harmonics + 1, torch.float64
         log_weight = torch.tensor([0.0] + [OUT_OF_USE] * (N_ERRORS - 1), dtype=float64)
         buffers = {
-            "is_learned": torch.zeros((), dtype=float64),  # whether there is a pooled shape
+            "is_learned": torch.zeros(2, dtype=float64),  # whether there are periods, and a shape, of a panel
             "shape_mean": torch.zeros(n_channels, d, dtype=float64),
             "shape_covariance": torch.eye(n_channels * d, dtype=float64),
             "noise": torch.ones(n_channels, dtype=float64),
@@ -80,6 +82,7 @@ class FoldedModel(ForecastModel):
             "spread": torch.ones(n_channels, dtype=float64),  # standard deviation within a series
             "log_periods": torch.zeros(N_PERIODS, dtype=float64),  # quantiles over the series
             "errors": torch.stack([torch.zeros_like(log_weight), torch.zeros_like(log_weight), log_weight]),
+            "drift": torch.zeros((), dtype=float64),  # of the phase, in cycles a span
             "temper": torch.tensor(float(n_channels), dtype=float64),
         }
         buffers["level"][1] = 1.0
@@ -90,11 +93,12 @@ class FoldedModel(ForecastModel):
 
     @torch.no_grad()
     def learn(self, series: Sequence[Series]) -> None:
-        """Set levels, the pooled shape and the law of the errors, from whole series and parts of them held out."""
+        """Set levels, periods, the pooled shape and the law of the errors, from whole series and parts held out."""
         self._learn_levels(series)
         self.is_learned.zero_()
-        if self.pooled and len(series) >= FEWEST_SERIES:
-            self._learn_shape(series)
+        self.drift.zero_()
+        self.temper.fill_(float(self.n_channels))
+        self._learn_shape(series)
         step = max(len(series) // MOST_HELD_OUT, 1)
         self._learn_errors(series[::step][:MOST_HELD_OUT])
 
@@ -116,14 +120,17 @@ class FoldedModel(ForecastModel):
         found = [entry for entry in found if len(entry[1])]
         if len(found) < FEWEST_SERIES:
             return
-        pairs = [(data, frequencies) for data, frequencies, _ in found]
-        shape, modes = learn_shape(pairs, self.n_channels, self.n_harmonics)
-        periods = np.log([span / mode.frequency for (_, _, span), mode in zip(found, modes, strict=True)])
+        best = np.array([frequencies[0] for _, frequencies, _ in found])
+        if self.pooled:
+            pairs = [(data, frequencies) for data, frequencies, _ in found]
+            shape, modes = learn_shape(pairs, self.n_channels, self.n_harmonics)
+            best = np.array([mode.frequency for mode in modes])
+            self.shape_mean.copy_(torch.from_numpy(shape.mean))
+            self.shape_covariance.copy_(torch.from_numpy(shape.covariance.reshape(self.shape_covariance.shape)))
+            self.noise.copy_(torch.from_numpy(shape.noise))
+        periods = np.log(np.array([span for _, _, span in found]) / best)
         self.log_periods.copy_(torch.from_numpy(np.quantile(periods, (np.arange(N_PERIODS) + 0.5) / N_PERIODS)))
-        self.shape_mean.copy_(torch.from_numpy(shape.mean))
-        self.shape_covariance.copy_(torch.from_numpy(shape.covariance.reshape(self.shape_covariance.shape)))
-        self.noise.copy_(torch.from_numpy(shape.noise))
-        self.is_learned.fill_(1.0)
+        self.is_learned.copy_(torch.tensor([1.0, float(self.pooled)]))
 
     def _learn_errors(self, series: Sequence[Series]) -> None:
         parts = []
@@ -133,20 +140,18 @@ class FoldedModel(ForecastModel):
             fit = self._fit(row.times[seen[:n]], row.values[seen[:n]])
             if fit is None:
                 continue
-            later = row.part(seen[n:])
-            values = later.values[:, fit.data.present]
+            values = row.values[seen[n:]][:, fit.data.present]
             rows, channels = np.nonzero(np.isfinite(values))
-            mean, smooth, noise = (x[rows, :, channels] for x in fit.at(later.times))
+            found = fit.at(row.times[seen[n:]])
+            moments = (_padded(x[rows, :, channels]) for x in (found.mean, found.variance, found.drifted))
             evidence = _padded(np.array([mode.evidence for mode in fit.modes]), -np.inf)
-            parts.append(
-                (values[rows, channels], _padded(mean, 0.0), _padded(np.sqrt(smooth + noise), 1.0),
-                 np.broadcast_to(evidence, (len(rows), N_MODES)))
-            )  # fmt: skip
+            parts.append((values[rows, channels], *moments, np.broadcast_to(evidence, (len(rows), N_MODES))))
         if sum(len(part[0]) for part in parts) < 10 * N_ERRORS:
             return
-        law, temper = fit_errors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        self.errors.copy_(torch.from_numpy(law))
-        self.temper.fill_(temper)
+        law = fit_errors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        self.errors.copy_(torch.from_numpy(law.components))
+        self.temper.fill_(law.temper)
+        self.drift.fill_(law.drift)
 
     # -- forecasts -----------------------------------------------------------------------------------------------------
 
@@ -173,8 +178,8 @@ class FoldedModel(ForecastModel):
             if fit is None:
                 continue
             # what is not known of the shape is common to all values of a path
-            part, share = _shape_errors(fit, query_times[where].numpy(), common[:, row].numpy())
-            part, share = torch.from_numpy(part), torch.from_numpy(share)
+            errors = _shape_errors(fit, query_times[where].numpy(), common[:, row].numpy())
+            part, share = map(torch.from_numpy, errors)
             at = torch.from_numpy(fit.data.present)
             old = score[:, where[0], where[1]]
             old[..., at] = share.sqrt() * part + (1.0 - share).sqrt() * old[..., at]
@@ -192,7 +197,8 @@ class FoldedModel(ForecastModel):
         group = ranges.group.numpy()
         for k in range(ranges.histories.n_series):
             times, values = _events(ranges.histories, k)
-            yield np.nonzero(group == k), times, values, int(ranges.row[k]), self._fit(times, values)
+            rows, places = np.nonzero(group == k)
+            yield (rows, places), times, values, int(ranges.row[k]), self._fit(times, values)
 
     def _fit(self, times: np.ndarray, values: np.ndarray) -> FoldedFit | None:
         """Fit of one history, or None if it is too short."""
@@ -204,10 +210,12 @@ class FoldedModel(ForecastModel):
         if not len(frequencies):
             return None
         log_prior, shape = np.zeros(len(frequencies)), None
-        if self.is_learned:
+        has_periods, has_shape = self.is_learned.tolist()
+        if has_periods:
             away = (np.log(span / frequencies)[:, None] - self.log_periods.double().numpy()) / PERIOD_WIDTH
             # in the coin of the evidences, which are divided by the temper
             log_prior = self.temper.item() * np.log(np.exp(-0.5 * away**2).mean(axis=1) + ANY_PERIOD)
+        if has_shape:
             d = self.shape_mean.shape
             covariance = self.shape_covariance.double().numpy().reshape(*d, *d)
             shape = Shape(self.shape_mean.double().numpy(), covariance, self.noise.double().numpy()).of(data)
@@ -225,8 +233,9 @@ class FoldedModel(ForecastModel):
         params[:, :, 1] = np.log(np.where(n > 0, spread * np.sqrt(1.0 + 1.0 / np.maximum(n, 1)), level[1]))[:, None]
         if fit is None:
             return params
-        mean, smooth, noise = fit.at(queries)  # (m modes k)
-        scale = np.sqrt(smooth + noise)
+        found = fit.at(queries)
+        mean = found.mean  # (m modes k)
+        scale = np.sqrt(found.variance + self.drift.item() ** 2 * found.drifted)
         evidence = np.array([mode.evidence for mode in fit.modes])
         law = self.errors.double().numpy()
         log_weight = mode_weights(evidence, self.temper.item())[:, None] + law[2]
@@ -264,7 +273,7 @@ def _prepare(times: np.ndarray, values: np.ndarray) -> tuple[Observations, float
     return Observations.of((times - times[0]) / span, values[seen]), float(times[0]), span
 
 
-def _padded(x: np.ndarray, fill: float) -> np.ndarray:
+def _padded(x: np.ndarray, fill: float = 1.0) -> np.ndarray:
     """As many modes as there can be, on the last axis."""
     return np.concatenate([x, np.full((*x.shape[:-1], N_MODES - x.shape[-1]), fill)], axis=-1)
 

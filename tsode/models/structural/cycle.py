@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from tsode.errors import ParameterError
 from tsode.kernels.paired_filter import PairedSteps
 from tsode.models.structural.component import Component, DataScale, Prior, decayed
 
@@ -34,6 +35,10 @@ class Cycle(Component):
     role: ClassVar[str] = "cycle"
     n_states: ClassVar[int] = 2  # type: ignore[assignment]
     readout: ClassVar[tuple[float, ...]] = (1.0, 0.0)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if not self.period_sd > 0.0:
+            raise ParameterError(f"period_sd={self.period_sd!r} of component {self.name!r} must be positive.")
 
     def priors(self, scale: DataScale) -> dict[str, Prior]:
         return {

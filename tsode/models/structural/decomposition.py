@@ -24,7 +24,9 @@ ORDER = ("trend", "season", "cycle", REGRESSORS, "rest")
 def part_names(fit: ChannelFit) -> list[str]:
     """Parts of a channel: the trend, each season and cycle by name, and the rest; those that some member has."""
     found = {part_of(component): component.role for member in fit.members for component in member.structure.components}
-    if any(member.structure.n_regressors for member in fit.members):
+    if fit.changes:
+        found["trend"] = "trend"
+    if any(member.structure.n_regressors > 2 * len(fit.changes) for member in fit.members):
         found[REGRESSORS] = REGRESSORS
     return sorted(found, key=lambda name: (ORDER.index(found[name]), name))
 
@@ -53,11 +55,14 @@ def decompose(
     readout = fit.parts(query_times.new_zeros(1, 1)).readout
     chosen = [readout * _is_in(fit, partial(_belongs, name)) for name in names]
     means, variances = model.smoothed(fit, batch, c, row, query_times, torch.stack([readout, *chosen]))
-    explained = model.explained(fit, batch, query_times.expand(batch.n_series, -1))[row]
+    at = query_times.expand(batch.n_series, -1)
+    regressed, changed = model.regressed(fit, batch, at)[row], model.changed(fit, at)[row]
 
     def of(name: str, mean: Tensor, variance: Tensor) -> Tensor:
         if name in (FIT, REGRESSORS):
-            mean = mean + explained
+            mean = mean + regressed
+        if name in (FIT, "trend"):
+            mean = mean + changed
         location = fit.spread * mean + (fit.shift if name in (FIT, home) else 0.0)
         log_scale = 0.5 * variance.clamp(min=1e-300).log() + log(fit.spread)
         return torch.cat([location, log_scale, log_weights], dim=-1)

@@ -11,7 +11,7 @@ __all__ = ["Posterior", "normals", "posteriors"]
 
 STEP = 1e-3
 LEAST_CURVATURE = 0.5  # the prior alone has 1
-FARTHEST = 5.0  # from the prior's centre, in its standard deviations
+FARTHEST = 5.0  # that draws lie from the prior's centre, in its standard deviations, unless the mode does
 
 
 class Posterior:
@@ -41,7 +41,8 @@ class Posterior:
         p = normals.shape[1]
         curvature = (self.axes[row] * self.eigenvalues[row]) @ self.axes[row].T
         root = torch.linalg.cholesky(torch.linalg.inv(curvature[:p, :p]))
-        return (self.mode[row, :p] + normals @ root.T).clamp(-FARTHEST, FARTHEST)
+        mode = self.mode[row, :p]
+        return (mode + normals @ root.T).clamp(mode.clamp(max=-FARTHEST), mode.clamp(min=FARTHEST))
 
 
 def normals(n: int, p: int, generator: torch.Generator) -> Tensor:

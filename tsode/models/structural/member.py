@@ -46,6 +46,8 @@ class ChannelFit:
         Mean and standard deviation of the transformed values: the structures hold for ``(g(y) - shift) / spread``.
     span : float
         The structures' unit of time, in units of model time.
+    changes : tuple of float
+        Changepoints in model time, whose coefficients are the last of the regressors'.
     effects : tuple of Effects, optional
         How the parameters of each member differ between series; None: they are the same for all.
     limit : float, optional
@@ -60,6 +62,7 @@ class ChannelFit:
     spread: float
     span: float
     effects: tuple[Any, ...] | None = None
+    changes: tuple[float, ...] = ()
     limit: float | None = None
     reach: float = 0.0
 

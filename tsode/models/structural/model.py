@@ -16,11 +16,12 @@ from tsode.core.covariates import Covariates
 from tsode.core.forecast import Forecast
 from tsode.core.status import Status
 from tsode.core.transforms import Transform
-from tsode.kernels.paired_filter import Belief, PairedSteps, PairedSystem
+from tsode.kernels.paired_filter import Belief
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
 from tsode.models.filters.state import FilterState
+from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.filtering import standings
 from tsode.models.structural.guard import guarded, lead_of
 from tsode.models.structural.member import ChannelFit
@@ -28,7 +29,8 @@ from tsode.models.structural.paths import draw_paths
 from tsode.models.structural.problems import Data, Doubts
 from tsode.models.structural.random_effects import own_fits
 from tsode.models.structural.reweighting import Verdict, judge
-from tsode.models.structural.smoother import PairedSmoother
+from tsode.models.structural.row_groups import of_like_length
+from tsode.models.structural.smoothed_sums import smoothed_sums
 from tsode.models.structural.spec import decode, encode
 from tsode.models.structural.standing import Standing, pack, state_sizes, unpack
 
@@ -122,9 +124,7 @@ class StructuralModel(ForecastModel):
         fit = self.channels[c]
         if fit.effects is None:
             return []
-        features = batch.times.new_zeros(*batch.times.shape, 0)
-        if batch.covariates is not None and fit.coefficients.shape[1]:
-            features = features_at(batch.covariates, batch.times)
+        features = self._features(fit, batch)
         histories, keys = [], []
         for row, n in prefixes:
             seen = batch.mask[row, :n, c]
@@ -141,11 +141,18 @@ class StructuralModel(ForecastModel):
         self._own |= fresh
         return [fresh.get(key) or self._own.get(key) or replace(fit, effects=None) for key in keys]
 
+    def _features(self, fit: ChannelFit, batch: IrregularBatch) -> Tensor:
+        """What the coefficients of a channel multiply at the events: Tensor[b n f]."""
+        features = change_features(batch.times, fit.changes, fit.span)
+        if batch.covariates is not None and fit.coefficients.shape[1] > features.shape[2]:
+            features = torch.cat([features_at(batch.covariates, batch.times), features], dim=2)
+        return features
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_own": {}}  # what was kept can be had again
 
     def _as_forecast(self, query_times: Tensor, parts: Sequence[Tensor]) -> Forecast:
-        """Mixtures of normals of each channel, on the structures' scales (b m 3d), as a forecast in the data's units."""
+        """Mixtures of normals of each channel, on the structures' scales (b m 3d), as a forecast of the data."""
         size = max(part.shape[-1] // 3 for part in parts)
         family: NormalMixture | TransformedMixture = NormalMixture(size)
         columns = []
@@ -173,7 +180,7 @@ class StructuralModel(ForecastModel):
         if fit.effects is not None:
             return self._forecast_own(batch, c, query_times, index)
         out = query_times.new_empty(*query_times.shape, 2, n_draws)
-        for rows in torch.arange(batch.n_series).split(_rows_at_once(fit)):
+        for rows in of_like_length(index.amax(dim=1), HELD_AT_ONCE // (n_draws * fit.n_states), fit.n_states):
             begin = unpack(state, self.channels, c, rows)
             self._project(fit, batch, c, rows, query_times[rows], index[rows], out, rows, begin)
         out[..., 0, :] += self.explained(fit, batch, query_times)
@@ -200,8 +207,18 @@ class StructuralModel(ForecastModel):
         return out
 
     def explained(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
-        """What covariates explain at times (b m), by each draw: Tensor[b m d] or zeros that broadcast."""
-        coefficients = fit.coefficients
+        """What covariates and changepoints explain at times (b m), by each draw: Tensor[b m d] or zeros for all."""
+        return self.regressed(fit, batch, times) + self.changed(fit, times)
+
+    def changed(self, fit: ChannelFit, times: Tensor) -> Tensor:
+        """The share of the changepoints in what is `explained`."""
+        if not fit.changes:
+            return times.new_zeros(1, 1, 1).expand(*times.shape, 1)
+        return change_features(times, fit.changes, fit.span) @ fit.coefficients[:, -2 * len(fit.changes) :].T
+
+    def regressed(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
+        """The share of the covariates in what is `explained`."""
+        coefficients = fit.coefficients[:, : fit.coefficients.shape[1] - 2 * len(fit.changes)]
         if not coefficients.shape[1] or batch.covariates is None:
             return times.new_zeros(1, 1, 1).expand(*times.shape, 1)
         return features_at(batch.covariates, times) @ coefficients.T
@@ -253,9 +270,7 @@ class StructuralModel(ForecastModel):
         member, part = fit.likeliest, slice(first, n)
         times, mask = batch.times[rows, part].T / fit.span, batch.mask[rows, part, c].T.double()
         values = torch.where(mask > 0, fit.scaled(batch.values[rows, part, c].T.double()), 0.0)
-        features = values.new_zeros(*values.shape, member.structure.n_regressors)
-        if member.structure.n_regressors and batch.covariates is not None:
-            features = features_at(batch.covariates, batch.times)[rows, part].transpose(0, 1)
+        features = self._features(fit, batch)[rows, part].transpose(0, 1)
         if begin is not None:
             mask = torch.cat([torch.zeros_like(mask[:1]), mask[1:]])
             k, m = fit.place_of_likeliest, member.structure.n_states
@@ -314,40 +329,12 @@ class StructuralModel(ForecastModel):
         """
         seen = batch.mask[row, :, c]
         times, values = batch.times[row, seen], fit.scaled(batch.values[row, seen, c].double())[:, None]
-        values = (values - self.explained(fit, batch, batch.times)[row, seen]).expand(-1, readouts.shape[1])
-        if not len(times):
-            start = fit.parts(times.new_zeros(1, 1)).start
-            variance = (readouts**2 * start).sum(dim=-1)[:, None].expand(-1, len(query_times), -1)
-            return torch.zeros_like(variance), variance
-        gap, which = times.diff(prepend=times[:1]).unique(return_inverse=True)
-        parts = fit.parts(gap[:, None])
+        values = values - self.explained(fit, batch, batch.times)[row, seen]
         doubts = None
         if fit.limit is not None:
-            doubts = self.verdict(fit, batch, c, torch.tensor([row]), batch.times.shape[1]).doubts
-            doubts = Doubts(*(x[seen] for x in doubts))
-        behind = torch.searchsorted(times, query_times, right=True)
-        last, ahead = times[(behind - 1).clamp(min=0)], times[behind.clamp(max=len(times) - 1)]
-        since = torch.where(behind > 0, query_times - last, 0.0)
-        until = torch.where((behind > 0) & (behind < len(times)), ahead - query_times, 0.0)  # the start stands still
-        out = values.new_empty(2, len(readouts), len(query_times), readouts.shape[1])
-        size = HELD_AT_ONCE // fit.n_states**2
-        for draws in torch.arange(readouts.shape[1]).split(max(1, 4 * size // len(times))):
-            steps = PairedSteps(*(x[:, 0, draws] for x in parts.steps))
-            start, readout, noise = torch.diag_embed(parts.start[draws]), parts.readout[draws], parts.noise[draws]
-            system = PairedSystem(steps, which, start, readout[None], noise[None])
-            if doubts is not None:
-                system = Doubts(*(x.expand(-1, len(draws)) for x in doubts)).applied(system, fit.levels[draws])
-            smoother = PairedSmoother.of(system, values[:, draws], torch.ones_like(values[:, draws]))
-            for at in torch.arange(len(query_times)).split(max(1, size // len(draws))):
-                before, after = (
-                    PairedSteps(*(x[:, 0, draws] for x in fit.parts(part[at, None]).steps)) for part in (since, until)
-                )
-                belief = smoother.states(behind[at], before, after)
-                for k, weights in enumerate(readouts[:, draws]):
-                    spread = (belief.cov @ weights[..., None]).squeeze(-1)
-                    out[0, k, at[:, None], draws] = (belief.mean * weights).sum(dim=-1)
-                    out[1, k, at[:, None], draws] = (spread * weights).sum(dim=-1)
-        return out[0], out[1]
+            found = self.verdict(fit, batch, c, torch.tensor([row]), batch.times.shape[1]).doubts
+            doubts = Doubts(*(x[seen] for x in found))
+        return smoothed_sums(fit, times, values, doubts, query_times, readouts)
 
     def log_weights_at(self, batch: IrregularBatch, c: int, row: int, query_times: Tensor) -> Tensor:
         """Of the draws of a channel, at times (q) of one series: after its last event those of the forecast (q d)."""

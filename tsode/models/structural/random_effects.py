@@ -26,6 +26,8 @@ TOLERANCE = 1e-7  # nats
 POLISHES = 2  # steps of Newton
 ROUNDS = 3  # of expectation and maximisation
 NUMBERS_AT_ONCE = 2**25
+MOST_ROWS = 1000  # of a series, from which its own parameters are learned
+SHORT = 32  # rows
 
 History = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Times in model time, scaled values (n) and features (n f) of one series."""
@@ -49,7 +51,7 @@ class Effects:
 
 
 def learn_effects(member: Member, histories: Sequence[History], span: float, doubts: Doubts | None = None) -> Effects:
-    """Mean and spread of a structure's parameters between series, by expectation and maximisation on Laplace posteriors.
+    """Mean and spread of a structure's parameters between series, by expectation and maximisation (Laplace).
 
     Parameters
     ----------
@@ -75,20 +77,34 @@ def learn_effects(member: Member, histories: Sequence[History], span: float, dou
 
 
 def own_fits(fit: ChannelFit, histories: Sequence[History]) -> list[ChannelFit]:
-    """Fits of each series by itself, with the panel's law of the parameters as their prior."""
+    """Fits of each series by itself, to its last rows, with the panel's law of the parameters as their prior."""
     assert fit.effects is not None
+    last = slice(-MOST_ROWS, None)
+    cut = [(t[last], x[last], f[last]) for t, x, f in histories]
     members: list[list[Member]] = [[] for _ in histories]
-    data = _padded(histories, fit.span)
-    if fit.limit is not None:
-        data = data.with_doubts(judge(fit.likeliest.structure, fit.likeliest.z[0], data, fit.limit).doubts)
-    for member, effects in zip(fit.members, fit.effects):
-        structure = member.structure
-        start = torch.zeros(len(histories), structure.n_parameters, dtype=torch.float64)
-        posterior = _posteriors(structure, data, effects, start)
-        numbers = normals(N_DRAWS, structure.n_parameters, torch.Generator().manual_seed(0))
-        for k, of_series in enumerate(members):
-            of_series.append(replace(member, z=effects.around(posterior.draws(k, numbers))))
+    for alike in _of_like_length(cut):
+        data = _padded([cut[k] for k in alike], fit.span)
+        if fit.limit is not None:
+            data = data.with_doubts(judge(fit.likeliest.structure, fit.likeliest.z[0], data, fit.limit).doubts)
+        for member, effects in zip(fit.members, fit.effects):
+            structure = member.structure
+            start = torch.zeros(len(alike), structure.n_parameters, dtype=torch.float64)
+            posterior = _posteriors(structure, data, effects, start)
+            numbers = normals(N_DRAWS, structure.n_parameters, torch.Generator().manual_seed(0))
+            for place, k in enumerate(alike):
+                members[k].append(replace(member, z=effects.around(posterior.draws(place, numbers))))
     return [replace(fit, members=tuple(of_series), effects=None) for of_series in members]
+
+
+def _of_like_length(histories: Sequence[History]) -> list[list[int]]:
+    """Places of series to be padded together: none is more than twice as long as another, or all are short."""
+    order = sorted(range(len(histories)), key=lambda k: len(histories[k][0]))
+    groups: list[list[int]] = []
+    for k in order:
+        if not groups or len(histories[k][0]) > max(SHORT, 2 * len(histories[groups[-1][0]][0])):
+            groups.append([])
+        groups[-1].append(k)
+    return groups
 
 
 def _padded(histories: Sequence[History], span: float) -> Data:

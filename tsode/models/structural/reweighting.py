@@ -66,17 +66,17 @@ def _judge(
     system: PairedSystem, level: Tensor, values: Tensor, mask: Tensor, limit: float, begin: Standing | None
 ) -> Verdict:
     own, other, variance, covariance = (part.detach().numpy() for part in system.steps)
-    index, readout, moved = system.which.tolist(), system.readout[0].numpy(), level.numpy()
+    order, readout, moved = system.which.tolist(), system.readout[0].numpy(), level.numpy()
     noise, given, seen = system.noise.detach().numpy(), values.detach().numpy(), mask.numpy() > 0
     cov = system.start.detach().numpy()
     nothing: tuple[np.ndarray, ...] = np.zeros(cov.shape[:2]), cov, np.zeros(len(cov))
     mean, cov, run = nothing if begin is None else (part.numpy() for part in begin)
     run, side = np.abs(run), np.sign(run)
-    places = np.arange(mean.shape[1])
+    places = np.arange(cov.shape[-1])
     even, odd, swap = places[0::2], places[1::2], places ^ 1
     errors, noises, shifts = np.full(given.shape, np.nan), np.zeros(given.shape), np.zeros(given.shape)
     runs = np.zeros(given.shape)
-    for k, step in enumerate(index):
+    for k, step in enumerate(order):
         if k:  # the start holds at the first row
             a, b = own[step], other[step]
             mean = a * mean + b * mean[:, swap]

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from tsode.errors import ParameterError
 from tsode.kernels.paired_filter import PairedSteps
 from tsode.models.structural.component import Component, DataScale, Prior
 
@@ -39,6 +40,12 @@ class Season(Component):
     name: str = "season"
 
     role: ClassVar[str] = "season"
+
+    def __post_init__(self) -> None:
+        if self.n_harmonics < 1:
+            raise ParameterError(f"n_harmonics={self.n_harmonics!r} of component {self.name!r} must be at least 1.")
+        if not self.period_sd >= 0.0:
+            raise ParameterError(f"period_sd={self.period_sd!r} of component {self.name!r} must not be negative.")
 
     @property
     def n_states(self) -> int:

@@ -54,6 +54,7 @@ def _describe(fit: ChannelFit) -> dict[str, Any]:
         "shift": fit.shift,
         "spread": fit.spread,
         "span": fit.span,
+        "changes": fit.changes,
         "limit": fit.limit,
         "reach": fit.reach,
         "effects": None if fit.effects is None else [[law.mean.tolist(), law.sd.tolist()] for law in fit.effects],
@@ -96,10 +97,15 @@ def _restore(state: dict[str, Any]) -> ChannelFit:
     if not abs(shift) < float("inf"):
         raise ValueError("its shift is not finite")
     spread, span = _positive(state["spread"]), _positive(state["span"])
+    changes = tuple(map(float, state["changes"]))
+    if not all(abs(change) < float("inf") for change in changes):
+        raise ValueError("its changepoints are not finite")
+    if any(member.structure.n_regressors < 2 * len(changes) for member in members):
+        raise ValueError("its changepoints have no coefficients")
     limit = None if state["limit"] is None else _positive(state["limit"])
     reach = _positive(state["reach"]) if state["reach"] else 0.0
     effects = _effects(state["effects"], members)
-    return ChannelFit(tuple(members), transform, shift, spread, span, effects, limit, reach)
+    return ChannelFit(tuple(members), transform, shift, spread, span, effects, changes, limit, reach)
 
 
 def _effects(described: Any, members: list[Member]) -> tuple[Effects, ...] | None:

@@ -18,14 +18,16 @@ from tsode.models.structural.ornstein_uhlenbeck import LongOrnsteinUhlenbeck, Or
 from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.models.structural.slope import Slope
-from tsode.models.structural.structure import NOISE, REGRESSORS
+from tsode.models.structural.structure import NOISE, REGRESSORS, Structure
 from tsode.training.structural.recipe import Choice
 
-__all__ = ["FEWEST_TURNS", "PeriodCandidate", "automatic", "named"]
+__all__ = ["FEWEST_TURNS", "PeriodCandidate", "affordable", "automatic", "named"]
 
 MOST_HARMONICS = 6
 GAIN_OF_SEASON = 3.0  # nats beyond its price, for a season to be taken by "auto"
 FEWEST_TURNS = 2.2
+APART = 1e-3  # of each other, that the periods of two waves at least differ by
+TURNS_APART = 0.05  # over the data
 TAKEN = (FIT, "trend", "rest", REGRESSORS, NOISE)  # names of what is not a component
 
 
@@ -110,7 +112,7 @@ def named(
     unused = [one for one in candidates if _is_shown(one.period / span, scale)]
     for place, spec in enumerate(components):
         sizes = {}
-        if class_of(COMPONENTS, spec, "component") in (Season, Cycle):
+        if issubclass(class_of(COMPONENTS, spec, "component"), Season | Cycle):
             if place not in periods and not unused:
                 raise DataError(
                     f"No period was found for components[{place}] = {spec!r}: give one, as in "
@@ -152,13 +154,62 @@ def _without_period(spec: Any) -> Any:
 
 
 def _check_apart(made: Sequence[Component]) -> None:
-    for k, one in enumerate(made):
-        for other in made[:k]:
-            is_same = type(one) is type(other)
-            if is_same and isinstance(one, Season | Cycle) and isinstance(other, Season | Cycle):
-                is_same = abs(one.period / other.period - 1.0) < 1e-3
-            if is_same:
+    for k, other in enumerate(made):
+        for one in made[:k]:
+            if isinstance(one, Season) and isinstance(other, Season):
+                _check_harmonics(one, other)
+                continue
+            if isinstance(one, Slope | DampedSlope) and isinstance(other, Slope | DampedSlope):
+                names = "a slope" if type(one) is not type(other) else repr(one.name)
+            elif type(one) is not type(other) or (isinstance(one, Cycle) and not _is_alike(one.period, other.period)):  # type: ignore[attr-defined]
+                continue
+            else:
+                names = repr(one.name)
+            raise ParameterError(
+                f"components= has {names} twice, which cannot be told apart: leave one out"
+                + (", or give them other periods." if isinstance(one, Cycle) else ".")
+            )
+
+
+def _check_harmonics(one: Season, other: Season) -> None:
+    for j in range(1, one.n_harmonics + 1):
+        for k in range(1, other.n_harmonics + 1):
+            if not _is_alike(one.period / j, other.period / k):
+                continue
+            if j == k == 1:
                 raise ParameterError(
-                    f"components= has {one.name!r} twice, which cannot be told apart: leave one out"
-                    + (", or give them other periods." if isinstance(one, Season | Cycle) else ".")
+                    f"components= has {one.name!r} twice, which cannot be told apart: leave one out, or give them "
+                    "other periods."
                 )
+            raise ParameterError(
+                f"Harmonic {j} of a season in components= has the period of harmonic {k} of another, so they cannot be "
+                f"told apart: give the longer one fewer harmonics, as in part('season', period=..., "
+                f"n_harmonics={(j if one.period > other.period else k) - 1}), or leave one out."
+            )
+
+
+def _is_alike(one: float, other: float) -> bool:
+    """Whether two periods, in spans of the data, are one as far as the data can tell."""
+    return abs(one / other - 1.0) < max(APART, TURNS_APART * one)
+
+
+def affordable(choice: Choice, scale: DataScale, n_values: int) -> Choice:
+    """What has no more parameters than there are values: where nothing has, a level and noise."""
+
+    def is_few(*components: Component) -> bool:
+        return Structure(components, scale).n_parameters <= n_values
+
+    asked = [one for one, price in zip(choice.seasons, choice.prices) if price == float("-inf")]
+    sets = [one for one in choice.sets if is_few(*one, *asked)]
+    if not sets:
+        return Choice([(Level(),)])
+    pairs = [
+        (one, price)
+        for one, price in zip(choice.seasons, choice.prices)
+        if one in asked or all(is_few(*parts, *asked, one) for parts in sets)
+    ]
+    seasons = [one for one, _ in pairs]
+    instead = [one for one in choice.instead if one[0] in seasons and is_few(*one[2])]
+    without = [parts for parts in choice.without if is_few(*parts)]
+    prices = [price for _, price in pairs]
+    return replace(choice, sets=sets, seasons=seasons, prices=prices, without=without, instead=instead)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import log
+from math import frexp, log
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tsode.core.transforms import Transform
+from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.member import ChannelFit, Member
@@ -112,6 +113,7 @@ def fit_channel(
     generator: torch.Generator,
     settings: Settings = Settings(),
     per_series: bool = False,
+    changes: tuple[float, ...] = (),
     is_robust: bool = False,
 ) -> ChannelFit:
     """Fit one channel: choose its scale and its seasons, then average over sets of components by their evidence.
@@ -125,11 +127,16 @@ def fit_channel(
         The scale of the data, and the span in model time -> what is to be fitted.
     per_series : bool
         Whether parameters differ between series: how they do is learned too.
+    changes : tuple of float
+        Changepoints, in model time.
     is_robust : bool
         Whether values that stand out are doubted.
     """
     n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
+    if changes:
+        steps = [change_features(torch.from_numpy(t), changes, span).numpy() for t, *_ in series]
+        series = [(t, x, np.concatenate([f, more], axis=1)) for (t, x, f), more in zip(series, steps)]
     everything, series = series, _some(series, settings.most_rows, settings.most_values, generator)
     samples = {name: _sample(series, one, span) for name, one in transforms.items()}
     choice = choose(next(iter(samples.values())).scale, span)
@@ -160,17 +167,16 @@ def fit_channel(
             limit = min(limit, _limit(more))
         problems, posterior = _refined(sets, posterior, more, prices)
     members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
-    fit = ChannelFit(
-        members, transforms[name], sample.shift, sample.spread, span, None, limit if is_robust else None, sample.reach
-    )
+    most = limit if is_robust else None
+    fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span, None, changes, most, sample.reach)
     if not per_series or len(series) < 2:
         return fit
     members = members[:MOST_OWN]
     total = sum(member.weight for member in members)
     members = tuple(replace(member, weight=member.weight / total) for member in members)
     scaled = [(t, fit.scaled(torch.from_numpy(x)).numpy(), f) for t, x, f in series]
-    doubts = None if sample.doubts is None else sample.doubts.scaled(sample.spread**-2)
-    return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span, doubts) for one in members))
+    about = None if sample.doubts is None else sample.doubts.scaled(sample.spread**-2)
+    return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span, about) for one in members))
 
 
 def _some(series: Sequence[Seen], most_rows: int, most_values: int, generator: torch.Generator) -> list[Seen]:
@@ -184,7 +190,7 @@ def _some(series: Sequence[Seen], most_rows: int, most_values: int, generator: t
 
 
 def _rows(n: int, most: int) -> np.ndarray:
-    """At most so many of `n` rows: the last half of them as they are, for what is quick, the rest evenly from before."""
+    """At most so many of `n` rows: the last half as they are, for what is quick, the others evenly from before."""
     if n <= most:
         return np.arange(n)
     last = n - most // 2
@@ -266,20 +272,29 @@ def _sample(
     scaled, own_time = transform.forward(values), times / span
     is_sound = is_seen if doubts is None else is_seen & (doubts.noise == 0.0)
     seen = scaled[is_sound]
-    shift, spread = float(seen.mean()), float(seen.std(correction=0))
-    spread = spread if spread > 1e-12 * abs(shift) else 1.0  # constant, but for rounding
+    size = 2.0 ** (frexp(float(seen.abs().max()))[1] - 1)  # so that no square leaves the range of numbers
+    shift, spread = float((seen / size).mean()) * size, float((seen / size).std(correction=0)) * size
+    spread = spread if spread > 1e-12 * abs(shift) else 0.01 * abs(shift) or 1.0  # constant, but for rounding
     if like is not None:
         shift, spread = like.shift, like.spread
     scaled = torch.where(is_seen, (scaled - shift) / spread, 0.0)
     log_slope = float(transform.log_slope(values[is_seen]).sum()) - int(is_seen.sum()) * log(spread)
     gap, is_apart = own_time.diff(dim=0), is_seen[1:] & (own_time.diff(dim=0) > 0.0)
     change = scaled.diff(dim=0)[is_apart]
-    typical, roughness = (float(gap[is_apart].median()), float((change**2).median())) if len(change) else (1.0, 1.0)
-    scale = like.scale if like else DataScale(typical, max(roughness / CHI_SQUARED_MEDIAN / 2.0, 1e-6))
+    typical = float(gap[is_apart].median()) if len(change) else 1.0
+    scale = like.scale if like else DataScale(typical, max(_roughness(change), 1e-6))
     plain = Data.of(own_time, scaled, is_seen.double(), features=features.double())
     data = plain if doubts is None else plain.with_doubts(doubts.scaled(spread**-2))
     reach = float(values[is_sound].max() - values[is_sound].min())
     return Sample(plain, data, scale, shift, spread, log_slope, reach, doubts)
+
+
+def _roughness(change: Tensor) -> float:
+    """Half the variance of first differences, robust where not most of them are zero."""
+    if not len(change):
+        return 1.0 / CHI_SQUARED_MEDIAN / 2.0
+    typical = float((change**2).median()) / CHI_SQUARED_MEDIAN
+    return (typical or float((change**2).mean())) / 2.0
 
 
 def _fit(

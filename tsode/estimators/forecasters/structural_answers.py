@@ -207,7 +207,8 @@ class StructuralAnswers(FittedForecaster):
     def _structural_module(self, what: str) -> StructuralModel:
         self._check_fitted()
         if not isinstance(self.module_, StructuralModel):
-            raise ParameterError(f"{what} is of structural components: fit with components='auto' or a list of them.")
+            kind = AttributeError if what.endswith("_") else ParameterError  # what is not there is no attribute
+            raise kind(f"{what} is of structural components: fit with components='auto' or a list of them.")
         return self.module_
 
 

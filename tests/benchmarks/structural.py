@@ -14,7 +14,8 @@ Parts, in the order of their cost; all by default:
 
 `light_curves.py` measures series with a sharp period each, and `make peers` what other libraries score on the classics.
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed, and 2 if none
-could be measured. `--share` runs a share of the series and cutoffs, for trials; the bars are those of the full counts. CPU seconds are of one thread.
+could be measured. `--share` runs a share of the series and cutoffs, for trials; the bars are those of the full counts.
+CPU seconds are of one thread.
 The folder of the real data is read from TSODE_REAL_DATA; a part without its data says so and is left out.
 """
 

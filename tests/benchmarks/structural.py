@@ -13,8 +13,9 @@ Parts, in the order of their cost; all by default:
 - speed: CPU seconds of a fit by length and by number of series.
 
 `light_curves.py` measures series with a sharp period each, and `make peers` what other libraries score on the classics.
-Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
-a share of the series and cutoffs, for trials; the bars are those of the full counts. CPU seconds are of one thread.
+Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed, and 2 if none
+could be measured. `--share` runs a share of the series and cutoffs, for trials; the bars are those of the full counts.
+CPU seconds are of one thread.
 The folder of the real data is read from TSODE_REAL_DATA; a part without its data says so and is left out.
 """
 
@@ -33,10 +34,13 @@ PARTS = ("truth", "simulated", "classics", "co2", "weather", "palaeo", "speed")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", choices=[*PARTS, []], default=[], help=", ".join(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bar was missed")
     parser.add_argument("--share", type=float, default=1.0, help="of the series and cutoffs")
     arguments = parser.parse_args()
+    for name in arguments.parts:
+        if name not in PARTS:
+            parser.error(f"there is no part {name!r}: choose from {', '.join(PARTS)}")
     torch.set_num_threads(1)
     report = Report(arguments.share)
     for name in arguments.parts or PARTS:
@@ -46,7 +50,9 @@ def main() -> int:
         part.run(report)
         report.note(f"{time.process_time() - started:.1f} CPU-s")
     n_missed = report.finish()
-    return int(arguments.check and n_missed > 0)
+    if not arguments.check:
+        return 0
+    return int(n_missed > 0) if report.n_bars else 2
 
 
 if __name__ == "__main__":

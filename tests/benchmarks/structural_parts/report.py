@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -47,10 +46,6 @@ class Report:
 
     def within(self, what: str, value: float, low: float, high: float) -> None:
         self._add(what, value, f"{low:g} .. {high:g}", low <= value <= high)
-
-    def missing(self, what: str, why: str) -> None:
-        """A bar that is not reached since what it asks for is not there."""
-        self._add(f"{what} ({why})", math.nan, "there", False)
 
     def note(self, text: str) -> None:
         print(f"     {text}", flush=True)

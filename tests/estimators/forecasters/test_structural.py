@@ -212,8 +212,9 @@ def test_components_and_a_known_system_exclude_each_other() -> None:
 
 
 @pytest.mark.slow
-def test_forecaster_of_components_keeps_the_contract() -> None:
-    check_forecaster(LinearSDEForecaster(components=["level", "ou"], random_state=0))
+@pytest.mark.parametrize("settings", [{"robust": True}, {"per_series": True}], ids=str)
+def test_forecaster_of_components_keeps_the_contract(settings: dict[str, bool]) -> None:
+    check_forecaster(LinearSDEForecaster(components=["level", "ou"], random_state=0, **settings))
 
 
 def test_a_few_observations_are_enough_for_a_forecast() -> None:

@@ -27,7 +27,7 @@ __all__ = ["Choice", "Settings", "fit_channel"]
 LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
-REFINED = 20.0  # nats behind the best, on fewer data
+REFINED = 10.0  # nats behind the best, on fewer data
 FAR_BEHIND = 50.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 REWEIGHTED_AT_MOST = 3  # times
@@ -55,7 +55,7 @@ class Settings:
     n_starts: int = 2
     n_draws: int = 60
     most_rows: int = 1000
-    fine_rows: int = 3000
+    fine_rows: int = 2000
     most_values: int = 20_000
 
 

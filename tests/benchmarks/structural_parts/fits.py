@@ -12,15 +12,19 @@ from tests.benchmarks.structural_parts.scores import LEVELS
 from tsode import LinearSDEForecaster
 from tsode.models.structural.season import Season
 
-__all__ = ["fit", "quantiles", "season_weight"]
+__all__ = ["fit", "quantiles", "season_weight", "series"]
 
 
 def fit(times: Any, values: Any, components: Any = "auto", support: str = "auto") -> tuple[LinearSDEForecaster, float]:
     """A forecaster of one series, and the CPU seconds of its fit."""
-    series = pd.Series(np.asarray(values, dtype=float), index=np.asarray(times), name="value")
+    data = series(times, values)
     started = time.process_time()
-    forecaster = LinearSDEForecaster(components=components, support=support, random_state=0).fit(series)
+    forecaster = LinearSDEForecaster(components=components, support=support, random_state=0).fit(data)
     return forecaster, time.process_time() - started
+
+
+def series(times: Any, values: Any) -> pd.Series:
+    return pd.Series(np.asarray(values, dtype=float), index=np.asarray(times), name="value")
 
 
 def quantiles(forecaster: LinearSDEForecaster, times: Any) -> np.ndarray:

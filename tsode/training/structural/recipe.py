@@ -27,7 +27,7 @@ __all__ = ["Choice", "Settings", "fit_channel"]
 LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
-REFINED = 10.0  # nats behind the best, on fewer data
+REFINED = 12.0  # nats behind the best, on fewer data and without their curvature
 FAR_BEHIND = 50.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 REWEIGHTED_AT_MOST = 3  # times
@@ -157,8 +157,9 @@ def fit_channel(
     prices = [sum(searched.values())] * len(sets) + [price for _, price, _ in choice.instead]
     sets += [components + tuple(one for one in chosen if one is not season) for season, _, components in choice.instead]
     problems = [_problem(components, sample) for components in sets]
-    posterior = _fit(problems, settings.n_starts, generator, prices)
-    if max(len(t) for t, *_ in everything) > settings.most_rows:
+    is_long = max(len(t) for t, *_ in everything) > settings.most_rows
+    posterior = _fit(problems, settings.n_starts, generator, prices, is_rough=is_long)
+    if is_long:
         finer = _some(everything, settings.fine_rows, settings.most_values, generator)
         more = _sample(finer, transforms[name], span, like=sample)
         if is_robust:
@@ -298,9 +299,12 @@ def _roughness(change: Tensor) -> float:
 
 
 def _fit(
-    problems: Sequence[Problem], n_starts: int, generator: torch.Generator, prices: Sequence[float] | None = None
-) -> Posterior:
+    problems: Sequence[Problem], n_starts: int, generator: torch.Generator, prices: Sequence[float] | None = None,
+    is_rough: bool = False,
+) -> Posterior:  # fmt: skip
     """Best of several starts of each problem, and the posterior about it, its evidence less a price.
+
+    Where `is_rough`, its curvature is that of the prior.
 
     All begin at the centre of the priors; random starts are for those that come near the best.
     """
@@ -317,6 +321,8 @@ def _fit(
         best = torch.stack([torch.where(which == k, values, torch.inf).argmin() for k in every])
         point, value = points[best], values[best]
     cost = torch.tensor(prices or [0.0] * len(problems), dtype=torch.float64)
+    if is_rough:
+        return Posterior(point, torch.eye(size, dtype=torch.float64).repeat(len(point), 1, 1), value + cost)
     return posteriors(partial(_evaluate, problems, every), point, value + cost)
 
 

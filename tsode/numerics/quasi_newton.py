@@ -18,7 +18,7 @@ def minimise(
     evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     start: Tensor,
     max_evaluations: int = 150,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-4,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Minimise functions of a few variables each, by BFGS with backtracking (Nocedal & Wright 2006, algorithm 6.1).
 

@@ -214,7 +214,7 @@ class _LogLikelihood(torch.autograd.Function):
     """The sweep back is that of a smoother: r is the slope in the mean, ``(r r' - N) / 2`` that in the covariance.
 
     A row with the error v, ``F = h P h + R`` and ``K = P h / F``: ``u = v / F - K r``, ``c = 1 / F + K N K``,
-    ``dR = (u^2 - c) / 2``, ``r <- r + h u``, ``N <- N - h (N K)' - (N K) h' + c h h'``.
+    ``dR = (u^2 - c) / 2``, ``r <- r + h u``, ``N <- (1 - h K') N (1 - K h') + h h' / F``.
     A step ``m <- A m``, ``P <- A P A' + Q``: ``dQ = (r r' - N) / 2``, ``dA = r m' + (r r' - N) A P``, ``r <- A' r``,
     ``N <- A' N A``.
     """
@@ -319,9 +319,10 @@ class _Sweep:
                 d_h = (cov @ d_cross[..., None])[..., 0] + d_variance[:, None] * cross + pull[:, None] * mean
                 self.d_readout[k] = d_h
             r = r + pull[:, None] * h
-            half = np.multiply((0.5 * weight[:, None] * h - bent)[..., None], h[:, None], out=pulled)
-            curve = curve + half
-            curve += half.swapaxes(1, 2)
+            # (1 - h K) N (1 - K h) one side after the other: what is left is right however close K comes to 1
+            left = curve - np.multiply(bent[..., None], h[:, None], out=pulled)
+            other_side = inverse[:, None] * h - (gain[:, None] @ left)[:, 0]
+            curve = left + np.multiply(h[..., None], other_side[:, None], out=pulled)
             if k == 0:
                 break
             place, (last_mean, last_cov) = arrays.which[k], kept[k - rows.start - 1][1] if k > rows.start else start

@@ -80,6 +80,19 @@ def test_gradients_are_those_of_differences(names: list[str]) -> None:
     assert torch.autograd.gradcheck(value, z.requires_grad_(), eps=1e-5, atol=1e-6, rtol=1e-6)
 
 
+def test_gradients_across_a_gap_of_a_million_medians_are_those_of_differences() -> None:
+    structure = _structure(["slope"])
+    gaps = SCALE.gap * torch.tensor([1.0, 0.5, 2.0, 1.0, 0.7, 1e6, 1.0, 0.3, 1.5], dtype=torch.float64)
+    times = gaps.cumsum(0)
+    y = torch.sin(30.0 * times) + torch.where(times > 1.0, 4e5, 0.0)
+    problem = Problem(structure, Data.of(times[:, None], y[:, None], torch.ones_like(y)[:, None]))
+    z = torch.zeros(1, structure.n_parameters, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(log_likelihoods([problem], z).sum(), z)
+    moves = 1e-3 * torch.eye(structure.n_parameters, dtype=torch.float64)
+    up, down = (log_likelihoods([problem] * len(moves), z.detach() + sign * moves) for sign in (1.0, -1.0))
+    torch.testing.assert_close(slope[0], (up - down) / 2e-3, rtol=1e-5, atol=1e-5)
+
+
 def test_problems_solved_together_are_those_solved_apart() -> None:
     times = _times()
     y = torch.cos(20.0 * times)

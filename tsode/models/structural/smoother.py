@@ -65,15 +65,14 @@ class PairedSmoother:
 
 
 def _before_row(r: Tensor, curve: Tensor, h: Tensor, seen: Tensor, update: Update) -> tuple[Tensor, Tensor]:
-    """Evidence just before a row from that after it: ``r <- h v / F + L' r``, ``N <- h h' / F + L' N L``."""
+    """Evidence just before a row from that after it: ``r <- h v / F + L' r``, ``N <- h h' / F + L' N L`` with ``L = 1 - K h'``."""
     inverse = seen / update.variance
     gain = update.cross * inverse[:, None]
     kept = (gain * r).sum(dim=-1)
     r = torch.addcmul(r, (update.error * inverse - kept)[:, None], h)
-    bent = (curve @ gain[..., None]).squeeze(-1)
-    weight = inverse + (gain * bent).sum(dim=-1)
-    curve = curve - bent[..., None] * h[:, None] - h[..., None] * bent[:, None]
-    return r, curve + weight[:, None, None] * h[..., None] * h[:, None]
+    left = curve - (curve @ gain[..., None]) * h[:, None]  # one side after the other: right however much is left
+    other_side = inverse[:, None] * h - (gain[:, None] @ left).squeeze(1)
+    return r, left + h[..., None] * other_side[:, None]
 
 
 def carry(steps: PairedSteps, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor]:

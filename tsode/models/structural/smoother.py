@@ -65,7 +65,7 @@ class PairedSmoother:
 
 
 def _before_row(r: Tensor, curve: Tensor, h: Tensor, seen: Tensor, update: Update) -> tuple[Tensor, Tensor]:
-    """Evidence just before a row from that after it: ``r <- h v / F + L' r``, ``N <- h h' / F + L' N L`` with ``L = 1 - K h'``."""
+    """Evidence before a row from that after it: ``r <- h v / F + L' r``, ``N <- h h' / F + L' N L``, L = 1 - K h'."""
     inverse = seen / update.variance
     gain = update.cross * inverse[:, None]
     kept = (gain * r).sum(dim=-1)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from tsode.backtest.following import Following
 from tsode.backtest.seasons import with_season
 from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff, shift_time
 from tsode.errors import DataError, ParameterError
@@ -153,7 +154,8 @@ def run_rounds(
     lead = read_span(horizon, panel, "horizon")
     fitted = {name: named[name] for name in prefit}
     named = dict(named)
-    parts = []
+    parts: list[pd.DataFrame] = []
+    following: dict[str, Following] = {}
     for cutoff_of in find_rounds(panel, cutoffs, every, lead):
         past, ahead = _cut(whole, panel, cutoff_of, lead)
         if not len(ahead):
@@ -166,7 +168,11 @@ def run_rounds(
             tables = dict(covariates) if getattr(estimator, "reads_covariates", False) else {}
             tables["events"] = events if getattr(estimator, "reads_events", False) else None
             tables = {key: table for key, table in tables.items() if table is not None}
-            if name not in fitted or (refit and name not in prefit):
+            if name in following:
+                answers[name] = following[name].along(past).predict_interval(future, level=levels)
+                continue
+            is_kept = name in fitted and not (refit and name not in prefit)
+            if not is_kept:
                 past_tables = dict(tables)
                 if "events" in tables:
                     past_tables["events"] = _events_until(events, cutoff_of, panel, id_col, time_col)
@@ -181,6 +187,9 @@ def run_rounds(
                     del named[name]
                     continue
             answers[name] = fitted[name].predict_interval(future, context=history, level=levels, **tables)
+            follower = Following(fitted[name], id_col, time_col)
+            if (not refit or name in prefit) and not tables and follower.is_possible:
+                following[name] = follower
         cut = np.array([cutoff_of(key) for key, times in zip(ahead.ids, ahead.times) for _ in times])
         channels = [name for name in panel.channels if all(name in answer.columns for answer in answers.values())]
         parts += [_beside(future, answers, name, id_col, time_col, levels, cut, panel) for name in channels]

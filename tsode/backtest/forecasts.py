@@ -23,6 +23,7 @@ from tsode.frames.labels import labels
 from tsode.frames.meeting import check_rows_about
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
+from tsode.frames.standard_errors import columns_beside
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.frames.write import write_long
 
@@ -147,7 +148,7 @@ def run_rounds(
     reading = reading_of(first)
     id_col, time_col = reading.get("id_col", ID_COL), reading.get("time_col", TIME_COL)
     if reading.get("target") is not None:
-        reading["target"] = [*labels(reading["target"]), *labels(getattr(first, "past_covariates", None))]
+        reading["target"] = [*labels(reading["target"]), *columns_beside(first)]
     panel = read_panel(frame, **reading)
     panel = panel.select([row for row, times in enumerate(panel.times) if len(times)])
     whole = panel if context is None else _with_context(panel, read_panel(context, **reading))

@@ -19,6 +19,7 @@ from tsode.estimators import BaseForecaster
 from tsode.frames.durations import read_duration
 from tsode.frames.labels import labels
 from tsode.frames.read import read_panel
+from tsode.frames.standard_errors import columns_beside
 from tsode.frames.write import write_long
 
 __all__ = ["HeldOut", "hold_out", "hold_out_after", "tidy"]
@@ -217,7 +218,7 @@ def _read(forecaster: Any, frame: pd.DataFrame, key: Any = "series") -> pd.DataF
         frame = frame.assign(**{id_col: key})
     target = forecaster._panel.channels if hasattr(forecaster, "channels_") else forecaster.target
     if target is not None:
-        target = list(dict.fromkeys([*labels(target), *labels(forecaster.past_covariates)]))
+        target = list(dict.fromkeys([*labels(target), *columns_beside(forecaster)]))
     panel = read_panel(frame, id_col=id_col, time_col=time_col, target=target, duplicates=forecaster.duplicates)
     return write_long(panel, id_col, time_col).dropna(subset=panel.channels, how="all", ignore_index=True)
 

@@ -26,6 +26,7 @@ from tsode.cli.report import write_report
 from tsode.cli.tables import check_ending, describe_table, read_table, write_table, write_text
 from tsode.errors import DataError, ParameterError, TsodeError, TsodeWarning
 from tsode.estimators import BaseForecaster
+from tsode.frames.standard_errors import columns_beside
 
 __all__ = ["main"]
 
@@ -245,8 +246,7 @@ def _read(arguments: argparse.Namespace, fitted: Any = None) -> tuple[pd.DataFra
     if fitted is not None:
         target = fitted.reader_.channels
     elif target is not None:
-        past = _settings(arguments.set).get("past_covariates")
-        target = [*target, *([past] if isinstance(past, str) else past or [])]
+        target = [*target, *columns_beside(argparse.Namespace(**_settings(arguments.set)))]
     frame = read_table(arguments.data, arguments.time_col, id_col, target=target, decimal=arguments.decimal)
     labels = [] if fitted is None else list(fitted.last_times_)
     frame = match_ids(frame, id_col, labels)

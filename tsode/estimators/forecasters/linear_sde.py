@@ -18,13 +18,14 @@ from tsode.core.series import ROWS_AT_ONCE, Series, collate
 from tsode.core.transforms import SUPPORTS
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
+from tsode.estimators.forecasters.known_system import SystemSettings, read_start
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.forecasters.structural_diagnosis import StructuralDiagnosis
-from tsode.estimators.forecasters.structure import build_structure, check_components, fit_structure
+from tsode.estimators.forecasters.structure import build_structure, check_components, fit_structure, is_sharp
 from tsode.estimators.parameters import Check, at_least, mapping, one_of, or_value
 from tsode.frames.panel import Panel
-from tsode.frames.times import read_times
+from tsode.frames.standard_errors import error_columns, match_errors
 from tsode.models.base import ForecastModel
 from tsode.models.folded.model import FoldedModel
 from tsode.models.linear.gaussian import LinearGaussianModel
@@ -78,6 +79,10 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         With `components`, whether a value beyond what normal noise gives is weighed as by a Student-t law, judged by
         what came before it alone; the fourth in a row on one side is believed, as a new level. Where nothing stands
         out, nothing changes. None: with ``components="auto"`` yes, with a list no.
+    noise_col : label, dict of target to label, or None
+        With ``components=``, the column of the standard errors of the observations, in their units. A value counts for
+        as much as its own error lets it, beside the noise that is fitted; NaN: by the latter alone. Observations to
+        come are taken to have the median error of those in fit.
     system : dict or None
         Matrices of a known system, as arguments of `tsode.models.linear.sde.LinearSDE`: ``drift``, ``diffusion``,
         ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
@@ -145,6 +150,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     support: str = "real"
     per_series: bool = False
     robust: bool | None = None
+    noise_col: Any = None
     system: dict[str, Any] | None = None
     initial_time: Any = None
     max_context: int = 64
@@ -170,6 +176,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         settings = super().reader_settings()
         if self.components is not None:
             return self._structural_settings(settings)
+        if self.noise_col is not None:
+            raise ParameterError(f"noise_col={self.noise_col!r} is of components=: give components='auto' too.")
         if self.support != "real":
             raise ParameterError(f"support={self.support!r} is of components=: give components='auto' too.")
         if self.system is None:
@@ -185,7 +193,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         refusals["events"] = (
             "system= says nothing about inputs: leave out events=, or give known dynamics and events to tsode.solve."
         )
-        return _SystemSettings(**vars(settings) | {"scale": "none", "refusals": refusals})
+        return SystemSettings(**vars(settings) | {"scale": "none", "refusals": refusals})
 
     def _structural_settings(self, settings: ReaderSettings) -> ReaderSettings:
         """In the data's own units, for components have scales of their own."""
@@ -200,7 +208,12 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
             "else, or leave out components=."
         }
-        return replace(settings, scale="none", can_rescale=False, calendar=None, refusals=refusals)
+        errors = error_columns(self.noise_col)
+        if errors and is_sharp(self.components):
+            raise ParameterError("'sharp_season' reads no standard errors: leave out noise_col=.")
+        return replace(
+            settings, scale="none", can_rescale=False, calendar=None, refusals=refusals, past=errors, errors=errors
+        )
 
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
         self._reading = reader, panel
@@ -216,7 +229,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
         if self.components is not None:
-            return build_structure(self.components, n_channels)
+            return build_structure(self.components, n_channels - len(error_columns(self.noise_col)))
         if self.system is None:
             return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
         try:
@@ -236,7 +249,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     def _keep(self, reader: DataReader, panel: Panel, module: ForecastModel, history: Any, n_iter: int) -> None:
         if self.initial_time is not None:
             assert isinstance(module, LinearSDE)
-            module.initial_time = _read_start(self.initial_time, panel, reader)
+            module.initial_time = read_start(self.initial_time, panel, reader)
         super()._keep(reader, panel, module, history, n_iter)
 
     def log_likelihood(self, X: Any = None, *, events: Any = None, static: Any = None, known: Any = None) -> pd.Series:
@@ -318,8 +331,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             reader, panel = self._reading
             is_robust = self.components == "auto" if self.robust is None else self.robust
             fit_structure(
-                module, split.train, reader, panel, self.components, self.support, generator, self.per_series, is_robust
-            )
+                module, split.train, reader, panel, self.components, self.support, generator, self.per_series,
+                is_robust, match_errors(self.noise_col, reader.targets),
+            )  # fmt: skip
             return []
         like = next(module.parameters())
         if self.scale == "robust":
@@ -358,28 +372,6 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             verbose=self.verbose,
             callbacks=self.callbacks or (),
         )
-
-
-class _SystemSettings(ReaderSettings):
-    """Settings of a given system, whose unit of time is not the horizon."""
-
-    def unit(self, horizon: Any, panel: Panel) -> Any:
-        if self.time_unit != "auto":
-            return super().unit(horizon, panel)
-        if panel.time_kind in ("datetime", "timedelta"):
-            raise ParameterError(
-                f"The matrices in system= say nothing about the length of one unit of time, but the series has "
-                f"{panel.time_kind}s: pass time_unit='1h' or the like."
-            )
-        return 1.0
-
-
-def _read_start(initial_time: Any, panel: Panel, reader: DataReader) -> float:
-    """The initial time in model time."""
-    native = read_times(initial_time, panel, "initial_time=")
-    if len(native) != 1:
-        raise ParameterError(f"initial_time= takes one time, but is {initial_time!r}.")
-    return float(reader.timeline.to_model(native)[0])
 
 
 def _objective(model: LinearGaussianModel, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:

@@ -28,6 +28,7 @@ from tsode.frames.outliers import warn_of_outliers
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler, fit_scaler
+from tsode.frames.standard_errors import check_standard_errors
 from tsode.frames.static import read_static
 from tsode.frames.times import Query, check_kind, read_query
 from tsode.frames.write import write_table
@@ -45,6 +46,8 @@ class ReaderSettings:
         As in `JumpODEForecaster`.
     past : list of label
         Channels that are read, but not forecast.
+    errors : list of label
+        Those among them that are standard errors of others.
     scale : {"standard", "robust", "none"}
     can_rescale : bool
         Whether the user has a say in it.
@@ -63,6 +66,7 @@ class ReaderSettings:
     known_path: str
     calendar: Any
     past: list[Hashable]
+    errors: Sequence[Hashable] = ()
     scale: str
     can_rescale: bool
     has_linear_inputs: bool
@@ -77,7 +81,8 @@ class ReaderSettings:
             If the data cannot be read, or hold a channel of which nothing was observed.
         """
         if y is not None and self.past:
-            raise DataError("past_covariates are columns of X, but with y= those are not read: leave out y=.")
+            what = "noise_col names" if self.errors else "past_covariates are"
+            raise DataError(f"{what} columns of X, but with y= those are not read: leave out y=.")
         target = self.target
         if self.past and target is not None:
             target = [*labels(target), *self.past]
@@ -91,7 +96,8 @@ class ReaderSettings:
         if target is None and y is None:
             panel = without_leftovers(panel)
         if self.past:
-            panel = _with_last(panel, self.past)
+            panel = _with_last(panel, self.past, "noise_col" if self.errors else "past_covariates")
+            check_standard_errors(panel, self.errors)
         never = [name for c, name in enumerate(panel.channels) if all(np.isnan(v[:, c]).all() for v in panel.values)]
         if never:
             raise DataError(
@@ -273,6 +279,7 @@ class DataReader:
                 f"fit saw the channels {self.channels}, but here are {panel.channels}: give the same columns."
             )
         check_new_series(panel, beside, name)
+        check_standard_errors(panel, settings.errors)
         return panel
 
     def check_width(self, X: Any, name: str) -> None:
@@ -424,15 +431,15 @@ class DataReader:
         return self.events
 
 
-def _with_last(panel: Panel, past: Sequence[Hashable]) -> Panel:
+def _with_last(panel: Panel, past: Sequence[Hashable], parameter: str) -> Panel:
     """The panel with the channels in `past` moved to the end."""
     unknown = [name for name in past if name not in panel.channels]
     first = [name for name in panel.channels if name not in past]
     if unknown or not first:
         raise DataError(
-            f"past_covariates names {unknown[0]!r}, but the columns are {panel.channels}."
+            f"{parameter} names {unknown[0]!r}, but the columns are {panel.channels}."
             if unknown
-            else f"past_covariates={list(past)} leaves no channel to forecast: name fewer."
+            else f"{parameter}={list(past)} leaves no channel to forecast: name fewer."
         )
     order = [panel.channels.index(name) for name in (*first, *past)]
     return replace(panel, channels=[*first, *past], values=[values[:, order] for values in panel.values])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,9 @@ from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.numerics.periodogram import find_periods
 from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, affordable, automatic, named
-from tsode.training.structural.recipe import Choice, fit_channel
+from tsode.training.structural.recipe import Choice, Seen, fit_channel
 
-__all__ = ["build_structure", "check_components", "fit_structure"]
+__all__ = ["build_structure", "check_components", "fit_structure", "is_sharp"]
 
 SHARP_SEASON, CHANGEPOINTS = "sharp_season", "changepoints"
 SETTINGS: dict[str, type] = {"n_harmonics": int, "pooled": bool}  # of it
@@ -105,9 +106,14 @@ def _folded_settings(spec: Any) -> dict[str, Any]:
     return settings
 
 
+def is_sharp(components: Any) -> bool:
+    """Whether they are the model of sharp seasons."""
+    return components != "auto" and name_of(components[0]) == SHARP_SEASON
+
+
 def build_structure(components: Any, n_channels: int) -> StructuralModel | FoldedModel:
     """A model of these components, to be fitted."""
-    if components != "auto" and name_of(components[0]) == SHARP_SEASON:
+    if is_sharp(components):
         return FoldedModel(n_channels, **_folded_settings(components[0]))
     return StructuralModel(n_channels)
 
@@ -122,9 +128,10 @@ def fit_structure(
     generator: torch.Generator,
     per_series: bool = False,
     is_robust: bool = False,
+    noise_columns: Mapping[Hashable, Hashable] = MappingProxyType({}),
 ) -> None:
     """Fit the components to every channel by itself, and give them to `module`."""
-    timeline, channels = reader.timeline, reader.channels
+    timeline, channels = reader.timeline, reader.targets
     candidates = _calendar_periods(timeline)
     changes = () if components == "auto" else _changes(components, timeline, panel)
     components = components if components == "auto" else _without_changes(components)
@@ -136,8 +143,10 @@ def fit_structure(
     every = [_features(one) for one in series]
     fits = []
     for c, name in enumerate(channels):
+        column = noise_columns.get(name)
+        place = None if column is None else reader.channels.index(column)
         seen = [
-            (s.times[rows], s.values[rows, c], features[rows])
+            Seen(s.times[rows], s.values[rows, c], features[rows], _errors(s, place)[rows])
             for s, features in zip(series, every)
             for rows in [~np.isnan(s.values[:, c])]
             if rows.any()
@@ -150,14 +159,16 @@ def fit_structure(
             if components == "auto"
             else partial(named, components, periods=periods, candidates=offered[::-1])  # what was found comes first
         )
-        choose = partial(_with_few, choose, sum(len(x) for _, x, _ in seen), name)
-        transforms = choose_transforms(np.concatenate([x for _, x, _ in seen]), support, name)
-        fits.append(
-            fit_channel(
-                seen, transforms, choose, generator, per_series=per_series, changes=changes, is_robust=is_robust
-            )
-        )
+        choose = partial(_with_few, choose, sum(len(one.values) for one in seen), name)
+        transforms = choose_transforms(np.concatenate([one.values for one in seen]), support, name)
+        settings: dict[str, Any] = {"per_series": per_series, "changes": changes, "is_robust": is_robust}
+        fits.append(fit_channel(seen, transforms, choose, generator, place_of_errors=place, **settings))
     module.set_channels(fits)
+
+
+def _errors(series: Series, place: int | None) -> np.ndarray:
+    """Standard errors at the observations: array[n], NaN where none is given."""
+    return np.full(len(series.times), np.nan) if place is None else series.values[:, place]
 
 
 def _with_few(
@@ -193,11 +204,9 @@ def _calendar_periods(timeline: Timeline) -> list[PeriodCandidate]:
     return [PeriodCandidate(timeline.duration(1.0), "unit")]
 
 
-def _found_periods(
-    seen: Sequence[tuple[np.ndarray, ...]], known: Sequence[PeriodCandidate], timeline: Timeline
-) -> list[PeriodCandidate]:
+def _found_periods(seen: Sequence[Seen], known: Sequence[PeriodCandidate], timeline: Timeline) -> list[PeriodCandidate]:
     """A period that the longest series shows, where no calendar speaks for its times or numbers do."""
-    times, values, _ = max(seen, key=lambda one: len(one[0]))
+    times, values, *_ = max(seen, key=lambda one: len(one.times))
     span, gap = (times[-1] - times[0], np.median(np.diff(times))) if len(times) > 2 else (0.0, 1.0)
     apply = [one.period for one in known if span >= FEWEST_TURNS * one.period and one.period >= 2.0 * gap]
     if timeline.kind == "datetime" and apply:

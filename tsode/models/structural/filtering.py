@@ -24,6 +24,7 @@ def standings(
     begin: Standing | None,
     judge: Callable[[slice, Standing | None], Verdict],
     at_once: int,
+    given: Tensor,
 ) -> Iterator[tuple[int, Standing]]:
     """Number of each event, and where the filters stand after it, until the next.
 
@@ -41,6 +42,8 @@ def standings(
         Verdict on these events from where the filters stand at the first of them. Asked only where `fit` has a limit.
     at_once : int
         Numbers of each part of the transitions to events that are built together.
+    given : Tensor[n r]
+        Variance of the noise of each value beside what was fitted.
     """
     n_draws, r = len(fit.log_weights), times.shape[1]
     size = max(1, at_once // (r * n_draws * fit.n_states))
@@ -58,13 +61,14 @@ def standings(
         if begin is not None:
             mean, cov = begin.mean.flatten(0, 1), begin.cov.flatten(0, 1)
             seen = torch.cat([torch.zeros_like(seen[:1]), seen[1:]])
-        system = PairedSystem(steps, which, cov, parts.readout.repeat(r, 1)[None], parts.noise.repeat(r)[None])
+        noise = parts.noise.repeat(r) + given[part].repeat_interleave(n_draws, dim=1)
+        system = PairedSystem(steps, which, cov, parts.readout.repeat(r, 1)[None], noise)
         if fit.limit is not None:
             _, doubts, runs = judge(part, begin)
             doubts = Doubts(*(x.repeat_interleave(n_draws, dim=1) for x in doubts))
             system = doubts.applied(system, fit.levels.repeat(r, 1))
-        given = values[part].expand(-1, -1, n_draws).flatten(1), seen.repeat_interleave(n_draws, dim=1)
-        for k, (_, after, _) in enumerate(filter_rows(system, *given, mean=mean)):
+        rows = values[part].expand(-1, -1, n_draws).flatten(1), seen.repeat_interleave(n_draws, dim=1)
+        for k, (_, after, _) in enumerate(filter_rows(system, *rows, mean=mean)):
             begin = Standing(after.mean.unflatten(0, (r, n_draws)), after.cov.unflatten(0, (r, n_draws)), runs[k])
             if part.start + k >= first:
                 yield part.start + k, begin

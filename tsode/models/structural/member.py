@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsode.core.batch import IrregularBatch
 from tsode.core.transforms import Transform
 from tsode.kernels.paired_filter import PairedSteps
+from tsode.models.structural.given_errors import GivenErrors, noise_of_errors
 from tsode.models.structural.structure import Parts, Structure
 
 __all__ = ["ChannelFit", "Member"]
@@ -54,6 +56,8 @@ class ChannelFit:
         Standard deviations beyond which a value stands out, see `reweighting.judge`; None: all are believed.
     reach : float
         Greatest less least of the values in the data's own units; 0 where they are all one.
+    errors : GivenErrors, optional
+        Of the observations, where they are known.
     """
 
     members: tuple[Member, ...]
@@ -65,6 +69,7 @@ class ChannelFit:
     changes: tuple[float, ...] = ()
     limit: float | None = None
     reach: float = 0.0
+    errors: GivenErrors | None = None
 
     @property
     def n_states(self) -> int:
@@ -90,6 +95,20 @@ class ChannelFit:
         """Of all draws, members one after the other: Tensor[d]."""
         parts = [torch.full((len(member.z),), member.weight / len(member.z)) for member in self.members]
         return torch.cat(parts).double().log()
+
+    @property
+    def noise_ahead(self) -> float:
+        """Variance that an observation to come has beside the fitted noise."""
+        return self.errors.ahead if self.errors else 0.0
+
+    def given_noise(self, batch: IrregularBatch, c: int) -> Tensor:
+        """Variances of the noise of the values of channel `c` (b n) beside what was fitted; 0 where none is given."""
+        values = batch.values[..., c].double()
+        if self.errors is None:
+            return torch.zeros_like(values)
+        is_given = batch.mask[..., self.errors.place] & batch.mask[..., c]
+        errors = torch.where(is_given, batch.values[..., self.errors.place].double(), torch.nan)
+        return noise_of_errors(errors, values, self.transform, self.spread)
 
     @property
     def coefficients(self) -> Tensor:

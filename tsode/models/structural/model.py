@@ -27,7 +27,7 @@ from tsode.models.structural.guard import guarded, lead_of
 from tsode.models.structural.member import ChannelFit
 from tsode.models.structural.paths import draw_paths
 from tsode.models.structural.problems import Data, Doubts
-from tsode.models.structural.random_effects import own_fits
+from tsode.models.structural.random_effects import History, own_fits
 from tsode.models.structural.reweighting import Verdict, judge
 from tsode.models.structural.row_groups import of_like_length
 from tsode.models.structural.smoothed_sums import smoothed_sums
@@ -124,14 +124,13 @@ class StructuralModel(ForecastModel):
         fit = self.channels[c]
         if fit.effects is None:
             return []
-        features = self._features(fit, batch)
+        features, noise = self._features(fit, batch), fit.given_noise(batch, c)
         histories, keys = [], []
         for row, n in prefixes:
             seen = batch.mask[row, :n, c]
             values = fit.scaled(batch.values[row, :n][seen, c].double())
-            parts = batch.times[row, :n][seen], values, features[row, :n][seen]
-            own_times, own_values, own_features = (x.cpu().numpy() for x in parts)
-            histories.append((own_times, own_values, own_features))
+            parts = batch.times[row, :n][seen], values, features[row, :n][seen], noise[row, :n][seen]
+            histories.append(History(*(x.cpu().numpy() for x in parts)))
             keys.append((c, *(x.tobytes() for x in histories[-1])))
         missing = {key: k for k, key in enumerate(keys) if key not in self._own and len(histories[k][0]) > 1}
         if len(self._own) > MOST_KEPT:
@@ -232,7 +231,7 @@ class StructuralModel(ForecastModel):
         last = max(by_event)
         times = batch.times[rows]
         start = fit.parts(times.new_zeros(1, 1))
-        readout, noise = start.readout, start.noise
+        readout, noise = start.readout, start.noise + fit.noise_ahead
         if 0 in by_event:
             zero = (torch.zeros_like(readout), torch.diag_embed(start.start))
             at = by_event[0]
@@ -257,7 +256,9 @@ class StructuralModel(ForecastModel):
         def judged(part: slice, start: Standing | None) -> Verdict:
             return self.verdict(fit, batch, c, rows, min(part.stop, n), part.start, start)
 
-        yield from standings(fit, times, values, mask, begin, judged, HELD_AT_ONCE)
+        yield from standings(
+            fit, times, values, mask, begin, judged, HELD_AT_ONCE, fit.given_noise(batch, c)[rows, :n].T
+        )
 
     def verdict(
         self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, n: int, first: int = 0,
@@ -275,8 +276,8 @@ class StructuralModel(ForecastModel):
             mask = torch.cat([torch.zeros_like(mask[:1]), mask[1:]])
             k, m = fit.place_of_likeliest, member.structure.n_states
             begin = Standing(begin.mean[:, k, :m], begin.cov[:, k, :m, :m], begin.run)
-        gap, nothing = times.diff(dim=0, prepend=times[:1]), torch.zeros_like(values)
-        data = Data(gap, torch.arange(len(gap)), values, mask, nothing, nothing, features)
+        gap, noise = times.diff(dim=0, prepend=times[:1]), fit.given_noise(batch, c)[rows, part].T
+        data = Data(gap, torch.arange(len(gap)), values, mask, noise, torch.zeros_like(noise), features)
         return judge(member.structure, member.z[0], data, float("inf") if fit.limit is None else fit.limit, begin)
 
     def _write(
@@ -310,7 +311,7 @@ class StructuralModel(ForecastModel):
                 start = own.parts(query_times.new_zeros(1, 1))
                 mean, variance = self.smoothed(own, batch, c, row, query_times[row], start.readout[None])
                 location[row] = mean[0] + self.explained(own, batch, query_times)[row]
-                spread[row] = variance[0] + start.noise
+                spread[row] = variance[0] + start.noise + own.noise_ahead
             log_weight = fit.log_weights.expand_as(location)
             parts.append(torch.cat([location, 0.5 * spread.clamp(min=1e-300).log(), log_weight], dim=-1))
         return self._as_forecast(query_times, parts)
@@ -334,7 +335,8 @@ class StructuralModel(ForecastModel):
         if fit.limit is not None:
             found = self.verdict(fit, batch, c, torch.tensor([row]), batch.times.shape[1]).doubts
             doubts = Doubts(*(x[seen] for x in found))
-        return smoothed_sums(fit, times, values, doubts, query_times, readouts)
+        given = fit.given_noise(batch, c)[row, seen][:, None]
+        return smoothed_sums(fit, times, values, given, doubts, query_times, readouts)
 
     def log_weights_at(self, batch: IrregularBatch, c: int, row: int, query_times: Tensor) -> Tensor:
         """Of the draws of a channel, at times (q) of one series: after its last event those of the forecast (q d)."""
@@ -402,7 +404,8 @@ class StructuralModel(ForecastModel):
             at = (behind[None] == count).nonzero()
             gap = torch.where(lead.isfinite(), lead, 0.0)[at[:, 0], at[:, 1]]
             if len(at):
-                self._write(fit, (mean, cov), None, start.readout, start.noise, at, gap, out, torch.zeros(1).long())
+                noise = start.noise + fit.noise_ahead
+                self._write(fit, (mean, cov), None, start.readout, noise, at, gap, out, torch.zeros(1).long())
         params = torch.cat([out[0, :, 0] + explained, out[0, :, 1], fit.log_weights.expand_as(explained)], dim=-1)
         found = guarded(fit, params, lead[0])
         return None if found is params else found.chunk(3, dim=-1)[2].softmax(dim=-1)

@@ -57,7 +57,7 @@ def draw_paths(
         else:
             gap = times[k] - times[k - 1]
         state = _moved(fit.parts(gap.reshape(1, 1)), state, chosen, generator)
-        noise = start.noise[chosen].sqrt() * _normal(state[:, 0], generator)
+        noise = (start.noise[chosen] + fit.noise_ahead).sqrt() * _normal(state[:, 0], generator)
         values.append((state * start.readout[chosen]).sum(dim=-1) + noise)
     return torch.stack(values, dim=1) + explained[:, chosen].T, chosen
 

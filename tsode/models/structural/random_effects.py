@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +30,25 @@ NUMBERS_AT_ONCE = 2**25
 MOST_ROWS = 1000  # of a series, from which its own parameters are learned
 SHORT = 32  # rows
 
-History = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Times in model time, scaled values (n) and features (n f) of one series."""
+
+class History(NamedTuple):
+    """One series in model time and scaled values.
+
+    Parameters
+    ----------
+    times, values : array[n]
+    features : array[n f]
+    noise : array[n]
+        Variance known of each value.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+    features: np.ndarray
+    noise: np.ndarray
+
+    def last(self, n: int) -> History:
+        return History(*(part[-n:] for part in self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +97,7 @@ def learn_effects(member: Member, histories: Sequence[History], span: float, dou
 def own_fits(fit: ChannelFit, histories: Sequence[History]) -> list[ChannelFit]:
     """Fits of each series by itself, to its last rows, with the panel's law of the parameters as their prior."""
     assert fit.effects is not None
-    last = slice(-MOST_ROWS, None)
-    cut = [(t[last], x[last], f[last]) for t, x, f in histories]
+    cut = [history.last(MOST_ROWS) for history in histories]
     members: list[list[Member]] = [[] for _ in histories]
     for alike in _of_like_length(cut):
         data = _padded([cut[k] for k in alike], fit.span)
@@ -110,11 +127,10 @@ def _of_like_length(histories: Sequence[History]) -> list[list[int]]:
 def _padded(histories: Sequence[History], span: float) -> Data:
     n = max(len(t) for t, *_ in histories)
     padded = [[np.pad(x, [(0, n - len(x))] + [(0, 0)] * (x.ndim - 1), mode="edge") for x in one] for one in histories]
-    times, values, features = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
+    times, values, features, noise = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
     mask = (torch.arange(n)[:, None] < torch.tensor([len(t) for t, *_ in histories])).double()
     gap = (times / span).diff(dim=0, prepend=times[:1] / span)
-    nothing = torch.zeros_like(values)
-    return Data(gap, torch.arange(n), values * mask, mask, nothing, nothing, features)
+    return Data(gap, torch.arange(n), values * mask, mask, noise, torch.zeros_like(noise), features)
 
 
 def _posteriors(structure: Structure, data: Data, effects: Effects, start: Tensor) -> Posterior:

@@ -16,8 +16,9 @@ HELD_AT_ONCE = 2**22  # numbers of covariances at query times; of those at rows,
 
 
 def smoothed_sums(
-    fit: ChannelFit, times: Tensor, values: Tensor, doubts: Doubts | None, query_times: Tensor, readouts: Tensor
-) -> tuple[Tensor, Tensor]:
+    fit: ChannelFit, times: Tensor, values: Tensor, given: Tensor, doubts: Doubts | None, query_times: Tensor,
+    readouts: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Means and variances (k q d) of sums of states, by each draw of the parameters.
 
     Parameters
@@ -26,6 +27,8 @@ def smoothed_sums(
     times : Tensor[n], float64
     values : Tensor[n 1] or Tensor[n d]
         Scaled, less what covariates explain.
+    given : Tensor[n 1]
+        Variances of their noise beside what was fitted.
     doubts : Doubts or None
         About these values (n 1).
     query_times : Tensor[q], float64
@@ -48,7 +51,7 @@ def smoothed_sums(
     for draws in torch.arange(readouts.shape[1]).split(max(1, 4 * size // len(times))):
         steps = PairedSteps(*(x[:, 0, draws] for x in parts.steps))
         start, readout, noise = torch.diag_embed(parts.start[draws]), parts.readout[draws], parts.noise[draws]
-        system = PairedSystem(steps, which, start, readout[None], noise[None])
+        system = PairedSystem(steps, which, start, readout[None], noise + given)
         if doubts is not None:
             system = Doubts(*(x.expand(-1, len(draws)) for x in doubts)).applied(system, fit.levels[draws])
         smoother = PairedSmoother.of(system, values[:, draws], torch.ones_like(values[:, draws]))

@@ -13,6 +13,7 @@ from tsode._registry import build as build_part
 from tsode._registry import part
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
+from tsode.models.structural.given_errors import GivenErrors
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.random_effects import Effects
 from tsode.models.structural.registry import COMPONENTS
@@ -57,6 +58,7 @@ def _describe(fit: ChannelFit) -> dict[str, Any]:
         "changes": fit.changes,
         "limit": fit.limit,
         "reach": fit.reach,
+        "errors": None if fit.errors is None else [fit.errors.place, fit.errors.ahead],
         "effects": None if fit.effects is None else [[law.mean.tolist(), law.sd.tolist()] for law in fit.effects],
         "members": [
             {
@@ -105,7 +107,17 @@ def _restore(state: dict[str, Any]) -> ChannelFit:
     limit = None if state["limit"] is None else _positive(state["limit"])
     reach = _positive(state["reach"]) if state["reach"] else 0.0
     effects = _effects(state["effects"], members)
-    return ChannelFit(tuple(members), transform, shift, spread, span, effects, changes, limit, reach)
+    errors = _errors(state.get("errors"))
+    return ChannelFit(tuple(members), transform, shift, spread, span, effects, changes, limit, reach, errors)
+
+
+def _errors(described: Any) -> GivenErrors | None:
+    if described is None:
+        return None
+    place, ahead = described
+    if type(place) is not int or place < 0 or not 0.0 <= float(ahead) < float("inf"):
+        raise ValueError("its standard errors have no place")
+    return GivenErrors(place, float(ahead))
 
 
 def _effects(described: Any, members: list[Member]) -> tuple[Effects, ...] | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import frexp, log
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from tsode.core.transforms import Transform
 from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.evidence import Posterior, normals, posteriors
+from tsode.models.structural.given_errors import GivenErrors, noise_of_errors
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.problems import Data, Doubts, Problem, evaluate
-from tsode.models.structural.random_effects import learn_effects
+from tsode.models.structural.random_effects import History, learn_effects
 from tsode.models.structural.reweighting import STANDS_OUT, judge, ordinary_limit
 from tsode.models.structural.structure import Structure
 from tsode.numerics.quasi_newton import minimise
@@ -71,14 +73,33 @@ class Sample:
     log_slope: float  # of the transform and the standardisation, summed over all values
     reach: float  # greatest less least of the values that do not stand out, in the data's own units
     doubts: Doubts | None = None
+    given_ahead: float = 0.0  # median of the given variances of noise, in those of the series
 
     @property
     def n_doubts(self) -> int:
         return 0 if self.doubts is None else int((self.doubts.noise > 0.0).sum())
 
 
-Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Times (n), values (n) and features (n f) of one channel of one series."""
+class Seen(NamedTuple):
+    """What was seen of one channel of one series.
+
+    Parameters
+    ----------
+    times, values : array[n]
+        In model time and the data's own units.
+    features : array[n f]
+        Covariates.
+    errors : array[n]
+        Standard errors of the values, in their units; NaN where none is given.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+    features: np.ndarray
+    errors: np.ndarray
+
+    def at(self, rows: np.ndarray) -> Seen:
+        return Seen(*(part[rows] for part in self))
 
 
 @dataclass(frozen=True)
@@ -115,13 +136,13 @@ def fit_channel(
     per_series: bool = False,
     changes: tuple[float, ...] = (),
     is_robust: bool = False,
+    place_of_errors: int | None = None,
 ) -> ChannelFit:
     """Fit one channel: choose its scale and its seasons, then average over sets of components by their evidence.
 
     Parameters
     ----------
-    series : sequence of (times, values, features)
-        What was seen of it, in model time and the data's own units, and covariates (n f) at these times.
+    series : sequence of Seen
     transforms : dict of name to Transform
     choose : callable
         The scale of the data, and the span in model time -> what is to be fitted.
@@ -131,12 +152,16 @@ def fit_channel(
         Changepoints, in model time.
     is_robust : bool
         Whether values that stand out are doubted.
+    place_of_errors : int, optional
+        Of the column of standard errors, where there is one, among those that are read.
     """
     n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
     if changes:
         steps = [change_features(torch.from_numpy(t), changes, span).numpy() for t, *_ in series]
-        series = [(t, x, np.concatenate([f, more], axis=1)) for (t, x, f), more in zip(series, steps)]
+        series = [
+            one._replace(features=np.concatenate([one.features, more], axis=1)) for one, more in zip(series, steps)
+        ]
     everything, series = series, _some(series, settings.most_rows, settings.most_values, generator)
     samples = {name: _sample(series, one, span) for name, one in transforms.items()}
     choice = choose(next(iter(samples.values())).scale, span)
@@ -169,21 +194,29 @@ def fit_channel(
         problems, posterior = _refined(sets, posterior, more, prices)
     members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
     most = limit if is_robust else None
-    fit = ChannelFit(members, transforms[name], sample.shift, sample.spread, span, None, changes, most, sample.reach)
+    errors = None if place_of_errors is None else GivenErrors(place_of_errors, sample.given_ahead)
+    fit = ChannelFit(
+        members, transforms[name], sample.shift, sample.spread, span, None, changes, most, sample.reach, errors
+    )
     if not per_series or len(series) < 2:
         return fit
     members = members[:MOST_OWN]
     total = sum(member.weight for member in members)
     members = tuple(replace(member, weight=member.weight / total) for member in members)
-    scaled = [(t, fit.scaled(torch.from_numpy(x)).numpy(), f) for t, x, f in series]
+    scaled = [_history(fit, one) for one in series]
     about = None if sample.doubts is None else sample.doubts.scaled(sample.spread**-2)
     return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span, about) for one in members))
 
 
+def _history(fit: ChannelFit, seen: Seen) -> History:
+    values, errors = torch.from_numpy(seen.values), torch.from_numpy(seen.errors)
+    noise = noise_of_errors(errors, values, fit.transform, fit.spread)
+    return History(seen.times, fit.scaled(values).numpy(), seen.features, noise.numpy())
+
+
 def _some(series: Sequence[Seen], most_rows: int, most_values: int, generator: torch.Generator) -> list[Seen]:
     """Some rows of so many series that a fit takes a bounded time."""
-    kept = [_rows(len(t), most_rows) for t, *_ in series]
-    cut = [(t[rows], x[rows], f[rows]) for rows, (t, x, f) in zip(kept, series) if len(t)]
+    cut = [one.at(_rows(len(one.times), most_rows)) for one in series if len(one.times)]
     longest = max(len(t) for t, *_ in cut)
     most = max(1, most_values // longest)
     chosen = torch.randperm(len(cut), generator=generator)[:most].sort().values.tolist()
@@ -264,14 +297,15 @@ def _sample(
 ) -> Sample:
     """Series on the scale of a transform, padded to one length; on the scale of another sample if there is one.
 
-    What is doubted does not count in the scale.
+    What is doubted does not count in the scale, nor what its standard error makes nothing of.
     """
     n = max(len(t) for t, *_ in series)
     padded = [[np.pad(x, [(0, n - len(x))] + [(0, 0)] * (x.ndim - 1), mode="edge") for x in one] for one in series]
-    times, values, features = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
+    times, values, features, errors = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
     is_seen = torch.arange(n)[:, None] < torch.tensor([len(t) for t, *_ in series])
     scaled, own_time = transform.forward(values), times / span
     is_sound = is_seen if doubts is None else is_seen & (doubts.noise == 0.0)
+    is_sound = _told(scaled, noise_of_errors(errors, values, transform, 1.0), is_sound)
     seen = scaled[is_sound]
     size = 2.0 ** (frexp(float(seen.abs().max()))[1] - 1)  # so that no square leaves the range of numbers
     shift, spread = float((seen / size).mean()) * size, float((seen / size).std(correction=0)) * size
@@ -284,10 +318,22 @@ def _sample(
     change = scaled.diff(dim=0)[is_apart]
     typical = float(gap[is_apart].median()) if len(change) else 1.0
     scale = like.scale if like else DataScale(typical, max(_roughness(change), 1e-6))
-    plain = Data.of(own_time, scaled, is_seen.double(), features=features.double())
+    given = torch.where(is_seen, noise_of_errors(errors, values, transform, spread), 0.0)
+    plain = Data.of(own_time, scaled, is_seen.double(), given, features.double())
     data = plain if doubts is None else plain.with_doubts(doubts.scaled(spread**-2))
     reach = float(values[is_sound].max() - values[is_sound].min())
-    return Sample(plain, data, scale, shift, spread, log_slope, reach, doubts)
+    is_given = is_seen & ~errors.isnan()
+    given_ahead = float(given[is_given].median()) if is_given.any() else 0.0
+    return Sample(plain, data, scale, shift, spread, log_slope, reach, doubts, given_ahead)
+
+
+def _told(values: Tensor, noise: Tensor, is_sound: Tensor) -> Tensor:
+    """Those of the sound values whose noise is no more than the variance of the half that is known best."""
+    if not bool(noise.any()):
+        return is_sound
+    best = is_sound & (noise <= noise[is_sound].median())
+    told = is_sound & (noise <= values[best].var(correction=0))
+    return told if int(told.sum()) > 1 else is_sound
 
 
 def _roughness(change: Tensor) -> float:

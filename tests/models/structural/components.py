@@ -4,7 +4,7 @@ import torch
 
 from tsode.kernels.paired_filter import PairedSteps
 from tsode.models.structural import COMPONENTS, Component, DataScale
-from tsode.models.structural.structure import pad
+from tsode.models.structural.structure import Structure, pad
 
 SCALE = DataScale(gap=0.02, roughness=0.05)
 PERIODS = {"period": 0.13}
@@ -38,3 +38,20 @@ def dense(steps: PairedSteps) -> tuple[torch.Tensor, torch.Tensor]:
         matrix[..., j, j + 1], matrix[..., j + 1, j] = other[..., j], other[..., j + 1]
         noise[..., j, j + 1] = noise[..., j + 1, j] = covariance[..., j // 2]
     return matrix, noise
+
+
+def states_law(structure: Structure, z: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Covariance of the states at all times (n m n m), readout and noise, by composing steps from the first time."""
+    parts = structure.parts(z, times.diff()[:, None])
+    matrix, noise = (x[:, 0] for x in dense(parts.steps))
+    n, m = len(times), structure.n_states
+    cov = torch.zeros(n, m, n, m, dtype=torch.float64)
+    here = torch.diag(parts.start[0])
+    for i in range(n):
+        if i:
+            here = matrix[i - 1] @ here @ matrix[i - 1].T + noise[i - 1]
+        cov[i, :, i] = across = here
+        for j in range(i + 1, n):
+            across = matrix[j - 1] @ across
+            cov[j, :, i], cov[i, :, j] = across, across.T
+    return cov, parts.readout[0], float(parts.noise[0])

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tests.models.structural.test_structure import _joint, _structure, _times, _z
+from tests.models.structural.components import states_law
+from tests.models.structural.test_structure import _structure, _times, _z
 from tsode.core.batch import IrregularBatch
 from tsode.core.transforms import Transform
 from tsode.models.structural.given_errors import GivenErrors, noise_of_errors
@@ -28,7 +29,7 @@ def _errors(n: int) -> torch.Tensor:
 def case() -> dict[str, torch.Tensor | StructuralModel]:
     structure = _structure(["slope", "ou", "season"])
     z, times = _z(structure), _times()
-    states, h, noise = _joint(structure, z, times)
+    states, h, noise = states_law(structure, z, times)
     errors = _errors(len(times))
     given = noise_of_errors(errors, errors, Transform.identity(), SPREAD)
     cov = torch.einsum("i,aibj,j->ab", h, states, h)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.structural.components import EVERY, SCALE, dense, make
+from tests.models.structural.components import EVERY, SCALE, make, states_law
 from tsode.core.batch import IrregularBatch
 from tsode.core.transforms import Transform
 from tsode.models.structural.member import ChannelFit, Member
@@ -37,28 +37,11 @@ def _times(n: int = 25) -> torch.Tensor:
     return gaps.cumsum(0)
 
 
-def _joint(structure: Structure, z: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Covariance of the states at all times (n m n m), readout and noise, by composing steps from the first time."""
-    parts = structure.parts(z, times.diff()[:, None])
-    matrix, noise = (x[:, 0] for x in dense(parts.steps))
-    n, m = len(times), structure.n_states
-    cov = torch.zeros(n, m, n, m, dtype=torch.float64)
-    here = torch.diag(parts.start[0])
-    for i in range(n):
-        if i:
-            here = matrix[i - 1] @ here @ matrix[i - 1].T + noise[i - 1]
-        cov[i, :, i] = across = here
-        for j in range(i + 1, n):
-            across = matrix[j - 1] @ across
-            cov[j, :, i], cov[i, :, j] = across, across.T
-    return cov, parts.readout[0], float(parts.noise[0])
-
-
 @pytest.mark.parametrize("names", SETS, ids="+".join)
 def test_log_likelihood_is_that_of_the_dense_gaussian(names: list[str]) -> None:
     structure = _structure(names)
     z, times = _z(structure), _times()
-    cov, h, noise = _joint(structure, z, times)
+    cov, h, noise = states_law(structure, z, times)
     dense_cov = torch.einsum("i,aibj,j->ab", h, cov, h) + noise * torch.eye(len(times), dtype=torch.float64)
     y = torch.linalg.cholesky(dense_cov) @ torch.linspace(-1.5, 1.5, len(times), dtype=torch.float64)
     truth = torch.distributions.MultivariateNormal(torch.zeros_like(y), dense_cov).log_prob(y)
@@ -130,7 +113,7 @@ def test_forecast_and_smoother_are_those_of_the_dense_gaussian(names: list[str])
     z, times = _z(structure), _times()
     queries = torch.cat([times[3:5] + 0.4 * SCALE.gap, times[-1:] + torch.tensor([0.5, 40.0]).double() * SCALE.gap])
     every, order = torch.cat([times, queries]).sort(stable=True)
-    cov, h, noise = _joint(structure, z, every)
+    cov, h, noise = states_law(structure, z, every)
     dense_cov = torch.einsum("i,aibj,j->ab", h, cov, h)
     place = order.argsort()
     seen, asked = place[: len(times)], place[len(times) :]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,14 @@ from tsode.estimators.forecasters.known_system import SystemSettings, read_start
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.forecasters.structural_diagnosis import StructuralDiagnosis
-from tsode.estimators.forecasters.structure import build_structure, check_components, fit_structure, is_sharp
+from tsode.estimators.forecasters.structure import (
+    build_structure,
+    check_components,
+    check_joint,
+    fit_jointly,
+    fit_structure,
+    is_sharp,
+)
 from tsode.estimators.parameters import Check, at_least, mapping, one_of, or_value
 from tsode.frames.panel import Panel
 from tsode.frames.standard_errors import error_columns, match_errors
@@ -30,8 +36,10 @@ from tsode.models.base import ForecastModel
 from tsode.models.folded.model import FoldedModel
 from tsode.models.linear.gaussian import LinearGaussianModel
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
+from tsode.models.structural.joint_model import JointStructuralModel
 from tsode.models.structural.model import StructuralModel
 from tsode.training.loop import train
+from tsode.training.series_pieces import held_out_pieces, pieces_of
 from tsode.training.windows import Split
 
 __all__ = ["LinearSDEForecaster"]
@@ -83,6 +91,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         With ``components=``, the column of the standard errors of the observations, in their units. A value counts for
         as much as its own error lets it, beside the noise that is fitted; NaN: by the latter alone. Observations to
         come are taken to have the median error of those in fit.
+    channels : {"own", "joint"}
+        With ``components=``, whether each channel is modelled by itself, or all of them together: by the same
+        components with the same parameters, but for their units and noise, and with innovations that are correlated.
+        Then what one channel shows tells about the others, as where one stops or has gaps. The cost of an observation
+        time grows with the third power of the number of channels, or faster.
     system : dict or None
         Matrices of a known system, as arguments of `tsode.models.linear.sde.LinearSDE`: ``drift``, ``diffusion``,
         ``readout``, ``noise`` and, if wanted, ``offset``, ``readout_offset``, ``initial_mean``, ``initial_cov``. They
@@ -151,6 +164,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     per_series: bool = False
     robust: bool | None = None
     noise_col: Any = None
+    channels: str = "own"
     system: dict[str, Any] | None = None
     initial_time: Any = None
     max_context: int = 64
@@ -165,6 +179,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         "system": or_value(None, mapping),
         "components": check_components,
         "support": one_of(dict.fromkeys(SUPPORTS)),
+        "channels": one_of(dict.fromkeys(("own", "joint"))),
     }
 
     @property
@@ -178,6 +193,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             return self._structural_settings(settings)
         if self.noise_col is not None:
             raise ParameterError(f"noise_col={self.noise_col!r} is of components=: give components='auto' too.")
+        if self.channels != "own":
+            raise ParameterError(f"channels={self.channels!r} is of components=: give components='auto' too.")
         if self.support != "real":
             raise ParameterError(f"support={self.support!r} is of components=: give components='auto' too.")
         if self.system is None:
@@ -199,10 +216,12 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         """In the data's own units, for components have scales of their own."""
         if self.system is not None:
             raise ParameterError("components= and system= are two models: give one of them.")
-        if self.past_covariates is not None:
+        if self.channels == "joint":
+            check_joint(self.components, self.per_series, self.robust)
+        elif self.past_covariates is not None:
             raise ParameterError(
                 "components= model every channel by itself, so past_covariates= would change nothing: leave them out, "
-                "or give what is known ahead in known=."
+                "give what is known ahead in known=, or model channels together with channels='joint'."
             )
         refusals = dict(settings.refusals) | {
             "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
@@ -211,8 +230,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         errors = error_columns(self.noise_col)
         if errors and is_sharp(self.components):
             raise ParameterError("'sharp_season' reads no standard errors: leave out noise_col=.")
+        if errors and self.channels == "joint":
+            raise ParameterError("channels='joint' reads no standard errors: leave out noise_col=.")
+        past = errors or settings.past
         return replace(
-            settings, scale="none", can_rescale=False, calendar=None, refusals=refusals, past=errors, errors=errors
+            settings, scale="none", can_rescale=False, calendar=None, refusals=refusals, past=past, errors=errors
         )
 
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
@@ -229,7 +251,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
         if self.components is not None:
-            return build_structure(self.components, n_channels - len(error_columns(self.noise_col)))
+            is_joint = self.channels == "joint" and n_channels > 1
+            return build_structure(self.components, n_channels - len(error_columns(self.noise_col)), is_joint)
         if self.system is None:
             return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
         try:
@@ -329,6 +352,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             return []
         if isinstance(module, StructuralModel):
             reader, panel = self._reading
+            if isinstance(module, JointStructuralModel):
+                fit_jointly(module, split.train, reader, self.components, self.support, generator)
+                return []
             is_robust = self.components == "auto" if self.robust is None else self.robust
             fit_structure(
                 module, split.train, reader, panel, self.components, self.support, generator, self.per_series,
@@ -339,8 +365,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         if self.scale == "robust":
             fitted, held = ([_within(series) for series in part] for part in (split.train, split.valid))
             split = replace(split, train=fitted, valid=held)
-        pieces = [piece for series in split.train for piece in _pieces(series, self.max_context)]
-        held_out = _held_out(split, self.max_context)
+        pieces = [piece for series in split.train for piece in pieces_of(series, self.max_context)]
+        held_out = held_out_pieces(split, self.max_context)
         if not pieces or not held_out:
             raise DataError(
                 "There is no series with two observation times, so nothing can be learned about change in time. "
@@ -389,36 +415,6 @@ def _validate(model: torch.nn.Module, batches: Sequence[tuple[IrregularBatch, ..
         count += float(whole.mask.sum() - context.mask.sum())
     score = total / max(count, 1.0)
     return {"loss": score if np.isfinite(score) else float("inf")}
-
-
-def _held_out(split: Split, n_events: int) -> list[tuple[Series, Series]]:
-    """Pieces to validate on: the context, and the context with the held-out values after it."""
-    if split.valid_from is None:
-        return [(p.part(slice(0)), p) for series in split.valid for p in _pieces(series, n_events)]
-    pairs = []
-    for series, start in zip(split.valid, split.valid_from):
-        cut = int(np.searchsorted(series.times, start, side="right"))
-        context = slice(max(cut - n_events, 0), cut)
-        pairs.append((_part(series, context), _part(series, slice(context.start, cut + n_events))))
-    return pairs
-
-
-def _pieces(series: Series, n_events: int) -> list[Series]:
-    """Consecutive pieces of about equal length, at most `n_events` each; none of a series with fewer than two times."""
-    n = len(series.times)
-    if n < 2:
-        return []
-    cuts = np.linspace(0, n, -(-n // n_events) + 1).astype(int).tolist()
-    return [_part(series, slice(i, j)) for i, j in pairwise(cuts)]
-
-
-def _part(series: Series, rows: slice) -> Series:
-    """Some of the observations, and the inputs up to the last of them, from the first of these observations on."""
-    times = series.times[rows]
-    if not len(times):
-        return series.part(rows, slice(0))
-    begin = times[0] if rows.start else -np.inf
-    return series.part(rows, slice(*np.searchsorted(series.input_times, [begin, times[-1]])))
 
 
 def _within(series: Series) -> Series:

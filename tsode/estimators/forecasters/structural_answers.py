@@ -18,6 +18,7 @@ from tsode.estimators.settings import read_levels
 from tsode.frames.times import Query
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.structural.decomposition import FIT, decompose, part_names
+from tsode.models.structural.joint import JointStructure
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.model import StructuralModel
 from tsode.models.structural.season import Season
@@ -154,12 +155,14 @@ class StructuralAnswers(FittedForecaster):
             ``hi-80``, within which it lies with a probability of 80 %; ``unit``. Lengths of time are in the data's own
             time, or in days for datetimes; variances in squared units of the (transformed) values; rates for the same
             unit of time. A covariate of ``known=`` has the change of the (transformed) value for one unit of its own.
+            With ``channels="joint"`` a channel also has its ``loading`` on the innovations of each channel, in standard
+            deviations, and the ``correlation`` of its innovations with those of each other channel.
         """
         module = self._structural_module("summary")
         rows, index = [], []
         for name, fit in zip(self.channels_, module.channels):
             member = _best(fit)
-            values = member.structure.parameters(member.z)
+            values = member.structure.parameters(member.z) | self._shared(member)
             for (component, parameter), draws in values.items():
                 factor, unit = self._unit_of(component, parameter, fit)
                 middle, spread = float(draws[0]) * factor, _spread(draws.log())
@@ -181,6 +184,17 @@ class StructuralAnswers(FittedForecaster):
         own = member.structure.coefficients(member.z)[:, coder.n_static : coder.n_static + len(coder.known)]
         scaled = fit.spread * own / torch.from_numpy(coder.scaler.scale)
         return dict(zip(map(str, coder.known), scaled.unbind(dim=1)))
+
+    def _shared(self, member: Member) -> dict[tuple[str, Any], torch.Tensor]:
+        """Of a channel that is modelled with others: loadings on what they have in common, and correlations."""
+        structure = member.structure
+        if not isinstance(structure, JointStructure):
+            return {}
+        c = structure.channel
+        loadings, correlations = structure.loadings(member.z)[:, c], structure.correlations(member.z)
+        common = {("loading", name): loadings[:, k] for k, name in enumerate(self.channels_[: c + 1])}
+        others = {("correlation", name): correlations[:, k] for k, name in enumerate(self.channels_) if k != c}
+        return common | others
 
     def _unit_of(self, component: str, parameter: str, fit: ChannelFit) -> tuple[float, str]:
         """Factor from the structure's units to the data's, and what the data's are called."""

@@ -25,18 +25,21 @@ from tsode.frames.times import read_times
 from tsode.models.folded.model import FoldedModel
 from tsode.models.structural.component import DataScale
 from tsode.models.structural.cycle import Cycle
+from tsode.models.structural.joint_model import JointStructuralModel
 from tsode.models.structural.level import Level
 from tsode.models.structural.model import StructuralModel, features_at
 from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.numerics.periodogram import find_periods
 from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, affordable, automatic, named
+from tsode.training.structural.joint import fit_joint
 from tsode.training.structural.recipe import Choice, Seen, fit_channel
 
-__all__ = ["build_structure", "check_components", "fit_structure", "is_sharp"]
+__all__ = ["build_structure", "check_components", "check_joint", "fit_jointly", "fit_structure", "is_sharp"]
 
 SHARP_SEASON, CHANGEPOINTS = "sharp_season", "changepoints"
 SETTINGS: dict[str, type] = {"n_harmonics": int, "pooled": bool}  # of it
+SAME_PERIOD = 0.05  # of itself, by which periods differ that are one
 
 
 def check_components(name: str, value: Any, default: Any) -> None:
@@ -111,11 +114,23 @@ def is_sharp(components: Any) -> bool:
     return components != "auto" and name_of(components[0]) == SHARP_SEASON
 
 
-def build_structure(components: Any, n_channels: int) -> StructuralModel | FoldedModel:
+def check_joint(components: Any, per_series: bool, robust: bool | None) -> None:
+    """Raise an error if channels cannot be modelled together."""
+    if per_series:
+        raise ParameterError("channels='joint' has the same parameters for all series: leave out per_series=.")
+    if robust:
+        raise ParameterError("channels='joint' believes all values: leave out robust=.")
+    if is_sharp(components):
+        raise ParameterError(f"{SHARP_SEASON!r} models every channel by itself: leave out channels='joint'.")
+    if components != "auto" and any(name_of(spec) == CHANGEPOINTS for spec in components):
+        raise ParameterError(f"{CHANGEPOINTS!r} are of each channel by itself: leave out channels='joint'.")
+
+
+def build_structure(components: Any, n_channels: int, is_joint: bool = False) -> StructuralModel | FoldedModel:
     """A model of these components, to be fitted."""
     if is_sharp(components):
         return FoldedModel(n_channels, **_folded_settings(components[0]))
-    return StructuralModel(n_channels)
+    return JointStructuralModel(n_channels) if is_joint else StructuralModel(n_channels)
 
 
 def fit_structure(
@@ -154,16 +169,44 @@ def fit_structure(
         if not seen:
             raise DataError(f"Channel {name!r} was never observed: leave it out of target=.")
         offered = [*candidates, *_found_periods(seen, candidates, timeline)] if searches else candidates
-        choose = (
-            partial(automatic, candidates=offered)
-            if components == "auto"
-            else partial(named, components, periods=periods, candidates=offered[::-1])  # what was found comes first
-        )
-        choose = partial(_with_few, choose, sum(len(one.values) for one in seen), name)
+        choose = partial(_with_few, _chooser(components, periods, offered), sum(len(one.values) for one in seen), name)
         transforms = choose_transforms(np.concatenate([one.values for one in seen]), support, name)
         settings: dict[str, Any] = {"per_series": per_series, "changes": changes, "is_robust": is_robust}
         fits.append(fit_channel(seen, transforms, choose, generator, place_of_errors=place, **settings))
     module.set_channels(fits)
+
+
+def fit_jointly(
+    module: JointStructuralModel,
+    series: Sequence[Series],
+    reader: DataReader,
+    components: Any,
+    support: str,
+    generator: torch.Generator,
+) -> None:
+    """Fit the components to all channels together, and give them to `module`."""
+    candidates = _calendar_periods(reader.timeline)
+    periods = {} if components == "auto" else _periods(components, reader.timeline)
+    rows = [Seen(one.times, one.values, _features(one), _errors(one, None)) for one in series]
+    offered, transforms = [*candidates], []
+    for c, name in enumerate(reader.channels):
+        seen = [one.at(~np.isnan(one.values[:, c])) for one in rows]
+        seen = [one._replace(values=one.values[:, c]) for one in seen if len(one.times)]
+        found = _found_periods(seen, candidates, reader.timeline)
+        offered += [
+            one for one in found if all(abs(one.period / other.period - 1.0) > SAME_PERIOD for other in offered)
+        ]
+        transforms.append(choose_transforms(np.concatenate([one.values for one in seen]), support, name))
+    module.set_channels(fit_joint(rows, transforms, _chooser(components, periods, offered), generator))
+
+
+def _chooser(
+    components: Any, periods: dict[int, float], offered: Sequence[PeriodCandidate]
+) -> Callable[[DataScale, float], Choice]:
+    if components == "auto":
+        return partial(automatic, candidates=offered)
+    found_first = [one for one in offered if one.is_found] + [one for one in offered[::-1] if not one.is_found]
+    return partial(named, components, periods=periods, candidates=found_first)
 
 
 def _errors(series: Series, place: int | None) -> np.ndarray:
@@ -216,7 +259,7 @@ def _found_periods(seen: Sequence[Seen], known: Sequence[PeriodCandidate], timel
     return [
         PeriodCandidate(one.period, "found", price, is_found=True)
         for one in found
-        if all(abs(one.period / period - 1.0) > 0.05 for period in apply)
+        if all(abs(one.period / period - 1.0) > SAME_PERIOD for period in apply)
     ][:1]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.transforms import Transform
 from tsode.kernels.paired_filter import PairedSteps
 from tsode.models.structural.given_errors import GivenErrors, noise_of_errors
+from tsode.models.structural.joint import JointStructure
 from tsode.models.structural.structure import Parts, Structure
 
-__all__ = ["ChannelFit", "Member"]
+__all__ = ["ChannelFit", "Member", "of_channels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +26,7 @@ class Member:
     Parameters
     ----------
     structure : Structure
+        A `JointStructure` of a channel that is modelled with others, which share its parameters.
     weight : float
         Of all its draws together; those of the members of a channel sum to 1.
     z : Tensor[k p], float64
@@ -135,3 +138,28 @@ class ChannelFit:
         )
         starts, readouts, noises = zip(*(part[1:] for part in found))
         return Parts(steps, torch.cat(starts), torch.cat(readouts), torch.cat(noises))
+
+
+def of_channels(
+    members: Sequence[Member], units: Sequence[tuple[Transform, float, float, float]], span: float
+) -> list[ChannelFit]:
+    """Fits of channels that are modelled together, from members as the first of them sees them.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        Of a `JointStructure`.
+    units : sequence of (transform, shift, spread, reach)
+        Of each channel.
+    span : float
+    """
+    every = [tuple(_as_seen_by(c, member) for member in members) for c in range(len(units))]
+    return [
+        ChannelFit(of_channel, transform, shift, spread, span, reach=reach)
+        for of_channel, (transform, shift, spread, reach) in zip(every, units)
+    ]
+
+
+def _as_seen_by(c: int, member: Member) -> Member:
+    assert isinstance(member.structure, JointStructure)
+    return replace(member, structure=replace(member.structure, channel=c))

@@ -34,7 +34,7 @@ from tsode.models.structural.smoothed_sums import smoothed_sums
 from tsode.models.structural.spec import decode, encode
 from tsode.models.structural.standing import Standing, pack, state_sizes, unpack
 
-__all__ = ["StructuralModel", "features_at"]
+__all__ = ["HELD_AT_ONCE", "StructuralModel", "features_at", "rows_at_once"]
 
 MOST_KEPT = 100_000  # fits of single series
 HELD_AT_ONCE = 2**22  # numbers of covariances of problems filtered together
@@ -96,7 +96,7 @@ class StructuralModel(ForecastModel):
         ends = []
         for c, fit in enumerate(self.channels):
             parts = []
-            for rows in torch.arange(batch.n_series).split(_rows_at_once(fit)):
+            for rows in torch.arange(batch.n_series).split(rows_at_once(fit)):
                 begin = unpack(state, self.channels, c, rows)
                 [(_, end)] = deque(self._beliefs(fit, batch, c, rows, batch.n_events, begin), maxlen=1)
                 parts.append(end)
@@ -335,8 +335,9 @@ class StructuralModel(ForecastModel):
         if fit.limit is not None:
             found = self.verdict(fit, batch, c, torch.tensor([row]), batch.times.shape[1]).doubts
             doubts = Doubts(*(x[seen] for x in found))
-        given = fit.given_noise(batch, c)[row, seen][:, None]
-        return smoothed_sums(fit, times, values, given, doubts, query_times, readouts)
+        start, given = fit.parts(times.new_zeros(1, 1)), fit.given_noise(batch, c)[row, seen][:, None]
+        noise = start.noise + given
+        return smoothed_sums(fit, times, values, start.readout[None], noise, doubts, query_times, readouts)
 
     def log_weights_at(self, batch: IrregularBatch, c: int, row: int, query_times: Tensor) -> Tensor:
         """Of the draws of a channel, at times (q) of one series: after its last event those of the forecast (q d)."""
@@ -367,12 +368,14 @@ class StructuralModel(ForecastModel):
                 beliefs = self._beliefs_behind(fit, batch, c, row, behind[row], begin)
                 weights = self._guarded_weights(fit, batch, row, times[row], behind[row], beliefs, explained)
 
-                asked = fit, batch.times[row], times[row], behind[row], beliefs, explained
-                path, chosen = draw_paths(*asked, fit.log_weights, n_samples, generator)
+                start = fit.parts(times.new_zeros(1, 1))
+                seen = start.readout[None], start.noise[None] + fit.noise_ahead
+                asked = fit, seen, batch.times[row], times[row], behind[row], beliefs, explained[None]
+                (path,), chosen = draw_paths(*asked, fit.log_weights, n_samples, generator)
                 if weights is not None:  # paths of members that lose weight go over, one by one, to those that gain
                     before = fit.log_weights.exp()
                     gained = (weights - before).clamp(min=0.0).sum(dim=0)
-                    other, _ = draw_paths(*asked, gained.log(), n_samples, generator)
+                    (other,), _ = draw_paths(*asked, gained.log(), n_samples, generator)
                     share = torch.rand(n_samples, 1, generator=generator, dtype=path.dtype)
                     path = torch.where(share < (weights / before)[:, chosen].T, path, other)
                 out[:, row, order[row], c] = fit.transform.inverse(fit.shift + fit.spread * path)
@@ -411,7 +414,7 @@ class StructuralModel(ForecastModel):
         return None if found is params else found.chunk(3, dim=-1)[2].softmax(dim=-1)
 
 
-def _rows_at_once(fit: ChannelFit) -> int:
+def rows_at_once(fit: ChannelFit) -> int:
     """Series that are filtered together."""
     return max(1, HELD_AT_ONCE // (len(fit.log_weights) * fit.n_states**2))
 

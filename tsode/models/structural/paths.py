@@ -16,6 +16,7 @@ __all__ = ["draw_paths"]
 
 def draw_paths(
     fit: ChannelFit,
+    seen: tuple[Tensor, Tensor],
     events: Tensor,
     times: Tensor,
     behind: Tensor,
@@ -25,11 +26,13 @@ def draw_paths(
     n_samples: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Scaled observations (s m) of one series and the draw of each path; anew where an event comes between.
+    """Scaled observations (g s m) of one series and the draw of each path; anew where an event comes between.
 
     Parameters
     ----------
     fit : ChannelFit
+    seen : (Tensor[g d m], Tensor[g d])
+        What each channel sees of the states, and the variance of its noise.
     events : Tensor[n]
     times : Tensor[m]
         In order.
@@ -37,15 +40,14 @@ def draw_paths(
         Events before each of them.
     beliefs : mapping
         Of all draws of the parameters, after so many events: (d k), (d k k).
-    explained : Tensor[m d]
+    explained : Tensor[g m d]
         By covariates.
     log_weights : Tensor[d]
     n_samples : int
     generator : torch.Generator
     """
     chosen = torch.multinomial(log_weights.exp(), n_samples, replacement=True, generator=generator)
-    start = fit.parts(times.new_zeros(1, 1))
-    values, state, before = [], start.start.new_zeros(len(chosen), fit.n_states), -1
+    values, state, before = [], times.new_zeros(len(chosen), fit.n_states), -1
     for k, count in enumerate(behind.tolist()):
         if count != before:
             last = events[count - 1] if count else times[k]
@@ -57,9 +59,12 @@ def draw_paths(
         else:
             gap = times[k] - times[k - 1]
         state = _moved(fit.parts(gap.reshape(1, 1)), state, chosen, generator)
-        noise = (start.noise[chosen] + fit.noise_ahead).sqrt() * _normal(state[:, 0], generator)
-        values.append((state * start.readout[chosen]).sum(dim=-1) + noise)
-    return torch.stack(values, dim=1) + explained[:, chosen].T, chosen
+        values.append(torch.stack([_observed(state, h[chosen], r[chosen], generator) for h, r in zip(*seen)]))
+    return torch.stack(values, dim=2) + explained[:, :, chosen].mT, chosen
+
+
+def _observed(state: Tensor, readout: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
+    return (state * readout).sum(dim=-1) + noise.sqrt() * _normal(state[:, 0], generator)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tsode.kernels.paired_filter import PairedSteps, PairedSystem, log_likelihood
+from tsode.models.structural.joint import JointStructure
 from tsode.models.structural.structure import Structure
 
 __all__ = ["Data", "Doubts", "Problem", "evaluate", "log_likelihoods"]
@@ -66,6 +67,8 @@ class Data:
         Variance added to the level before a row, where it is known to have moved.
     features : Tensor[n s f]
         Covariates at each row.
+    channel : Tensor[n s], int64, optional
+        Which channel each row is of, where a structure holds for several.
     """
 
     gap: Tensor
@@ -75,6 +78,7 @@ class Data:
     noise: Tensor
     shift: Tensor
     features: Tensor
+    channel: Tensor | None = None
 
     @classmethod
     def of(
@@ -137,10 +141,16 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
         points = z[rows, : problem.structure.n_parameters].repeat_interleave(n_series, dim=0)
         gap = data.gap.repeat(1, len(rows)) if n_series > 1 else data.gap
         parts = problem.structure.parts(points, gap, size)
-        noise = parts.noise + data.noise.repeat(1, len(rows))
+        if isinstance(problem.structure, JointStructure):
+            assert data.channel is not None
+            of_rows = data.channel.repeat(1, len(rows)), data.features.repeat(1, len(rows), 1)
+            readout, own_noise, explained = problem.structure.rows(points, *of_rows, size)
+        else:
+            readout, own_noise = parts.readout[None], parts.noise
+            explained = torch.einsum("nsf,kf->nks", data.features, problem.structure.coefficients(z[rows])).flatten(1)
+        noise = own_noise + data.noise.repeat(1, len(rows))
         steps = PairedSteps(*(part.expand(len(gap), len(points), -1) for part in parts.steps))
-        systems.append((steps, data.index, torch.diag_embed(parts.start), parts.readout, noise))
-        explained = torch.einsum("nsf,kf->nks", data.features, problem.structure.coefficients(z[rows])).flatten(1)
+        systems.append((steps, data.index, torch.diag_embed(parts.start), readout, noise))
         values.append(data.values.repeat(1, len(rows)) - explained)
         masks.append(data.mask.repeat(1, len(rows)))
         shifts.append(data.shift.repeat(1, len(rows)))
@@ -155,7 +165,7 @@ def log_likelihoods(problems: Sequence[Problem], z: Tensor) -> Tensor:
         index = torch.arange(len(indices[0]))
         every = tuple(PairedSteps(*(part[own] for part in steps)) for steps, own in zip(every, indices))
     joined = PairedSteps(*(torch.cat(parts, dim=1) for parts in zip(*every)))
-    system = PairedSystem(joined, index, torch.cat(starts), torch.cat(readouts)[None], torch.cat(noises, dim=1))
+    system = PairedSystem(joined, index, torch.cat(starts), torch.cat(readouts, dim=1), torch.cat(noises, dim=1))
     shift = torch.cat(shifts, dim=1)
     system = Doubts(torch.zeros_like(shift), shift).applied(system, torch.cat(levels))
     each = log_likelihood(system, torch.cat(values, dim=1), torch.cat(masks, dim=1))

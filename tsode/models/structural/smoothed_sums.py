@@ -16,8 +16,8 @@ HELD_AT_ONCE = 2**22  # numbers of covariances at query times; of those at rows,
 
 
 def smoothed_sums(
-    fit: ChannelFit, times: Tensor, values: Tensor, given: Tensor, doubts: Doubts | None, query_times: Tensor,
-    readouts: Tensor,
+    fit: ChannelFit, times: Tensor, values: Tensor, readout: Tensor, noise: Tensor, doubts: Doubts | None,
+    query_times: Tensor, readouts: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Means and variances (k q d) of sums of states, by each draw of the parameters.
 
@@ -27,8 +27,10 @@ def smoothed_sums(
     times : Tensor[n], float64
     values : Tensor[n 1] or Tensor[n d]
         Scaled, less what covariates explain.
-    given : Tensor[n 1]
-        Variances of their noise beside what was fitted.
+    readout : Tensor[n d m] or Tensor[1 d m]
+        What each value sees of the states.
+    noise : Tensor[n d] or Tensor[1 d]
+        Variance of its noise.
     doubts : Doubts or None
         About these values (n 1).
     query_times : Tensor[q], float64
@@ -50,8 +52,7 @@ def smoothed_sums(
     size = HELD_AT_ONCE // fit.n_states**2
     for draws in torch.arange(readouts.shape[1]).split(max(1, 4 * size // len(times))):
         steps = PairedSteps(*(x[:, 0, draws] for x in parts.steps))
-        start, readout, noise = torch.diag_embed(parts.start[draws]), parts.readout[draws], parts.noise[draws]
-        system = PairedSystem(steps, which, start, readout[None], noise + given)
+        system = PairedSystem(steps, which, torch.diag_embed(parts.start[draws]), readout[:, draws], noise[:, draws])
         if doubts is not None:
             system = Doubts(*(x.expand(-1, len(draws)) for x in doubts)).applied(system, fit.levels[draws])
         smoother = PairedSmoother.of(system, values[:, draws], torch.ones_like(values[:, draws]))

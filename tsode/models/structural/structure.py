@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.kernels.paired_filter import PairedSteps
 from tsode.models.structural.component import Component, DataScale, Prior
 
-__all__ = ["NOISE", "REGRESSORS", "Parts", "Structure", "pad"]
+__all__ = ["COEFFICIENT_SD", "LEAST_NOISE", "NOISE", "REGRESSORS", "Parts", "Structure", "pad"]
 
 NOISE, REGRESSORS = "noise", "regressors"
 LEAST_NOISE = 1e-8  # variance, in those of the series
@@ -73,11 +73,11 @@ class Structure:
         return tuple(sorted(self.components, key=lambda component: component.n_states % 2))
 
     @cached_property
-    def places(self) -> dict[str, slice]:
+    def places(self) -> dict[str, list[int]]:
         """States of each component, by name."""
         places, first = {}, 0
         for component in self._ordered:
-            places[component.name] = slice(first, first + component.n_states)
+            places[component.name] = list(range(first, first + component.n_states))
             first += component.n_states
         return places
 
@@ -86,8 +86,13 @@ class Structure:
         trends = [one for one in self.components if one.role == "trend"]
         others = [one for one in self.components if one.role == "rest"] or [*self.components]
         level = torch.zeros(self.n_states if n_states is None else n_states, dtype=torch.float64)
-        level[self.places[(trends[:1] or others[-1:])[0].name].start] = 1.0
+        level[self.places[(trends[:1] or others[-1:])[0].name][0]] = 1.0
         return level
+
+    @cached_property
+    def readout(self) -> tuple[float, ...]:
+        """Weight of each state in the series."""
+        return tuple(weight for component in self._ordered for weight in component.readout)
 
     def parameters(self, z: Tensor) -> dict[tuple[str, str], Tensor]:
         """Parameters (b) from ``z`` (b p)."""
@@ -116,7 +121,7 @@ class Structure:
             starts.append(component.start(**own))
         size = self.n_states if n_states is None else n_states
         own_part, other, variance, covariance = (torch.cat(parts, dim=-1) for parts in zip(*steps))
-        readout = z.new_tensor([weight for component in self._ordered for weight in component.readout])
+        readout = z.new_tensor(self.readout)
         joined = PairedSteps(pad(own_part, size), pad(other, size), pad(variance, size), pad(covariance, size // 2))
         noise = LEAST_NOISE + parameters[NOISE, "variance"]
         return Parts(joined, pad(torch.cat(starts, dim=-1), size), pad(readout, size).expand(len(z), -1), noise)

@@ -24,7 +24,20 @@ from tsode.models.structural.reweighting import STANDS_OUT, judge, ordinary_limi
 from tsode.models.structural.structure import Structure
 from tsode.numerics.quasi_newton import minimise
 
-__all__ = ["Choice", "Settings", "fit_channel"]
+__all__ = [
+    "LONG",
+    "Choice",
+    "Sample",
+    "Seen",
+    "Settings",
+    "average",
+    "fit_channel",
+    "fit_problems",
+    "sample_of",
+    "scale_and_seasons",
+    "sets_of",
+    "some_of",
+]
 
 LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
@@ -162,37 +175,33 @@ def fit_channel(
         series = [
             one._replace(features=np.concatenate([one.features, more], axis=1)) for one, more in zip(series, steps)
         ]
-    everything, series = series, _some(series, settings.most_rows, settings.most_values, generator)
-    samples = {name: _sample(series, one, span) for name, one in transforms.items()}
+    everything, series = series, some_of(series, settings.most_rows, settings.most_values, generator)
+    samples = {name: sample_of(series, one, span) for name, one in transforms.items()}
     choice = choose(next(iter(samples.values())).scale, span)
     chosen, name = tuple(choice.seasons), next(iter(samples))
     if is_robust or len(samples) > 1 or any(price > -np.inf for price in choice.prices):
-        name, chosen, best = _scale_and_seasons(samples, choice, generator)
+        name, chosen, best = scale_and_seasons(samples, choice, generator)
         for _ in range(REWEIGHTED_AT_MOST if is_robust else 0):
             doubts = {of: _doubts(samples[of], *best[of], _limit(samples[of])) for of in samples}
             if all(_same(samples[of].doubts, doubts[of]) for of in samples):
                 break
-            samples = {of: _sample(series, one, span, doubts[of]) for of, one in transforms.items()}
-            name, chosen, best = _scale_and_seasons(samples, choice, generator)
+            samples = {of: sample_of(series, one, span, doubts[of]) for of, one in transforms.items()}
+            name, chosen, best = scale_and_seasons(samples, choice, generator)
     sample = samples[name]
     limit = _limit(sample)
-    sets = [components + chosen for components in choice.sets]
-    sets += choice.without if not chosen else ()
-    searched = {season: price for season, price, _ in choice.instead if season in chosen}
-    prices = [sum(searched.values())] * len(sets) + [price for _, price, _ in choice.instead]
-    sets += [components + tuple(one for one in chosen if one is not season) for season, _, components in choice.instead]
+    sets, prices = sets_of(choice, chosen)
     problems = [_problem(components, sample) for components in sets]
     is_long = max(len(t) for t, *_ in everything) > settings.most_rows
-    posterior = _fit(problems, settings.n_starts, generator, prices, is_rough=is_long)
+    posterior = fit_problems(problems, settings.n_starts, generator, prices, is_rough=is_long)
     if is_long:
-        finer = _some(everything, settings.fine_rows, settings.most_values, generator)
-        more = _sample(finer, transforms[name], span, like=sample)
+        finer = some_of(everything, settings.fine_rows, settings.most_values, generator)
+        more = sample_of(finer, transforms[name], span, like=sample)
         if is_robust:
             limit = _limit(more) if sample.doubts is None else limit
-            more = _sample(finer, transforms[name], span, _doubts(more, *best[name], limit), sample)
+            more = sample_of(finer, transforms[name], span, _doubts(more, *best[name], limit), sample)
             limit = min(limit, _limit(more))
         problems, posterior = _refined(sets, posterior, more, prices)
-    members = _average([problem.structure for problem in problems], posterior, n_draws, generator)
+    members = average([problem.structure for problem in problems], posterior, n_draws, generator)
     most = limit if is_robust else None
     errors = None if place_of_errors is None else GivenErrors(place_of_errors, sample.given_ahead)
     fit = ChannelFit(
@@ -214,7 +223,17 @@ def _history(fit: ChannelFit, seen: Seen) -> History:
     return History(seen.times, fit.scaled(values).numpy(), seen.features, noise.numpy())
 
 
-def _some(series: Sequence[Seen], most_rows: int, most_values: int, generator: torch.Generator) -> list[Seen]:
+def sets_of(choice: Choice, chosen: tuple[Component, ...]) -> tuple[list[tuple[Component, ...]], list[float]]:
+    """All that is averaged, with the seasons that were chosen, and the nats that each must bring."""
+    sets = [components + chosen for components in choice.sets]
+    sets += choice.without if not chosen else ()
+    searched = {season: price for season, price, _ in choice.instead if season in chosen}
+    prices = [sum(searched.values())] * len(sets) + [price for _, price, _ in choice.instead]
+    sets += [components + tuple(one for one in chosen if one is not season) for season, _, components in choice.instead]
+    return sets, prices
+
+
+def some_of(series: Sequence[Seen], most_rows: int, most_values: int, generator: torch.Generator) -> list[Seen]:
     """Some rows of so many series that a fit takes a bounded time."""
     cut = [one.at(_rows(len(one.times), most_rows)) for one in series if len(one.times)]
     longest = max(len(t) for t, *_ in cut)
@@ -231,7 +250,7 @@ def _rows(n: int, most: int) -> np.ndarray:
     return np.concatenate([np.linspace(0, last - 1, most - most // 2).astype(int), np.arange(last, n)])
 
 
-def _scale_and_seasons(
+def scale_and_seasons(
     samples: dict[str, Sample], choice: Choice, generator: torch.Generator
 ) -> tuple[str, tuple[Component, ...], dict[str, tuple[Problem, Tensor]]]:
     """The transform and the seasons of highest evidence beside one trend, seasons at their prices.
@@ -246,7 +265,7 @@ def _scale_and_seasons(
         for name, sample in samples.items()
         for chosen in _choices(tuple(free))
     ]
-    found = _fit([problem for _, _, problem in tried], 1, generator)
+    found = fit_problems([problem for _, _, problem in tried], 1, generator)
     score = [
         float(found.evidence[k]) + samples[name].log_slope - sum(free[season] for season in chosen)
         - PRICE_OF_DOUBT * samples[name].n_doubts
@@ -288,7 +307,7 @@ def _choices(seasons: Sequence[Component]) -> list[tuple[Component, ...]]:
     return list(dict.fromkeys([every, *but_one, *((s,) for s in seasons), ()]))
 
 
-def _sample(
+def sample_of(
     series: Sequence[Seen],
     transform: Transform,
     span: float,
@@ -344,20 +363,21 @@ def _roughness(change: Tensor) -> float:
     return (typical or float((change**2).mean())) / 2.0
 
 
-def _fit(
+def fit_problems(
     problems: Sequence[Problem], n_starts: int, generator: torch.Generator, prices: Sequence[float] | None = None,
-    is_rough: bool = False,
+    is_rough: bool = False, centre: Tensor | None = None,
 ) -> Posterior:  # fmt: skip
     """Best of several starts of each problem, and the posterior about it, its evidence less a price.
 
     Where `is_rough`, its curvature is that of the prior.
 
-    All begin at the centre of the priors; random starts are for those that come near the best.
+    All begin at the centre of the priors, or as given (k p); random starts are for those that come near the best.
     """
     size = max(problem.structure.n_parameters for problem in problems)
     is_own = torch.stack([torch.arange(size) < problem.structure.n_parameters for problem in problems])
     every = torch.arange(len(problems))
-    point, value, _ = _minimise(problems, every, torch.zeros(is_own.shape, dtype=torch.float64))
+    first = torch.zeros(is_own.shape, dtype=torch.float64) if centre is None else centre
+    point, value, _ = _minimise(problems, every, first)
     near = (value < value.min() + FAR_BEHIND).nonzero()[:, 0].repeat_interleave(n_starts - 1)
     if len(near):
         start = 0.8 * torch.randn(len(near), size, generator=generator, dtype=torch.float64)
@@ -391,7 +411,7 @@ def _evaluate(problems: Sequence[Problem], of: Tensor, z: Tensor, which: Tensor)
     return evaluate([problems[k] for k in of[which].tolist()], z)
 
 
-def _average(
+def average(
     structures: Sequence[Structure], posterior: Posterior, n_draws: int, generator: torch.Generator
 ) -> tuple[Member, ...]:
     """Members that weigh something, with draws of their parameters."""

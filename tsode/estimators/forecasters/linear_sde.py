@@ -61,7 +61,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     With ``components=`` it is a structural model instead, fitted by its evidence: each channel by itself is a sum of a
     trend, seasons, cycles and what is left, which goes on where the data end; `decompose` takes it apart, and `summary`
-    says what was found. Then forecasts are mixtures over structures and parameters, events are not read, and what is
+    says what was found. Then forecasts are mixtures over structures and parameters, and what is
     said below of `n_state` and of the training loop does not hold.
 
     Parameters
@@ -184,8 +184,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     @property
     def reads_events(self) -> bool:  # type: ignore[override]
-        """Whether events at known times can be given: with ``components=`` they cannot."""
-        return self.components is None
+        """Whether events at known times can be given: to series that repeat exactly they cannot."""
+        return self.components is None or not is_sharp(self.components)
 
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()
@@ -223,19 +223,13 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
                 "components= model every channel by itself, so past_covariates= would change nothing: leave them out, "
                 "give what is known ahead in known=, or model channels together with channels='joint'."
             )
-        refusals = dict(settings.refusals) | {
-            "events": "components= read no events=: give what they do along time in known=, as 1 while it lasts and 0 "
-            "else, or leave out components=."
-        }
         errors = error_columns(self.noise_col)
         if errors and is_sharp(self.components):
             raise ParameterError("'sharp_season' reads no standard errors: leave out noise_col=.")
         if errors and self.channels == "joint":
             raise ParameterError("channels='joint' reads no standard errors: leave out noise_col=.")
         past = errors or settings.past
-        return replace(
-            settings, scale="none", can_rescale=False, calendar=None, refusals=refusals, past=past, errors=errors
-        )
+        return replace(settings, scale="none", can_rescale=False, calendar=None, past=past, errors=errors)
 
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
         self._reading = reader, panel

@@ -14,6 +14,7 @@ from tsode._isolation import isolated
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.pieces import pieces
+from tsode.estimators.forecasters.structural_effects import effects_of
 from tsode.estimators.settings import read_levels
 from tsode.frames.times import Query
 from tsode.likelihoods.normal_mixture import NormalMixture
@@ -154,7 +155,8 @@ class StructuralAnswers(FittedForecaster):
             Indexed by channel, component and parameter: ``median``, its standard error ``se``, and ``lo-80`` and
             ``hi-80``, within which it lies with a probability of 80 %; ``unit``. Lengths of time are in the data's own
             time, or in days for datetimes; variances in squared units of the (transformed) values; rates for the same
-            unit of time. A covariate of ``known=`` has the change of the (transformed) value for one unit of its own.
+            unit of time. A covariate has the change of the (transformed) value for one unit of its own, a category the
+            change where it holds, and an event a step that stays and pulses that decay, for one unit of its amount.
             With ``channels="joint"`` a channel also has its ``loading`` on the innovations of each channel, in standard
             deviations, and the ``correlation`` of its innovations with those of each other channel.
         """
@@ -169,21 +171,12 @@ class StructuralAnswers(FittedForecaster):
                 low, high = (middle * np.exp(side * SHARE_80 * spread) for side in (-1.0, 1.0))
                 index.append((name, component, parameter))
                 rows.append((middle, middle * spread, low, high, unit))
-            for covariate, draws in self._effects_of(fit, member).items():
+            for covariate, draws in effects_of(self.reader_, fit, member).items():
                 middle, spread = float(draws[0]), _spread(draws)
                 index.append((name, REGRESSORS, covariate))
                 rows.append((middle, spread, middle - SHARE_80 * spread, middle + SHARE_80 * spread, "per unit"))
         labels = pd.MultiIndex.from_tuples(index, names=["channel", "component", "parameter"])
         return pd.DataFrame(rows, columns=["median", "se", "lo-80", "hi-80", "unit"], index=labels)
-
-    def _effects_of(self, fit: ChannelFit, member: Member) -> dict[str, torch.Tensor]:
-        """Coefficients of the covariates that are known ahead, for one unit of each: draws (k)."""
-        coder = self.reader_.covariates
-        if coder is None or not coder.known:
-            return {}
-        own = member.structure.coefficients(member.z)[:, coder.n_static : coder.n_static + len(coder.known)]
-        scaled = fit.spread * own / torch.from_numpy(coder.scaler.scale)
-        return dict(zip(map(str, coder.known), scaled.unbind(dim=1)))
 
     def _shared(self, member: Member) -> dict[tuple[str, Any], torch.Tensor]:
         """Of a channel that is modelled with others: loadings on what they have in common, and correlations."""

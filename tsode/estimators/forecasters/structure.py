@@ -13,7 +13,7 @@ import torch
 
 from tsode._registry import Part, as_part, class_of, lookup, name_of
 from tsode.core.covariates import Covariates
-from tsode.core.series import Series
+from tsode.core.series import Series, collate
 from tsode.core.timeline import Timeline
 from tsode.core.transforms import choose_transforms
 from tsode.errors import DataError, ParameterError, TsodeWarning
@@ -25,6 +25,7 @@ from tsode.frames.times import read_times
 from tsode.models.folded.model import FoldedModel
 from tsode.models.structural.component import DataScale
 from tsode.models.structural.cycle import Cycle
+from tsode.models.structural.event_responses import Responses
 from tsode.models.structural.joint_model import JointStructuralModel
 from tsode.models.structural.level import Level
 from tsode.models.structural.model import StructuralModel, features_at
@@ -155,7 +156,8 @@ def fit_structure(
         issubclass(class_of(COMPONENTS, spec, "component"), Season | Cycle) and place not in periods
         for place, spec in enumerate(components)
     )
-    every = [_features(one) for one in series]
+    responses = _responses(series, reader)
+    every = [_features(one, responses) for one in series]
     fits = []
     for c, name in enumerate(channels):
         column = noise_columns.get(name)
@@ -172,7 +174,8 @@ def fit_structure(
         choose = partial(_with_few, _chooser(components, periods, offered), sum(len(one.values) for one in seen), name)
         transforms = choose_transforms(np.concatenate([one.values for one in seen]), support, name)
         settings: dict[str, Any] = {"per_series": per_series, "changes": changes, "is_robust": is_robust}
-        fits.append(fit_channel(seen, transforms, choose, generator, place_of_errors=place, **settings))
+        settings |= {"place_of_errors": place, "responses": responses}
+        fits.append(fit_channel(seen, transforms, choose, generator, **settings))
     module.set_channels(fits)
 
 
@@ -187,7 +190,8 @@ def fit_jointly(
     """Fit the components to all channels together, and give them to `module`."""
     candidates = _calendar_periods(reader.timeline)
     periods = {} if components == "auto" else _periods(components, reader.timeline)
-    rows = [Seen(one.times, one.values, _features(one), _errors(one, None)) for one in series]
+    responses = _responses(series, reader)
+    rows = [Seen(one.times, one.values, _features(one, responses), _errors(one, None)) for one in series]
     offered, transforms = [*candidates], []
     for c, name in enumerate(reader.channels):
         seen = [one.at(~np.isnan(one.values[:, c])) for one in rows]
@@ -197,7 +201,8 @@ def fit_jointly(
             one for one in found if all(abs(one.period / other.period - 1.0) > SAME_PERIOD for other in offered)
         ]
         transforms.append(choose_transforms(np.concatenate([one.values for one in seen]), support, name))
-    module.set_channels(fit_joint(rows, transforms, _chooser(components, periods, offered), generator))
+    choose = _chooser(components, periods, offered)
+    module.set_channels(fit_joint(rows, transforms, choose, generator, responses=responses))
 
 
 def _chooser(
@@ -230,12 +235,24 @@ def _with_few(
     return kept
 
 
-def _features(series: Series) -> np.ndarray:
-    """Covariates at the observations: array[n f]."""
-    if series.covariates is None:
-        return np.empty((len(series.times), 0))
-    covariates = Covariates.stack([series.covariates], torch.float64)
-    return features_at(covariates, torch.from_numpy(series.times)[None])[0].numpy()
+def _responses(series: Sequence[Series], reader: DataReader) -> Responses | None:
+    """How series may respond to the events that they have; None without any."""
+    if not reader.n_inputs:
+        return None
+    gaps = np.concatenate([np.diff(one.times) for one in series])
+    spans = [one.times[-1] - one.times[0] for one in series if len(one.times) > 1]
+    gap, span = (float(np.median(part)) if len(part) else 1.0 for part in (gaps[gaps > 0.0], spans))
+    return Responses.between(reader.n_inputs, gap, span)
+
+
+def _features(series: Series, responses: Responses | None) -> np.ndarray:
+    """Covariates and responses to events at the observations: array[n f]."""
+    times, parts = torch.from_numpy(series.times)[None], [torch.empty(1, len(series.times), 0).double()]
+    if series.covariates is not None:
+        parts.append(features_at(Covariates.stack([series.covariates], torch.float64), times))
+    if responses is not None:
+        parts.append(responses.at(collate([series], torch.float64), times))
+    return torch.cat(parts, dim=2)[0].numpy()
 
 
 def _calendar_periods(timeline: Timeline) -> list[PeriodCandidate]:

@@ -40,7 +40,10 @@ class Posterior:
         """Parameters of one problem (k p), which has the first p of all, from standard normal numbers (k p)."""
         p = normals.shape[1]
         curvature = (self.axes[row] * self.eigenvalues[row]) @ self.axes[row].T
-        root = torch.linalg.cholesky(torch.linalg.inv(curvature[:p, :p]))
+        root, failed = torch.linalg.cholesky_ex(torch.linalg.inv(curvature[:p, :p]))
+        if failed:  # curved by many orders of magnitude, as where one channel is a multiple of another
+            values, vectors = torch.linalg.eigh(curvature[:p, :p])
+            root = vectors * values.clamp(min=LEAST_CURVATURE).rsqrt()
         mode = self.mode[row, :p]
         return (mode + normals @ root.T).clamp(mode.clamp(max=-FARTHEST), mode.clamp(min=FARTHEST))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from tsode.core.batch import IrregularBatch
 from tsode.core.transforms import Transform
 from tsode.kernels.paired_filter import PairedSteps
+from tsode.models.structural.event_responses import Responses
 from tsode.models.structural.given_errors import GivenErrors, noise_of_errors
 from tsode.models.structural.joint import JointStructure
 from tsode.models.structural.structure import Parts, Structure
@@ -61,6 +62,8 @@ class ChannelFit:
         Greatest less least of the values in the data's own units; 0 where they are all one.
     errors : GivenErrors, optional
         Of the observations, where they are known.
+    responses : Responses, optional
+        To events, where they were given. Their coefficients stand between those of covariates and of changepoints.
     """
 
     members: tuple[Member, ...]
@@ -73,6 +76,7 @@ class ChannelFit:
     limit: float | None = None
     reach: float = 0.0
     errors: GivenErrors | None = None
+    responses: Responses | None = None
 
     @property
     def n_states(self) -> int:
@@ -114,6 +118,11 @@ class ChannelFit:
         return noise_of_errors(errors, values, self.transform, self.spread)
 
     @property
+    def n_covariates(self) -> int:
+        n_others = 2 * len(self.changes) + (self.responses.n_features if self.responses else 0)
+        return self.members[0].structure.n_regressors - n_others
+
+    @property
     def coefficients(self) -> Tensor:
         """Of the regressors, of all draws: Tensor[d f]."""
         return torch.cat([member.structure.coefficients(member.z) for member in self.members])
@@ -141,7 +150,10 @@ class ChannelFit:
 
 
 def of_channels(
-    members: Sequence[Member], units: Sequence[tuple[Transform, float, float, float]], span: float
+    members: Sequence[Member],
+    units: Sequence[tuple[Transform, float, float, float]],
+    span: float,
+    responses: Responses | None = None,
 ) -> list[ChannelFit]:
     """Fits of channels that are modelled together, from members as the first of them sees them.
 
@@ -155,7 +167,7 @@ def of_channels(
     """
     every = [tuple(_as_seen_by(c, member) for member in members) for c in range(len(units))]
     return [
-        ChannelFit(of_channel, transform, shift, spread, span, reach=reach)
+        ChannelFit(of_channel, transform, shift, spread, span, reach=reach, responses=responses)
         for of_channel, (transform, shift, spread, reach) in zip(every, units)
     ]
 

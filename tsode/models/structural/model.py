@@ -83,7 +83,8 @@ class StructuralModel(ForecastModel):
 
     @property
     def can_resume(self) -> bool:
-        return all(fit.effects is None for fit in self.channels)  # those change with the history
+        # parameters of a series change with its history, and responses go on from events that no state holds
+        return all(fit.effects is None and fit.responses is None for fit in self.channels)
 
     @property
     def state_width(self) -> int:
@@ -142,10 +143,18 @@ class StructuralModel(ForecastModel):
 
     def _features(self, fit: ChannelFit, batch: IrregularBatch) -> Tensor:
         """What the coefficients of a channel multiply at the events: Tensor[b n f]."""
-        features = change_features(batch.times, fit.changes, fit.span)
-        if batch.covariates is not None and fit.coefficients.shape[1] > features.shape[2]:
-            features = torch.cat([features_at(batch.covariates, batch.times), features], dim=2)
-        return features
+        return torch.cat(
+            [self._told(fit, batch, batch.times), change_features(batch.times, fit.changes, fit.span)], dim=2
+        )
+
+    def _told(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
+        """Covariates and responses to events at times (b m): Tensor[b m f]."""
+        parts = [times.new_zeros(*times.shape, 0)]
+        if batch.covariates is not None and fit.n_covariates:
+            parts.append(features_at(batch.covariates, times))
+        if fit.responses is not None:
+            parts.append(fit.responses.at(batch, times))
+        return torch.cat(parts, dim=2)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_own": {}}  # what was kept can be had again
@@ -216,11 +225,11 @@ class StructuralModel(ForecastModel):
         return change_features(times, fit.changes, fit.span) @ fit.coefficients[:, -2 * len(fit.changes) :].T
 
     def regressed(self, fit: ChannelFit, batch: IrregularBatch, times: Tensor) -> Tensor:
-        """The share of the covariates in what is `explained`."""
-        coefficients = fit.coefficients[:, : fit.coefficients.shape[1] - 2 * len(fit.changes)]
-        if not coefficients.shape[1] or batch.covariates is None:
+        """The share of the covariates and of events in what is `explained`."""
+        features = self._told(fit, batch, times)
+        if not features.shape[2]:
             return times.new_zeros(1, 1, 1).expand(*times.shape, 1)
-        return features_at(batch.covariates, times) @ coefficients.T
+        return features @ fit.coefficients[:, : features.shape[2]].T
 
     def _project(
         self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, queries: Tensor, index: Tensor,

@@ -13,6 +13,7 @@ from tsode._registry import build as build_part
 from tsode._registry import part
 from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component, DataScale
+from tsode.models.structural.event_responses import Responses
 from tsode.models.structural.given_errors import GivenErrors
 from tsode.models.structural.joint import MOST_STATES, JointStructure
 from tsode.models.structural.member import ChannelFit, Member, of_channels
@@ -65,6 +66,9 @@ def _describe(fit: ChannelFit) -> dict[str, Any]:
         "changes": fit.changes,
         "limit": fit.limit,
         "reach": fit.reach,
+        "responses": None
+        if fit.responses is None
+        else [fit.responses.n_inputs, [decay if decay < float("inf") else None for decay in fit.responses.decays]],
         "errors": None if fit.errors is None else [fit.errors.place, fit.errors.ahead],
         "effects": None if fit.effects is None else [[law.mean.tolist(), law.sd.tolist()] for law in fit.effects],
         "members": [
@@ -114,7 +118,7 @@ def _restore(state: dict[str, Any]) -> ChannelFit:
     transform, shift, spread, reach = _units(state)
     return ChannelFit(
         tuple(members), transform, shift, spread, _positive(state["span"]), _effects(state["effects"], members),
-        changes, limit, reach, _errors(state.get("errors")),
+        changes, limit, reach, _errors(state.get("errors")), _responses(state.get("responses"), members),
     )  # fmt: skip
 
 
@@ -127,6 +131,18 @@ def _units(state: dict[str, Any]) -> tuple[Transform, float, float, float]:
     if not abs(shift) < float("inf"):
         raise ValueError("its shift is not finite")
     return transform, shift, _positive(state["spread"]), _positive(state["reach"]) if state["reach"] else 0.0
+
+
+def _responses(described: Any, members: list[Member]) -> Responses | None:
+    if described is None:
+        return None
+    n_inputs, decays = described
+    if type(n_inputs) is not int or not 0 < n_inputs <= 10_000:
+        raise ValueError(f"its number of inputs is {n_inputs!r}")
+    responses = Responses(n_inputs, tuple(float("inf") if decay is None else _positive(decay) for decay in decays))
+    if any(member.structure.n_regressors < responses.n_features for member in members):
+        raise ValueError("its responses to events have no coefficients")
+    return responses
 
 
 def _errors(described: Any) -> GivenErrors | None:
@@ -146,7 +162,7 @@ def _restore_joint(described: list[dict[str, Any]], first: list[ChannelFit]) -> 
         raise ValueError(f"its {len(described)} channels are not those of its components")
     if first[0].n_states > MOST_STATES or first[0].effects is not None:
         raise ValueError(f"its channels have {first[0].n_states} states together, or parameters of each series")
-    return of_channels(first[0].members, [_units(one) for one in described], first[0].span)
+    return of_channels(first[0].members, [_units(one) for one in described], first[0].span, first[0].responses)
 
 
 def _effects(described: Any, members: list[Member]) -> tuple[Effects, ...] | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tsode.core.transforms import Transform
 from tsode.errors import ParameterError
 from tsode.models.structural.component import Component, DataScale
+from tsode.models.structural.event_responses import Responses
 from tsode.models.structural.evidence import Posterior
 from tsode.models.structural.joint import MOST_STATES, JointStructure
 from tsode.models.structural.member import ChannelFit, of_channels
@@ -43,6 +44,7 @@ def fit_joint(
     choose: Callable[[DataScale, float], Choice],
     generator: torch.Generator,
     settings: Settings = SETTINGS,
+    responses: Responses | None = None,
 ) -> list[ChannelFit]:
     """Fit channels with common parameters and correlated innovations.
 
@@ -55,7 +57,7 @@ def fit_joint(
         Values are (n c), with NaN where a channel was not seen; see `fit_channel`.
     transforms : sequence of dict of name to Transform
         Of each channel.
-    choose, generator, settings
+    choose, generator, settings, responses
         See `fit_channel`.
 
     Raises
@@ -93,7 +95,7 @@ def fit_joint(
     units = [
         (each[name], sample.shift, sample.spread, sample.reach) for each, name, sample in zip(transforms, names, own)
     ]
-    return of_channels(members, units, span)
+    return of_channels(members, units, span, responses)
 
 
 def _column(series: Sequence[Seen], c: int) -> list[Seen]:

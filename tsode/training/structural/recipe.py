@@ -15,6 +15,7 @@ from torch import Tensor
 from tsode.core.transforms import Transform
 from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.component import Component, DataScale
+from tsode.models.structural.event_responses import Responses
 from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.given_errors import GivenErrors, noise_of_errors
 from tsode.models.structural.member import ChannelFit, Member
@@ -150,6 +151,7 @@ def fit_channel(
     changes: tuple[float, ...] = (),
     is_robust: bool = False,
     place_of_errors: int | None = None,
+    responses: Responses | None = None,
 ) -> ChannelFit:
     """Fit one channel: choose its scale and its seasons, then average over sets of components by their evidence.
 
@@ -167,6 +169,8 @@ def fit_channel(
         Whether values that stand out are doubted.
     place_of_errors : int, optional
         Of the column of standard errors, where there is one, among those that are read.
+    responses : Responses, optional
+        To events, which are the last of the features.
     """
     n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
     span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
@@ -205,7 +209,17 @@ def fit_channel(
     most = limit if is_robust else None
     errors = None if place_of_errors is None else GivenErrors(place_of_errors, sample.given_ahead)
     fit = ChannelFit(
-        members, transforms[name], sample.shift, sample.spread, span, None, changes, most, sample.reach, errors
+        members,
+        transforms[name],
+        sample.shift,
+        sample.spread,
+        span,
+        None,
+        changes,
+        most,
+        sample.reach,
+        errors,
+        responses,
     )
     if not per_series or len(series) < 2:
         return fit

@@ -28,6 +28,8 @@ GAIN_OF_SEASON = 3.0  # nats beyond its price, for a season to be taken by "auto
 FEWEST_TURNS = 2.2
 APART = 1e-3  # of each other, that the periods of two waves at least differ by
 TURNS_APART = 0.05  # over the data
+FREE_CYCLES = ((0.12, 0.7), (0.04, 0.5))  # periods in spans of the data, and how far their logarithms may be from them
+FEWEST_GAPS = 8.0  # in the period of a free cycle
 TAKEN = (FIT, "trend", "rest", REGRESSORS, NOISE)  # names of what is not a component
 
 
@@ -54,7 +56,7 @@ class PeriodCandidate:
 
 
 def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidate]) -> Choice:
-    """Every trend with a rough texture, and with a smooth one as well, and the seasons that there may be."""
+    """Every trend with a rough texture, and with a smooth one as well, free cycles, and the seasons that there may be."""
     short, long, smooth = OrnsteinUhlenbeck(), LongOrnsteinUhlenbeck(), Matern()
     trends = [
         (Level(), short),
@@ -63,8 +65,15 @@ def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidat
         (DampedSlope(), short, long),
     ]
     sets: list[tuple[Component, ...]] = [(*parts, *more) for more in ((), (smooth,)) for parts in trends]
+    free = tuple(
+        Cycle(period, sd, name=f"free_cycle_{k}")
+        for k, (period, sd) in enumerate(FREE_CYCLES, start=1)
+        if period >= FEWEST_GAPS * scale.gap
+    )
     seasons, prices = [], []
-    instead: list[tuple[Component, float, tuple[Component, ...]]] = []
+    instead: list[tuple[Component | None, float, tuple[Component, ...]]] = []
+    if free:
+        instead += [(None, len(free) * GAIN_OF_SEASON, one) for one in ((short, *free), (short, smooth, *free))]
     for candidate in candidates:
         period = candidate.period / span
         if not _is_shown(period, scale):
@@ -209,7 +218,7 @@ def affordable(choice: Choice, scale: DataScale, n_values: int) -> Choice:
         if one in asked or all(is_few(*parts, *asked, one) for parts in sets)
     ]
     seasons = [one for one, _ in pairs]
-    instead = [one for one in choice.instead if one[0] in seasons and is_few(*one[2])]
+    instead = [one for one in choice.instead if one[0] in (None, *seasons) and is_few(*one[2])]
     without = [parts for parts in choice.without if is_few(*parts)]
     prices = [price for _, price in pairs]
     return replace(choice, sets=sets, seasons=seasons, prices=prices, without=without, instead=instead)

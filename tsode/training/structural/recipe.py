@@ -131,14 +131,14 @@ class Choice:
     without : sequence of tuples of Component
         More sets, for a series that gets no season.
     instead : sequence of (season, price, components)
-        Sets of their own, in which a cycle stands in the place of a season, and the nats that it must bring.
+        Sets of their own, in which a cycle stands in the place of a season, or of none, and the nats that it must bring.
     """
 
     sets: Sequence[tuple[Component, ...]]
     seasons: Sequence[Component] = ()
     prices: Sequence[float] = ()
     without: Sequence[tuple[Component, ...]] = ()
-    instead: Sequence[tuple[Component, float, tuple[Component, ...]]] = ()
+    instead: Sequence[tuple[Component | None, float, tuple[Component, ...]]] = ()
 
 
 def fit_channel(
@@ -242,7 +242,8 @@ def sets_of(choice: Choice, chosen: tuple[Component, ...]) -> tuple[list[tuple[C
     sets = [components + chosen for components in choice.sets]
     sets += choice.without if not chosen else ()
     searched = {season: price for season, price, _ in choice.instead if season in chosen}
-    prices = [sum(searched.values())] * len(sets) + [price for _, price, _ in choice.instead]
+    paid = sum(searched.values())
+    prices = [paid] * len(sets) + [price if season else paid + price for season, price, _ in choice.instead]
     sets += [components + tuple(one for one in chosen if one is not season) for season, _, components in choice.instead]
     return sets, prices
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -30,6 +31,12 @@ class Posterior:
         eigenvalues, self.axes = torch.linalg.eigh(0.5 * (curvature + curvature.mT))
         self.mode, self.eigenvalues = mode, eigenvalues.clamp(min=LEAST_CURVATURE)
         self.evidence = -value - 0.5 * self.eigenvalues.log().sum(dim=1)
+
+    def moved(self, mode: Tensor, value: Tensor) -> Posterior:
+        """About other modes (b p) with other values, its curvature the same."""
+        other = copy(self)
+        other.mode, other.evidence = mode, -value - 0.5 * self.eigenvalues.log().sum(dim=1)
+        return other
 
     @property
     def sd(self) -> Tensor:

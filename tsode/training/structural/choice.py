@@ -56,7 +56,7 @@ class PeriodCandidate:
 
 
 def automatic(scale: DataScale, span: float, candidates: Sequence[PeriodCandidate]) -> Choice:
-    """Every trend with a rough texture, and with a smooth one as well, free cycles, and the seasons that there may be."""
+    """Every trend with a rough texture, and with a smooth one too, free cycles, and the seasons that there may be."""
     short, long, smooth = OrnsteinUhlenbeck(), LongOrnsteinUhlenbeck(), Matern()
     trends = [
         (Level(), short),

@@ -131,7 +131,7 @@ class Choice:
     without : sequence of tuples of Component
         More sets, for a series that gets no season.
     instead : sequence of (season, price, components)
-        Sets of their own, in which a cycle stands in the place of a season, or of none, and the nats that it must bring.
+        Sets of their own, in which cycles stand in the place of a season, or of none, and the nats they must bring.
     """
 
     sets: Sequence[tuple[Component, ...]]
@@ -184,13 +184,13 @@ def fit_channel(
     choice = choose(next(iter(samples.values())).scale, span)
     chosen, name = tuple(choice.seasons), next(iter(samples))
     if is_robust or len(samples) > 1 or any(price > -np.inf for price in choice.prices):
-        name, chosen, best = scale_and_seasons(samples, choice, generator)
+        name, chosen, best, found = scale_and_seasons(samples, choice, generator)
         for _ in range(REWEIGHTED_AT_MOST if is_robust else 0):
             doubts = {of: _doubts(samples[of], *best[of], _limit(samples[of])) for of in samples}
             if all(_same(samples[of].doubts, doubts[of]) for of in samples):
                 break
             samples = {of: sample_of(series, one, span, doubts[of]) for of, one in transforms.items()}
-            name, chosen, best = scale_and_seasons(samples, choice, generator)
+            name, chosen, best, found = scale_and_seasons(samples, choice, generator, found)
     sample = samples[name]
     limit = _limit(sample)
     sets, prices = sets_of(choice, chosen)
@@ -266,11 +266,12 @@ def _rows(n: int, most: int) -> np.ndarray:
 
 
 def scale_and_seasons(
-    samples: dict[str, Sample], choice: Choice, generator: torch.Generator
-) -> tuple[str, tuple[Component, ...], dict[str, tuple[Problem, Tensor]]]:
+    samples: dict[str, Sample], choice: Choice, generator: torch.Generator, before: Posterior | None = None
+) -> tuple[str, tuple[Component, ...], dict[str, tuple[Problem, Tensor]], Posterior]:
     """The transform and the seasons of highest evidence beside one trend, seasons at their prices.
 
-    And for each transform its best problem and mode.
+    And for each transform its best problem and mode, and the posterior of all that was tried. The one that was found
+    `before`, of nearly the same samples, is where the search begins, and its curvature stands.
     """
     base = choice.sets[min(1, len(choice.sets) - 1)]
     always = tuple(s for s, price in zip(choice.seasons, choice.prices) if price == -np.inf)
@@ -280,7 +281,12 @@ def scale_and_seasons(
         for name, sample in samples.items()
         for chosen in _choices(tuple(free))
     ]
-    found = fit_problems([problem for _, _, problem in tried], 1, generator)
+    problems = [problem for _, _, problem in tried]
+    if before is None:
+        found = fit_problems(problems, 1, generator)
+    else:
+        point, value, _ = _minimise(problems, torch.arange(len(problems)), before.mode)
+        found = before.moved(point, value)
     score = [
         float(found.evidence[k]) + samples[name].log_slope - sum(free[season] for season in chosen)
         - PRICE_OF_DOUBT * samples[name].n_doubts
@@ -290,7 +296,7 @@ def scale_and_seasons(
     for k in np.argsort(score):
         best[tried[k][0]] = tried[k][2], found.mode[k]
     name, chosen, _ = tried[int(np.argmax(score))]
-    return name, always + chosen, best
+    return name, always + chosen, best, found
 
 
 def _doubts(sample: Sample, problem: Problem, mode: Tensor, limit: float) -> Doubts | None:

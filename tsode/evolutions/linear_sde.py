@@ -80,11 +80,11 @@ def discretise(drift: Tensor, offset: Tensor, diffusion: Tensor, gaps: Tensor) -
 
     Parameters
     ----------
-    drift : Tensor[d d]
-        A; stable or not.
+    drift : Tensor[d d] or Tensor[r d d]
+        A; stable or not; one or several.
     offset : Tensor[d]
         b.
-    diffusion : Tensor[d k]
+    diffusion : Tensor[d k] or Tensor[r d k]
         L, of any rank.
     gaps : Tensor[...], float64
         Non-negative, finite; equal gaps are computed once. Gradients flow to the matrices, not to the gaps.
@@ -92,15 +92,16 @@ def discretise(drift: Tensor, offset: Tensor, diffusion: Tensor, gaps: Tensor) -
     Returns
     -------
     Transition
-        With the axes of `gaps` in front. Not finite where an unstable system leaves the range of numbers.
+        With the axes of `gaps` in front, and then that of several systems. Not finite where an unstable system leaves
+        the range of numbers.
     """
     distinct, place = torch.unique(gaps, return_inverse=True)  # sorted, hence by number of doublings too
-    norm = torch.linalg.matrix_norm(drift.detach(), torch.inf).clamp(min=torch.finfo(drift.dtype).tiny ** 0.5)
+    norm = torch.linalg.matrix_norm(drift.detach(), torch.inf).max().clamp(min=torch.finfo(drift.dtype).tiny ** 0.5)
     # drifts that have left the range of numbers give transitions that have, too: 1100 doublings span that range
     doublings = torch.log2(distinct * norm / _RADIUS).ceil().nan_to_num(0.0).clamp(0.0, 1100.0).long()
     step = torch.ldexp(distinct, -doublings)
     less_one, shift, cov = _series(drift / norm, offset, diffusion, (step * norm).to(norm), step.to(norm))
-    identity = torch.eye(len(drift), dtype=drift.dtype, device=drift.device)
+    identity = torch.eye(drift.shape[-1], dtype=drift.dtype, device=drift.device)
     finished = []
     for count in torch.bincount(doublings, minlength=1).tolist():  # the loop's length is the largest number needed
         finished.append(Transition(less_one[:count] + identity, shift[:count], cov[:count]))
@@ -117,14 +118,19 @@ def _series(drift: Tensor, offset: Tensor, diffusion: Tensor, scaled: Tensor, st
     With `drift` divided by its norm and ``scaled = norm * step``, term k of each is ``step scaled^k / (k+1)!`` times
     ``norm A^(k+1)``, ``A^k b``, and the k-th image of ``L L'`` under ``P -> A P + P A'``.
     """
-    power, input_, noise = drift, offset, diffusion @ diffusion.mT
+    power, input_, noise = drift, offset.expand(drift.shape[:-1]), diffusion @ diffusion.mT
     terms = []
     for k in range(_TERMS):
         terms.append([term / math.factorial(k + 1) for term in (power, input_, noise)])
-        power, input_, noise = drift @ power, drift @ input_, drift @ noise + noise @ drift.mT
+        power, input_, noise = drift @ power, _times(drift, input_), drift @ noise + noise @ drift.mT
     powers = scaled[:, None] ** torch.arange(_TERMS, dtype=scaled.dtype, device=scaled.device)
     sums = [torch.tensordot(powers, torch.stack(term), dims=1) for term in zip(*terms)]
-    return scaled[:, None, None] * sums[0], step[:, None] * sums[1], step[:, None, None] * sums[2]
+    by_norm, by_step = (x.reshape(-1, *[1] * drift.dim()) for x in (scaled, step))
+    return by_norm * sums[0], by_step[..., 0] * sums[1], by_step * sums[2]
+
+
+def _times(drift: Tensor, vector: Tensor) -> Tensor:
+    return drift @ vector if drift.dim() == 2 else _matvec(drift, vector)
 
 
 def stationary_moments(drift: Tensor, offset: Tensor, diffusion: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.known_system import SystemSettings, read_start
 from tsode.estimators.forecasters.pieces import pieces
+from tsode.estimators.forecasters.rate_axes import check_rates, rate_axes
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.forecasters.structural_diagnosis import StructuralDiagnosis
 from tsode.estimators.forecasters.structure import (
@@ -35,6 +36,7 @@ from tsode.frames.standard_errors import error_columns, match_errors
 from tsode.models.base import ForecastModel
 from tsode.models.folded.model import FoldedModel
 from tsode.models.linear.gaussian import LinearGaussianModel
+from tsode.models.linear.rate_classes import RateClasses
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
 from tsode.models.structural.joint_model import JointStructuralModel
 from tsode.models.structural.model import StructuralModel
@@ -106,6 +108,10 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         any of them, such as the time of a dose or of switching on. By default when a series is first observed.
     n_state : int or None
         Hidden states. None: five more than channels.
+    series_rates : int, dict or None
+        Classes of series that differ in how fast they turn, such as 9. Their exact forecasts are mixed by how well each
+        explains what was seen of a series; how far they lie apart is learned. A dict of an axis ("frequency", "damping"
+        or, both at once, "speed") to its number of classes has other rates differ, or several. None: one for all.
     horizon : "auto", duration or float
         How far ahead `predict` asks by default, and the scale of the rates at the start of training: a duration for
         datetimes ("6h"), a number for numeric time. "auto" is half the median span of the series,
@@ -167,6 +173,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     channels: str = "own"
     system: dict[str, Any] | None = None
     initial_time: Any = None
+    series_rates: int | dict[str, int] | None = None
     max_context: int = 64
     max_epochs: int = 20
     learning_rate: float = 0.1
@@ -177,6 +184,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     checks: ClassVar[dict[str, Check]] = {
         "n_state": or_value(None, at_least(1)),
         "system": or_value(None, mapping),
+        "series_rates": check_rates,
         "components": check_components,
         "support": one_of(dict.fromkeys(SUPPORTS)),
         "channels": one_of(dict.fromkeys(("own", "joint"))),
@@ -248,7 +256,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             is_joint = self.channels == "joint" and n_channels > 1
             return build_structure(self.components, n_channels - len(error_columns(self.noise_col)), is_joint)
         if self.system is None:
-            return StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
+            base = StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
+            return base if self.series_rates is None else RateClasses(rate_axes(self.series_rates), base)
         try:
             module = LinearSDE(**self.system)
         except TypeError as error:
@@ -396,8 +405,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
 def _objective(model: LinearGaussianModel, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Negative log-likelihood of a value, in nats."""
-    filtered = model.filter(batch)
-    return -filtered.log_likelihood.sum() / batch.mask.sum().clamp(min=1), {}, filtered.status
+    log_likelihood, status = model.scored(batch)
+    return -log_likelihood.sum() / batch.mask.sum().clamp(min=1), {}, status
 
 
 def _validate(model: torch.nn.Module, batches: Sequence[tuple[IrregularBatch, ...]]) -> dict[str, float]:

@@ -11,140 +11,12 @@ from torch import Tensor, nn
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.core.status import Status, worst
-from tsode.errors import DataError
-from tsode.evolutions.linear_sde import Transition, discretise, square_root
-from tsode.jumps.gaussian import Conditioned, condition
+from tsode.evolutions.linear_sde import square_root
 from tsode.likelihoods.normal import Normal
 from tsode.models.base import ForecastModel
+from tsode.models.linear.system import Beliefs, FilteredBeliefs, LinearSystem
 
-__all__ = ["Beliefs", "FilteredBeliefs", "LinearGaussianModel", "LinearSystem", "Smoother"]
-
-
-@dataclass(frozen=True)
-class LinearSystem:
-    """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + E k(t) + r * noise``, with covariates ``k``.
-
-    An input ``u`` moves ``x`` to ``x + P u``.
-
-    Parameters
-    ----------
-    drift : Tensor[d d]
-        A.
-    offset : Tensor[d]
-        b.
-    diffusion : Tensor[d k]
-        L.
-    readout : Tensor[c d]
-        H.
-    readout_offset : Tensor[c]
-        d.
-    noise : Tensor[c]
-        r, standard deviations.
-    initial_mean : Tensor[d]
-    initial_cov : Tensor[d d]
-        Belief at a series' first event, before anything is seen; at time 0 for a series without events.
-    is_stationary : bool
-        Whether the initial belief is the stationary one, and so holds at any time before the first event as well.
-        If not, the state stands still before the first event.
-    input_map : Tensor[d e] or None
-        P; None without inputs.
-    effect : Tensor[c f] or None
-        E; None without covariates.
-    initial_time : float or None
-        When the initial belief holds, no later than any event; None: at a series' first event.
-    """
-
-    drift: Tensor
-    offset: Tensor
-    diffusion: Tensor
-    readout: Tensor
-    readout_offset: Tensor
-    noise: Tensor
-    initial_mean: Tensor
-    initial_cov: Tensor
-    is_stationary: bool
-    input_map: Tensor | None = None
-    effect: Tensor | None = None
-    initial_time: float | None = None
-
-    def covariate_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
-        """Part of the observations at `times` (b m) that covariates explain: Tensor[b m c], or 0."""
-        if self.effect is None or batch.covariates is None:
-            return 0.0
-        return batch.covariates.at(times).to(self.effect) @ self.effect.mT
-
-    def residual_batch(self, batch: IrregularBatch) -> IrregularBatch:
-        """The batch less what covariates explain, and with an empty event at its start where it has none there.
-
-        Values whose squares would overflow count as the largest that do not.
-        """
-        batch = _with_start(batch, self.initial_time)
-        largest = 1e-3 * torch.finfo(self.drift.dtype).max ** 0.5
-        batch = batch.replace(values=batch.values.to(self.drift).clamp(-largest, largest))
-        if self.effect is None or batch.covariates is None:
-            return batch
-        return batch.replace(values=batch.values - self.covariate_mean(batch, batch.times))
-
-    def input_jumps(self, batch: IrregularBatch) -> Tensor | None:
-        """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""
-        if self.input_map is None or batch.inputs is None:
-            return None
-        return batch.inputs.to(self.input_map) @ self.input_map.mT
-
-    def transitions(self, gaps: Tensor) -> Transition:
-        """Exact transitions over `gaps` (...)."""
-        return discretise(self.drift, self.offset, self.diffusion, gaps)
-
-    def condition(self, mean: Tensor, cov: Tensor, values: Tensor, mask: Tensor) -> Conditioned:
-        """Belief(s) after seeing `values` (... c) where `mask`."""
-        error = values.to(mean.dtype) - self.observed_mean(mean)
-        return condition(mean, cov, error, mask, self.readout, self.noise**2)
-
-    def observed_mean(self, x: Tensor) -> Tensor:
-        """Noise-free observation of states: (... d) -> (... c)."""
-        return x @ self.readout.mT + self.readout_offset
-
-    def observed_variance(self, cov: Tensor) -> Tensor:
-        """Variance of each channel's observation, noise included: (... d d) -> (... c)."""
-        return ((self.readout @ cov) * self.readout).sum(-1) + self.noise**2
-
-
-@dataclass(frozen=True)
-class Beliefs:
-    """Gaussian beliefs over the state at several times of each row.
-
-    Parameters
-    ----------
-    times : Tensor[b m], float64
-    mean : Tensor[b m d]
-    cov : Tensor[b m d d]
-    """
-
-    times: Tensor
-    mean: Tensor
-    cov: Tensor
-
-
-@dataclass(frozen=True)
-class FilteredBeliefs:
-    """Beliefs of one pass over a batch of histories.
-
-    Parameters
-    ----------
-    predicted : Beliefs
-        At each event, from all events before it (b n ...).
-    updated : Beliefs
-        At each event, from all events up to it (b n ...).
-    log_likelihood : Tensor[b]
-        Log density of all seen values of the series, in nats.
-    status : Tensor[b], int64
-        `Status.NON_FINITE` where a belief overflowed or a predictive covariance was not positive definite.
-    """
-
-    predicted: Beliefs
-    updated: Beliefs
-    log_likelihood: Tensor
-    status: Tensor
+__all__ = ["LinearGaussianModel", "Smoother", "carry_to", "observe_beliefs", "run_filter"]
 
 
 @dataclass(frozen=True)
@@ -170,7 +42,7 @@ class Smoother:
     def beliefs(self, query_times: Tensor) -> Beliefs:
         """Belief over the state at each query time (b m), in any order."""
         queries = _reachable(self.system, self.batch, query_times)
-        now = _carry_to(self.system, self.batch, self.filtered, queries, "right")
+        now = carry_to(self.system, self.batch, self.filtered, queries, "right")
         index = _events_before(self.batch, queries, "right")
         next_time = torch.cat([self.batch.times, self.batch.times[:, -1:]], dim=1).gather(1, index)
         vector, matrix = (_pick(part, index) for part in self.later)
@@ -180,7 +52,7 @@ class Smoother:
 
     def interpolate(self, query_times: Tensor) -> Forecast:
         """Normal distribution of each channel's observation at each query time (b m)."""
-        return _observe_beliefs(self.system, self.batch, self.beliefs(query_times), self.filtered.status)
+        return observe_beliefs(self.system, self.batch, self.beliefs(query_times), self.filtered.status)
 
 
 class LinearGaussianModel(ForecastModel):
@@ -210,16 +82,21 @@ class LinearGaussianModel(ForecastModel):
     def filter(self, batch: IrregularBatch) -> FilteredBeliefs:
         """Run over the events of a batch, each row by its own clock."""
         system = self.system()
-        return _filter(system, system.residual_batch(batch) if batch.n_events else batch)
+        return run_filter(system, system.residual_batch(batch) if batch.n_events else batch)
+
+    def scored(self, batch: IrregularBatch) -> tuple[Tensor, Tensor]:
+        """Log density of all seen values of each series, in nats, and its status: Tensor[b], Tensor[b]."""
+        filtered = self.filter(batch)
+        return filtered.log_likelihood, filtered.status
 
     def encode(self, batch: IrregularBatch) -> Tensor:
         """Filtered mean of the state after the last event of each row: Tensor[b d]."""
         system = self.system()
-        return _filter(system, system.residual_batch(batch)).updated.mean[:, -1]
+        return run_filter(system, system.residual_batch(batch)).updated.mean[:, -1]
 
     def log_likelihood(self, batch: IrregularBatch) -> Tensor:
         """Log density of all seen values of each series, in nats: Tensor[b]; 0 without observations."""
-        return self.filter(batch).log_likelihood
+        return self.scored(batch)[0]
 
     def loss(self, batch: IrregularBatch) -> Tensor:
         """Negative log-likelihood of each series, in nats: Tensor[b]."""
@@ -229,14 +106,14 @@ class LinearGaussianModel(ForecastModel):
         """Belief over the state at each query time, from the events before it; see `forecast`."""
         system = self.system()
         batch = system.residual_batch(batch)
-        return _carry_to(system, batch, _filter(system, batch), query_times, side)
+        return carry_to(system, batch, run_filter(system, batch), query_times, side)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
         """Normal predictive distribution of each channel's observation, noise included; see `ForecastModel`."""
         system = self.system()
         batch = system.residual_batch(batch)
-        filtered = _filter(system, batch)
-        return _observe_beliefs(system, batch, _carry_to(system, batch, filtered, query_times, side), filtered.status)
+        filtered = run_filter(system, batch)
+        return observe_beliefs(system, batch, carry_to(system, batch, filtered, query_times, side), filtered.status)
 
     def interpolate(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         """Normal distribution of each channel's observation given all events, earlier and later; see `smooth`."""
@@ -249,7 +126,7 @@ class LinearGaussianModel(ForecastModel):
         """The passes over the events of a batch, from which any times are smoothed."""
         system = self.system()
         batch = system.residual_batch(batch)
-        filtered = _filter(system, batch)
+        filtered = run_filter(system, batch)
         return Smoother(system, batch, filtered, _later_evidence(system, batch, filtered))
 
     def smooth(self, batch: IrregularBatch, query_times: Tensor | None = None) -> Beliefs:
@@ -280,7 +157,7 @@ class LinearGaussianModel(ForecastModel):
         batch = system.residual_batch(batch)
         times, order = query_times.sort(dim=1)
         times = _reachable(system, batch, times)
-        belief = _carry_to(system, batch, _filter(system, batch), times, "left")
+        belief = carry_to(system, batch, run_filter(system, batch), times, "left")
         n_behind = batch.n_seen(times)
         is_new = n_behind.diff(dim=1, prepend=n_behind[:, :1] - 1) > 0
         step = system.transitions(times.diff(dim=1, prepend=times[:, :1]))
@@ -306,7 +183,7 @@ class LinearGaussianModel(ForecastModel):
         system = self.system()
         batch = system.residual_batch(batch)
         merged, place = _merge(batch, _reachable(system, batch, query_times))
-        belief = _filter(system, merged).updated
+        belief = run_filter(system, merged).updated
         first = int(place.min()) if place.numel() else merged.n_events - 1  # nothing earlier is needed
         step = system.transitions(belief.times[:, first:].diff(dim=1))
         mean, cov = belief.mean[:, first:], belief.cov[:, first:]
@@ -328,11 +205,13 @@ class LinearGaussianModel(ForecastModel):
         return observed + system.noise * _normal(observed[0], len(path), generator)
 
 
-def _filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
+def run_filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
+    """Run over the events of a batch, less what covariates explain."""
     mean = system.initial_mean.expand(batch.n_series, -1)
     cov = system.initial_cov.expand(batch.n_series, -1, -1)
     steps = system.transitions(batch.times.diff(dim=1, prepend=batch.times[:, :1])).unbind()
     log_likelihood, status = torch.zeros_like(mean[:, 0]), torch.zeros_like(batch.lengths)
+    log_densities: list[Tensor] = []
     input_jumps = system.input_jumps(batch)
     means: tuple[list[Tensor], list[Tensor]] = ([], [])
     covs: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -347,6 +226,7 @@ def _filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
         means[1].append(mean)
         covs[1].append(cov)
         log_likelihood = log_likelihood + after.log_prob
+        log_densities.append(after.log_prob)
         status = worst(status, after.status)
     predicted, updated = (
         Beliefs(batch.times, torch.stack(m, dim=1), torch.stack(c, dim=1))
@@ -355,10 +235,11 @@ def _filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
         for m, c in zip(means, covs)
     )
     is_finite = mean.isfinite().all(-1) & cov.isfinite().flatten(1).all(-1) & log_likelihood.isfinite()
-    return FilteredBeliefs(predicted, updated, log_likelihood, worst(status, _status(is_finite)))
+    each = torch.stack(log_densities, dim=1) if log_densities else mean.new_zeros(batch.n_series, 0)
+    return FilteredBeliefs(predicted, updated, log_likelihood, worst(status, _status(is_finite)), each)
 
 
-def _carry_to(
+def carry_to(
     system: LinearSystem, batch: IrregularBatch, filtered: FilteredBeliefs, query_times: Tensor, side: str
 ) -> Beliefs:
     """Belief at each query time from the events before it; the initial one where there is none."""
@@ -386,7 +267,7 @@ def _later_evidence(system: LinearSystem, batch: IrregularBatch, filtered: Filte
     return torch.stack(vectors[::-1], dim=1), torch.stack(matrices[::-1], dim=1)
 
 
-def _observe_beliefs(system: LinearSystem, batch: IrregularBatch, belief: Beliefs, status: Tensor) -> Forecast:
+def observe_beliefs(system: LinearSystem, batch: IrregularBatch, belief: Beliefs, status: Tensor) -> Forecast:
     """Distribution of the observations under beliefs over the state."""
     family = Normal()
     mean = system.observed_mean(belief.mean) + system.covariate_mean(batch, belief.times)
@@ -407,15 +288,6 @@ def _merge(batch: IrregularBatch, query_times: Tensor) -> tuple[IrregularBatch, 
     lengths = torch.full_like(batch.lengths, times.shape[1])
     merged = IrregularBatch(times, values, mask, lengths, inputs)
     return merged, order.argsort(dim=1)[:, batch.n_events :]
-
-
-def _with_start(batch: IrregularBatch, initial_time: float | None) -> IrregularBatch:
-    """The batch with an empty event at the initial time; where there is none, at time 0 if it has no event at all."""
-    if initial_time is None:
-        return batch if batch.n_events else batch.after_empty_event(0.0).replace(lengths=batch.lengths)
-    if bool((batch.times < initial_time).any()):
-        raise DataError("A series was observed before the initial time: give an earlier initial_time=, or later rows.")
-    return batch.after_empty_event(initial_time)
 
 
 def _reachable(system: LinearSystem, batch: IrregularBatch, query_times: Tensor) -> Tensor:

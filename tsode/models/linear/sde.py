@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tsode._checks import check_shapes
 from tsode.errors import ParameterError
 from tsode.evolutions.linear_sde import stationary_moments
-from tsode.models.linear.gaussian import LinearGaussianModel, LinearSystem
+from tsode.models.linear.gaussian import LinearGaussianModel
+from tsode.models.linear.system import LinearSystem
 
 __all__ = ["LinearSDE", "StableLinearSDE"]
 

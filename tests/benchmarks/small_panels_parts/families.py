@@ -133,7 +133,9 @@ class Oscillators(Family):
                 cov = cov - gain[..., None] * cov[:, None, c]
         weight = np.exp(log_weight - log_weight.max())
         weight /= weight.sum()
-        ahead = [(weight[:, None] * (self._turn(t - times[-1])[0] @ mean[..., None])[..., 0]).sum(axis=0) for t in asked]
+        ahead = [
+            (weight[:, None] * (self._turn(t - times[-1])[0] @ mean[..., None])[..., 0]).sum(axis=0) for t in asked
+        ]
         return np.array(ahead).reshape(-1, 2)
 
     def _turn(self, gap: float) -> tuple[np.ndarray, float]:

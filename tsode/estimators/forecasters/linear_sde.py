@@ -197,6 +197,10 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()
+        if self.series_rates is not None and (self.components is not None or self.system is not None):
+            raise ParameterError(
+                "series_rates= is of a stable system that is learned: leave out components= and system=."
+            )
         if self.components is not None:
             return self._structural_settings(settings)
         if self.noise_col is not None:

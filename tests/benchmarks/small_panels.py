@@ -6,8 +6,8 @@ Parts:
 
 - rates: `LinearSDEForecaster(series_rates=9)` on simulated families whose best forecast is known.
 
-Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs a
-share of the seeds, for trials. CPU seconds are of one thread.
+Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
+a share of the seeds, for trials. CPU seconds are of one thread.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import torch
 from scipy.integrate import quad_vec
 from scipy.linalg import expm, solve_continuous_lyapunov
 
-from tsode.evolutions.linear_sde import Transition, discretise, square_root, stationary_moments
+from tsode.evolutions.linear_sde import Transition, discretise, discretise_stationary, square_root, stationary_moments
 
 RNG = np.random.default_rng(0)
 SYSTEMS = {
@@ -146,3 +146,17 @@ def test_backward_gain_of_a_known_state_is_zero_and_of_a_standing_one_a_projecti
     assert standing.backward_gain(torch.zeros(1, 2, 2, dtype=torch.float64)).equal(torch.zeros(1, 2, 2).double())
     partly = tensor([[[0.0, 0.0], [0.0, 4.0]]])
     torch.testing.assert_close(standing.backward_gain(partly), tensor([[[0.0, 0.0], [0.0, 1.0]]]))
+
+
+def test_steps_of_stationary_systems_are_those_of_any() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rotation = 3.0 * torch.randn(3, 4, 4, generator=generator, dtype=torch.float64)
+    root = torch.randn(3, 4, 4, generator=generator, dtype=torch.float64).tril()
+    root[0, :, 1:] = 0.0  # smooth: noise on few states
+    drift = rotation - rotation.mT - 0.5 * root @ root.mT
+    gaps = torch.tensor([[0.0, 1e-9, 0.3], [0.3, 2.0, 500.0]], dtype=torch.float64)
+    found = discretise_stationary(drift, gaps)
+    for k in range(3):
+        truth = discretise(drift[k], torch.zeros(4, dtype=torch.float64), root[k], gaps)
+        torch.testing.assert_close(found.phi[k], truth.phi, rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(found.cov[k], truth.cov, rtol=1e-6, atol=1e-13)

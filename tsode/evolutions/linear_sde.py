@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Transition", "discretise", "square_root", "stationary_moments"]
+__all__ = ["Transition", "discretise", "discretise_stationary", "square_root", "stationary_moments"]
 
 # Norm of A times the step on which the power series is used, and its terms there: the remainder of the longest
 # series, sum_k (2 RADIUS)^k / (k+1)! from k = TERMS on, is below 1e-17.
@@ -80,11 +80,11 @@ def discretise(drift: Tensor, offset: Tensor, diffusion: Tensor, gaps: Tensor) -
 
     Parameters
     ----------
-    drift : Tensor[d d] or Tensor[r d d]
-        A; stable or not; one or several.
+    drift : Tensor[d d]
+        A; stable or not.
     offset : Tensor[d]
         b.
-    diffusion : Tensor[d k] or Tensor[r d k]
+    diffusion : Tensor[d k]
         L, of any rank.
     gaps : Tensor[...], float64
         Non-negative, finite; equal gaps are computed once. Gradients flow to the matrices, not to the gaps.
@@ -92,16 +92,15 @@ def discretise(drift: Tensor, offset: Tensor, diffusion: Tensor, gaps: Tensor) -
     Returns
     -------
     Transition
-        With the axes of `gaps` in front, and then that of several systems. Not finite where an unstable system leaves
-        the range of numbers.
+        With the axes of `gaps` in front. Not finite where an unstable system leaves the range of numbers.
     """
     distinct, place = torch.unique(gaps, return_inverse=True)  # sorted, hence by number of doublings too
-    norm = torch.linalg.matrix_norm(drift.detach(), torch.inf).max().clamp(min=torch.finfo(drift.dtype).tiny ** 0.5)
+    norm = torch.linalg.matrix_norm(drift.detach(), torch.inf).clamp(min=torch.finfo(drift.dtype).tiny ** 0.5)
     # drifts that have left the range of numbers give transitions that have, too: 1100 doublings span that range
     doublings = torch.log2(distinct * norm / _RADIUS).ceil().nan_to_num(0.0).clamp(0.0, 1100.0).long()
     step = torch.ldexp(distinct, -doublings)
     less_one, shift, cov = _series(drift / norm, offset, diffusion, (step * norm).to(norm), step.to(norm))
-    identity = torch.eye(drift.shape[-1], dtype=drift.dtype, device=drift.device)
+    identity = torch.eye(len(drift), dtype=drift.dtype, device=drift.device)
     finished = []
     for count in torch.bincount(doublings, minlength=1).tolist():  # the loop's length is the largest number needed
         finished.append(Transition(less_one[:count] + identity, shift[:count], cov[:count]))
@@ -112,25 +111,56 @@ def discretise(drift: Tensor, offset: Tensor, diffusion: Tensor, gaps: Tensor) -
     return Transition(*(torch.cat([getattr(t, name) for t in finished])[place] for name in ("phi", "shift", "cov")))
 
 
+def discretise_stationary(drift: Tensor, gaps: Tensor) -> Transition:
+    """Exact transitions of systems about zero whose stationary covariance is the identity, as `discretise` has them.
+
+    Their noise is ``1 - phi phi'``: with ``E = phi - 1`` that is ``-(E + E' + E E')``, whose digits short gaps keep.
+
+    Parameters
+    ----------
+    drift : Tensor[r d d]
+        ``A + A'`` not positive.
+    gaps : Tensor[...], float64
+
+    Returns
+    -------
+    Transition
+        With the axis of the systems in front, and then those of `gaps`.
+    """
+    distinct, place = torch.unique(gaps, return_inverse=True)
+    norm = torch.linalg.matrix_norm(drift.detach(), torch.inf).max().clamp(min=torch.finfo(drift.dtype).tiny ** 0.5)
+    doublings = torch.log2(distinct * norm / _RADIUS).ceil().nan_to_num(0.0).clamp(0.0, 1100.0).long()
+    scaled = (torch.ldexp(distinct, -doublings) * norm).to(drift)
+    power, terms = drift / norm, []
+    for k in range(_TERMS):
+        terms.append(power / math.factorial(k + 1))
+        power = drift / norm @ power
+    powers = scaled[:, None] ** torch.arange(1, _TERMS + 1, dtype=scaled.dtype, device=scaled.device)
+    less_one, finished = torch.tensordot(powers, torch.stack(terms), dims=1), []
+    for count in torch.bincount(doublings, minlength=1).tolist():
+        finished.append(less_one[:count])
+        less_one = less_one[count:]
+        less_one = 2.0 * less_one + less_one @ less_one
+    moved = torch.cat(finished)[place].movedim(place.dim(), 0)
+    identity = torch.eye(drift.shape[-1], dtype=drift.dtype, device=drift.device)
+    cov = -(moved + moved.mT + moved @ moved.mT)
+    return Transition(moved + identity, torch.zeros_like(moved[..., 0]), cov)
+
+
 def _series(drift: Tensor, offset: Tensor, diffusion: Tensor, scaled: Tensor, step: Tensor) -> tuple[Tensor, ...]:
     """``phi - 1``, shift and covariance over short steps (u,), by their power series.
 
     With `drift` divided by its norm and ``scaled = norm * step``, term k of each is ``step scaled^k / (k+1)!`` times
     ``norm A^(k+1)``, ``A^k b``, and the k-th image of ``L L'`` under ``P -> A P + P A'``.
     """
-    power, input_, noise = drift, offset.expand(drift.shape[:-1]), diffusion @ diffusion.mT
+    power, input_, noise = drift, offset, diffusion @ diffusion.mT
     terms = []
     for k in range(_TERMS):
         terms.append([term / math.factorial(k + 1) for term in (power, input_, noise)])
-        power, input_, noise = drift @ power, _times(drift, input_), drift @ noise + noise @ drift.mT
+        power, input_, noise = drift @ power, drift @ input_, drift @ noise + noise @ drift.mT
     powers = scaled[:, None] ** torch.arange(_TERMS, dtype=scaled.dtype, device=scaled.device)
     sums = [torch.tensordot(powers, torch.stack(term), dims=1) for term in zip(*terms)]
-    by_norm, by_step = (x.reshape(-1, *[1] * drift.dim()) for x in (scaled, step))
-    return by_norm * sums[0], by_step[..., 0] * sums[1], by_step * sums[2]
-
-
-def _times(drift: Tensor, vector: Tensor) -> Tensor:
-    return drift @ vector if drift.dim() == 2 else _matvec(drift, vector)
+    return scaled[:, None, None] * sums[0], step[:, None] * sums[1], step[:, None, None] * sums[2]
 
 
 def stationary_moments(drift: Tensor, offset: Tensor, diffusion: Tensor) -> tuple[Tensor, Tensor]:

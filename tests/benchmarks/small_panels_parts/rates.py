@@ -45,7 +45,7 @@ def run(report: Report) -> None:
                 excess.append(100.0 * (np.mean((y - mean)[seen] ** 2) / least - 1.0))
                 shares.append(100.0 * np.mean(((y >= low) & (y <= high))[seen]))
                 print(
-                    f"{name}, {n} series, seed {seed}: {excess[-1]:.2f} % above the optimum, 90 % hold {shares[-1]:.1f} %, "
+                    f"{name}, {n} series, seed {seed}: {excess[-1]:.2f} % above, 90 % hold {shares[-1]:.1f} %, "
                     f"fit {seconds[-1]:.1f} CPU-s",
                     flush=True,
                 )

@@ -56,7 +56,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     Few parameters and exact answers: forecasts, samples and intervals are those of one Gaussian process, missing
     values cost nothing, and `impute` uses what came before and after. It is fitted by maximum likelihood and suits
-    few series, noise, and channels that move together; it learns one set of rates for all series, not one for each.
+    few series, noise, and channels that move together; it learns one set of rates for all series, or with
+    `series_rates` how far they lie apart.
     After a long silence it returns to the mean of the training data. Events at known times move the state by a learned
     matrix times their amounts, so that twice the dose has twice the effect. Covariates, their moving averages and the
     calendar add a learned matrix times them to what is observed, so their effects are straight lines too.

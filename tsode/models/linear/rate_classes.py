@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
-from tsode.core.status import worst
-from tsode.evolutions.linear_sde import Transition, discretise
+from tsode.core.status import Status, worst
+from tsode.evolutions.linear_sde import Transition, discretise_stationary
+from tsode.kernels.linear_filter import log_likelihood as swept_log_likelihood
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.linear.gaussian import LinearGaussianModel, Smoother, carry_to, observe_beliefs, run_filter
 from tsode.models.linear.sde import StableLinearSDE
@@ -27,14 +28,16 @@ FIRST_SPREAD = 0.4  # of the logarithm of a rate between series, at the start of
 
 @dataclass(frozen=True)
 class ClassedSystem(LinearSystem):
-    """Systems that differ in ``drift`` (k d d) and ``diffusion`` (k d d), for rows that come class by class."""
+    """Systems that differ in ``drift`` (k d d) and ``diffusion`` (k d d), for rows that come class by class.
+
+    The stationary covariance of each is the identity, and its mean zero.
+    """
 
     def transitions(self, gaps: Tensor) -> Transition:
         n_classes = len(self.drift)
         one = gaps[: len(gaps) // n_classes]  # the same for all classes
-        found = discretise(self.drift, self.offset, self.diffusion, one)
-        at = one.dim()
-        return Transition(*(x.movedim(at, 0).flatten(0, 1) for x in (found.phi, found.shift, found.cov)))
+        found = discretise_stationary(self.drift, one)
+        return Transition(*(x.flatten(0, 1) for x in (found.phi, found.shift, found.cov)))
 
 
 class RateClasses(LinearGaussianModel):
@@ -104,9 +107,16 @@ class RateClasses(LinearGaussianModel):
         return system, tiled, run_filter(system, tiled)
 
     def scored(self, batch: IrregularBatch) -> tuple[Tensor, Tensor]:
-        _, _, filtered = self._passed(batch)
-        each = self._by_class(filtered.log_likelihood) + self.logits.log_softmax(dim=0)[:, None]
-        return each.logsumexp(dim=0), worst(*self._by_class(filtered.status))
+        system = self.system()
+        tiled = system.residual_batch(self._tiled(batch))
+        if system.noise.dtype == torch.float64 and system.noise.device.type == "cpu":
+            log_likelihood = _swept(system, tiled)
+            status = torch.where(log_likelihood.isfinite(), int(Status.OK), int(Status.NON_FINITE))
+        else:
+            filtered = run_filter(system, tiled)
+            log_likelihood, status = filtered.log_likelihood, filtered.status
+        each = self._by_class(log_likelihood) + self.logits.log_softmax(dim=0)[:, None]
+        return each.logsumexp(dim=0), worst(*self._by_class(status))
 
     def filter(self, batch: IrregularBatch) -> FilteredBeliefs:
         """The classes' beliefs put together: mean and covariance of their mixture."""
@@ -212,3 +222,13 @@ class RateClasses(LinearGaussianModel):
         chosen = (share.to(below)[:, None, :, None] > below).sum(dim=1)  # (s b m)
         each = paths.unflatten(1, (self.n_classes, -1))
         return each.gather(1, chosen[:, None, ..., None].expand(-1, 1, -1, -1, paths.shape[-1])).squeeze(1)
+
+
+def _swept(system: LinearSystem, batch: IrregularBatch) -> Tensor:
+    """Log density of each row of a batch, by a sweep that is several times faster than the plain pass."""
+    steps = system.transitions(batch.times.diff(dim=1, prepend=batch.times[:, :1]))
+    start = system.initial_cov.expand(batch.n_series, -1, -1)
+    moves = system.input_jumps(batch)
+    moves = torch.zeros_like(steps.shift) if moves is None else moves
+    values = batch.values - system.readout_offset
+    return swept_log_likelihood(steps.phi, steps.cov, start, system.readout, system.noise**2, values, batch.mask, moves)

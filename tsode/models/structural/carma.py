@@ -39,6 +39,7 @@ class CARMA(Component):
     q: int = 1
     name: str = "carma"
 
+    has_own_period: ClassVar[bool] = True
     n_states: ClassVar[int] = 2  # type: ignore[assignment]
     readout: ClassVar[tuple[float, ...]] = (1.0, 0.0)  # type: ignore[assignment]
 

@@ -57,9 +57,12 @@ class Component(ABC):
         Of the component in a structure; two of a kind have two names.
     role : {"trend", "season", "cycle", "rest"}
         The part of a decomposition that it belongs to.
+    has_own_period : bool
+        Whether its period is a parameter: then the likelihood may have several maxima.
     """
 
     role: ClassVar[str] = "rest"
+    has_own_period: ClassVar[bool] = False
     name: str
 
     @property

@@ -33,6 +33,7 @@ class Cycle(Component):
     name: str = "cycle"
 
     role: ClassVar[str] = "cycle"
+    has_own_period: ClassVar[bool] = True
     n_states: ClassVar[int] = 2  # type: ignore[assignment]
     readout: ClassVar[tuple[float, ...]] = (1.0, 0.0)  # type: ignore[assignment]
 

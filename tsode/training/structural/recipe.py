@@ -392,14 +392,17 @@ def fit_problems(
 
     Where `is_rough`, its curvature is that of the prior.
 
-    All begin at the centre of the priors, or as given (k p); random starts are for those that come near the best.
+    All begin at the centre of the priors, or as given (k p). Random starts are for the best, and for those that come near
+    it and have a period of their own: no other has been seen to have several maxima.
     """
     size = max(problem.structure.n_parameters for problem in problems)
     is_own = torch.stack([torch.arange(size) < problem.structure.n_parameters for problem in problems])
     every = torch.arange(len(problems))
     first = torch.zeros(is_own.shape, dtype=torch.float64) if centre is None else centre
     point, value, _ = _minimise(problems, every, first)
-    near = (value < value.min() + FAR_BEHIND).nonzero()[:, 0].repeat_interleave(n_starts - 1)
+    is_wavy = [any(one.has_own_period for one in problem.structure.components) for problem in problems]
+    is_near = (value < value.min() + FAR_BEHIND) & torch.tensor(is_wavy) | (value == value.min())
+    near = is_near.nonzero()[:, 0].repeat_interleave(n_starts - 1)
     if len(near):
         start = 0.8 * torch.randn(len(near), size, generator=generator, dtype=torch.float64)
         others, other_value, _ = _minimise(problems, near, torch.where(is_own[near], start, 0.0))

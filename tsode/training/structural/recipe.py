@@ -44,7 +44,6 @@ LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
 REFINED = 12.0  # nats behind the best, on fewer data and without their curvature
-FAR_BEHIND = 50.0  # nats: too far from the best to be tried again
 CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 REWEIGHTED_AT_MOST = 3  # times
 PRICE_OF_DOUBT = 4.0  # nats that a scale pays for each value which stands out on it
@@ -392,24 +391,20 @@ def fit_problems(
 
     Where `is_rough`, its curvature is that of the prior.
 
-    All begin at the centre of the priors, or as given (k p). Random starts are for the best, and for those that come near
-    it and have a period of their own: no other has been seen to have several maxima.
+    All begin at the centre of the priors, or as given (k p). Random starts are for those that have a period of their
+    own, for no other has been seen to have several maxima, and for one that is alone.
     """
     size = max(problem.structure.n_parameters for problem in problems)
     is_own = torch.stack([torch.arange(size) < problem.structure.n_parameters for problem in problems])
     every = torch.arange(len(problems))
     first = torch.zeros(is_own.shape, dtype=torch.float64) if centre is None else centre
-    point, value, _ = _minimise(problems, every, first)
     is_wavy = [any(one.has_own_period for one in problem.structure.components) for problem in problems]
-    is_near = (value < value.min() + FAR_BEHIND) & torch.tensor(is_wavy) | (value == value.min())
-    near = is_near.nonzero()[:, 0].repeat_interleave(n_starts - 1)
-    if len(near):
-        start = 0.8 * torch.randn(len(near), size, generator=generator, dtype=torch.float64)
-        others, other_value, _ = _minimise(problems, near, torch.where(is_own[near], start, 0.0))
-        which = torch.cat([every, near])
-        points, values = torch.cat([point, others]), torch.cat([value, other_value])
-        best = torch.stack([torch.where(which == k, values, torch.inf).argmin() for k in every])
-        point, value = points[best], values[best]
+    again = every[torch.tensor(is_wavy) | (len(problems) == 1)].repeat_interleave(n_starts - 1)
+    start = 0.8 * torch.randn(len(again), size, generator=generator, dtype=torch.float64)
+    which = torch.cat([every, again])
+    points, values, _ = _minimise(problems, which, torch.cat([first, torch.where(is_own[again], start, 0.0)]))
+    best = torch.stack([torch.where(which == k, values, torch.inf).argmin() for k in every])
+    point, value = points[best], values[best]
     cost = torch.tensor(prices or [0.0] * len(problems), dtype=torch.float64)
     if is_rough:
         return Posterior(point, torch.eye(size, dtype=torch.float64).repeat(len(point), 1, 1), value + cost)

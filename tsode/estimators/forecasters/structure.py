@@ -34,7 +34,8 @@ from tsode.models.structural.season import Season
 from tsode.numerics.periodogram import find_periods
 from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, affordable, automatic, named
 from tsode.training.structural.joint import fit_joint
-from tsode.training.structural.recipe import Choice, Seen, fit_channel
+from tsode.training.structural.recipe import Choice, fit_channel
+from tsode.training.structural.sample import Seen
 
 __all__ = ["build_structure", "check_components", "check_joint", "fit_jointly", "fit_structure", "is_sharp"]
 

@@ -21,16 +21,14 @@ from tsode.models.structural.structure import Structure
 from tsode.training.structural.recipe import (
     LONG,
     Choice,
-    Sample,
-    Seen,
     Settings,
     average,
     fit_problems,
-    sample_of,
     scale_and_seasons,
     sets_of,
     some_of,
 )  # fmt: skip
+from tsode.training.structural.sample import Sample, Seen, sample_of
 
 __all__ = ["fit_joint"]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import frexp, log
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,22 +17,21 @@ from tsode.models.structural.event_responses import Responses
 from tsode.models.structural.evidence import Posterior, normals, posteriors
 from tsode.models.structural.given_errors import GivenErrors, noise_of_errors
 from tsode.models.structural.member import ChannelFit, Member
-from tsode.models.structural.problems import Data, Doubts, Problem, evaluate
+from tsode.models.structural.problems import Doubts, Problem, evaluate
 from tsode.models.structural.random_effects import History, learn_effects
 from tsode.models.structural.reweighting import STANDS_OUT, judge, ordinary_limit
 from tsode.models.structural.structure import Structure
 from tsode.numerics.quasi_newton import minimise
+from tsode.training.structural.held_out import by_held_out
+from tsode.training.structural.sample import Sample, Seen, sample_of
 
 __all__ = [
     "LONG",
     "Choice",
-    "Sample",
-    "Seen",
     "Settings",
     "average",
     "fit_channel",
     "fit_problems",
-    "sample_of",
     "scale_and_seasons",
     "sets_of",
     "some_of",
@@ -44,7 +41,6 @@ LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
 REFINED = 12.0  # nats behind the best, on fewer data and without their curvature
-CHI_SQUARED_MEDIAN = 0.455  # of one degree of freedom
 REWEIGHTED_AT_MOST = 3  # times
 PRICE_OF_DOUBT = 4.0  # nats that a scale pays for each value which stands out on it
 
@@ -72,47 +68,6 @@ class Settings:
     most_rows: int = 1000
     fine_rows: int = 2000
     most_values: int = 20_000
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Series (n s) on one scale, standardised."""
-
-    plain: Data
-    data: Data  # with the doubts
-    scale: DataScale
-    shift: float
-    spread: float
-    log_slope: float  # of the transform and the standardisation, summed over all values
-    reach: float  # greatest less least of the values that do not stand out, in the data's own units
-    doubts: Doubts | None = None
-    given_ahead: float = 0.0  # median of the given variances of noise, in those of the series
-
-    @property
-    def n_doubts(self) -> int:
-        return 0 if self.doubts is None else int((self.doubts.noise > 0.0).sum())
-
-
-class Seen(NamedTuple):
-    """What was seen of one channel of one series.
-
-    Parameters
-    ----------
-    times, values : array[n]
-        In model time and the data's own units.
-    features : array[n f]
-        Covariates.
-    errors : array[n]
-        Standard errors of the values, in their units; NaN where none is given.
-    """
-
-    times: np.ndarray
-    values: np.ndarray
-    features: np.ndarray
-    errors: np.ndarray
-
-    def at(self, rows: np.ndarray) -> Seen:
-        return Seen(*(part[rows] for part in self))
 
 
 @dataclass(frozen=True)
@@ -204,7 +159,9 @@ def fit_channel(
             more = sample_of(finer, transforms[name], span, _doubts(more, *best[name], limit), sample)
             limit = min(limit, _limit(more))
         problems, posterior = _refined(sets, posterior, more, prices)
-    members = average([problem.structure for problem in problems], posterior, n_draws, generator)
+    members = average(
+        [problem.structure for problem in problems], posterior, n_draws, generator, by_held_out(problems, posterior)
+    )
     most = limit if is_robust else None
     errors = None if place_of_errors is None else GivenErrors(place_of_errors, sample.given_ahead)
     fit = ChannelFit(
@@ -327,62 +284,6 @@ def _choices(seasons: Sequence[Component]) -> list[tuple[Component, ...]]:
     return list(dict.fromkeys([every, *but_one, *((s,) for s in seasons), ()]))
 
 
-def sample_of(
-    series: Sequence[Seen],
-    transform: Transform,
-    span: float,
-    doubts: Doubts | None = None,
-    like: Sample | None = None,
-) -> Sample:
-    """Series on the scale of a transform, padded to one length; on the scale of another sample if there is one.
-
-    What is doubted does not count in the scale, nor what its standard error makes nothing of.
-    """
-    n = max(len(t) for t, *_ in series)
-    padded = [[np.pad(x, [(0, n - len(x))] + [(0, 0)] * (x.ndim - 1), mode="edge") for x in one] for one in series]
-    times, values, features, errors = (torch.from_numpy(np.stack(part, axis=1)) for part in zip(*padded))
-    is_seen = torch.arange(n)[:, None] < torch.tensor([len(t) for t, *_ in series])
-    scaled, own_time = transform.forward(values), times / span
-    is_sound = is_seen if doubts is None else is_seen & (doubts.noise == 0.0)
-    is_sound = _told(scaled, noise_of_errors(errors, values, transform, 1.0), is_sound)
-    seen = scaled[is_sound]
-    size = 2.0 ** (frexp(float(seen.abs().max()))[1] - 1)  # so that no square leaves the range of numbers
-    shift, spread = float((seen / size).mean()) * size, float((seen / size).std(correction=0)) * size
-    spread = spread if spread > 1e-12 * abs(shift) else 0.01 * abs(shift) or 1.0  # constant, but for rounding
-    if like is not None:
-        shift, spread = like.shift, like.spread
-    scaled = torch.where(is_seen, (scaled - shift) / spread, 0.0)
-    log_slope = float(transform.log_slope(values[is_seen]).sum()) - int(is_seen.sum()) * log(spread)
-    gap, is_apart = own_time.diff(dim=0), is_seen[1:] & (own_time.diff(dim=0) > 0.0)
-    change = scaled.diff(dim=0)[is_apart]
-    typical = float(gap[is_apart].median()) if len(change) else 1.0
-    scale = like.scale if like else DataScale(typical, max(_roughness(change), 1e-6))
-    given = torch.where(is_seen, noise_of_errors(errors, values, transform, spread), 0.0)
-    plain = Data.of(own_time, scaled, is_seen.double(), given, features.double())
-    data = plain if doubts is None else plain.with_doubts(doubts.scaled(spread**-2))
-    reach = float(values[is_sound].max() - values[is_sound].min())
-    is_given = is_seen & ~errors.isnan()
-    given_ahead = float(given[is_given].median()) if is_given.any() else 0.0
-    return Sample(plain, data, scale, shift, spread, log_slope, reach, doubts, given_ahead)
-
-
-def _told(values: Tensor, noise: Tensor, is_sound: Tensor) -> Tensor:
-    """Those of the sound values whose noise is no more than the variance of the half that is known best."""
-    if not bool(noise.any()):
-        return is_sound
-    best = is_sound & (noise <= noise[is_sound].median())
-    told = is_sound & (noise <= values[best].var(correction=0))
-    return told if int(told.sum()) > 1 else is_sound
-
-
-def _roughness(change: Tensor) -> float:
-    """Half the variance of first differences, robust where not most of them are zero."""
-    if not len(change):
-        return 1.0 / CHI_SQUARED_MEDIAN / 2.0
-    typical = float((change**2).median()) / CHI_SQUARED_MEDIAN
-    return (typical or float((change**2).mean())) / 2.0
-
-
 def fit_problems(
     problems: Sequence[Problem], n_starts: int, generator: torch.Generator, prices: Sequence[float] | None = None,
     is_rough: bool = False, centre: Tensor | None = None,
@@ -431,10 +332,12 @@ def _evaluate(problems: Sequence[Problem], of: Tensor, z: Tensor, which: Tensor)
 
 
 def average(
-    structures: Sequence[Structure], posterior: Posterior, n_draws: int, generator: torch.Generator
-) -> tuple[Member, ...]:
+    structures: Sequence[Structure], posterior: Posterior, n_draws: int, generator: torch.Generator,
+    log_scores: Tensor | float = 0.0,
+) -> tuple[Member, ...]:  # fmt: skip
     """Members that weigh something, with draws of their parameters."""
-    weights = (posterior.evidence - posterior.evidence.max()).exp()
+    evidence = posterior.evidence + log_scores
+    weights = (evidence - evidence.max()).exp()
     weights = torch.where(weights / weights.sum() < LEAST_WEIGHT, 0.0, weights)
     weights = weights / weights.sum()
     members = []

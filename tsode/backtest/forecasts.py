@@ -172,8 +172,7 @@ def run_rounds(
             if name in following:
                 answers[name] = following[name].along(past).predict_interval(future, level=levels)
                 continue
-            is_kept = name in fitted and not (refit and name not in prefit)
-            if not is_kept:
+            if name not in fitted or (refit and name not in prefit):
                 past_tables = dict(tables)
                 if "events" in tables:
                     past_tables["events"] = _events_until(events, cutoff_of, panel, id_col, time_col)

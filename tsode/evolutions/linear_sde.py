@@ -94,11 +94,7 @@ def discretise(drift: Tensor, offset: Tensor, diffusion: Tensor, gaps: Tensor) -
     Transition
         With the axes of `gaps` in front. Not finite where an unstable system leaves the range of numbers.
     """
-    distinct, place = torch.unique(gaps, return_inverse=True)  # sorted, hence by number of doublings too
-    norm = torch.linalg.matrix_norm(drift.detach(), torch.inf).clamp(min=torch.finfo(drift.dtype).tiny ** 0.5)
-    # drifts that have left the range of numbers give transitions that have, too: 1100 doublings span that range
-    doublings = torch.log2(distinct * norm / _RADIUS).ceil().nan_to_num(0.0).clamp(0.0, 1100.0).long()
-    step = torch.ldexp(distinct, -doublings)
+    step, doublings, place, norm = _short_steps(drift, gaps)
     less_one, shift, cov = _series(drift / norm, offset, diffusion, (step * norm).to(norm), step.to(norm))
     identity = torch.eye(len(drift), dtype=drift.dtype, device=drift.device)
     finished = []
@@ -127,10 +123,8 @@ def discretise_stationary(drift: Tensor, gaps: Tensor) -> Transition:
     Transition
         With the axis of the systems in front, and then those of `gaps`.
     """
-    distinct, place = torch.unique(gaps, return_inverse=True)
-    norm = torch.linalg.matrix_norm(drift.detach(), torch.inf).max().clamp(min=torch.finfo(drift.dtype).tiny ** 0.5)
-    doublings = torch.log2(distinct * norm / _RADIUS).ceil().nan_to_num(0.0).clamp(0.0, 1100.0).long()
-    scaled = (torch.ldexp(distinct, -doublings) * norm).to(drift)
+    step, doublings, place, norm = _short_steps(drift, gaps)
+    scaled = (step * norm).to(drift)
     power, terms = drift / norm, []
     for k in range(_TERMS):
         terms.append(power / math.factorial(k + 1))
@@ -145,6 +139,15 @@ def discretise_stationary(drift: Tensor, gaps: Tensor) -> Transition:
     identity = torch.eye(drift.shape[-1], dtype=drift.dtype, device=drift.device)
     cov = -(moved + moved.mT + moved @ moved.mT)
     return Transition(moved + identity, torch.zeros_like(moved[..., 0]), cov)
+
+
+def _short_steps(drift: Tensor, gaps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Steps (u,) for the power series, how often each is doubled, which one each gap is, and the norm of the drifts."""
+    distinct, place = torch.unique(gaps, return_inverse=True)  # sorted, hence by number of doublings too
+    norm = torch.linalg.matrix_norm(drift.detach(), torch.inf).max().clamp(min=torch.finfo(drift.dtype).tiny ** 0.5)
+    # drifts that have left the range of numbers give transitions that have, too: 1100 doublings span that range
+    doublings = torch.log2(distinct * norm / _RADIUS).ceil().nan_to_num(0.0).clamp(0.0, 1100.0).long()
+    return torch.ldexp(distinct, -doublings), doublings, place, norm
 
 
 def _series(drift: Tensor, offset: Tensor, diffusion: Tensor, scaled: Tensor, step: Tensor) -> tuple[Tensor, ...]:

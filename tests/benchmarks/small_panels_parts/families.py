@@ -11,6 +11,7 @@ time after the history at which something was seen.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ class Truth(NamedTuple):
     best: np.ndarray
 
 
-class Family:
+class Family(ABC):
     """Oscillators (two channels) or Ornstein-Uhlenbeck processes (one), exactly simulated and filtered."""
 
     n_channels: int
@@ -61,8 +62,9 @@ class Family:
             values.append(self.path(t, generator))
         return Panel(times, values)
 
+    @abstractmethod
     def path(self, times: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        raise NotImplementedError
+        """Values (n c) of one series, NaN where nothing is seen."""
 
     def best(self, panel: Panel) -> Truth:
         """The optimum's forecasts, all from the end of the history."""
@@ -75,8 +77,9 @@ class Family:
             rows.append((np.full(len(at), k), lead, channel, values[n:][at, channel], mean[at, channel]))
         return Truth(*map(np.concatenate, zip(*rows)))
 
+    @abstractmethod
     def forecast(self, times: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Means (m c) of one who knows the law."""
 
 
 class OU(Family):

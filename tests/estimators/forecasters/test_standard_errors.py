@@ -106,7 +106,7 @@ def test_series_with_parameters_of_their_own_and_doubted_values_read_errors() ->
 
 def test_backtests_keep_the_column_beside_a_named_target() -> None:
     rows = backtest(_forecaster(target="y"), FRAME, cutoffs=[60.0, 70.0], horizon=5.0)
-    assert set(rows["unique_id"]) == {"0"} or rows["unique_id"].nunique() == 1
+    assert rows["unique_id"].nunique() == 1  # the errors are no channel of their own
     assert rows["LinearSDEForecaster"].notna().all()
 
 

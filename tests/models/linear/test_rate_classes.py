@@ -130,3 +130,10 @@ def test_a_series_beside_others_is_forecast_as_alone() -> None:
     whole = model.forecast(batch, queries)
     alone = model.forecast(batch.select(torch.tensor([1])), queries[1:])
     torch.testing.assert_close(alone.params[0], whole.params[1], rtol=1e-12, atol=1e-12)
+
+
+def test_densities_of_the_events_add_up_to_the_evidence() -> None:
+    model, batch = _model(), _batch()
+    filtered = model.filter(batch)
+    torch.testing.assert_close(filtered.log_likelihood, model.log_likelihood(batch), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(filtered.log_densities.sum(dim=1), filtered.log_likelihood)

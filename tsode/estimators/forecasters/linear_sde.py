@@ -64,8 +64,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     With ``components=`` it is a structural model instead, fitted by its evidence: each channel by itself is a sum of a
     trend, seasons, cycles and what is left, which goes on where the data end; `decompose` takes it apart, and `summary`
-    says what was found. Then forecasts are mixtures over structures and parameters, and what is
-    said below of `n_state` and of the training loop does not hold.
+    says what was found. Then forecasts are mixtures over structures and parameters, and
+    what is said below of `n_state` and of the training loop does not hold.
 
     Parameters
     ----------

@@ -124,15 +124,10 @@ class RateClasses(LinearGaussianModel):
         log_weights = self._log_weights(passed)
         predicted = self._together(passed.predicted, log_weights[:, :, : tiled.n_events])
         updated = self._together(passed.updated, log_weights[:, :, 1:])
-        log_likelihood, status = self.scored(batch)
+        densities = (self._by_class(passed.log_densities) + log_weights[:, :, :-1]).logsumexp(dim=0)
         return FilteredBeliefs(
-            predicted, updated, log_likelihood, status, torch.zeros_like(tiled.times[: batch.n_series])
+            predicted, updated, densities.sum(dim=1), worst(*self._by_class(passed.status)), densities
         )
-
-    def _log_densities(self, passed: FilteredBeliefs) -> Tensor:
-        """Of what was seen at each event, given all before it: Tensor[b n]."""
-        ahead = self._by_class(passed.log_densities) + self._log_weights(passed)[:, :, :-1]
-        return ahead.logsumexp(dim=0)
 
     def _log_weights(self, passed: FilteredBeliefs) -> Tensor:
         """Of each class before the first event and after each: Tensor[k b n+1]."""

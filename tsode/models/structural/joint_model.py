@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
-from tsode.kernels.paired_filter import Belief, PairedSteps, PairedSystem, filter_rows
+from tsode.kernels.paired_filter import PairedSteps, PairedSystem, filter_rows
 from tsode.models.filters.state import FilterState
 from tsode.models.structural.guard import guarded, lead_of
 from tsode.models.structural.member import ChannelFit
@@ -64,7 +64,7 @@ class JointStructuralModel(StructuralModel):
         ends = []
         for rows in torch.arange(batch.n_series).split(rows_at_once(self._head)):
             begin = unpack(state, [self._head], 0, rows)
-            [(_, end)] = deque(self._standings(batch, rows, batch.n_events, begin), maxlen=1)
+            [(_, end)] = deque(self._beliefs(self._head, batch, 0, rows, batch.n_events, begin), maxlen=1)
             ends.append(end)
         return pack(batch, [Standing(*map(torch.cat, zip(*ends)))])
 
@@ -113,18 +113,18 @@ class JointStructuralModel(StructuralModel):
         last = max(by_event)
         if not last:
             return
-        for k, (mean, cov, _) in self._standings(batch, rows, last, begin):
+        for k, (mean, cov, _) in self._beliefs(fit, batch, 0, rows, last, begin):
             if k + 1 in by_event:
                 at = by_event[k + 1]
                 gap = queries[at[:, 0], at[:, 1]] - batch.times[rows][at[:, 0], k]
                 for found, readout, noise in zip(out, *seen):
                     self._write(fit, (mean, cov), at[:, 0], readout, noise, at, gap, found, rows)
 
-    def _standings(
-        self, batch: IrregularBatch, rows: Tensor, n: int, begin: Standing | None
+    def _beliefs(
+        self, fit: ChannelFit, batch: IrregularBatch, c: int, rows: Tensor, n: int, begin: Standing | None = None
     ) -> Iterator[tuple[int, Standing]]:
-        """After each of the first `n` events of some rows, from `begin` at the first, whose values it knows."""
-        fit, c, r = self._head, self.n_channels, len(rows)
+        """After each of the first `n` events of some rows, whatever the channel: those of all are seen."""
+        c, r = self.n_channels, len(rows)
         n_draws, times = len(fit.log_weights), batch.times[rows, :n].T
         values, mask = self._residuals(batch, rows, n), batch.mask[rows, :n, :c].permute(1, 2, 0).double()
         readout, noise = (x.repeat(1, r, *[1] * (x.ndim - 2)) for x in self._seen_by_each())
@@ -179,23 +179,10 @@ class JointStructuralModel(StructuralModel):
         explained = [self.explained(own, batch, times).expand(-1, -1, len(fit.log_weights)) for own in self.channels]
         for row in range(batch.n_series):
             begin = unpack(state, [fit], 0, torch.tensor([row]))
-            beliefs = self._beliefs_before(batch, row, behind[row], begin)
+            beliefs = self._beliefs_behind(fit, batch, 0, row, behind[row], begin)
             own = torch.stack([each[row] for each in explained])
             asked = fit, seen, batch.times[row], times[row], behind[row], beliefs, own
             paths, _ = draw_paths(*asked, fit.log_weights, n_samples, generator)
             for c, (channel, path) in enumerate(zip(self.channels, paths)):
                 out[:, row, order[row], c] = channel.transform.inverse(channel.shift + channel.spread * path)
         return out
-
-    def _beliefs_before(
-        self, batch: IrregularBatch, row: int, behind: Tensor, begin: Standing | None
-    ) -> dict[int, Belief]:
-        """Of all draws, after so many events of one series (d m), (d m m)."""
-        start = self._head.parts(batch.times.new_zeros(1, 1))
-        beliefs = {0: Belief(torch.zeros_like(start.readout), torch.diag_embed(start.start))}
-        wanted = set(behind.tolist())
-        if max(wanted):
-            for k, (mean, cov, _) in self._standings(batch, torch.tensor([row]), max(wanted), begin):
-                if k + 1 in wanted:
-                    beliefs[k + 1] = Belief(mean[0], cov[0].clone())
-        return beliefs

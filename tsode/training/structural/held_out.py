@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tsode.kernels.paired_filter import PairedSteps, PairedSystem, filter_rows
+from tsode.likelihoods.normal import Normal
 from tsode.models.structural.evidence import Posterior
 from tsode.models.structural.problems import Doubts, Problem
 
@@ -55,18 +56,13 @@ def held_out_score(problem: Problem, z: Tensor) -> float:
     explained = torch.einsum("nsf,f->ns", data.features, structure.coefficients(points[:1])[0])
     values, mask = (data.values - explained).repeat(1, b), data.mask.repeat(1, b)
     is_asked = (mask > 0) & (rows >= begin) & (rows < end) & (data.noise.repeat(1, b) == 0.0)
-    total, count = 0.0, 0
+    family, total, count = Normal(), 0.0, 0
     with np.errstate(all="ignore"):  # what fails is not finite
         for k, (before, _, update) in enumerate(filter_rows(system, values, torch.where(rows < begin, mask, 0.0))):
             asked = is_asked[k]
             if asked.any():
-                mean, sd = (before.mean * parts.readout).sum(dim=1)[asked], update.variance[asked].sqrt()
-                total += float(_crps((values[k, asked] - mean) / sd).mul(sd).sum())
+                mean = (before.mean * parts.readout).sum(dim=1)[asked]
+                params = family.from_moments(mean, update.variance[asked].sqrt())
+                total += float(family.crps(params, values[k, asked]).sum())
                 count += int(asked.sum())
     return total / count if count else math.nan
-
-
-def _crps(u: Tensor) -> Tensor:
-    """Of standard normal forecasts (Gneiting et al. 2005, equation 5)."""
-    density = (-0.5 * u * u).exp() / math.sqrt(2.0 * math.pi)
-    return u * torch.erf(u / math.sqrt(2.0)) + 2.0 * density - 1.0 / math.sqrt(math.pi)

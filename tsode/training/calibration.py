@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,9 @@ from tsode.models.filters.base import MarginalModel
 from tsode.models.spread_calibration import FEWEST, SpreadCalibration
 from tsode.training.windows import Window
 
-__all__ = ["calibrate", "fit_spread"]
+__all__ = ["calibrate", "each_of", "fit_spread"]
+
+Judged = TypeVar("Judged")
 
 
 class Spreading(Protocol):
@@ -28,38 +31,57 @@ class Spreading(Protocol):
 
 
 @torch.no_grad()
-def fit_spread(model: Spreading, windows: Sequence[Window]) -> None:
-    """Set the spread curve of a model from its forecasts of validation windows, in place."""
+def fit_spread(model: Spreading, held_out: Sequence[tuple[Spreading, Sequence[Window]]]) -> None:
+    """Set the spread curve of a model in place, from forecasts of windows by itself or by its members."""
     model.spread.reset()
     params, lead, channel, truth = [], [], [], []
-    for window in windows:
+    for judged, window in each_of(held_out):
         targets = window.targets
-        forecast = model.forecast(window.context, targets.times)
+        forecast = judged.forecast(window.context, targets.times)
         row, query, c = targets.mask.nonzero(as_tuple=True)
         params.append(forecast.params[row, query, c])
         lead.append(window.context.since_last(targets.times)[row, query])
         channel.append(c)
         truth.append(targets.values[row, query, c])
     if params:
-        model.spread.fit(model.likelihood, torch.cat(params), torch.cat(lead), torch.cat(channel), torch.cat(truth))
+        model.spread.fit(
+            held_out[0][0].likelihood, torch.cat(params), torch.cat(lead), torch.cat(channel), torch.cat(truth)
+        )
 
 
 @torch.no_grad()
-def calibrate(model: MarginalModel, windows: Sequence[Window]) -> None:
-    """Set a model's spread curve and residual process from validation windows, in place."""
-    fit_spread(model, windows)
+def calibrate(model: MarginalModel, held_out: Sequence[tuple[MarginalModel, Sequence[Window]]]) -> None:
+    """Set a model's spread curve and residual process in place.
+
+    Parameters
+    ----------
+    model : MarginalModel
+    held_out : sequence of (MarginalModel, sequence of Window)
+        Windows, and who forecasts them without having learned from them: the model itself or, of an ensemble, a member.
+    """
+    fit_spread(model, held_out)
+    windows = [window for _, window in each_of(held_out)]
     if sum(int(window.targets.mask.sum()) for window in windows) < FEWEST:
         return
     width = max(window.targets.n_events for window in windows)
     errors, variances, masks, moments = [], [], [], []
-    for window in windows:
+    for judged, window in each_of(held_out):
         targets, pad = window.targets, width - window.targets.n_events
-        forecast = model.forecast(window.context, targets.times)
+        forecast = judged.forecast(window.context, targets.times)
+        if judged is not model:  # a member's spread is that of the ensemble
+            lead = window.context.since_last(targets.times)
+            params = judged.likelihood.rescale(forecast.params, model.spread(lead).to(forecast.params))
+            forecast = replace(forecast, params=params)
         errors.append(_widen(targets.values - forecast.mean, pad))
         variances.append(_widen(forecast.variance, pad, fill=1.0))
         masks.append(_widen(targets.mask, pad))
         moments.append(torch.nn.functional.pad(targets.times, (0, pad)))
     model.residuals.fit(torch.cat(moments), torch.cat(errors), torch.cat(variances), torch.cat(masks))
+
+
+def each_of(held_out: Sequence[tuple[Judged, Sequence[Window]]]) -> Iterator[tuple[Judged, Window]]:
+    """Each window beside who forecasts it."""
+    return ((model, window) for model, windows in held_out for window in windows)
 
 
 def _widen(tensor: Tensor, pad: int, fill: float = 0.0) -> Tensor:

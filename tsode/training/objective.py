@@ -87,6 +87,8 @@ class FilterObjective:
         Of a value of each channel, see `channel_weights`; None = 1.
     times : float
         Weight of the log-likelihood of when observations come, where the model has an intensity.
+    folds : Tensor[n] or None
+        Of the series that windows are cut from: then member ``m`` does not learn from those of fold ``m``.
     """
 
     score: str = "crps"
@@ -95,6 +97,7 @@ class FilterObjective:
     horizon: float = 1.0
     weight: Tensor | None = None
     times: float = 0.05
+    folds: Tensor | None = None
 
     def __call__(self, model: JumpFilter | Ensemble, window: Window) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss, its parts, and the status of each row; a caller leaves out rows whose status is not OK.
@@ -105,16 +108,23 @@ class FilterObjective:
         filtered = run_filters(members, window.context)
         goes_back = self.backcast and window.context.n_events and model.evolution.runs_backward
         queries = find_queries(window, filtered[0], self.horizon if goes_back else None)
-        losses = [self._member(member, run, queries, bool(goes_back)) for member, run in zip(members, filtered)]
+        losses = [
+            self._member(member, run, queries, bool(goes_back), self._learns(window, m))
+            for m, (member, run) in enumerate(zip(members, filtered))
+        ]
         parts = {name: torch.stack([parts[name] for parts, _ in losses]).mean() for name in losses[0][0]}
         weights = {"forecast": 1.0, "one_step": self.one_step, "backcast": self.backcast, "times": self.times}
         loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return loss, parts, worst(*(status for _, status in losses))
 
+    def _learns(self, window: Window, m: int) -> Tensor | None:
+        """The rows that member `m` learns from: Tensor[b], or None for all."""
+        return None if self.folds is None or window.number is None else self.folds[window.number] != m
+
     def _member(
-        self, model: JumpFilter, filtered: Filtered, queries: WindowQueries, goes_back: bool
+        self, model: JumpFilter, filtered: Filtered, queries: WindowQueries, goes_back: bool, learns: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """The parts of one model's loss, and the status of each row."""
+        """The parts of one model's loss, from all rows or those it learns from, and the status of each row."""
         score = lookup(SCORES, self.score, "score")
         is_back = queries.is_back.flatten()[queries.at, None]
         if filtered.batch.inputs is None:
@@ -123,13 +133,17 @@ class FilterObjective:
             index = torch.minimum(filtered.path.index_before(queries.times), filtered.batch.lengths[:, None])
             index = torch.where(queries.is_back, filtered.n_observed[:, None], index)
             params, status = model.predict_after(filtered, queries.times, index, ~queries.is_back, queries.at)
-        scores = score(model.likelihood, params, queries.values)
-        parts = {"forecast": masked_mean(scores, queries.mask & ~is_back, self.weight)}
+        scores, mask = score(model.likelihood, params, queries.values), queries.mask
+        if learns is not None:
+            mask = mask & learns.repeat_interleave(queries.times.shape[1])[queries.at, None]
+        parts = {"forecast": masked_mean(scores, mask & ~is_back, self.weight)}
         if goes_back:
-            parts["backcast"] = masked_mean(scores, queries.mask & is_back, self.weight)
+            parts["backcast"] = masked_mean(scores, mask & is_back, self.weight)
         if self.one_step and filtered.batch.n_events:
             index = filtered.events.flat_index
             values, mask = (t.flatten(0, 1)[index] for t in (filtered.batch.values, filtered.batch.mask))
+            if learns is not None:
+                mask = mask & learns.repeat_interleave(filtered.batch.n_events)[index, None]
             scores = score(model.likelihood, model.one_step(filtered), values)
             parts["one_step"] = masked_mean(scores, mask, self.weight)
         if model.intensity is not None and filtered.batch.n_events:

@@ -39,17 +39,22 @@ class Window:
         Events after the cut, up to the horizon.
     hidden : IrregularBatch
         The context before values were dropped from it: what a backcast is scored on.
+    number : Tensor[b] or None
+        Places of the series that rows were cut from, among those that a sampler, or whoever else made it, has.
     """
 
     context: IrregularBatch
     targets: IrregularBatch
     hidden: IrregularBatch
+    number: Tensor | None = None
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Window:
-        return Window(*(batch.to(device, dtype) for batch in (self.context, self.targets, self.hidden)))
+        shown, targets, hidden = (batch.to(device, dtype) for batch in (self.context, self.targets, self.hidden))
+        return Window(shown, targets, hidden, None if self.number is None else self.number.to(device))
 
     def select(self, rows: Tensor) -> Window:
-        return Window(*(batch.select(rows) for batch in (self.context, self.targets, self.hidden)))
+        shown, targets, hidden = (batch.select(rows) for batch in (self.context, self.targets, self.hidden))
+        return Window(shown, targets, hidden, None if self.number is None else self.number[rows])
 
 
 def make_window(
@@ -182,6 +187,7 @@ class WindowSampler:
         cuts = [self.cut(*cut) for cut in zip(rows_listed, share, is_standard)]
         chosen = [self.series[i] for i in rows_listed]
         window = make_window(chosen, cuts, self.horizon, self.max_context, dtype=self.dtype)
+        window = replace(window, number=rows)
         return drop_values(window, self.drop, generator) if self.drop else window
 
 
@@ -196,12 +202,15 @@ class Split:
         First time at which each series of `valid` may be cut; None = anywhere.
     n_targets : int or None
         Channels that are forecast, the first ones; None = all.
+    folds : array[len(train)] of int or None
+        Of each series, where the members of an ensemble leave out one each; then `valid` is `train`.
     """
 
     train: list[Series]
     valid: list[Series]
     valid_from: list[float] | None
     n_targets: int | None = None
+    folds: np.ndarray | None = None
 
 
 def split_for_validation(
@@ -233,11 +242,12 @@ def validation_windows(
     max_context: int,
     dtype: torch.dtype,
     batch_size: int = ROWS_AT_ONCE,
+    wanted: int = WINDOWS_WANTED,
 ) -> list[Window]:
     """Fixed windows: each series cut one horizon before its end, and evenly before that while few windows are there."""
-    chosen: list[Series] = []
+    chosen: list[int] = []
     cuts: list[float] = []
-    n_cuts = max(1, min(32, -(-WINDOWS_WANTED // max(len(series), 1))))
+    n_cuts = max(1, min(32, -(-wanted // max(len(series), 1))))
     for number, row in enumerate(series):
         last = float(row.times[-1])
         if valid_from is None:
@@ -250,9 +260,11 @@ def validation_windows(
         behind = np.searchsorted(row.times, candidates, side="right")
         for k in sorted(np.unique(behind, return_index=True)[1]):
             if 0 < behind[k] < len(row.times):
-                chosen.append(row)
+                chosen.append(number)
                 cuts.append(float(candidates[k]))
-    return [
-        make_window(chosen[i : i + batch_size], cuts[i : i + batch_size], horizon, max_context, dtype=dtype)
-        for i in range(0, len(chosen), batch_size)
-    ]
+    windows = []
+    for i in range(0, len(chosen), batch_size):
+        part = chosen[i : i + batch_size]
+        window = make_window([series[k] for k in part], cuts[i : i + batch_size], horizon, max_context, dtype=dtype)
+        windows.append(replace(window, number=torch.tensor(part)))
+    return windows

@@ -110,6 +110,10 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
         """A fresh model for scaled data in model time, with so many columns of inputs and of covariates."""
 
+    def _build_for(self, split: Split, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
+        """A fresh model for these series; as any other, unless a subclass says so."""
+        return self._build(n_channels, n_inputs, n_features)
+
     @abstractmethod
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
@@ -279,7 +283,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             module = copy.deepcopy(self.module_)
         else:
             with draws:
-                module = self._build(len(reader.channels), reader.n_inputs, reader.n_features)
+                module = self._build_for(split, len(reader.channels), reader.n_inputs, reader.n_features)
             module = module.to(self._torch_device(), self._torch_dtype())
             self._tell(module, panel, reader)
         with draws.in_training(module), told_of_memory(self, len(reader.channels)):

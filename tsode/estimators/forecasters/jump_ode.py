@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from tsode._isolation import isolated
+from tsode._random import OwnDraws
 from tsode._registry import Part, lookup
+from tsode.core.series import Series
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.base import WindowedForecaster
 from tsode.estimators.forecasters.pieces import pieces
@@ -20,20 +22,25 @@ from tsode.evolutions.base import Evolution
 from tsode.jumps import JUMPS
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
+from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.build import FILTERS, build_filter
-from tsode.models.filters.ensemble import Ensemble, default_n_members
+from tsode.models.filters.ensemble import Ensemble, can_be_several
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
+from tsode.training.cross_fit import N_FOLDS, cross_fitted
+from tsode.training.expert import MOST_CHANNELS, fit_expert
 from tsode.training.interruption import kept_if_interrupted
-from tsode.training.objective import SCORES, FilterObjective, channel_weights, is_ok
-from tsode.training.windows import Split, Window
+from tsode.training.objective import SCORES, FilterObjective, channel_weights
+from tsode.training.validation import score_windows
+from tsode.training.windows import FEWEST_SERIES, Split, Window, split_for_validation, validation_windows
 
 __all__ = ["JumpODEForecaster"]
 
 
+WANTED = 100  # windows of each fold
 MOST_PASSES = 1000  # lest a number in a file keep a forecast busy for ever
 
 
@@ -70,7 +77,13 @@ class JumpODEForecaster(WindowedForecaster):
     n_members : "auto" or int
         Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
         equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances
-        are copied, weights and all. "auto" is two of the default parts, and one of others, which do not share a pass.
+        are copied, weights and all. "auto" is two of the default parts, and one of others, which do not share a pass;
+        of 10 to 399 series it is four of the default parts, each of which leaves out another quarter of the series.
+        What is left out says when to stop, how wide intervals are and how much the expert counts.
+    expert : {"auto", None}
+        A small model beside the filter: `LinearSDEForecaster` with nine classes of rates, fitted after it, on panels of
+        at most four channels without events. Held-out forecasts decide by lead time how much of the forecast
+        is of either; where the filter is good enough it is left as it is, to the bit.
     gate : bool
         Whether the readout starts from the value last seen of a channel.
     n_passes : int
@@ -163,6 +176,7 @@ class JumpODEForecaster(WindowedForecaster):
     n_hidden: int = 64
     solver: str | Part | Solver = "midpoint"
     n_members: int | str = "auto"
+    expert: str | None = "auto"
     gate: bool = True
     n_passes: int = 1
     informative_times: bool = False
@@ -176,6 +190,7 @@ class JumpODEForecaster(WindowedForecaster):
         "n_passes": at_least(1, MOST_PASSES),
         "n_static": at_least(0),
         "n_members": or_value("auto", at_least(1)),
+        "expert": or_value(None, one_of({"auto": None})),
         "dropout": share(),
         "balance": share("[", "]"),
         "solver": part_of(SOLVERS),
@@ -217,10 +232,20 @@ class JumpODEForecaster(WindowedForecaster):
                 table[0, piece.at] = unit * piece.asked(rates).cpu().double().numpy()
         return self.reader_.write(query, ["intensity"], table, X)
 
-    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
-        parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
-        if self.model is not None:
-            parts |= lookup(FILTERS, self.model, "model")
+    def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
+        few = cross_fitted(series) if self.n_members == "auto" and not self.informative_times else None
+        return super()._split(series, horizon, generator) if few is None else few
+
+    def _build_for(self, split: Split, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
+        return self._build(n_channels, n_inputs, n_features, 2 if split.folds is None else N_FOLDS)
+
+    def _parts(self) -> dict[str, Any]:
+        """Evolution, jump and solver."""
+        given = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
+        return given if self.model is None else given | lookup(FILTERS, self.model, "model")
+
+    def _build(self, n_channels: int, n_inputs: int, n_features: int, several: int = 2) -> MarginalModel:
+        parts = self._parts()
 
         def build(parts: dict[str, Any]) -> JumpFilter:
             return build_filter(
@@ -245,7 +270,7 @@ class JumpODEForecaster(WindowedForecaster):
             are_named = all(
                 isinstance(part, str | Part) for part in (parts["evolution"], parts["jump"], self.likelihood)
             )
-            n_members = default_n_members(members[0]) if are_named else 1
+            n_members = several if are_named and can_be_several(members[0]) else 1
         members += [build(copy.deepcopy(parts)) for _ in range(1, n_members)]
         return members[0] if n_members == 1 else Ensemble(members)
 
@@ -253,30 +278,42 @@ class JumpODEForecaster(WindowedForecaster):
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         assert isinstance(module, MarginalModel)
+        if split.folds is not None and len(module.members) != N_FOLDS:  # of an earlier fit, or of parts of another kind
+            whole = split_for_validation(split.train, self.validation_fraction, horizon, generator)
+            split = replace(whole, n_targets=split.n_targets)
         sampler, windows = self._windows(split, horizon)
+        n_targets = split.n_targets or module.n_channels
+        held_out, folds = self._held_out(module, split, horizon, windows)
         weight = channel_weights(split.train, self.balance).to(self._torch_device(), self._torch_dtype())
-        objective = FilterObjective(self.loss, horizon=horizon, weight=weight)
+        objective = FilterObjective(self.loss, horizon=horizon, weight=weight, folds=folds)
         judged = weight.clone()
-        judged[split.n_targets or len(weight) :] = 0.0
+        judged[n_targets:] = 0.0
+        module.expert = None
         history = self._learn(
-            module, sampler, objective, lambda model: _validate(model, windows, self.loss, judged), generator
+            module, sampler, objective, lambda _: score_windows(held_out, self.loss, judged), generator
         )
         with kept_if_interrupted(module, "intervals were calibrated"):
-            calibrate(module, windows)
+            calibrate(module, held_out)
+        if self.expert is not None and module.n_channels <= MOST_CHANNELS and self._can_be_mixed(module, split):
+            own = torch.Generator().manual_seed(generator.initial_seed())  # so that the filter's numbers stay
+            with kept_if_interrupted(module, "an expert was fitted"), OwnDraws(own):
+                module.expert = fit_expert(module, held_out, split.train, self.max_context, n_targets, own, split.folds)
         return history
 
+    def _held_out(
+        self, module: MarginalModel, split: Split, horizon: float, windows: list[Window]
+    ) -> tuple[list[tuple[MarginalModel, list[Window]]], torch.Tensor | None]:
+        """Windows beside who is judged on them, and the fold of each series where members leave one out."""
+        if split.folds is None:
+            return [(module, windows)], None
+        folds, pairs = torch.from_numpy(split.folds), []
+        for fold, member in enumerate(module.members):
+            of_fold = [row for row, k in zip(split.train, split.folds) if k == fold]
+            own = validation_windows(of_fold, None, horizon, self.max_context, self._torch_dtype(), wanted=WANTED)
+            pairs.append((member, [window.to(self._torch_device()) for window in own]))
+        return pairs, folds.to(self._torch_device())
 
-def _validate(model: torch.nn.Module, windows: Sequence[Window], loss: str, weight: torch.Tensor) -> dict[str, float]:
-    """Mean score and squared error of the forecasts; a failed solve counts as infinitely bad."""
-    assert isinstance(model, MarginalModel)
-    total = squared = count = 0.0
-    for window in windows:
-        params, status = model.predict_params(window.context, window.targets.times, "left")
-        if not bool(is_ok(status).all()):
-            return {"loss": float("inf"), "mse": float("inf")}
-        mask = window.targets.mask & (weight > 0.0)
-        truth, params = window.targets.values[mask], params[mask]
-        total += float(SCORES[loss](model.likelihood, params, truth) @ weight[mask.nonzero()[:, 2]])
-        squared += float(((model.likelihood.mean(params) - truth) ** 2).sum())
-        count += len(truth)
-    return {"loss": total / max(count, 1.0), "mse": squared / max(count, 1.0)}
+    def _can_be_mixed(self, module: MarginalModel, split: Split) -> bool:
+        """Whether the expert can stand beside the filter: it reads no events, and both are mixtures of normals."""
+        has_events = any(row.inputs.shape[1] for row in split.train)
+        return isinstance(module.likelihood, NormalMixture) and not has_events and len(split.train) >= FEWEST_SERIES

@@ -95,7 +95,7 @@ class LatentForecaster(WindowedForecaster):
             callbacks.append(objective.on_epoch_end)
         history = self._learn(module, sampler, objective, validate, generator, callbacks)
         with kept_if_interrupted(module, "intervals were calibrated"):
-            fit_spread(module, windows)
+            fit_spread(module, [(module, windows)])
             warn_unless_used(_usage(module, shown))
         return history
 

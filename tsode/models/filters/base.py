@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
+from tsode.models.expert import Expert, expert_like
 from tsode.models.filters.state import FilterState
 from tsode.models.residual_process import ResidualProcess
 from tsode.models.spread_calibration import SpreadCalibration
@@ -32,7 +33,11 @@ class MarginalModel(ForecastModel):
     residuals : ResidualProcess
     spread : SpreadCalibration
         Both set on validation data after training.
+    expert : Expert or None
+        A small exact model that is mixed in where held-out forecasts are better with it.
     """
+
+    expert: Expert | None
 
     def __init__(self, n_channels: int, likelihood: Likelihood) -> None:
         super().__init__()
@@ -40,6 +45,7 @@ class MarginalModel(ForecastModel):
         self.likelihood = likelihood
         self.residuals = ResidualProcess(n_channels)
         self.spread = SpreadCalibration(n_channels)
+        self.expert = None
 
     @property
     def members(self) -> Sequence[MarginalModel]:
@@ -50,6 +56,11 @@ class MarginalModel(ForecastModel):
     def n_params(self) -> int:
         """Parameters of the likelihood of all channels."""
         return self.n_channels * self.likelihood.n_params
+
+    def resize_like(self, state: Mapping[str, Tensor]) -> None:
+        """Make room for what a file holds that the parameters of an estimator do not say: an expert."""
+        of_expert = {name.removeprefix("expert."): x for name, x in state.items() if name.startswith("expert.")}
+        self.expert = expert_like(of_expert, len(self.members)) if of_expert else None
 
     @abstractmethod
     def predict_params(
@@ -74,7 +85,8 @@ class MarginalModel(ForecastModel):
         else:
             lead = state.since_last(batch, query_times, side)
         factor = self.spread(lead).to(params)
-        return Forecast(query_times, self.likelihood.rescale(params, factor), self.likelihood, status)
+        forecast = Forecast(query_times, self.likelihood.rescale(params, factor), self.likelihood, status)
+        return forecast if self.expert is None else self.expert.mix(forecast, batch, lead, side)
 
     def sample(
         self,
@@ -90,6 +102,6 @@ class MarginalModel(ForecastModel):
         forecast = self.forecast(batch, ordered, state=state)
         scores = self.residuals.normal_scores(forecast, batch.n_seen(ordered), n_samples, generator)
         p = torch.special.ndtr(scores.double()).clamp(1e-12, 1.0 - 1e-12)
-        paths = self.likelihood.quantile(forecast.params.double(), p).to(forecast.params)
+        paths = forecast.family.quantile(forecast.params.double(), p).to(forecast.params)
         back = order.argsort(dim=1)[None, ..., None].expand_as(paths)
         return paths.gather(2, back)

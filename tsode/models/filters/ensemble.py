@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from tsode.models.filters.jump_filter import JumpFilter, advance_filters, predic
 from tsode.models.filters.kernels import share_one_pass
 from tsode.models.filters.state import FilterState
 
-__all__ = ["Ensemble", "default_n_members"]
+__all__ = ["Ensemble", "can_be_several"]
 
 
 class Ensemble(MarginalModel):
@@ -41,6 +42,15 @@ class Ensemble(MarginalModel):
     def members(self) -> list[JumpFilter]:
         return list(self._modules["members"])  # type: ignore[call-overload]
 
+    def resize_like(self, state: Mapping[str, Tensor]) -> None:
+        """Make room for as many members as a file holds, and for its expert."""
+        n_members = len({name.split(".")[1] for name in state if name.startswith("members.")})
+        if 0 < n_members != len(self.members):
+            first = self.members[0]
+            self._modules["members"] = nn.ModuleList(copy.deepcopy(first) for _ in range(n_members))
+            self.likelihood = mix_members(n_members, first.likelihood)
+        super().resize_like(state)
+
     @property
     def evolution(self) -> Evolution:
         """That of the first member: all are of one kind."""
@@ -52,7 +62,7 @@ class Ensemble(MarginalModel):
 
     @property
     def can_resume(self) -> bool:
-        return self.members[0].can_resume
+        return self.members[0].can_resume and self.expert is None
 
     @property
     def event_width(self) -> int:
@@ -78,7 +88,6 @@ class Ensemble(MarginalModel):
         return advance_filters(self.members, batch, state)
 
 
-def default_n_members(model: JumpFilter) -> int:
-    """Two of filters like this if they share one pass and their mixture has a closed form, else one."""
-    is_cheap = share_one_pass([model]) and isinstance(mix_members(2, model.likelihood), NormalEnsemble)
-    return 2 if is_cheap else 1
+def can_be_several(model: JumpFilter) -> bool:
+    """Whether filters like this share one pass and their mixture has a closed form."""
+    return share_one_pass([model]) and isinstance(mix_members(2, model.likelihood), NormalEnsemble)

@@ -135,7 +135,7 @@ class JumpFilter(MarginalModel):
     @property
     def can_resume(self) -> bool:
         # a further pass starts from what the last one made of all events
-        return self.n_passes == 1
+        return self.n_passes == 1 and self.expert is None
 
     @property
     def event_width(self) -> int:

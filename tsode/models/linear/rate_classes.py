@@ -23,6 +23,7 @@ __all__ = ["AXES", "RateClasses"]
 AXES = {"frequency": (1.0, 0.0), "damping": (0.0, 1.0), "speed": (1.0, 1.0)}
 """Powers of a class's factor by which it scales the rotation and the damping of the system."""
 FARTHEST = 1.5  # nodes lie evenly between minus and plus this many standard deviations
+OWN, COUPLING, RATE = 0.5, 0.15, 1.0  # spreads of priors: of scaled channels whose horizon is about one unit of time
 FIRST_SPREAD = 0.4  # of the logarithm of a rate between series, at the start of training
 
 
@@ -93,6 +94,22 @@ class RateClasses(LinearGaussianModel):
             "diffusion": damping.sqrt() * one.diffusion,
         }
         return ClassedSystem(**vars(one) | changes)
+
+    def prior(self) -> list[Tensor]:
+        """Standard deviations of normal priors around the parameters as they were built, in the order of these.
+
+        That a channel follows a state of its own and states move each by itself is held for likely: what couples them
+        is small, unless the data say so.
+        """
+        base, pairs = self.base, self.base.first_of_pairs
+        spreads = {name: torch.full_like(p, OWN, requires_grad=False) for name, p in self.named_parameters()}
+        for name in ("diffusion", "rotation", "readout"):
+            spreads[f"base.{name}"].fill_(COUPLING)
+        spreads["base.diffusion"].diagonal().fill_(OWN)
+        spreads["base.rotation"][pairs, pairs + 1] = RATE
+        own = torch.arange(base.n_channels)
+        spreads["base.readout"][own, own % base.n_state] = OWN
+        return list(spreads.values())
 
     def _tiled(self, batch: IrregularBatch) -> IrregularBatch:
         return batch.select(torch.arange(batch.n_series, device=batch.times.device).repeat(self.n_classes))

@@ -172,6 +172,7 @@ class StableLinearSDE(LinearGaussianModel):
         # Not zero elsewhere: with all states uncoupled and unseen, no gradient would tell them apart.
         rotation = 0.1 * torch.randn(n_state, n_state, dtype=dtype) / math.sqrt(n_state)
         first = n_own + 2 * torch.arange(n_pairs)
+        self.register_buffer("first_of_pairs", first, persistent=False)
         rotation[first, first + 1] = 16.0 ** ((torch.arange(n_pairs, dtype=dtype) + 0.5) / max(n_pairs, 1))
         self.rotation = nn.Parameter(rotation)
         readout = math.sqrt(0.1 / n_state) * torch.randn(n_channels, n_state, dtype=dtype)
@@ -182,6 +183,8 @@ class StableLinearSDE(LinearGaussianModel):
         self.log_noise = nn.Parameter(torch.full((n_channels,), 0.5 * math.log(0.2), dtype=dtype))
         self.input_map = nn.Parameter(0.1 * torch.randn(n_state, n_inputs, dtype=dtype)) if n_inputs else None
         self.effect = nn.Parameter(torch.zeros(n_channels, n_features, dtype=dtype)) if n_features else None
+
+    first_of_pairs: Tensor
 
     def system(self) -> LinearSystem:
         diffusion = self.diffusion.tril()

@@ -1,0 +1,170 @@
+"""Mode of the posterior of a linear model's parameters, by quasi-Newton steps on ever more of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import OptimizeResult, minimize
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from tsode.core.batch import IrregularBatch
+from tsode.core.series import ROWS_AT_ONCE, Series, collate
+from tsode.errors import SolverError
+from tsode.models.linear.rate_classes import RateClasses
+from tsode.training.series_pieces import pieces_of
+
+__all__ = ["PosteriorMode"]
+
+FIRST_EVENTS, GROWTH, MOST_EVENTS = 1000, 4, 16_000
+"""Events that the first search is on, by how much each further one has more, and at most."""
+FEW_STEPS = 15  # of the first search, after which it is asked whether to go on
+MOST_STEPS = 100  # of a search
+N_RECENT, WORTH = 5, 0.25  # a search ends where so many steps together gain less than so many nats
+MOST_AWAY = 4  # steps that leave out a fold: from the mode of all it is not far
+WORST = 1e10  # loss where it is not finite: line searches step back
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Where a search stands: parameters in units of their priors, and the inverse of the curvature there."""
+
+    point: np.ndarray
+    inverse: np.ndarray
+    n_events: int
+
+
+class PosteriorMode:
+    """Fit of a `RateClasses` to whole series under its prior (`RateClasses.prior`).
+
+    BFGS (Nocedal & Wright 2006, algorithm 6.1) on the log posterior, with the curvature that was found carried from a
+    small part of the series to ever larger ones, so that most steps are cheap.
+
+    Parameters
+    ----------
+    model : RateClasses
+        As it was built: its parameters are the middle of their prior.
+    series : sequence of Series
+    n_events : int
+        Most events of a piece; longer series are cut.
+    folds : array[len(series)] of int or None
+        Of each series, for `without`.
+    generator : torch.Generator
+        Draws which series come first.
+    """
+
+    def __init__(
+        self,
+        model: RateClasses,
+        series: Sequence[Series],
+        n_events: int,
+        generator: torch.Generator,
+        folds: np.ndarray | None = None,
+    ) -> None:
+        self.model = model
+        self._parameters = list(model.parameters())
+        self._middle = parameters_to_vector(self._parameters).detach().clone()
+        self._spread = torch.cat([sd.flatten() for sd in model.prior()])
+        order = torch.randperm(len(series), generator=generator).tolist()
+        self._pieces = [(k, piece) for k in order for piece in pieces_of(series[k], n_events)]
+        self._folds = folds
+        size = np.cumsum([len(piece.times) for _, piece in self._pieces])
+        self._sizes = size[size <= MOST_EVENTS] if len(size) else size
+        self._search = _Search(np.zeros(len(self._middle)), np.eye(len(self._middle)), 0)
+
+    def stages(self) -> Iterator[int]:
+        """Search on ever more of the data; after each search, and early in the first, the number of steps so far.
+
+        Whoever iterates may stop: the model holds the best parameters so far.
+
+        Raises
+        ------
+        SolverError
+            If the likelihood is not finite from the start.
+        """
+        n_steps, wanted = 0, FIRST_EVENTS
+        ends = []
+        while len(self._sizes):
+            ends.append(int(np.searchsorted(self._sizes, wanted, side="left")) + 1)
+            if ends[-1] >= len(self._sizes):
+                break
+            wanted *= GROWTH
+        for first, end in enumerate(ends):
+            pieces = [piece for _, piece in self._pieces[:end]]
+            if first == 0:
+                n_steps += self._run(pieces, FEW_STEPS)
+                yield n_steps
+            n_steps += self._run(pieces, MOST_STEPS)
+            yield n_steps
+
+    def without(self, fold: int) -> None:
+        """Move the model to the mode of all series but those of a fold, from that of all; `restore` takes it back."""
+        assert self._folds is not None
+        kept = [piece for k, piece in self._pieces[: len(self._sizes)] if self._folds[k] != fold]
+        search = self._search
+        self._run(kept, MOST_AWAY)
+        self._search = search
+
+    def restore(self) -> None:
+        """Move the model to the mode of all series."""
+        self._place(self._search.point)
+
+    def _place(self, point: np.ndarray) -> None:
+        vector_to_parameters(self._middle + self._spread * torch.from_numpy(point.copy()), self._parameters)
+
+    def _run(self, pieces: Sequence[Series], n_steps: int) -> int:
+        """Search on some pieces from where the last search ended, and how many steps that took."""
+        loss = self._loss(pieces)
+        n_events = sum(len(piece.times) for piece in pieces)
+        inverse = self._search.inverse * (max(self._search.n_events, 1) / n_events if self._search.n_events else 1.0)
+        values: list[float] = []
+        best = self._search.point
+
+        def keep(intermediate_result: OptimizeResult) -> None:
+            nonlocal best
+            best = intermediate_result.x.copy()
+            values.append(float(intermediate_result.fun))
+            if len(values) > N_RECENT and values[-N_RECENT - 1] - values[-1] < WORTH:
+                raise StopIteration
+
+        options = {"maxiter": n_steps, "gtol": 0.0, "hess_inv0": 0.5 * (inverse + inverse.T)}
+        found = minimize(loss, self._search.point, jac=True, method="BFGS", callback=keep, options=options)
+        if not values and found.fun >= WORST:
+            raise SolverError(
+                "The likelihood of the series is not finite where the search starts: their values or gaps are of too "
+                "different sizes. Scale them, or leave out the gaps."
+            )
+        self._search = _Search(best, found.hess_inv if np.isfinite(found.hess_inv).all() else inverse, n_events)
+        self._place(best)
+        return len(values)
+
+    def _loss(self, pieces: Sequence[Series]) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        """Negative log posterior, less a constant, and its slope in units of the prior."""
+        like, batches = self._parameters[0], []
+        ordered = sorted(pieces, key=lambda piece: len(piece.times))  # so that little is padded
+        for k in range(0, len(ordered), ROWS_AT_ONCE):
+            batches.append(collate(ordered[k : k + ROWS_AT_ONCE], like.dtype).to(like.device))
+
+        def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+            self._place(point)
+            total = 0.5 * float(point @ point)
+            slope = point.copy()
+            for batch in batches:
+                value, of_batch = self._score(batch)
+                total += value
+                slope += (self._spread * of_batch).numpy()
+            if not (np.isfinite(total) and np.isfinite(slope).all()):
+                return WORST, np.zeros_like(slope)
+            return total, slope
+
+        return loss
+
+    def _score(self, batch: IrregularBatch) -> tuple[float, Tensor]:
+        """Negative log-likelihood of a batch and its slope."""
+        value = -self.model.scored(batch)[0].sum()
+        slopes = torch.autograd.grad(value, self._parameters, allow_unused=True)
+        pairs = zip(self._parameters, slopes)
+        return value.item(), torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])

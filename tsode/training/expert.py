@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tsode._random import OwnDraws
 from tsode.core.series import Series
 from tsode.models.expert import N_SHARES, Expert, linear_expert
 from tsode.models.filters.base import MarginalModel
@@ -51,7 +52,8 @@ def fit_expert(
     """
     first = held_out[0][1][0].context
     n_features = 0 if first.covariates is None else first.covariates.at(first.times[:, :1]).shape[2]
-    expert = Expert(linear_expert(model.n_channels, n_features), len(model.members))
+    with OwnDraws(generator):
+        expert = Expert(linear_expert(model.n_channels, n_features), len(model.members))
     windows = [of_fold for _, of_fold in held_out]
     filtered = [torch.cat([_means(judged, window) for window in of_fold]) for judged, of_fold in held_out]
     asked = [_asked(of_fold, n_targets) for of_fold in windows]

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from tsode._isolation import isolated
-from tsode._random import OwnDraws
 from tsode._registry import Part, lookup
 from tsode.core.series import Series
 from tsode.errors import ParameterError
@@ -296,7 +295,7 @@ class JumpODEForecaster(WindowedForecaster):
             calibrate(module, held_out)
         if self.expert is not None and module.n_channels <= MOST_CHANNELS and self._can_be_mixed(module, split):
             own = torch.Generator().manual_seed(generator.initial_seed())  # so that the filter's numbers stay
-            with kept_if_interrupted(module, "an expert was fitted"), OwnDraws(own):
+            with kept_if_interrupted(module, "an expert was fitted"):
                 module.expert = fit_expert(module, held_out, split.train, self.max_context, n_targets, own, split.folds)
         return history
 

@@ -42,6 +42,7 @@ from tsode.frames.panel import Panel
 from tsode.frames.times import check_kind
 from tsode.models.base import ForecastModel
 from tsode.training.loop import TrainingPlan, train
+from tsode.training.reach import learn_reach, reset_reach
 from tsode.training.windows import Split, Window, WindowSampler, split_for_validation, validation_windows
 
 __all__ = ["BaseForecaster", "Callback", "LearnedForecaster", "WindowedForecaster"]
@@ -287,7 +288,9 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             module = module.to(self._torch_device(), self._torch_dtype())
             self._tell(module, panel, reader)
         with draws.in_training(module), told_of_memory(self, len(reader.channels)):
+            reset_reach(module)
             rows = self._train(module, split, reader.reach, generator)
+            learn_reach(module, [*split.train, *split.valid], reader.reach)
         self._keep(reader, panel, module, rows, max(1, len(rows)))
         if module.can_resume and module.state_width:  # running over long histories again is dear
             with torch.no_grad():

@@ -14,6 +14,7 @@ from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
 from tsode.models.expert import Expert, expert_like
 from tsode.models.filters.state import FilterState
+from tsode.models.reach import Reach
 from tsode.models.residual_process import ResidualProcess
 from tsode.models.spread_calibration import SpreadCalibration
 
@@ -35,6 +36,8 @@ class MarginalModel(ForecastModel):
         Both set on validation data after training.
     expert : Expert or None
         A small exact model that is mixed in where held-out forecasts are better with it.
+    reach : Reach
+        What training has shown, and what holds beyond it.
     """
 
     expert: Expert | None
@@ -46,6 +49,7 @@ class MarginalModel(ForecastModel):
         self.residuals = ResidualProcess(n_channels)
         self.spread = SpreadCalibration(n_channels)
         self.expert = None
+        self.reach = Reach(n_channels)
 
     @property
     def members(self) -> Sequence[MarginalModel]:
@@ -79,14 +83,19 @@ class MarginalModel(ForecastModel):
         self, batch: IrregularBatch, query_times: Tensor, side: str = "left", state: FilterState | None = None
     ) -> Forecast:
         """As of every `ForecastModel`; with `state`, its events precede those of `batch` and all query times."""
-        params, status = self.predict_params(batch, query_times, side, state)
-        if state is None:
-            lead = batch.since_last(query_times, side)
-        else:
-            lead = state.since_last(batch, query_times, side)
-        factor = self.spread(lead).to(params)
-        forecast = Forecast(query_times, self.likelihood.rescale(params, factor), self.likelihood, status)
-        return forecast if self.expert is None else self.expert.mix(forecast, batch, lead, side)
+        batch = self.reach.plausible(batch, state)
+
+        def lead_of(times: Tensor) -> Tensor:
+            return batch.since_last(times, side) if state is None else state.since_last(batch, times, side)
+
+        def ask(times: Tensor) -> Forecast:
+            params, status = self.predict_params(batch, times, side, state)
+            lead = lead_of(times)
+            factor = self.spread(lead).to(params)
+            forecast = Forecast(times, self.likelihood.rescale(params, factor), self.likelihood, status)
+            return forecast if self.expert is None else self.expert.mix(forecast, batch, lead, side)
+
+        return self.reach.answer(ask, batch, query_times, lead_of(query_times), side, state)
 
     def sample(
         self,

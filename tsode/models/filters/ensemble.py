@@ -85,7 +85,7 @@ class Ensemble(MarginalModel):
         return self.likelihood.merge_members(params), worst(*statuses)
 
     def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
-        return advance_filters(self.members, batch, state)
+        return advance_filters(self.members, self.reach.plausible(batch, state), state)
 
 
 def can_be_several(model: JumpFilter) -> bool:

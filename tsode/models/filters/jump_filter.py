@@ -272,7 +272,7 @@ class JumpFilter(MarginalModel):
         return predict_params_of([self], batch, query_times, side, state)[0]
 
     def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
-        return advance_filters([self], batch, state)
+        return advance_filters([self], self.reach.plausible(batch, state), state)
 
     def predict_at(self, filtered: Filtered, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
         """Parameters at any times (b m c p), and each row's status."""

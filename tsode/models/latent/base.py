@@ -17,6 +17,7 @@ from tsode.likelihoods.normal import Normal
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.base import ForecastModel
 from tsode.models.query_groups import HistoryRanges, cut
+from tsode.models.reach import Reach
 from tsode.models.spread_calibration import SpreadCalibration
 from tsode.nn.perceptron import perceptron
 from tsode.readouts import Emission
@@ -155,6 +156,7 @@ class LatentModel(ForecastModel):
         self.register_buffer("draws", _stratified(n_samples, n_latent))
         self.register_buffer("seed", torch.randint(0, 2**62, ()))
         self.spread = SpreadCalibration(self.n_channels)  # set on validation data after training
+        self.reach = Reach(self.n_channels)
 
     @property
     def event_width(self) -> int:
@@ -227,18 +229,22 @@ class LatentModel(ForecastModel):
         return Draws(start.to(self.draws), generator)
 
     def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
-        batch = batch.compact()
-        index = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
-        index = torch.minimum(index, batch.lengths[:, None])
-        lead = batch.since_last(query_times, side)
-        return self._mixture(batch, query_times, (index - self.max_context).clamp(min=0), index, lead)
+        batch = self.reach.plausible(batch.compact())
+
+        def ask(times: Tensor) -> Forecast:
+            index = torch.searchsorted(batch.times.contiguous(), times.contiguous(), right=side == "right")
+            index = torch.minimum(index, batch.lengths[:, None])
+            first = (index - self.max_context).clamp(min=0)
+            return self._mixture(batch, times, first, index, batch.since_last(times, side))
+
+        return self.reach.answer(ask, batch, query_times, batch.since_last(query_times, side), side)
 
     def interpolate(self, batch: IrregularBatch, query_times: Tensor) -> Forecast:
         """Distribution of each channel's observation given the events before and after it.
 
         Of a series with more than `max_context` events, those around a query are used.
         """
-        batch = batch.compact()
+        batch = self.reach.plausible(batch.compact())
         first, until = self._around(batch, query_times)
         return self._mixture(batch, query_times, first, until, batch.since_last(query_times, "right"))
 
@@ -285,13 +291,15 @@ class LatentModel(ForecastModel):
     @torch.no_grad()
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw joint paths: one latent path a sample, read out with independent noise."""
-        batch = batch.compact()
+        batch, lead = self.reach.plausible(batch.compact()), batch.since_last(query_times)
         until = torch.searchsorted(batch.times.contiguous(), query_times.contiguous())
         until = torch.minimum(until, batch.lengths[:, None])
-        first = (until - self.max_context).clamp(min=0)
-        mean = self.likelihood.mean(
-            NormalMixture.merge(self._params(batch, query_times, first, until, self.common_draws())[0])
-        )
+        first, asked = (until - self.max_context).clamp(min=0), query_times
+        is_far = self.reach.is_far(lead)
+        if bool(is_far.any()):
+            query_times = self.reach.still(batch, query_times, lead, "left")
+        common = NormalMixture.merge(self._params(batch, query_times, first, until, self.common_draws())[0])
+        mean = self.likelihood.mean(common)
         block = max(1, STATES_AT_ONCE // max(1, query_times.numel() * self.n_latent))
         drawn = []
         for begin in range(0, n_samples, block):
@@ -300,8 +308,12 @@ class LatentModel(ForecastModel):
             shape = params.shape[:-1]
             noise = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
             drawn.append(params[..., 0] + params[..., 1].exp() * noise.to(params))
-        factor = self.spread(batch.since_last(query_times)).to(mean)
-        return mean + factor * (torch.cat(drawn) - mean)
+        middle, factor = mean, self.spread(lead).to(mean)
+        if bool(is_far.any()):  # beyond the horizon, paths have the mean and the spread of forecasts
+            law, far = self.forecast(batch, asked), is_far[..., None]
+            middle = torch.where(far, law.mean, mean)
+            factor = torch.where(far, (law.variance / self.likelihood.variance(common)).sqrt(), factor)
+        return middle + factor * (torch.cat(drawn) - mean)
 
 
 def log_likelihood(params: Tensor, batch: IrregularBatch) -> Tensor:

@@ -1,0 +1,209 @@
+"""Reach of a learned model: what training has shown, and what forecasts are beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tsode.core.batch import FARTHEST, IrregularBatch
+from tsode.core.forecast import Forecast
+from tsode.likelihoods.base import Likelihood
+
+__all__ = ["Reach", "Standing"]
+
+ENDLESS = 1e30  # a horizon before training has shown one
+SLACK = 1.25  # times the horizon: training sees leads from a cut, and the last observation lies before that
+STILL = 10.0  # horizons after the last event, from which on the state stands still
+SLOWEST, FASTEST = 0.25, 1.0  # powers of the lead time by which a spread grows
+
+
+class Standing(Protocol):
+    """What a resumed filter knows of the events before a batch."""
+
+    @property
+    def last(self) -> Tensor: ...
+    @property
+    def seen(self) -> Tensor: ...
+
+
+class Reach(nn.Module):
+    """Range of the values, changes and lead times that a model has been trained on.
+
+    Three promises, none of which touches a forecast inside the reach:
+
+    - A value in a context that is farther out than training has shown, and farther from the last value than any two
+      neighbours were, is taken for the end of the range; it is not copied, and the mean stays in the range.
+    - Beyond the horizon the spread grows with a power of the lead time, the one found in its second half but at least
+      1/4, up to that of the channel; it never shrinks. As it grows, the mean returns to that of the channel.
+    - Ten horizons after the last event the state stands still, so that no lead is too long for a solver.
+
+    Parameters
+    ----------
+    n_channels : int
+
+    Attributes
+    ----------
+    low, high, change, middle, size : Tensor[c]
+        Ends of the range, largest change between neighbours, mean and standard deviation of each channel.
+    horizon : Tensor[]
+        Longest lead, in model time.
+    """
+
+    low: Tensor
+    high: Tensor
+    change: Tensor
+    middle: Tensor
+    size: Tensor
+    horizon: Tensor
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        for name in ("high", "change", "size"):
+            self.register_buffer(name, torch.full((n_channels,), FARTHEST))
+        self.register_buffer("low", torch.full((n_channels,), -FARTHEST))
+        self.register_buffer("middle", torch.zeros(n_channels))
+        self.register_buffer("horizon", torch.tensor(ENDLESS))
+
+    def reset(self) -> None:
+        """Forget what training has shown: all is within reach."""
+        for name, tensor in Reach(len(self.low)).named_buffers():
+            getattr(self, name).copy_(tensor)
+
+    def plausible(self, batch: IrregularBatch, state: Standing | None = None) -> IrregularBatch:
+        """The batch with the end of the range in place of values that training makes implausible; see the class.
+
+        Parameters
+        ----------
+        batch : IrregularBatch
+        state : FilterState or None
+            Of the events before those of the batch.
+        """
+        outside = batch.mask & ((batch.values < self.low) | (batch.values > self.high))
+        if not bool(outside.any()):
+            return batch
+        first = torch.zeros_like(batch.values[:, 0]), torch.zeros_like(batch.mask[:, 0])
+        last, seen = first if state is None else (state.last, state.seen > 0)
+        steps = torch.arange(1, batch.n_events + 1, device=batch.mask.device)[:, None]
+        latest = nn.functional.pad((batch.mask * steps).cummax(dim=1).values, (0, 0, 1, 0))  # 0 = before the batch
+        values = torch.cat([last[:, None], batch.values], dim=1)
+        for k in outside.any(dim=2).any(dim=0).nonzero()[:, 0].tolist():
+            last, is_new = values.gather(1, latest[:, k, None])[:, 0], seen | (latest[:, k] > 0)
+            low, high = (torch.where(is_new, op(end, last), end) for op, end in self._ends())
+            x = values[:, k + 1]
+            is_taken = (x >= low - self.change) & (x <= high + self.change)
+            ended = torch.minimum(torch.maximum(x, self.low), self.high)
+            values[:, k + 1] = torch.where(is_taken | ~batch.mask[:, k], x, ended)
+        return batch.replace(values=values[:, 1:])
+
+    def _ends(self) -> tuple[tuple[Callable[[Tensor, Tensor], Tensor], Tensor], ...]:
+        """Either end of the range, and what takes it farther out to a value that was plausible."""
+        return (torch.minimum, self.low), (torch.maximum, self.high)
+
+    def is_far(self, lead: Tensor) -> Tensor:
+        """Whether lead times since the last observation are beyond what training has shown."""
+        return lead > SLACK * self.horizon
+
+    def still(self, batch: IrregularBatch, query_times: Tensor, lead: Tensor, side: str) -> Tensor:
+        """The times (b m) to ask a model for in place of those queries: no later than when its state stands still."""
+        latest = query_times - lead
+        if batch.n_events:  # an input may come after the last observation
+            behind = self._behind(batch, query_times, side)
+            latest = torch.maximum(latest, batch.times.gather(1, (behind - 1).clamp(min=0)).where(behind > 0, latest))
+        end = latest + STILL * SLACK * self.horizon.to(lead)
+        return torch.where(self.is_far(lead), torch.minimum(query_times, end), query_times)
+
+    @staticmethod
+    def _behind(batch: IrregularBatch, query_times: Tensor, side: str) -> Tensor:
+        """Number of events behind each query."""
+        behind = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
+        return torch.minimum(behind, batch.lengths[:, None])
+
+    def answer(
+        self,
+        ask: Callable[[Tensor], Forecast],
+        batch: IrregularBatch,
+        query_times: Tensor,
+        lead: Tensor,
+        side: str,
+        state: Standing | None = None,
+    ) -> Forecast:
+        """A model's forecast at each query, held to the promises of the class.
+
+        Parameters
+        ----------
+        ask : callable
+            Query times (b m) -> the model's own forecast, from `batch`.
+        batch : IrregularBatch
+            Histories, by `plausible`.
+        query_times, lead : Tensor[b m]
+            `lead` is since the last observation.
+        side : {"left", "right"}
+        state : FilterState or None
+            Of the events before those of the batch.
+        """
+        if bool(self.is_far(lead).any()):
+            forecast = self._beyond(ask, batch, query_times, lead, side)
+        else:
+            forecast = ask(query_times)
+        is_held = self._at_an_end(batch, query_times, side, state)
+        if is_held is None:
+            return forecast
+        mean = forecast.mean
+        return _moved(forecast, torch.where(is_held, torch.minimum(torch.maximum(mean, self.low), self.high), mean))
+
+    def _beyond(
+        self,
+        ask: Callable[[Tensor], Forecast],
+        batch: IrregularBatch,
+        query_times: Tensor,
+        lead: Tensor,
+        side: str,
+    ) -> Forecast:
+        """The forecast with the laws of the class where a lead is beyond the horizon."""
+        is_far, limit = self.is_far(lead), SLACK * self.horizon.to(lead)
+        here = ask(self.still(batch, query_times, lead, side))
+        seen_at = query_times - lead
+        there, half = (ask(torch.where(is_far, seen_at + share * limit, query_times)) for share in (1.0, 0.5))
+        far, family = is_far[..., None], here.family
+        spread, early = there.variance.sqrt(), half.variance.sqrt()
+        power = ((spread / early).log2()).nan_to_num(SLOWEST).clamp(SLOWEST, FASTEST)
+        most = torch.maximum(self.size.to(spread), spread)
+        wanted = torch.minimum(spread * (lead / limit)[..., None].to(spread).clamp(min=1.0) ** power, most)
+        params = family.rescale(there.params, torch.where(far, wanted / spread, 1.0))
+        low, high = (op(end.to(spread), there.mean) for op, end in self._ends())
+        mean = torch.minimum(torch.maximum(here.mean, low), high)
+        # what is left to know of a stationary process: variance and squared mean add up
+        left = ((most**2 - wanted**2) / (most**2 - spread**2)).nan_to_num(1.0).clamp(0.0, 1.0).sqrt()
+        mean = torch.lerp(self.middle.to(mean).expand_as(mean), mean, left)
+        moved = _moved(replace(there, params=params), torch.where(far, mean, there.mean))
+        kept = torch.where(far[..., None], moved.params, here.params)
+        return replace(here, query_times=query_times, params=kept)
+
+    def _at_an_end(
+        self, batch: IrregularBatch, query_times: Tensor, side: str, state: Standing | None
+    ) -> Tensor | None:
+        """Whether the last value of a channel before a query is an end of the range: implausible ones are no other."""
+        is_end = batch.mask & ((batch.values == self.low) | (batch.values == self.high))
+        before = None
+        if state is not None:
+            before = (state.seen > 0) & ((state.last == self.low) | (state.last == self.high))
+        if not bool(is_end.any()) and (before is None or not bool(before.any())):
+            return None
+        last, seen = batch.last_seen()
+        at_end = (seen > 0) & ((last == self.low) | (last == self.high))
+        if before is not None:
+            at_end = torch.where(seen > 0, at_end, before[:, None])
+        behind = self._behind(batch, query_times, side)
+        return at_end.gather(1, behind[..., None].expand(-1, -1, batch.n_channels))
+
+
+def _moved(forecast: Forecast, mean: Tensor) -> Forecast:
+    """The forecast with another mean."""
+    family, now = forecast.family, forecast.mean
+    assert isinstance(family, Likelihood)
+    params = family.affine(forecast.params, torch.where(mean == now, 0.0, mean - now), torch.ones_like(now))
+    return replace(forecast, params=params)

@@ -33,6 +33,7 @@ REFITS = {
     "check_constructor_only_stores",
     "check_covariates",
     "check_events",
+    "check_far_ahead",
     "check_time_unit_and_origin",
     "check_units_of_values",
 }

@@ -167,13 +167,15 @@ class Reach(nn.Module):
         is_far, limit = self.is_far(lead), SLACK * self.horizon.to(lead)
         here = ask(self.still(batch, query_times, lead, side))
         seen_at = query_times - lead
-        there, half = (ask(torch.where(is_far, seen_at + share * limit, query_times)) for share in (1.0, 0.5))
-        far, family = is_far[..., None], here.family
-        spread, early = there.variance.sqrt(), half.variance.sqrt()
+        there, full, half = (
+            ask(torch.where(is_far, seen_at + share * limit, query_times)) for share in (1.0, 1.0 / SLACK, 0.5)
+        )
+        far, family, now = is_far[..., None], here.family, there.variance.sqrt()
+        spread, early = torch.maximum(now, full.variance.sqrt()), half.variance.sqrt()
         power = ((spread / early).log2()).nan_to_num(SLOWEST).clamp(SLOWEST, FASTEST)
         most = torch.maximum(self.size.to(spread), spread)
         wanted = torch.minimum(spread * (lead / limit)[..., None].to(spread).clamp(min=1.0) ** power, most)
-        params = family.rescale(there.params, torch.where(far, wanted / spread, 1.0))
+        params = family.rescale(there.params, torch.where(far, wanted / now, 1.0))
         low, high = (op(end.to(spread), there.mean) for op, end in self._ends())
         mean = torch.minimum(torch.maximum(here.mean, low), high)
         # what is left to know of a stationary process: variance and squared mean add up

@@ -26,6 +26,7 @@ from tsode.testing.example_forecasts import (
     seeded_on_example,
 )
 from tsode.testing.examples import START, example_panel
+from tsode.testing.far_ahead import check_far_ahead
 from tsode.testing.inputs import check_covariates, check_events
 
 __all__ = ["FORECASTER_CHECKS", "check_forecaster"]
@@ -365,6 +366,7 @@ FORECASTER_CHECKS: tuple[Callable[[Any], None], ...] = (
     check_copies,
     check_events,
     check_covariates,
+    check_far_ahead,
 )
 """Each takes a forecaster: not fitted yet, or fitted on `example_panel()` (which saves the fit)."""
 

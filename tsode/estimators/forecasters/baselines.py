@@ -39,6 +39,7 @@ class BaselineForecaster(BaseForecaster):
     dtype: str = "float64"
 
     is_baseline = True
+    is_bounded = False
 
     @abstractmethod
     def build_model(self, n_channels: int) -> BaselineModel:

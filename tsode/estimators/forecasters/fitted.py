@@ -48,6 +48,8 @@ class FittedForecaster(KeepsHistories, BaseEstimator):
 
     is_baseline: ClassVar[bool] = False
     """Whether tables of scores hold it beside every other forecaster."""
+    is_bounded: ClassVar[bool] = True
+    """Whether forecasts stay near the data however far ahead."""
     reads_events: ClassVar[bool] = False
     """Whether `events` in fit are learned from; if not, they are an error."""
     has_linear_inputs: ClassVar[bool] = False

@@ -196,6 +196,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         """Whether events at known times can be given: to series that repeat exactly they cannot."""
         return self.components is None or not is_sharp(self.components)
 
+    @property
+    def is_bounded(self) -> bool:  # type: ignore[override]
+        """Whether the system returns to a stationary law: one that is learned does, a trend or a given one need not."""
+        return self.components is None and self.system is None
+
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()
         if self.series_rates is not None and (self.components is not None or self.system is not None):

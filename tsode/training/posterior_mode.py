@@ -132,8 +132,9 @@ class PosteriorMode:
                 raise StopIteration
 
         options = {"maxiter": n_steps, "gtol": 0.0, "hess_inv0": 0.5 * (inverse + inverse.T)}
-        found = minimize(loss, self._search.point, jac=True, method="BFGS", callback=keep, options=options)
-        if not values and found.fun >= WORST:
+        with np.errstate(all="ignore"):  # what is not finite is not taken
+            found = minimize(loss, self._search.point, jac=True, method="BFGS", callback=keep, options=options)
+        if not values and not found.fun < WORST:
             raise SolverError(
                 "The likelihood of the series is not finite where the search starts: their values or gaps are of too "
                 "different sizes. Scale them, or leave out the gaps."

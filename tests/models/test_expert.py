@@ -1,0 +1,84 @@
+"""Expert: how a filter's forecast and an exact one are mixed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tsode.core.forecast import Forecast
+from tsode.likelihoods.ensemble_mixture import NormalEnsemble
+from tsode.models.expert import Expert, linear_expert
+from tsode.testing.examples import example_batch
+from tsode.training.expert import share_of_filter
+
+FAMILY = NormalEnsemble(2, 3)
+
+
+def _both() -> tuple[Expert, Forecast, Forecast, torch.Tensor]:
+    torch.manual_seed(0)
+    expert = Expert(linear_expert(2, 0), 2)
+    batch, times = example_batch(2)
+    params = torch.randn(5, 5, 2, FAMILY.n_params, dtype=torch.float64)
+    filtered = Forecast(times, params, FAMILY, torch.zeros(5, dtype=torch.int64))
+    return expert, filtered, expert.forecast(batch, times), batch.since_last(times)
+
+
+def _mixed(share: float) -> tuple[Forecast, Forecast, Forecast]:
+    expert, filtered, own, lead = _both()
+    expert.share.fill_(share)
+    batch, _ = example_batch(2)
+    return expert.mix(filtered, batch, lead, "left"), filtered, own
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_mean_is_that_of_both_by_their_shares(share: float) -> None:
+    mixed, filtered, own = _mixed(share)
+    torch.testing.assert_close(mixed.mean, own.mean + share * (filtered.mean - own.mean))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_variance_is_that_of_both_by_their_shares(share: float) -> None:
+    mixed, filtered, own = _mixed(share)
+    torch.testing.assert_close(mixed.variance, share * filtered.variance + (1.0 - share) * own.variance)
+
+
+def test_with_a_share_of_nought_quantiles_are_the_experts() -> None:
+    mixed, _, own = _mixed(0.0)
+    p = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
+    torch.testing.assert_close(mixed.quantile(p), own.quantile(p), rtol=1e-8, atol=1e-8)
+
+
+def test_the_share_is_on_lines_between_lead_times_and_constant_outside() -> None:
+    expert = Expert(linear_expert(1, 0), 1)
+    expert.lead.copy_(torch.tensor([1.0, 2.0, 4.0]))
+    expert.share.copy_(torch.tensor([0.0, 1.0, 0.5]))
+    found = expert.share_at(torch.tensor([0.0, 1.0, 1.5, 3.0, 9.0]))
+    assert found.tolist() == [0.0, 0.0, 0.5, 0.75, 0.5]
+
+
+def _forecasts(share: float, n_series: int, noise: float = 0.1) -> tuple[torch.Tensor, ...]:
+    """Truth, filter, expert and series of values whose best mean has this share of the filter."""
+    rng = np.random.default_rng(0)
+    filtered, expert = rng.standard_normal((2, 20 * n_series))
+    truth = expert + share * (filtered - expert) + noise * rng.standard_normal(20 * n_series)
+    number = np.repeat(np.arange(n_series), 20)
+    return tuple(map(torch.from_numpy, (truth, filtered, expert, number)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.6, 1.0])
+def test_the_share_with_the_least_error_is_found(share: float) -> None:
+    assert share_of_filter(*_forecasts(share, 200)) == pytest.approx(share, abs=0.02)
+
+
+def test_a_filter_that_is_good_enough_has_all_of_the_forecast() -> None:
+    assert share_of_filter(*_forecasts(0.97, 200, noise=5.0)) == 1.0
+
+
+def test_of_few_series_a_vague_gain_of_the_filter_counts_for_nothing() -> None:
+    assert share_of_filter(*_forecasts(0.5, 20, noise=40.0)) == 0.0
+
+
+def test_where_both_say_the_same_the_filter_is_left_alone() -> None:
+    same = torch.ones(8, dtype=torch.float64)
+    assert share_of_filter(same + 1.0, same, same, torch.arange(8)) == 1.0

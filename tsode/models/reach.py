@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ from tsode.core.batch import FARTHEST, IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.base import Likelihood
 
-__all__ = ["Reach", "Standing"]
+__all__ = ["SLACK", "Reach", "Standing", "Survey"]
 
 ENDLESS = 1e30  # a horizon before training has shown one
 SLACK = 1.25  # times the horizon: training sees leads from a cut, and the last observation lies before that
+DRIFT = 0.25  # ranges beyond an end, from which on the last value has left the range
 STILL = 10.0  # horizons after the last event, from which on the state stands still
 SLOWEST, FASTEST = 0.25, 1.0  # powers of the lead time by which a spread grows
 
@@ -25,9 +26,32 @@ class Standing(Protocol):
     """What a resumed filter knows of the events before a batch."""
 
     @property
+    def times(self) -> Tensor: ...
+    @property
     def last(self) -> Tensor: ...
     @property
     def seen(self) -> Tensor: ...
+    def since_last(self, batch: IrregularBatch, query_times: Tensor, side: str) -> Tensor: ...
+
+
+class Survey(NamedTuple):
+    """What histories and questions have that training has not.
+
+    Parameters
+    ----------
+    implausible, drifted : Tensor[b c]
+        The implausible value of a channel that is farthest out; its last value, where that has left the range and got
+        there step by step. NaN where there is none.
+    gap : Tensor[b]
+        Longest gap of a history, as a share of the longest that training has shown.
+    lead : Tensor[b m]
+        Of each query since the last observation, in horizons.
+    """
+
+    implausible: Tensor
+    drifted: Tensor
+    gap: Tensor
+    lead: Tensor
 
 
 class Reach(nn.Module):
@@ -49,8 +73,8 @@ class Reach(nn.Module):
     ----------
     low, high, change, middle, size : Tensor[c]
         Ends of the range, largest change between neighbours, mean and standard deviation of each channel.
-    horizon : Tensor[]
-        Longest lead, in model time.
+    horizon, gap : Tensor[]
+        Longest lead, and longest gap between observations, in model time.
     """
 
     low: Tensor
@@ -59,6 +83,7 @@ class Reach(nn.Module):
     middle: Tensor
     size: Tensor
     horizon: Tensor
+    gap: Tensor
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
@@ -67,6 +92,7 @@ class Reach(nn.Module):
         self.register_buffer("low", torch.full((n_channels,), -FARTHEST))
         self.register_buffer("middle", torch.zeros(n_channels))
         self.register_buffer("horizon", torch.tensor(ENDLESS))
+        self.register_buffer("gap", torch.tensor(ENDLESS))
 
     def reset(self) -> None:
         """Forget what training has shown: all is within reach."""
@@ -102,6 +128,28 @@ class Reach(nn.Module):
     def _ends(self) -> tuple[tuple[Callable[[Tensor, Tensor], Tensor], Tensor], ...]:
         """Either end of the range, and what takes it farther out to a value that was plausible."""
         return (torch.minimum, self.low), (torch.maximum, self.high)
+
+    def survey(self, batch: IrregularBatch, query_times: Tensor, state: Standing | None = None) -> Survey:
+        """What these histories and questions have that training has not; arguments as of `answer`."""
+        nothing = torch.full_like(self.low.expand(batch.n_series, -1), torch.nan)
+        implausible, drifted, gap = nothing, nothing, torch.zeros_like(query_times[:, 0])
+        batch = batch.compact()
+        if state is not None:
+            lead, before = state.since_last(batch, query_times, "left"), state.times
+        else:
+            lead, before = batch.since_last(query_times), batch.times[:, 0] if batch.n_events else gap
+        if batch.n_events:
+            gaps = batch.times.diff(dim=1, prepend=torch.minimum(before, batch.times[:, 0])[:, None])
+            gap = gaps.amax(dim=1) / (SLACK * torch.maximum(self.gap, self.horizon).to(gap))
+            taken = self.plausible(batch, state).values
+            size, width = 0.5 * (self.high - self.low), self.high - self.low
+            away = ((batch.values - self.low - size).abs() * (taken != batch.values)).max(dim=1)
+            farthest = batch.values.gather(1, away.indices[:, None])[:, 0]
+            implausible = torch.where(away.values > 0, farthest, nothing)
+            last, seen = (x[:, -1] for x in batch.replace(values=taken).last_seen())
+            is_out = seen & ((last > self.high + DRIFT * width) | (last < self.low - DRIFT * width))
+            drifted = torch.where(is_out, last, nothing)
+        return Survey(implausible, drifted, gap, lead / self.horizon.to(lead))
 
     def is_far(self, lead: Tensor) -> Tensor:
         """Whether lead times since the last observation are beyond what training has shown."""

@@ -13,7 +13,7 @@ from tsode.testing.examples import example_panel
 
 __all__ = ["TIMES", "assert_same", "fitted_on_example", "rounding", "rows_of", "seeded_on_example"]
 
-TIMES = pd.DatetimeIndex(["2024-02-28 01:00", "2024-03-02 12:30", "2024-03-03 16:00", "2024-03-06 00:15"])
+TIMES = pd.DatetimeIndex(["2024-02-28 01:00", "2024-03-02 12:30", "2024-03-03 16:00", "2024-03-05 07:15"])
 
 
 def fitted_on_example(estimator: Any) -> Any:

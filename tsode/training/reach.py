@@ -31,6 +31,7 @@ def learn_reach(module: torch.nn.Module, series: Sequence[Series], horizon: floa
     if not isinstance(reach, Reach):
         return
     reach.horizon.fill_(horizon)
+    reach.gap.fill_(max((float(np.diff(row.times).max(initial=0.0)) for row in series), default=0.0))
     for channel in range(len(reach.low)):
         columns = [row.values[:, channel] for row in series]
         columns = [column[~np.isnan(column)] for column in columns]

@@ -11,6 +11,7 @@ import torch
 from tsode._isolation import isolated
 from tsode.estimators.forecasters.pieces import NUMBERS_AT_ONCE, Piece
 from tsode.estimators.forecasters.predictive import Predictive, failed_rows, report_failed
+from tsode.estimators.forecasters.reach_report import ReachReport
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.frames.times import Query
 from tsode.likelihoods.base import Likelihood
@@ -28,6 +29,7 @@ def forecasts(
     asked: Iterable[Piece],
     impute: bool = False,
     must_hold: bool = False,
+    report: ReachReport | None = None,
 ) -> Iterator[Predictive]:
     """Predictive distributions of the channels that are forecast, a piece at a time, in the data's own units.
 
@@ -39,6 +41,8 @@ def forecasts(
     n_targets, scaler = len(reader.targets), reader.scaler
     shift, scale = (torch.from_numpy(np.array(part[:n_targets])) for part in (scaler.shift, scaler.scale))
     for piece in asked:
+        if report is not None:
+            report.add(piece)
         with isolated(), torch.no_grad():
             if impute and not piece.state:
                 forecast = module.fill(piece.batch, piece.query_times)
@@ -55,6 +59,8 @@ def forecasts(
             is_answered |= bool(piece.asked(is_good).any())
             params = family.affine(piece.asked(params).cpu().double(), shift, scale)
         yield Predictive(family, params, piece.at)
+    if report is not None:
+        report.fail(failed)
     report_failed(query, failed, must_hold or not is_answered)
 
 
@@ -65,6 +71,7 @@ def draw_paths(
     asked: Iterable[Piece],
     n_samples: int,
     generator: torch.Generator,
+    report: ReachReport | None = None,
 ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
     """Joint paths (s m c) of the channels that are forecast, some series at a time, in the data's own units.
 
@@ -73,6 +80,8 @@ def draw_paths(
     failed: dict[int, int] = {}
     n_targets, width = len(reader.targets), SAMPLE_WIDTH * len(reader.channels)
     for piece in asked:
+        if report is not None:
+            report.add(piece)
         at_once = max(1, NUMBERS_AT_ONCE // (width * piece.places.size))
         counts = [min(at_once, n_samples - k) for k in range(0, n_samples, at_once)]
         with isolated(), torch.no_grad():

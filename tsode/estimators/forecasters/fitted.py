@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 
@@ -16,7 +15,6 @@ from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.forecasters.answers import SAMPLE_WIDTH, draw_paths, forecasts
 from tsode.estimators.forecasters.array_inputs import check_sample_weight, join_values
-from tsode.estimators.forecasters.kept import KeepsHistories
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.predictive import (
     METRICS,
@@ -27,8 +25,10 @@ from tsode.estimators.forecasters.predictive import (
     quantile_measure,
     spread_measure,
 )
+from tsode.estimators.forecasters.reach_report import ReachReport
 from tsode.estimators.forecasters.reader import DataReader
-from tsode.estimators.forecasters.scenarios import compare
+from tsode.estimators.forecasters.scenarios import ComparesScenarios
+from tsode.estimators.forecasters.status_of_forecasts import TellsStatus
 from tsode.estimators.settings import find_dtype, read_levels
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
@@ -38,7 +38,7 @@ from tsode.models.base import ForecastModel
 __all__ = ["FittedForecaster"]
 
 
-class FittedForecaster(KeepsHistories, BaseEstimator):
+class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
     """Questions to a forecaster, once `BaseForecaster.fit` has set the attributes listed here."""
 
     id_col: Hashable
@@ -207,80 +207,16 @@ class FittedForecaster(KeepsHistories, BaseEstimator):
             raise DataError("A channel is named 'sample', as the column that numbers the samples: rename the channel.")
         n, lengths = int(n_samples), np.array([len(t) for t in query.times])
         starts = n * (np.cumsum(lengths) - lengths)
-        table = np.empty((len(self.channels_), n * int(lengths.sum())))
-        for rows, paths in self._paths(query, panel, n, new_generator(random_state)):
+        table, report = np.empty((len(self.channels_), n * int(lengths.sum()))), ReachReport(self.reader_, self.module_)
+        for rows, paths in self._paths(query, panel, n, new_generator(random_state), report):
             for row, drawn in zip(rows, paths):
                 table[:, starts[row] : starts[row] + n * lengths[row]] = drawn.transpose(2, 0, 1).reshape(
                     len(table), -1
                 )
+        report.warn(query.ids, stacklevel=3)
         times_again = [np.tile(t, n) for t in query.times]
         number = {"sample": np.concatenate([np.repeat(np.arange(n), m) for m in lengths])}
         return write_table(query.layout, query.ids, times_again, self.channels_, table, first=number)
-
-    def what_if(
-        self,
-        scenarios: Mapping[str, Any],
-        X: Any = None,
-        *,
-        times: Any = None,
-        horizon: Any = None,
-        context: Any = None,
-        static: Any = None,
-        known: Any = None,
-        level: float | Sequence[float] = (80,),
-        n_samples: int = 200,
-        random_state: Any = None,
-    ) -> pd.DataFrame:
-        """Forecast under several event tables, and by how much they differ from the first.
-
-        The differences are paired: all scenarios share the same random numbers, so that the band of a difference
-        holds what the events change and not what would have been uncertain anyway. A series whose events are the same
-        in two scenarios has a difference of exactly zero.
-
-        What is reported is how forecasts differ between series in which these events happen. It may be read as the
-        effect of causing them only if, in the data of fit, events were given for reasons that the model sees (they
-        were randomised, or decided from the observed history alone); if such histories had some chance of every
-        compared table; and if an event does the same whoever decides it. Doses that go to the sicker patient, for
-        reasons that are not in the data, look harmful here as they do in any regression.
-
-        Parameters
-        ----------
-        scenarios : dict of name to events
-            All events of the series, past and to come, as in `predict`; None stands for those given to fit. The first
-            is what the others are compared with.
-        X, times, horizon, context, static, known
-            See `predict`.
-        level : per cent or list of per cents
-            Of the bands.
-        n_samples : int
-            Paths from which the bands of differences are taken.
-        random_state : int, generator or None
-
-        Returns
-        -------
-        DataFrame
-            A row for each scenario, series and time, whatever the container of the data: the ids and times, then
-            ``scenario``, and for each channel its mean ``channel``, its band ``channel-lo-80``, ``channel-hi-80``,
-            the difference of means ``channel-diff`` and the band of paired differences ``channel-diff-lo-80``,
-            ``channel-diff-hi-80``.
-        """
-        if not isinstance(scenarios, Mapping) or not scenarios:
-            raise ParameterError(
-                f"scenarios takes a dict of name to events, but is {scenarios!r}: "
-                "pass {'base': events, 'more': other}."
-            )
-        query, panel = self._read_query(X, times, horizon, context, None, static, known, list(scenarios.values()))
-        levels = read_levels(level, "level", 100.0)
-        seed = int(new_generator(random_state).initial_seed())
-        panels = {name: self.reader_.with_events(panel, events, self._panel) for name, events in scenarios.items()}
-
-        def paths_of(asked: Query, which: Panel, part: int) -> list[np.ndarray]:
-            # the same seed for all: their paths share their noise
-            drawn = self._paths(asked, which, int(n_samples), new_generator((seed + part) % 2**63))
-            paths = {row: path for rows, of_rows in drawn for row, path in zip(rows, of_rows)}
-            return [paths[row] for row in range(len(asked.ids))]
-
-        return compare(query, panels, self.channels_, levels, self._measure, paths_of, int(n_samples))
 
     def impute(
         self, X: Any, *, events: Any = None, static: Any = None, known: Any = None,
@@ -395,20 +331,35 @@ class FittedForecaster(KeepsHistories, BaseEstimator):
         events: Any, static: Any, known: Any,
     ) -> Any:  # fmt: skip
         query, panel = self._read_query(X, times, horizon, context, events, static, known)
-        measure = measure_of(self.channels_)
-        return self.reader_.write(query, measure.labels, self._measure(query, panel, measure), X)
+        measure, report = measure_of(self.channels_), ReachReport(self.reader_, self.module_)
+        table = self._measure(query, panel, measure, report=report)
+        report.warn(query.ids, stacklevel=4)
+        return self.reader_.write(query, measure.labels, table, X)
 
     def _measure(
-        self, query: Query, panel: Panel, measure: Measure, impute: bool = False, must_hold: bool = False
+        self,
+        query: Query,
+        panel: Panel,
+        measure: Measure,
+        impute: bool = False,
+        must_hold: bool = False,
+        report: ReachReport | None = None,
     ) -> np.ndarray:
         """A row for each label of the measure: array[k n] at all query times, the series set end to end."""
         table = np.empty((len(measure.labels), sum(map(len, query.times))))
-        for answer in self._forecast(query, panel, impute=impute, n_numbers=measure.n_numbers, must_hold=must_hold):
+        answers = self._forecast(query, panel, impute, measure.n_numbers, must_hold, report)
+        for answer in answers:
             table[:, answer.at] = measure.of(answer).T
         return table
 
     def _forecast(
-        self, query: Query, panel: Panel, impute: bool = False, n_numbers: int = 0, must_hold: bool = False
+        self,
+        query: Query,
+        panel: Panel,
+        impute: bool = False,
+        n_numbers: int = 0,
+        must_hold: bool = False,
+        report: ReachReport | None = None,
     ) -> Iterator[Predictive]:
         """Predictive distributions at all query times, piece by piece, in the data's own units.
 
@@ -420,10 +371,10 @@ class FittedForecaster(KeepsHistories, BaseEstimator):
             self.reader_, query, panel, self.module_, *self._dtype_and_device, reached=reached, extra=n_numbers,
             is_whole=impute and self.module_.can_smooth,
         )  # fmt: skip
-        return forecasts(self.reader_, query, self.module_, asked, impute, must_hold)
+        return forecasts(self.reader_, query, self.module_, asked, impute, must_hold, report)
 
     def _paths(
-        self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator
+        self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator, report: ReachReport | None = None
     ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Joint paths (s m c) of all series asked for, some series at a time, in the data's own units."""
         width = SAMPLE_WIDTH * len(self.reader_.channels)
@@ -431,7 +382,7 @@ class FittedForecaster(KeepsHistories, BaseEstimator):
             self.reader_, query, panel, self.module_, *self._dtype_and_device, reached=self._checkpoints,
             extra=width * n_samples, is_joint=True,
         )  # fmt: skip
-        return draw_paths(self.reader_, query, self.module_, asked, n_samples, generator)
+        return draw_paths(self.reader_, query, self.module_, asked, n_samples, generator, report)
 
     @property
     def _dtype_and_device(self) -> tuple[torch.dtype, torch.device]:

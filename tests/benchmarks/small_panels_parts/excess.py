@@ -21,7 +21,7 @@ BARS = {"OU": {50: 1.5, 200: 0.4, 1000: 0.2}, "oscillators": {50: 5.0, 200: 3.5,
 
 
 class Score(NamedTuple):
-    """Per cent above the optimum, per cent that 90 % intervals hold in all and in each part of the leads, CPU seconds."""
+    """Per cent above the optimum, per cent that 90 % intervals hold, the same in each part of the leads, CPU seconds."""
 
     excess: float
     share: float
@@ -68,8 +68,8 @@ class Trial:
         )
         parts = " ".join(f"{share:.1f}" for share in score.parts)
         print(
-            f"{self.name}, {n} series, seed {seed}: {score.excess:.2f} % above, 90 % hold {score.share:.1f} % ({parts}), "
-            f"fit {seconds:.1f} CPU-s",
+            f"{self.name}, {n} series, seed {seed}: {score.excess:.2f} % above, 90 % hold {score.share:.1f} % "
+            f"({parts}), fit {seconds:.1f} CPU-s",
             flush=True,
         )
         return score

@@ -1,4 +1,4 @@
-"""Kalman filters of a grid of laws at once, mixed by what they make of a history: the optimum where the law is unknown."""
+"""Kalman filters of a grid of laws at once, mixed by what they make of a history: the optimum of an unknown law."""
 
 from __future__ import annotations
 

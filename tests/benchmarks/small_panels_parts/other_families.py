@@ -5,8 +5,8 @@ Seen as those of `families` are.
 - Damping: its oscillators at frequency 4, with a damping of each series, from 0.05 to 1.5 evenly in the logarithm.
   Filters over a grid of it, mixed.
 - Level: its OU about a level of each series, from U(-3, 7). Filters over a grid of it, mixed.
-- Pendulum: ``x'' = -9 sin x`` without noise of its own, of an amplitude of each series from U(0.3, 2.8) and begun at any
-  time of its period, which grows with the amplitude; sensor noise 0.3. The law of amplitude and phase on a grid.
+- Pendulum: ``x'' = -9 sin x`` without noise of its own, of an amplitude of each series from U(0.3, 2.8) and begun at
+  any time of its period, which grows with the amplitude; sensor noise 0.3. The law of both on a grid.
 """
 
 from __future__ import annotations

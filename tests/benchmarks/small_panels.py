@@ -7,6 +7,7 @@ Parts:
 - rates: `LinearSDEForecaster(series_rates=9)` on simulated families whose best forecast is known.
 - default: the default forecaster on the same.
 - other_rates: both on families whose classes are not ours, without bars.
+- optimum: simulated problems of the literature on neural jump ODEs, by the optimum's loss.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
 a share of the seeds, for trials. CPU seconds are of one thread.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("rates", "default", "other_rates")
+PARTS = ("rates", "default", "other_rates", "optimum")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.small_panels_parts", PARTS))

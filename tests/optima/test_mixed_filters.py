@@ -71,7 +71,7 @@ def test_a_pendulum_swings_by_its_equation():
 
 def test_the_pendulums_grid_is_fine_enough():
     generator = np.random.default_rng(3)
-    coarse, fine = Pendulum(), Pendulum(n_amplitudes=1100, n_phases=700)
+    coarse, fine = Pendulum(), Pendulum(n_amplitudes=800, n_phases=512)
     panel = coarse.simulate(2, generator)
     ways = [family.best(panel) for family in (coarse, fine)]
     assert np.abs(ways[0].best - ways[1].best).max() < 0.01  # the noise is 0.3
@@ -94,7 +94,7 @@ def test_the_pendulum_is_forecast_as_by_a_plain_sum_over_its_law():
 def test_no_multiple_of_an_optimum_is_better_and_none_knows_more_than_it(name):
     """Errors are orthogonal to the forecast, within six standard errors of the mean over series."""
     family = (FAMILIES | OTHER_FAMILIES)[name]
-    truth = family.best(family.simulate(30 if name == "pendulum" else 200, np.random.default_rng(11)))
+    truth = family.best(family.simulate(15 if name == "pendulum" else 200, np.random.default_rng(11)))
     products = np.bincount(truth.series, (truth.value - truth.best) * truth.best)
     assert abs(products.mean()) < 6.0 * products.std() / np.sqrt(len(products))
     best, mean = (np.mean((truth.value - forecast) ** 2) for forecast in (truth.best, truth.value.mean()))

@@ -21,7 +21,7 @@ BARS = {"OU": {50: 1.5, 200: 0.4, 1000: 0.2}, "oscillators": {50: 5.0, 200: 3.5,
 
 
 class Score(NamedTuple):
-    """Per cent above the optimum, per cent that 90 % intervals hold, the same in each part of the leads, CPU seconds."""
+    """Per cent above the optimum, per cent that 90 % intervals hold, that in each part of the leads, CPU seconds."""
 
     excess: float
     share: float

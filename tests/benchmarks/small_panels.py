@@ -8,6 +8,8 @@ Parts:
 - default: the default forecaster on the same.
 - other_rates: both on families whose classes are not ours, without bars.
 - optimum: simulated problems of the literature on neural jump ODEs, by the optimum's loss.
+- glucose: people never seen in training, beside a ridge autoregression.
+- far_ahead: every forecaster at up to a million horizons.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
 a share of the seeds, for trials. CPU seconds are of one thread.
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("rates", "default", "other_rates", "optimum")
+PARTS = ("rates", "default", "other_rates", "optimum", "glucose", "far_ahead")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.small_panels_parts", PARTS))

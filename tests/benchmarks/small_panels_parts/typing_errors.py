@@ -52,9 +52,10 @@ def run(report: Report) -> None:
     for n in (1, 10):
         ratios, answers = [], []
         for _ in range(N_DRAWS):
-            rows, column, values = mistyped(seen, channels, n, generator)
-            changed = seen.copy()
-            changed.loc[rows, channels] = changed.loc[rows, channels].where(~column, values)
+            rows, columns, values = mistyped(seen[channels].to_numpy(), seen["unique_id"].to_numpy(), n, generator)
+            changed = seen[channels].to_numpy().copy()
+            changed[rows, columns] = values
+            changed = seen.assign(**dict(zip(channels, changed.T)))
             # a forecast hangs on its own series alone: the others need not be made again
             who = seen.loc[rows, "unique_id"].unique()
             places = np.flatnonzero(ahead["unique_id"].isin(who))
@@ -69,30 +70,31 @@ def run(report: Report) -> None:
 
 
 def mistyped(
-    seen: pd.DataFrame, channels: list[str], n: int, generator: np.random.Generator
+    values: np.ndarray, ids: np.ndarray, n: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (n) of as many stays, which channel of each (n c), and what stands there instead (n 1).
+    """Rows and columns of a value of each of `n` stays, and what stands there instead.
 
-    Half of them lose their decimal point, as 7.34 that becomes 734, and the others become negative.
+    One loses its decimal point, as 7.34 that becomes 734, or gains a sign: either with the same chance.
     """
-    values = seen[channels].to_numpy()
     decimals = np.full(values.shape, -1)
     for k in range(MOST_DECIMALS, -1, -1):
         decimals[np.isclose(values, np.round(values, k), rtol=0.0, atol=1e-9)] = k
-    chances = {"point": decimals > 0, "sign": (decimals >= 0) & (values > 0)}
-    ids, picked = seen["unique_id"].to_numpy(), []
-    for k, who in enumerate(generator.permutation(np.unique(ids))):
-        if len(picked) == n:
+    has_point, can_turn = decimals > 0, (decimals >= 0) & (values > 0)
+    rows, columns, found = [], [], []
+    for who in generator.permutation(np.unique(ids)):
+        loses_point = generator.random() < 0.5
+        places = np.argwhere((has_point if loses_point else can_turn) & (ids == who)[:, None])
+        if not len(places):
+            continue
+        row, column = places[generator.integers(len(places))]
+        rows.append(row)
+        columns.append(column)
+        found.append(
+            np.round(values[row, column] * 10.0 ** decimals[row, column]) if loses_point else -values[row, column]
+        )
+        if len(rows) == n:
             break
-        kind = ("point", "sign")[(k + generator.integers(2)) % 2]
-        rows, columns = np.nonzero(chances[kind] & (ids == who)[:, None])
-        if len(rows):
-            one = generator.integers(len(rows))
-            picked.append((rows[one], columns[one], kind))
-    rows, columns = np.array([row for row, _, _ in picked]), np.array([column for _, column, _ in picked])
-    old = values[rows, columns]
-    new = np.array([y * 10 ** decimals[r, c] if kind == "point" else -y for y, (r, c, kind) in zip(old, picked)])
-    return rows, np.arange(len(channels)) == columns[:, None], new[:, None]
+    return np.array(rows), np.array(columns), np.array(found)
 
 
 def _forecast(

@@ -5,16 +5,24 @@
 Parts:
 
 - rates: `LinearSDEForecaster(series_rates=9)` on simulated families whose best forecast is known.
+- default: the default forecaster on the same.
+- other_rates: both on families whose classes are not ours, without bars.
+- optimum: simulated problems of the literature on neural jump ODEs, by the optimum's loss.
+- glucose: people never seen in training, beside a ridge autoregression.
+- typing_errors: values mistyped in the histories of PhysioNet 2012 set-a.
+- far_ahead: every forecaster at up to a million horizons.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
-a share of the seeds, for trials. CPU seconds are of one thread.
+a share of the seeds, paths and stays, for trials. CPU seconds are of one thread. What all parts measure is made in
+`small_panels_parts/forecasters.py`. The folder of the real data is read from TSODE_REAL_DATA; a part without its data
+says so and is left out.
 """
 
 from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("rates",)
+PARTS = ("rates", "default", "other_rates", "optimum", "glucose", "typing_errors", "far_ahead")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.small_panels_parts", PARTS))

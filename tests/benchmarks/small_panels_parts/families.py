@@ -17,7 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-__all__ = ["FAMILIES", "HISTORY", "HORIZON", "Family", "Panel", "Truth"]
+from tests.benchmarks.small_panels_parts.mixed_filters import mixed_forecast
+
+__all__ = ["FAMILIES", "HISTORY", "HORIZON", "OU", "Family", "Oscillators", "Panel", "Truth"]
 
 HISTORY, HORIZON = 5.0, 2.5
 SHAPE, SCALE = 2.0, 0.15  # of the gaps
@@ -111,39 +113,34 @@ class Oscillators(Family):
     damping, sigma, noise, share = 0.25, 0.35, 0.2, 0.6
 
     def path(self, times: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        frequency, sd = generator.uniform(2.0, 6.0), self.sigma / np.sqrt(2.0 * self.damping)
+        return self.swing(generator.uniform(2.0, 6.0), self.damping, times, generator)
+
+    def swing(self, frequency: float, damping: float, times: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Values (n 2) of a series with these rates."""
+        sd = self.sigma / np.sqrt(2.0 * damping)
         x, out = sd * generator.standard_normal(2), np.empty((len(times), 2))
         for k, gap in enumerate(np.diff(times, prepend=times[0])):
-            decay, c, s = np.exp(-self.damping * gap), np.cos(frequency * gap), np.sin(frequency * gap)
+            decay, c, s = np.exp(-damping * gap), np.cos(frequency * gap), np.sin(frequency * gap)
             turned = decay * np.array([c * x[0] + s * x[1], c * x[1] - s * x[0]])
             x = turned + sd * np.sqrt(1.0 - decay**2) * generator.standard_normal(2)
             out[k] = x + self.noise * generator.standard_normal(2)
         return np.where(generator.random(out.shape) < self.share, out, np.nan)
 
     def forecast(self, times: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        """Filters of all frequencies of the grid at once: means (g 2), variances (g 2 2)."""
-        variance, n = self.sigma**2 / (2.0 * self.damping), len(GRID)
-        mean, cov, log_weight = np.zeros((n, 2)), np.tile(variance * np.eye(2), (n, 1, 1)), np.zeros(n)
-        for gap, y in zip(np.diff(times, prepend=times[0]), values):
-            turn, decay = self._turn(gap)
-            mean = (turn @ mean[..., None])[..., 0]
-            cov = turn @ cov @ turn.swapaxes(1, 2) + variance * (1.0 - decay**2) * np.eye(2)
-            for c in np.flatnonzero(~np.isnan(y)):
-                spread, error = cov[:, c, c] + self.noise**2, y[c] - mean[:, c]
-                log_weight -= 0.5 * (np.log(spread) + error**2 / spread)
-                gain = cov[:, :, c] / spread[:, None]
-                mean = mean + gain * error[:, None]
-                cov = cov - gain[..., None] * cov[:, None, c]
-        weight = np.exp(log_weight - log_weight.max())
-        weight /= weight.sum()
-        ahead = [
-            (weight[:, None] * (self._turn(t - times[-1])[0] @ mean[..., None])[..., 0]).sum(axis=0) for t in asked
-        ]
-        return np.array(ahead).reshape(-1, 2)
+        return self.mix(GRID, np.full_like(GRID, self.damping), times, values, asked)
 
-    def _turn(self, gap: float) -> tuple[np.ndarray, float]:
-        decay, c, s = np.exp(-self.damping * gap), np.cos(GRID * gap), np.sin(GRID * gap)
-        return decay * np.stack([np.stack([c, s], axis=-1), np.stack([-s, c], axis=-1)], axis=1), float(decay)
+    def mix(
+        self, frequency: np.ndarray, damping: np.ndarray, times: np.ndarray, values: np.ndarray, asked: np.ndarray
+    ) -> np.ndarray:
+        """Means (m 2) of one who knows that the rates are one of these pairs (g), each as likely."""
+
+        def flow(gap: float) -> tuple[np.ndarray, np.ndarray]:
+            decay, c, s = np.exp(-damping * gap), np.cos(frequency * gap), np.sin(frequency * gap)
+            turn = np.stack([np.stack([c, s], axis=-1), np.stack([-s, c], axis=-1)], axis=1)
+            return decay[:, None, None] * turn, 1.0 - decay**2
+
+        variance = self.sigma**2 / (2.0 * damping)
+        return mixed_forecast(flow, variance, np.zeros_like(damping), self.noise, times, values, asked)
 
 
 FAMILIES: dict[str, Family] = {"OU": OU(), "oscillators": Oscillators()}

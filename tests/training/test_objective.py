@@ -90,6 +90,7 @@ def test_unseen_values_filled_with_nan_change_neither_loss_nor_gradient(name):
     nan = {
         part: batch.replace(values=torch.where(batch.mask, batch.values, torch.nan))
         for part, batch in vars(data).items()
+        if batch is not None
     }
     (loss, gradients), (same_loss, same_gradients) = run(data), run(Window(**nan))
     assert torch.equal(loss, same_loss)
@@ -129,7 +130,7 @@ def test_calibration_brings_intervals_to_their_level():
     windows = [make_window(series, [1.0] * 60, 1.0, 10, dtype=torch.float64)]
     with torch.no_grad():
         model.readout.scale_out.bias.fill_(-1.0)
-    calibrate(model, windows)
+    calibrate(model, [(model, windows)])
     targets = windows[0].targets
     forecast = model.forecast(windows[0].context, targets.times)
     low, high = (forecast.quantile(torch.tensor([p], dtype=torch.float64))[..., 0] for p in (0.05, 0.95))
@@ -139,8 +140,8 @@ def test_calibration_brings_intervals_to_their_level():
 
 def test_too_few_values_leave_the_spread_as_trained():
     model = model_of().eval()
-    calibrate(model, [])
-    calibrate(model, [window().select(torch.tensor([1]))])
+    calibrate(model, [(model, [])])
+    calibrate(model, [(model, [window().select(torch.tensor([1]))])])
     assert not model.spread.log_factor.any()
 
 

@@ -13,11 +13,12 @@ from tsode.core.batch import FARTHEST, IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.base import Likelihood
 
-__all__ = ["SLACK", "Reach", "Standing", "Survey"]
+__all__ = ["LONG", "SLACK", "Reach", "Standing", "Survey"]
 
 ENDLESS = 1e30  # a horizon before training has shown one
 SLACK = 1.25  # times the horizon: training sees leads from a cut, and the last observation lies before that
 DRIFT = 0.25  # ranges beyond an end, from which on the last value has left the range
+LONG = 2.0  # gaps or horizons of training, from which on a gap is unlike them
 STILL = 10.0  # horizons after the last event, from which on the state stands still
 SLOWEST, FASTEST = 0.25, 1.0  # powers of the lead time by which a spread grows
 
@@ -43,7 +44,7 @@ class Survey(NamedTuple):
         The implausible value of a channel that is farthest out; its last value, where that has left the range and got
         there step by step. NaN where there is none.
     gap : Tensor[b]
-        Longest gap of a history, as a share of the longest that training has shown.
+        Longest gap of a history, as a share of the longest that is like those of training.
     lead : Tensor[b m]
         Of each query since the last observation, in horizons.
     """
@@ -140,7 +141,7 @@ class Reach(nn.Module):
             lead, before = batch.since_last(query_times), batch.times[:, 0] if batch.n_events else gap
         if batch.n_events:
             gaps = batch.times.diff(dim=1, prepend=torch.minimum(before, batch.times[:, 0])[:, None])
-            gap = gaps.amax(dim=1) / (SLACK * torch.maximum(self.gap, self.horizon).to(gap))
+            gap = gaps.amax(dim=1) / (LONG * torch.maximum(self.gap, self.horizon).to(gap))
             taken = self.plausible(batch, state).values
             size, width = 0.5 * (self.high - self.low), self.high - self.low
             away = ((batch.values - self.low - size).abs() * (taken != batch.values)).max(dim=1)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tsode._random import OwnDraws
 from tsode.core.series import Series
-from tsode.models.expert import N_SHARES, Expert, linear_expert
 from tsode.models.filters.base import MarginalModel
+from tsode.models.filters.expert import N_SHARES, Expert, linear_expert
 from tsode.training.posterior_mode import PosteriorMode
 from tsode.training.windows import Window
 

@@ -11,6 +11,7 @@ from tests.registries import small
 from tsode import JumpODEForecaster, LastValueForecaster
 from tsode.errors import DataError, ParameterError, SolverError, TsodeWarning, UnknownNameError
 from tsode.testing import example_panel
+from tsode.training.reach import reset_reach
 
 WHEN = [pd.Timestamp("2024-03-03 16:00")]
 
@@ -105,11 +106,12 @@ def test_a_warm_start_continues_from_the_weights():
 
 def test_a_warm_start_keeps_unit_and_scale_whatever_the_new_data_count_in():
     frame = example_panel()
-    forecaster = jump_ode(warm_start=True).fit(frame)
+    forecaster = jump_ode(warm_start=True, expert=None).fit(frame)
     unit, before = forecaster.time_unit_, forecaster.predict(times=WHEN)
     forecaster.set_params(learning_rate=1e-30, weight_decay=0.0, horizon="1h")
     forecaster.fit(frame.assign(ds=frame["ds"].dt.as_unit("ns") + pd.Timedelta("1ns"), a=frame["a"] * 3))
     assert forecaster.time_unit_ == unit
+    reset_reach(forecaster.module_)  # which is that of the new data
     after = forecaster.predict(times=WHEN, context=frame)
     np.testing.assert_allclose(after["a"], before["a"], rtol=1e-4)
 

@@ -17,6 +17,9 @@ from tsode.errors import DataError
 from tsode.models.filters.build import FILTERS
 from tsode.testing import example_panel
 
+# many of these ask for times far beyond a history, on purpose
+pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+
 AT = pd.DatetimeIndex(["2024-03-03 15:00", "2024-03-03 16:00", "2024-03-04 02:30", "2024-03-06 00:15"])
 NAMES = [name for name in SMALL_FORECASTERS if name.endswith("float64")]
 GIVEN = {"SeasonalNaiveForecaster-float64": {"period": "1D"}}  # which the history in fit is too short to tell

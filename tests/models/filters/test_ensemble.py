@@ -145,14 +145,22 @@ def waves() -> pd.DataFrame:
 def test_spread_parts_add_up_and_disagreement_grows_off_the_data(tmp_path):
     frame = waves()
     model = JumpODEForecaster(
-        n_members=3, n_modes=4, n_static=2, n_hidden=8, max_epochs=4, batch_size=8, horizon=2.0, random_state=0
+        n_members=3,
+        expert=None,
+        n_modes=4,
+        n_static=2,
+        n_hidden=8,
+        max_epochs=4,
+        batch_size=8,
+        horizon=2.0,
+        random_state=0,
     ).fit(frame)
     spread = model.predict_spread(horizon=2.0)
     assert spread.columns.tolist() == ["unique_id", "ds", "x-sd", "x-sd-aleatoric", "x-sd-epistemic"]
     total, aleatoric, epistemic = (spread[f"x-sd{part}"] for part in ("", "-aleatoric", "-epistemic"))
     np.testing.assert_allclose(total**2, aleatoric**2 + epistemic**2, rtol=1e-9)
     assert (epistemic > 0).all()
-    strange = frame.assign(x=6.0 * frame["x"] + 10.0)  # values that training has never seen
+    strange = frame.assign(x=np.where(np.arange(len(frame)) % 2 == 0, 1.0, -1.0))  # no wave of training is like it
     away = model.predict_spread(horizon=2.0, context=strange)["x-sd-epistemic"]
     assert away.median() > 3.0 * epistemic.median()
     model.save(tmp_path / "model.safetensors")
@@ -212,7 +220,8 @@ def test_members_are_two_of_named_parts_that_share_a_pass(settings, n_members):
 
 
 def test_a_single_model_has_no_epistemic_part():
-    model = JumpODEForecaster(n_members=1, n_modes=4, n_static=2, n_hidden=8, max_epochs=1, random_state=0).fit(waves())
+    settings = {"n_modes": 4, "n_static": 2, "n_hidden": 8, "max_epochs": 1, "random_state": 0}
+    model = JumpODEForecaster(n_members=1, expert=None, **settings).fit(waves())
     spread = model.predict_spread(horizon=1.0)
     assert (spread["x-sd-epistemic"] == 0.0).all()
     assert (spread["x-sd"] == spread["x-sd-aleatoric"]).all()

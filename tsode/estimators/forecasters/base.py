@@ -41,11 +41,11 @@ from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
 from tsode.frames.times import check_kind
 from tsode.models.base import ForecastModel
-from tsode.training.loop import TrainingPlan, train
+from tsode.training.loop import TrainingPlan
 from tsode.training.reach import learn_reach, reset_reach
-from tsode.training.windows import Split, Window, WindowSampler, split_for_validation, validation_windows
+from tsode.training.windows import Split, split_for_validation
 
-__all__ = ["BaseForecaster", "Callback", "LearnedForecaster", "WindowedForecaster"]
+__all__ = ["BaseForecaster", "Callback", "LearnedForecaster"]
 
 Callback = Callable[[dict[str, float]], bool | None]
 
@@ -399,51 +399,6 @@ class LearnedForecaster(BaseForecaster):
             learning_rate=self.learning_rate,
             weight_decay=weight_decay,
             patience=self.patience if self.early_stopping else None,
-        )
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class WindowedForecaster(LearnedForecaster):
-    """Base of the forecasters that are trained on windows."""
-
-    weight_decay: float = 0.01
-    drop: float = 0.3
-
-    checks: ClassVar[dict[str, Check]] = {"drop": share(), "weight_decay": not_negative}
-
-    def _windows(self, split: Split, horizon: float) -> tuple[WindowSampler, list[Window]]:
-        """What to draw training windows from, and the windows to validate on."""
-        dtype, device = self._torch_dtype(), self._torch_device()
-        sampler = WindowSampler(split.train, horizon, self.batch_size, self.max_context, drop=self.drop, dtype=dtype)
-        windows = validation_windows(split.valid, split.valid_from, horizon, self.max_context, dtype)
-        if not sampler.series or not windows:
-            raise DataError(
-                "There is no series with two observation times on either side of a cut, so nothing can be learned "
-                "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
-            )
-        return sampler, [window.to(device) for window in windows]
-
-    def _learn(
-        self,
-        module: torch.nn.Module,
-        sampler: WindowSampler,
-        objective: Any,
-        validate: Callable[[torch.nn.Module], dict[str, float]],
-        generator: torch.Generator,
-        callbacks: Sequence[Callback] = (),
-    ) -> list[dict[str, float]]:
-        """Run the training loop by the parameters of this forecaster; the user's callbacks come first."""
-        device = self._torch_device()
-        self._check_memory(module, self.batch_size, *sampler.size())
-        return train(
-            module,
-            lambda: (window.to(device) for window in sampler.epoch(generator)),
-            sampler.n_batches,
-            objective,
-            validate,
-            self._plan(self.weight_decay),
-            verbose=self.verbose,
-            callbacks=[*(self.callbacks or ()), *callbacks],
         )
 
 

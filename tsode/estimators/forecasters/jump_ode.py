@@ -14,8 +14,8 @@ from tsode._isolation import isolated
 from tsode._registry import Part, lookup
 from tsode.core.series import Series
 from tsode.errors import ParameterError
-from tsode.estimators.forecasters.base import WindowedForecaster
 from tsode.estimators.forecasters.pieces import pieces
+from tsode.estimators.forecasters.windowed import WindowedForecaster
 from tsode.estimators.parameters import Check, at_least, one_of, or_value, part_of, share
 from tsode.evolutions.base import Evolution
 from tsode.jumps import JUMPS

@@ -12,7 +12,7 @@ import torch
 from tsode._registry import Part
 from tsode.encoders.base import Encoder
 from tsode.errors import TsodeWarning
-from tsode.estimators.forecasters.base import WindowedForecaster
+from tsode.estimators.forecasters.windowed import WindowedForecaster
 from tsode.estimators.parameters import Check, at_least, not_negative, one_of
 from tsode.models.latent.base import LatentModel
 from tsode.training.calibration import fit_spread

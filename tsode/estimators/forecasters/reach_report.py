@@ -15,7 +15,7 @@ from tsode.core.status import Status
 from tsode.errors import TsodeWarning
 from tsode.estimators.forecasters.pieces import Piece
 from tsode.estimators.forecasters.reader import DataReader
-from tsode.models.reach import SLACK, Reach
+from tsode.models.reach import LONG, SLACK, Reach
 
 __all__ = ["ReachReport"]
 
@@ -65,7 +65,7 @@ class ReachReport:
             if self._lead[row] > SLACK:
                 self._note(row, "far", f"up to {self._lead[row]:.3g} horizons ahead")
         for place in found.gap.gt(1.0).nonzero()[:, 0].tolist():
-            self._note(piece.rows[place], "gap", f"{float(found.gap[place]):.3g} times as long")
+            self._note(piece.rows[place], "gap", f"{LONG * float(found.gap[place]):.3g} times as long")
         low, high = (self._units(end) for end in (reach.low, reach.high))
         for kind, extreme in (("implausible", found.implausible), ("drifted", found.drifted)):
             values = self._units(extreme)

@@ -102,6 +102,8 @@ class SeriesEncoder(TransformerMixin, SavedArrayReader):
             raise ParameterError(
                 f"forecaster must be a forecaster of tsode or None, but is {forecaster!r}: try JumpODEForecaster()."
             )
+        if isinstance(forecaster, JumpODEForecaster):  # states are read, and no forecast is made
+            forecaster.set_params(expert=None)
         if self.random_state is not None:
             forecaster.set_params(random_state=self.random_state)
         self.forecaster_ = forecaster.fit(self._container(rows, forecaster, "value"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
-from tsode.models.expert import Expert, expert_like
+from tsode.models.filters.expert import Expert, expert_like
 from tsode.models.filters.state import FilterState
 from tsode.models.reach import Reach
 from tsode.models.residual_process import ResidualProcess
@@ -79,6 +80,10 @@ class MarginalModel(ForecastModel):
         Only of a model that `can_resume`.
         """
 
+    def with_expert(self, after: FilterState, batch: IrregularBatch, before: FilterState | None) -> FilterState:
+        """The state after a batch, with that of the expert where there is one."""
+        return after if self.expert is None else replace(after, beside=self.expert.advance(batch, before))
+
     def forecast(
         self, batch: IrregularBatch, query_times: Tensor, side: str = "left", state: FilterState | None = None
     ) -> Forecast:
@@ -93,7 +98,7 @@ class MarginalModel(ForecastModel):
             lead = lead_of(times)
             factor = self.spread(lead).to(params)
             forecast = Forecast(times, self.likelihood.rescale(params, factor), self.likelihood, status)
-            return forecast if self.expert is None else self.expert.mix(forecast, batch, lead, side)
+            return forecast if self.expert is None else self.expert.mix(forecast, batch, lead, side, state)
 
         return self.reach.answer(ask, batch, query_times, lead_of(query_times), side, state)
 

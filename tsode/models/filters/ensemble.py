@@ -62,7 +62,7 @@ class Ensemble(MarginalModel):
 
     @property
     def can_resume(self) -> bool:
-        return self.members[0].can_resume and self.expert is None
+        return self.members[0].can_resume
 
     @property
     def event_width(self) -> int:
@@ -85,7 +85,8 @@ class Ensemble(MarginalModel):
         return self.likelihood.merge_members(params), worst(*statuses)
 
     def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
-        return advance_filters(self.members, self.reach.plausible(batch, state), state)
+        batch = self.reach.plausible(batch, state)
+        return self.with_expert(advance_filters(self.members, batch, state), batch, state)
 
 
 def can_be_several(model: JumpFilter) -> bool:

@@ -135,7 +135,7 @@ class JumpFilter(MarginalModel):
     @property
     def can_resume(self) -> bool:
         # a further pass starts from what the last one made of all events
-        return self.n_passes == 1 and self.expert is None
+        return self.n_passes == 1
 
     @property
     def event_width(self) -> int:
@@ -272,7 +272,8 @@ class JumpFilter(MarginalModel):
         return predict_params_of([self], batch, query_times, side, state)[0]
 
     def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
-        return advance_filters([self], self.reach.plausible(batch, state), state)
+        batch = self.reach.plausible(batch, state)
+        return self.with_expert(advance_filters([self], batch, state), batch, state)
 
     def predict_at(self, filtered: Filtered, query_times: Tensor, side: str) -> tuple[Tensor, Tensor]:
         """Parameters at any times (b m c p), and each row's status."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ class FilterState:
         Value last seen of every channel, 0 where there was none.
     seen : Tensor[b c], the values' dtype
         1 where there was one.
+    beside : Tensor[b e] or None
+        State of a model beside the filters; None where there is none.
     """
 
     times: Tensor
@@ -36,17 +38,23 @@ class FilterState:
     z: Tensor
     last: Tensor
     seen: Tensor
+    beside: Tensor | None = None
 
     @classmethod
     def stack(cls, rows: Sequence[FilterState]) -> FilterState:
         """States side by side."""
         names = ("times", "seen_at", "z", "last", "seen")
-        return cls(*(torch.cat([getattr(row, name) for row in rows]) for name in names))
+        beside = [row.beside for row in rows if row.beside is not None]
+        times, seen_at, z, last, seen = (torch.cat([getattr(row, name) for row in rows]) for name in names)
+        return cls(times, seen_at, z, last, seen, torch.cat(beside) if beside else None)
 
     def split(self) -> list[FilterState]:
         """A state for each row, in memory of its own."""
         parts = zip(self.times, self.seen_at, self.z, self.last, self.seen)
-        return [FilterState(*(part[None].clone() for part in row)) for row in parts]
+        each = [FilterState(*(part[None].clone() for part in row)) for row in parts]
+        if self.beside is None:
+            return each
+        return [replace(state, beside=part[None].clone()) for state, part in zip(each, self.beside)]
 
     def before(self, batch: IrregularBatch) -> IrregularBatch:
         """The batch that continues from here: each row begins with an empty event."""

@@ -245,9 +245,9 @@ def carry_to(
     """Belief at each query time from the events before it; the initial one where there is none."""
     index = _events_before(batch, query_times, side)
     start = torch.cat([batch.times[:, :1], batch.times], dim=1).gather(1, index)
-    initial = (system.initial_mean.expand(batch.n_series, 1, -1), system.initial_cov.expand(batch.n_series, 1, -1, -1))
-    mean = _pick(torch.cat([initial[0], filtered.updated.mean], dim=1), index)
-    cov = _pick(torch.cat([initial[1], filtered.updated.cov], dim=1), index)
+    initial = (system.initial_mean.expand(batch.n_series, -1), system.initial_cov.expand(batch.n_series, -1, -1))
+    mean = _pick(torch.cat([initial[0][:, None], filtered.updated.mean], dim=1), index)
+    cov = _pick(torch.cat([initial[1][:, None], filtered.updated.cov], dim=1), index)
     step = system.transitions((query_times - start).clamp(min=0.0))
     return Beliefs(query_times, *step.carry(mean, cov))
 

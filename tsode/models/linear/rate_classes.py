@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -117,11 +117,36 @@ class RateClasses(LinearGaussianModel):
     def _by_class(self, x: Tensor) -> Tensor:
         return x.unflatten(0, (self.n_classes, -1))
 
-    def _passed(self, batch: IrregularBatch) -> tuple[ClassedSystem, IrregularBatch, FilteredBeliefs]:
+    def _passed(
+        self, batch: IrregularBatch, state: Tensor | None = None
+    ) -> tuple[ClassedSystem, IrregularBatch, FilteredBeliefs]:
         """The systems, and a pass of each over the batch: rows are (k b), class by class."""
         system = self.system()
+        if state is not None:
+            mean, cov, _ = self._unpacked(state)
+            system = replace(system, initial_mean=mean.flatten(0, 1), initial_cov=cov.flatten(0, 1))
         tiled = system.residual_batch(self._tiled(batch))
         return system, tiled, run_filter(system, tiled)
+
+    def advance(self, batch: IrregularBatch, state: Tensor | None = None) -> Tensor:
+        """Beliefs of all classes after the last event of each row and their log weights, packed: Tensor[b e].
+
+        Parameters
+        ----------
+        batch : IrregularBatch
+        state : Tensor[b e] or None
+            From an earlier batch; each row of this one then begins with an empty event at the time of the state.
+        """
+        _, _, passed = self._passed(batch, state)
+        parts = passed.updated.mean[:, -1], passed.updated.cov[:, -1], self._log_weights(passed, state)[:, :, -1:]
+        by_class = (self._by_class(parts[0]), self._by_class(parts[1]).flatten(2), parts[2])
+        return torch.cat([part.transpose(0, 1).flatten(1) for part in by_class], dim=1)
+
+    def _unpacked(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Means (k b d), covariances (k b d d) and log weights (k b) of what `advance` has packed."""
+        k, d = self.n_classes, self.n_state
+        mean, cov, log_weights = state.split([k * d, k * d * d, k], dim=1)
+        return mean.unflatten(1, (k, d)).transpose(0, 1), cov.unflatten(1, (k, d, d)).transpose(0, 1), log_weights.mT
 
     def scored(self, batch: IrregularBatch) -> tuple[Tensor, Tensor]:
         system = self.system()
@@ -146,10 +171,11 @@ class RateClasses(LinearGaussianModel):
             predicted, updated, densities.sum(dim=1), worst(*self._by_class(passed.status)), densities
         )
 
-    def _log_weights(self, passed: FilteredBeliefs) -> Tensor:
+    def _log_weights(self, passed: FilteredBeliefs, state: Tensor | None = None) -> Tensor:
         """Of each class before the first event and after each: Tensor[k b n+1]."""
         reached = nn.functional.pad(self._by_class(passed.log_densities).cumsum(dim=2), (1, 0))
-        return (reached + self.logits.log_softmax(dim=0)[:, None, None]).log_softmax(dim=0)
+        begin = self.logits.log_softmax(dim=0)[:, None] if state is None else self._unpacked(state)[2]
+        return (reached + begin[..., None]).log_softmax(dim=0)
 
     def _together(self, belief: Beliefs, log_weights: Tensor) -> Beliefs:
         """Mean and covariance of the mixture of beliefs (k b m ...)."""
@@ -169,18 +195,27 @@ class RateClasses(LinearGaussianModel):
         joined = torch.cat([part.movedim(0, -1) for part in parts], dim=-1)
         return Forecast(forecast.query_times[: len(joined)], joined, family, status)
 
-    def _weights_at(self, tiled: IrregularBatch, passed: FilteredBeliefs, query_times: Tensor, side: str) -> Tensor:
+    def _weights_at(
+        self,
+        tiled: IrregularBatch,
+        passed: FilteredBeliefs,
+        query_times: Tensor,
+        side: str,
+        state: Tensor | None = None,
+    ) -> Tensor:
         """Log weights of the classes given the events before each query (b m): Tensor[k b m]."""
         times = tiled.times[: len(query_times)].contiguous()
         index = torch.searchsorted(times, query_times.contiguous(), right=side == "right")
-        return self._log_weights(passed).gather(2, index.expand(self.n_classes, -1, -1))
+        return self._log_weights(passed, state).gather(2, index.expand(self.n_classes, -1, -1))
 
-    def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
-        """Mixture over the classes of normal distributions; see `ForecastModel`."""
-        system, tiled, passed = self._passed(batch)
+    def forecast(
+        self, batch: IrregularBatch, query_times: Tensor, side: str = "left", state: Tensor | None = None
+    ) -> Forecast:
+        """Mixture over the classes of normal distributions; see `ForecastModel`, and `advance` for `state`."""
+        system, tiled, passed = self._passed(batch, state)
         belief = carry_to(system, tiled, passed, query_times.repeat(self.n_classes, 1), side)
         each = observe_beliefs(system, tiled, belief, passed.status)
-        return self._mixture(each, self._weights_at(tiled, passed, query_times, side))
+        return self._mixture(each, self._weights_at(tiled, passed, query_times, side, state))
 
     def forecast_state(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Beliefs:
         """Mean and covariance of the state at each query time, from the events before it; see `forecast`."""

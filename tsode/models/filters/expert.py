@@ -12,6 +12,7 @@ from tsode.core.forecast import Forecast
 from tsode.core.status import worst
 from tsode.likelihoods.normal_groups import NormalGroups
 from tsode.likelihoods.normal_mixture import NormalMixture
+from tsode.models.filters.state import FilterState
 from tsode.models.linear.rate_classes import RateClasses
 from tsode.models.linear.sde import StableLinearSDE
 
@@ -50,9 +51,23 @@ class Expert(nn.Module):
         self.register_buffer("lead", torch.arange(float(N_SHARES), dtype=torch.float64))
         self.register_buffer("share", torch.ones(N_SHARES, dtype=torch.float64))
 
-    def forecast(self, batch: IrregularBatch, query_times: Tensor, side: str = "left") -> Forecast:
-        """The expert's own forecast, in double precision."""
-        return self.model.forecast(batch.to(dtype=torch.float64), query_times, side)
+    def forecast(
+        self, batch: IrregularBatch, query_times: Tensor, side: str = "left", state: FilterState | None = None
+    ) -> Forecast:
+        """The expert's own forecast, in double precision; see `tsode.models.filters.base.MarginalModel.forecast`."""
+        whole, before = self._begun(batch, state)
+        return self.model.forecast(whole, query_times, side, before)
+
+    def advance(self, batch: IrregularBatch, state: FilterState | None) -> Tensor:
+        """Its state after all events of a batch that come after `state`: Tensor[b e]."""
+        whole, before = self._begun(batch, state)
+        return self.model.advance(whole, before)
+
+    @staticmethod
+    def _begun(batch: IrregularBatch, state: FilterState | None) -> tuple[IrregularBatch, Tensor | None]:
+        """The batch in double precision from where the state stands, and its own part of that."""
+        batch = batch.to(dtype=torch.float64)
+        return (batch, None) if state is None else (state.before(batch), state.beside)
 
     def share_at(self, lead: Tensor) -> Tensor:
         """The filter's share at lead times (...)."""
@@ -61,9 +76,11 @@ class Expert(nn.Module):
         at = ((lead - before) / (after - before)).clamp(0.0, 1.0)
         return torch.lerp(self.share[right - 1], self.share[right], at)
 
-    def mix(self, forecast: Forecast, batch: IrregularBatch, lead: Tensor, side: str) -> Forecast:
+    def mix(
+        self, forecast: Forecast, batch: IrregularBatch, lead: Tensor, side: str, state: FilterState | None = None
+    ) -> Forecast:
         """A filter's forecast together with the expert's, from the same history; `lead` (b m) is since its end."""
-        family, own = forecast.family, self.forecast(batch, forecast.query_times, side)
+        family, own = forecast.family, self.forecast(batch, forecast.query_times, side, state)
         assert isinstance(family, NormalMixture)
         assert isinstance(own.family, NormalMixture)
         a, p = family.mean(forecast.params), own.mean.to(forecast.params)

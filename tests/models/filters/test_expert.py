@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.ensemble_mixture import NormalEnsemble
-from tsode.models.expert import Expert, linear_expert
+from tsode.models.filters.expert import Expert, linear_expert
+from tsode.models.filters.state import FilterState
 from tsode.testing.examples import example_batch
 from tsode.training.expert import share_of_filter
 
@@ -55,6 +57,22 @@ def test_the_share_is_on_lines_between_lead_times_and_constant_outside() -> None
     expert.share.copy_(torch.tensor([0.0, 1.0, 0.5]))
     found = expert.share_at(torch.tensor([0.0, 1.0, 1.5, 3.0, 9.0]))
     assert found.tolist() == [0.0, 0.0, 0.5, 0.75, 0.5]
+
+
+@pytest.mark.parametrize("cut", [0, 2, 5])
+def test_an_expert_goes_on_from_its_state_as_from_the_whole_history(cut: int) -> None:
+    torch.manual_seed(0)
+    expert = Expert(linear_expert(1, 0), 1)
+    times, values = np.cumsum(np.full(6, 0.3)), np.sin(np.arange(6.0))[:, None]
+    whole, first, rest = (
+        IrregularBatch.from_arrays([times[part]], [values[part]], torch.float64)
+        for part in (slice(None), slice(cut + 1), slice(cut + 1, None))
+    )
+    z, one = torch.zeros(1, 1, 1), torch.ones(1, 1)
+    state = FilterState(first.times[:, -1], first.times[:, -1], z, one, one, expert.advance(first, None))
+    asked = torch.tensor([[1.9, 2.5, 9.0]], dtype=torch.float64)
+    resumed = expert.forecast(rest, asked, "left", state)
+    torch.testing.assert_close(resumed.params, expert.forecast(whole, asked).params, rtol=1e-9, atol=1e-9)
 
 
 def _forecasts(share: float, n_series: int, noise: float = 0.1) -> tuple[torch.Tensor, ...]:

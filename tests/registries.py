@@ -37,6 +37,7 @@ SMALL = {
     "max_epochs": 1,
     "batch_size": 8,
     "random_state": 0,
+    "expert": None,  # a variant has one
     "device": "cpu",
 }
 
@@ -56,6 +57,7 @@ def _forecasters() -> dict[str, BaseForecaster]:
     variants: dict[str, dict[str, Any]] = {name: {"model": name} for name in FILTERS if name != "innovation"}
     variants["single"] = {"n_members": 1}  # the default is an ensemble
     variants["informative"] = {"n_members": 2, "informative_times": True}
+    variants["expert"] = {"expert": "auto"}
     variants["passes"] = {"n_members": 2, "n_passes": 2}
     made = FORECASTERS["JumpODEForecaster"]
     found |= {f"{name}-float64": small(made, dtype="float64", calendar=None, **how) for name, how in variants.items()}

@@ -157,7 +157,7 @@ def check_queries(estimator: Any) -> None:
     fitted = fitted_on_example(estimator)
     frame = example_panel()
     together = _ask(fitted, frame)
-    more = TIMES.append(pd.date_range(START, periods=40, freq="3h"))
+    more = TIMES.append(pd.date_range(START, periods=30, freq="3h"))
     wider = fitted.predict_quantiles(times=more, context=frame)
     wider = wider[wider["ds"].isin(TIMES)].drop_duplicates(["unique_id", "ds"]).reset_index(drop=True)
     assert_same(fitted, wider, together, "asking for more times changes no other answer")
@@ -319,7 +319,8 @@ def check_impute(estimator: Any) -> None:
 def check_score(estimator: Any) -> None:
     """Scores are finite, errors are negated, and the squared error is that of predict."""
     fitted = fitted_on_example(estimator)
-    later = example_panel().assign(ds=lambda f: f["ds"] + pd.Timedelta("70h"))
+    frame = example_panel()
+    later = frame[frame["ds"] < START + pd.Timedelta("30h")].assign(ds=lambda f: f["ds"] + pd.Timedelta("70h"))
     for metric in ("nll", "crps", "mae"):
         assert np.isfinite(fitted.score(later, metric=metric)), f"the score {metric!r} is finite."
     error = (fitted.predict(later)[["a", "b"]] - later[["a", "b"]]).to_numpy()

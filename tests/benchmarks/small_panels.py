@@ -4,6 +4,7 @@
 
 Parts:
 
+- positive: learned forecasters with ``support=`` on glucose and drugs, beside themselves without it.
 - rates: `LinearSDEForecaster(series_rates=9)` on simulated families whose best forecast is known.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("rates",)
+PARTS = ("positive", "rates")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.small_panels_parts", PARTS))

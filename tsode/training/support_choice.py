@@ -18,6 +18,7 @@ N_CLASSES = 3  # of gaps
 FEWEST = 8  # pairs of a class, for a line and a spread to be fitted
 FEWEST_BLOCKS = 10  # parts of the data that are compared
 MOST_PAIRS = 4000
+MOST_NATS = 3.0  # that one value may tell
 SURE = 2.0  # standard errors by which a scale must be better
 
 
@@ -70,20 +71,30 @@ def scores_of_scales(
 
 
 def is_better(scores: Scores, than: Scores) -> bool:
-    """Whether forecasts on a scale are better by either score, and by the likelihood for more than chance."""
-    gain = than.nll - scores.nll
+    """Whether forecasts on a scale are better by either score, and by the likelihood for more than chance.
+
+    Of a single value no more than `MOST_NATS` count, lest one that stands out decide.
+    """
+    gain = _gain(scores, than)
     blocks, of = np.unique(scores.block, return_inverse=True)
-    if len(blocks) < FEWEST_BLOCKS or not np.isfinite(gain).all():
+    if len(blocks) < FEWEST_BLOCKS:
         return False
     error = math.sqrt(float((np.bincount(of, gain - gain.mean()) ** 2).sum())) / len(gain)
     return bool(gain.mean() > SURE * error and scores.crps.mean() <= than.crps.mean())
 
 
 def likeliest(scores: Mapping[str, Scores], otherwise: str) -> str:
-    """The scale on which forecasts are likeliest; `otherwise` where too little is there to tell."""
-    means = {name: own.nll.mean() for name, own in scores.items() if len(own.nll)}
-    means = {name: mean for name, mean in means.items() if np.isfinite(mean)}
-    return min(means, key=means.__getitem__) if means else otherwise
+    """The scale on which forecasts are likeliest; `otherwise` where nothing tells."""
+    best = otherwise
+    for name, own in scores.items():
+        if len(own.nll) and (best not in scores or _gain(own, scores[best]).mean() > 0.0):
+            best = name
+    return best
+
+
+def _gain(scores: Scores, than: Scores) -> np.ndarray:
+    """Nats that forecasts are likelier by (n)."""
+    return np.nan_to_num(np.clip(than.nll - scores.nll, -MOST_NATS, MOST_NATS))
 
 
 def _pairs(series: Sequence[tuple[np.ndarray, np.ndarray]], reach: float) -> _Pairs:
@@ -125,6 +136,8 @@ def _scores(pairs: _Pairs, groups: Sequence[np.ndarray], transform: Transform) -
             location[told], scale[told] = x[told] @ line, (after - x @ line)[learned].std()
     is_told = scale > 0.0
     location, scale = location[is_told], scale[is_told]
+    if not len(scale):
+        return Scores(location, scale, pairs.block[is_told])
     normal = torch.from_numpy(np.stack([location, np.log(scale), np.zeros_like(scale)], axis=1))
     family = TransformedMixture(1)
     params, truth = family.from_normals(normal, transform), torch.from_numpy(pairs.after[is_told])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,14 +16,46 @@ from tsode.frames.index import restore_times
 from tsode.frames.panel import Panel
 from tsode.frames.scaling import ChannelScaler, fit_scaler
 
-__all__ = ["SupportScaler", "check_supports", "fit_support_scaler"]
+__all__ = ["SupportScaler", "Supports", "check_supports", "fit_support_scaler"]
+
+
+class Supports(NamedTuple):
+    """What values the channels may have.
+
+    Parameters
+    ----------
+    low, high : array[c], float64
+        Ends, in the units of the data; infinite where there is none.
+    guessed : array[c], bool
+        Whether they were found from the data, and not said by the user.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    guessed: np.ndarray
+
+    @property
+    def origin(self) -> np.ndarray:
+        """Lower end, or 0 where there is none: array[c]."""
+        return np.where(np.isfinite(self.low), self.low, 0.0)
+
+    @property
+    def width(self) -> np.ndarray:
+        """Distance of two ends, or 1: array[c]."""
+        return np.where(np.isfinite(self.low) & np.isfinite(self.high), self.high - self.origin, 1.0)
+
+    def within(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., c) less the origin, in widths: from 0, or from 0 to 1, or as they are."""
+        return (values - self.origin) / self.width
+
+    def first(self, n: int) -> Supports:
+        """Those of the first channels."""
+        return Supports(*(part[:n].copy() for part in self))
 
 
 @dataclass(frozen=True, eq=False)
 class SupportScaler(ChannelScaler):
-    """``scaled = (g(w) - shift) / scale`` with a map `g` for each channel, and ``w`` the value within its support.
-
-    ``w`` is the value itself, its distance from a lower end, or its share of the way between two ends.
+    """``scaled = (g(w) - shift) / scale`` with a map `g` for each channel, and ``w`` the value `within` its support.
 
     Where training reached no end of the support its logarithm has no place on the scale. A later value at an end, or
     beyond one, is then read as if it stood half as far from it as the nearest value in training.
@@ -32,69 +64,45 @@ class SupportScaler(ChannelScaler):
     ----------
     shift, scale : array[c], float64
         On the scales of `maps`.
-    low, high : array[c]
-        Ends of the supports, in the units of the data; infinite where there is none.
+    supports : Supports
     maps : Transform
         Of each channel (c,).
     nearest : array[c]
-        Least distance of ``w`` from an end in training; 0 where an end was reached, or there is none.
-    guessed : array[c], bool
-        Whether the support was found from the data, and not said by the user.
+        Least distance of ``w`` from an end in training, where the map has no place for the end itself; else 0.
     """
 
-    low: np.ndarray
-    high: np.ndarray
+    supports: Supports
     maps: Transform
     nearest: np.ndarray
-    guessed: np.ndarray
-
-    @property
-    def origin(self) -> np.ndarray:
-        """Value at which ``w`` is 0: array[c]."""
-        return np.where(np.isfinite(self.low), self.low, 0.0)
-
-    @property
-    def width(self) -> np.ndarray:
-        """Value of which ``w`` is the share: array[c]."""
-        return np.where(np.isfinite(self.low) & np.isfinite(self.high), self.high - self.origin, 1.0)
-
-    @property
-    def is_plain(self) -> np.ndarray:
-        """Channels whose values are only moved and stretched: array[c], bool."""
-        return self.maps.is_identity.numpy()
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """See `ChannelScaler.transform`."""
-        return super().transform(self.maps.forward(torch.from_numpy(self._within(values))).numpy())
+        return super().transform(self.maps.forward(self._within(values)).numpy())
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
-        """See `ChannelScaler.inverse`; no value leaves the support."""
+        """See `ChannelScaler.inverse`; no value leaves its support."""
         w = self.maps.inverse(torch.from_numpy(super().inverse(values))).numpy()
-        return np.clip(self.origin + self.width * w, self.low, self.high)
+        return np.clip(self.supports.origin + self.supports.width * w, self.supports.low, self.supports.high)
 
     def log_slopes(self, series: Sequence[np.ndarray]) -> np.ndarray:
         """See `ChannelScaler.log_slopes`."""
-        slopes = [self.maps.log_slope(torch.from_numpy(self._within(values))).numpy() for values in series]
+        slopes = [self.maps.log_slope(self._within(values)).numpy() for values in series]
         # the slope of the identity is known also where nothing was seen
         inside = [np.where(np.isnan(values), 0.0, slope).sum() for values, slope in zip(series, slopes)]
-        widths = replace(self, scale=self.scale * self.width)
-        return np.array(inside) + ChannelScaler.log_slopes(widths, series)
-
-    def _within(self, values: np.ndarray) -> np.ndarray:
-        """``w`` of values (..., c)."""
-        w, least = (values - self.origin) / self.width, 0.5 * self.nearest
-        top = 1.0 - np.maximum(least, np.finfo(np.float64).eps)
-        is_below, is_above = (w <= 0.0) & (least > 0.0), (w >= 1.0) & (least > 0.0) & np.isfinite(self.high)
-        return np.where(is_below, least, np.where(is_above, top, w))
+        outside = ChannelScaler(self.shift, self.scale * self.supports.width)
+        return np.array(inside) + outside.log_slopes(series)
 
     def check(self, panel: Panel) -> None:
-        check_supports(panel, self.low, self.high, self.guessed.tolist())
+        check_supports(panel, self.supports)
 
     def to_dict(self) -> dict[str, Any]:
-        numbers = {name: getattr(self.maps, name).tolist() for name in ("code", "lam", "offset")}
-        ends = {name: [_encode_end(end) for end in getattr(self, name)] for name in ("low", "high")}  # no infinity in JSON
-        rest = {"nearest": self.nearest.tolist(), "guessed": self.guessed.tolist()}
-        return super().to_dict() | {"support": numbers | ends | rest}
+        maps = {name: getattr(self.maps, name).tolist() for name in ("code", "lam", "offset")}
+        ends = {  # JSON has no infinity
+            name: [end if np.isfinite(end) else None for end in getattr(self.supports, name).tolist()]
+            for name in ("low", "high")
+        }
+        rest = {"guessed": self.supports.guessed.tolist(), "nearest": self.nearest.tolist()}
+        return super().to_dict() | {"support": maps | ends | rest}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> ChannelScaler:
@@ -102,54 +110,52 @@ class SupportScaler(ChannelScaler):
         plain, support = ChannelScaler.from_dict(state), state.get("support")
         if support is None:
             return plain
-        transform = Transform(
-            *(torch.tensor(support[name], dtype=torch.float64) for name in ("code", "lam", "offset"))
-        )
-        ends = (
+        maps = [torch.tensor(support[name], dtype=torch.float64) for name in ("code", "lam", "offset")]
+        low, high = (
             np.array([none if end is None else end for end in support[name]], dtype=np.float64)
             for name, none in (("low", -np.inf), ("high", np.inf))
         )
-        nearest, guessed = np.array(support["nearest"], dtype=np.float64), np.array(support["guessed"], dtype=bool)
-        return cls(plain.shift, plain.scale, *ends, transform, nearest, guessed)
+        supports = Supports(low, high, np.array(support["guessed"], dtype=bool))
+        nearest = np.array(support["nearest"], dtype=np.float64)
+        return cls(plain.shift, plain.scale, supports, Transform(*maps), nearest)
+
+    def _within(self, values: np.ndarray) -> torch.Tensor:
+        """``w`` of values (..., c), off the ends that have no place."""
+        w, least = self.supports.within(values), 0.5 * self.nearest
+        top = 1.0 - np.maximum(least, np.finfo(np.float64).eps)
+        is_below = (w <= 0.0) & (least > 0.0)
+        is_above = (w >= 1.0) & (least > 0.0) & np.isfinite(self.supports.high)
+        return torch.from_numpy(np.where(is_below, least, np.where(is_above, top, w)))
 
 
 def fit_support_scaler(
-    panel: Panel,
-    method: str,
-    low: np.ndarray,
-    high: np.ndarray,
-    transforms: Sequence[Transform],
-    guessed: Sequence[bool],
+    panel: Panel, method: str, supports: Supports, maps: Sequence[Transform]
 ) -> tuple[SupportScaler, Panel]:
     """Scaler of channels with these supports and maps, and the panel as mapped, before it is scaled.
 
     Parameters
     ----------
+    panel : Panel
+        Of which no value lies outside.
     method
         As of `fit_scaler`.
-    low, high, transforms, guessed
-        See `SupportScaler`; no value lies outside.
+    supports, maps
+        See `SupportScaler`; a map for each channel.
     """
-    n, transform = panel.n_channels, Transform.stack(list(transforms))
-    bare = SupportScaler(np.zeros(n), np.ones(n), low, high, transform, np.zeros(n), np.array(guessed, dtype=bool))
-    pooled = bare._within(np.concatenate(list(panel.values)))
-    distance = np.fmin(pooled, np.where(np.isfinite(high), 1.0 - pooled, np.inf))
+    n, every = panel.n_channels, Transform.stack(list(maps))
+    pooled = supports.within(np.concatenate(list(panel.values)))
+    distance = np.fmin(pooled, np.where(np.isfinite(supports.high), 1.0 - pooled, np.inf))
     # only a logarithm without an offset has no place for an end
-    has_no_end = ~bare.is_plain & (transform.lam == 0.0).numpy() & (transform.offset == 0.0).numpy()
-    bare = replace(bare, nearest=np.where(has_no_end, np.nanmin(distance, axis=0), 0.0))
+    has_no_end = (~every.is_identity & (every.lam == 0.0) & (every.offset == 0.0)).numpy()
+    nearest = np.where(has_no_end, np.nanmin(distance, axis=0), 0.0)
+    bare = SupportScaler(np.zeros(n), np.ones(n), supports, every, nearest)
     mapped = replace(panel, values=[bare.transform(values) for values in panel.values])
     plain = fit_scaler(mapped, method)
     return replace(bare, shift=plain.shift, scale=plain.scale), mapped
 
 
-def check_supports(panel: Panel, low: np.ndarray, high: np.ndarray, guessed: Sequence[bool]) -> None:
+def check_supports(panel: Panel, supports: Supports) -> None:
     """Look for values outside of the supports: an error where the user has said what they are, else a warning.
-
-    Parameters
-    ----------
-    panel : Panel
-    low, high, guessed
-        See `SupportScaler`.
 
     Raises
     ------
@@ -157,9 +163,8 @@ def check_supports(panel: Panel, low: np.ndarray, high: np.ndarray, guessed: Seq
         That names the value, its series and its time.
     """
     pooled = np.concatenate([*panel.values, np.empty((0, panel.n_channels))])
-    with np.errstate(invalid="ignore"):
-        is_out = (pooled < low) | (pooled > high)
-    for c in np.flatnonzero(is_out.any(axis=0)):
+    is_out = (pooled < supports.low) | (pooled > supports.high)
+    for c in np.flatnonzero(is_out.any(axis=0)).tolist():
         at = int(is_out[:, c].argmax())
         ends = np.cumsum([len(times) for times in panel.times])
         row = int(np.searchsorted(ends, at, side="right"))
@@ -167,18 +172,14 @@ def check_supports(panel: Panel, low: np.ndarray, high: np.ndarray, guessed: Seq
         time = restore_times(panel.times[row][number : number + 1], panel.layout.time_dtype)[0]
         whose = f" of series {panel.ids[row]!r}" if panel.layout.has_ids else ""
         what = (
-            f"The value {pooled[at, c]:.6g} of {panel.channels[c]!r}{whose} at {time} lies outside of its support, from "
-            f"{low[c]:g} to {high[c]:g}"
+            f"The value {pooled[at, c]:.6g} of {panel.channels[c]!r}{whose} at {time} lies outside of its support, "
+            f"from {supports.low[c]:g} to {supports.high[c]:g}"
         )
-        if not guessed[c]:
+        if not supports.guessed[c]:
             raise DataError(f"{what}. Mend it, set it to NaN, or fit with support='real' for this channel.")
         warnings.warn(
-            f"{what}, which support='auto' found in fit. It is read as if it stood at the end; no forecast will be as "
-            "far out. If such values may come, fit with support='real' for this channel.",
+            f"{what}, which support='auto' found in fit. It is read as if it stood at the end, and no forecast goes as "
+            "far. If such values may come, fit with support='real' for this channel.",
             TsodeWarning,
             stacklevel=5,
         )
-
-
-def _encode_end(end: float) -> float | None:
-    return float(end) if np.isfinite(end) else None

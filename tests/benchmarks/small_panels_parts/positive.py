@@ -2,13 +2,13 @@
 
 Three panels, and of each three seeds, which say what is trained on, and start the training:
 
-- glucose: of the people in `load_cgm`, one day each, every 15 minutes; 40 are trained on, of the others three hours are
+- glucose: one day of each person in `load_cgm`, every 15 minutes. 40 are trained on; of the others three hours are
   forecast from 18.
-- indomethacin: of the six subjects in `load_indomethacin` four are trained on; of the others each value is forecast from
+- indomethacin: the six subjects in `load_indomethacin`. Four are trained on; of the others each value is forecast from
   those before it.
-- phenobarbital: a simulated panel like the one of Grasela & Donn 1985. 59 newborns with a loading dose and some doses of
-  upkeep, from 1 to 6 concentrations each; one compartment, a noise of 12 % of the value, clearances and volumes that
-  differ by 25 % and 20 %. Of 200 others each concentration is forecast from those before it, and from the doses.
+- phenobarbital: a simulated panel like that of Grasela & Donn 1985. 59 newborns with a loading dose and doses of upkeep,
+  from 1 to 6 concentrations each; one compartment, a noise of 12 % of the value, clearances that differ by 25 % and
+  volumes by 20 %. Of 200 others each concentration is forecast from those before it, and from the doses.
 
 What stands beside a bar is the CRPS of all held-out values as a share of that with ``support="real"``, over the seeds,
 and the share of 5 % quantiles that are below zero.
@@ -91,7 +91,9 @@ def phenobarbital(seed: int) -> Task:
 def measured(forecaster: Any, task: Task) -> tuple[float, float]:
     """CRPS of what is held out, and the share of 5 % quantiles below zero."""
     tables = {} if task.events is None else {"events": task.events}
-    given = {} if task.events is None else {"events": task.events[task.events["unique_id"].isin(task.train["unique_id"])]}
+    given = (
+        {} if task.events is None else {"events": task.events[task.events["unique_id"].isin(task.train["unique_id"])]}
+    )
     fitted = forecaster.fit(task.train, **given)
     error = -fitted.score(task.ahead, context=task.context, metric="crps", **tables)
     context = task.ahead if task.context is None else task.context
@@ -100,8 +102,11 @@ def measured(forecaster: Any, task: Task) -> tuple[float, float]:
     return error, float((low < 0.0).mean())
 
 
+TASKS = (glucose, indomethacin, phenobarbital)
+
+
 def run(report: Report) -> None:
-    for task_of in (glucose, indomethacin, phenobarbital):
+    for task_of in TASKS:
         tasks = {seed: task_of(seed) for seed in report.some(SEEDS)}
         for name, build in FORECASTERS.items():
             if name == "LatentSDE" and next(iter(tasks.values())).events is not None:

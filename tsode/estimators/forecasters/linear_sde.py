@@ -244,8 +244,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         if errors and self.channels == "joint":
             raise ParameterError("channels='joint' reads no standard errors: leave out noise_col=.")
         past = errors or settings.past
-        plain = {"scale": "none", "can_rescale": False, "support": "real", "calendar": None}
-        return replace(settings, past=past, errors=errors, **plain)
+        plain = replace(settings, scale="none", can_rescale=False, support="real", calendar=None)
+        return replace(plain, past=past, errors=errors)
 
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
         self._reading = reader, panel

@@ -1,4 +1,4 @@
-"""Parameter ``support`` of the forecasters that learn: what values a channel may have, and the scale it is learned on."""
+"""Parameter ``support`` of forecasters that learn: what values a channel may have, and on which scale it is learned."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.estimators.parameters import Check
 from tsode.frames.panel import Panel
 from tsode.frames.scaling import ChannelScaler, fit_scaler
-from tsode.frames.supports import SupportScaler, check_supports, fit_support_scaler
+from tsode.frames.supports import Supports, SupportScaler, check_supports, fit_support_scaler
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.supported import SupportedMixture
 from tsode.training.support_choice import is_better, likeliest, scores_of_scales
@@ -26,9 +26,11 @@ from tsode.training.support_choice import is_better, likeliest, scores_of_scales
 __all__ = ["HasSupport", "check_support", "fit_channel_scaler", "in_units", "scale_names"]
 
 Ends = tuple[float, float]
+Column = tuple[np.ndarray, np.ndarray]
 
-NAMED: dict[str, Ends] = {"real": (-math.inf, math.inf), "positive": (0.0, math.inf), "unit": (0.0, 1.0)}
-AUTO = "auto"
+REAL, POSITIVE, UNIT = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
+NAMED: dict[str, Ends] = {"real": REAL, "positive": POSITIVE, "unit": UNIT}
+SCALES: dict[str, Ends] = {"identity": REAL, "sqrt": POSITIVE, "log": POSITIVE, "logit": UNIT}
 
 
 def check_support(name: str, value: Any, default: Any) -> None:
@@ -86,23 +88,22 @@ def fit_channel_scaler(
         If a value lies outside of the support that was given, or a dict names a channel that is not there.
     """
     wanted = _wanted(support, panel.channels, past)
-    ends = [NAMED["real"] if one == AUTO else one for one in wanted]
-    check_supports(panel, *map(np.array, zip(*ends)), [False] * len(ends))
-    times = [timeline.to_model(own) for own in panel.times] if any(one != NAMED["real"] for one in wanted) else []
-    reach = timeline.duration(horizon)
-    transforms = [Transform.identity() for _ in wanted]
-    for c, one in enumerate(wanted):
-        if one == NAMED["real"]:
-            continue
-        columns = [(t[seen], v[seen, c]) for t, v in zip(times, panel.values) for seen in [~np.isnan(v[:, c])]]
-        if one == AUTO:
-            ends[c], transforms[c] = _find(columns, reach)
-        else:
-            transforms[c] = _given(columns, ends[c], reach, panel.channels[c])
-    if all(bool(transform.is_identity) for transform in transforms):
+    if all(one == REAL for one in wanted):
         return fit_scaler(panel, method), panel
-    low, high = map(np.array, zip(*ends))
-    return fit_support_scaler(panel, method, low, high, transforms, [one == AUTO for one in wanted])
+    guessed = [one is None for one in wanted]
+    ends = [REAL if one is None else one for one in wanted]
+    check_supports(panel, _supports(ends, guessed))
+    times, reach = [timeline.to_model(own) for own in panel.times], timeline.duration(horizon)
+    maps = [Transform.identity() for _ in ends]
+    for c, one in enumerate(wanted):
+        seen = [(t[rows], v[rows, c]) for t, v in zip(times, panel.values) for rows in [~np.isnan(v[:, c])]]
+        if one is None:
+            ends[c], maps[c] = _find(seen, reach)
+        elif one != REAL:
+            maps[c] = _map_of(seen, one, reach, panel.channels[c])
+    if all(one == REAL for one in ends):
+        return fit_scaler(panel, method), panel
+    return fit_support_scaler(panel, method, _supports(ends, guessed), maps)
 
 
 def in_units(scaler: ChannelScaler, family: Likelihood, params: Tensor) -> tuple[Likelihood, Tensor]:
@@ -110,10 +111,10 @@ def in_units(scaler: ChannelScaler, family: Likelihood, params: Tensor) -> tuple
     n = params.shape[1]
     shift, scale = (torch.from_numpy(np.array(part[:n])) for part in (scaler.shift, scaler.scale))
     params = family.affine(params, shift, scale)
-    if not isinstance(scaler, SupportScaler) or scaler.is_plain[:n].all():
+    if not isinstance(scaler, SupportScaler) or bool(scaler.maps[:n].is_identity.all()):
         return family, params
-    low, high = (torch.from_numpy(np.array(part[:n])) for part in (scaler.low, scaler.high))
-    return SupportedMixture.push(family, params, scaler.maps[:n], low, high)
+    low, high, _ = scaler.supports.first(n)
+    return SupportedMixture.push(family, params, scaler.maps[:n], torch.from_numpy(low), torch.from_numpy(high))
 
 
 def scale_names(scaler: ChannelScaler, n: int) -> list[str]:
@@ -126,27 +127,31 @@ def scale_names(scaler: ChannelScaler, n: int) -> list[str]:
     return ["identity" if is_plain else power if is_power else "logit" for is_plain, is_power, power in kinds]
 
 
-def _wanted(support: Any, channels: Sequence[Hashable], past: Sequence[Hashable]) -> list[Ends | str]:
-    """Ends of the support of each channel, or "auto"."""
+def _supports(ends: Sequence[Ends], guessed: Sequence[bool]) -> Supports:
+    low, high = np.array(ends, dtype=np.float64).T.copy()
+    return Supports(low, high, np.array(guessed, dtype=bool))
+
+
+def _wanted(support: Any, channels: Sequence[Hashable], past: Sequence[Hashable]) -> list[Ends | None]:
+    """Ends of the support of each channel; None where they are to be found."""
     if not isinstance(support, Mapping):
-        return [NAMED["real"] if name in past else _ends(support) for name in channels]
+        return [REAL if name in past else _ends(support) for name in channels]
     unknown = [name for name in support if name not in channels]
     if unknown:
         raise DataError(f"support= names the channel {unknown[0]!r}, but the channels are {list(channels)}.")
     return [_ends(support.get(name, "real")) for name in channels]
 
 
-def _ends(value: Any, name: str = "support") -> Ends | str:
-    """Ends of a support, or "auto"."""
+def _ends(value: Any, name: str = "support") -> Ends | None:
+    """Ends of a support; None for "auto"."""
     if isinstance(value, str):
         lookup(dict.fromkeys(SUPPORTS), value, name)
-        return NAMED.get(value, AUTO)
+        return NAMED.get(value)
     try:
-        low, high = (end if math.isinf(end) else end for end in map(float, value))
-        is_right = low < high and not (math.isinf(low) and high < math.inf)
+        low, high = map(float, value)
     except (TypeError, ValueError):
-        is_right = False
-    if not is_right:
+        low, high = math.nan, math.nan
+    if not low < high or (math.isinf(low) and high < math.inf):
         raise ParameterError(
             f"{name} must be one of {', '.join(map(repr, SUPPORTS))}, a pair (low, high) of numbers, or a dict of "
             f"channels to these, but is {value!r}: try {name}='positive' or {name}=(0, 100)."
@@ -154,28 +159,26 @@ def _ends(value: Any, name: str = "support") -> Ends | str:
     return low, high
 
 
-def _given(columns: Sequence[tuple[np.ndarray, np.ndarray]], ends: Ends, reach: float, channel: Hashable) -> Transform:
+def _map_of(seen: Sequence[Column], ends: Ends, reach: float, channel: Hashable) -> Transform:
     """Map of a channel whose support is known: of a positive one, by the likelier of root and logarithm."""
-    low, high = ends
-    width = high - low if high < math.inf else 1.0
-    within = [(t, (v - low) / width) for t, v in columns]
-    pooled = np.concatenate([v for _, v in within])
-    candidates = choose_transforms(pooled, "unit" if high < math.inf else "positive", channel)
+    supports = _supports([ends], [False])
+    within = [(times, supports.within(values)) for times, values in seen]
+    pooled = np.concatenate([values for _, values in within])
+    candidates = choose_transforms(pooled, "unit" if ends[1] < math.inf else "positive", channel)
     if len(candidates) == 1:
         return next(iter(candidates.values()))
     return candidates[likeliest(scores_of_scales(within, candidates, reach), "log")]
 
 
-def _find(columns: Sequence[tuple[np.ndarray, np.ndarray]], reach: float) -> tuple[Ends, Transform]:
+def _find(seen: Sequence[Column], reach: float) -> tuple[Ends, Transform]:
     """Support and map of a channel of which nothing was said."""
-    pooled, plain = np.concatenate([v for _, v in columns]), Transform.identity()
+    pooled, plain = np.concatenate([values for _, values in seen]), Transform.identity()
     if not (pooled > 0.0).all():
-        return NAMED["real"], plain
+        return REAL, plain
     offered = {"identity": plain, "sqrt": Transform.box_cox(0.5), "log": Transform.box_cox(0.0)}
     if (pooled < 1.0).all():
         offered["logit"] = Transform.logit()
-    scores = scores_of_scales(columns, offered, reach)
+    scores = scores_of_scales(seen, offered, reach)
     better = {name: own for name, own in scores.items() if is_better(own, scores["identity"])}
     name = likeliest(better, "identity")
-    ends = NAMED["unit" if name == "logit" else "real" if name == "identity" else "positive"]
-    return ends, offered[name]
+    return SCALES[name], offered[name]

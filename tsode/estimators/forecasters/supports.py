@@ -23,7 +23,7 @@ from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.supported import SupportedMixture
 from tsode.training.support_choice import is_better, likeliest, scores_of_scales
 
-__all__ = ["HasSupport", "check_support", "fit_channel_scaler", "in_units", "scale_names"]
+__all__ = ["HasSupport", "check_support", "ends_of", "fit_channel_scaler", "in_units"]
 
 Ends = tuple[float, float]
 Column = tuple[np.ndarray, np.ndarray]
@@ -52,7 +52,10 @@ class HasSupport:
         """Scale on which each channel is modelled: "identity", "sqrt", "log" or "logit"."""
         forecaster: Any = self
         forecaster._check_fitted()
-        return dict(zip(forecaster.channels_, scale_names(forecaster.reader_.scaler, len(forecaster.channels_))))
+        scaler, channels = forecaster.reader_.scaler, forecaster.channels_
+        if not isinstance(scaler, SupportScaler):
+            return dict.fromkeys(channels, "identity")
+        return {name: scaler.maps[c].name for c, name in enumerate(channels)}
 
 
 def fit_channel_scaler(
@@ -117,14 +120,13 @@ def in_units(scaler: ChannelScaler, family: Likelihood, params: Tensor) -> tuple
     return SupportedMixture.push(family, params, scaler.maps[:n], torch.from_numpy(low), torch.from_numpy(high))
 
 
-def scale_names(scaler: ChannelScaler, n: int) -> list[str]:
-    """Names of the scales on which the first `n` channels are modelled: "identity", "sqrt", "log" or "logit"."""
-    if not isinstance(scaler, SupportScaler):
-        return ["identity"] * n
-    maps = scaler.maps[:n]
-    powers = ["log" if lam == 0.0 else "sqrt" for lam in maps.lam.tolist()]
-    kinds = zip(maps.is_identity.tolist(), maps.is_box_cox.tolist(), powers)
-    return ["identity" if is_plain else power if is_power else "logit" for is_plain, is_power, power in kinds]
+def ends_of(forecaster: Any) -> list[Ends]:
+    """Ends of the support of each channel that a fitted forecaster forecasts."""
+    scaler, channels = forecaster.reader_.scaler, forecaster.channels_
+    if isinstance(scaler, SupportScaler):
+        return list(zip(scaler.supports.low.tolist(), scaler.supports.high.tolist()))[: len(channels)]
+    scales = getattr(forecaster, "transforms_", {})  # structural components have scales of their own
+    return [SCALES[scales.get(name, "identity")] for name in channels]
 
 
 def _supports(ends: Sequence[Ends], guessed: Sequence[bool]) -> Supports:

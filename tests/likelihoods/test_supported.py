@@ -93,7 +93,9 @@ def test_quantiles_of_a_mixture_are_the_images_of_its_quantiles():
     normals = double([-1.0, 0.5, math.log(0.3), math.log(0.8), 0.2, 0.0])
     law, params = SupportedMixture.push(mixture, normals, Transform.stack([LOG]), double(0.0), double(INF))
     levels = double(0.01, 0.3, 0.5, 0.9)
-    torch.testing.assert_close(law.quantile(params, levels), mixture.quantile(normals, levels).exp(), rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(
+        law.quantile(params, levels), mixture.quantile(normals, levels).exp(), rtol=1e-12, atol=0.0
+    )
 
 
 def test_channels_of_other_supports_stand_side_by_side():
@@ -111,10 +113,14 @@ def test_channels_of_other_supports_stand_side_by_side():
 def test_members_disagree_about_their_means_in_the_units_of_the_data():
     # two members of two components each: those of a member do not disagree
     normals = double([0.0, 1.0, 2.0, 3.0, *[math.log(0.5)] * 4, *[0.0] * 4])
-    law, params = SupportedMixture.push(NormalEnsemble(2, 2), normals[None], Transform.stack([LOG]), double(0.0), double(INF))
+    law, params = SupportedMixture.push(
+        NormalEnsemble(2, 2), normals[None], Transform.stack([LOG]), double(0.0), double(INF)
+    )
     means = [(math.exp(a + 0.125) + math.exp(a + 1.125)) / 2.0 for a in (0.0, 2.0)]
     assert law.epistemic(params).item() == pytest.approx((means[1] - means[0]) ** 2 / 4.0, rel=1e-12)
-    law, params = SupportedMixture.push(NormalMixture(4), normals[None], Transform.stack([LOG]), double(0.0), double(INF))
+    law, params = SupportedMixture.push(
+        NormalMixture(4), normals[None], Transform.stack([LOG]), double(0.0), double(INF)
+    )
     assert law.epistemic(params).item() == 0.0
 
 

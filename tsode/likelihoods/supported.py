@@ -13,7 +13,10 @@ from tsode.likelihoods.normal import Normal
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 
-__all__ = ["SupportedMixture", "is_of_normals"]
+__all__ = ["OF_NORMALS", "SupportedMixture"]
+
+OF_NORMALS = (Normal, NormalMixture, NormalEnsemble)
+"""Families whose members are mixtures of normals, of which every map of a channel has its moments."""
 
 
 class SupportedMixture(Likelihood):
@@ -44,14 +47,14 @@ class SupportedMixture(Likelihood):
         Parameters
         ----------
         family : Likelihood
-            One that `is_of_normals`.
+            One of `OF_NORMALS`.
         params : Tensor[... c q]
         transform : Transform
             Of each channel (c,), from what lies within its support.
         low, high : Tensor[c]
             Ends of the supports; infinite where there is none.
         """
-        if not is_of_normals(family):
+        if type(family) not in OF_NORMALS:
             raise ParameterError(f"A {type(family).__name__} has no moments once it is transformed: take normals.")
         if isinstance(family, Normal):
             params = torch.cat([params, torch.zeros_like(params[..., :1])], dim=-1)
@@ -130,8 +133,3 @@ class SupportedMixture(Likelihood):
     def _outer(params: Tensor, w: Tensor) -> Tensor:
         origin, width, low, high = params[..., -4:].unbind(-1)
         return torch.minimum(torch.maximum(origin + width * w, low), high)
-
-
-def is_of_normals(family: Likelihood) -> bool:
-    """Whether it is a normal or a mixture of normals, of which every map has its moments."""
-    return type(family) in (Normal, NormalMixture, NormalEnsemble)

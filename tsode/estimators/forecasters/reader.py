@@ -15,7 +15,7 @@ from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import array_rows, is_series_like, join_values
 from tsode.estimators.forecasters.new_series import ask_with_new, ids_of_events
-from tsode.estimators.forecasters.supports import fit_channel_scaler
+from tsode.estimators.forecasters.supports import fit_scales
 from tsode.estimators.settings import find_horizon, find_unit
 from tsode.frames.calendar import choose_cycles
 from tsode.frames.covariates import CovariateCoder, read_known
@@ -211,8 +211,7 @@ class DataReader:
         time_unit = settings.unit(horizon, panel) if old is None else old.time_unit
         timeline = Timeline.fit(panel.seen_times, unit=time_unit)
         if old is None:
-            supports = settings.support, settings.past
-            scaler, mapped = fit_channel_scaler(panel, settings.scale, *supports, timeline, horizon)
+            scaler, mapped = fit_scales(panel, settings.scale, settings.support, settings.past, timeline, horizon)
             if settings.scale == "standard":
                 warn_of_outliers(mapped, settings.can_rescale)
         elif old.channels != panel.channels:
@@ -221,8 +220,7 @@ class DataReader:
                 "set warm_start=False to start anew."
             )
         else:
-            scaler = old.scaler
-            scaler.check(panel)
+            (scaler := old.scaler).check(panel)
         is_array = isinstance(X, np.ndarray)
         reader = cls(
             settings=settings,

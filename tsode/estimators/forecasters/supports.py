@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsode._registry import lookup
+from tsode._registry import class_of, lookup, name_of
 from tsode.core.timeline import Timeline
 from tsode.core.transforms import SUPPORTS, Transform, choose_transforms
 from tsode.errors import DataError, ParameterError
@@ -19,11 +19,12 @@ from tsode.estimators.parameters import Check
 from tsode.frames.panel import Panel
 from tsode.frames.scaling import ChannelScaler, fit_scaler
 from tsode.frames.supports import Supports, SupportScaler, check_supports, fit_support_scaler
+from tsode.likelihoods import LIKELIHOODS
 from tsode.likelihoods.base import Likelihood
-from tsode.likelihoods.supported import SupportedMixture
+from tsode.likelihoods.supported import OF_NORMALS, SupportedMixture
 from tsode.training.support_choice import is_better, likeliest, scores_of_scales
 
-__all__ = ["HasSupport", "check_support", "ends_of", "fit_channel_scaler", "in_units"]
+__all__ = ["HasSupport", "check_law", "check_support", "ends_of", "fit_scales", "in_units"]
 
 Ends = tuple[float, float]
 Column = tuple[np.ndarray, np.ndarray]
@@ -37,6 +38,17 @@ def check_support(name: str, value: Any, default: Any) -> None:
     """Raise a ParameterError unless this is a support, or a dict of channels to supports."""
     for one in value.values() if isinstance(value, Mapping) else [value]:
         _ends(one, name)
+
+
+def check_law(likelihood: Any, support: Any) -> None:
+    """Raise a ParameterError if what a likelihood is called has no moments on the scales of a support."""
+    cls = type(likelihood) if isinstance(likelihood, Likelihood) else class_of(LIKELIHOODS, likelihood, "likelihood")
+    given = list(support.values()) if isinstance(support, Mapping) else [support]
+    if cls not in OF_NORMALS and any(_ends(one) != REAL for one in given):
+        raise ParameterError(
+            f"likelihood={name_of(likelihood)!r} has no mean once its logarithm is undone: with support={support!r} "
+            "take 'normal_mixture' or 'normal'."
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -58,7 +70,7 @@ class HasSupport:
         return {name: scaler.maps[c].name for c, name in enumerate(channels)}
 
 
-def fit_channel_scaler(
+def fit_scales(
     panel: Panel,
     method: str,
     support: Any,

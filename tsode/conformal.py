@@ -13,6 +13,7 @@ from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.predictive import interval_measure
+from tsode.estimators.forecasters.supports import ends_of
 from tsode.estimators.parameters import at_least, check_parameters
 from tsode.estimators.settings import read_levels
 from tsode.frames.panel import Panel
@@ -178,7 +179,8 @@ class ConformalForecaster(BaseEstimator):
     ) -> Any:
         """Forecast the mean and calibrated central intervals; see the forecaster's ``predict_interval``.
 
-        An interval is infinite where too little was held out for its level.
+        An interval is infinite, or reaches to the ends of the channel's support, where too little was held out for its
+        level.
         """
         self._check_fitted()
         levels = read_levels(level, "level", 100.0)
@@ -195,14 +197,15 @@ class ConformalForecaster(BaseEstimator):
                 for key, t in zip(query.ids, query.times)
             ]
         )
+        ends = ends_of(fitted)
         row_of = {label: row for row, label in enumerate(measure.labels)}
         for share in levels:
             margins = self._margins(share)
             for c, name in enumerate(fitted.channels_):
                 low, high = (table[row_of[f"{name}-{side}-{share:g}"]] for side in ("lo", "hi"))
                 grow = margins[c, bins] * _width(low, high)
-                low -= grow
-                high += grow
+                np.clip(low - grow, *ends[c], out=low)  # no value lies beyond them, so none is lost
+                np.clip(high + grow, *ends[c], out=high)
         return fitted.reader_.write(query, measure.labels, table, X)
 
     # -- inside ----------------------------------------------------------------------------------------------------

@@ -83,6 +83,15 @@ class Transform:
         return self.code < 0.5 * (BOX_COX + LOGIT)
 
     @property
+    def name(self) -> str:
+        """Name of a single one: "identity", "logit", "log", "sqrt", or "power" of any other."""
+        if bool(self.is_identity):
+            return "identity"
+        if not bool(self.is_box_cox):
+            return "logit"
+        return {0.0: "log", 0.5: "sqrt"}.get(float(self.lam), "power")
+
+    @property
     def low(self) -> Tensor:
         """Lower end of the support: 0, or minus infinity."""
         return torch.where(self.is_identity, -torch.inf, torch.zeros_like(self.code))

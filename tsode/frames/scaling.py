@@ -70,6 +70,14 @@ class ChannelScaler:
         """Undo `transform`: values (..., c) in the units of the data."""
         return values * self.scale + self.shift
 
+    def log_slopes(self, series: Sequence[np.ndarray]) -> np.ndarray:
+        """Sum over all that was seen of each series (n c) of the logarithm of the slope of `transform`: array[b]."""
+        counts = np.array([np.count_nonzero(~np.isnan(values), axis=0) for values in series], dtype=np.float64)
+        return -(counts.reshape(-1, len(self.scale)) @ np.log(self.scale))
+
+    def check(self, panel: Panel) -> None:
+        """Look for values that no forecast could follow; there are none where channels may have any."""
+
     def to_dict(self) -> dict[str, Any]:
         """Shift and scale, ready for JSON."""
         return {"shift": self.shift.tolist(), "scale": self.scale.tolist()}

@@ -14,9 +14,11 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from tsode._random import OwnDraws
 from tsode.core.timeline import Timeline
+from tsode.core.transforms import BOX_COX, IDENTITY, LOGIT
 from tsode.errors import FileFormatError, UnknownNameError
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.scaling import ChannelScaler
+from tsode.frames.supports import SupportScaler
 
 __all__ = ["UNREADABLE", "check_layout", "check_panel", "check_scales", "damaged", "load_weights", "split_by_lengths"]
 
@@ -106,6 +108,23 @@ def check_scales(scaler: ChannelScaler, n_channels: int, what: str = "channels")
         raise ValueError(f"it has scales of shape {scaler.scale.shape} for {n_channels} {what}")
     if not (np.isfinite(scaler.shift).all() and np.isfinite(scaler.scale).all() and (scaler.scale > 0).all()):
         raise ValueError(f"the scales of its {what} are not positive and finite")
+    if isinstance(scaler, SupportScaler):
+        _check_supports(scaler, n_channels)
+
+
+def _check_supports(scaler: SupportScaler, n_channels: int) -> None:
+    """Raise a ValueError unless every channel has a support and a map that goes with it."""
+    maps, (low, high, guessed), nearest = scaler.maps, scaler.supports, scaler.nearest
+    numbers = [part.numpy() for part in (maps.code, maps.lam, maps.offset)]
+    if any(part.shape != (n_channels,) for part in (*numbers, low, high, guessed, nearest)):
+        raise ValueError(f"it does not have a support and a map for each of {n_channels} channels")
+    code, lam, offset = numbers
+    is_kind = np.isin(code, (BOX_COX, LOGIT, IDENTITY)) & (lam >= 0.0) & (lam <= 1.0)
+    is_finite = (offset >= 0.0) & np.isfinite(offset) & (nearest >= 0.0) & np.isfinite(nearest)
+    # as many ends as the map has
+    has_ends = (np.isfinite(low) == (code != IDENTITY)) & (np.isfinite(high) == (code == LOGIT)) & (low < high)
+    if not (is_kind & is_finite & has_ends).all():
+        raise ValueError("the supports of its channels and the maps of these do not go together")
 
 
 @contextmanager

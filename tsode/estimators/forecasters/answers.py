@@ -13,6 +13,7 @@ from tsode.estimators.forecasters.pieces import NUMBERS_AT_ONCE, Piece
 from tsode.estimators.forecasters.predictive import Predictive, failed_rows, report_failed
 from tsode.estimators.forecasters.reach_report import ReachReport
 from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.forecasters.supports import in_units
 from tsode.frames.times import Query
 from tsode.likelihoods.base import Likelihood
 
@@ -38,8 +39,7 @@ def forecasts(
     """
     failed: dict[int, int] = {}
     is_answered = False
-    n_targets, scaler = len(reader.targets), reader.scaler
-    shift, scale = (torch.from_numpy(np.array(part[:n_targets])) for part in (scaler.shift, scaler.scale))
+    n_targets = len(reader.targets)
     for piece in asked:
         if report is not None:
             report.add(piece)
@@ -57,7 +57,7 @@ def forecasts(
             is_good = forecast.params.isfinite().all(dim=-1) & (forecast.status == 0)[:, None, None]
             params = forecast.params.masked_fill(~is_good[..., None], torch.nan)[:, :, :n_targets]
             is_answered |= bool(piece.asked(is_good).any())
-            params = family.affine(piece.asked(params).cpu().double(), shift, scale)
+            family, params = in_units(reader.scaler, family, piece.asked(params).cpu().double())
         yield Predictive(family, params, piece.at)
     if report is not None:
         report.fail(failed)

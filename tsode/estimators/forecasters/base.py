@@ -23,6 +23,7 @@ from tsode.estimators.forecasters.file_state import describe_forecaster, restore
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
 from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
+from tsode.estimators.forecasters.supports import HasSupport
 from tsode.estimators.memory import check_memory, told_of_memory
 from tsode.estimators.parameters import (
     Check,
@@ -91,7 +92,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
     duplicates: str = "error"
 
     # parameters of those that learn, as they stand for the others; without a type they are no fields here
-    scale = "auto"
+    scale, support = "auto", "real"
     warm_start = False
     validation_fraction = 0.1
     past_covariates = None
@@ -337,6 +338,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             can_rescale="scale" in self.get_params(deep=False),
             has_linear_inputs=self.has_linear_inputs,
             refusals=refusals,
+            support=self.support,
         )
 
     def _torch_dtype(self) -> torch.dtype:
@@ -359,7 +361,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LearnedForecaster(BaseForecaster):
+class LearnedForecaster(HasSupport, BaseForecaster):
     """Base of the forecasters that are trained, with the parameters that `JumpODEForecaster` describes."""
 
     max_context: int = 128

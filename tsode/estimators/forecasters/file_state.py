@@ -18,7 +18,7 @@ from tsode.frames.covariates import CovariateCoder
 from tsode.frames.inputs import DosingInputs, EventEncoder
 from tsode.frames.labels import decode_label, encode_label
 from tsode.frames.panel import CovariateRecord, Layout, Panel
-from tsode.frames.scaling import ChannelScaler
+from tsode.frames.supports import SupportScaler
 
 __all__ = ["describe_forecaster", "restore_forecaster"]
 
@@ -70,7 +70,7 @@ def restore_forecaster(forecaster: Any, header: Header, tensors: Tensors, device
         settings=forecaster.reader_settings(),
         channels=decode_labels(header["channels"]),
         timeline=Timeline.from_dict(header["timeline"]),
-        scaler=ChannelScaler.from_dict(header["scaler"]),
+        scaler=SupportScaler.from_dict(header["scaler"]),
         horizon=_decode_span(header["horizon"]),
         time_unit=_decode_span(header["time_unit"]),
         events=None if events is None else EventEncoder.from_dict(events),

@@ -15,6 +15,8 @@ from tsode._registry import Part, lookup
 from tsode.core.series import Series
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.pieces import pieces
+from tsode.estimators.forecasters.reader import ReaderSettings
+from tsode.estimators.forecasters.supports import check_law
 from tsode.estimators.forecasters.windowed import WindowedForecaster
 from tsode.estimators.parameters import Check, at_least, one_of, or_value, part_of, share
 from tsode.evolutions.base import Evolution
@@ -195,6 +197,10 @@ class JumpODEForecaster(WindowedForecaster):
         "solver": part_of(SOLVERS),
         "jump": lambda name, value, default: None if callable(value) else part_of(JUMPS)(name, value, default),
     }
+
+    def reader_settings(self) -> ReaderSettings:
+        check_law(self.likelihood, self.support)
+        return super().reader_settings()
 
     def predict_intensity(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -14,7 +14,6 @@ from torch import Tensor
 from tsode._isolation import isolated
 from tsode.core.batch import IrregularBatch
 from tsode.core.series import ROWS_AT_ONCE, Series, collate
-from tsode.core.transforms import SUPPORTS
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.known_system import SystemSettings, read_start
@@ -167,7 +166,6 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
 
     n_state: int | None = field(default=None, kw_only=False)
     components: Any = None
-    support: str = "real"
     per_series: bool = False
     robust: bool | None = None
     noise_col: Any = None
@@ -187,9 +185,13 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         "system": or_value(None, mapping),
         "series_rates": check_rates,
         "components": check_components,
-        "support": one_of(dict.fromkeys(SUPPORTS)),
         "channels": one_of(dict.fromkeys(("own", "joint"))),
     }
+
+    @property
+    def transforms_(self) -> dict[Hashable, str]:
+        """Scale on which each channel is modelled: "identity", "sqrt", "log" or "logit"."""
+        return super().transforms_ if self.components is None else StructuralDiagnosis.transforms_.__get__(self)
 
     @property
     def reads_events(self) -> bool:  # type: ignore[override]
@@ -213,8 +215,6 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             raise ParameterError(f"noise_col={self.noise_col!r} is of components=: give components='auto' too.")
         if self.channels != "own":
             raise ParameterError(f"channels={self.channels!r} is of components=: give components='auto' too.")
-        if self.support != "real":
-            raise ParameterError(f"support={self.support!r} is of components=: give components='auto' too.")
         if self.system is None:
             if self.initial_time is not None:
                 raise ParameterError("initial_time= is when a given system starts: give system= too, or leave it out.")
@@ -224,6 +224,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
                 f"system= is in the data's own units, so nothing may be scaled, but scale={self.scale!r}: "
                 "leave it at 'auto'."
             )
+        if self.support != "real":
+            raise ParameterError(f"system= is linear in the data themselves: leave out support={self.support!r}.")
         refusals = {name: f"system= says nothing about covariates: leave out {name}=." for name in ("static", "known")}
         refusals["events"] = (
             "system= says nothing about inputs: leave out events=, or give known dynamics and events to tsode.solve."
@@ -247,7 +249,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         if errors and self.channels == "joint":
             raise ParameterError("channels='joint' reads no standard errors: leave out noise_col=.")
         past = errors or settings.past
-        return replace(settings, scale="none", can_rescale=False, calendar=None, past=past, errors=errors)
+        plain = replace(settings, scale="none", can_rescale=False, support="real", calendar=None)
+        return replace(plain, past=past, errors=errors)
 
     def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
         self._reading = reader, panel
@@ -311,9 +314,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         with isolated(), torch.no_grad():
             scaled = self.module_.log_likelihood(batch)
         # a density in scaled units is larger by the scale of every value seen
-        log_units = batch.mask.sum(dim=1).double().cpu().numpy() @ np.log(self.reader_.scaler.scale)
+        log_slopes = self.reader_.scaler.log_slopes(panel.values)
         return pd.Series(
-            scaled.cpu().double().numpy() - log_units, index=pd.Index(list(panel.ids), tupleize_cols=False)
+            scaled.cpu().double().numpy() + log_slopes, index=pd.Index(list(panel.ids), tupleize_cols=False)
         )
 
     def predict_state(

@@ -15,6 +15,7 @@ from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import array_rows, is_series_like, join_values
 from tsode.estimators.forecasters.new_series import ask_with_new, ids_of_events
+from tsode.estimators.forecasters.supports import fit_scales
 from tsode.estimators.settings import find_horizon, find_unit
 from tsode.frames.calendar import choose_cycles
 from tsode.frames.covariates import CovariateCoder, read_known
@@ -27,7 +28,7 @@ from tsode.frames.meeting import check_new_series, check_rows_about
 from tsode.frames.outliers import warn_of_outliers
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
-from tsode.frames.scaling import ChannelScaler, fit_scaler
+from tsode.frames.scaling import ChannelScaler
 from tsode.frames.standard_errors import check_standard_errors
 from tsode.frames.static import read_static
 from tsode.frames.times import Query, check_kind, read_query
@@ -42,7 +43,7 @@ class ReaderSettings:
 
     Parameters
     ----------
-    id_col, time_col, target, duplicates, horizon, time_unit, known_path, calendar
+    id_col, time_col, target, duplicates, horizon, time_unit, known_path, calendar, support
         As in `JumpODEForecaster`.
     past : list of label
         Channels that are read, but not forecast.
@@ -71,6 +72,7 @@ class ReaderSettings:
     can_rescale: bool
     has_linear_inputs: bool
     refusals: Mapping[str, str]
+    support: Any = "real"
 
     def read(self, X: Any, y: Any = None) -> Panel:
         """Read data to learn from; past covariates come last.
@@ -206,22 +208,24 @@ class DataReader:
         panel = settings.read(X, y)
         horizon = find_horizon(settings.horizon, panel)
         old, history = before or (None, None)
+        time_unit = settings.unit(horizon, panel) if old is None else old.time_unit
+        timeline = Timeline.fit(panel.seen_times, unit=time_unit)
         if old is None:
-            time_unit, scaler = settings.unit(horizon, panel), fit_scaler(panel, settings.scale)
+            scaler, mapped = fit_scales(panel, settings.scale, settings.support, settings.past, timeline, horizon)
             if settings.scale == "standard":
-                warn_of_outliers(panel, settings.can_rescale)
+                warn_of_outliers(mapped, settings.can_rescale)
         elif old.channels != panel.channels:
             raise DataError(
                 f"warm_start continues on the same channels {old.channels}, but came {panel.channels}: "
                 "set warm_start=False to start anew."
             )
         else:
-            time_unit, scaler = old.time_unit, old.scaler
+            (scaler := old.scaler).check(panel)
         is_array = isinstance(X, np.ndarray)
         reader = cls(
             settings=settings,
             channels=panel.channels,
-            timeline=Timeline.fit(panel.seen_times, unit=time_unit),
+            timeline=timeline,
             scaler=scaler,
             horizon=horizon,
             time_unit=time_unit,
@@ -280,6 +284,7 @@ class DataReader:
             )
         check_new_series(panel, beside, name)
         check_standard_errors(panel, settings.errors)
+        self.scaler.check(panel)
         return panel
 
     def check_width(self, X: Any, name: str) -> None:

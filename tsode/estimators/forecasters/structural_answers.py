@@ -123,7 +123,7 @@ class StructuralAnswers(FittedForecaster):
     def transforms_(self) -> dict[Hashable, str]:
         """Scale on which each channel is modelled: "identity", "sqrt", "log" or "logit"."""
         fits = zip(self.channels_, self._structural_module("transforms_").channels)
-        return {name: _transform_name(fit) for name, fit in fits}
+        return {name: fit.transform.name for name, fit in fits}
 
     @property
     def period_(self) -> Any:
@@ -196,7 +196,7 @@ class StructuralAnswers(FittedForecaster):
         span = fit.span * (unit / np.timedelta64(1, "D") if is_dated else float(unit))
         time = "d" if is_dated else "time"
         scale = {"identity": "value", "log": "log value", "sqrt": "root value", "logit": "logit value"}
-        square = f"({scale[_transform_name(fit)]})^2"
+        square = f"({scale[fit.transform.name]})^2"
         if parameter in TIMES:
             return span, time
         if parameter == "damping":
@@ -239,12 +239,3 @@ def _spread(draws: torch.Tensor) -> float:
 
 def _best(fit: ChannelFit) -> Member:
     return max(fit.members, key=lambda member: member.weight)
-
-
-def _transform_name(fit: ChannelFit) -> str:
-    transform = fit.transform
-    if bool(transform.is_identity):
-        return "identity"
-    if not bool(transform.is_box_cox):
-        return "logit"
-    return {0.0: "log", 0.5: "sqrt"}.get(float(transform.lam), "power")

@@ -141,7 +141,7 @@ def fit_structure(
     reader: DataReader,
     panel: Panel,
     components: Any,
-    support: str,
+    support: Any,
     generator: torch.Generator,
     per_series: bool = False,
     is_robust: bool = False,
@@ -173,7 +173,7 @@ def fit_structure(
             raise DataError(f"Channel {name!r} was never observed: leave it out of target=.")
         offered = [*candidates, *_found_periods(seen, candidates, timeline)] if searches else candidates
         choose = partial(_with_few, _chooser(components, periods, offered), sum(len(one.values) for one in seen), name)
-        transforms = choose_transforms(np.concatenate([one.values for one in seen]), support, name)
+        transforms = choose_transforms(np.concatenate([one.values for one in seen]), _named(support, name), name)
         settings: dict[str, Any] = {"per_series": per_series, "changes": changes, "is_robust": is_robust}
         settings |= {"place_of_errors": place, "responses": responses}
         fits.append(fit_channel(seen, transforms, choose, generator, **settings))
@@ -185,7 +185,7 @@ def fit_jointly(
     series: Sequence[Series],
     reader: DataReader,
     components: Any,
-    support: str,
+    support: Any,
     generator: torch.Generator,
 ) -> None:
     """Fit the components to all channels together, and give them to `module`."""
@@ -201,9 +201,15 @@ def fit_jointly(
         offered += [
             one for one in found if all(abs(one.period / other.period - 1.0) > SAME_PERIOD for other in offered)
         ]
-        transforms.append(choose_transforms(np.concatenate([one.values for one in seen]), support, name))
+        transforms.append(choose_transforms(np.concatenate([one.values for one in seen]), _named(support, name), name))
     choose = _chooser(components, periods, offered)
     module.set_channels(fit_joint(rows, transforms, choose, generator, responses=responses))
+
+
+def _named(support: Any, name: Hashable) -> str:
+    """Support of one channel; a dict says nothing of those that take all real values."""
+    found: str = support.get(name, "real") if isinstance(support, Mapping) else support
+    return found
 
 
 def _chooser(

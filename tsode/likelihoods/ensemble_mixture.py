@@ -133,7 +133,7 @@ class NormalEnsemble(NormalMixture):
 
     def __init__(self, n_members: int, n_components: int = 1) -> None:
         super().__init__(n_members * n_components)
-        self.n_members = n_members
+        self.n_members, self.sizes = n_members, [n_components] * n_members
 
     def epistemic(self, params: Tensor) -> Tensor:
         location, _, weight = (part.unflatten(-1, (self.n_members, -1)) for part in self.parts(params))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,12 +12,13 @@ from tsode.errors import ParameterError
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.ensemble_mixture import NormalEnsemble
 from tsode.likelihoods.normal import Normal
+from tsode.likelihoods.normal_groups import NormalGroups
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 
 __all__ = ["OF_NORMALS", "SupportedMixture"]
 
-OF_NORMALS = (Normal, NormalMixture, NormalEnsemble)
+OF_NORMALS = (Normal, NormalMixture, NormalEnsemble, NormalGroups)
 """Families whose members are mixtures of normals, of which every map of a channel has its moments."""
 
 
@@ -30,12 +33,12 @@ class SupportedMixture(Likelihood):
     ----------
     n_components : int
         Of the mixture.
-    n_members : int
-        Members of an ensemble that it is made of, with as many components each, one member after the other.
+    sizes : sequence of int, optional
+        Components of each model that it is made of, one after the other; by default it is one.
     """
 
-    def __init__(self, n_components: int, n_members: int = 1) -> None:
-        self.inner, self.n_members = TransformedMixture(n_components), n_members
+    def __init__(self, n_components: int, sizes: Sequence[int] | None = None) -> None:
+        self.inner, self.sizes = TransformedMixture(n_components), list(sizes or [n_components])
         self.n_params, self.n_shape = self.inner.n_params + 4, self.inner.n_shape
 
     @classmethod
@@ -63,7 +66,7 @@ class SupportedMixture(Likelihood):
         is_bounded = low.isfinite() & high.isfinite()
         origin = torch.where(low.isfinite(), low, 0.0)
         ends = (origin, torch.where(is_bounded, high - origin, 1.0), low, high)
-        law = cls(params.shape[-1] // 3, getattr(family, "n_members", 1))
+        law = cls(params.shape[-1] // 3, getattr(family, "sizes", None))
         return law, torch.cat([inner, *(end.to(inner).expand(inner.shape[:-1])[..., None] for end in ends)], dim=-1)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
@@ -86,13 +89,15 @@ class SupportedMixture(Likelihood):
         return params[..., -3] ** 2 * self.inner.variance(params[..., :-4])
 
     def epistemic(self, params: Tensor) -> Tensor:
-        """Variance of the means of the members."""
-        if self.n_members == 1:
+        """Variance of the means of the models, each with its weight."""
+        if len(self.sizes) == 1:
             return torch.zeros_like(params[..., 0])
-        blocks = params[..., :-6].unflatten(-1, (6, self.n_members, -1)).movedim(-2, 0)
-        own = torch.cat([blocks.flatten(-2), params[..., -6:-4].expand(self.n_members, *params[..., -6:-4].shape)], -1)
-        means = TransformedMixture(self.inner.n_components // self.n_members).mean(own)
-        spread = means.var(dim=0, correction=0)
+        weight = self.inner.parts(params[..., :-4]).log_weight.exp()
+        shares = torch.stack([part.sum(dim=-1) for part in weight.split(self.sizes, dim=-1)])
+        groups = params[..., :-6].unflatten(-1, (6, -1)).split(self.sizes, dim=-1)
+        each = [torch.cat([group.flatten(-2), params[..., -6:-4]], dim=-1) for group in groups]
+        means = torch.stack([TransformedMixture(n).mean(own) for n, own in zip(self.sizes, each)])
+        spread = (shares * (means - (shares * means).sum(dim=0)) ** 2).sum(dim=0)
         return params[..., -3] ** 2 * torch.where(means.isinf().any(dim=0), torch.inf, spread)
 
     def quantile(self, params: Tensor, p: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
 
     @abstractmethod
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
-        """A fresh model for scaled data in model time, with so many columns of inputs and of covariates."""
+        """A fresh model for scaled data in model time, with so many inputs (of rates at the end) and covariates."""
 
     @abstractmethod
     def _train(
@@ -279,7 +279,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             module = copy.deepcopy(self.module_)
         else:
             with draws:
-                module = self._build(len(reader.channels), reader.n_inputs, reader.n_features)
+                module = self._build(len(reader.channels), reader.n_inputs, reader.n_features, **reader.rates)
             module = module.to(self._torch_device(), self._torch_dtype())
             self._tell(module, panel, reader)
         with draws.in_training(module), told_of_memory(self, len(reader.channels)):
@@ -329,6 +329,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             scale="standard" if self.scale == "auto" else self.scale,
             can_rescale="scale" in self.get_params(deep=False),
             has_linear_inputs=self.has_linear_inputs,
+            holds_rates=self.holds_rates,
             refusals=refusals,
         )
 

@@ -151,6 +151,7 @@ class JumpODEForecaster(WindowedForecaster):
     """
 
     reads_events = True
+    holds_rates = True
 
     model: str | None = field(default=None, kw_only=False)
     evolution: str | Part | Evolution = "linear"
@@ -217,7 +218,7 @@ class JumpODEForecaster(WindowedForecaster):
                 table[0, piece.at] = unit * piece.asked(rates).cpu().double().numpy()
         return self.reader_.write(query, ["intensity"], table, X)
 
-    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
+    def _build(self, n_channels: int, n_inputs: int, n_features: int, n_rates: int = 0) -> MarginalModel:
         parts: dict[str, Any] = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         if self.model is not None:
             parts |= lookup(FILTERS, self.model, "model")
@@ -234,7 +235,8 @@ class JumpODEForecaster(WindowedForecaster):
                 gate=self.gate,
                 dropout=self.dropout,
                 n_passes=self.n_passes,
-                n_inputs=n_inputs,
+                n_inputs=n_inputs - n_rates,
+                n_rates=n_rates,
                 n_features=n_features,
                 informative_times=self.informative_times,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -29,6 +29,10 @@ class FilterState:
         Value last seen of every channel, 0 where there was none.
     seen : Tensor[b c], the values' dtype
         1 where there was one.
+    rates : Tensor[b r], float64
+        Rates at which infusions run from that event on, see `tsode.models.filters.held_rates`.
+    acted_at : Tensor[b], float64
+        Of the last event that was more than a change of these.
     """
 
     times: Tensor
@@ -36,16 +40,17 @@ class FilterState:
     z: Tensor
     last: Tensor
     seen: Tensor
+    rates: Tensor
+    acted_at: Tensor
 
     @classmethod
     def stack(cls, rows: Sequence[FilterState]) -> FilterState:
         """States side by side."""
-        names = ("times", "seen_at", "z", "last", "seen")
-        return cls(*(torch.cat([getattr(row, name) for row in rows]) for name in names))
+        return cls(*(torch.cat([getattr(row, f.name) for row in rows]) for f in fields(cls)))
 
     def split(self) -> list[FilterState]:
         """A state for each row, in memory of its own."""
-        parts = zip(self.times, self.seen_at, self.z, self.last, self.seen)
+        parts = zip(*(getattr(self, f.name) for f in fields(self)))
         return [FilterState(*(part[None].clone() for part in row)) for row in parts]
 
     def before(self, batch: IrregularBatch) -> IrregularBatch:

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from tsode.core.integrated_exponential import integrated_exponential
 from tsode.evolutions.base import DrivenEvolution, Evolved
-from tsode.numerics.integrated_exponential import integrated_exponential
 
 __all__ = ["DecayingFlow"]
 

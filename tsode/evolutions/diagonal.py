@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tsode.core.integrated_exponential import integrated_exponential
 from tsode.evolutions.base import DrivenEvolution, Evolved
 from tsode.kernels.rotation import rotate
 from tsode.nn.mode_rates import ModeRates
-from tsode.numerics.integrated_exponential import integrated_exponential
 
 __all__ = ["DiagonalFlow"]
 

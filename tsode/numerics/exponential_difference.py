@@ -8,9 +8,9 @@ from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
+from tsode.core.integrated_exponential import integrated_exponential
 from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.fixed_step import FixedStep
-from tsode.numerics.integrated_exponential import integrated_exponential
 from tsode.numerics.stepwise import Step
 
 __all__ = ["ExponentialDifference", "SemilinearField"]

@@ -64,6 +64,7 @@ class FilterParts(RecurrentParts, Protocol):
 
     readout: Readout
     input_map: nn.Linear | None
+    rate_map: nn.Linear | None
     n_inputs: int
     n_features: int
     n_rates: int
@@ -90,13 +91,13 @@ def run_fused(
     starts : sequence of Tensor[b d] or None
         State at which each row of each filter begins; None = the learned one.
     held : HeldRates or None
-        Rates of infusions, which no kernel reads.
+        Rates of infusions, which only `run_innovations` reads.
     """
     nothing = [None] * len(models)
+    if all(model.use_fused for model in models) and share_one_pass(models):
+        return run_innovations(models, batch, last, seen, features, starts, held) or nothing
     if held is not None:
         return nothing
-    if all(model.use_fused for model in models) and share_one_pass(models):
-        return run_innovations(models, batch, last, seen, features, starts) or nothing
 
     def first_path(model: FilterParts, start: Tensor | None) -> Path | None:
         paths = (run(model, batch, last, seen, features, start) for run in KERNELS if model.use_fused)
@@ -132,7 +133,7 @@ def run_innovation(
 
 def run_innovations(
     models: Sequence[FilterParts], batch: IrregularBatch, last: Tensor, seen: Tensor,
-    features: Tensor | None = None, starts: Sequence[Tensor] | None = None,
+    features: Tensor | None = None, starts: Sequence[Tensor] | None = None, held: HeldRates | None = None,
 ) -> list[Path] | None:  # fmt: skip
     """Default filters of one size, in one pass; with `starts` each row of each begins at a state (b d) of its own."""
     if _grows(batch.values) or _grows(batch.inputs) or not batch.times.numel():
@@ -152,7 +153,10 @@ def run_innovations(
     inputs = gap.new_zeros(*gap.shape, first.n_inputs) if batch.inputs is None else batch.inputs[..., : first.n_inputs]
     values, mask, last, seen, inputs = map(listed, (batch.values, batch.mask, last[:, :-1], seen[:, :-1], inputs))
     features = None if features is None else listed(features)
-    read = KernelInputs(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, inputs, dropout, features)
+    rates = None if held is None else listed(held.rates[:, :-1])
+    read = KernelInputs(
+        ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, inputs, dropout, features, rates
+    )
     weights = list(map(innovation_weights, models))
     if starts is not None:
         rows = ragged.order[: len(ragged.last)]
@@ -175,6 +179,7 @@ def innovation_weights(model: FilterParts) -> Weights:
         (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh),
         (hidden.weight, hidden.bias), (out.weight, out.bias),
         None if model.input_map is None else model.input_map.weight,
+        None if model.rate_map is None else model.rate_map.weight,
     )  # fmt: skip
 
 

@@ -71,7 +71,8 @@ def test_a_batch_that_goes_on_from_a_state_is_judged_as_the_whole(cut: int) -> N
     whole = reach.plausible(_batch(values)).values[0, :, 0]
     before = reach.plausible(_batch(values[:cut])).values[:, -1]
     one = torch.ones(1)
-    state = FilterState(one.double(), one.double(), torch.zeros(1, 1, 1), before, one[:, None].double())
+    at, none = one.double(), torch.zeros(1, 0)
+    state = FilterState(at, at, torch.zeros(1, 1, 1), before, at[:, None], none, at, none)
     assert torch.equal(reach.plausible(_batch(values[cut:]), state).values[0, :, 0], whole[cut:])
 
 

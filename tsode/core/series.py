@@ -31,6 +31,8 @@ class Series:
         At known times.
     covariates : SeriesCovariates or None
         Constants, covariates known ahead and cycles of the calendar.
+    n_rates : int
+        Columns of `inputs`, the last ones, that are changes of a rate which is held until the next.
     """
 
     times: np.ndarray
@@ -38,13 +40,23 @@ class Series:
     input_times: np.ndarray = field(default_factory=lambda: np.empty(0))
     inputs: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     covariates: SeriesCovariates | None = None
+    n_rates: int = 0
 
     def part(self, rows: slice, inputs: slice = slice(None)) -> Series:
         """Some of the observations and of the inputs."""
         input_times, given = self.input_times, self.inputs
         if len(input_times):
             input_times, given = input_times[inputs], given[inputs]
-        return Series(self.times[rows], self.values[rows], input_times, given, self.covariates)
+        return Series(self.times[rows], self.values[rows], input_times, given, self.covariates, self.n_rates)
+
+    def begun_before(self, time: float) -> np.ndarray:
+        """The rates that are held at `time`, as an input: array[1 e], or array[0 e] where nothing runs."""
+        changes = self.inputs[: np.searchsorted(self.input_times, time)].copy()
+        changes[:, : changes.shape[1] - self.n_rates] = 0.0
+        held = changes.sum(axis=0, keepdims=True)
+        # what has ended leaves no more than rounding
+        held[np.abs(held) <= 1e-9 * np.abs(changes).sum(axis=0)] = 0.0
+        return held[held.any(axis=1)]
 
     @property
     def span(self) -> float:

@@ -124,7 +124,7 @@ def _of_filter(model: Any, batch: IrregularBatch, end: Tensor, n_points: int) ->
     path, at = filtered.path, filtered.path.times[0]
     dense = _spread(at, end, n_points)
     behind = (torch.searchsorted(at.contiguous(), dense) - 1).clamp(min=0)
-    z = model.evolution.evolve(path.z_plus[0, behind], at[behind], dense).z
+    z = model.evolution.evolve(path.z_plus[0, behind], at[behind], dense, *model.drive(filtered.held, behind + 1)).z
     # the two limits of each event, one after the other, among the states between events
     limits = torch.stack([path.z_minus[0], path.z_plus[0]], dim=1).flatten(0, 1)
     times, order = torch.cat([at.repeat_interleave(2), dense]).sort(stable=True)

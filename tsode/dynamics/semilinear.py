@@ -36,7 +36,8 @@ class SemilinearDynamics(Dynamics):
         n_modes = n_state // 2 if n_modes is None else n_modes
         if not 1 <= n_modes <= n_state // 2:
             raise ParameterError(f"n_modes={n_modes} must be at least 1 and fit twice into n_state={n_state}.")
-        self.modes = ModeRates(n_modes, n_state - 2 * n_modes)
+        self.n_static = n_state - 2 * n_modes
+        self.modes = ModeRates(n_modes, self.n_static)
         last = nn.Linear(width, 2 * n_modes)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

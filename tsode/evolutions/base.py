@@ -6,16 +6,20 @@ A solver is one way to do it (`Solved`), a closed form another (`tsode.evolution
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from tsode.numerics.base import Solution, Solver
+from tsode.errors import ParameterError
+from tsode.numerics.base import Solution, Solver, VectorField
+from tsode.numerics.driven import driven
 from tsode.numerics.integrate import check_gradient, integrate, integrate_to
+from tsode.numerics.stepwise import StepwiseSolver
 
-__all__ = ["Evolution", "Evolved", "Solved", "StateField"]
+__all__ = ["DrivenEvolution", "Evolution", "Evolved", "Solved", "StateField"]
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,34 @@ class Evolution(nn.Module, ABC):
 
         Each answer depends on its own time only, never on which other times are asked for.
         """
-        b, m = times.shape
-        flat = self.evolve(
-            z[:, None].expand(b, m, -1).reshape(b * m, -1), t0[:, None].expand(b, m).reshape(-1), times.reshape(-1)
-        )
-        status = flat.status.reshape(b, m).amax(dim=1) if m else torch.zeros_like(t0, dtype=torch.int64)
-        return Evolved(flat.z.reshape(b, m, -1), flat.cost.reshape(b, m), status)
+        return _evolve_flat(self.evolve, z, t0, times)
+
+
+class DrivenEvolution(Evolution):
+    """Family of evolutions that take a drive: a constant in the rate of change of the state, as of an infusion.
+
+    A member promises as well: two drives one after the other over two halves of an interval are one over the whole.
+    """
+
+    @abstractmethod
+    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor, drive: Tensor | None = None) -> Evolved:
+        """Carry ``z`` (b d) from ``t0`` (b,) to ``t1`` (b,), with ``drive`` (b d) in its rate of change on the way.
+
+        Components that stand still between events stand still all the same.
+        """
+
+    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor, drive: Tensor | None = None) -> Evolved:
+        """Carry ``z`` (b d) from ``t0`` (b,) to each of ``times`` (b m), with ``drive`` (b d) on the way."""
+        return _evolve_flat(self.evolve, z, t0, times, *(() if drive is None else (drive,)))
+
+
+def _evolve_flat(evolve: Callable[..., Evolved], z: Tensor, t0: Tensor, times: Tensor, *drive: Tensor) -> Evolved:
+    """`Evolution.evolve_to` by `evolve` with a row for each of the times."""
+    b, m = times.shape
+    states = [x[:, None].expand(b, m, -1).reshape(b * m, -1) for x in (z, *drive)]
+    flat = evolve(states[0], t0[:, None].expand(b, m).reshape(-1), times.reshape(-1), *states[1:])
+    status = flat.status.reshape(b, m).amax(dim=1) if m else torch.zeros_like(t0, dtype=torch.int64)
+    return Evolved(flat.z.reshape(b, m, -1), flat.cost.reshape(b, m), status)
 
 
 class StateField(Protocol):
@@ -79,7 +105,7 @@ class StateField(Protocol):
     def __call__(self, t: Tensor, z: Tensor) -> Tensor: ...
 
 
-class Solved(Evolution):
+class Solved(DrivenEvolution):
     """Evolution of a vector field by a numerical solver.
 
     Parameters
@@ -108,11 +134,23 @@ class Solved(Evolution):
         self.query_step = query_step
         self.n_state = dynamics.n_state
 
-    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
-        return _without_cost(integrate(self.dynamics, z, t0, t1, self.solver, self.gradient))
+    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor, drive: Tensor | None = None) -> Evolved:
+        return _without_cost(integrate(self._field(drive), z, t0, t1, self.solver, self.gradient))
 
-    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
-        return _without_cost(integrate_to(self.dynamics, z, t0, times, self.solver, self.gradient, self.query_step))
+    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor, drive: Tensor | None = None) -> Evolved:
+        if drive is not None and not isinstance(self.solver, StepwiseSolver):  # may lay the rows out in its own way
+            return super().evolve_to(z, t0, times, drive)
+        field = self._field(drive)
+        return _without_cost(integrate_to(field, z, t0, times, self.solver, self.gradient, self.query_step))
+
+    def _field(self, drive: Tensor | None) -> VectorField:
+        if drive is None:
+            return self.dynamics
+        if self.gradient == "adjoint":
+            raise ParameterError(
+                "gradient='adjoint' gives no gradient to the rates of infusions: use gradient='backprop'."
+            )
+        return driven(self.dynamics, drive)
 
 
 def _without_cost(solution: Solution) -> Evolved:

@@ -6,14 +6,15 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tsode.core.status import Status
-from tsode.evolutions.base import Evolution, Evolved
+from tsode.evolutions.base import DrivenEvolution, Evolved
 
 __all__ = ["DenseLinearFlow"]
 
 
-class DenseLinearFlow(Evolution):
+class DenseLinearFlow(DrivenEvolution):
     """Flow of ``dz/dt = A z + b`` with a learned full matrix ``A`` and vector ``b``, exact over any gap.
 
     The offset is carried along by a constant 1 appended to the state (Van Loan 1978, theorem 1):
@@ -43,21 +44,30 @@ class DenseLinearFlow(Evolution):
         self.drift = nn.Parameter(drift)
         self.offset = nn.Parameter(torch.zeros(n_state))
 
-    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
-        exponential, row = self._exponentials(t1 - t0)
+    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor, drive: Tensor | None = None) -> Evolved:
+        if drive is not None:
+            evolved = self.evolve_to(z, t0, t1[:, None], drive)
+            return Evolved(evolved.z[:, 0], evolved.cost[:, 0], evolved.status)
+        exponential, row = self._exponentials(t1 - t0, self.offset[:, None])
         return self._evolved(_carry(exponential[row], z), t0)
 
-    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
-        exponential, row = self._exponentials(times - t0[:, None])
-        return self._evolved(_carry(exponential[row], z[:, None]), t0)
+    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor, drive: Tensor | None = None) -> Evolved:
+        if drive is None:
+            exponential, row = self._exponentials(times - t0[:, None], self.offset[:, None])
+            return self._evolved(_carry(exponential[row], z[:, None]), t0)
+        # every component's input is carried along: its response, for any drive and for the offset
+        exponential, row = self._exponentials(times - t0[:, None], torch.eye(self.n_state).to(self.drift))
+        flow, response = exponential[row].chunk(2, dim=-1)
+        return self._evolved(
+            (flow @ z[:, None, :, None] + response @ (self.offset + drive)[:, None, :, None]).squeeze(-1), t0
+        )
 
-    def _exponentials(self, gap: Tensor) -> tuple[Tensor, Tensor]:
-        """Exponentials (u d d+1) of the distinct gaps, and which of them each gap takes."""
+    def _exponentials(self, gap: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Exponentials (u d d+k) of the distinct gaps, with k constant inputs, and which of them each gap takes."""
         distinct, row = torch.unique(gap, return_inverse=True)
-        generator = torch.cat([self.drift, self.offset[:, None]], dim=1)
-        generator = torch.cat([generator, torch.zeros_like(generator[:1])], dim=0)
+        generator = functional.pad(torch.cat([self.drift, inputs], dim=1), (0, 0, 0, inputs.shape[1]))
         exponential = torch.linalg.matrix_exp(generator * distinct.to(generator.dtype)[:, None, None])
-        return exponential[:, :-1], row
+        return exponential[:, : self.n_state], row
 
     def _evolved(self, z: Tensor, t0: Tensor) -> Evolved:
         is_finite = z.isfinite().flatten(1).all(dim=1)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from tsode.evolutions.base import Evolution, Evolved
+from tsode.core.integrated_exponential import integrated_exponential
+from tsode.evolutions.base import DrivenEvolution, Evolved
 from tsode.kernels.rotation import rotate
 from tsode.nn.mode_rates import ModeRates
 
 __all__ = ["DiagonalFlow"]
 
 
-class DiagonalFlow(Evolution, ModeRates):
+class DiagonalFlow(DrivenEvolution, ModeRates):
     """Diagonal complex linear flow, exact over any gap, with rates amortised by static reals in the state.
 
     The state is ``[Re u, Im u, theta]``. Modes follow ``u(t1) = u(t0) exp((-alpha + i omega)(t1 - t0))`` and
     ``theta`` stays as it is. The rates are those of `tsode.nn.mode_rates.ModeRates`: a jump that moves ``theta``
-    gives a series its own decay times and periods.
+    gives a series its own decay times and periods. A drive ``g`` of the modes adds ``g (exp(lambda gap) - 1) / lambda``
+    with ``lambda = -alpha + i omega``.
 
     Parameters
     ----------
@@ -35,12 +38,17 @@ class DiagonalFlow(Evolution, ModeRates):
         super().__init__(n_modes, n_static, frequencies)
         self.n_state = 2 * n_modes + n_static
 
-    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
-        evolved = self.evolve_to(z, t0, t1[:, None])
+    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor, drive: Tensor | None = None) -> Evolved:
+        evolved = self.evolve_to(z, t0, t1[:, None], drive)
         return Evolved(evolved.z[:, 0], evolved.cost[:, 0], evolved.status)
 
-    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
+    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor, drive: Tensor | None = None) -> Evolved:
         gap = (times - t0[:, None]).to(z.dtype)
         decay, frequency = self.rates(z[:, None, 2 * self.n_modes :])
         carried = rotate(z[:, None], decay, frequency, gap[..., None])
+        if drive is not None:
+            real, imaginary = integrated_exponential(decay, frequency, gap[..., None])
+            re, im = drive[:, None, : 2 * self.n_modes].chunk(2, dim=2)
+            moved = torch.cat([real * re - imaginary * im, real * im + imaginary * re], dim=2)
+            carried = carried + functional.pad(moved, (0, self.n_static))
         return Evolved(carried, torch.zeros_like(gap), torch.zeros_like(t0, dtype=torch.int64))

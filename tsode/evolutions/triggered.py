@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tsode.evolutions.base import Evolution, Evolved, StateField
+from tsode.evolutions.base import DrivenEvolution, Evolved, StateField
 from tsode.numerics.base import Solver
 from tsode.numerics.crossings import integrate_triggers
+from tsode.numerics.driven import driven
 from tsode.numerics.surfaces import Trigger
 
 __all__ = ["Triggered"]
 
 
-class Triggered(Evolution):
+class Triggered(DrivenEvolution):
     """Evolution of a vector field through the surfaces of some events, and the jumps there.
 
     Parameters
@@ -58,16 +59,18 @@ class Triggered(Evolution):
         self.max_events = max_events
         self.n_state = dynamics.n_state
 
-    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor) -> Evolved:
+    def evolve(self, z: Tensor, t0: Tensor, t1: Tensor, drive: Tensor | None = None) -> Evolved:
+        field = self.dynamics if drive is None else driven(self.dynamics, drive)
         crossings = integrate_triggers(
-            self.dynamics, z, t0, t1, self.solver, self.events, gradient=self.gradient, max_events=self.max_events
+            field, z, t0, t1, self.solver, self.events, gradient=self.gradient, max_events=self.max_events
         )
         return Evolved(crossings.z, crossings.z.new_zeros(len(z)), crossings.status)
 
-    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
+    def evolve_to(self, z: Tensor, t0: Tensor, times: Tensor, drive: Tensor | None = None) -> Evolved:
+        field = self.dynamics if drive is None else driven(self.dynamics, drive)
         end = torch.cat([t0[:, None], times], dim=1).amax(dim=1)
         crossings = integrate_triggers(
-            self.dynamics, z, t0, end, self.solver, self.events, times=times, side="right", gradient=self.gradient,
+            field, z, t0, end, self.solver, self.events, times=times, side="right", gradient=self.gradient,
             query_step=self.query_step, max_events=self.max_events,
         )  # fmt: skip
         return Evolved(crossings.states, crossings.states.new_zeros(times.shape), crossings.status)

@@ -43,6 +43,9 @@ class EventEncoder:
     mean size. An event that changes
     nothing (an amount of 0 added, a multiplication by 1) is left out.
 
+    Where rates are held, the model lets each flow in until it changes: their columns come last, what goes up and down
+    at one time is one input, and a reset ends what runs, as in `tsode.solve`.
+
     Parameters
     ----------
     columns : tuple of (kind, target, part)
@@ -51,15 +54,27 @@ class EventEncoder:
         Divisor of each column.
     is_linear : bool
         Whether the 0/1 column of a dose is dropped, so that effects are linear in the amount.
+    holds_rates : bool
+        Whether rates are held, rather than felt when they change.
     """
 
     columns: tuple[tuple[str, Hashable, str], ...]
     scale: tuple[float, ...]
     is_linear: bool = False
+    holds_rates: bool = False
+
+    @property
+    def n_rates(self) -> int:
+        """Columns, the last ones, of rates that are held."""
+        return sum(part == RATE for *_, part in self.columns) if self.holds_rates else 0
 
     @classmethod
-    def fit(cls, rows: pd.DataFrame, is_linear: bool = False) -> EventEncoder:
+    def fit(cls, rows: pd.DataFrame, is_linear: bool = False, spans: tuple[Any, Any] | None = None) -> EventEncoder:
         """Find the columns in the events that `tsode.frames.events.read_events` gives.
+
+        With `spans`, rates are held; these are the longest lead of a forecast and the unit of model time, in native
+        time. A rate is then divided so that what flows in, in model time, is 1 in the mean: over the infusion, or over
+        that lead where it is longer.
 
         Raises
         ------
@@ -67,15 +82,18 @@ class EventEncoder:
             If there is no event.
         """
         sizes: dict[tuple[str, Hashable, str], list[float]] = {}
-        for parts in _parts(rows, is_linear):
+        longest, unit = (np.inf, 1.0) if spans is None else _as_float(pd.Series(spans))
+        durations = np.minimum(_as_float(rows["duration"]), longest) / unit
+        for parts, duration in zip(_parts(rows, is_linear, spans is not None), durations):
             for key, number in parts.items():
-                sizes.setdefault(key, []).append(abs(number))
+                held = duration if spans and key[2] == RATE else 1.0
+                sizes.setdefault(key, []).append(abs(number) * held)
         if not sizes:
             raise DataError("The events change nothing in any series: give their amounts, or leave out events=.")
-        columns = sorted(sizes, key=lambda key: (key[0], str(key[1]), key[2]))
+        columns = sorted(sizes, key=lambda key: (bool(spans) and key[2] == RATE, key[0], str(key[1]), key[2]))
         means = (float(np.mean(sizes[key])) for key in columns)
         scale = (1.0 if key[2] == GIVEN else mean for key, mean in zip(columns, means))
-        return cls(tuple(columns), tuple(scale), is_linear)
+        return cls(tuple(columns), tuple(scale), is_linear, spans is not None)
 
     def encode(self, rows: pd.DataFrame) -> dict[Hashable, DosingInputs]:
         """The inputs of each series that has events.
@@ -93,7 +111,9 @@ class EventEncoder:
         ends = shift_times(starts, rows["duration"].to_numpy(), 1, dtype)
         has_end = rows["duration"].notna().to_numpy() & ~np.isinf(_as_float(rows["duration"]))
         by_series: dict[Hashable, list[tuple[Any, int, int, np.ndarray]]] = {}
-        for row, parts in enumerate(_parts(rows, self.is_linear)):
+        if self.holds_rates:
+            ends = _cut_by_resets(rows, starts, ends, has_end)
+        for row, parts in enumerate(_parts(rows, self.is_linear, self.holds_rates)):
             if not parts:
                 continue
             values = np.zeros(len(self.columns))
@@ -109,18 +129,21 @@ class EventEncoder:
             inputs = by_series.setdefault(rows["id"].iat[row], [])
             inputs.append((starts[row], 1, len(inputs), values))
             if has_end[row]:
-                inputs.append((ends[row], 0, len(inputs), -values))  # an end comes before a start at one time
+                down = np.where([part == RATE for *_, part in self.columns], -values, 0.0)
+                inputs.append((ends[row], 0, len(inputs), down))  # an end comes before a start at one time
         encoded: dict[Hashable, DosingInputs] = {}
         for name, inputs in by_series.items():
             inputs.sort(key=lambda entry: entry[:3])
             times, _, _, values_of = zip(*inputs)
-            encoded[name] = DosingInputs(np.array(times), np.stack(values_of))
+            found = DosingInputs(np.array(times), np.stack(values_of))
+            encoded[name] = _net(found, self.n_rates) if self.n_rates else found
         return encoded
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
         columns = [[kind, encode_label(target), part] for kind, target, part in self.columns]
-        return {"columns": columns, "scale": list(self.scale), "is_linear": self.is_linear}
+        state: dict[str, Any] = {"columns": columns, "scale": list(self.scale), "is_linear": self.is_linear}
+        return state | {"holds_rates": True} if self.holds_rates else state
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> EventEncoder:
@@ -141,7 +164,7 @@ class EventEncoder:
             raise ValueError("the events have no positive scale for each of their columns")
         if not columns or not all(isinstance(kind, str) and part in PARTS for kind, _, part in columns):
             raise ValueError("the columns of the events are of no kind that there is")
-        return cls(columns, scale, bool(state["is_linear"]))
+        return cls(columns, scale, bool(state["is_linear"]), bool(state.get("holds_rates", False)))
 
 
 def _as_float(durations: pd.Series) -> np.ndarray:
@@ -149,7 +172,44 @@ def _as_float(durations: pd.Series) -> np.ndarray:
     return values / np.timedelta64(1, "s") if values.dtype.kind == "m" else values.astype(np.float64)
 
 
-def _parts(rows: pd.DataFrame, is_linear: bool) -> list[dict[tuple[str, Hashable, str], float]]:
+def _net(inputs: DosingInputs, n_rates: int) -> DosingInputs:
+    """The inputs with all changes of rates of one time as one, after what acts at once, and none that cancel."""
+    acts, changes = inputs.values.copy(), inputs.values.copy()
+    acts[:, -n_rates:], changes[:, :-n_rates] = 0.0, 0.0
+    times, place = np.unique(inputs.times, return_inverse=True)
+    net, size = np.zeros((2, len(times), changes.shape[1]))
+    np.add.at(net, place, changes)
+    np.add.at(size, place, np.abs(changes))
+    net[np.abs(net) <= 1e-9 * size] = 0.0
+    values = np.concatenate([acts, net])
+    joined = np.concatenate([inputs.times, times])
+    order = np.argsort(joined, kind="stable")
+    order = order[values[order].any(axis=1)]
+    return DosingInputs(joined[order], values[order])
+
+
+def _cut_by_resets(rows: pd.DataFrame, starts: np.ndarray, ends: np.ndarray, has_end: np.ndarray) -> np.ndarray:
+    """Ends of infusions, each at the first reset of its series after its start where that is sooner.
+
+    An infusion without an end gets one there: `has_end` is changed. Events come in the order in which they are applied.
+    """
+    ends, kinds, ids = ends.copy(), rows["kind"].to_numpy(), rows["id"].to_numpy()
+    lasts = rows["duration"].notna().to_numpy()
+    running: dict[Hashable, list[int]] = {}
+    for row in np.lexsort((np.arange(len(rows)), starts)):
+        key = ids[row]
+        if kinds[row] in ("reset", "reset_add"):
+            for other in running.pop(key, []):
+                if not has_end[other] or ends[other] > starts[row]:
+                    ends[other], has_end[other] = starts[row], True
+        if lasts[row]:
+            running.setdefault(key, []).append(row)
+    return ends
+
+
+def _parts(
+    rows: pd.DataFrame, is_linear: bool, holds_rates: bool = False
+) -> list[dict[tuple[str, Hashable, str], float]]:
     """Inputs of each event, unscaled; empty for an event that changes nothing."""
     events = []
     durations = _as_float(rows["duration"])
@@ -160,6 +220,8 @@ def _parts(rows: pd.DataFrame, is_linear: bool) -> list[dict[tuple[str, Hashable
             size = amount / duration if np.isnan(rate) else rate
             if size:
                 parts[kind, target, RATE] = size
+            if holds_rates and kind == "reset_add":  # what runs in afterwards is not all that it does
+                parts[kind, target, GIVEN] = 1.0
         elif not ((kind == "add" and amount == 0.0) or (kind == "multiply" and amount == 1.0)):
             has_amount = kind not in ("reset", "mark")
             if not (has_amount and is_linear):

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from tsode.core.timeline import kind_of_times
+from tsode.errors import DataError
 from tsode.frames.inputs import DosingInputs
 from tsode.frames.labels import check_zone_name, decode_label, encode_label
 
-__all__ = ["CovariateRecord", "Layout", "Panel"]
+__all__ = ["CovariateRecord", "Layout", "Panel", "with_last"]
 
 SERIES_AT_ONCE = 1024  # looked at together: fast where series are short, and little memory where they are long
 
@@ -242,3 +243,17 @@ def _decode_dtype(state: Any) -> Any:
     if isinstance(state, dict):
         return pd.CategoricalDtype([decode_label(c) for c in state["categories"]], ordered=state["ordered"])
     return None if state is None else pd.api.types.pandas_dtype(check_zone_name(state))
+
+
+def with_last(panel: Panel, past: Sequence[Hashable], parameter: str) -> Panel:
+    """The panel with the channels in `past` moved to the end."""
+    unknown = [name for name in past if name not in panel.channels]
+    first = [name for name in panel.channels if name not in past]
+    if unknown or not first:
+        raise DataError(
+            f"{parameter} names {unknown[0]!r}, but the columns are {panel.channels}."
+            if unknown
+            else f"{parameter}={list(past)} leaves no channel to forecast: name fewer."
+        )
+    order = [panel.channels.index(name) for name in (*first, *past)]
+    return replace(panel, channels=[*first, *past], values=[values[:, order] for values in panel.values])

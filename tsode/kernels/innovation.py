@@ -8,6 +8,7 @@ have it at once::
 
     [p, q] = theta W_m + c_m                                          rates, from the statics after the last jump
     u      = u exp(-softplus(p) gap + i phase),   phase = frequency exp(tanh(q) / 2) gap
+    u      = u + what flows in at held rates, `tsode.kernels.held_drive`
     [h, g, r, v, n] = [last, seen, features, 1] W_h + [x, mask, input, features, 1] W_g + z- W_z'   one product with z-
     [a, b] = silu(h) W_o + b_o,   e = x - mask (a + last sigmoid(b))    innovation
     [r, v, n] += e W_g
@@ -29,6 +30,7 @@ from torch import Tensor, cos, lerp, mul, sin, sub
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from tsode.kernels.held_drive import HeldDrive, flow_in
 from tsode.kernels.workspace import Workspace, borrow, give_back
 
 __all__ = ["KernelInputs", "States", "Weights", "filter_states"]
@@ -59,6 +61,8 @@ class KernelInputs(NamedTuple):
         e may be 0.
     features : Tensor[q f] or None
         Covariates at the events.
+    rates : Tensor[q r] or None
+        Rates of infusions held since the event before.
     """
 
     sizes: Sequence[int]
@@ -71,6 +75,7 @@ class KernelInputs(NamedTuple):
     inputs: Tensor
     dropout: Tensor | None = None
     features: Tensor | None = None
+    rates: Tensor | None = None
 
 
 class Weights(NamedTuple):
@@ -79,7 +84,7 @@ class Weights(NamedTuple):
     ``modulation``: (2m s), (2m), or None without statics; ``gates``: (3d 3c+e+f), (3d d), (3d), (3d) of a
     `torch.nn.GRUCell`; ``hidden``: (h d+f) or (h d+2c+f), (h); ``out``: (c h) or (2c h), (c) or (2c). The last value is
     read and gated if ``out`` has twice the channels. ``z_start``: (d), or (b' d) for a start of each row.
-    ``input_map``: (d e) for e inputs, or None without.
+    ``input_map``: (d e) for e inputs, ``rate_map``: (d r) for r rates, or None without.
     """
 
     z_start: Tensor
@@ -90,6 +95,7 @@ class Weights(NamedTuple):
     hidden: tuple[Tensor, Tensor]
     out: tuple[Tensor, Tensor]
     input_map: Tensor | None = None
+    rate_map: Tensor | None = None
 
 
 class States(NamedTuple):
@@ -128,6 +134,7 @@ class Packed(NamedTuple):
     o: Tensor
     b: Tensor
     input_map: Tensor
+    rate_map: Tensor
 
 
 def filter_states(events: KernelInputs, *members: Weights) -> States:
@@ -144,7 +151,7 @@ def filter_states(events: KernelInputs, *members: Weights) -> States:
 
 def pack(weights: Weights, n_channels: int) -> Packed:
     """Put the weights together, by ordinary autograd."""
-    z_start, rate, frequency, modulation, (w_in, w_state, b_in, b_state), (w_h, b_h), (w_o, b_o), input_map = weights
+    z_start, rate, frequency, modulation, (w_in, w_state, b_in, b_state), (w_h, b_h), (w_o, b_o), *maps = weights
     d, c, m = z_start.shape[-1], n_channels, len(rate)
     w_m, c_m = modulation or (rate.new_zeros(2 * m, 0), rate.new_zeros(2 * m))
     w_e, w_x, w_mask, w_input = functional.pad(w_in.t(), (d, 0)).split([c, c, c, w_in.shape[1] - 3 * c])
@@ -161,7 +168,8 @@ def pack(weights: Weights, n_channels: int) -> Packed:
         g=torch.cat([w_x, w_mask, w_input, b_g[None], closed[None], w_e]),
         o=w_o,
         b=b_o,
-        input_map=rate.new_zeros(0, d) if input_map is None else input_map.t(),
+        input_map=rate.new_zeros(0, d) if maps[0] is None else maps[0].t(),
+        rate_map=rate.new_zeros(0, 2 * m) if maps[1] is None else maps[1][: 2 * m].t(),
     )
 
 
@@ -182,7 +190,7 @@ def shared(tensor: Tensor, packed: Packed) -> Tensor:
 
 def run(events: KernelInputs, packed: Packed, work: Workspace, keep: bool) -> tuple[States, tuple[Tensor, ...]]:
     """The forward loop. With `keep` every event has its own part of the buffers, else all events share one."""
-    sizes, ends, gap, values, mask, last, seen, inputs, dropout, features = events
+    sizes, ends, gap, values, mask, last, seen, inputs, dropout, features, held = events
     (q, c), (*members, n_out, n_hidden) = values.shape, packed.o.shape
     d, m = packed.z_start.shape[-1], packed.frequency.shape[-1]
     n, room = len(sizes), q if keep else max(sizes, default=0)
@@ -208,6 +216,7 @@ def run(events: KernelInputs, packed: Packed, work: Workspace, keep: bool) -> tu
     to_hidden = torch.cat([last, seen, *with_one] if n_out > c else with_one, dim=1)
     to_gates = torch.cat([values, mask, inputs, *with_one, is_empty], dim=1)
     input_jumps = listed(inputs @ packed.input_map) if packed.input_map.shape[-2] else None
+    drive = [] if held is None else listed(held @ packed.rate_map)
     turned = packed.frequency[..., None, :] * math.exp(-0.5)  # exp(tanh(q) / 2) = exp(sigmoid(2 q) - 1 / 2)
     base = gap[:, None] * turned
     w_m, c_m = doubled(packed.m, m), doubled(packed.c, m)[..., None, :]
@@ -256,6 +265,8 @@ def run(events: KernelInputs, packed: Packed, work: Workspace, keep: bool) -> tu
             sin(phase[k], out=sine[k]).mul_(size[k])
             mul(now[0], cosine[k], out=re[k]).addcmul_(now[1], sine[k], value=-1.0)
             mul(now[0], sine[k], out=im[k]).addcmul_(now[1], cosine[k])
+            if drive:
+                flow_in(re[k], im[k], drive[k], functional.softplus(p[k]), bend[k] * turned, -minus_gap[k])
             static[k].copy_(now[2])
             # readout
             mm(before[k], w_h, out=h[k])
@@ -313,7 +324,7 @@ def sweep(
     events: KernelInputs, packed: Packed, work: Workspace, forward: Sequence[Tensor], into: Sequence[Tensor | None]
 ) -> Packed:
     """The backward loop: from the gradients of the states to those of the weights."""
-    sizes, _, gap, _, mask, last, _, inputs, dropout, _ = events
+    sizes, _, gap, _, mask, last, _, inputs, dropout, _, held = events
     minus, plus, blocks, rates, turn, opened, out, to_hidden, to_gates, e = forward
     has_inputs = packed.input_map.shape[-2] > 0
     if has_inputs:  # the state before the input
@@ -353,6 +364,14 @@ def sweep(
         if n_out > c:
             torch.mul(into_location, gated, out=d_out[..., c:])
 
+    # what flowed in, which the turn of the modes does not know
+    turned, d_drive, flows = minus[..., : 2 * m], minus, []
+    if held is not None:
+        frequency = (torch.sigmoid(q_all) - 0.5).exp() * packed.frequency[..., None, :]
+        drive = HeldDrive.of(held @ packed.rate_map, functional.softplus(p_all), frequency, gap[:, None])
+        turned, d_drive = turned - drive.flowed_in, torch.empty_like(turned)
+        flows = list(zip(drive.split(sizes), listed(d_drive)))
+
     # buffers
     d_z, d_minus, scratch = (work.new(*members, n_rows, width) for width in (d, d, d + n_hidden + n_out))
     one, d_blocks = minus.new_ones(1), work.new(*members, q, n_hidden + 4 * d)
@@ -365,7 +384,7 @@ def sweep(
     # their parts, one an event
     zp, d_input_jumps = listed(plus), work.new(*members, q if has_inputs else 0, d)
     d_input_jump = listed(d_input_jumps) if has_inputs else ()
-    re, im, _ = cut(minus, m, m, d - 2 * m)
+    re, im = cut(turned, m, m)
     cosine, sine, sigma = map(listed, (turn[1], turn[2], opened))
     h, g, r, v, candidate = cut(blocks, n_hidden, d, d, d, d)
     slope, d_log, (d_size, d_phase) = listed(slopes), listed(d_turn), cut(d_turn, m, m)
@@ -406,6 +425,8 @@ def sweep(
             # flow
             mul(re[k], d_re[k], out=d_size[k]).addcmul_(im[k], d_im[k])
             mul(re[k], d_im[k], out=d_phase[k]).addcmul_(im[k], d_re[k], value=-1.0)
+            if flows:
+                flows[k][0].pull_back(d_re[k], d_im[k], d_size[k], d_phase[k], flows[k][1])
             mul(cosine[k], d_re[k], out=d_re_before[k]).addcmul_(sine[k], d_im[k])
             mul(cosine[k], d_im[k], out=d_im_before[k]).addcmul_(sine[k], d_re[k], value=-1.0)
             addmm(d_static[k], slope[k].mul_(d_log[k]), w_m, out=d_static_before[k])
@@ -425,4 +446,5 @@ def sweep(
         o=d_out.mT @ hidden,
         b=d_out.sum(-2),
         input_map=shared(inputs, packed).mT @ d_input_jumps if has_inputs else torch.zeros_like(packed.input_map),
+        rate_map=torch.zeros_like(packed.rate_map) if held is None else shared(held, packed).mT @ d_drive,
     )

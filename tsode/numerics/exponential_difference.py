@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
-import torch
 from torch import Tensor
 
+from tsode.core.integrated_exponential import integrated_exponential
 from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.fixed_step import FixedStep
 from tsode.numerics.stepwise import Step
@@ -62,20 +62,5 @@ class ExponentialDifference(FixedStep):
 
     def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
         decay, frequency, drift, turned = stages
-        real, imaginary = _integrated_exponential(decay, frequency, theta * dt)
+        real, imaginary = integrated_exponential(decay, frequency, theta * dt)
         return z + real * drift + imaginary * turned
-
-
-def _integrated_exponential(decay: Tensor, frequency: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part of ``(exp(lambda dt) - 1) / lambda``, which is `dt` where ``lambda`` is 0."""
-    # exp(lambda dt) - 1 without the loss of digits at short steps: 1 - cos(x) = 2 sin(x / 2)^2
-    angle, growth = frequency * dt, torch.expm1(-decay * dt)
-    versine = 2.0 * torch.sin(0.5 * angle).square()
-    real, imaginary = growth - versine * (growth + 1.0), (growth + 1.0) * angle.sin()
-    square = decay.square() + frequency.square()
-    is_zero = square == 0.0
-    square = torch.where(is_zero, 1.0, square)
-    return (
-        torch.where(is_zero, dt, (frequency * imaginary - decay * real) / square),
-        -(frequency * real + decay * imaginary) / square,
-    )

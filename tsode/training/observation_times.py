@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,12 +34,14 @@ def times_loss(model: JumpFilter, filtered: Filtered) -> Tensor:
         return filtered.path.z_start.new_zeros(())
     width = batch.n_events + 1
     row = at.div(n, rounding_mode="floor")
-    z, t = (part.flatten(0, 1)[row * width + at % n + 1] for part in filtered.first.starts)
+    place = row * width + at % n + 1
+    z, t, acted_at = (part.flatten(0, 1)[place] for part in (*filtered.first.starts, filtered.acted_at))
     length = gap.flatten()[at]
     share = torch.tensor([*NODES, 1.0], dtype=gap.dtype, device=gap.device)
     times = t[:, None] + length[:, None] * share
-    states = model.evolution.evolve_to(z, t, times).z
-    rates = intensity(states, (times - t[:, None]).to(states.dtype))
+    evolution: Any = model.evolution
+    states = evolution.evolve_to(z, t, times, *model.drive(filtered.held, place)).z
+    rates = intensity(states, (times - acted_at[:, None]).to(states.dtype))
     weights = rates.new_tensor(WEIGHTS)
     compensator = (rates[:, :-1] @ weights) * length.to(rates.dtype)
     is_observed = batch.mask[:, 1:].any(dim=2).flatten()[at]

@@ -80,6 +80,13 @@ def make_window(
         if len(row.input_times):
             inputs = slice(*row.input_times.searchsorted([begin, np.nextafter(cut + horizon, np.inf)]))
         context = row.part(slice(start, middle), inputs)
+        if row.n_rates and start:  # an infusion that began before runs on
+            running = row.begun_before(begin)
+            context = replace(
+                context,
+                input_times=np.concatenate([np.full(len(running), begin), context.input_times]),
+                inputs=np.concatenate([running, context.inputs]),
+            )
         target = row.part(thin, slice(0))
         if row.covariates is not None:
             context = replace(context, covariates=row.covariates.between(begin, cut + horizon))

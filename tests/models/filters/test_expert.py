@@ -69,7 +69,8 @@ def test_an_expert_goes_on_from_its_state_as_from_the_whole_history(cut: int) ->
         for part in (slice(None), slice(cut + 1), slice(cut + 1, None))
     )
     z, one = torch.zeros(1, 1, 1), torch.ones(1, 1)
-    state = FilterState(first.times[:, -1], first.times[:, -1], z, one, one, expert.advance(first, None))
+    at = first.times[:, -1]
+    state = FilterState(at, at, z, one, one, z[:, 0, :0], at, expert.advance(first, None))
     asked = torch.tensor([[1.9, 2.5, 9.0]], dtype=torch.float64)
     resumed = expert.forecast(rest, asked, "left", state)
     torch.testing.assert_close(resumed.params, expert.forecast(whole, asked).params, rtol=1e-9, atol=1e-9)

@@ -110,11 +110,11 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
 
     @abstractmethod
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
-        """A fresh model for scaled data in model time, with so many columns of inputs and of covariates."""
+        """A fresh model for scaled data in model time, with so many inputs (of rates at the end) and covariates."""
 
-    def _build_for(self, split: Split, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
+    def _build_for(self, split: Split, n_channels: int, n_inputs: int, n_features: int, **rates: int) -> ForecastModel:
         """A fresh model for these series; as any other, unless a subclass says so."""
-        return self._build(n_channels, n_inputs, n_features)
+        return self._build(n_channels, n_inputs, n_features, **rates)
 
     @abstractmethod
     def _train(
@@ -285,7 +285,8 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             module = copy.deepcopy(self.module_)
         else:
             with draws:
-                module = self._build_for(split, len(reader.channels), reader.n_inputs, reader.n_features)
+                widths = len(reader.channels), reader.n_inputs, reader.n_features
+                module = self._build_for(split, *widths, **reader.rates)
             module = module.to(self._torch_device(), self._torch_dtype())
             self._tell(module, panel, reader)
         with draws.in_training(module), told_of_memory(self, len(reader.channels)):
@@ -337,6 +338,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             scale="standard" if self.scale == "auto" else self.scale,
             can_rescale="scale" in self.get_params(deep=False),
             has_linear_inputs=self.has_linear_inputs,
+            holds_rates=self.holds_rates,
             refusals=refusals,
             support=self.support,
         )

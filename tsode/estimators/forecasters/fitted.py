@@ -54,6 +54,8 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
     """Whether `events` in fit are learned from; if not, they are an error."""
     has_linear_inputs: ClassVar[bool] = False
     """Whether the effect of an event grows with its amount."""
+    holds_rates: ClassVar[bool] = False
+    """Whether an infusion acts as long as it runs, rather than when it starts and ends."""
     reads_covariates: ClassVar[bool] = False
     """Whether `static` and `known` in fit are learned from; if not, they are an error."""
 

@@ -217,7 +217,7 @@ def checkpoints(
             if old is not None:
                 updated[key] = replace(old, times=times, values=values, inputs=inputs, n_rows=last)
             continue
-        blank = old.state if old is not None else FilterState(*[torch.empty(0)] * 5)
+        blank = old.state if old is not None else FilterState(*[torch.empty(0)] * 8)
         plain.append((key, Checkpoint(blank, times, values, inputs, ahead, last, until), piece, state))
     for resumes in (False, True):
         todo = [job for job in plain if (job[3] is not None) == resumes]

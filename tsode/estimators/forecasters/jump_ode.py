@@ -165,6 +165,7 @@ class JumpODEForecaster(WindowedForecaster):
     """
 
     reads_events = True
+    holds_rates = True
 
     model: str | None = field(default=None, kw_only=False)
     evolution: str | Part | Evolution = "linear"
@@ -241,15 +242,17 @@ class JumpODEForecaster(WindowedForecaster):
         few = cross_fitted(series) if self.n_members == "auto" and not self.informative_times else None
         return super()._split(series, horizon, generator) if few is None else few
 
-    def _build_for(self, split: Split, n_channels: int, n_inputs: int, n_features: int) -> MarginalModel:
-        return self._build(n_channels, n_inputs, n_features, 2 if split.folds is None else N_FOLDS)
+    def _build_for(self, split: Split, n_channels: int, n_inputs: int, n_features: int, **rates: int) -> MarginalModel:
+        return self._build(n_channels, n_inputs, n_features, **rates, several=2 if split.folds is None else N_FOLDS)
 
     def _parts(self) -> dict[str, Any]:
         """Evolution, jump and solver."""
         given = {"evolution": self.evolution, "jump": self.jump, "solver": self.solver}
         return given if self.model is None else given | lookup(FILTERS, self.model, "model")
 
-    def _build(self, n_channels: int, n_inputs: int, n_features: int, several: int = 2) -> MarginalModel:
+    def _build(
+        self, n_channels: int, n_inputs: int, n_features: int, n_rates: int = 0, several: int = 2
+    ) -> MarginalModel:
         parts = self._parts()
 
         def build(parts: dict[str, Any]) -> JumpFilter:
@@ -264,7 +267,8 @@ class JumpODEForecaster(WindowedForecaster):
                 gate=self.gate,
                 dropout=self.dropout,
                 n_passes=self.n_passes,
-                n_inputs=n_inputs,
+                n_inputs=n_inputs - n_rates,
+                n_rates=n_rates,
                 n_features=n_features,
                 informative_times=self.informative_times,
             )

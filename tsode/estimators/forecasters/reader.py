@@ -26,7 +26,7 @@ from tsode.frames.labels import labels
 from tsode.frames.leftovers import without_leftovers
 from tsode.frames.meeting import check_new_series, check_rows_about
 from tsode.frames.outliers import warn_of_outliers
-from tsode.frames.panel import CovariateRecord, Panel
+from tsode.frames.panel import CovariateRecord, Panel, with_last
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.standard_errors import check_standard_errors
@@ -54,6 +54,8 @@ class ReaderSettings:
         Whether the user has a say in it.
     has_linear_inputs : bool
         Whether the effect of an event grows with its amount.
+    holds_rates : bool
+        Whether an infusion acts as long as it runs, rather than when it starts and ends.
     refusals : dict of table to str
         Why "events", "static" or "known" is not read, and what to do; a table that is read has no entry.
     """
@@ -71,6 +73,7 @@ class ReaderSettings:
     scale: str
     can_rescale: bool
     has_linear_inputs: bool
+    holds_rates: bool
     refusals: Mapping[str, str]
     support: Any = "real"
 
@@ -98,7 +101,7 @@ class ReaderSettings:
         if target is None and y is None:
             panel = without_leftovers(panel)
         if self.past:
-            panel = _with_last(panel, self.past, "noise_col" if self.errors else "past_covariates")
+            panel = with_last(panel, self.past, "noise_col" if self.errors else "past_covariates")
             check_standard_errors(panel, self.errors)
         never = [name for c, name in enumerate(panel.channels) if all(np.isnan(v[:, c]).all() for v in panel.values)]
         if never:
@@ -239,7 +242,8 @@ class DataReader:
         if events is not None:
             rows = reader._read_events(events, panel, every)
             if old is None:
-                reader = replace(reader, events=EventEncoder.fit(rows, settings.has_linear_inputs))
+                spans = (horizon, time_unit) if settings.holds_rates else None
+                reader = replace(reader, events=EventEncoder.fit(rows, settings.has_linear_inputs, spans))
             panel = replace(panel, inputs=reader._event_encoder().encode(rows))
         covariates = settings.fit_covariates(panel, static, known, every.ids) if old is None else old.covariates
         reader = replace(reader, covariates=covariates)
@@ -259,6 +263,11 @@ class DataReader:
     def n_inputs(self) -> int:
         """Width of the inputs of the model."""
         return len(self.events.columns) if self.events else 0
+
+    @property
+    def rates(self) -> dict[str, int]:
+        """How many of the inputs, the last ones, are rates that are held; nothing where none is."""
+        return {"n_rates": self.events.n_rates} if self.events and self.events.n_rates else {}
 
     @property
     def n_features(self) -> int:
@@ -407,6 +416,7 @@ class DataReader:
             np.empty(0) if doses is None else self.timeline.to_model(doses.times),
             np.empty((0, self.n_inputs)) if doses is None else doses.values,
             None if self.covariates is None else self.covariates.series(record, self.timeline, self.reach),
+            **self.rates,
         )
 
     # -- answers to tables -----------------------------------------------------------------------------------------
@@ -434,17 +444,3 @@ class DataReader:
         if self.events is None:
             raise DataError("fit saw no events, so their effect is not known: leave out events=, or fit with events.")
         return self.events
-
-
-def _with_last(panel: Panel, past: Sequence[Hashable], parameter: str) -> Panel:
-    """The panel with the channels in `past` moved to the end."""
-    unknown = [name for name in past if name not in panel.channels]
-    first = [name for name in panel.channels if name not in past]
-    if unknown or not first:
-        raise DataError(
-            f"{parameter} names {unknown[0]!r}, but the columns are {panel.channels}."
-            if unknown
-            else f"{parameter}={list(past)} leaves no channel to forecast: name fewer."
-        )
-    order = [panel.channels.index(name) for name in (*first, *past)]
-    return replace(panel, channels=[*first, *past], values=[values[:, order] for values in panel.values])

@@ -69,6 +69,7 @@ def build_filter(
     n_inputs: int = 0,
     informative_times: bool = False,
     n_features: int = 0,
+    n_rates: int = 0,
 ) -> JumpFilter:
     """Assemble a jump filter from parts, by name, `Part` (a name with settings) or instance.
 
@@ -88,7 +89,7 @@ def build_filter(
         Hidden units of the readout.
     gate, dropout
         See `tsode.readouts.Readout`.
-    n_passes, n_inputs, n_features : int
+    n_passes, n_inputs, n_features, n_rates : int
         See `tsode.models.filters.jump_filter.JumpFilter`. A jump that is given as a callable does not read
         inputs: their effect on the state is linear.
     informative_times : bool
@@ -113,4 +114,5 @@ def build_filter(
         n_inputs,
         ObservationIntensity(width) if informative_times else None,
         n_features,
+        n_rates,
     )

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.observation import Observation
-from tsode.core.path import ListedEvents, PaddedPath, Path
+from tsode.core.path import PaddedPath, Path
 from tsode.core.status import worst
-from tsode.evolutions.base import Evolution, Evolved, Solved
+from tsode.errors import ParameterError
+from tsode.evolutions.base import DrivenEvolution, Evolution, Evolved, Solved
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
 from tsode.models.filters.base import MarginalModel
+from tsode.models.filters.filtered import Filtered
+from tsode.models.filters.held_rates import HeldRates, held_rates
 from tsode.models.filters.kernels import evolve_to, join_inputs, run_fused
 from tsode.models.filters.observation_times import ObservationIntensity
 from tsode.models.filters.state import FilterState
@@ -24,47 +25,6 @@ from tsode.models.query_groups import HistoryRanges, QueryGroups
 from tsode.readouts import Readout
 
 __all__ = ["Filtered", "JumpFilter", "advance_filters", "predict_params_of", "run_filters"]
-
-
-@dataclass(frozen=True)
-class Filtered:
-    """Everything one pass over a batch of histories gives.
-
-    Parameters
-    ----------
-    batch : IrregularBatch
-        The events that were run over: those with an observation or input.
-    path : Path
-        Of the last pass; its states between two events may depend on later events.
-    first : Path
-        Of the first pass, in which every state depends on its own past alone.
-    last : Tensor[b n+1 c]
-        ``last[:, k]`` is the value last seen before event ``k``.
-    seen : Tensor[b n+1 c], the values' dtype
-        1 where there was one.
-    features : Tensor[b n f] or None
-        Covariates at each event; 0 in the padding.
-    """
-
-    batch: IrregularBatch
-    path: Path
-    first: Path
-    last: Tensor
-    seen: Tensor
-    features: Tensor | None = None
-
-    @cached_property
-    def events(self) -> ListedEvents:
-        """The events without padding, with what the first pass predicted for them."""
-        return self.first.list_events(self.batch.is_event)
-
-    @cached_property
-    def n_observed(self) -> Tensor:
-        """Number of events up to the last observation: Tensor[b]."""
-        if self.batch.inputs is None:
-            return self.batch.lengths
-        steps = torch.arange(1, self.batch.n_events + 1, device=self.batch.mask.device)
-        return (self.batch.mask.any(dim=2) * steps).amax(dim=1)
 
 
 class JumpFilter(MarginalModel):
@@ -87,8 +47,11 @@ class JumpFilter(MarginalModel):
         training. A query between events is answered from passes over its own past, at the cost of a row for each
         number of events that a query has behind it; one-step predictions come from the first pass.
     n_inputs : int
-        Width of the inputs at known times. Their effect on the state is linear (`input_map`) and, for a jump that
-        reads inputs, whatever that makes of it.
+        Width of the inputs at known times that act at once. Their effect on the state is linear (`input_map`) and, for
+        a jump that reads inputs, whatever that makes of it.
+    n_rates : int
+        Columns of inputs after those, which are changes of a rate that is held until the next: an infusion flows into
+        the state as long as it runs (`rate_map`), and nothing jumps at its ends.
     intensity : ObservationIntensity or None
         Rate at which observations come; None where their timing is not modelled.
     n_features : int
@@ -114,6 +77,7 @@ class JumpFilter(MarginalModel):
         n_inputs: int = 0,
         intensity: ObservationIntensity | None = None,
         n_features: int = 0,
+        n_rates: int = 0,
     ) -> None:
         super().__init__(readout.n_channels, likelihood)
         self.evolution = evolution
@@ -125,6 +89,13 @@ class JumpFilter(MarginalModel):
         self.n_features = n_features
         self.intensity = intensity
         self.input_map = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
+        self.n_rates = n_rates
+        self.rate_map = nn.Linear(n_rates, evolution.n_state, bias=False) if n_rates else None
+        if n_rates and not isinstance(evolution, DrivenEvolution):
+            raise ParameterError(
+                f"The events have durations, but {type(evolution).__name__} takes no constant input between events: "
+                "let it be a DrivenEvolution, use another evolution, or give the events without a duration."
+            )
         if n_passes > 1:
             self.restart = nn.Parameter(torch.zeros(evolution.n_state, evolution.n_state))
 
@@ -172,6 +143,7 @@ class JumpFilter(MarginalModel):
         seen: Tensor,
         features: Tensor | None = None,
         start: Tensor | None = None,
+        held: HeldRates | None = None,
     ) -> Path:
         """The plain loop: any parts, ordinary autograd. The fused kernels are tested against it.
 
@@ -181,17 +153,20 @@ class JumpFilter(MarginalModel):
         z = self.z_start.expand(batch.n_series, -1) if start is None else start
         start, status = z, torch.zeros_like(batch.lengths)
         left, right = [], []
+        drives = self.drive(held, slice(None))
         for k in range(batch.n_events):
-            evolved = self.evolution.evolve(z, batch.times[:, max(k - 1, 0)], batch.times[:, k])
+            drive = [each[:, k] for each in drives]
+            evolved = self.evolution.evolve(z, batch.times[:, max(k - 1, 0)], batch.times[:, k], *drive)
             status = worst(status, evolved.status)
             here = None if features is None else features[:, k]
             predicted = self.readout.location(evolved.z, last[:, k], seen[:, k], here)[..., None]
             if self.jump.needs_scale:
-                lead = (batch.times[:, k] - batch.times[:, max(k - 1, 0)]).to(z.dtype)
+                since = batch.times[:, max(k - 1, 0)] if held is None else held.acted_at[:, k]
+                lead = (batch.times[:, k] - since).to(z.dtype)
                 params = self._params(evolved.z, lead, last[:, k], seen[:, k], here)
                 log_scale = 0.5 * self.likelihood.variance(params).log()
                 predicted = torch.stack([self.likelihood.mean(params), log_scale], dim=-1)
-            inputs = None if batch.inputs is None else batch.inputs[:, k]
+            inputs = None if batch.inputs is None else batch.inputs[:, k, : self.n_inputs]
             joined = inputs if here is None else join_inputs(inputs, here, self.n_inputs + self.n_features)
             z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, joined))
             if self.input_map is not None and inputs is not None:
@@ -202,6 +177,13 @@ class JumpFilter(MarginalModel):
         z_minus = torch.stack(left, dim=1) if left else empty
         z_plus = torch.stack(right, dim=1) if right else empty
         return PaddedPath(batch.times, start, z_minus, z_plus, status)
+
+    def drive(self, held: HeldRates | None, at: slice | Tensor) -> list[Tensor]:
+        """Drive of the state at the flattened places `at`, or everywhere (b n+1 d), as arguments of an evolution."""
+        if self.rate_map is None or held is None:
+            return []
+        rates = held.rates if isinstance(at, slice) else held.rates.flatten(0, 1)[at]
+        return [self.rate_map(rates.to(self.z_start.dtype))]
 
     def _params(
         self,
@@ -221,7 +203,7 @@ class JumpFilter(MarginalModel):
     def one_step(self, filtered: Filtered) -> Tensor:
         """Parameters predicted for each of ``filtered.events`` from all before it: Tensor[q c p]."""
         times, (index, z, location) = filtered.batch.times, filtered.events
-        lead = times.diff(dim=1, prepend=times[:, :1]).flatten()[index]
+        lead = (times - filtered.acted_at[:, :-1]).flatten()[index]
         last, seen = (t[:, :-1].flatten(0, 1).index_select(0, index) for t in (filtered.last, filtered.seen))
         features = None if filtered.features is None else filtered.features.flatten(0, 1).index_select(0, index)
         return self._params(z, lead.to(last.dtype), last, seen, features, location)
@@ -251,11 +233,13 @@ class JumpFilter(MarginalModel):
             t = torch.where(has_events, path.times[:, -1], t)
         # a row without events: the start state holds at any time
         query_times = torch.where(has_events[:, None], query_times, t[:, None])
+        drive = [each[:, -1] for each in self.drive(filtered.held, slice(None))]
         if self.use_fused:
-            evolved = evolve_to(self.evolution, z, t, query_times)
+            evolved = evolve_to(self.evolution, z, t, query_times, *drive)
         else:
-            evolved = self.evolution.evolve_to(z, t, query_times)
-        lead = (query_times - t[:, None]).to(z.dtype)
+            evolved = self.evolution.evolve_to(z, t, query_times, *drive)
+        acted_at = torch.where(has_events, filtered.acted_at[:, -1], t)
+        lead = (query_times - acted_at[:, None]).to(z.dtype)
         shape = (-1, query_times.shape[1], -1)
         last, seen = filtered.last[:, -1:].expand(*shape), filtered.seen[:, -1:].expand(*shape)
         if with_last is not True:
@@ -300,15 +284,15 @@ class JumpFilter(MarginalModel):
         b, m = query_times.shape
         query = torch.arange(b * m, device=index.device) if at is None else at
         z, t, times, start = self._resume_points(filtered, query_times, index, at)
-        evolved = self._evolve_each(z, t, times, start)
-        last, seen = (part.flatten(0, 1)[start] for part in (filtered.last, filtered.seen))
+        evolved = self._evolve_each(z, t, times, start, filtered.held)
+        last, seen, acted_at = (part.flatten(0, 1)[start] for part in (filtered.last, filtered.seen, filtered.acted_at))
         if with_last is not True:
             with_last = torch.as_tensor(with_last, dtype=last.dtype, device=last.device).expand(b, m).flatten()[query]
             last, seen = last * with_last[:, None], seen * with_last[:, None]
         features = self.features_at(filtered.batch, query_times)
         if features is not None:
             features = features.flatten(0, 1)[query]
-        params = self._params(evolved.z, (times - t).to(z.dtype), last, seen, features)
+        params = self._params(evolved.z, (times - acted_at).to(z.dtype), last, seen, features)
         row = query.div(m, rounding_mode="floor") if m else query
         status = filtered.path.status.scatter_reduce(0, row, evolved.status, "amax")
         return (params.unflatten(0, (b, m)) if at is None else params), status
@@ -326,8 +310,9 @@ class JumpFilter(MarginalModel):
         filtered = self.filter(batch)
         index = torch.minimum(filtered.path.index_before(query_times), filtered.batch.lengths[:, None])
         z, t, times, start = self._resume_points(filtered, query_times, index)
-        states = self._evolve_each(z, t, times, start).z
-        return self.intensity(states, (times - t).to(states.dtype)).view_as(query_times)
+        states = self._evolve_each(z, t, times, start, filtered.held).z
+        lead = times - filtered.acted_at.flatten()[start]
+        return self.intensity(states, lead.to(states.dtype)).view_as(query_times)
 
     def _resume_points(
         self, filtered: Filtered, query_times: Tensor, index: Tensor, at: Tensor | None = None
@@ -342,14 +327,17 @@ class JumpFilter(MarginalModel):
         # where nothing has happened yet, the start state holds at any time
         return z, t, torch.where(start % width > 0, times, t), start
 
-    def _evolve_each(self, z: Tensor, t: Tensor, times: Tensor, start: Tensor) -> Evolved:
+    def _evolve_each(
+        self, z: Tensor, t: Tensor, times: Tensor, start: Tensor, held: HeldRates | None = None
+    ) -> Evolved:
         """Carry ``z`` (q d) from ``t`` to ``times`` (q,); a solver takes its steps once for all of one ``start``."""
         if not isinstance(self.evolution, Solved) or not len(start):
-            return self.evolution.evolve(z, t, times)
+            return self.evolution.evolve(z, t, times, *self.drive(held, start))
         groups = QueryGroups.of(start)
         z, t = z[groups.first_member], t[groups.first_member]
         run = evolve_to if self.use_fused else type(self.evolution).evolve_to
-        evolved = run(self.evolution, z, t, groups.gather(times, t))
+        drive = self.drive(held, start[groups.first_member])
+        evolved = run(self.evolution, z, t, groups.gather(times, t), *drive)
         group, position = groups.group, groups.position
         return Evolved(evolved.z[group, position], evolved.cost[group, position], evolved.status[group])
 
@@ -371,19 +359,20 @@ def run_filters(
         features = features * (batch.mask.any(dim=2) | batch.is_input)[..., None]
     if state is not None:
         last, seen = state.carry(last, seen)
+    held = held_rates(batch, models[0].n_inputs, state) if models[0].n_rates and batch.inputs is not None else None
 
     def run(starts: Sequence[Tensor] | None) -> list[Path]:
-        fused = run_fused(models, batch, last, seen, features, starts)
+        fused = run_fused(models, batch, last, seen, features, starts, held)
         each: Sequence[Tensor | None] = starts or [None] * len(models)
         return [
-            model._loop(batch, last, seen, features, start) if path is None else path
+            model._loop(batch, last, seen, features, start, held) if path is None else path
             for model, path, start in zip(models, fused, each)
         ]
 
     paths = first = run(None if state is None else state.z.unbind(dim=1))
     for _ in range(1, models[0].n_passes):
         paths = run([model.start_after(path) for model, path in zip(models, paths)])
-    return [Filtered(batch, *both, last, seen, features) for both in zip(paths, first)]
+    return [Filtered(batch, *both, last, seen, features, held) for both in zip(paths, first)]
 
 
 def advance_filters(
@@ -396,7 +385,11 @@ def advance_filters(
     seen_at = batch.times.where(batch.mask.any(dim=2), -torch.inf).amax(dim=1)
     before = torch.full_like(seen_at, torch.nan) if state is None else state.seen_at
     seen_at = torch.where(seen_at.isfinite(), seen_at, before)
-    return FilterState(batch.times[:, -1], seen_at, ends, first.last[:, -1], first.seen[:, -1])
+    rates = batch.times.new_zeros(batch.n_series, 0) if first.held is None else first.held.rates[:, -1]
+    nothing = ends.new_zeros(batch.n_series, 0)
+    return FilterState(
+        batch.times[:, -1], seen_at, ends, first.last[:, -1], first.seen[:, -1], rates, first.acted_at[:, -1], nothing
+    )
 
 
 def predict_params_of(

@@ -28,6 +28,7 @@ from tsode.kernels.dense_output import LONGEST_SERIES, gru_states_at, mlp_states
 from tsode.kernels.gru_ode import fused_gru_ode
 from tsode.kernels.innovation import KernelInputs, Weights, filter_states
 from tsode.kernels.ode_rnn import fused_ode_rnn
+from tsode.models.filters.held_rates import HeldRates
 from tsode.numerics.euler import Euler
 from tsode.numerics.exponential import ExponentialEuler
 from tsode.numerics.midpoint import Midpoint
@@ -63,8 +64,10 @@ class FilterParts(RecurrentParts, Protocol):
 
     readout: Readout
     input_map: nn.Linear | None
+    rate_map: nn.Linear | None
     n_inputs: int
     n_features: int
+    n_rates: int
     use_fused: bool
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
@@ -72,7 +75,7 @@ class FilterParts(RecurrentParts, Protocol):
 
 def run_fused(
     models: Sequence[FilterParts], batch: IrregularBatch, last: Tensor, seen: Tensor,
-    features: Tensor | None, starts: Sequence[Tensor] | None,
+    features: Tensor | None, starts: Sequence[Tensor] | None, held: HeldRates | None = None,
 ) -> Sequence[Path | None]:  # fmt: skip
     """Path of each filter by a kernel, in one pass if the filters can share it; None where no kernel serves.
 
@@ -87,10 +90,14 @@ def run_fused(
         Covariates at the events.
     starts : sequence of Tensor[b d] or None
         State at which each row of each filter begins; None = the learned one.
+    held : HeldRates or None
+        Rates of infusions, which only `run_innovations` reads.
     """
     nothing = [None] * len(models)
     if all(model.use_fused for model in models) and share_one_pass(models):
-        return run_innovations(models, batch, last, seen, features, starts) or nothing
+        return run_innovations(models, batch, last, seen, features, starts, held) or nothing
+    if held is not None:
+        return nothing
 
     def first_path(model: FilterParts, start: Tensor | None) -> Path | None:
         paths = (run(model, batch, last, seen, features, start) for run in KERNELS if model.use_fused)
@@ -126,7 +133,7 @@ def run_innovation(
 
 def run_innovations(
     models: Sequence[FilterParts], batch: IrregularBatch, last: Tensor, seen: Tensor,
-    features: Tensor | None = None, starts: Sequence[Tensor] | None = None,
+    features: Tensor | None = None, starts: Sequence[Tensor] | None = None, held: HeldRates | None = None,
 ) -> list[Path] | None:  # fmt: skip
     """Default filters of one size, in one pass; with `starts` each row of each begins at a state (b d) of its own."""
     if _grows(batch.values) or _grows(batch.inputs) or not batch.times.numel():
@@ -143,12 +150,13 @@ def run_innovations(
         several = [len(models)] if len(models) > 1 else []
         ones = gap.new_ones(*several, len(ragged.events), readout.location_hidden.out_features)
         dropout = readout.dropout(ones)
-    inputs = batch.inputs
-    if inputs is None or not first.n_inputs:
-        inputs = gap.new_zeros(*gap.shape, first.n_inputs)
+    inputs = gap.new_zeros(*gap.shape, first.n_inputs) if batch.inputs is None else batch.inputs[..., : first.n_inputs]
     values, mask, last, seen, inputs = map(listed, (batch.values, batch.mask, last[:, :-1], seen[:, :-1], inputs))
     features = None if features is None else listed(features)
-    read = KernelInputs(ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, inputs, dropout, features)
+    rates = None if held is None else listed(held.rates[:, :-1])
+    read = KernelInputs(
+        ragged.sizes, ragged.last, listed(gap), values, mask, last, seen, inputs, dropout, features, rates
+    )
     weights = list(map(innovation_weights, models))
     if starts is not None:
         rows = ragged.order[: len(ragged.last)]
@@ -171,6 +179,7 @@ def innovation_weights(model: FilterParts) -> Weights:
         (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh),
         (hidden.weight, hidden.bias), (out.weight, out.bias),
         None if model.input_map is None else model.input_map.weight,
+        None if model.rate_map is None else model.rate_map.weight,
     )  # fmt: skip
 
 
@@ -258,8 +267,10 @@ def below(tableau: Tableau) -> tuple[float, ...]:
     return tuple(row[-1] for row in tableau.a)
 
 
-def evolve_to(evolution: Evolution, z: Tensor, t0: Tensor, times: Tensor) -> Evolved:
+def evolve_to(evolution: Any, z: Tensor, t0: Tensor, times: Tensor, *drive: Tensor) -> Evolved:
     """`evolution.evolve_to`, by a kernel of `tsode.kernels.dense_output` where one serves."""
+    if drive:
+        return evolution.evolve_to(z, t0, times, *drive)
     if not is_neural(evolution) or times.requires_grad or t0.requires_grad:
         return evolution.evolve_to(z, t0, times)
     solved: Any = evolution

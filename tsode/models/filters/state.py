@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -29,8 +29,12 @@ class FilterState:
         Value last seen of every channel, 0 where there was none.
     seen : Tensor[b c], the values' dtype
         1 where there was one.
-    beside : Tensor[b e] or None
-        State of a model beside the filters; None where there is none.
+    rates : Tensor[b r], float64
+        Rates at which infusions run from that event on, see `tsode.models.filters.held_rates`.
+    acted_at : Tensor[b], float64
+        Of the last event that was more than a change of these.
+    beside : Tensor[b e]
+        State of a model beside the filters; e is 0 where there is none.
     """
 
     times: Tensor
@@ -38,23 +42,19 @@ class FilterState:
     z: Tensor
     last: Tensor
     seen: Tensor
-    beside: Tensor | None = None
+    rates: Tensor
+    acted_at: Tensor
+    beside: Tensor
 
     @classmethod
     def stack(cls, rows: Sequence[FilterState]) -> FilterState:
         """States side by side."""
-        names = ("times", "seen_at", "z", "last", "seen")
-        beside = [row.beside for row in rows if row.beside is not None]
-        times, seen_at, z, last, seen = (torch.cat([getattr(row, name) for row in rows]) for name in names)
-        return cls(times, seen_at, z, last, seen, torch.cat(beside) if beside else None)
+        return cls(*(torch.cat([getattr(row, f.name) for row in rows]) for f in fields(cls)))
 
     def split(self) -> list[FilterState]:
         """A state for each row, in memory of its own."""
-        parts = zip(self.times, self.seen_at, self.z, self.last, self.seen)
-        each = [FilterState(*(part[None].clone() for part in row)) for row in parts]
-        if self.beside is None:
-            return each
-        return [replace(state, beside=part[None].clone()) for state, part in zip(each, self.beside)]
+        parts = zip(*(getattr(self, f.name) for f in fields(self)))
+        return [FilterState(*(part[None].clone() for part in row)) for row in parts]
 
     def before(self, batch: IrregularBatch) -> IrregularBatch:
         """The batch that continues from here: each row begins with an empty event."""

@@ -41,7 +41,7 @@ def pack(batch: IrregularBatch, ends: Sequence[Standing]) -> FilterState:
     """The standings of all channels after all events of a batch that has some."""
     z = torch.cat([part.flatten(1) for end in ends for part in (*end[:2], end.run[:, None])], dim=1)
     times, nothing = batch.times[:, -1], torch.zeros_like(batch.values[:, 0])
-    return FilterState(times, times, z[:, None], nothing, nothing)
+    return FilterState(times, times, z[:, None], nothing, nothing, z[:, :0].double(), times, z[:, :0])
 
 
 def unpack(state: FilterState | None, fits: Sequence[ChannelFit], c: int, rows: Tensor) -> Standing | None:

@@ -16,6 +16,7 @@ from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.supports import in_units
 from tsode.frames.times import Query
 from tsode.likelihoods.base import Likelihood
+from tsode.models.filters.base import MarginalModel
 
 __all__ = ["SAMPLE_WIDTH", "draw_paths", "forecasts"]
 
@@ -86,9 +87,12 @@ def draw_paths(
         counts = [min(at_once, n_samples - k) for k in range(0, n_samples, at_once)]
         with isolated(), torch.no_grad():
             # samples bring no status
-            here = failed_rows(module.forecast(piece.batch, piece.query_times, **piece.state), piece.rows)
+            forecast = module.forecast(piece.batch, piece.query_times, **piece.state)
+            here, known = failed_rows(forecast, piece.rows), dict(piece.state)
+            if isinstance(module, MarginalModel):
+                known["forecast"] = forecast
             drawn = [
-                module.sample(piece.batch, piece.query_times, n, generator, **piece.state).cpu().double().numpy()
+                module.sample(piece.batch, piece.query_times, n, generator, **known).cpu().double().numpy()
                 for n in counts
             ]
         failed |= here

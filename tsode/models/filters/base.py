@@ -109,11 +109,16 @@ class MarginalModel(ForecastModel):
         n_samples: int,
         generator: torch.Generator,
         state: FilterState | None = None,
+        forecast: Forecast | None = None,
     ) -> Tensor:
-        """Draw joint paths: the forecast's own marginals, tied together by the fitted `ResidualProcess`."""
-        order = query_times.argsort(dim=1)
+        """Draw joint paths: the forecast's own marginals, tied together by the fitted `ResidualProcess`.
+
+        With `forecast`, that at `query_times`, which must be sorted then, the history is not run over again.
+        """
+        order = query_times.argsort(dim=1, stable=True)
         ordered = query_times.gather(1, order)
-        forecast = self.forecast(batch, ordered, state=state)
+        if forecast is None:
+            forecast = self.forecast(batch, ordered, state=state)
         scores = self.residuals.normal_scores(forecast, batch.n_seen(ordered), n_samples, generator)
         p = torch.special.ndtr(scores.double()).clamp(1e-12, 1.0 - 1e-12)
         paths = forecast.family.quantile(forecast.params.double(), p).to(forecast.params)

@@ -11,6 +11,7 @@ Parts:
 - glucose: people never seen in training, beside a ridge autoregression.
 - typing_errors: values mistyped in the histories of PhysioNet 2012 set-a.
 - far_ahead: every forecaster at up to a million horizons.
+- warnings_told: false alarms and hits where a question leaves what was learned.
 - positive: learned forecasters with ``support=`` on glucose and drugs, beside themselves without it.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
@@ -23,7 +24,17 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("rates", "default", "other_rates", "optimum", "glucose", "typing_errors", "far_ahead", "positive")
+PARTS = (
+    "rates",
+    "default",
+    "other_rates",
+    "optimum",
+    "glucose",
+    "typing_errors",
+    "far_ahead",
+    "positive",
+    "warnings_told",
+)
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.small_panels_parts", PARTS))

@@ -85,8 +85,8 @@ class NoisyFit(LastValueForecaster):
 
 
 class SeesTheFuture(LastValueForecaster):
-    def _forecast(self, query, panel, impute=False, **more):
-        return super()._forecast(query, panel, impute=True, **more)
+    def _forecast(self, query, panel, impute=False, *more, **others):
+        return super()._forecast(query, panel, True, *more, **others)
 
 
 class CrossedQuantiles(LastValueForecaster):

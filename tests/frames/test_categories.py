@@ -10,6 +10,9 @@ from tsode import JumpODEForecaster
 from tsode.core.covariates import CovariatePath
 from tsode.errors import DataError, ParameterError
 
+# asks for times far beyond a history, on purpose
+pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+
 RNG = np.random.default_rng(0)
 ROWS = pd.DataFrame(
     {"unique_id": np.repeat(["a", "b", "c"], 12), "ds": np.tile(np.arange(12.0), 3), "y": RNG.normal(size=36)}

@@ -13,7 +13,7 @@ from tsode.core.batch import FARTHEST, IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.base import Likelihood
 
-__all__ = ["LONG", "SLACK", "Reach", "Standing", "Survey"]
+__all__ = ["LONG", "SLACK", "STILL", "Reach", "Standing", "Survey"]
 
 ENDLESS = 1e30  # a horizon before training has shown one
 SLACK = 1.25  # times the horizon: training sees leads from a cut, and the last observation lies before that
@@ -47,12 +47,15 @@ class Survey(NamedTuple):
         Longest gap of a history, as a share of the longest that is like those of training.
     lead : Tensor[b m]
         Of each query since the last observation, in horizons.
+    longest : float
+        Lead that training has shown: the horizon, and the wait from an observation to the cut that it is counted from.
     """
 
     implausible: Tensor
     drifted: Tensor
     gap: Tensor
     lead: Tensor
+    longest: float
 
 
 class Reach(nn.Module):
@@ -150,7 +153,8 @@ class Reach(nn.Module):
             last, seen = (x[:, -1] for x in batch.replace(values=taken).last_seen())
             is_out = seen & ((last > self.high + DRIFT * width) | (last < self.low - DRIFT * width))
             drifted = torch.where(is_out, last, nothing)
-        return Survey(implausible, drifted, gap, lead / self.horizon.to(lead))
+        wait = min(float(self.gap / self.horizon), 1.0)
+        return Survey(implausible, drifted, gap, lead / self.horizon.to(lead), 1.0 + wait)
 
     def is_far(self, lead: Tensor) -> Tensor:
         """Whether lead times since the last observation are beyond what training has shown."""

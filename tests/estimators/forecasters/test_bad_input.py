@@ -15,6 +15,9 @@ from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators import FORECASTERS
 from tsode.testing import example_panel
 
+# asks for times far beyond a history, on purpose
+pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+
 BASELINES = [made for made in FORECASTERS.values() if made.is_baseline]
 LEARNED = [made for made in FORECASTERS.values() if not made.is_baseline]
 WHEN = pd.Timestamp("2024-03-03 16:00")

@@ -18,6 +18,9 @@ from tsode import (
 from tsode.errors import SolverError, TsodeWarning
 from tsode.testing import example_panel
 
+# what is told of wild values is tested with the reports
+pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+
 FRAME = example_panel(6)
 LAST = FRAME["ds"].max()
 TINY = {"max_epochs": 1, "random_state": 0, "n_hidden": 8}

@@ -15,7 +15,7 @@ from tsode.core.status import Status
 from tsode.errors import TsodeWarning
 from tsode.estimators.forecasters.pieces import Piece
 from tsode.estimators.forecasters.reader import DataReader
-from tsode.models.reach import LONG, SLACK, Reach
+from tsode.models.reach import LONG, Reach
 
 __all__ = ["ReachReport"]
 
@@ -27,6 +27,8 @@ REMEDIES = {
     "failed": "see the warning of that forecast",
 }
 """What may be wrong with a question, in the order in which it is told, and what helps."""
+
+ROUNDING = 1e-6  # of a lead time
 
 OPENINGS = {
     "implausible": "holds values that are far from all that training has shown",
@@ -62,7 +64,7 @@ class ReachReport:
         lead = np.where(piece.is_asked, found.lead.cpu().numpy(), 0.0).max(axis=1, initial=0.0)
         for place, row in enumerate(piece.rows):
             self._lead[row] = max(self._lead.get(row, 0.0), float(lead[place]))
-            if self._lead[row] > SLACK:
+            if self._lead[row] > (1.0 + ROUNDING) * found.longest:
                 self._note(row, "far", f"up to {self._lead[row]:.3g} horizons ahead")
         for place in found.gap.gt(1.0).nonzero()[:, 0].tolist():
             self._note(piece.rows[place], "gap", f"{LONG * float(found.gap[place]):.3g} times as long")

@@ -167,8 +167,8 @@ def _ends(value: Any, name: str = "support") -> Ends | None:
         low, high = math.nan, math.nan
     if not low < high or (math.isinf(low) and high < math.inf):
         raise ParameterError(
-            f"{name} must be one of {', '.join(map(repr, SUPPORTS))}, a pair of numbers such as (0, 100), or (0, None), or "
-            f"a dict of channels to these, but is {value!r}: try {name}='positive'."
+            f"{name} must be one of {', '.join(map(repr, SUPPORTS))}, a pair of numbers such as (0, 100) or (0, None), "
+            f"or a dict of channels to these, but is {value!r}: try {name}='positive'."
         )
     return low, high
 

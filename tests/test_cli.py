@@ -339,3 +339,20 @@ def test_held_out_data_are_read_for_one_channel_that_is_named_by_itself():
     frame = example_panel().rename(columns={"a": "hr"})  # more than one letter
     held = hold_out(LastValueForecaster(target="hr"), "last-value", frame)
     assert held.scores["channel"].unique().tolist() == ["hr"]
+
+
+def test_a_support_is_set_by_name_or_for_each_channel(tmp_path, capsys):
+    frame = panel("float")
+    frame = frame.assign(hr=np.exp(frame["hr"] - 60.0), bp=np.exp(frame["bp"] - 100.0))
+    data, model, out = write(tmp_path, "a.csv", frame), str(tmp_path / "model"), str(tmp_path / "out.csv")
+    for support in ("positive", '{"hr": "positive", "bp": [0, null]}'):
+        assert main(["fit", data, "--out", model, "--horizon", "6", *QUICK, f"support={support}"]) == 0
+        assert main(["predict", "--model", model, "--horizon", "6", "--level", "95", "--out", out]) == 0
+        answer = pd.read_csv(out)
+        assert (answer[[name for name in answer if "-lo-" in name]] > 0.0).all(axis=None)
+    below = write(tmp_path, "b.csv", frame.assign(hr=-frame["hr"]))
+    capsys.readouterr()
+    assert main(["fit", below, "--out", model, "--horizon", "6", *QUICK, "support=positive"]) == 1
+    assert "lies outside of its support, from 0 to inf. Mend it, set it to NaN, or fit with --set support=real" in (
+        capsys.readouterr().err
+    )

@@ -339,7 +339,8 @@ def _number(text: str, what: str) -> float:
 
 def _as_options(message: str) -> str:
     """The advice of the library in the words of the command: ``horizon=`` is ``--horizon``."""
-    message = message.replace("duplicates='mean'", "--set duplicates=mean")
+    for name, value in (("duplicates", "mean"), ("support", "real")):
+        message = message.replace(f"{name}={value!r}", f"--set {name}={value}")
     return re.sub(r"\b(id_col|time_col|horizon|times|events|static|known|target|level|cutoffs)= ?", _as_option, message)
 
 

@@ -7,8 +7,8 @@ Three panels, and of each three seeds, which say what is trained on, and start t
 - indomethacin: the six subjects in `load_indomethacin`. Four are trained on; of the others each value is forecast from
   those before it.
 - phenobarbital: a simulated panel like that of Grasela & Donn 1985. 59 newborns with a loading dose and doses of
-  upkeep, from 1 to 6 concentrations each; one compartment, a noise of 12 % of the value, clearances that differ by 25 %
-  and volumes by 20 %. Of 200 others each concentration is forecast from those before it, and from the doses.
+  upkeep, from 1 to 6 concentrations each; one compartment, a noise of 12 % of the value, clearances that differ by
+  25 % and volumes by 20 %. Of 200 others each concentration is forecast from those before it, and from the doses.
 
 What stands beside a bar is the CRPS of all held-out values as a share of that with ``support="real"``, over the seeds,
 and the share of 5 % quantiles that are below zero.

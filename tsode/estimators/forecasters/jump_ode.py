@@ -116,6 +116,19 @@ class JumpODEForecaster(WindowedForecaster):
         Share of the series held out; with fewer than ten series, the last part of each.
     scale : {"auto", "standard", "robust", "none"}
         Internal scaling of each channel ("auto" is "standard"). Results are in the data's own units.
+    support : {"real", "positive", "unit", "auto"}, pair (low, high), or dict of channel to one of these
+        What values a channel may have. One that is "positive", from 0 on, is learned by its logarithm or its root,
+        whichever makes forecasts of one half of the data from the other likelier; one between two ends ("unit" is from
+        0 to 1) by its logit; ``(low, None)`` is positive above `low`. Scaling comes after that. No quantile, sample or
+        mean leaves the support, and means, densities and scores are those of the law in the data's own units.
+        Values at an end may be among the data: then the end has a chance of its own. If fit saw none there, a later
+        one is read as half as far from it as the nearest in fit. A value outside is an error.
+        "auto" leaves a channel as it is, unless all of its values are positive (or inside of 0 and 1) and straight
+        lines forecast one half of the data from the other with a likelihood that is better for more than chance, and a
+        CRPS no worse, on such a scale. A later value that this does not allow for is read as if it stood at the end,
+        with a warning.
+        A dict leaves other channels real, as past covariates are that it does not name. Any but "real" needs a
+        `likelihood` of normals.
     time_unit : "auto", duration or float
         One unit of model time. "auto" is one horizon, unless the data are of a scale far from it.
     device : str
@@ -152,6 +165,8 @@ class JumpODEForecaster(WindowedForecaster):
         One row an epoch.
     n_iter_ : int
         Epochs done.
+    transforms_ : dict of channel to str
+        Scale on which each is learned, by `support`: "identity", "sqrt", "log" or "logit".
     channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
 
     Examples

@@ -60,7 +60,8 @@ class LatentSDEForecaster(LatentForecaster):
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
     horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, validation_fraction
         As in `JumpODEForecaster`.
-    scale, time_unit, device, dtype, warm_start, random_state, verbose, callbacks, id_col, time_col, target, duplicates
+    scale, support, time_unit, device, dtype, warm_start, random_state, verbose, callbacks, id_col, time_col, target,
+    duplicates
         As in `JumpODEForecaster`. The noise of all forecasts follows from `random_state` as well.
     past_covariates, known_path, calendar
         As in `JumpODEForecaster`. A small network of what is known is added to the observations; the latent path

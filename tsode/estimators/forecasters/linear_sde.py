@@ -78,10 +78,10 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         own, of series that repeat exactly, each with its own period. None: a stable system of `n_state` states.
         A channel with fewer values than they have parameters is forecast by a level and noise, with a warning.
         ``examples/docs/COMPONENTS.md`` has their formulas and settings.
-    support : {"real", "positive", "unit", "auto"}
-        Of the values, with ``components=``: "positive" models a channel by its root or its logarithm, "unit" (from 0 to
-        1) by its logit, and "auto" also as it is, whichever is likelier. Answers are in the data's own units and none
-        leaves the support.
+    support : {"real", "positive", "unit", "auto"}, pair (low, high), or dict of channel to one of these
+        Of the values, as in `JumpODEForecaster`; events and covariates then add to what stands on that scale. With
+        ``components=`` "positive" takes root or logarithm, "unit" the logit and "auto" also the values as they are,
+        whichever is likelier; pairs are not taken. Not with `system`.
     per_series : bool
         With ``components=``, whether each series has parameters of its own, drawn towards those of the panel; otherwise
         they share them. Each has states of its own either way.
@@ -141,8 +141,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     module_ : StableLinearSDE, LinearSDE or StructuralModel
         The fitted model, in model time; ``module_.system()`` gives the matrices of a stable system, in scaled units.
     components_, weights_, transforms_ : dict by channel
-        With ``components=``: the components of the likeliest structure, the weight of each structure in the forecast,
-        and the scale on which the channel is modelled.
+        With ``components=``: the components of the likeliest structure, and the weight of each structure in the
+        forecast. Always: the scale on which the channel is modelled.
     history_, n_iter_, channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
 
     Examples

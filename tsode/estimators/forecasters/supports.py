@@ -162,13 +162,13 @@ def _ends(value: Any, name: str = "support") -> Ends | None:
         lookup(dict.fromkeys(SUPPORTS), value, name)
         return NAMED.get(value)
     try:
-        low, high = map(float, value)
+        low, high = (float(none if end is None else end) for end, none in zip(value, REAL, strict=True))
     except (TypeError, ValueError):
         low, high = math.nan, math.nan
     if not low < high or (math.isinf(low) and high < math.inf):
         raise ParameterError(
-            f"{name} must be one of {', '.join(map(repr, SUPPORTS))}, a pair (low, high) of numbers, or a dict of "
-            f"channels to these, but is {value!r}: try {name}='positive' or {name}=(0, 100)."
+            f"{name} must be one of {', '.join(map(repr, SUPPORTS))}, a pair of numbers such as (0, 100) or (0, None), "
+            f"or a dict of channels to these, but is {value!r}: try {name}='positive'."
         )
     return low, high
 

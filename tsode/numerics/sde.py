@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,13 @@ class SDESolver(ABC):
         self, sde: DiagonalSDE, z: Tensor, t0: Tensor, times: Tensor, brownian: Brownian, query_step: float
     ) -> Solution:
         """Carry ``z`` (b d) from ``t0`` (b,) to each of ``times >= t0`` (b m), all finite, m at least 1."""
+
+    def as_steps(self) -> Any:
+        """The method as an `SDEStep`, which is led from step to step; a `ParameterError` where it cannot be."""
+        raise ParameterError(
+            f"{self} cannot be led from step to step, which a guided path needs: use another solver, for instance "
+            "HeunMaruyama()."
+        )
 
 
 def widen(noise: Tensor, z: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from tsode.models.latent.ode import build_encoder
 from tsode.numerics import SDE_SOLVERS
 from tsode.numerics.brownian import BrownianPath
 from tsode.numerics.drawn_brownian import draw_brownian
+from tsode.numerics.paced_brownian import paced_brownian
 from tsode.numerics.sde import DiagonalSDE, SDESolver, check_calculus
 from tsode.numerics.step_layout import StepLayout
 from tsode.readouts import Emission
@@ -94,11 +97,11 @@ class LatentSDE(LatentModel):
         is_steered, pull = self._steering(inference, events, layout)
         pushes = self._pushes(batch, layout)
         nodes = nn.functional.pad(layout.ends, (1, 0))
-        motion = self._motion(draws, torch.cat([nodes, times.minimum(nodes[:, -1:])], dim=1))
+        motion = self._motion(inference, draws, torch.cat([nodes, times.minimum(nodes[:, -1:])], dim=1))
 
         blocks = []
         size = len(times) * self.n_latent * (3 * nodes.shape[1] + times.shape[1])
-        for samples in torch.arange(len(z)).split(max(1, STATES_AT_ONCE // max(1, size))):
+        for samples in torch.arange(len(z), device=z.device).split(max(1, STATES_AT_ONCE // max(1, size))):
             at_nodes, at_times = motion(samples).split([nodes.shape[1], times.shape[1]], dim=2)
             path = run_steered(self.solver, self.sde, z[samples], layout, at_nodes, pull, is_steered, pushes)
             blocks.append(LatentPaths(path.read(times, at_times, at_nodes), path.cost, path.status))
@@ -138,34 +141,43 @@ class LatentSDE(LatentModel):
         at = layout.n_before.clamp(max=n_steps)[..., None].expand_as(push)
         return push.new_zeros(len(push), n_steps + 1, push.shape[2]).scatter_add(1, at, push)[:, :n_steps]
 
-    def _motion(self, draws: Draws, times: Tensor) -> Callable[[Tensor], Tensor]:
+    def _motion(self, inference: Inference, draws: Draws, times: Tensor) -> Callable[[Tensor], Tensor]:
         """Brownian motion of some of the samples at ``times`` (b n) since each row's start: Tensor[s b n d].
 
         There is one path a sample where all rows share their numbers, else one a sample and series. Where each row is
         a series of its own, as in training, it is drawn at these times and nowhere else.
         """
         n_rows, n_samples, width = len(times), len(draws.start), self.n_latent
-        dtype, device = draws.start.dtype, times.device
-        if draws.rows is None and not draws.is_common:
-            return lambda samples: draw_brownian(times, len(samples), width, draws.generator, dtype)
-        # Few paths must serve for all forecasts: with their reflections, their mean is right.
-        n_drawn = -(-n_samples // 2) if draws.is_common else n_samples
-        series = times.new_zeros(n_rows, dtype=torch.int64) if draws.rows is None else draws.rows
-        n_series = int(series.max()) + 1 if n_rows else 1
-        reach = float(times.max()) + self.query_step if times.numel() else self.query_step
+        how: dict[str, Any] = {"depth": 3, "dtype": draws.start.dtype, "device": times.device}
+        farthest = float(times.max()) if times.numel() else 0.0
+        if draws.is_common:
+            seen = inference.batch.replace(inputs=None).compact()
+            stops, reach = seen.times - inference.start[:, None], seen.n_events + farthest / self.query_step + 1.0
+            if not seen.n_events:
+                stops = torch.zeros_like(times[:, :1])
+            # Few paths must serve for all forecasts: with their reflections, their mean is right.
+            paths = BrownianPath.draw(draws.generator, -(-n_samples // 2), width, reach, 1.0, **how)
+
+            def shared(samples: Tensor) -> Tensor:
+                drawn, which = (samples % len(paths.knots)).unique(return_inverse=True)
+                some = replace(paths, knots=paths.knots[drawn], bridges=paths.bridges[drawn])
+                values = paced_brownian(some, stops, seen.lengths, times, self.query_step)[which]
+                return torch.where((samples < len(paths.knots))[:, None, None, None], values, -values)
+
+            return shared
+        if draws.rows is None:
+            return lambda samples: draw_brownian(times, len(samples), width, draws.generator, draws.start.dtype)
+        n_series = int(draws.rows.max()) + 1 if n_rows else 1
         paths = BrownianPath.draw(
-            draws.generator, n_drawn * n_series, width, reach, self.query_step, depth=3, dtype=dtype, device=device
+            draws.generator, n_samples * n_series, width, farthest + self.query_step, self.query_step, **how
         )
 
-        def at(samples: Tensor) -> Tensor:
-            drawn, which = (samples.to(device) % n_drawn).unique(return_inverse=True)
-            followed = (drawn[:, None] * n_series + series).flatten()
-            origin = times.new_zeros(len(followed))
-            values = paths.starting_at(origin, followed)(times.expand(len(drawn), -1, -1).flatten(0, 1))
-            values = values.unflatten(0, (len(drawn), n_rows))[which]
-            return torch.where((samples.to(device) < n_drawn)[:, None, None, None], values, -values)
+        def of_series(samples: Tensor) -> Tensor:
+            followed = (samples[:, None] * n_series + draws.rows).flatten()
+            path = paths.starting_at(times.new_zeros(len(followed)), followed)
+            return path(times.repeat(len(samples), 1)).unflatten(0, (len(samples), n_rows))
 
-        return at
+        return of_series
 
 
 def build_latent_sde(

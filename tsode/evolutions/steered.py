@@ -16,7 +16,7 @@ from tsode.numerics.step_layout import StepLayout
 __all__ = ["Pull", "SteeredPath", "run_steered"]
 
 Pull = Callable[[int, Tensor], tuple[Tensor, Tensor]]
-"""``(k, z) -> log rate, target``: the pull at the end of step ``k`` and state ``z`` (s b d), (s b d) each."""
+"""``(k, z) -> log rate, target``: the pull on ``z`` (s*b d), samples folded into rows, as if at the end of step ``k``."""
 
 
 @dataclass(frozen=True)
@@ -109,50 +109,53 @@ def run_steered(
     Heng, Bishop, Deligiannidis and Doucet, "Controlled sequential Monte Carlo", Annals of Statistics 48, 2020.
     """
     (s, b, d), n_steps = z.shape, layout.ends.shape[1]
-    dt = layout.ends - layout.starts
-    log_dt = torch.where(is_steered & (dt > 0), dt.log(), -torch.inf)
-    n_steered = int((is_steered.any(dim=0) * torch.arange(1, n_steps + 1, device=dt.device)).max()) if n_steps else 0
-    clocks = layout.starts.mT[:, None].expand(-1, s, -1).reshape(n_steps, s * b).unbind()
-    lengths = dt.to(z.dtype).mT[:, None, :, None].expand(-1, s, -1, -1).reshape(n_steps, s * b, 1).unbind()
-    log_lengths = log_dt.to(z.dtype).mT[..., None].unbind()
-    noise = _widened(at_nodes.diff(dim=2).to(z.dtype), d).unbind(dim=2)
+    if not n_steps:
+        nothing = z[:, :, None][:, :, :0]
+        return SteeredPath(layout, nothing, nothing, z, nothing, z.new_zeros(s, b), layout.status)
 
-    first = z
+    def by_step(of_steps: Tensor) -> tuple[Tensor, ...]:
+        """What is known of each step, (b n ...) or (s b n ...), with samples folded into the rows: n of (s*b ...)."""
+        of_steps = of_steps if of_steps.dim() == 4 else of_steps.expand(s, *of_steps.shape)
+        return of_steps.flatten(0, 1).unbind(dim=1)
+
+    dt = layout.ends - layout.starts
+    is_steered = is_steered & (dt > 0)
+    log_dt = torch.where(is_steered, dt.log(), -torch.inf).to(z.dtype)[..., None]
+    n_steered = int((is_steered.any(dim=0) * torch.arange(1, n_steps + 1, device=dt.device)).max())
+    clocks, lengths, log_lengths = by_step(layout.starts), by_step(dt.to(z.dtype)[..., None]), by_step(log_dt)
+    noise = by_step(_widened(at_nodes.diff(dim=2).to(z.dtype), d))
+    push = None if pushes is None else by_step(pushes)
+
+    sde, first, z = sde.prepared(), z, z.flatten(0, 1)
     starts, ends, diffusions, odds, offsets = [], [], [], [], []
     for k in range(n_steps):
-        if pushes is not None:
-            z = z + pushes[:, k]
-        flat, dw = z.flatten(0, 1), noise[k]
-        stages = solver.stages(sde, clocks[k], flat)
+        if push is not None:
+            z = z + push[k]
+        starts.append(z)
+        stages, dw = solver.stages(sde, clocks[k], z), noise[k]
         if k < n_steered:
-            free, g = torch.addcmul(flat, stages[0], lengths[k]).view_as(z), stages[1].view_as(z)
+            free = torch.addcmul(z, stages[0], lengths[k])
             log_rate, target = pull(k, free)
-            odd, offset = log_rate + log_lengths[k], (target - free) / g
+            odd, offset = log_rate + log_lengths[k], (target - free) / stages[1]
             dw = torch.addcmul((-0.5 * nn.functional.softplus(odd)).exp() * dw, torch.sigmoid(odd), offset)
             odds.append(odd)
             offsets.append(offset)
-        starts.append(z)
-        diffusions.append(stages[1].view_as(z))
-        z = solver.complete(sde, clocks[k], lengths[k], flat, stages, dw.flatten(0, 1))[0].view_as(z)
+        diffusions.append(stages[1])
+        z = solver.complete(sde, clocks[k], lengths[k], z, stages, dw)[0]
         ends.append(z)
-    if not n_steps:
-        nothing = z[:, :, None][:, :, :0]
-        return SteeredPath(layout, nothing, nothing, first, nothing, z.new_zeros(s, b), layout.status)
-    cost = _divergence(odds, offsets, log_lengths) if odds else z.new_zeros(s, b)
-    path = SteeredPath(
-        layout, *(torch.stack(x, dim=2) for x in (starts, ends)), first, torch.stack(diffusions, 2), cost, layout.status
-    )
-    return _up_to_failure(path)
+    stacked = [torch.stack(states, dim=1).unflatten(0, (s, b)) for states in (starts, ends, diffusions)]
+    cost = z.new_zeros(s, b)
+    if odds:
+        cost = _divergence(torch.stack(odds), torch.stack(offsets), torch.stack(log_lengths[:n_steered])).view(s, b)
+    return _up_to_failure(SteeredPath(layout, stacked[0], stacked[1], first, stacked[2], cost, layout.status))
 
 
-def _divergence(odds: list[Tensor], offsets: list[Tensor], log_lengths: tuple[Tensor, ...]) -> Tensor:
-    """Of normal noise with gain ``sigmoid(odds)`` and its mean at that share of the `offsets` (s b d): Tensor[s b]."""
-    odd, offset = torch.stack(odds), torch.stack(offsets)
-    log_dt = torch.stack(log_lengths[: len(odds)])[:, None]
-    gain = torch.sigmoid(odd)
+def _divergence(odds: Tensor, offsets: Tensor, log_dt: Tensor) -> Tensor:
+    """Of normal noise with gain ``sigmoid(odds)`` (n b d) and its mean at that share of the `offsets`: Tensor[b]."""
+    gain = torch.sigmoid(odds)
     # gain**2 / dt: zero with the gain where a step has no length
     weight = gain.square() * torch.where(log_dt > -torch.inf, -log_dt, 0.0).exp()
-    return 0.5 * (nn.functional.softplus(odd) - gain + weight * offset.square()).sum(dim=(0, 3))
+    return 0.5 * (nn.functional.softplus(odds) - gain + weight * offsets.square()).sum(dim=(0, 2))
 
 
 def _widened(noise: Tensor, d: int) -> Tensor:

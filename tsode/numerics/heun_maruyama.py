@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from tsode.numerics.euler_maruyama import EulerMaruyama
@@ -31,9 +32,10 @@ class HeunMaruyama(EulerMaruyama):
         self, sde: DiagonalSDE, t: Tensor, dt: Tensor, z: Tensor, stages: Sequence[Tensor], dw: Tensor
     ) -> tuple[Tensor, Sequence[Tensor]]:
         f, g = stages
-        end, t1 = self.move(z, stages, dt, dw), t + dt[:, 0].to(t)
+        noisy, t1 = torch.addcmul(z, g, dw), t + dt[:, 0].to(t)
+        end = torch.addcmul(noisy, f, dt)
         f1 = sde.drift(t1, end)
         if sde.calculus == "stratonovich":
             f1 = ito_drift(sde, t1, end, f1, sde.diffusion(t1, end))
-        stages = 0.5 * (f + f1), g
-        return self.move(z, stages, dt, dw), stages
+        mean = torch.lerp(f, f1, 0.5)
+        return torch.addcmul(noisy, mean, dt), (mean, g)

@@ -54,6 +54,10 @@ class DiagonalSDE(nn.Module, ABC):
         """Drift and diffusion; a member that can share work between them overrides this."""
         return self.drift(t, z), self.diffusion(t, z)
 
+    def prepared(self) -> DiagonalSDE:
+        """The same equation for a loop of many steps: a member that has work to do but once overrides this."""
+        return self
+
     def diffusion_slope(self, t: Tensor, z: Tensor) -> Tensor:
         """Derivative of each coordinate's diffusion by that coordinate: (b d). A closed form may override this."""
         is_recorded = torch.is_grad_enabled()

@@ -43,8 +43,7 @@ class Guide(nn.Module):
         self.of_event = nn.Linear(n_context + 2 * n_channels + n_inputs, width)
         self.of_lead = nn.Linear(2, width, bias=False)
         self.of_state = nn.Linear(n_state, width, bias=False)
-        self.pull = nn.Linear(width, n_state)
-        self.target = nn.Linear(width, n_state)
+        self.pull_and_target = nn.Linear(width, 2 * n_state)
         self.falls = nn.Parameter(torch.ones(n_state))
 
     def summarise_events(self, inference: Inference) -> Tensor:
@@ -59,10 +58,12 @@ class Guide(nn.Module):
     def look_ahead(self, ahead: Tensor, lead: Tensor) -> tuple[Tensor, Tensor]:
         """What does not depend on the state, given the summary of the next event (... w) and the time to it (... 1)."""
         log_lead = torch.log1p(10.0 * lead)
-        return ahead + self.of_lead(torch.cat([lead, log_lead], dim=-1)), math.log(FIRST_PULL) - self.falls * log_lead
+        hidden = ahead + self.of_lead(torch.cat([lead, log_lead], dim=-1))
+        log_pull = math.log(FIRST_PULL) - self.falls * log_lead
+        return hidden, self.pull_and_target.bias + torch.cat([log_pull, torch.zeros_like(log_pull)], dim=-1)
 
-    def forward(self, z: Tensor, ahead: Tensor, log_pull: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithm of the pull, and the target, at ``z`` (s b d), given what `look_ahead` found there (b ...)."""
-        hidden = torch.tanh(ahead + self.of_state(z))
-        most = math.log(self.fastest)
-        return most - nn.functional.softplus(most - log_pull - self.pull(hidden)), self.target(hidden)
+    def forward(self, z: Tensor, hidden: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithm of the pull, and the target, of states ``z`` (b d), given what `look_ahead` found there (b ...)."""
+        hidden = torch.tanh(torch.addmm(hidden, z, self.of_state.weight.mT))
+        log_pull, target = torch.addmm(offset, hidden, self.pull_and_target.weight.mT).chunk(2, dim=1)
+        return log_pull.clamp(max=math.log(self.fastest)), target

@@ -131,7 +131,11 @@ class LatentSDE(LatentModel):
         rows = torch.arange(len(events), device=event.device)[:, None]
         found = self.guide.look_ahead(self.guide.summarise_events(inference)[rows, event], lead)
         at_steps = list(zip(*(part.unbind(dim=1) for part in found)))
-        return is_steered, lambda k, z: self.guide(z, *at_steps[k])
+
+        def pull(k: int, z: Tensor) -> tuple[Tensor, Tensor]:
+            return self.guide(z, *(part.repeat(len(z) // len(part), 1) for part in at_steps[k]))
+
+        return is_steered, pull
 
     def _pushes(self, batch: IrregularBatch, layout: StepLayout) -> Tensor | None:
         """What inputs add to the state at the start of each step: Tensor[b k d], or None without any."""

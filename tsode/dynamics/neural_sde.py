@@ -63,11 +63,32 @@ class NeuralSDE(Ito):
         self.level = nn.Parameter(torch.full((n_state,), share).clamp(0.1, 0.9).logit())
 
     def drift(self, t: Tensor, z: Tensor) -> Tensor:
+        return torch.addmm(self.field(t, z), z, self.linear_part())
+
+    def linear_part(self) -> Tensor:
+        """Matrix that a state is multiplied by from the right: Tensor[d d]."""
         turn = self.rotation.triu(1)
-        return torch.addmm(self.field(t, z), z, turn.mT - turn - self.log_pull.exp().diag())
+        return turn.mT - turn - self.log_pull.exp().diag()
+
+    def prepared(self) -> Ito:
+        return _Prepared(self)
 
     def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
         features = torch.tanh(torch.addcmul(self.offsets, self.slopes, z[..., None]))
         share = torch.sigmoid(self.level + (features * self.weights).sum(dim=-1))
         least, largest = self.bounds
         return least * (largest / least) ** share
+
+
+class _Prepared(Ito):
+    """A neural equation whose linear part is worked out."""
+
+    def __init__(self, sde: NeuralSDE) -> None:
+        super().__init__(sde.n_state)
+        self.sde, self.linear = sde, sde.linear_part()
+
+    def drift(self, t: Tensor, z: Tensor) -> Tensor:
+        return torch.addmm(self.sde.field(t, z), z, self.linear)
+
+    def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.sde.diffusion(t, z)

@@ -7,6 +7,7 @@ from tsode.numerics.euler import Euler
 from tsode.numerics.euler_maruyama import EulerMaruyama
 from tsode.numerics.exponential import ExponentialEuler
 from tsode.numerics.exponential_difference import ExponentialDifference
+from tsode.numerics.heun_maruyama import HeunMaruyama
 from tsode.numerics.midpoint import Midpoint
 from tsode.numerics.milstein import Milstein
 from tsode.numerics.rk4 import RK4
@@ -23,6 +24,7 @@ __all__ = [
     "EulerMaruyama",
     "ExponentialDifference",
     "ExponentialEuler",
+    "HeunMaruyama",
     "Midpoint",
     "Milstein",
     "TorchDiffEq",
@@ -48,6 +50,7 @@ SDE_SOLVERS: Registry[type[SDESolver]] = Registry(
     SDESolver,
     {
         "euler_maruyama": EulerMaruyama,
+        "heun_maruyama": HeunMaruyama,
         "milstein": Milstein,
         "torchsde": TorchSDE,
     },

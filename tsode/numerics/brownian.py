@@ -126,16 +126,18 @@ class BrownianPath:
         """Values (b m k) with the halvings that are not stored, at times that lie between the stored ones."""
         q = self.bridges.shape[2]
         scaled = inside * q
-        is_stored = ((scaled - scaled.round()).abs() < _ROUNDING) | ~scaled.isfinite()
-        if is_stored.all():
+        is_between = ((scaled - scaled.round()).abs() >= _ROUNDING) & scaled.isfinite()
+        if not is_between.any():
             return value
-        inside = torch.where(is_stored, scaled.round() / q, inside)  # there all finer hats are zero
-        first = bridges.index_select(0, cells.reshape(-1) * q).reshape(value.shape).double()
+        # at the others all finer hats are zero
+        refined, inside, cells = value[is_between], inside[is_between][:, None], cells[is_between]
+        first = bridges.index_select(0, cells * q).double()
         keys, sign = first.abs().view(torch.int64), first.sign()  # a path that is reflected, is so in its finer parts
         for level in range(q.bit_length() - 1, _DEPTH):
             scaled = inside * 2**level
             node = scaled.floor()
             hat = (0.5 - (scaled - node - 0.5).abs()) * 2.0 ** (-0.5 * level) * self.cell**0.5
-            normals = sign * counted_normals(keys, (2**level + node.nan_to_num().long())[..., None])
-            value = torch.addcmul(value, hat[..., None].to(value), normals.to(value))
+            normals = sign * counted_normals(keys, 2**level + node.long())
+            refined = torch.addcmul(refined, hat.to(value), normals.to(value))
+        value[is_between] = refined
         return value

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tsode.numerics.sde import DiagonalSDE
-from tsode.numerics.sde_steps import SDEStep
+from tsode.numerics.sde_steps import SDEStep, ito_drift
 
 __all__ = ["EulerMaruyama"]
 
@@ -29,9 +29,7 @@ class EulerMaruyama(SDEStep):
 
     def stages(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
         f, g = sde.terms(t, z)
-        if sde.calculus == "stratonovich":
-            f = f + 0.5 * g * sde.diffusion_slope(t, z)
-        return f, g
+        return ito_drift(sde, t, z, f, g), g
 
     def move(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, dw: Tensor) -> Tensor:
         f, g = stages

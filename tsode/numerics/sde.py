@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,10 @@ class DiagonalSDE(nn.Module, ABC):
     def terms(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Drift and diffusion; a member that can share work between them overrides this."""
         return self.drift(t, z), self.diffusion(t, z)
+
+    def prepared(self) -> DiagonalSDE:
+        """The same equation for a loop of many steps: a member that has work to do but once overrides this."""
+        return self
 
     def diffusion_slope(self, t: Tensor, z: Tensor) -> Tensor:
         """Derivative of each coordinate's diffusion by that coordinate: (b d). A closed form may override this."""
@@ -112,6 +116,13 @@ class SDESolver(ABC):
         self, sde: DiagonalSDE, z: Tensor, t0: Tensor, times: Tensor, brownian: Brownian, query_step: float
     ) -> Solution:
         """Carry ``z`` (b d) from ``t0`` (b,) to each of ``times >= t0`` (b m), all finite, m at least 1."""
+
+    def as_steps(self) -> Any:
+        """The method as an `SDEStep`, which is led from step to step; a `ParameterError` where it cannot be."""
+        raise ParameterError(
+            f"{self} cannot be led from step to step, which a guided path needs: use another solver, for instance "
+            "HeunMaruyama()."
+        )
 
 
 def widen(noise: Tensor, z: Tensor) -> Tensor:

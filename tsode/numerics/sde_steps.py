@@ -15,7 +15,7 @@ from tsode.numerics.fixed_grid import FixedSteps
 from tsode.numerics.sde import DiagonalSDE, SDESolver, widen
 from tsode.numerics.stepwise import Step, StepRecord, locate
 
-__all__ = ["SDEStep"]
+__all__ = ["SDEStep", "ito_drift"]
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,31 @@ class SDEStep(FixedSteps, SDESolver):
 
     @abstractmethod
     def stages(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
-        """What the formula needs of the equation at a step's start: ``t`` (b,), ``z`` (b d) -> (b d) each."""
+        """What the formula needs of the equation at a step's start: ``t`` (b,), ``z`` (b d) -> (b d) each.
+
+        First what an end without noise moves by in a unit of time, then the diffusion.
+        """
 
     @abstractmethod
     def move(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, dw: Tensor) -> Tensor:
         """State after a length `dt` (... 1) with the noise `dw` (... d), from `z` (... d) with these stages."""
 
+    def as_steps(self) -> SDEStep:
+        return self
+
+    def complete(
+        self, sde: DiagonalSDE, t: Tensor, dt: Tensor, z: Tensor, stages: Sequence[Tensor], dw: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """End of a step of length ``dt`` (b 1), and the stages that `move` reads answers inside it from.
+
+        A method that looks at the equation further on overrides this.
+        """
+        return self.move(z, stages, dt, dw), stages
+
     def step(self, sde: DiagonalSDE, t: Tensor, dt: Tensor, z: Tensor, dw: Tensor) -> Step:
         """Take one step of length ``dt`` (b,) and noise ``dw`` (b d) from ``z`` (b d) at ``t`` (b,)."""
         stages = self.stages(sde, t, z)
-        end = self.move(z, stages, dt.to(z.dtype)[:, None], dw)
+        end, stages = self.complete(sde, t, dt.to(z.dtype)[:, None], z, stages, dw)
         return Step(end, stages, is_finite_row(end))
 
     def _advance(
@@ -64,3 +79,8 @@ class SDEStep(FixedSteps, SDESolver):
         inside = self.move(at.z, at.stages, dt.to(z.dtype)[..., None], noise)
         # A row that has ended may hold stages that are not finite.
         return Solution(torch.where((at.theta > 0)[..., None], inside, at.z), record.status, record.n_steps)
+
+
+def ito_drift(sde: DiagonalSDE, t: Tensor, z: Tensor, f: Tensor, g: Tensor) -> Tensor:
+    """Drift in the sense of Ito of an equation with the drift ``f`` (b d) and the diffusion ``g`` (b d) there."""
+    return f if sde.calculus == "ito" else f + 0.5 * g * sde.diffusion_slope(t, z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from tsode.errors import ParameterError
 from tsode.numerics.base import Solution, constant, is_finite_row
 from tsode.numerics.brownian import Brownian
 from tsode.numerics.sde import DiagonalSDE, SDESolver, widen
+from tsode.numerics.sde_steps import SDEStep, ito_drift
 
 __all__ = ["TorchSDE"]
 
@@ -95,6 +97,40 @@ class TorchSDE(SDESolver):
             worst(*(solution.status for solution in solutions)),
             torch.stack([solution.n_steps for solution in solutions]).sum(dim=0),
         )
+
+    def as_steps(self) -> SDEStep:
+        return _OneStep(n_steps=self.n_steps, method=self.method)
+
+
+@dataclass(frozen=True)
+class _OneStep(SDEStep):
+    """One step of a method of torchsde at a time; inside it, the state is on the way to its end but for the noise."""
+
+    method: str = "milstein"
+
+    strong_order = 0.5
+
+    def stages(self, sde: DiagonalSDE, t: Tensor, z: Tensor) -> Sequence[Tensor]:
+        f, g = sde.terms(t, z)
+        return ito_drift(sde, t, z, f, g), g
+
+    def move(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, dw: Tensor) -> Tensor:
+        f, g = stages
+        return z + f * dt + g * dw
+
+    def complete(
+        self, sde: DiagonalSDE, t: Tensor, dt: Tensor, z: Tensor, stages: Sequence[Tensor], dw: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        if not len(z):
+            return z, stages
+        span, s = dt[:, 0].to(t), torch.tensor([0.0, 1.0], dtype=torch.float64, device=z.device)
+        # torchsde asks for the whole step alone: of the path between, only its ends need be right
+        length = torch.where(span > 0, span, 1.0)
+        path = _RescaledPath(lambda now: dw * ((now - t) / length)[:, None].to(dw), t, span, z)
+        end = sdeint(_Rescaled(sde, t, span), z, s, bm=path, method=self.method, dt=1.0)[-1]
+        end = torch.where(dt > 0, end, z)
+        slope = (end - z - stages[1] * dw) / torch.where(dt > 0, dt, 1.0)
+        return end, (slope, stages[1])
 
 
 class _Rescaled:

@@ -54,8 +54,9 @@ class LatentSDEForecaster(LatentForecaster):
         Width of the encoder; hidden units of the guide and of the readout.
     observation_scale : {"channel", "state"}
         Whether the spread of an observation about its path is one learned number a channel, or depends on the state.
-    solver : {"euler_maruyama", "milstein", "torchsde"}, Part or SDESolver
-        Steps are an eighth of the time unit, unless an instance says otherwise.
+    solver : {"heun_maruyama", "euler_maruyama", "milstein", "torchsde"}, Part or SDESolver
+        Steps go from observation to observation and are at most an eighth of the time unit, unless an instance says
+        otherwise.
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
     horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, validation_fraction
@@ -95,7 +96,9 @@ class LatentSDEForecaster(LatentForecaster):
     n_samples: int = 32
     n_state: int = 16
     observation_scale: str = "channel"
-    solver: str | Part | SDESolver = "euler_maruyama"
+    solver: str | Part | SDESolver = "heun_maruyama"
+
+    reads_events = True
 
     def _check_parameters(self, but: Collection[str] = ()) -> None:
         super()._check_parameters(but)
@@ -118,4 +121,5 @@ class LatentSDEForecaster(LatentForecaster):
             n_samples=self.n_samples,
             max_context=self.max_context,
             n_features=n_features,
+            n_inputs=n_inputs,
         )

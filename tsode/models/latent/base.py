@@ -40,7 +40,8 @@ class Draws:
     generator : torch.Generator
         For noise along the path, where a model has any.
     rows : Tensor[b] or None, int64
-        Which series each row is of; rows of one series share that noise. None: each is of its own.
+        Which series each row is of; rows of one series share that noise, at whatever times they are asked for. None:
+        each is of its own and asked once.
     is_common : bool
         Whether these are the numbers behind all forecasts, rather than independent draws.
     """
@@ -280,7 +281,7 @@ class LatentModel(ForecastModel):
         # without observations the prior holds at any time, and where a range begins after its query, from there on
         begin = inference.start[:, None]
         times = torch.where(ranges.histories.lengths[:, None] > 0, ranges.gather(query_times, inference.start), begin)
-        start, rows = (draws.start, None) if draws.start.shape[1] == 1 else (draws.start[:, ranges.row], ranges.row)
+        start, rows = (draws.start, None) if draws.is_common else (draws.start[:, ranges.row], ranges.row)
         paths = self.paths(inference, torch.maximum(times, begin), replace(draws, start=start, rows=rows))
         params = self.emit(paths)[:, ranges.group, ranges.position]
         if self.effect is not None:

@@ -196,6 +196,9 @@ def _find(seen: Sequence[Column], reach: float) -> tuple[Ends, Transform]:
     if (pooled < 1.0).all():
         offered["logit"] = Transform.logit()
     scores = scores_of_scales(seen, offered, reach)
-    better = {name: own for name, own in scores.items() if is_better(own, scores["identity"])}
-    name = likeliest(better, "identity")
+    plain_score, unit = scores["identity"], scores.pop("logit", None)
+    name = likeliest({one: own for one, own in scores.items() if is_better(own, plain_score)}, "identity")
+    # a logit is a logarithm where values are small: an upper end has to show
+    if unit is not None and is_better(unit, scores[name]):
+        name = "logit"
     return SCALES[name], offered[name]

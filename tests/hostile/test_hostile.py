@@ -30,6 +30,7 @@ BASELINES = (LastValueForecaster(), ConstantForecaster(), DriftForecaster())
 LEARNERS = {
     "JumpODEForecaster": small(JumpODEForecaster, n_modes=2, n_hidden=4, dtype="float64"),
     "LinearSDEForecaster": small(LinearSDEForecaster, dtype="float64"),
+    "LinearSDEForecaster, support found": small(LinearSDEForecaster, dtype="float64", support="auto"),
     "structural": LinearSDEForecaster(components=["level", "ou"], random_state=0),
     "structural, automatic": LinearSDEForecaster(components="auto", support="auto", random_state=0),
     "structural, each series": LinearSDEForecaster(components=["level"], per_series=True, random_state=0),

@@ -42,9 +42,11 @@ def check_support(name: str, value: Any, default: Any) -> None:
 
 def check_law(likelihood: Any, support: Any) -> None:
     """Raise a ParameterError if what a likelihood is called has no moments on the scales of a support."""
-    cls = type(likelihood) if isinstance(likelihood, Likelihood) else class_of(LIKELIHOODS, likelihood, "likelihood")
     given = list(support.values()) if isinstance(support, Mapping) else [support]
-    if cls not in OF_NORMALS and any(_ends(one) != REAL for one in given):
+    if all(_ends(one) == REAL for one in given):
+        return
+    cls = type(likelihood) if isinstance(likelihood, Likelihood) else class_of(LIKELIHOODS, likelihood, "likelihood")
+    if cls not in OF_NORMALS:
         raise ParameterError(
             f"likelihood={name_of(likelihood)!r} has no mean once its logarithm is undone: with support={support!r} "
             "take 'normal_mixture' or 'normal'."
@@ -165,7 +167,8 @@ def _ends(value: Any, name: str = "support") -> Ends | None:
         low, high = (float(none if end is None else end) for end, none in zip(value, REAL, strict=True))
     except (TypeError, ValueError):
         low, high = math.nan, math.nan
-    if not low < high or (math.isinf(low) and high < math.inf):
+    has_two = math.isfinite(low) and math.isfinite(high)
+    if not low < high or (math.isinf(low) and high < math.inf) or (has_two and math.isinf(high - low)):
         raise ParameterError(
             f"{name} must be one of {', '.join(map(repr, SUPPORTS))}, a pair of numbers such as (0, 100) or (0, None), "
             f"or a dict of channels to these, but is {value!r}: try {name}='positive'."
@@ -193,6 +196,9 @@ def _find(seen: Sequence[Column], reach: float) -> tuple[Ends, Transform]:
     if (pooled < 1.0).all():
         offered["logit"] = Transform.logit()
     scores = scores_of_scales(seen, offered, reach)
-    better = {name: own for name, own in scores.items() if is_better(own, scores["identity"])}
-    name = likeliest(better, "identity")
+    plain_score, unit = scores["identity"], scores.pop("logit", None)
+    name = likeliest({one: own for one, own in scores.items() if is_better(own, plain_score)}, "identity")
+    # a logit is a logarithm where values are small: an upper end has to show
+    if unit is not None and is_better(unit, scores[name]):
+        name = "logit"
     return SCALES[name], offered[name]

@@ -6,6 +6,7 @@ Over a gap a constant drive ``g`` adds ``phi g`` to the modes, ``phi = (exp(lamb
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -56,10 +57,10 @@ class HeldDrive(NamedTuple):
         slope = (frequency * up[1] - decay * up[0]) / square, -(frequency * up[0] + decay * up[1]) / square
         return cls(torch.cat(_times(phi, parts), dim=-1), (re, im), phi, slope)
 
-    def split(self, sizes: list[int]) -> list[HeldDrive]:
+    def split(self, sizes: Sequence[int]) -> list[HeldDrive]:
         """Those of the rows of each event."""
-        flowed_in = self.flowed_in.split(sizes, dim=-2)
-        pairs = [zip(*(part.split(sizes, dim=-2) for part in pair)) for pair in self[1:]]
+        flowed_in = self.flowed_in.split(list(sizes), dim=-2)
+        pairs = [zip(*(part.split(list(sizes), dim=-2) for part in pair)) for pair in self[1:]]
         return [HeldDrive(*each) for each in zip(flowed_in, *pairs)]
 
     def pull_back(self, d_re: Tensor, d_im: Tensor, d_size: Tensor, d_phase: Tensor, d_drive: Tensor) -> None:

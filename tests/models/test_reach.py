@@ -10,7 +10,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.core.series import Series
 from tsode.likelihoods.normal import Normal
-from tsode.models.filters.state import FilterState
+from tsode.models.filter_state import FilterState
 from tsode.models.reach import SLACK, STILL, Reach
 from tsode.training.reach import learn_reach
 

@@ -107,7 +107,7 @@ def discretise(drift: Tensor, offset: Tensor, diffusion: Tensor, gaps: Tensor) -
     return Transition(*(torch.cat([getattr(t, name) for t in finished])[place] for name in ("phi", "shift", "cov")))
 
 
-def discretise_stationary(drift: Tensor, gaps: Tensor) -> Transition:
+def discretise_stationary(drift: Tensor, gaps: Tensor, n_state: int | None = None) -> Transition:
     """Exact transitions of systems about zero whose stationary covariance is the identity, as `discretise` has them.
 
     Their noise is ``1 - phi phi'``: with ``E = phi - 1`` that is ``-(E + E' + E E')``, whose digits short gaps keep.
@@ -117,6 +117,8 @@ def discretise_stationary(drift: Tensor, gaps: Tensor) -> Transition:
     drift : Tensor[r d d]
         ``A + A'`` not positive.
     gaps : Tensor[...], float64
+    n_state : int, optional
+        States of the systems; those after them stand still, drive the systems, and have no noise. By default all.
 
     Returns
     -------
@@ -137,7 +139,8 @@ def discretise_stationary(drift: Tensor, gaps: Tensor) -> Transition:
         less_one = 2.0 * less_one + less_one @ less_one
     moved = torch.cat(finished)[place].movedim(place.dim(), 0)
     identity = torch.eye(drift.shape[-1], dtype=drift.dtype, device=drift.device)
-    cov = -(moved + moved.mT + moved @ moved.mT)
+    own = moved[..., :n_state, :n_state]
+    cov = -(own + own.mT + own @ own.mT)
     return Transition(moved + identity, torch.zeros_like(moved[..., 0]), cov)
 
 

@@ -15,12 +15,12 @@ from tsode.models.filters.expert import N_SHARES, Expert, linear_expert
 from tsode.training.posterior_mode import PosteriorMode
 from tsode.training.windows import Window
 
-__all__ = ["MOST_CHANNELS", "fit_expert", "share_of_filter"]
+__all__ = ["MOST_CHANNELS", "fit_expert", "shares_of_filter"]
 
 MOST_CHANNELS = 4  # the cost of the expert grows with the cube of its states
 HOPELESS = 1.3  # times the filter's squared error, early in the search of the expert
 CLEAR = 0.8  # a share above this which 1 is within two standard errors of is 1: a good filter is not touched
-FEW_SERIES = 100  # below which the filter must be better by two standard errors
+APART = 0.25  # how far shares at different leads are expected to lie apart
 FEWEST = 50  # held-out values from which shares are found
 
 
@@ -80,15 +80,16 @@ def fit_expert(
     group = torch.searchsorted(edges[1:-1].contiguous(), lead)
     middle = torch.stack([lead[group == k].median() if bool((group == k).any()) else edges[k] for k in range(N_SHARES)])
     expert.lead.copy_(middle + 1e-6 * (1.0 + middle.abs().amax()) * torch.arange(N_SHARES))
-    for k in range(N_SHARES):
-        of = group == k
-        if bool(of.any()):
-            expert.share[k] = share_of_filter(truth[of], a[of], p[of], number[of])
+    expert.share.copy_(shares_of_filter(truth, a, p, number, group))
     return None if bool((expert.share == 1.0).all()) else expert
 
 
-def share_of_filter(truth: Tensor, filtered: Tensor, expert: Tensor, number: Tensor) -> float:
-    """Share of the filter's mean in the mean with the least squared error, drawn towards 0 and 1 as far as it is vague.
+def shares_of_filter(truth: Tensor, filtered: Tensor, expert: Tensor, number: Tensor, group: Tensor) -> Tensor:
+    """Shares of the filter's mean in the mean with the least squared error, one a group of lead times: Tensor[3].
+
+    The share of all leads together decides first. Where it is not above 0 by two standard errors the expert, which has
+    far fewer parameters, is all; where it is large and within two standard errors of 1, the filter is. Otherwise each
+    group has its own, drawn towards that of all as far as it is vague.
 
     Parameters
     ----------
@@ -96,21 +97,31 @@ def share_of_filter(truth: Tensor, filtered: Tensor, expert: Tensor, number: Ten
         Held-out values, and their forecasts by both.
     number : Tensor[k], int64
         Series of each value: their errors belong together.
+    group : Tensor[k], int64
     """
-    apart, off = filtered - expert, truth - expert
+    every = torch.ones(N_SHARES, dtype=torch.float64)
+    share, error = _share(truth - expert, filtered - expert, number)
+    if share > CLEAR and 1.0 - 2.0 * error < share:
+        return every if share > 2.0 * error else torch.zeros_like(every)
+    if share < 2.0 * error:
+        return torch.zeros_like(every)
+    share = min(share * (1.0 - (error / share) ** 2), 1.0)
+    for k in range(N_SHARES):
+        of = group == k
+        own, vague = _share((truth - expert)[of], (filtered - expert)[of], number[of])
+        every[k] = share + (own - share) * APART**2 / (APART**2 + vague**2)
+    return every.clamp(0.0, 1.0)
+
+
+def _share(off: Tensor, apart: Tensor, number: Tensor) -> tuple[float, float]:
+    """Slope of `off` on `apart`, and its standard error by series; 1 without an error where they are never apart."""
     square = float((apart * apart).sum())
     if square == 0.0:
-        return 1.0
+        return 1.0, 0.0
     share = float((apart * off).sum()) / square
     _, place = number.unique(return_inverse=True)
-    n_series = int(place.max()) + 1
-    pulls = torch.zeros(n_series, dtype=torch.float64).index_add_(0, place, apart * (off - share * apart))
-    error = float(pulls.square().sum().sqrt()) / square
-    if share > CLEAR and share > 1.0 - 2.0 * error and (n_series >= FEW_SERIES or share > 2.0 * error):
-        return 1.0
-    if n_series < FEW_SERIES and share < 2.0 * error:
-        return 0.0
-    return min(max(share * max(0.0, 1.0 - (error / share) ** 2), 0.0), 1.0) if share > 0.0 else 0.0
+    pulls = torch.zeros(int(place.max()) + 1, dtype=torch.float64).index_add_(0, place, apart * (off - share * apart))
+    return share, float(pulls.square().sum().sqrt()) / square
 
 
 @torch.no_grad()

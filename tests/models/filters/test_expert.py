@@ -9,10 +9,10 @@ import torch
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.ensemble_mixture import NormalEnsemble
+from tsode.models.filter_state import FilterState
 from tsode.models.filters.expert import Expert, linear_expert
-from tsode.models.filters.state import FilterState
 from tsode.testing.examples import example_batch
-from tsode.training.expert import share_of_filter
+from tsode.training.expert import shares_of_filter
 
 FAMILY = NormalEnsemble(2, 3)
 
@@ -76,28 +76,34 @@ def test_an_expert_goes_on_from_its_state_as_from_the_whole_history(cut: int) ->
     torch.testing.assert_close(resumed.params, expert.forecast(whole, asked).params, rtol=1e-9, atol=1e-9)
 
 
-def _forecasts(share: float, n_series: int, noise: float = 0.1) -> tuple[torch.Tensor, ...]:
-    """Truth, filter, expert and series of values whose best mean has this share of the filter."""
-    rng = np.random.default_rng(0)
-    filtered, expert = rng.standard_normal((2, 20 * n_series))
-    truth = expert + share * (filtered - expert) + noise * rng.standard_normal(20 * n_series)
-    number = np.repeat(np.arange(n_series), 20)
-    return tuple(map(torch.from_numpy, (truth, filtered, expert, number)))
+def _forecasts(shares: tuple[float, ...], n_series: int, noise: float = 0.1) -> tuple[torch.Tensor, ...]:
+    """Truth, filter, expert, series and group of values whose best mean has this share of the filter in each group."""
+    rng, n = np.random.default_rng(0), 30 * n_series
+    filtered, expert = rng.standard_normal((2, n))
+    group = np.arange(n) % 3
+    truth = expert + np.array(shares)[group] * (filtered - expert) + noise * rng.standard_normal(n)
+    return tuple(map(torch.from_numpy, (truth, filtered, expert, np.repeat(np.arange(n_series), 30), group)))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.6, 1.0])
-def test_the_share_with_the_least_error_is_found(share: float) -> None:
-    assert share_of_filter(*_forecasts(share, 200)) == pytest.approx(share, abs=0.02)
+@pytest.mark.parametrize("shares", [(0.0, 0.0, 0.0), (0.3, 0.5, 0.7), (0.9, 0.2, 0.5), (1.0, 1.0, 1.0)])
+def test_the_shares_with_the_least_error_are_found(shares: tuple[float, ...]) -> None:
+    found = shares_of_filter(*_forecasts(shares, 200))
+    torch.testing.assert_close(found, torch.tensor(shares, dtype=torch.float64), rtol=0, atol=0.02)
 
 
 def test_a_filter_that_is_good_enough_has_all_of_the_forecast() -> None:
-    assert share_of_filter(*_forecasts(0.97, 200, noise=5.0)) == 1.0
+    assert shares_of_filter(*_forecasts((0.97, 0.95, 0.99), 200, noise=5.0)).tolist() == [1.0, 1.0, 1.0]
 
 
-def test_of_few_series_a_vague_gain_of_the_filter_counts_for_nothing() -> None:
-    assert share_of_filter(*_forecasts(0.5, 20, noise=40.0)) == 0.0
+def test_a_vague_gain_of_the_filter_counts_for_nothing() -> None:
+    assert shares_of_filter(*_forecasts((0.5, 0.5, 0.5), 20, noise=60.0)).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_vague_shares_are_drawn_towards_that_of_all_leads() -> None:
+    sharp, vague = (shares_of_filter(*_forecasts((0.9, 0.2, 0.5), 200, noise=noise)) for noise in (0.1, 8.0))
+    assert float(vague.std()) < float(sharp.std())
 
 
 def test_where_both_say_the_same_the_filter_is_left_alone() -> None:
-    same = torch.ones(8, dtype=torch.float64)
-    assert share_of_filter(same + 1.0, same, same, torch.arange(8)) == 1.0
+    same = torch.ones(9, dtype=torch.float64)
+    assert shares_of_filter(same + 1.0, same, same, torch.arange(9), torch.arange(9) % 3).tolist() == [1.0, 1.0, 1.0]

@@ -17,7 +17,7 @@ from tsode.frames.growing_panel import GrowingPanel
 from tsode.frames.index import join_times, restore_times
 from tsode.frames.inputs import DosingInputs
 from tsode.frames.panel import CovariateRecord, Panel
-from tsode.models.filters.state import FilterState
+from tsode.models.filter_state import FilterState
 
 __all__ = ["Checkpoint", "append_inputs", "append_rows", "checkpoints"]
 

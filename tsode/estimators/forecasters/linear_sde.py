@@ -203,6 +203,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         """Whether the system returns to a stationary law: one that is learned does, a trend or a given one need not."""
         return self.components is None and self.system is None
 
+    @property
+    def holds_rates(self) -> bool:  # type: ignore[override]
+        """Whether an infusion acts as long as it runs; components have responses of their own to its ends."""
+        return self.components is None
+
     def reader_settings(self) -> ReaderSettings:
         settings = super().reader_settings()
         if self.series_rates is not None and (self.components is not None or self.system is not None):
@@ -264,12 +269,12 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             return Split(series, [], None)  # by their evidence: nothing is held out
         return super()._split(series, horizon, generator)
 
-    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> ForecastModel:
+    def _build(self, n_channels: int, n_inputs: int, n_features: int, n_rates: int = 0) -> ForecastModel:
         if self.components is not None:
             is_joint = self.channels == "joint" and n_channels > 1
             return build_structure(self.components, n_channels - len(error_columns(self.noise_col)), is_joint)
         if self.system is None:
-            base = StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features)
+            base = StableLinearSDE(n_channels, self.n_state, n_inputs=n_inputs, n_features=n_features, n_rates=n_rates)
             return base if self.series_rates is None else RateClasses(rate_axes(self.series_rates), base)
         try:
             module = LinearSDE(**self.system)

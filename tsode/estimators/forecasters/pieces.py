@@ -19,7 +19,7 @@ from tsode.estimators.forecasters.reader import DataReader
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
 from tsode.models.base import ForecastModel
-from tsode.models.filters.state import FilterState
+from tsode.models.filter_state import FilterState
 
 __all__ = ["NUMBERS_AT_ONCE", "STEPS_AT_ONCE", "Piece", "pieces"]
 

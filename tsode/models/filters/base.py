@@ -13,8 +13,8 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
+from tsode.models.filter_state import FilterState
 from tsode.models.filters.expert import Expert, expert_like
-from tsode.models.filters.state import FilterState
 from tsode.models.reach import Reach
 from tsode.models.residual_process import ResidualProcess
 from tsode.models.spread_calibration import SpreadCalibration

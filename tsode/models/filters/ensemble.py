@@ -12,10 +12,10 @@ from tsode.core.batch import IrregularBatch
 from tsode.core.status import worst
 from tsode.evolutions.base import Evolution
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture, NormalEnsemble, mix_members
+from tsode.models.filter_state import FilterState
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.jump_filter import JumpFilter, advance_filters, predict_params_of, run_filters
 from tsode.models.filters.kernels import share_one_pass
-from tsode.models.filters.state import FilterState
 
 __all__ = ["Ensemble", "can_be_several"]
 

@@ -12,7 +12,7 @@ from tsode.core.forecast import Forecast
 from tsode.core.status import worst
 from tsode.likelihoods.normal_groups import NormalGroups
 from tsode.likelihoods.normal_mixture import NormalMixture
-from tsode.models.filters.state import FilterState
+from tsode.models.filter_state import FilterState
 from tsode.models.linear.rate_classes import RateClasses
 from tsode.models.linear.sde import StableLinearSDE
 

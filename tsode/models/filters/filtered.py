@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.path import ListedEvents, Path
-from tsode.models.filters.held_rates import HeldRates
+from tsode.models.held_rates import HeldRates
 
 __all__ = ["Filtered"]
 

@@ -15,12 +15,12 @@ from tsode.errors import ParameterError
 from tsode.evolutions.base import DrivenEvolution, Evolution, Evolved, Solved
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
+from tsode.models.filter_state import FilterState
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.filtered import Filtered
-from tsode.models.filters.held_rates import HeldRates, held_rates
 from tsode.models.filters.kernels import evolve_to, join_inputs, run_fused
 from tsode.models.filters.observation_times import ObservationIntensity
-from tsode.models.filters.state import FilterState
+from tsode.models.held_rates import HeldRates, held_rates
 from tsode.models.query_groups import HistoryRanges, QueryGroups
 from tsode.readouts import Readout
 

@@ -28,7 +28,7 @@ from tsode.kernels.dense_output import LONGEST_SERIES, gru_states_at, mlp_states
 from tsode.kernels.gru_ode import fused_gru_ode
 from tsode.kernels.innovation import KernelInputs, Weights, filter_states
 from tsode.kernels.ode_rnn import fused_ode_rnn
-from tsode.models.filters.held_rates import HeldRates
+from tsode.models.held_rates import HeldRates
 from tsode.numerics.euler import Euler
 from tsode.numerics.exponential import ExponentialEuler
 from tsode.numerics.midpoint import Midpoint

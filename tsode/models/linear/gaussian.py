@@ -185,7 +185,10 @@ class LinearGaussianModel(ForecastModel):
         merged, place = _merge(batch, _reachable(system, batch, query_times))
         belief = run_filter(system, merged).updated
         first = int(place.min()) if place.numel() else merged.n_events - 1  # nothing earlier is needed
-        step = system.transitions(belief.times[:, first:].diff(dim=1))
+        rates = system.rates(merged)
+        step = system.transitions(
+            belief.times[:, first:].diff(dim=1), None if rates is None else rates[:, first + 1 : -1]
+        )
         mean, cov = belief.mean[:, first:], belief.cov[:, first:]
         path = mean + _apply(square_root(cov), _normal(mean, n_samples, generator))
         noise = _apply(square_root(step.cov), _normal(step.shift, n_samples, generator))
@@ -209,7 +212,9 @@ def run_filter(system: LinearSystem, batch: IrregularBatch) -> FilteredBeliefs:
     """Run over the events of a batch, less what covariates explain."""
     mean = system.initial_mean.expand(batch.n_series, -1)
     cov = system.initial_cov.expand(batch.n_series, -1, -1)
-    steps = system.transitions(batch.times.diff(dim=1, prepend=batch.times[:, :1])).unbind()
+    rates = system.rates(batch)
+    gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1])
+    steps = system.transitions(gaps, None if rates is None else rates[:, :-1]).unbind()
     log_likelihood, status = torch.zeros_like(mean[:, 0]), torch.zeros_like(batch.lengths)
     log_densities: list[Tensor] = []
     input_jumps = system.input_jumps(batch)
@@ -248,7 +253,9 @@ def carry_to(
     initial = (system.initial_mean.expand(batch.n_series, -1), system.initial_cov.expand(batch.n_series, -1, -1))
     mean = _pick(torch.cat([initial[0][:, None], filtered.updated.mean], dim=1), index)
     cov = _pick(torch.cat([initial[1][:, None], filtered.updated.cov], dim=1), index)
-    step = system.transitions((query_times - start).clamp(min=0.0))
+    rates = system.rates(batch)
+    gaps = (query_times - start).clamp(min=0.0)
+    step = system.transitions(gaps, None if rates is None else _pick(rates, index))
     return Beliefs(query_times, *step.carry(mean, cov))
 
 

@@ -16,7 +16,7 @@ from tsode.kernels.linear_filter import log_likelihood as swept_log_likelihood
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.linear.gaussian import LinearGaussianModel, Smoother, carry_to, observe_beliefs, run_filter
 from tsode.models.linear.sde import StableLinearSDE
-from tsode.models.linear.system import Beliefs, FilteredBeliefs, LinearSystem
+from tsode.models.linear.system import Beliefs, FilteredBeliefs, LinearSystem, with_rates
 
 __all__ = ["AXES", "RateClasses"]
 
@@ -34,11 +34,12 @@ class ClassedSystem(LinearSystem):
     The stationary covariance of each is the identity, and its mean zero.
     """
 
-    def transitions(self, gaps: Tensor) -> Transition:
+    def transitions(self, gaps: Tensor, rates: Tensor | None = None) -> Transition:
         n_classes = len(self.drift)
         one = gaps[: len(gaps) // n_classes]  # the same for all classes
-        found = discretise_stationary(self.drift, one)
-        return Transition(*(x.flatten(0, 1) for x in (found.phi, found.shift, found.cov)))
+        found = discretise_stationary(self.drift if rates is None else self._with_inputs(), one, self.drift.shape[-1])
+        whole = Transition(*(x.flatten(0, 1) for x in (found.phi, found.shift, found.cov)))
+        return whole if rates is None else with_rates(whole, rates)
 
 
 class RateClasses(LinearGaussianModel):
@@ -273,9 +274,24 @@ class RateClasses(LinearGaussianModel):
 
 def _swept(system: LinearSystem, batch: IrregularBatch) -> Tensor:
     """Log density of each row of a batch, by a sweep that is several times faster than the plain pass."""
-    steps = system.transitions(batch.times.diff(dim=1, prepend=batch.times[:, :1]))
+    rates = system.rates(batch)
+    gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1])
+    steps = system.transitions(gaps, None if rates is None else rates[:, :-1])
     start = system.initial_cov.expand(batch.n_series, -1, -1)
     moves = system.input_jumps(batch)
     moves = torch.zeros_like(steps.shift) if moves is None else moves
     values = batch.values - system.readout_offset
+    if rates is not None:  # in a linear system what inputs do is known, and the rest is as if there were none
+        values = values - _responses(steps, moves) @ system.readout.mT
+        moves = torch.zeros_like(moves)
     return swept_log_likelihood(steps.phi, steps.cov, start, system.readout, system.noise**2, values, batch.mask, moves)
+
+
+def _responses(steps: Transition, moves: Tensor) -> Tensor:
+    """States just before each event (b n d) of a system that starts at zero and that only inputs move."""
+    state, states = torch.zeros_like(moves[:, 0]), []
+    for k, step in enumerate(steps.unbind()):
+        state = (step.phi @ state[..., None]).squeeze(-1) + step.shift
+        states.append(state)
+        state = state + moves[:, k]
+    return torch.stack(states, dim=1)

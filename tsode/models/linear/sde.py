@@ -148,6 +148,8 @@ class StableLinearSDE(LinearGaussianModel):
         Width of the inputs at known times, which are added to the state by a learned matrix.
     n_features : int
         Width of the covariates, which are added to the observations by a learned matrix.
+    n_rates : int
+        Inputs, the last ones, that are changes of a rate which is held until the next, see `LinearSystem`.
     """
 
     def __init__(
@@ -157,12 +159,13 @@ class StableLinearSDE(LinearGaussianModel):
         dtype: torch.dtype = torch.float64,
         n_inputs: int = 0,
         n_features: int = 0,
+        n_rates: int = 0,
     ) -> None:
         super().__init__()
         n_state = n_channels + 5 if n_state is None else n_state
         if n_state < 1:
             raise ParameterError(f"n_state={n_state} must be at least 1.")
-        self.n_channels, self.n_state = n_channels, n_state
+        self.n_channels, self.n_state, self.n_rates = n_channels, n_state, n_rates
         n_own, n_pairs = min(n_channels, n_state), max(n_state - n_channels, 0) // 2
         time_constant = torch.full((n_state,), 5.0, dtype=dtype)
         time_constant[: n_own + 2 * n_pairs] = 1.0
@@ -194,5 +197,5 @@ class StableLinearSDE(LinearGaussianModel):
         return LinearSystem(
             rotation - rotation.mT - 0.5 * diffusion @ diffusion.mT, zeros, diffusion,
             self.readout, self.readout_offset, self.log_noise.exp(), zeros, identity, is_stationary=True,
-            input_map=self.input_map, effect=self.effect,
+            input_map=self.input_map, effect=self.effect, n_rates=self.n_rates,
         )  # fmt: skip

@@ -6,20 +6,22 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tsode.core.batch import IrregularBatch
 from tsode.errors import DataError
 from tsode.evolutions.linear_sde import Transition, discretise
 from tsode.jumps.gaussian import Conditioned, condition
+from tsode.models.held_rates import held_rates
 
-__all__ = ["Beliefs", "FilteredBeliefs", "LinearSystem"]
+__all__ = ["Beliefs", "FilteredBeliefs", "LinearSystem", "with_rates"]
 
 
 @dataclass(frozen=True)
 class LinearSystem:
     """``dx = (A x + b) dt + L dW``, seen as ``y = H x + d + E k(t) + r * noise``, with covariates ``k``.
 
-    An input ``u`` moves ``x`` to ``x + P u``.
+    An input ``u`` moves ``x`` to ``x + P u``; at a rate ``u`` that is held it adds ``P u`` to ``dx/dt``.
 
     Parameters
     ----------
@@ -47,6 +49,8 @@ class LinearSystem:
         E; None without covariates.
     initial_time : float or None
         When the initial belief holds, no later than any event; None: at a series' first event.
+    n_rates : int
+        Inputs, the last ones, that are changes of a rate which is held until the next.
     """
 
     drift: Tensor
@@ -61,6 +65,7 @@ class LinearSystem:
     input_map: Tensor | None = None
     effect: Tensor | None = None
     initial_time: float | None = None
+    n_rates: int = 0
 
     def covariate_mean(self, batch: IrregularBatch, times: Tensor) -> Tensor | float:
         """Part of the observations at `times` (b m) that covariates explain: Tensor[b m c], or 0."""
@@ -84,11 +89,29 @@ class LinearSystem:
         """What the inputs of a batch add to the state at each event: Tensor[b n d], or None."""
         if self.input_map is None or batch.inputs is None:
             return None
-        return batch.inputs.to(self.input_map) @ self.input_map.mT
+        n = self.input_map.shape[1] - self.n_rates
+        return batch.inputs[..., :n].to(self.input_map) @ self.input_map[:, :n].mT
 
-    def transitions(self, gaps: Tensor) -> Transition:
-        """Exact transitions over `gaps` (...)."""
-        return discretise(self.drift, self.offset, self.diffusion, gaps)
+    def rates(self, batch: IrregularBatch) -> Tensor | None:
+        """Rates that are held after ``0, 1, ..., n`` events of a batch: Tensor[b n+1 r], or None."""
+        if not self.n_rates or batch.inputs is None:
+            return None
+        return held_rates(batch, batch.inputs.shape[2] - self.n_rates).rates.to(self.drift)
+
+    def transitions(self, gaps: Tensor, rates: Tensor | None = None) -> Transition:
+        """Exact transitions over `gaps` (...), at held `rates` (... r)."""
+        if rates is None:
+            return discretise(self.drift, self.offset, self.diffusion, gaps)
+        # the rates are carried along as states that stand still (Van Loan 1978, theorem 1)
+        r = self.n_rates
+        offset, diffusion = functional.pad(self.offset, (0, r)), functional.pad(self.diffusion, (0, 0, 0, r))
+        return with_rates(discretise(self._with_inputs(), offset, diffusion, gaps), rates)
+
+    def _with_inputs(self) -> Tensor:
+        """Drift (... d+r d+r) of the states with the rates at which something flows into them."""
+        assert self.input_map is not None
+        flows_in = self.input_map[:, -self.n_rates :].expand(*self.drift.shape[:-1], -1)
+        return functional.pad(torch.cat([self.drift, flows_in], dim=-1), (0, 0, 0, self.n_rates))
 
     def condition(self, mean: Tensor, cov: Tensor, values: Tensor, mask: Tensor) -> Conditioned:
         """Belief(s) after seeing `values` (... c) where `mask`."""
@@ -143,6 +166,13 @@ class FilteredBeliefs:
     log_likelihood: Tensor
     status: Tensor
     log_densities: Tensor
+
+
+def with_rates(whole: Transition, rates: Tensor) -> Transition:
+    """Transition of the states alone, from that of the states and the rates behind them."""
+    d = whole.phi.shape[-1] - rates.shape[-1]
+    flowed_in = (whole.phi[..., :d, d:] @ rates[..., None]).squeeze(-1)
+    return Transition(whole.phi[..., :d, :d], whole.shift[..., :d] + flowed_in, whole.cov[..., :d, :d])
 
 
 def _with_start(batch: IrregularBatch, initial_time: float | None) -> IrregularBatch:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 from tsode.kernels.paired_filter import PairedSteps, PairedSystem, filter_rows
-from tsode.models.filters.state import FilterState
+from tsode.models.filter_state import FilterState
 from tsode.models.structural.guard import guarded, lead_of
 from tsode.models.structural.member import ChannelFit
 from tsode.models.structural.model import HELD_AT_ONCE, StructuralModel, rows_at_once

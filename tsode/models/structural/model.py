@@ -20,7 +20,7 @@ from tsode.kernels.paired_filter import Belief
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
 from tsode.models.base import ForecastModel
-from tsode.models.filters.state import FilterState
+from tsode.models.filter_state import FilterState
 from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.filtering import standings
 from tsode.models.structural.guard import guarded, lead_of

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
-from tsode.models.filters.state import FilterState
+from tsode.models.filter_state import FilterState
 from tsode.models.structural.member import ChannelFit
 
 __all__ = ["Standing", "pack", "state_sizes", "unpack"]

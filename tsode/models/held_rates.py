@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tsode.core.batch import IrregularBatch
-from tsode.models.filters.state import FilterState
+from tsode.models.filter_state import FilterState
 
 __all__ = ["HeldRates", "held_rates"]
 
@@ -30,8 +30,8 @@ class HeldRates(NamedTuple):
     acted_at: Tensor
 
 
-def held_rates(batch: IrregularBatch, n_inputs: int, state: FilterState | None) -> HeldRates:
-    """The rates of a compact batch, whose inputs from column `n_inputs` on are changes of a rate.
+def held_rates(batch: IrregularBatch, n_inputs: int, state: FilterState | None = None) -> HeldRates:
+    """The rates of a batch, whose inputs from column `n_inputs` on are changes of a rate.
 
     With `state`, each row begins with an empty event at which it has that state.
     """

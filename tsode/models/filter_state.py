@@ -30,7 +30,7 @@ class FilterState:
     seen : Tensor[b c], the values' dtype
         1 where there was one.
     rates : Tensor[b r], float64
-        Rates at which infusions run from that event on, see `tsode.models.filters.held_rates`.
+        Rates at which infusions run from that event on, see `tsode.models.held_rates`.
     acted_at : Tensor[b], float64
         Of the last event that was more than a change of these.
     beside : Tensor[b e]

@@ -106,7 +106,7 @@ def small_latent_ode(encoder: str, evolution: str, n_channels: int = 2) -> Laten
 def small_latent_sde(encoder: str = "backward_ode_rnn", n_channels: int = 2, **how: Any) -> LatentSDE:
     """An untrained latent SDE."""
     return build_latent_sde(
-        n_channels, encoder=encoder, n_state=4, n_encoder=8, n_hidden=8, n_samples=8, max_context=6, **how
+        n_channels, encoder=encoder, n_state=4, n_encoder=8, n_hidden=8, n_samples=32, max_context=6, **how
     )  # fmt: skip
 
 

@@ -136,7 +136,7 @@ def test_settings_reach_every_kind_of_part():
     assert latent.encoder.frequencies.shape == (3,)
     assert build_encoder(part("set_attention", n_heads=2), 1, 6).n_heads == 2
     stochastic = build_latent_sde(1, sde=part("neural", width=5), solver=part("torchsde", n_steps=2))
-    assert stochastic.solver == TorchSDE(n_steps=2)
+    assert stochastic.solver == TorchSDE(n_steps=2).as_steps()
     assert any(5 in weight.shape for weight in stochastic.sde.parameters())
     with pytest.raises(ParameterError, match="n_hidden is no setting of intensity 'neural_jump'"):
         build_intensity(part("neural_jump", n_hidden=3), 2)

@@ -9,6 +9,7 @@ forecast is outside where it leaves what training has shown of its channel.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ __all__ = ["mistyped", "run"]
 FILE = "physionet2012_a"
 SEED = 1
 N_TRAIN, N_TEST, N_DRAWS = 2_000, 2_000, 20
+ROUNDING = 1e-6  # of a channel's range
 MOST_DECIMALS = 3  # more are the mean of two values at one time, which nobody typed
 
 
@@ -44,11 +46,11 @@ def run(report: Report) -> None:
     started = time.process_time()
     model = forecaster(SEED, horizon=horizon).fit(train)
     report.note(f"{train['unique_id'].nunique()} stays, fit {time.process_time() - started:.0f} CPU-s")
-    support = train[channels].min().to_numpy(), train[channels].max().to_numpy()
+    unit = (train[channels].max() - train[channels].min()).replace(0.0, 1.0).to_numpy()
     clean = _forecast(model, ahead, seen, channels)
-    wanted = _error(ahead[channels].to_numpy(), clean[0], support)
+    wanted = _error(ahead[channels].to_numpy(), clean[0], unit)
     report.note(f"mean squared error {wanted:.3e} on {ahead['unique_id'].nunique()} stays")
-    _support(report, "as they are", clean, support)
+    _support(report, "as they are", clean, train[channels], unit)
     for n in (1, 10):
         ratios, answers = [], []
         for _ in range(N_DRAWS):
@@ -62,11 +64,12 @@ def run(report: Report) -> None:
             answer = _forecast(model, ahead.loc[places], changed[changed["unique_id"].isin(who)], channels)
             mean = clean[0].copy()
             mean[places] = answer[0]
-            ratios.append(_error(ahead[channels].to_numpy(), mean, support) / wanted)
+            ratios.append(_error(ahead[channels].to_numpy(), mean, unit) / wanted)
             answers.append(answer)
         report.note(f"{n} of 2,000 stays mistyped: error by the clean one {np.mean(ratios):.4f} in the mean")
         report.at_most(f"{n} of 2,000 stays mistyped: most by the clean one in {N_DRAWS} draws", max(ratios), 1.02)
-        _support(report, f"{n} of 2,000 mistyped", [np.concatenate(one, axis=0) for one in zip(*answers)], support)
+        every = [np.concatenate(one) for one in zip(*answers)]
+        _support(report, f"{n} of 2,000 mistyped", every, train[channels], unit)
 
 
 def mistyped(
@@ -106,15 +109,18 @@ def _forecast(
     return mean, low, high
 
 
-def _error(truth: np.ndarray, mean: np.ndarray, support: tuple[np.ndarray, np.ndarray]) -> float:
-    squared = ((truth - mean) / (support[1] - support[0])) ** 2
+def _error(truth: np.ndarray, mean: np.ndarray, unit: np.ndarray) -> float:
     is_seen = ~np.isnan(truth).all(axis=0)
-    return float(np.nanmean(squared[:, is_seen], axis=0).mean())
+    return float(np.nanmean((((truth - mean) / unit) ** 2)[:, is_seen], axis=0).mean())
 
 
-def _support(report: Report, what: str, answer: list[np.ndarray] | tuple, support: tuple) -> None:
-    """How many forecasts leave what training has shown."""
-    low, high = support
+def _support(report: Report, what: str, answer: Sequence[np.ndarray], train: pd.DataFrame, unit: np.ndarray) -> None:
+    """How many forecasts leave what training has shown, and how far."""
+    low, high = train.min().to_numpy(), train.max().to_numpy()
     for name, values in zip(("means", "lower ends", "upper ends"), answer):
-        n = int(((values < low) | (values > high)).sum())
+        beyond = np.maximum(low - values, values - high) / unit
+        n = int((beyond > ROUNDING).sum())
         report.at_most(f"{what}: {name} outside what training has shown, of {values.size}", n, 0)
+        if n:
+            farthest = train.columns[np.argmax(beyond.max(axis=0))]
+            report.note(f"by up to {beyond.max():.3g} of its range, of {farthest}")

@@ -49,7 +49,9 @@ class DoublePendulum(Problem):
     def best(self, paths: Paths) -> np.ndarray:
         return paths.truth
 
-    def tell(self, report: Report, who: str, paths: Paths, best: np.ndarray, forecast: np.ndarray) -> None:
+    def tell(
+        self, report: Report, who: str, paths: Paths, best: np.ndarray, forecast: np.ndarray, has_bar: bool
+    ) -> None:
         """How far ahead errors stay below those of the mean at each time, over all channels in units of their own."""
         error, spread = (
             np.mean((paths.truth - of) ** 2, axis=0) for of in (forecast, paths.truth.mean(axis=0, keepdims=True))

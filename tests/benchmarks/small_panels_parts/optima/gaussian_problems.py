@@ -95,8 +95,10 @@ class FractionalBrownian(GaussianProblem):
 
         super().__init__(f"fractional Brownian, H = {hurst:g}", _zero(1), covariance, bar=None, **how)
 
-    def tell(self, report: Report, who: str, paths: Paths, best: np.ndarray, forecast: np.ndarray) -> None:
-        super().tell(report, who, paths, best, forecast)
+    def tell(
+        self, report: Report, who: str, paths: Paths, best: np.ndarray, forecast: np.ndarray, has_bar: bool
+    ) -> None:
+        super().tell(report, who, paths, best, forecast, has_bar)
         by_last = loss(paths, self.best_by_last(paths), 0) / loss(paths, best, 0)
         report.note(f"{self.name}: the best by the last value alone: {by_last:.4f}")
 

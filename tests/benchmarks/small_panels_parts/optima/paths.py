@@ -60,15 +60,17 @@ class Problem(ABC):
     def best(self, paths: Paths) -> np.ndarray:
         """array[n k c]: the optimum, wherever it is asked."""
 
-    def tell(self, report: Report, who: str, paths: Paths, best: np.ndarray, forecast: np.ndarray) -> None:
+    def tell(
+        self, report: Report, who: str, paths: Paths, best: np.ndarray, forecast: np.ndarray, has_bar: bool
+    ) -> None:
         """Put the loss of a forecast (n k c) beside the optimum's, channel by channel."""
         for c, channel in enumerate(self.channels):
             ratio = loss(paths, forecast, c) / loss(paths, best, c)
             what = f"{self.name}: {who}: loss of {channel} by the optimum's"
-            if self.bar is None:
-                report.note(f"{what}: {ratio:.4f}")
-            else:
+            if has_bar and self.bar is not None:
                 report.at_most(what, ratio, self.bar)
+            else:
+                report.note(f"{what}: {ratio:.4f}")
 
 
 def loss(paths: Paths, forecast: np.ndarray, channel: int) -> float:

@@ -139,8 +139,8 @@ CASES = [
     ("mlp", Dopri5()),
     ("mlp", TorchDiffEq("rk4", n_steps=100)),
     ("linear", RK4(100)),
-    ("gru_ode", ExponentialEuler(2000)),
-    ("semilinear", ExponentialDifference(1)),
+    pytest.param("gru_ode", ExponentialEuler(2000), marks=pytest.mark.slow),
+    pytest.param("semilinear", ExponentialDifference(1), marks=pytest.mark.slow),
     ("static", RK4(100)),
 ]
 

@@ -148,6 +148,7 @@ def test_settings_that_do_not_go_together_are_refused_by_name(settings: dict[str
         LinearSDEForecaster(**settings, channels="joint").fit(_walks(20))
 
 
+@pytest.mark.slow
 def test_too_many_states_are_refused_by_name() -> None:
     rng = np.random.default_rng(0)
     data = pd.DataFrame(rng.normal(size=(30, 101)), index=np.arange(30.0), columns=[f"c{k}" for k in range(101)])

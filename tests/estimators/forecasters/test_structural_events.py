@@ -88,6 +88,7 @@ def test_updates_and_files_keep_what_events_did(fitted: LinearSDEForecaster, tmp
     pd.testing.assert_frame_equal(part.predict(horizon=[2.0]), fitted.predict(horizon=[2.0]))
 
 
+@pytest.mark.slow
 def test_series_with_parameters_of_their_own_and_channels_together_read_events() -> None:
     two = FRAME.assign(x=lambda f: 0.5 * f["y"] + 1.0)
     for settings in ({"per_series": True}, {"channels": "joint"}):

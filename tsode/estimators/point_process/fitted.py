@@ -385,13 +385,13 @@ class FittedPointProcess(BaseEstimator):
         check_finite([np.append(part, tail) for part, tail in zip(parts, tails)], streams.ids, "compensator")
         return parts, tails
 
-    def _per_rate_unit(self) -> float:
+    def _per_rate_unit(self, timeline: Timeline | None = None) -> float:
         """Length of the unit of rates in model time, the inverse of ``time_unit_`` in that unit."""
-        kind = self._timeline.kind
-        unit = self.rate_unit
+        timeline = timeline or self._timeline
+        kind, unit = timeline.kind, self.rate_unit
         if unit is None:
             unit = 1.0 if kind in ("float", "int") else np.timedelta64(1, "h")
-        length = self._timeline.duration(read_duration(unit, kind, "rate_unit"), "rate_unit")
+        length = timeline.duration(read_duration(unit, kind, "rate_unit"), "rate_unit")
         if length <= 0.0:
             raise ParameterError(f"rate_unit={self.rate_unit!r} must be positive.")
         return length

@@ -188,6 +188,7 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
             gap = typical_gap(times)
             unit = "auto" if gap is None else float(gap)
         timeline = Timeline.fit(times, unit=unit)
+        self._per_rate_unit(timeline)  # raises where the unit of rates is none
         draws = OwnDraws(generator)
         with draws:
             module = self._build(len(streams.marks))
@@ -206,7 +207,6 @@ class PointProcessForecaster(FittedPointProcess, SavedEstimator):
         with draws.in_training(module):
             rows = self._train(module, train_segments, valid_segments, generator)
         self._streams, self._timeline = streams, timeline
-        self._per_rate_unit()  # raises where the unit of rates is none
         self.module_ = module.eval()
         self.marks_ = streams.marks
         self.time_unit_ = timeline.span(np.ones(1))[0]

@@ -20,6 +20,7 @@ __all__ = ["MOST_CHANNELS", "fit_expert", "shares_of_filter"]
 MOST_CHANNELS = 4  # the cost of the expert grows with the cube of its states
 HOPELESS = 1.3  # times the filter's squared error, early in the search of the expert
 CLEAR = 0.8  # a share above this which 1 is within two standard errors of is 1: a good filter is not touched
+BETTER = 3.0  # standard errors by which the filter must be
 APART = 0.25  # how far shares at different leads are expected to lie apart
 FEWEST = 50  # held-out values from which shares are found
 
@@ -87,9 +88,10 @@ def fit_expert(
 def shares_of_filter(truth: Tensor, filtered: Tensor, expert: Tensor, number: Tensor, group: Tensor) -> Tensor:
     """Shares of the filter's mean in the mean with the least squared error, one a group of lead times: Tensor[3].
 
-    The share of all leads together decides first. Where it is not above 0 by two standard errors the expert, which has
-    far fewer parameters, is all; where it is large and within two standard errors of 1, the filter is. Otherwise each
-    group has its own, drawn towards that of all as far as it is vague.
+    The share of all leads together decides first. Where it is not above 0 by three standard errors the expert is all:
+    it has far fewer parameters, and the same forecasts have told the filter when to stop. Where it is large and within
+    two standard errors of 1, the filter is. Otherwise each group has its own, drawn towards that of all as far as it
+    is vague.
 
     Parameters
     ----------
@@ -101,10 +103,10 @@ def shares_of_filter(truth: Tensor, filtered: Tensor, expert: Tensor, number: Te
     """
     every = torch.ones(N_SHARES, dtype=torch.float64)
     share, error = _share(truth - expert, filtered - expert, number)
-    if share > CLEAR and 1.0 - 2.0 * error < share:
-        return every if share > 2.0 * error else torch.zeros_like(every)
-    if share < 2.0 * error:
+    if share < BETTER * error:
         return torch.zeros_like(every)
+    if share > CLEAR and share > 1.0 - 2.0 * error:
+        return every
     share = min(share * (1.0 - (error / share) ** 2), 1.0)
     for k in range(N_SHARES):
         of = group == k

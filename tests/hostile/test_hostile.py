@@ -247,6 +247,7 @@ def test_the_judge_finds_what_should_have_been_refused_and_words_that_do_not_hel
     [
         ("JumpODEForecaster", 3),
         ("LinearSDEForecaster", 2),
+        ("LinearSDEForecaster, support found", 4),
         ("structural", 2),
         ("structural, automatic", 5),
         ("structural, each series", 4),

@@ -37,7 +37,7 @@ FORECASTERS: dict[str, Callable[..., Any]] = {
     "LinearSDE": lambda **kw: LinearSDEForecaster(max_epochs=10, **kw),
     "JumpODE": lambda **kw: JumpODEForecaster(n_modes=8, n_static=8, n_hidden=32, max_epochs=20, **kw),
     "LatentODE": lambda **kw: LatentODEForecaster(n_modes=8, n_static=8, **SMALL, **kw),
-    "LatentSDE": lambda **kw: LatentSDEForecaster(n_state=4, **SMALL, **kw),
+    "LatentSDE": lambda **kw: LatentSDEForecaster(n_state=4, **SMALL | {"max_epochs": 8}, **kw),
 }
 
 

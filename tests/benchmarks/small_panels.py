@@ -5,6 +5,7 @@
 Parts:
 
 - rates: `LinearSDEForecaster(series_rates=9)` on simulated families whose best forecast is known.
+- latent_sde: the bound of `LatentSDEForecaster` against the evidence, its training step, and doses.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
 a share of the seeds, for trials. CPU seconds are of one thread.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("rates",)
+PARTS = ("rates", "latent_sde")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.small_panels_parts", PARTS))

@@ -137,7 +137,7 @@ def doses(report: Report) -> None:
 
 
 def dosed(n_series: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Levels at 20 random times of 36 hours, after five doses, with a rate of elimination that wanders; and the doses."""
+    """Levels at 20 random times of 36 hours, after five doses and under noise in proportion; and the doses."""
     rng = np.random.default_rng(seed)
     rows, given = [], []
     for k in range(n_series):

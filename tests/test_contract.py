@@ -85,7 +85,7 @@ def test_latent_odes_keep_the_contract(encoder, evolution):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "solver"), [*((name, "euler_maruyama") for name in ENCODERS), ("set_attention", "milstein")]
+    ("encoder", "solver"), [*((name, "heun_maruyama") for name in ENCODERS), ("set_attention", "milstein")]
 )
 def test_latent_sdes_keep_the_contract(encoder, solver):
     torch.manual_seed(0)

@@ -13,6 +13,7 @@ Parts:
 - far_ahead: every forecaster at up to a million horizons.
 - warnings_told: false alarms and hits where a question leaves what was learned.
 - positive: learned forecasters with ``support=`` on glucose and drugs, beside themselves without it.
+- latent_sde: the bound of `LatentSDEForecaster` against the evidence, its training step, and doses.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
 a share of the seeds, paths and stays, for trials. CPU seconds are of one thread. What all parts measure is made in
@@ -34,6 +35,7 @@ PARTS = (
     "far_ahead",
     "positive",
     "warnings_told",
+    "latent_sde",
 )
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tsode.numerics.step_layout import StepLayout
 __all__ = ["Pull", "SteeredPath", "run_steered"]
 
 Pull = Callable[[int, Tensor], tuple[Tensor, Tensor]]
-"""``(k, z) -> log rate, target``: the pull on ``z`` (s*b d), samples folded into rows, as at the end of step ``k``."""
+"""``(k, z) -> log rate, target``: the pull on ``z`` (s*b d), samples folded into rows, at the end of step ``k``."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Unread(Encoder):
 
 
 class ExactGuide(nn.Module):
-    """The likelihood of all that is seen from an event on, ``exp(-precision (mean - z)**2 / 2)``, as one of ``z``.
+    """The likelihood ``exp(-precision (mean - z)**2 / 2)`` of all that is seen from an event on, carried back.
 
     Parameters
     ----------

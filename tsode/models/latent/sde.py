@@ -169,16 +169,16 @@ class LatentSDE(LatentModel):
                 return torch.where((samples < len(paths.knots))[:, None, None, None], values, -values)
 
             return shared
-        if draws.rows is None:
+        series = draws.rows
+        if series is None:
             return lambda samples: draw_brownian(times, len(samples), width, draws.generator, draws.start.dtype)
-        rows = draws.rows
-        n_series = int(rows.max()) + 1 if n_rows else 1
+        n_series = int(series.max()) + 1 if n_rows else 1
         paths = BrownianPath.draw(
             draws.generator, n_samples * n_series, width, farthest + self.query_step, self.query_step, **how
         )
 
         def of_series(samples: Tensor) -> Tensor:
-            followed = (samples[:, None] * n_series + rows).flatten()
+            followed = (samples[:, None] * n_series + series).flatten()
             path = paths.starting_at(times.new_zeros(len(followed)), followed)
             return path(times.repeat(len(samples), 1)).unflatten(0, (len(samples), n_rows))
 

@@ -4,6 +4,7 @@ Writes output/gallery/index.html, which needs no other file.
 """
 
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from tsode.datasets import (
     load_theophylline,
     load_theophylline_doses,
 )
+from tsode.errors import TsodeWarning
 from tsode.plots import (
     Page,
     plot_calibration,
@@ -49,6 +51,8 @@ glucose["ds"] = pd.to_timedelta(glucose["ds"], unit="min")
 horizon, cut, person = pd.Timedelta("2h"), pd.Timedelta("4D"), "1636-69-035"
 recent = glucose[(glucose["ds"] > cut - pd.Timedelta("30h")) & (glucose["ds"] <= cut + horizon)]
 past, future = recent[recent["ds"] <= cut], recent[recent["ds"] > cut]
+# Some sensors dropped out long before: a warning names them.
+warnings.filterwarnings("ignore", "The history of series", TsodeWarning)
 forecaster = JumpODEForecaster(horizon=horizon, max_epochs=5, n_modes=16, random_state=0).fit(past)
 times = pd.timedelta_range(cut - pd.Timedelta("21h"), cut + horizon, freq="4min")
 one = past[past["unique_id"] == person]

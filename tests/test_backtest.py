@@ -17,9 +17,6 @@ from tsode.errors import DataError, ParameterError
 from tsode.metrics import mae
 from tsode.testing import example_panel
 
-# series end at different times, and later values are made wild
-pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
-
 CUTOFFS = ["2024-03-02 06:00", "2024-03-02 20:00"]
 
 

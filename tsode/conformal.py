@@ -13,6 +13,7 @@ from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.predictive import interval_measure
+from tsode.estimators.forecasters.reach_report import untold
 from tsode.estimators.forecasters.supports import ends_of
 from tsode.estimators.parameters import at_least, check_parameters
 from tsode.estimators.settings import read_levels
@@ -244,7 +245,8 @@ class ConformalForecaster(BaseEstimator):
         parts = []
         names = self.forecaster_.channels_
         for context, future, truth, lead, groups in self._held_out:
-            answer = self.forecaster_.predict_interval(future, context=context, level=level)
+            with untold():
+                answer = self.forecaster_.predict_interval(future, context=context, level=level)
             low, high = (answer[[f"{name}-{side}-{level:g}" for name in names]].to_numpy() for side in ("lo", "hi"))
             truth = truth[:, : len(names)]  # past covariates come last
             score = np.maximum(low - truth, truth - high) / _width(low, high)

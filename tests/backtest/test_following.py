@@ -11,9 +11,6 @@ from tsode.backtest import backtest
 from tsode.backtest.following import Following
 from tsode.testing import example_panel
 
-# cutoffs lie far beyond the histories of some series
-pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
-
 FRAME = example_panel(6)
 HALF, STEP = FRAME["ds"].quantile(0.5), 0.1 * (FRAME["ds"].max() - FRAME["ds"].min())
 

@@ -22,9 +22,6 @@ from tsode.errors import DataError, ParameterError, UnknownNameError
 from tsode.integrations.optuna import tune
 from tsode.testing import example_panel
 
-# series end at different times
-pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
-
 RATE = {"learning_rate": FloatDistribution(1e-3, 1e-1, log=True)}
 
 

@@ -14,6 +14,7 @@ from tsode.backtest.seasons import with_season
 from tsode.backtest.splits import Cutoffs, find_rounds, read_span, refuse_cutoff, shift_time
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.history import append_rows
+from tsode.estimators.forecasters.reach_report import untold
 from tsode.estimators.parameters import check_boolean
 from tsode.estimators.settings import read_levels
 from tsode.frames.events import EventTable
@@ -170,7 +171,8 @@ def run_rounds(
             tables["events"] = events if getattr(estimator, "reads_events", False) else None
             tables = {key: table for key, table in tables.items() if table is not None}
             if name in following:
-                answers[name] = following[name].along(past).predict_interval(future, level=levels)
+                with untold():
+                    answers[name] = following[name].along(past).predict_interval(future, level=levels)
                 continue
             if name not in fitted or (refit and name not in prefit):
                 past_tables = dict(tables)
@@ -186,7 +188,8 @@ def run_rounds(
                         raise
                     del named[name]
                     continue
-            answers[name] = fitted[name].predict_interval(future, context=history, level=levels, **tables)
+            with untold():
+                answers[name] = fitted[name].predict_interval(future, context=history, level=levels, **tables)
             follower = Following(fitted[name], id_col, time_col)
             if (not refit or name in prefit) and not tables and follower.is_possible:
                 following[name] = follower

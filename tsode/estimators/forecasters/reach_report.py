@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from tsode.estimators.forecasters.pieces import Piece
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.models.reach import LONG, Reach
 
-__all__ = ["ReachReport"]
+__all__ = ["ReachReport", "untold"]
 
 REMEDIES = {
     "implausible": "each was taken for the end of that range. Check them, or fit again with data that have such values",
@@ -28,6 +29,7 @@ REMEDIES = {
 }
 """What may be wrong with a question, in the order in which it is told, and what helps."""
 
+BEGINNING = "The history of series"
 ROUNDING = 1e-6  # of a lead time
 
 OPENINGS = {
@@ -36,6 +38,14 @@ OPENINGS = {
     "gap": "has a gap longer than any in training",
     "far": "ends long before a time that is asked for, beyond the horizon of training",
 }
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Nothing is told inside: where forecasts are scored, the truth says what they are worth."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", BEGINNING, TsodeWarning)
+        yield
 
 
 @dataclass
@@ -88,7 +98,7 @@ class ReachReport:
             rows = sorted(row for row, notes in self._rows.items() if kind in notes)
             if rows:
                 names = ", ".join(repr(ids[row]) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
-                message = f"The history of series {names} {what} ({self._rows[rows[0]][kind]}): {REMEDIES[kind]}."
+                message = f"{BEGINNING} {names} {what} ({self._rows[rows[0]][kind]}): {REMEDIES[kind]}."
                 warnings.warn(message, TsodeWarning, stacklevel=stacklevel)
 
     def table(self, ids: Sequence[Hashable], id_col: Hashable) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from tsode import JumpODEForecaster, LatentODEForecaster, LatentSDEForecaster, L
 from tsode.backtest import backtest
 from tsode.conformal import ConformalForecaster
 from tsode.errors import DataError, ParameterError, TsodeError, TsodeWarning
+from tsode.estimators.files.checks import check_scales
 
 LEARNED = (JumpODEForecaster, LatentODEForecaster, LatentSDEForecaster, LinearSDEForecaster)
 LEVELS = [1e-6, 0.05, 0.5, 0.95, 1.0 - 1e-6]
@@ -149,7 +151,7 @@ def test_a_later_value_outside_of_the_support_is_an_error_by_any_way_in():
     with pytest.raises(DataError, match=message):
         fitted.score(bad, context=frame)
     with pytest.raises(DataError, match=message):
-        fitted.update(bad.assign(ds=bad["ds"] + 100.0).replace({"s0": "s0"}))
+        fitted.update(bad.assign(ds=bad["ds"] + 100.0))
     with pytest.raises(DataError, match=message):
         quick(LinearSDEForecaster).fit(bad)
     with pytest.raises(DataError, match=message):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ from tsode import JumpODEForecaster, LatentODEForecaster, LatentSDEForecaster, L
 from tsode.backtest import backtest
 from tsode.conformal import ConformalForecaster
 from tsode.errors import DataError, ParameterError, TsodeError, TsodeWarning
-from tsode.estimators.files.checks import check_scales
 
 LEARNED = (JumpODEForecaster, LatentODEForecaster, LatentSDEForecaster, LinearSDEForecaster)
 LEVELS = [1e-6, 0.05, 0.5, 0.95, 1.0 - 1e-6]

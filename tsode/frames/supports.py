@@ -93,6 +93,7 @@ class SupportScaler(ChannelScaler):
         return np.array(inside) + outside.log_slopes(series)
 
     def check(self, panel: Panel) -> None:
+        """See `check_supports`."""
         check_supports(panel, self.supports)
 
     def to_dict(self) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def test_a_later_value_outside_of_the_support_is_an_error_by_any_way_in():
     with pytest.raises(DataError, match=message):
         fitted.score(bad, context=frame)
     with pytest.raises(DataError, match=message):
-        fitted.update(bad.assign(ds=bad["ds"] + 100.0).replace({"s0": "s0"}))
+        fitted.update(bad.assign(ds=bad["ds"] + 100.0))
     with pytest.raises(DataError, match=message):
         quick(LinearSDEForecaster).fit(bad)
     with pytest.raises(DataError, match=message):

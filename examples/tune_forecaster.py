@@ -19,7 +19,15 @@ from tsode.integrations.optuna import tune
 weather = load_ushcn()[["unique_id", "ds", "tmax_degc"]].dropna()  # some 120 stations, each on its own days
 known = weather[weather["ds"] < "2000"]
 forecaster = JumpODEForecaster(
-    horizon="60D", n_modes=8, n_static=8, n_hidden=32, n_members=1, max_context=32, max_epochs=6, random_state=0
+    horizon="60D",
+    n_modes=8,
+    n_static=8,
+    n_hidden=32,
+    n_members=1,
+    expert=None,
+    max_context=32,
+    max_epochs=6,
+    random_state=0,
 )
 space = {
     "learning_rate": FloatDistribution(1e-3, 1e-1, log=True),

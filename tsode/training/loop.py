@@ -1,4 +1,4 @@
-"""Training loop: AdamW, a rate that cools when validation stalls, averaged weights, the best epoch kept."""
+"""Training loop: SOAP, a rate that cools when validation stalls, averaged weights, the best epoch kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tsode.errors import SolverError, TsodeWarning
 from tsode.models.filters.base import MarginalModel
-from tsode.training.adamw import AdamW
+from tsode.training.soap import SOAP
 from tsode.training.function_evaluations import EvaluationCounter
 
 __all__ = ["Rate", "TrainingPlan", "train"]
@@ -173,7 +173,7 @@ def train(
         If most rows were left out, or no epoch is about as good as the model was before (after fewer than five epochs:
         if the loss has doubled).
     """
-    optimizer = AdamW(model.parameters(), plan.weight_decay)
+    optimizer = SOAP(model.parameters(), plan.weight_decay)
     rate = Rate(plan, n_batches)
     averaged = _AveragedWeights(model, plan.average)
     history: list[dict[str, float]] = []
@@ -253,7 +253,7 @@ def _run_epoch(
     model: nn.Module,
     batches: Iterable[Any],
     objective: Objective,
-    optimizer: AdamW,
+    optimizer: SOAP,
     rate: Rate,
     averaged: _AveragedWeights,
     clip: float,

@@ -200,6 +200,9 @@ class JumpODEForecaster(WindowedForecaster):
     drop: float = 0.6
     dropout: float = 0.0
     balance: float = 0.5
+    max_epochs: int = 24
+    batch_size: int = 128
+    learning_rate: float = 2e-2
 
     checks: ClassVar[dict[str, Check]] = {
         "loss": one_of(SCORES),

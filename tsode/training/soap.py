@@ -1,0 +1,158 @@
+"""SOAP: Adam in the slowly turning eigenbasis of each weight matrix's gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tsode.training.adamw import AdamW
+
+__all__ = ["SOAP"]
+
+LARGEST = 128  # rows or columns of a block: the cost of a basis grows with their cube
+RENEWED = 10  # steps for which a basis is kept
+MEMORY = 0.95  # decay of the running means of the gradients' products
+
+
+class SOAP:
+    """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024, algorithm 3), with decoupled weight decay.
+
+    A weight matrix whose gradients are correlated along its rows or columns looks to Adam, entry by entry, as if all
+    of it were noisy; turned to the eigenvectors of the means of ``G G'`` and ``G' G`` it does not. A step then goes
+    as far as one and a half of Adam's. Vectors are left to `AdamW`. Large matrices are taken in blocks, which also
+    keeps the gates of a recurrent cell apart, and matrices of the same shape in one operation.
+
+    Parameters
+    ----------
+    parameters : iterable of nn.Parameter
+    weight_decay : float
+    betas : (float, float)
+        Decay of the running means of the gradient and of its square.
+    epsilon : float
+        Added to the root of the second moment.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        weight_decay: float = 0.01,
+        betas: tuple[float, float] = (0.9, 0.99),
+        epsilon: float = 1e-8,
+    ) -> None:
+        everything = list(parameters)
+        alike: dict[tuple[torch.Size, torch.dtype, torch.device], list[nn.Parameter]] = {}
+        for p in everything:
+            if p.ndim == 2:
+                alike.setdefault((p.shape, p.dtype, p.device), []).append(p)
+        self.matrices = [_Matrices(group, weight_decay, betas, epsilon) for group in alike.values()]
+        self.others = AdamW([p for p in everything if p.ndim != 2], weight_decay, betas, epsilon)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.others.zero_grad()
+        for group in self.matrices:
+            for parameter in group.parameters:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Move along the gradients; a parameter without one stays as it is."""
+        self.others.step(rate)
+        for group in self.matrices:
+            group.step(rate)
+
+
+class _Matrices:
+    """Matrices of one shape, as blocks (k r c)."""
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], weight_decay: float, betas: tuple[float, float], epsilon: float
+    ) -> None:
+        self.parameters = list(parameters)
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.epsilon = epsilon
+        rows, columns = self.parameters[0].shape
+        self.n_rows, self.n_columns = _block(rows), _block(columns)
+        self.n_steps = 0
+
+    def step(self, rate: float) -> None:
+        """Move along the gradients, by what was known of their directions before."""
+        learned = [p for p in self.parameters if p.grad is not None]
+        if not learned:
+            return
+        gradient = self._blocks([torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
+        if self.n_steps == 0:
+            self._begin(gradient)
+        elif self.n_steps == RENEWED:
+            self._turn()
+        elif self.n_steps % RENEWED == 0:
+            self._renew()
+        self.n_steps += 1
+        self.by_rows.lerp_(gradient @ gradient.mT, 1.0 - MEMORY)
+        self.by_columns.lerp_(gradient.mT @ gradient, 1.0 - MEMORY)
+        left, right = self.left, self.right
+        turned = left.mT @ gradient @ right
+        self.first.lerp_(gradient, 1.0 - self.betas[0])
+        self.second.lerp_(turned.square(), 1.0 - self.betas[1])
+        unbiased = [1.0 - beta**self.n_steps for beta in self.betas]
+        scale = self.second.div(unbiased[1]).sqrt_().add_(self.epsilon)
+        move = left @ (left.mT @ self.first @ right).div_(scale) @ right.mT
+        moves = self._matrices(move.mul_(-rate / unbiased[0]))
+        pairs = [(p, d) for p, d in zip(self.parameters, moves) if p.grad is not None]
+        torch._foreach_mul_(learned, 1.0 - rate * self.weight_decay)
+        torch._foreach_add_(learned, [d for _, d in pairs])
+
+    def _begin(self, gradient: Tensor) -> None:
+        """Start as Adam: one gradient does not span a basis, and what it leaves open would be of rounding."""
+        n, rows, columns = gradient.shape
+        self.left, self.right = (torch.eye(k).to(gradient).expand(n, k, k) for k in (rows, columns))
+        self.by_rows, self.by_columns = torch.zeros_like(self.left), torch.zeros_like(self.right)
+        self.first, self.second = torch.zeros_like(gradient), torch.zeros_like(gradient)
+
+    def _turn(self) -> None:
+        """Take the eigenbases of the gradients so far, with the second moments that they say (section 4.1)."""
+        of_rows, self.left = (part.flip(-1) for part in torch.linalg.eigh(self.by_rows))
+        of_columns, self.right = (part.flip(-1) for part in torch.linalg.eigh(self.by_columns))
+        total = of_rows.sum(-1).clamp(min=torch.finfo(of_rows.dtype).tiny)[:, None, None]
+        seen = (1.0 - self.betas[1] ** self.n_steps) / (1.0 - MEMORY**self.n_steps)
+        self.second = (seen * of_rows[:, :, None] * of_columns[:, None, :] / total).clamp(min=0.0)
+
+    def _renew(self) -> None:
+        """Turn the bases by one power iteration; second moments stay with their directions, largest first."""
+        order = _descending(self.left, self.by_rows)
+        self.second = self.second.gather(-2, order[:, :, None].expand_as(self.second))
+        self.left = _iterated(self.left, self.by_rows, order)
+        order = _descending(self.right, self.by_columns)
+        self.second = self.second.gather(-1, order[:, None, :].expand_as(self.second))
+        self.right = _iterated(self.right, self.by_columns, order)
+
+    def _blocks(self, matrices: Sequence[Tensor]) -> Tensor:
+        r, c = self.n_rows, self.n_columns
+        stacked = torch.stack(list(matrices))
+        n, rows, columns = stacked.shape
+        return stacked.reshape(n, rows // r, r, columns // c, c).transpose(2, 3).reshape(-1, r, c)
+
+    def _matrices(self, blocks: Tensor) -> list[Tensor]:
+        rows, columns = self.parameters[0].shape
+        r, c = self.n_rows, self.n_columns
+        split = blocks.reshape(-1, rows // r, columns // c, r, c).transpose(2, 3)
+        return list(split.reshape(-1, rows, columns).unbind())
+
+
+def _block(size: int) -> int:
+    """Rows or columns of a block: the largest divisor of `size` that is not too large."""
+    return max(k for k in range(1, min(size, LARGEST) + 1) if size % k == 0)
+
+
+def _descending(basis: Tensor, product: Tensor) -> Tensor:
+    """Order of directions (k d), those with the largest gradients first."""
+    return (basis * (product @ basis)).sum(-2).argsort(dim=-1, descending=True, stable=True)
+
+
+def _iterated(basis: Tensor, product: Tensor, order: Tensor) -> Tensor:
+    """The basis (k d d) in that order after one step of simultaneous iteration."""
+    basis = basis.gather(-1, order[:, None, :].expand_as(basis))
+    return torch.linalg.qr(product @ basis)[0]

@@ -14,6 +14,7 @@ __all__ = ["SOAP"]
 LARGEST = 128  # rows or columns of a block: the cost of a basis grows with their cube
 RENEWED = 10  # steps for which a basis is kept
 MEMORY = 0.95  # decay of the running means of the gradients' products
+FLOOR = 1e-4  # of the mean eigenvalue: directions without gradients so far keep a basis that rounding does not choose
 
 
 class SOAP:
@@ -114,11 +115,11 @@ class _Matrices:
 
     def _turn(self) -> None:
         """Take the eigenbases of the gradients so far, with the second moments that they say (section 4.1)."""
-        of_rows, self.left = (part.flip(-1) for part in torch.linalg.eigh(self.by_rows))
-        of_columns, self.right = (part.flip(-1) for part in torch.linalg.eigh(self.by_columns))
+        of_rows, self.left = _eigen(self.by_rows)
+        of_columns, self.right = _eigen(self.by_columns)
         total = of_rows.sum(-1).clamp(min=torch.finfo(of_rows.dtype).tiny)[:, None, None]
         seen = (1.0 - self.betas[1] ** self.n_steps) / (1.0 - MEMORY**self.n_steps)
-        self.second = (seen * of_rows[:, :, None] * of_columns[:, None, :] / total).clamp(min=0.0)
+        self.second = seen * of_rows[:, :, None] * of_columns[:, None, :] / total
 
     def _renew(self) -> None:
         """Turn the bases by one power iteration; second moments stay with their directions, largest first."""
@@ -147,6 +148,18 @@ def _block(size: int) -> int:
     return max(k for k in range(1, min(size, LARGEST) + 1) if size % k == 0)
 
 
+def _floor(product: Tensor) -> Tensor:
+    """What is added to the eigenvalues of products (k d d): Tensor[k, 1]."""
+    return FLOOR * product.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+
+
+def _eigen(product: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (k d), largest first, and eigenvectors of products (k d d); a ramp tells apart what is equal."""
+    ramp = torch.linspace(2.0, 1.0, product.shape[-1]).to(product)
+    values, vectors = torch.linalg.eigh(product + torch.diag_embed(_floor(product) * ramp))
+    return values.flip(-1).clamp(min=0.0), vectors.flip(-1)
+
+
 def _descending(basis: Tensor, product: Tensor) -> Tensor:
     """Order of directions (k d), those with the largest gradients first."""
     return (basis * (product @ basis)).sum(-2).argsort(dim=-1, descending=True, stable=True)
@@ -155,4 +168,4 @@ def _descending(basis: Tensor, product: Tensor) -> Tensor:
 def _iterated(basis: Tensor, product: Tensor, order: Tensor) -> Tensor:
     """The basis (k d d) in that order after one step of simultaneous iteration."""
     basis = basis.gather(-1, order[:, None, :].expand_as(basis))
-    return torch.linalg.qr(product @ basis)[0]
+    return torch.linalg.qr(product @ basis + _floor(product)[..., None] * basis)[0]

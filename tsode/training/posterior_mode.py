@@ -22,6 +22,9 @@ __all__ = ["PosteriorMode", "Searched"]
 
 FIRST_EVENTS, GROWTH, MOST_EVENTS = 1000, 4, 16_000
 """Events that the first search is on, by how much each further one has more, and at most."""
+MUCH_MORE = 2  # times the events of a search that there are in all; otherwise it is on all of them
+NARROW, ASIDE = 0.92, 0.4  # spread and mean of classes (see `RateClasses.lie`) that may not lie where series are
+MOST_LAID = 3  # times that they are laid anew
 FEW_STEPS = 15  # of the first search, after which it is asked whether to go on
 MOST_STEPS = 100  # of a search
 N_RECENT, WORTH = 5, 0.25  # a search ends where so many steps together gain less than so many nats
@@ -98,17 +101,44 @@ class PosteriorMode:
         SolverError
             If the likelihood is not finite from the start.
         """
+        if not len(self._sizes):
+            return
         wanted, ends = FIRST_EVENTS, []
-        while len(self._sizes):
+        while MUCH_MORE * wanted < self._sizes[-1]:
             ends.append(int(np.searchsorted(self._sizes, wanted, side="left")) + 1)
-            if ends[-1] >= len(self._sizes):
-                break
             wanted *= GROWTH
-        for first, end in enumerate(ends):
+        for place, end in enumerate([*ends, len(self._sizes)]):
             pieces = [piece for _, piece in self._pieces[:end]]
-            if first == 0:
+            if place == 0:
                 yield self._run(pieces, FEW_STEPS)
-            yield self._run(pieces, MOST_STEPS)
+            searched = self._run(pieces, MOST_STEPS)
+            yield self._laid_anew(pieces, searched) if place == 0 else searched
+
+    def _laid_anew(self, pieces: Sequence[Series], searched: Searched) -> Searched:
+        """Search again from classes laid where series have been found, for as long as that is likelier.
+
+        Classes are further apart than what tells two rates apart. Where they have been laid too far to one side, those
+        there lose their weight, and to move all by the width of one is to cross a valley.
+        """
+        for _ in range(MOST_LAID):
+            mean, spread = self.model.lie()
+            if bool((spread > NARROW).all()) and bool((mean.abs() < ASIDE).all()):
+                break
+            before = self._search
+            self.model.lay_anew()
+            moved = parameters_to_vector(self._parameters).detach() - self._middle
+            self._search = replace(before, point=(moved / self._spread).numpy())
+            again = None
+            try:
+                again = self._run(pieces, MOST_STEPS)
+            finally:  # after Ctrl-C too the better one stays
+                if again is None or not again.loss < searched.loss:
+                    self._search = before
+                    self.restore()
+            if self._search is before:
+                break
+            searched = again._replace(n_steps=searched.n_steps + again.n_steps)
+        return searched
 
     def without(self, fold: int) -> None:
         """Move the model to the mode of all series but those of a fold, from that of all; `restore` takes it back."""

@@ -79,3 +79,56 @@ def test_a_likelihood_that_is_nowhere_finite_is_an_error() -> None:
     broken = [Series(row.times, np.full_like(row.values, 1e200)) for row in SERIES]
     with pytest.raises(SolverError, match="not finite where the search starts"):
         list(_mode(_model(), broken).stages())
+
+
+def _turning_series(n: int, seed: int) -> list[Series]:
+    """Of one channel; each turns with a frequency of its own between 5 and 15, all as likely."""
+    rng, made = np.random.default_rng(seed), []
+    for _ in range(n):
+        times = np.cumsum(rng.gamma(2.0, 0.06, 22))
+        wave = 1.4 * np.sin(rng.uniform(5.0, 15.0) * times + rng.uniform(0.0, 6.3))
+        made.append(Series(times, (wave + 0.2 * rng.standard_normal(22))[:, None]))
+    return made
+
+
+def test_from_classes_laid_too_high_a_likelier_mode_is_found_by_laying_them_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a first search of few series leaves them: at frequencies from 6 to 29, and half of them of no weight."""
+    found = []
+    for n_times in (0, 3):
+        monkeypatch.setattr("tsode.training.posterior_mode.MOST_LAID", n_times)
+        torch.manual_seed(0)
+        model = RateClasses({"frequency": 5}, StableLinearSDE(1, 3))
+        with torch.no_grad():
+            model.base.rotation[1, 2] = 13.0
+            model.log_spread.fill_(np.log(0.53))
+        *_, last = _mode(model, _turning_series(24, 0)).stages()
+        found.append(last.loss * last.n_values)
+    assert found[1] < found[0] - 20.0
+
+
+@pytest.mark.parametrize("axes", [{"frequency": 5}, {"damping": 3, "speed": 2}])
+def test_classes_laid_anew_have_the_mean_and_spread_of_log_rates_that_their_weights_gave(axes: dict) -> None:
+    torch.manual_seed(0)
+    model = RateClasses(axes, StableLinearSDE(2, 4))
+    with torch.no_grad():
+        model.logits.normal_()
+
+    def moments() -> tuple[torch.Tensor, torch.Tensor]:
+        """Over classes, of the logarithms of their turning and damping: mean (2) and variance along each axis."""
+        system, weight = model.system(), model.logits.softmax(dim=0)
+        turning = (system.drift - system.drift.mT)[:, 0, 1].abs().log()
+        damping = -system.drift.diagonal(dim1=1, dim2=2).sum(dim=1)
+        logs = torch.stack([turning, damping.log()])
+        mean = logs @ weight
+        return mean, (logs - mean[:, None]).square() @ weight
+
+    before = moments()
+    model.lay_anew()
+    after = moments()
+    torch.testing.assert_close(after[0], before[0])
+    if len(axes) == 1:  # axes that go together are laid anew each by itself
+        torch.testing.assert_close(after[1], before[1])
+    assert bool((model.logits == 0.0).all())
+    torch.testing.assert_close(model.lie(), (torch.zeros(len(axes)).double(), torch.ones(len(axes)).double()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,16 +18,27 @@ from tsode.errors import SolverError
 from tsode.models.linear.rate_classes import RateClasses
 from tsode.training.series_pieces import pieces_of
 
-__all__ = ["PosteriorMode"]
+__all__ = ["PosteriorMode", "Searched"]
 
 FIRST_EVENTS, GROWTH, MOST_EVENTS = 1000, 4, 16_000
 """Events that the first search is on, by how much each further one has more, and at most."""
+MUCH_MORE = 2  # times the events of a search that there are in all; otherwise it is on all of them
+NARROW, ASIDE = 0.92, 0.4  # spread and mean of classes (see `RateClasses.lie`) that may not lie where series are
+MOST_LAID = 3  # times that they are laid anew
 FEW_STEPS = 15  # of the first search, after which it is asked whether to go on
 MOST_STEPS = 100  # of a search
 N_RECENT, WORTH = 5, 0.25  # a search ends where so many steps together gain less than so many nats
 MOST_AWAY = 2  # steps that leave out a fold: from the mode of all it is not far
 GRAIN = 256.0  # gaps of a search are within one part in so many: few are distinct, and each costs a matrix exponential
 WORST = 1e10  # loss where it is not finite: line searches step back
+
+
+class Searched(NamedTuple):
+    """What a search has come to: its steps, the values it is on, and the negative log posterior of each, in nats."""
+
+    n_steps: int
+    n_values: int
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,8 @@ class PosteriorMode:
         Of each series, for `without`.
     generator : torch.Generator
         Draws which series come first.
+    n_rows : int
+        Pieces at once.
     """
 
     def __init__(
@@ -64,8 +78,9 @@ class PosteriorMode:
         n_events: int,
         generator: torch.Generator,
         folds: np.ndarray | None = None,
+        n_rows: int = ROWS_AT_ONCE,
     ) -> None:
-        self.model = model
+        self.model, self._n_rows = model, n_rows
         self._parameters = list(model.parameters())
         self._middle = parameters_to_vector(self._parameters).detach().clone()
         self._spread = torch.cat([sd.flatten() for sd in model.prior()])
@@ -76,8 +91,8 @@ class PosteriorMode:
         self._sizes = size[size <= MOST_EVENTS] if len(size) else size
         self._search = _Search(np.zeros(len(self._middle)), np.eye(len(self._middle)), 0)
 
-    def stages(self) -> Iterator[int]:
-        """Search on ever more of the data; after each search, and early in the first, the number of steps so far.
+    def stages(self) -> Iterator[Searched]:
+        """Search on ever more of the data; tells of each search, and of the first early as well.
 
         Whoever iterates may stop: the model holds the best parameters so far.
 
@@ -86,20 +101,44 @@ class PosteriorMode:
         SolverError
             If the likelihood is not finite from the start.
         """
-        n_steps, wanted = 0, FIRST_EVENTS
-        ends = []
-        while len(self._sizes):
+        if not len(self._sizes):
+            return
+        wanted, ends = FIRST_EVENTS, []
+        while MUCH_MORE * wanted < self._sizes[-1]:
             ends.append(int(np.searchsorted(self._sizes, wanted, side="left")) + 1)
-            if ends[-1] >= len(self._sizes):
-                break
             wanted *= GROWTH
-        for first, end in enumerate(ends):
+        for place, end in enumerate([*ends, len(self._sizes)]):
             pieces = [piece for _, piece in self._pieces[:end]]
-            if first == 0:
-                n_steps += self._run(pieces, FEW_STEPS)
-                yield n_steps
-            n_steps += self._run(pieces, MOST_STEPS)
-            yield n_steps
+            if place == 0:
+                yield self._run(pieces, FEW_STEPS)
+            searched = self._run(pieces, MOST_STEPS)
+            yield self._laid_anew(pieces, searched) if place == 0 else searched
+
+    def _laid_anew(self, pieces: Sequence[Series], searched: Searched) -> Searched:
+        """Search again from classes laid where series have been found, for as long as that is likelier.
+
+        Classes are further apart than what tells two rates apart. Where they have been laid too far to one side, those
+        there lose their weight, and to move all by the width of one is to cross a valley.
+        """
+        for _ in range(MOST_LAID):
+            mean, spread = self.model.lie()
+            if bool((spread > NARROW).all()) and bool((mean.abs() < ASIDE).all()):
+                break
+            before = self._search
+            self.model.lay_anew()
+            moved = parameters_to_vector(self._parameters).detach() - self._middle
+            self._search = replace(before, point=(moved / self._spread).numpy())
+            again = None
+            try:
+                again = self._run(pieces, MOST_STEPS)
+            finally:  # after Ctrl-C too the better one stays
+                if again is None or not again.loss < searched.loss:
+                    self._search = before
+                    self.restore()
+            if self._search is before:
+                break
+            searched = again._replace(n_steps=searched.n_steps + again.n_steps)
+        return searched
 
     def without(self, fold: int) -> None:
         """Move the model to the mode of all series but those of a fold, from that of all; `restore` takes it back."""
@@ -116,8 +155,8 @@ class PosteriorMode:
     def _place(self, point: np.ndarray) -> None:
         vector_to_parameters(self._middle + self._spread * torch.from_numpy(point.copy()), self._parameters)
 
-    def _run(self, pieces: Sequence[Series], n_steps: int) -> int:
-        """Search on some pieces from where the last search ended, and how many steps that took."""
+    def _run(self, pieces: Sequence[Series], n_steps: int) -> Searched:
+        """Search on some pieces from where the last search ended; Ctrl-C leaves the best so far in the model."""
         loss = self._loss(pieces)
         n_events = sum(len(piece.times) for piece in pieces)
         inverse = self._search.inverse * (max(self._search.n_events, 1) / n_events if self._search.n_events else 1.0)
@@ -132,23 +171,26 @@ class PosteriorMode:
                 raise StopIteration
 
         options = {"maxiter": n_steps, "gtol": 0.0, "hess_inv0": 0.5 * (inverse + inverse.T)}
-        with np.errstate(all="ignore"):  # what is not finite is not taken
-            found = minimize(loss, self._search.point, jac=True, method="BFGS", callback=keep, options=options)
+        try:
+            with np.errstate(all="ignore"):  # what is not finite is not taken
+                found = minimize(loss, self._search.point, jac=True, method="BFGS", callback=keep, options=options)
+        finally:
+            self._place(best)
         if not values and not found.fun < WORST:
             raise SolverError(
                 "The likelihood of the series is not finite where the search starts: their values or gaps are of too "
                 "different sizes. Scale them, or leave out the gaps."
             )
         self._search = _Search(best, found.hess_inv if np.isfinite(found.hess_inv).all() else inverse, n_events)
-        self._place(best)
-        return len(values)
+        n_values = sum(int(np.isfinite(piece.values).sum()) for piece in pieces)
+        return Searched(len(values), n_values, float(found.fun) / max(n_values, 1))
 
     def _loss(self, pieces: Sequence[Series]) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         """Negative log posterior, less a constant, and its slope in units of the prior."""
         like, batches = self._parameters[0], []
         ordered = sorted(pieces, key=lambda piece: len(piece.times))  # so that little is padded
-        for k in range(0, len(ordered), ROWS_AT_ONCE):
-            batches.append(collate(ordered[k : k + ROWS_AT_ONCE], like.dtype).to(like.device))
+        for k in range(0, len(ordered), self._n_rows):
+            batches.append(collate(ordered[k : k + self._n_rows], like.dtype).to(like.device))
 
         def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
             self._place(point)
@@ -174,7 +216,10 @@ class PosteriorMode:
 
 def _coarse(series: Series) -> Series:
     """The series with gaps of eight binary digits, so that equal ones are equal to the bit in sums and differences."""
-    digits, power = np.frexp(np.diff(series.times))
+    exact = np.union1d(series.times, series.input_times)
+    digits, power = np.frexp(np.diff(exact))
     gaps = np.ldexp(np.round(digits * GRAIN) / GRAIN, power)
-    start = np.round(series.times[:1] * 2.0**20) / 2.0**20
-    return replace(series, times=np.cumsum(np.concatenate([start, gaps])))
+    start = np.round(exact[:1] * 2.0**20) / 2.0**20
+    times = np.cumsum(np.concatenate([start, gaps]))
+    seen, moved = (times[exact.searchsorted(at)] for at in (series.times, series.input_times))
+    return replace(series, times=seen, input_times=moved)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,8 @@ from tsode.models.linear.rate_classes import RateClasses
 from tsode.models.linear.sde import LinearSDE, StableLinearSDE
 from tsode.models.structural.joint_model import JointStructuralModel
 from tsode.models.structural.model import StructuralModel
+from tsode.training.fit_by_mode import fit_by_mode
+from tsode.training.held_out_likelihood import held_out_loss
 from tsode.training.loop import train
 from tsode.training.series_pieces import held_out_pieces, pieces_of
 from tsode.training.windows import Split
@@ -56,7 +59,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     Few parameters and exact answers: forecasts, samples and intervals are those of one Gaussian process, missing
     values cost nothing, and `impute` uses what came before and after. It is fitted by maximum likelihood and suits
     few series, noise, and channels that move together; it learns one set of rates for all series, or with
-    `series_rates` how far they lie apart.
+    `series_rates` how far they lie apart, at the mode of a posterior.
     After a long silence it returns to the mean of the training data. Events at known times move the state by a learned
     matrix times their amounts, so that twice the dose has twice the effect. Covariates, their moving averages and the
     calendar add a learned matrix times them to what is observed, so their effects are straight lines too.
@@ -112,6 +115,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         Classes of series that differ in how fast they turn, such as 9. Their exact forecasts are mixed by how well each
         explains what was seen of a series; how far they lie apart is learned. A dict of an axis ("frequency", "damping"
         or, both at once, "speed") to its number of classes has other rates differ, or several. None: one for all.
+        With classes nothing is held out, and an epoch is a search of up to a hundred quasi-Newton steps on ever more of
+        the series, of which `batch_size` are worked on at once; `max_epochs` is the most of these, and the other
+        parameters of training do not matter.
     horizon : "auto", duration or float
         How far ahead `predict` asks by default, and the scale of the rates at the start of training: a duration for
         datetimes ("6h"), a number for numeric time. "auto" is half the median span of the series,
@@ -265,8 +271,8 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             del self._reading
 
     def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
-        if self.components is not None:
-            return Split(series, [], None)  # by their evidence: nothing is held out
+        if self.components is not None or self.series_rates is not None:
+            return Split(series, [], None)  # by their evidence, or with a prior: nothing is held out
         return super()._split(series, horizon, generator)
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int, n_rates: int = 0) -> ForecastModel:
@@ -382,13 +388,14 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
                 is_robust, match_errors(self.noise_col, reader.targets),
             )  # fmt: skip
             return []
-        like = next(module.parameters())
+        is_classed = isinstance(module, RateClasses)
+        like = torch.empty(0, dtype=torch.float64) if is_classed else next(module.parameters())
         if self.scale == "robust":
             fitted, held = ([_within(series) for series in part] for part in (split.train, split.valid))
             split = replace(split, train=fitted, valid=held)
         pieces = [piece for series in split.train for piece in pieces_of(series, self.max_context)]
         held_out = held_out_pieces(split, self.max_context)
-        if not pieces or not held_out:
+        if not pieces or not (held_out or self.series_rates):
             raise DataError(
                 "There is no series with two observation times, so nothing can be learned about change in time. "
                 "Give longer series, or use LastValueForecaster or ConstantForecaster."
@@ -399,6 +406,12 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             tuple(_collate(part, like) for part in zip(*held_out[k : k + n_rows]))
             for k in range(0, len(held_out), n_rows)
         ]
+        if isinstance(module, RateClasses):
+            loss = partial(held_out_loss, batches=batches) if batches else None
+            return fit_by_mode(
+                module, split.train, self.max_context, self.batch_size, loss, self.max_epochs, generator,
+                verbose=self.verbose, callbacks=self.callbacks or (),
+            )  # fmt: skip
         n_batches = max(STEPS_AN_EPOCH, -(-len(pieces) // self.batch_size))
 
         def epoch() -> Iterator[IrregularBatch]:
@@ -414,7 +427,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             epoch,
             n_batches,
             _objective,
-            lambda model: _validate(model, batches),
+            lambda model: {"loss": held_out_loss(cast(LinearGaussianModel, model), batches)},
             self._plan(weight_decay=0.0),  # rates and noise have no natural zero to shrink towards
             verbose=self.verbose,
             callbacks=self.callbacks or (),
@@ -425,17 +438,6 @@ def _objective(model: LinearGaussianModel, batch: IrregularBatch) -> tuple[Tenso
     """Negative log-likelihood of a value, in nats."""
     log_likelihood, status = model.scored(batch)
     return -log_likelihood.sum() / batch.mask.sum().clamp(min=1), {}, status
-
-
-def _validate(model: torch.nn.Module, batches: Sequence[tuple[IrregularBatch, ...]]) -> dict[str, float]:
-    """Negative log-likelihood of a held-out value given what came before it; infinite where a pass failed."""
-    assert isinstance(model, LinearGaussianModel)
-    total = count = 0.0
-    for context, whole in batches:
-        total -= float((model.log_likelihood(whole) - model.log_likelihood(context)).sum())
-        count += float(whole.mask.sum() - context.mask.sum())
-    score = total / max(count, 1.0)
-    return {"loss": score if np.isfinite(score) else float("inf")}
 
 
 def _within(series: Series) -> Series:

@@ -24,6 +24,7 @@ AXES = {"frequency": (1.0, 0.0), "damping": (0.0, 1.0), "speed": (1.0, 1.0)}
 """Powers of a class's factor by which it scales the rotation and the damping of the system."""
 FARTHEST = 1.5  # nodes lie evenly between minus and plus this many standard deviations
 OWN, COUPLING, RATE = 0.5, 0.15, 1.0  # spreads of priors: of scaled channels whose horizon is about one unit of time
+CLOSEST = 0.1  # times their spread, to which classes are brought at once
 FIRST_SPREAD = 0.4  # of the logarithm of a rate between series, at the start of training
 
 
@@ -111,6 +112,23 @@ class RateClasses(LinearGaussianModel):
         own = torch.arange(base.n_channels)
         spreads["base.readout"][own, own % base.n_state] = OWN
         return list(spreads.values())
+
+    @torch.no_grad()
+    def lie(self) -> tuple[Tensor, Tensor]:
+        """Mean of the classes' weights along each axis, and their spread, which is 1 for equal weights: Tensor[a]."""
+        weight = self.logits.softmax(dim=0)
+        mean = weight @ self.nodes
+        return mean, (weight @ (self.nodes - mean) ** 2).sqrt() / self.nodes.std(dim=0, correction=0)
+
+    @torch.no_grad()
+    def lay_anew(self) -> None:
+        """Give all classes equal weight, over rates with the mean and the spread that their weights have now."""
+        mean, spread = self.lie()
+        turning, damping = ((mean * self.log_spread.exp()) @ self.powers).exp().unbind()
+        self.base.rotation.mul_(turning)
+        self.base.diffusion.mul_(damping.sqrt())
+        self.log_spread.add_(spread.clamp(min=CLOSEST).log())
+        self.logits.zero_()
 
     def _tiled(self, batch: IrregularBatch) -> IrregularBatch:
         return batch.select(torch.arange(batch.n_series, device=batch.times.device).repeat(self.n_classes))

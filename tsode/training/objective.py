@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tsode._registry import lookup
+from tsode.core.batch import IrregularBatch
 from tsode.core.series import Series
 from tsode.core.status import Status, worst
 from tsode.likelihoods.base import Likelihood
@@ -20,6 +21,8 @@ from tsode.training.observation_times import times_loss
 from tsode.training.windows import Window
 
 __all__ = ["SCORES", "FilterObjective", "channel_weights", "masked_mean"]
+
+MOST_SCORED = 16  # about so many events of a context are cast back to, and forecast one by one; neighbours tell the same
 
 
 def _crps(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
@@ -80,7 +83,7 @@ class FilterObjective:
     score : str
         Name in `SCORES`: "crps" (default), "nll", "mse" or "quantile".
     backcast, one_step : float
-        Weights beside the forecast's 1.
+        Weights beside the forecast's 1. Both are means over some of the events of long contexts.
     horizon : float
         Reach of the backcast, in model time.
     weight : Tensor[c] or None
@@ -140,11 +143,12 @@ class FilterObjective:
         if goes_back:
             parts["backcast"] = masked_mean(scores, mask & is_back, self.weight)
         if self.one_step and filtered.batch.n_events:
-            index = filtered.events.flat_index
+            at = _scored(filtered.batch).flatten()[filtered.events.flat_index].nonzero()[:, 0]
+            index = filtered.events.flat_index[at]
             values, mask = (t.flatten(0, 1)[index] for t in (filtered.batch.values, filtered.batch.mask))
             if learns is not None:
                 mask = mask & learns.repeat_interleave(filtered.batch.n_events)[index, None]
-            scores = score(model.likelihood, model.one_step(filtered), values)
+            scores = score(model.likelihood, model.one_step(filtered, at), values)
             parts["one_step"] = masked_mean(scores, mask, self.weight)
         if model.intensity is not None and filtered.batch.n_events:
             parts["times"] = times_loss(model, filtered)
@@ -178,7 +182,8 @@ def find_queries(window: Window, filtered: Filtered, reach: float | None) -> Win
     times = window.targets.times
     if reach is not None:
         hidden, edge = window.hidden, _earliest(filtered, reach)
-        parts, mask = [*parts, hidden], [*mask, hidden.mask & (hidden.times >= edge)[..., None]]
+        is_scored = _scored(hidden) & (hidden.times >= edge)
+        parts, mask = [*parts, hidden], [*mask, hidden.mask & is_scored[..., None]]
         # times out of reach are moved to its edge, so that a decaying mode does not overflow on its way back
         times = torch.cat([times, torch.maximum(hidden.times, edge)], dim=1)
     is_seen = torch.cat(mask, dim=1)
@@ -190,6 +195,16 @@ def find_queries(window: Window, filtered: Filtered, reach: float | None) -> Win
     source = (order + times.shape[1] * torch.arange(len(order), device=order.device)[:, None]).flatten()[at]
     values = torch.cat([batch.values for batch in parts], dim=1).flatten(0, 1)[source]
     return WindowQueries(times.gather(1, order), is_back.gather(1, order), at, values, is_seen.flatten(0, 1)[source])
+
+
+def _scored(batch: IrregularBatch) -> Tensor:
+    """Whether an event of a context is scored, Tensor[b e]: of many every second (third, ...), from the last back.
+
+    Cuts are random, so that other windows score the others.
+    """
+    stride = (batch.lengths + (MOST_SCORED - 1)).div(MOST_SCORED, rounding_mode="floor").clamp(min=1)[:, None]
+    from_last = batch.lengths[:, None] - 1 - torch.arange(batch.n_events, device=batch.times.device)
+    return from_last % stride == stride.div(2, rounding_mode="floor")
 
 
 def _earliest(filtered: Filtered, reach: float) -> Tensor:

@@ -22,6 +22,7 @@ __all__ = [
     "validation_windows",
 ]
 
+FEWEST_WINDOWS = 16  # of a batch of a panel that has few
 FEWEST_SERIES = 10  # with fewer, a share of the series is too few to validate on, so the last part of each is held out
 WINDOWS_WANTED = 200
 STANDARD_SHARE = 0.25  # of windows that are cut one horizon before the end of their series
@@ -124,6 +125,7 @@ class WindowSampler:
     horizon : float
         Longest lead time, in model time.
     batch_size, max_context : int
+        At most; panels that have few windows an epoch, by their series and spans, are seen no more than twice a batch.
     min_batches : int
         Least number of batches an epoch, so that small panels train as long as large ones.
     drop : float
@@ -151,7 +153,7 @@ class WindowSampler:
         self.clocks = [row.active_clock(horizon) for row in self.series]
         weight = np.array([max(1, round(clock[-1] / (2.0 * horizon))) for clock in self.clocks], dtype=float)
         self.weight = torch.from_numpy(weight)
-        self.batch_size = batch_size
+        self.batch_size = min(batch_size, max(FEWEST_WINDOWS, 2 * int(weight.sum())))
         self.n_batches = max(min_batches, int(weight.sum() // batch_size)) if len(weight) else 0
 
     def cut(self, row: int, share: float, is_standard: bool) -> float:

@@ -49,7 +49,7 @@ class WindowedForecaster(LearnedForecaster):
     ) -> list[dict[str, float]]:
         """Run the training loop by the parameters of this forecaster; the user's callbacks come first."""
         device = self._torch_device()
-        self._check_memory(module, self.batch_size, *sampler.size())
+        self._check_memory(module, sampler.batch_size, *sampler.size())
         return train(
             module,
             lambda: (window.to(device) for window in sampler.epoch(generator)),

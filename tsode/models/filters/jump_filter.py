@@ -200,9 +200,11 @@ class JumpFilter(MarginalModel):
         spread = self.readout.spread(z, lead, last, seen, features)
         return self.likelihood.compose(location, spread[..., 0], spread[..., 1:])
 
-    def one_step(self, filtered: Filtered) -> Tensor:
-        """Parameters predicted for each of ``filtered.events`` from all before it: Tensor[q c p]."""
+    def one_step(self, filtered: Filtered, at: Tensor | None = None) -> Tensor:
+        """Parameters predicted for ``filtered.events``, or those `at` places among them, from all before: Tensor[q c p]."""
         times, (index, z, location) = filtered.batch.times, filtered.events
+        if at is not None:
+            index, z, location = index[at], z[at], None if location is None else location[at]
         lead = (times - filtered.acted_at[:, :-1]).flatten()[index]
         last, seen = (t[:, :-1].flatten(0, 1).index_select(0, index) for t in (filtered.last, filtered.seen))
         features = None if filtered.features is None else filtered.features.flatten(0, 1).index_select(0, index)

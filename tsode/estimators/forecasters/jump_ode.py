@@ -101,6 +101,13 @@ class JumpODEForecaster(WindowedForecaster):
         Most observations of context in a training window. Forecasts always use the whole history.
     max_epochs, batch_size, learning_rate, weight_decay
         Of the training loop, see `tsode.training.loop.TrainingPlan`.
+    zero_input_response : bool
+        Whether the channels answer to events alone, in proportion, and decay to a level of rest without any (the
+        concentration of a drug): doses and infusions add to the modes, which are read in proportion, times a gain of
+        each series. Of "linear" evolutions; their modes then start as decays.
+    bioavailability : bool
+        Whether what is given to a series is scaled by a learned factor of its constants in ``static=``, log-linear: how
+        much of a dose or an infusion reaches it. Before training the factor is 1.
     drop : float
         Up to which share of the values of a context is hidden in training.
     dropout : float
@@ -182,6 +189,11 @@ class JumpODEForecaster(WindowedForecaster):
     reads_events = True
     holds_rates = True
 
+    @property
+    def has_linear_inputs(self) -> bool:  # type: ignore[override]
+        """Whether the effect of an event grows with its amount."""
+        return self.zero_input_response
+
     model: str | None = field(default=None, kw_only=False)
     evolution: str | Part | Evolution = "linear"
     jump: str | Part | Callable[[int, int], JumpMap] = "innovation_gru"
@@ -197,6 +209,8 @@ class JumpODEForecaster(WindowedForecaster):
     gate: bool = True
     n_passes: int = 1
     informative_times: bool = False
+    zero_input_response: bool = False
+    bioavailability: bool = False
     drop: float = 0.6
     dropout: float = 0.0
     balance: float = 0.5
@@ -286,6 +300,8 @@ class JumpODEForecaster(WindowedForecaster):
                 n_rates=n_rates,
                 n_features=n_features,
                 informative_times=self.informative_times,
+                zero_input=self.zero_input_response,
+                bioavailability=self.bioavailability and n_inputs > 0,
             )
 
         n_members = self.n_members

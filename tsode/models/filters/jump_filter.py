@@ -16,6 +16,7 @@ from tsode.evolutions.base import DrivenEvolution, Evolution, Evolved, Solved
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
 from tsode.models.filter_state import FilterState
+from tsode.models.filters.availability import Availability
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.filtered import Filtered
 from tsode.models.filters.kernels import evolve_to, join_inputs, run_fused
@@ -52,6 +53,10 @@ class JumpFilter(MarginalModel):
     n_rates : int
         Columns of inputs after those, which are changes of a rate that is held until the next: an infusion flows into
         the state as long as it runs (`rate_map`), and nothing jumps at its ends.
+    zero_input : bool
+        Whether inputs do no more than add to the state: the jump is not told of them.
+    bioavailability : bool
+        Whether inputs and rates are multiplied by factors of the constants among the covariates, log-linear.
     intensity : ObservationIntensity or None
         Rate at which observations come; None where their timing is not modelled.
     n_features : int
@@ -78,6 +83,8 @@ class JumpFilter(MarginalModel):
         intensity: ObservationIntensity | None = None,
         n_features: int = 0,
         n_rates: int = 0,
+        zero_input: bool = False,
+        bioavailability: bool = False,
     ) -> None:
         super().__init__(readout.n_channels, likelihood)
         self.evolution = evolution
@@ -89,13 +96,14 @@ class JumpFilter(MarginalModel):
         self.n_features = n_features
         self.intensity = intensity
         self.input_map = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
-        self.n_rates = n_rates
+        self.n_rates, self.zero_input = n_rates, zero_input
         self.rate_map = nn.Linear(n_rates, evolution.n_state, bias=False) if n_rates else None
         if n_rates and not isinstance(evolution, DrivenEvolution):
             raise ParameterError(
                 f"The events have durations, but {type(evolution).__name__} takes no constant input between events: "
                 "let it be a DrivenEvolution, use another evolution, or give the events without a duration."
             )
+        self.availability = Availability(n_features, n_inputs, n_rates) if bioavailability else None
         if n_passes > 1:
             self.restart = nn.Parameter(torch.zeros(evolution.n_state, evolution.n_state))
 
@@ -153,6 +161,8 @@ class JumpFilter(MarginalModel):
         z = self.z_start.expand(batch.n_series, -1) if start is None else start
         start, status = z, torch.zeros_like(batch.lengths)
         left, right = [], []
+        if self.availability is not None:
+            batch = self.availability.scale_inputs(batch)
         drives = self.drive(held, slice(None))
         for k in range(batch.n_events):
             drive = [each[:, k] for each in drives]
@@ -167,8 +177,11 @@ class JumpFilter(MarginalModel):
                 log_scale = 0.5 * self.likelihood.variance(params).log()
                 predicted = torch.stack([self.likelihood.mean(params), log_scale], dim=-1)
             inputs = None if batch.inputs is None else batch.inputs[:, k, : self.n_inputs]
-            joined = inputs if here is None else join_inputs(inputs, here, self.n_inputs + self.n_features)
-            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, joined))
+            read = None if self.zero_input else inputs
+            if here is not None:
+                told = here * mask[:, k].amax(dim=1, keepdim=True) if self.zero_input else here
+                read = join_inputs(read, told, self.n_features + (0 if self.zero_input else self.n_inputs))
+            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, read))
             if self.input_map is not None and inputs is not None:
                 z = z + self.input_map(inputs)
             left.append(evolved.z)
@@ -182,8 +195,10 @@ class JumpFilter(MarginalModel):
         """Drive of the state at the flattened places `at`, or everywhere (b n+1 d), as arguments of an evolution."""
         if self.rate_map is None or held is None:
             return []
-        rates = held.rates if isinstance(at, slice) else held.rates.flatten(0, 1)[at]
-        return [self.rate_map(rates.to(self.z_start.dtype))]
+        rates = held.rates.to(self.z_start.dtype)
+        if self.availability is not None:
+            rates = self.availability.scale_rates(rates, held.constants)
+        return [self.rate_map(rates if isinstance(at, slice) else rates.flatten(0, 1)[at])]
 
     def _params(
         self,

@@ -68,7 +68,7 @@ class FilterParts(RecurrentParts, Protocol):
     n_inputs: int
     n_features: int
     n_rates: int
-    availability: nn.Module | None
+    availability: Any
     use_fused: bool
 
     def parameters(self) -> Iterator[nn.Parameter]: ...

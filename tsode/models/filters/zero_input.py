@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -79,7 +81,8 @@ def spread_decays(flow: Evolution) -> DiagonalFlow:
             "zero_input_response=True is of modes that decay, and of statics: leave evolution= at 'linear', and let "
             "n_static be at least 1."
         )
-    decay = torch.logspace(*(float(torch.tensor(rate).log10()) for rate in DECAYS), flow.n_modes)
+    low, high = map(math.log, DECAYS)
+    decay = torch.linspace(low, high, flow.n_modes).exp()
     with torch.no_grad():
         flow.rate.copy_(decay.expm1().log())  # the inverse of softplus
         flow.frequency.mul_(0.05)

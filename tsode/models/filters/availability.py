@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
-from tsode.errors import ParameterError
 
 __all__ = ["Availability"]
 
@@ -24,11 +23,6 @@ class Availability(nn.Module):
 
     def __init__(self, n_features: int, n_inputs: int, n_rates: int) -> None:
         super().__init__()
-        if not n_features:
-            raise ParameterError(
-                "bioavailability=True scales what is given by the constants of a series, but there are none: give "
-                "static= to fit, or leave it out."
-            )
         self.n_inputs = n_inputs
         self.weight = nn.Parameter(torch.zeros(n_inputs + n_rates, n_features))
 

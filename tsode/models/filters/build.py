@@ -13,7 +13,7 @@ from tsode.jumps import JUMPS, JumpMap
 from tsode.likelihoods import LIKELIHOODS, Likelihood
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.models.filters.observation_times import ObservationIntensity
-from tsode.models.filters.zero_input import ZeroInputReadout, spread_decays
+from tsode.models.filters.zero_input import ResponseReadout, SeriesJump, decaying
 from tsode.numerics.base import Solver
 from tsode.readouts import Readout
 
@@ -98,25 +98,27 @@ def build_filter(
     informative_times : bool
         Whether it is modelled when observations come, see `tsode.models.filters.observation_times`.
     zero_input : bool
-        Whether the channels decay to a level of rest without inputs, see `tsode.models.filters.zero_input`; inputs then
-        act on the state alone, where they add.
+        Whether the channels answer to inputs alone, see `tsode.models.filters.zero_input`: `jump` and `gate` are then
+        not used.
     """
     if not isinstance(evolution, Evolution):
         n_static = n_static if is_modal(evolution) else 0
     flow = build_evolution(evolution, solver=solver, n_modes=n_modes, n_static=n_static, n_state=n_state)
     family = build(LIKELIHOODS, likelihood, "likelihood")
     width = flow.n_state
+    readout: Readout
     if zero_input:
-        modes = spread_decays(flow)
-        sizes_of_readout = (modes.n_modes, modes.n_static, n_channels, n_hidden, dropout, family.n_shape, n_features)
-        readout: Readout = ZeroInputReadout(*sizes_of_readout)
+        modes = decaying(flow)
+        sizes_of_state = 2 * modes.n_modes, modes.n_static, n_channels
+        readout = ResponseReadout(*sizes_of_state, n_hidden, dropout, family.n_shape, n_features)
+        jump_map: JumpMap = SeriesJump(*sizes_of_state, n_inputs, n_features)
     else:
         readout = Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape, n_features)
-    if isinstance(jump, str | Part):
-        sizes = {"n_state": width, "n_channels": n_channels, "n_inputs": (0 if zero_input else n_inputs) + n_features}
-        jump_map = build(JUMPS, jump, "jump", **sizes)
-    else:
-        jump_map = jump(width, n_channels)
+        if isinstance(jump, str | Part):
+            sizes = {"n_state": width, "n_channels": n_channels, "n_inputs": n_inputs + n_features}
+            jump_map = build(JUMPS, jump, "jump", **sizes)
+        else:
+            jump_map = jump(width, n_channels)
     return JumpFilter(
         flow,
         jump_map,
@@ -127,6 +129,5 @@ def build_filter(
         ObservationIntensity(width) if informative_times else None,
         n_features,
         n_rates,
-        zero_input,
         bioavailability,
     )

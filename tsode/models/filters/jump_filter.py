@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.observation import Observation
@@ -53,8 +54,6 @@ class JumpFilter(MarginalModel):
     n_rates : int
         Columns of inputs after those, which are changes of a rate that is held until the next: an infusion flows into
         the state as long as it runs (`rate_map`), and nothing jumps at its ends.
-    zero_input : bool
-        Whether inputs do no more than add to the state: the jump is not told of them.
     bioavailability : bool
         Whether inputs and rates are multiplied by factors of the constants among the covariates, log-linear.
     intensity : ObservationIntensity or None
@@ -83,7 +82,6 @@ class JumpFilter(MarginalModel):
         intensity: ObservationIntensity | None = None,
         n_features: int = 0,
         n_rates: int = 0,
-        zero_input: bool = False,
         bioavailability: bool = False,
     ) -> None:
         super().__init__(readout.n_channels, likelihood)
@@ -96,7 +94,7 @@ class JumpFilter(MarginalModel):
         self.n_features = n_features
         self.intensity = intensity
         self.input_map = nn.Linear(n_inputs, evolution.n_state, bias=False) if n_inputs else None
-        self.n_rates, self.zero_input = n_rates, zero_input
+        self.n_rates = n_rates
         self.rate_map = nn.Linear(n_rates, evolution.n_state, bias=False) if n_rates else None
         if n_rates and not isinstance(evolution, DrivenEvolution):
             raise ParameterError(
@@ -142,7 +140,7 @@ class JumpFilter(MarginalModel):
 
     def start_after(self, path: Path) -> Tensor:
         """Where the pass after this one starts: Tensor[b d]."""
-        return torch.addmm(self.z_start, path.z_end, self.restart)
+        return self._without_response(torch.addmm(self.z_start, path.z_end, self.restart))
 
     def _loop(
         self,
@@ -158,7 +156,7 @@ class JumpFilter(MarginalModel):
         With `start` (b d), each row begins at a state of its own.
         """
         mask = batch.mask.to(batch.values.dtype)
-        z = self.z_start.expand(batch.n_series, -1) if start is None else start
+        z = self._without_response(self.z_start).expand(batch.n_series, -1) if start is None else start
         start, status = z, torch.zeros_like(batch.lengths)
         left, right = [], []
         if self.availability is not None:
@@ -177,19 +175,22 @@ class JumpFilter(MarginalModel):
                 log_scale = 0.5 * self.likelihood.variance(params).log()
                 predicted = torch.stack([self.likelihood.mean(params), log_scale], dim=-1)
             inputs = None if batch.inputs is None else batch.inputs[:, k, : self.n_inputs]
-            read = None if self.zero_input else inputs
-            if here is not None:
-                told = here * mask[:, k].amax(dim=1, keepdim=True) if self.zero_input else here
-                read = join_inputs(read, told, self.n_features + (0 if self.zero_input else self.n_inputs))
-            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, read))
+            joined = inputs if here is None else join_inputs(inputs, here, self.n_inputs + self.n_features)
+            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, joined))
             if self.input_map is not None and inputs is not None:
-                z = z + self.input_map(inputs)
+                added = self.input_map(inputs)
+                z = z + (added - self._without_response(added) if self.jump.n_response else added)
             left.append(evolved.z)
             right.append(z)
         empty = start[:, None][:, :0]
         z_minus = torch.stack(left, dim=1) if left else empty
         z_plus = torch.stack(right, dim=1) if right else empty
         return PaddedPath(batch.times, start, z_minus, z_plus, status)
+
+    def _without_response(self, z: Tensor) -> Tensor:
+        """States in which nothing has answered to an input yet."""
+        n = self.jump.n_response
+        return functional.pad(z[..., n:], (n, 0)) if n else z
 
     def drive(self, held: HeldRates | None, at: slice | Tensor) -> list[Tensor]:
         """Drive of the state at the flattened places `at`, or everywhere (b n+1 d), as arguments of an evolution."""

@@ -278,10 +278,13 @@ class JumpODEForecaster(WindowedForecaster):
         return super()._split(series, horizon, generator) if few is None else few
 
     def _build_for(self, split: Split, n_channels: int, n_inputs: int, n_features: int, **rates: int) -> MarginalModel:
-        return self._build(n_channels, n_inputs, n_features, **rates, several=2 if split.folds is None else N_FOLDS)
+        several = 2 if split.folds is None else N_FOLDS
+        return self._build(n_channels, n_inputs, n_features, rates.get("n_rates", 0), several)
 
     def _build_like(self, weights: Mapping[str, Any], *widths: int, **rates: int) -> MarginalModel:
-        return self._build(*widths, **rates, zero_input=any(name.endswith(".response.weight") for name in weights))
+        is_response = any(name.endswith("readout.response.weight") for name in weights)
+        n_channels, n_inputs, n_features = widths
+        return self._build(n_channels, n_inputs, n_features, rates.get("n_rates", 0), zero_input=is_response)
 
     def _parts(self) -> dict[str, Any]:
         """Evolution, jump and solver."""

@@ -106,19 +106,20 @@ def build_filter(
     flow = build_evolution(evolution, solver=solver, n_modes=n_modes, n_static=n_static, n_state=n_state)
     family = build(LIKELIHOODS, likelihood, "likelihood")
     width = flow.n_state
-    readout: Readout
+    # the jump comes first: parts draw their weights in the order in which they are made
+    jump_map: JumpMap
     if zero_input:
         modes = decaying(flow)
         sizes_of_state = 2 * modes.n_modes, modes.n_static, n_channels
-        readout = ResponseReadout(*sizes_of_state, n_hidden, dropout, family.n_shape, n_features)
-        jump_map: JumpMap = SeriesJump(*sizes_of_state, n_inputs, n_features)
+        jump_map = SeriesJump(*sizes_of_state, n_inputs, n_features)
+        readout: Readout = ResponseReadout(*sizes_of_state, n_hidden, dropout, family.n_shape, n_features)
     else:
-        readout = Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape, n_features)
         if isinstance(jump, str | Part):
             sizes = {"n_state": width, "n_channels": n_channels, "n_inputs": n_inputs + n_features}
             jump_map = build(JUMPS, jump, "jump", **sizes)
         else:
             jump_map = jump(width, n_channels)
+        readout = Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape, n_features)
     return JumpFilter(
         flow,
         jump_map,

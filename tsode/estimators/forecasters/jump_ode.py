@@ -214,7 +214,7 @@ class JumpODEForecaster(WindowedForecaster):
     gate: bool = True
     n_passes: int = 1
     informative_times: bool = False
-    zero_input_response: bool | str = False
+    zero_input_response: bool | str = "auto"
     bioavailability: bool = False
     drop: float = 0.6
     dropout: float = 0.0

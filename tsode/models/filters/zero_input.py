@@ -23,9 +23,9 @@ DECAYS = (0.1, 30.0)  # per horizon: what lasts ten of them, and what is gone in
 class SeriesJump(JumpMap):
     """GRU cell on what was not predicted, which moves the statics of a series and none of its response.
 
-    An error is told in standard deviations of the prediction, as a share of what is measured says what a series is
-    like: with 30 subjects of a drug the CRPS is a quarter lower than with errors as they are. The cell reads how the response is made up too, on a scale that has an end: of an hour and a day after a dose, an
-    error says different things about a series. Inputs are not read: they only add to the response.
+    An error is told in standard deviations of the prediction, for it is as a share of what is measured that it says
+    what a series is like. The cell reads how the response is made up too, on a scale that has an end: of an hour and of
+    a day after a dose, an error says different things. Inputs are not read: they only add to the response.
 
     Parameters
     ----------

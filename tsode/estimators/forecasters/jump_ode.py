@@ -35,7 +35,7 @@ from tsode.models.filters.jump_filter import JumpFilter
 from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
-from tsode.training.cross_fit import N_FOLDS, cross_fitted
+from tsode.training.cross_fit import MANY_SERIES, N_FOLDS, cross_fitted
 from tsode.training.expert import MOST_CHANNELS, fit_expert
 from tsode.training.interruption import kept_if_interrupted
 from tsode.training.objective import SCORES, FilterObjective, channel_weights
@@ -108,8 +108,9 @@ class JumpODEForecaster(WindowedForecaster):
     zero_input_response : bool or "auto"
         Whether channels answer to events alone, and decay to a level of rest without any (the concentration of a drug):
         doses and infusions add to the modes, which are read in proportion; what is observed says how large a gain a
-        series has, and how fast it decays, but moves no mode. For the "linear" evolution. "auto" trains both, where
-        doses with an amount are among the events, and keeps what forecasts the held-out windows better.
+        series has, and how fast it decays, but moves no mode. For the "linear" evolution; `jump` and `gate` are then not
+        used. "auto" trains both, one after the other, where doses with an amount are among the events of fewer than 400
+        series, and keeps what forecasts held-out windows better; without such events it changes nothing.
     bioavailability : bool
         Whether what is given to a series is multiplied by a learned factor, log-linear in its constants in ``static=``:
         how much of a dose or an infusion reaches it. Before training the factor is 1.
@@ -348,7 +349,8 @@ class JumpODEForecaster(WindowedForecaster):
         named = self._parts()
         has_doses = reader.events is not None and any(part != GIVEN for *_, part in reader.events.columns)
         is_linear = (named["evolution"], named["jump"]) == ("linear", "innovation_gru") and self.n_static > 0
-        if self.zero_input_response != "auto" or not has_doses or not is_linear:
+        is_tried = self.zero_input_response == "auto" and len(split.train) < MANY_SERIES
+        if not (is_tried and has_doses and is_linear):
             return kept
         assert isinstance(module, MarginalModel)
         own = torch.Generator().manual_seed(generator.initial_seed())

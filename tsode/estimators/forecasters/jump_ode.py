@@ -109,7 +109,7 @@ class JumpODEForecaster(WindowedForecaster):
         Whether channels answer to events alone, and decay to a level of rest without any (the concentration of a drug):
         doses and infusions add to the modes, which are read in proportion; what is observed says how large a gain a
         series has, and how fast it decays, but moves no mode. For the "linear" evolution; `jump` and `gate` are not
-        used then. "auto" trains both, one after the other, where doses with an amount are among the events of fewer than
+        used then. "auto" trains both, where doses with an amount are among the events of fewer than
         400 series, and keeps what forecasts held-out windows better; without such events it changes nothing. All
         channels answer alike: of channels that no dose moves, nothing but a level is then forecast. Callbacks are
         called with the rows of both.

@@ -58,6 +58,7 @@ def _forecasters() -> dict[str, BaseForecaster]:
     variants["single"] = {"n_members": 1}  # the default is an ensemble
     variants["informative"] = {"n_members": 2, "informative_times": True}
     variants["expert"] = {"expert": "auto"}
+    variants["response"] = {"zero_input_response": True}
     variants["positive"] = {"support": {"a": "positive"}}
     variants["passes"] = {"n_members": 2, "n_passes": 2}
     made = FORECASTERS["JumpODEForecaster"]

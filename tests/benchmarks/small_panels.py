@@ -14,6 +14,7 @@ Parts:
 - warnings_told: false alarms and hits where a question leaves what was learned.
 - positive: learned forecasters with ``support=`` on glucose and drugs, beside themselves without it.
 - latent_sde: the bound of `LatentSDEForecaster` against the evidence, its training step, and doses.
+- infusions: learned forecasters on boluses and infusions of a three-compartment drug, beside the true model.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
 a share of the seeds, paths and stays, for trials. CPU seconds are of one thread. What all parts measure is made in
@@ -36,6 +37,7 @@ PARTS = (
     "positive",
     "warnings_told",
     "latent_sde",
+    "infusions",
 )
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tsode.errors import ParameterError
 __all__ = [
     "Check",
     "at_least",
+    "boolean_or_auto",
     "callables",
     "check_boolean",
     "check_parameters",
@@ -111,6 +112,9 @@ def at_least(least: int, most: float = math.inf) -> Check:
     )
 
 
+boolean_or_auto = _require(
+    lambda value: isinstance(value, bool | np.bool_) or value == "auto", 'must be True, False or "auto"'
+)
 positive = _require(lambda value: value > 0.0, "must be positive")
 mapping = _require(lambda value: isinstance(value, Mapping), "must be a dict")
 not_negative = _require(lambda value: value >= 0.0, "must not be negative")

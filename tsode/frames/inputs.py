@@ -13,7 +13,7 @@ from tsode.core.time_sums import shift_times
 from tsode.errors import DataError
 from tsode.frames.labels import decode_label, encode_label
 
-__all__ = ["DosingInputs", "EventEncoder"]
+__all__ = ["GIVEN", "DosingInputs", "EventEncoder"]
 
 AMOUNT, GIVEN, RATE, STEADY = PARTS = ("amount", "given", "rate", "steady")
 

@@ -27,9 +27,12 @@ class JumpMap(nn.Module, ABC):
     ----------
     needs_scale : bool
         Whether `jump` reads more of the prediction than its location.
+    n_response : int
+        First coordinates of the state that answer to inputs alone: they begin at zero, and are all that inputs add to.
     """
 
     needs_scale: bool = False
+    n_response: int = 0
 
     def __init__(self, n_state: int, n_channels: int, n_inputs: int = 0) -> None:
         super().__init__()

@@ -24,10 +24,13 @@ class HeldRates(NamedTuple):
     acted_at : Tensor[b n+1], float64
         Time of the last event that told something, or moved the state: a rate that changes does neither. That of the
         first event before there is any.
+    constants : Tensor[b s] or None
+        Of the series, by which a model may scale what is given to them.
     """
 
     rates: Tensor
     acted_at: Tensor
+    constants: Tensor | None = None
 
 
 def held_rates(batch: IrregularBatch, n_inputs: int, state: FilterState | None = None) -> HeldRates:
@@ -46,4 +49,5 @@ def held_rates(batch: IrregularBatch, n_inputs: int, state: FilterState | None =
     elif not batch.n_events:
         first = batch.times.new_zeros(batch.n_series, 1)
     acted_at = torch.cat([first, times], dim=1).cummax(dim=1).values
-    return HeldRates(functional.pad(changes.cumsum(dim=1), (0, 0, 1, 0)), acted_at)
+    constants = None if batch.covariates is None else batch.covariates.static
+    return HeldRates(functional.pad(changes.cumsum(dim=1), (0, 0, 1, 0)), acted_at, constants)

@@ -9,7 +9,7 @@ import numpy as np
 from tsode.core.series import Series
 from tsode.training.windows import FEWEST_SERIES, Split
 
-__all__ = ["N_FOLDS", "cross_fitted"]
+__all__ = ["MANY_SERIES", "N_FOLDS", "cross_fitted"]
 
 N_FOLDS = 4
 MANY_SERIES = 400  # of which a tenth tells as much as is asked of it

@@ -76,7 +76,8 @@ class FilterObjective:
 
     The backcast runs the flow back from the last observation over the context, at most one horizon and not past an
     input, without the last value, so that the state must remember the path it came along. It is left out where the
-    evolution cannot run backward. Each term is the mean over the batch's values of its kind.
+    evolution cannot run backward, or where a part of the state answers to inputs alone: it may decay faster than can be
+    run back over. Each term is the mean over the batch's values of its kind.
 
     Parameters
     ----------
@@ -109,7 +110,8 @@ class FilterObjective:
         """
         members = model.members
         filtered = run_filters(members, window.context)
-        goes_back = self.backcast and window.context.n_events and model.evolution.runs_backward
+        runs_backward = model.evolution.runs_backward and not members[0].jump.n_response
+        goes_back = self.backcast and window.context.n_events and runs_backward
         queries = find_queries(window, filtered[0], self.horizon if goes_back else None)
         losses = [
             self._member(member, run, queries, bool(goes_back), self._learns(window, m))

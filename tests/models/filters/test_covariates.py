@@ -62,7 +62,7 @@ def test_a_filter_that_goes_on_reads_what_is_known_as_one_that_ran_through(name)
     model = build_filter(2, **FILTERS[name], **SIZE, n_inputs=3, n_features=N_FEATURES).double()
     queries = torch.full((2, 1), 5.0, dtype=torch.float64) + torch.arange(2)
     whole, _ = model.predict_params(batch, queries, "left")
-    early, late = (_part(batch, part) for part in (slice(0, 4), slice(4, None)))
+    early, late = (part_of(batch, part) for part in (slice(0, 4), slice(4, None)))
     resumed, _ = model.predict_params(late, queries, "left", model.advance(early))
     assert_close(resumed, whole, "a cut of the stream changes nothing")
 
@@ -112,7 +112,7 @@ def test_a_linear_sde_without_events_forecasts_what_is_known():
     assert_close(model.forecast(empty, queries).mean, expected, "a series without history follows its covariates")
 
 
-def _part(batch: IrregularBatch, events: slice) -> IrregularBatch:
+def part_of(batch: IrregularBatch, events: slice) -> IrregularBatch:
     times, values, mask, inputs = (
         getattr(batch, name)[:, events] for name in ("times", "values", "mask", "inputs")
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -121,6 +121,16 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         """Fit `module` in place and return the rows of its history."""
+
+    def _train_fresh(
+        self, module: ForecastModel, split: Split, reader: DataReader, generator: torch.Generator
+    ) -> tuple[ForecastModel, list[dict[str, float]]]:
+        """Fit a fresh model, or others that a parameter leaves to choose from: the one to keep, and its history."""
+        return module, self._train(module, split, reader.reach, generator)
+
+    def _build_like(self, weights: Mapping[str, Any], *widths: int, **rates: int) -> ForecastModel:
+        """A fresh model of the kind that has such weights."""
+        return self._build(*widths, **rates)
 
     def _tell(self, module: ForecastModel, panel: Panel, reader: DataReader) -> None:
         """Tell a fresh model what it is to know of the data's own times; nothing, unless a subclass says so."""
@@ -291,7 +301,10 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             self._tell(module, panel, reader)
         with draws.in_training(module), told_of_memory(self, len(reader.channels)):
             reset_reach(module)
-            rows = self._train(module, split, reader.reach, generator)
+            if goes_on:
+                rows = self._train(module, split, reader.reach, generator)
+            else:
+                module, rows = self._train_fresh(module, split, reader, generator)
             learn_reach(module, [*split.train, *split.valid], reader.reach)
         self._keep(reader, panel, module, rows, max(1, len(rows)))
         if module.can_resume and module.state_width:  # running over long histories again is dear

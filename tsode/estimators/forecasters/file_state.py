@@ -94,7 +94,9 @@ def restore_forecaster(forecaster: Any, header: Header, tensors: Tensors, device
     check_scales(reader.scaler, panel.n_channels)
     check_panel(panel, reader.timeline)
     widths = (panel.n_channels, reader.n_inputs, reader.n_features)
-    module = load_weights(lambda: forecaster._build(*widths, **reader.rates), tensors, forecaster._torch_dtype())
+    module = load_weights(
+        lambda: forecaster._build_like(tensors, *widths, **reader.rates), tensors, forecaster._torch_dtype()
+    )
     forecaster._keep(reader, panel, module.to(device), header["history"], header["n_iter"])
 
 

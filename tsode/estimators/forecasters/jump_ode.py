@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -11,19 +11,23 @@ import numpy as np
 import torch
 
 from tsode._isolation import isolated
+from tsode._random import OwnDraws
 from tsode._registry import Part, lookup
 from tsode.core.series import Series
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.pieces import pieces
-from tsode.estimators.forecasters.reader import ReaderSettings
+from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.forecasters.supports import check_law
 from tsode.estimators.forecasters.windowed import WindowedForecaster
-from tsode.estimators.parameters import Check, at_least, one_of, or_value, part_of, share
+from tsode.estimators.parameters import Check, at_least, boolean_or_auto, one_of, or_value, part_of, share
 from tsode.evolutions.base import Evolution
+from tsode.frames.inputs import GIVEN
+from tsode.frames.panel import Panel
 from tsode.jumps import JUMPS
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal_mixture import NormalMixture
+from tsode.models.base import ForecastModel
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.build import FILTERS, build_filter
 from tsode.models.filters.ensemble import Ensemble, can_be_several
@@ -31,7 +35,7 @@ from tsode.models.filters.jump_filter import JumpFilter
 from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 from tsode.training.calibration import calibrate
-from tsode.training.cross_fit import N_FOLDS, cross_fitted
+from tsode.training.cross_fit import MANY_SERIES, N_FOLDS, cross_fitted
 from tsode.training.expert import MOST_CHANNELS, fit_expert
 from tsode.training.interruption import kept_if_interrupted
 from tsode.training.objective import SCORES, FilterObjective, channel_weights
@@ -101,6 +105,17 @@ class JumpODEForecaster(WindowedForecaster):
         Most observations of context in a training window. Forecasts always use the whole history.
     max_epochs, batch_size, learning_rate, weight_decay
         Of the training loop, see `tsode.training.loop.TrainingPlan`.
+    zero_input_response : bool or "auto"
+        Whether channels answer to events alone, and decay to a level of rest without any (the concentration of a drug):
+        doses and infusions add to the modes, which are read in proportion; what is observed says how large a gain a
+        series has, and how fast it decays, but moves no mode. For the "linear" evolution; `jump` and `gate` are not
+        used then. "auto" trains both, where doses with an amount are among the events of fewer than
+        400 series, and keeps what forecasts held-out windows better; without such events it changes nothing. All
+        channels answer alike: of channels that no dose moves, nothing but a level is then forecast. Callbacks are
+        called with the rows of both.
+    bioavailability : bool
+        Whether what is given to a series is multiplied by a learned factor, log-linear in its constants in ``static=``:
+        how much of a dose or an infusion reaches it. Before training the factor is 1.
     drop : float
         Up to which share of the values of a context is hidden in training.
     dropout : float
@@ -182,6 +197,11 @@ class JumpODEForecaster(WindowedForecaster):
     reads_events = True
     holds_rates = True
 
+    @property
+    def has_linear_inputs(self) -> bool:  # type: ignore[override]
+        """Whether the effect of an event is in proportion to its amount."""
+        return self.zero_input_response not in (False, "auto")
+
     model: str | None = field(default=None, kw_only=False)
     evolution: str | Part | Evolution = "linear"
     jump: str | Part | Callable[[int, int], JumpMap] = "innovation_gru"
@@ -197,6 +217,8 @@ class JumpODEForecaster(WindowedForecaster):
     gate: bool = True
     n_passes: int = 1
     informative_times: bool = False
+    zero_input_response: bool | str = "auto"
+    bioavailability: bool = False
     drop: float = 0.6
     dropout: float = 0.0
     balance: float = 0.5
@@ -210,6 +232,7 @@ class JumpODEForecaster(WindowedForecaster):
         "n_passes": at_least(1, MOST_PASSES),
         "n_static": at_least(0),
         "n_members": or_value("auto", at_least(1)),
+        "zero_input_response": boolean_or_auto,
         "expert": or_value(None, one_of({"auto": None})),
         "dropout": share(),
         "balance": share("[", "]"),
@@ -261,7 +284,13 @@ class JumpODEForecaster(WindowedForecaster):
         return super()._split(series, horizon, generator) if few is None else few
 
     def _build_for(self, split: Split, n_channels: int, n_inputs: int, n_features: int, **rates: int) -> MarginalModel:
-        return self._build(n_channels, n_inputs, n_features, **rates, several=2 if split.folds is None else N_FOLDS)
+        several = 2 if split.folds is None else N_FOLDS
+        return self._build(n_channels, n_inputs, n_features, rates.get("n_rates", 0), several)
+
+    def _build_like(self, weights: Mapping[str, Any], *widths: int, **rates: int) -> MarginalModel:
+        is_response = any(name.endswith("readout.response.weight") for name in weights)
+        n_channels, n_inputs, n_features = widths
+        return self._build(n_channels, n_inputs, n_features, rates.get("n_rates", 0), zero_input=is_response)
 
     def _parts(self) -> dict[str, Any]:
         """Evolution, jump and solver."""
@@ -269,9 +298,17 @@ class JumpODEForecaster(WindowedForecaster):
         return given if self.model is None else given | lookup(FILTERS, self.model, "model")
 
     def _build(
-        self, n_channels: int, n_inputs: int, n_features: int, n_rates: int = 0, several: int = 2
+        self,
+        n_channels: int,
+        n_inputs: int,
+        n_features: int,
+        n_rates: int = 0,
+        several: int = 2,
+        zero_input: bool | None = None,
     ) -> MarginalModel:
         parts = self._parts()
+        if zero_input is None:
+            zero_input = self.has_linear_inputs and n_inputs > 0
 
         def build(parts: dict[str, Any]) -> JumpFilter:
             return build_filter(
@@ -289,6 +326,8 @@ class JumpODEForecaster(WindowedForecaster):
                 n_rates=n_rates,
                 n_features=n_features,
                 informative_times=self.informative_times,
+                zero_input=zero_input,
+                bioavailability=self.bioavailability and n_inputs > 0,
             )
 
         n_members = self.n_members
@@ -300,6 +339,33 @@ class JumpODEForecaster(WindowedForecaster):
             n_members = several if are_named and can_be_several(members[0]) else 1
         members += [build(copy.deepcopy(parts)) for _ in range(1, n_members)]
         return members[0] if n_members == 1 else Ensemble(members)
+
+    def _tell(self, module: ForecastModel, panel: Panel, reader: DataReader) -> None:
+        if self.bioavailability and not (reader.covariates and reader.covariates.n_static):
+            raise ParameterError(
+                "bioavailability=True scales what is given by the constants of a series, but static= was not given: "
+                "give static= to fit, or leave bioavailability out."
+            )
+
+    def _train_fresh(
+        self, module: ForecastModel, split: Split, reader: DataReader, generator: torch.Generator
+    ) -> tuple[ForecastModel, list[dict[str, float]]]:
+        kept = super()._train_fresh(module, split, reader, generator)
+        named = self._parts()
+        has_doses = reader.events is not None and any(part != GIVEN for *_, part in reader.events.columns)
+        is_linear = (named["evolution"], named["jump"]) == ("linear", "innovation_gru") and self.n_static > 0
+        is_tried = self.zero_input_response == "auto" and len(split.train) < MANY_SERIES
+        if not (is_tried and has_doses and is_linear):
+            return kept
+        assert isinstance(module, MarginalModel)
+        own = torch.Generator().manual_seed(generator.initial_seed())
+        draws, widths = OwnDraws(own), (len(reader.channels), reader.n_inputs, reader.n_features)
+        with draws:
+            other = self._build(*widths, **reader.rates, several=len(module.members), zero_input=True)
+        other = other.to(self._torch_device(), self._torch_dtype())
+        with draws.in_training(other):
+            tried = super()._train_fresh(other, split, reader, own)
+        return min(kept, tried, key=lambda fit: min(row["valid_loss"] for row in fit[1]))
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator

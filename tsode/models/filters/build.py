@@ -13,6 +13,7 @@ from tsode.jumps import JUMPS, JumpMap
 from tsode.likelihoods import LIKELIHOODS, Likelihood
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.models.filters.observation_times import ObservationIntensity
+from tsode.models.filters.zero_input import ResponseReadout, SeriesJump, decaying
 from tsode.numerics.base import Solver
 from tsode.readouts import Readout
 
@@ -70,6 +71,8 @@ def build_filter(
     informative_times: bool = False,
     n_features: int = 0,
     n_rates: int = 0,
+    zero_input: bool = False,
+    bioavailability: bool = False,
 ) -> JumpFilter:
     """Assemble a jump filter from parts, by name, `Part` (a name with settings) or instance.
 
@@ -89,30 +92,43 @@ def build_filter(
         Hidden units of the readout.
     gate, dropout
         See `tsode.readouts.Readout`.
-    n_passes, n_inputs, n_features, n_rates : int
+    n_passes, n_inputs, n_features, n_rates, bioavailability
         See `tsode.models.filters.jump_filter.JumpFilter`. A jump that is given as a callable does not read
         inputs: their effect on the state is linear.
     informative_times : bool
         Whether it is modelled when observations come, see `tsode.models.filters.observation_times`.
+    zero_input : bool
+        Whether the channels answer to inputs alone, see `tsode.models.filters.zero_input`: `jump` and `gate` are then
+        not used.
     """
     if not isinstance(evolution, Evolution):
         n_static = n_static if is_modal(evolution) else 0
     flow = build_evolution(evolution, solver=solver, n_modes=n_modes, n_static=n_static, n_state=n_state)
     family = build(LIKELIHOODS, likelihood, "likelihood")
     width = flow.n_state
-    if isinstance(jump, str | Part):
-        sizes = {"n_state": width, "n_channels": n_channels, "n_inputs": n_inputs + n_features}
-        jump_map = build(JUMPS, jump, "jump", **sizes)
+    # the jump comes first: parts draw their weights in the order in which they are made
+    jump_map: JumpMap
+    if zero_input:
+        modes = decaying(flow)
+        sizes_of_state = 2 * modes.n_modes, modes.n_static, n_channels
+        jump_map = SeriesJump(*sizes_of_state, n_inputs, n_features)
+        readout: Readout = ResponseReadout(*sizes_of_state, n_hidden, dropout, family.n_shape, n_features)
     else:
-        jump_map = jump(width, n_channels)
+        if isinstance(jump, str | Part):
+            sizes = {"n_state": width, "n_channels": n_channels, "n_inputs": n_inputs + n_features}
+            jump_map = build(JUMPS, jump, "jump", **sizes)
+        else:
+            jump_map = jump(width, n_channels)
+        readout = Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape, n_features)
     return JumpFilter(
         flow,
         jump_map,
-        Readout(width, n_channels, n_hidden, gate, dropout, family.n_shape, n_features),
+        readout,
         family,
         n_passes,
         n_inputs,
         ObservationIntensity(width) if informative_times else None,
         n_features,
         n_rates,
+        bioavailability,
     )

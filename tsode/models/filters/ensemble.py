@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from tsode.core.batch import IrregularBatch
 from tsode.core.status import worst
 from tsode.evolutions.base import Evolution
+from tsode.evolutions.diagonal import DiagonalFlow
+from tsode.jumps.innovation_gru import InnovationGRU
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture, NormalEnsemble, mix_members
 from tsode.models.filter_state import FilterState
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.jump_filter import JumpFilter, advance_filters, predict_params_of, run_filters
-from tsode.models.filters.kernels import share_one_pass
+from tsode.models.filters.zero_input import SeriesJump
 
 __all__ = ["Ensemble", "can_be_several"]
 
@@ -90,5 +92,6 @@ class Ensemble(MarginalModel):
 
 
 def can_be_several(model: JumpFilter) -> bool:
-    """Whether filters like this share one pass and their mixture has a closed form."""
-    return share_one_pass([model]) and isinstance(mix_members(2, model.likelihood), NormalEnsemble)
+    """Whether filters like this are quick to run and their mixture has a closed form."""
+    is_linear = type(model.evolution) is DiagonalFlow and type(model.jump) in (InnovationGRU, SeriesJump)
+    return is_linear and isinstance(mix_members(2, model.likelihood), NormalEnsemble)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tsode.core.batch import IrregularBatch
 from tsode.core.observation import Observation
@@ -16,6 +17,7 @@ from tsode.evolutions.base import DrivenEvolution, Evolution, Evolved, Solved
 from tsode.jumps.base import JumpMap
 from tsode.likelihoods.base import Likelihood
 from tsode.models.filter_state import FilterState
+from tsode.models.filters.availability import Availability
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.filtered import Filtered
 from tsode.models.filters.kernels import evolve_to, join_inputs, run_fused
@@ -52,6 +54,8 @@ class JumpFilter(MarginalModel):
     n_rates : int
         Columns of inputs after those, which are changes of a rate that is held until the next: an infusion flows into
         the state as long as it runs (`rate_map`), and nothing jumps at its ends.
+    bioavailability : bool
+        Whether inputs and rates are multiplied by factors of the constants among the covariates, log-linear.
     intensity : ObservationIntensity or None
         Rate at which observations come; None where their timing is not modelled.
     n_features : int
@@ -78,6 +82,7 @@ class JumpFilter(MarginalModel):
         intensity: ObservationIntensity | None = None,
         n_features: int = 0,
         n_rates: int = 0,
+        bioavailability: bool = False,
     ) -> None:
         super().__init__(readout.n_channels, likelihood)
         self.evolution = evolution
@@ -96,6 +101,7 @@ class JumpFilter(MarginalModel):
                 f"The events have durations, but {type(evolution).__name__} takes no constant input between events: "
                 "let it be a DrivenEvolution, use another evolution, or give the events without a duration."
             )
+        self.availability = Availability(n_features, n_inputs, n_rates) if bioavailability else None
         if n_passes > 1:
             self.restart = nn.Parameter(torch.zeros(evolution.n_state, evolution.n_state))
 
@@ -134,7 +140,7 @@ class JumpFilter(MarginalModel):
 
     def start_after(self, path: Path) -> Tensor:
         """Where the pass after this one starts: Tensor[b d]."""
-        return torch.addmm(self.z_start, path.z_end, self.restart)
+        return self._without_response(torch.addmm(self.z_start, path.z_end, self.restart))
 
     def _loop(
         self,
@@ -150,9 +156,11 @@ class JumpFilter(MarginalModel):
         With `start` (b d), each row begins at a state of its own.
         """
         mask = batch.mask.to(batch.values.dtype)
-        z = self.z_start.expand(batch.n_series, -1) if start is None else start
+        z = self._without_response(self.z_start).expand(batch.n_series, -1) if start is None else start
         start, status = z, torch.zeros_like(batch.lengths)
         left, right = [], []
+        if self.availability is not None:
+            batch = self.availability.scale_inputs(batch)
         drives = self.drive(held, slice(None))
         for k in range(batch.n_events):
             drive = [each[:, k] for each in drives]
@@ -170,7 +178,8 @@ class JumpFilter(MarginalModel):
             joined = inputs if here is None else join_inputs(inputs, here, self.n_inputs + self.n_features)
             z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, joined))
             if self.input_map is not None and inputs is not None:
-                z = z + self.input_map(inputs)
+                added = self.input_map(inputs)
+                z = z + (added - self._without_response(added) if self.jump.n_response else added)
             left.append(evolved.z)
             right.append(z)
         empty = start[:, None][:, :0]
@@ -178,12 +187,19 @@ class JumpFilter(MarginalModel):
         z_plus = torch.stack(right, dim=1) if right else empty
         return PaddedPath(batch.times, start, z_minus, z_plus, status)
 
+    def _without_response(self, z: Tensor) -> Tensor:
+        """States in which nothing has answered to an input yet."""
+        n = self.jump.n_response
+        return functional.pad(z[..., n:], (n, 0)) if n else z
+
     def drive(self, held: HeldRates | None, at: slice | Tensor) -> list[Tensor]:
         """Drive of the state at the flattened places `at`, or everywhere (b n+1 d), as arguments of an evolution."""
         if self.rate_map is None or held is None:
             return []
-        rates = held.rates if isinstance(at, slice) else held.rates.flatten(0, 1)[at]
-        return [self.rate_map(rates.to(self.z_start.dtype))]
+        rates = held.rates.to(self.z_start.dtype)
+        if self.availability is not None:
+            rates = self.availability.scale_rates(rates, held.constants)
+        return [self.rate_map(rates if isinstance(at, slice) else rates.flatten(0, 1)[at])]
 
     def _params(
         self,

@@ -68,6 +68,7 @@ class FilterParts(RecurrentParts, Protocol):
     n_inputs: int
     n_features: int
     n_rates: int
+    availability: Any
     use_fused: bool
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
@@ -116,7 +117,9 @@ def share_one_pass(models: Sequence[FilterParts]) -> bool:
 
 
 def is_innovation(model: FilterParts) -> bool:
-    """Whether a filter has the default parts, whose jump reads all inputs and covariates."""
+    """Whether a filter has the default parts, whose jump reads all inputs and covariates as they are given."""
+    if model.availability is not None:
+        return False
     parts = (type(model.evolution), type(model.jump), type(model.readout))
     return parts == (DiagonalFlow, InnovationGRU, Readout) and model.jump.n_inputs == model.n_inputs + model.n_features
 
@@ -207,7 +210,8 @@ def run_ode_rnn(
 ) -> Path | None:
     """The ODE-RNN and its GRU-ODE variant, from their learned start."""
     input_map = None if model.input_map is None else model.input_map.weight
-    return run_recurrent(model, batch, features, input_map) if start is None else None
+    is_plain = start is None and model.availability is None
+    return run_recurrent(model, batch, features, input_map) if is_plain else None
 
 
 def run_recurrent(

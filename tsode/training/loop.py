@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from tsode.errors import SolverError, TsodeWarning
 from tsode.models.filters.base import MarginalModel
-from tsode.training.soap import SOAP
 from tsode.training.function_evaluations import EvaluationCounter
+from tsode.training.soap import SOAP
 
 __all__ = ["Rate", "TrainingPlan", "train"]
 

@@ -22,7 +22,7 @@ from tsode.training.windows import Window
 
 __all__ = ["SCORES", "FilterObjective", "channel_weights", "masked_mean"]
 
-MOST_SCORED = 16  # about so many events of a context are cast back to, and forecast one by one; neighbours tell the same
+MOST_SCORED = 16  # about so many events of a context are cast back to, and forecast one by one: neighbours are alike
 
 
 def _crps(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:

@@ -81,8 +81,7 @@ class _Matrices:
 
     def step(self, rate: float) -> None:
         """Move along the gradients, by what was known of their directions before."""
-        learned = [p for p in self.parameters if p.grad is not None]
-        if not learned:
+        if all(p.grad is None for p in self.parameters):
             return
         gradient = self._blocks([torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
         if self.n_steps == 0:
@@ -98,13 +97,12 @@ class _Matrices:
         turned = left.mT @ gradient @ right
         self.first.lerp_(gradient, 1.0 - self.betas[0])
         self.second.lerp_(turned.square(), 1.0 - self.betas[1])
-        unbiased = [1.0 - beta**self.n_steps for beta in self.betas]
+        unbiased = tuple(1.0 - beta**self.n_steps for beta in self.betas)
         scale = self.second.div(unbiased[1]).sqrt_().add_(self.epsilon)
         move = left @ (left.mT @ self.first @ right).div_(scale) @ right.mT
-        moves = self._matrices(move.mul_(-rate / unbiased[0]))
-        pairs = [(p, d) for p, d in zip(self.parameters, moves) if p.grad is not None]
-        torch._foreach_mul_(learned, 1.0 - rate * self.weight_decay)
-        torch._foreach_add_(learned, [d for _, d in pairs])
+        for parameter, its_move in zip(self.parameters, self._matrices(move.mul_(rate / unbiased[0]))):
+            if parameter.grad is not None:
+                parameter.mul_(1.0 - rate * self.weight_decay).sub_(its_move)
 
     def _begin(self, gradient: Tensor) -> None:
         """Start as Adam: one gradient does not span a basis, and what it leaves open would be of rounding."""

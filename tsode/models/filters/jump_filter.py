@@ -217,7 +217,7 @@ class JumpFilter(MarginalModel):
         return self.likelihood.compose(location, spread[..., 0], spread[..., 1:])
 
     def one_step(self, filtered: Filtered, at: Tensor | None = None) -> Tensor:
-        """Parameters predicted for ``filtered.events``, or those `at` places among them, from all before: Tensor[q c p]."""
+        """Parameters predicted for ``filtered.events``, or for those at `at`, from all before each: Tensor[q c p]."""
         times, (index, z, location) = filtered.batch.times, filtered.events
         if at is not None:
             index, z, location = index[at], z[at], None if location is None else location[at]

@@ -78,6 +78,15 @@ def test_long_series_come_as_often_as_their_span_says_and_short_ones_in_turn():
     assert counts[1] / counts[0] == pytest.approx(100.0, rel=0.9)
 
 
+def test_few_windows_come_in_small_batches_and_an_epoch_of_many_is_a_part_of_them():
+    sizes = []
+    for n_series in (3, 20, 600, 5000):
+        sampler = WindowSampler([line(10)] * n_series, horizon=100.0, batch_size=100)
+        sizes.append((sampler.batch_size, sampler.n_batches))
+        assert sampler.order(generator()).shape == sizes[-1][::-1]
+    assert sizes == [(16, 20), (40, 20), (100, 20), (100, 40)]
+
+
 def test_a_silence_counts_as_one_horizon():
     times = np.concatenate([np.arange(5.0), 1000.0 + np.arange(5.0)])
     clock = Series(times, np.zeros((10, 1))).active_clock(3.0)

@@ -29,7 +29,9 @@ class WindowedForecaster(LearnedForecaster):
     def _windows(self, split: Split, horizon: float) -> tuple[WindowSampler, list[Window]]:
         """What to draw training windows from, and the windows to validate on."""
         dtype, device = self._torch_dtype(), self._torch_device()
-        sampler = WindowSampler(split.train, horizon, self.batch_size, self.max_context, drop=self.drop, dtype=dtype)
+        # members that leave out a fold each are many, and learn from few series
+        size = self.batch_size if split.folds is None else max(1, self.batch_size // 2)
+        sampler = WindowSampler(split.train, horizon, size, self.max_context, drop=self.drop, dtype=dtype)
         windows = validation_windows(split.valid, split.valid_from, horizon, self.max_context, dtype)
         if not sampler.series or not windows:
             raise DataError(

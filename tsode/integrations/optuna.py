@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -207,9 +208,11 @@ def _prune_by_epoch(estimator: Any, trial: optuna.Trial) -> None:
     The exception leaves through fit, which sets nothing before its end: no forecaster is left half trained.
     """
 
+    epochs = count(1)  # of all that a fit trains: one that chooses between models begins anew with the second
+
     def report(row: dict[str, float]) -> None:
         if "valid_loss" in row:
-            trial.report(row["valid_loss"], int(row["epoch"]))
+            trial.report(row["valid_loss"], next(epochs))
             if trial.should_prune():
                 raise optuna.TrialPruned
 

@@ -30,7 +30,7 @@ def test_steps_turn_with_the_coordinates_of_rows_and_columns_and_those_of_adamw_
     for optimizer_class, is_close in ((SOAP, True), (AdamW, False)):
         expected = left @ steps(weight, gradients, optimizer_class, RENEWED) @ right
         found = steps(left @ weight @ right, turned, optimizer_class, RENEWED)
-        assert torch.allclose(found, expected, atol=1e-3) == is_close  # but for the floor
+        assert torch.allclose(found, expected, atol=1e-6) == is_close
 
 
 def test_the_first_steps_are_those_of_adamw():

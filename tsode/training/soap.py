@@ -14,7 +14,8 @@ __all__ = ["SOAP"]
 LARGEST = 128  # rows or columns of a block: the cost of a basis grows with their cube
 RENEWED = 10  # steps for which a basis is kept
 MEMORY = 0.95  # decay of the running means of the gradients' products
-FLOOR = 1e-4  # of the mean eigenvalue: directions without gradients so far keep a basis that rounding does not choose
+FLOOR = {torch.float32: 1e-4, torch.float64: 1e-8}
+"""Of the mean eigenvalue: directions without gradients so far keep a basis that rounding does not choose."""
 
 
 class SOAP:
@@ -148,7 +149,7 @@ def _block(size: int) -> int:
 
 def _floor(product: Tensor) -> Tensor:
     """What is added to the eigenvalues of products (k d d): Tensor[k, 1]."""
-    return FLOOR * product.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    return FLOOR[product.dtype] * product.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
 
 
 def _eigen(product: Tensor) -> tuple[Tensor, Tensor]:

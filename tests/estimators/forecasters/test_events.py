@@ -15,7 +15,7 @@ from tsode import EventTable, JumpODEForecaster, LastValueForecaster, LinearSDEF
 from tsode.errors import DataError, ParameterError
 
 KEYS = ("n_modes", "n_static", "n_hidden", "max_epochs", "batch_size", "random_state")
-QUICK = {key: SMALL[key] for key in KEYS}
+QUICK = {key: SMALL[key] for key in KEYS} | {"zero_input_response": False}
 
 
 def one_compartment(n_series: int = 24, n_doses: int = 3, n_times: int = 8) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -18,7 +18,8 @@ INFUSED = DOSES.assign(duration=np.where(np.arange(len(DOSES)) % 2, 5.0, np.nan)
 
 
 def fit(frame=FRAME, events=DOSES, static=None, **how) -> JumpODEForecaster:
-    return JumpODEForecaster(**QUICK | {"horizon": 20.0} | how).fit(frame, events=events, static=static)
+    settings = QUICK | {"horizon": 20.0, "zero_input_response": "auto"} | how
+    return JumpODEForecaster(**settings).fit(frame, events=events, static=static)
 
 
 def answers_alone(forecaster: JumpODEForecaster) -> bool:

@@ -210,10 +210,10 @@ def test_probabilities_sum_to_one_and_agree_with_the_class():
 
 
 def test_labels_that_the_series_do_not_tell_are_not_predicted_with_confidence():
-    X, y = waves(40, seed=1)[0], np.random.default_rng(1).integers(0, 2, 80)
+    X, y = waves(40, seed=1)[0], np.random.default_rng(1).integers(0, 2, 240)
     chosen = SeriesClassifier(encoder(), random_state=0).fit(X, y[:40])
     fixed = SeriesClassifier(encoder(), LogisticRegression(max_iter=1000), random_state=0).fit(X, y[:40])
-    others = waves(40, seed=2)[0]
+    others = waves(200, seed=2)[0]
     losses = [log_loss(y[40:], classifier.predict_proba(others)) for classifier in (chosen, fixed)]
     assert losses[0] < np.log(2.0) + 0.05
     assert losses[1] > losses[0] + 0.15, "the same head with the penalty it has by default is sure of itself"

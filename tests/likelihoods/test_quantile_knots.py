@@ -111,7 +111,9 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(lambda q: LAW.quantile(q[:, None], p), (params,))
 
 
-@pytest.mark.parametrize("levels", [(0.1, 0.9), (0.5, 0.6, 0.7), (0.1, 0.4, 0.9), (0.1, 0.5, 0.5, 0.9), (0.0, 0.5, 1.0)])
+@pytest.mark.parametrize(
+    "levels", [(0.1, 0.9), (0.5, 0.6, 0.7), (0.1, 0.4, 0.9), (0.1, 0.5, 0.5, 0.9), (0.0, 0.5, 1.0)]
+)
 def test_levels_without_a_median_between_others_are_refused(levels):
     with pytest.raises(ParameterError, match="levels must increase"):
         QuantileKnots(levels)

@@ -167,8 +167,10 @@ class QuantileKnots(Likelihood):
         before = share * (low**2 + low * at + at**2)
         after = (1.0 - share) * ((1.0 - at) ** 2 + (1.0 - at) * (1.0 - high) + (1.0 - high) ** 2)
         inside = (gaps * (before + after)).sum(dim=-1) / 3.0
-        return inside + _tail(self.levels[0], knots[..., 0] - y[..., 0], lower) + _tail(
-            1.0 - self.levels[-1], y[..., 0] - knots[..., -1], upper
+        return (
+            inside
+            + _tail(self.levels[0], knots[..., 0] - y[..., 0], lower)
+            + _tail(1.0 - self.levels[-1], y[..., 0] - knots[..., -1], upper)
         )
 
 

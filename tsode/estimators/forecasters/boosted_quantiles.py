@@ -1,0 +1,114 @@
+"""Boosted quantiles: scikit-learn's gradient boosting with quantile loss, taken over into arrays right after its fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.ensemble import HistGradientBoostingRegressor
+from torch import Tensor
+
+from tsode.models.direct.model import DirectModel
+from tsode.models.direct.trees import QuantileTrees
+from tsode.training.direct_windows import N_FOLDS, DirectRows
+
+__all__ = ["export_trees", "fit_trees"]
+
+LEARNING_RATE, N_LEAVES, LEAST_IN_LEAF = 0.1, 15, 40
+
+
+def fit_trees(
+    model: DirectModel, rows: DirectRows, errors: Tensor, max_trees: int, max_rows: int, generator: torch.Generator
+) -> list[dict[str, float]]:
+    """Fit the trees of a direct model in place, one sum of them for each level.
+
+    They learn how the quantiles of standardised errors differ from those of the channel. The number of trees of a level
+    is that with the least quantile loss on a fifth of the data that was left out, which may be none; all data then fit
+    as many.
+
+    Parameters
+    ----------
+    model : DirectModel
+        With a location, a spread and quantiles that are fitted.
+    rows : DirectRows
+    errors : Tensor[r c]
+        Standardised errors; NaN = not seen.
+    max_trees, max_rows : int
+        Most trees of a level, and most errors of all channels to learn from.
+    generator : torch.Generator
+
+    Returns
+    -------
+    list of dict
+        A row for each number of trees: the loss on what was left out, mean over the levels.
+    """
+    assert model.trees is not None
+    row, channel = (~errors.isnan()).nonzero(as_tuple=True)
+    if len(row) > max_rows:
+        drawn = torch.randperm(len(row), generator=generator)[:max_rows].sort().values
+        row, channel = row[drawn], channel[drawn]
+    splits = [rows.signals.at(row[channel == k]).splits(k) for k in range(model.n_channels)]
+    order = channel.argsort(stable=True)
+    row, channel, x = row[order], channel[order], torch.cat(splits).numpy()
+    is_out = (rows.fold[row] == N_FOLDS - 1).numpy()
+    if is_out.all() or not is_out.any():
+        return []
+    kept, losses = [], []
+    for k, level in enumerate(model.likelihood.levels):  # type: ignore[attr-defined]
+        y = (errors[row, channel] - model.shape[channel, k].double()).numpy()
+        tried = _boosting(level, max_trees).fit(x[~is_out], y[~is_out])
+        staged = [0.0 * y[is_out], *tried.staged_predict(x[is_out])]
+        loss = [float(_pinball(y[is_out] - found, level)) for found in staged]
+        losses.append(loss)
+        best = int(np.argmin(loss))
+        kept.append(_boosting(level, best).fit(x, y) if best else None)
+    export_trees(model.trees, kept)
+    history = np.mean(losses, axis=0)
+    return [{"epoch": number, "valid_loss": float(loss)} for number, loss in enumerate(history)]
+
+
+def _boosting(level: float, n_trees: int) -> HistGradientBoostingRegressor:
+    return HistGradientBoostingRegressor(
+        loss="quantile", quantile=level, max_iter=n_trees, learning_rate=LEARNING_RATE, max_leaf_nodes=N_LEAVES,
+        min_samples_leaf=LEAST_IN_LEAF, early_stopping=False, random_state=0,
+    )  # fmt: skip
+
+
+def _pinball(error: np.ndarray, level: float) -> np.ndarray:
+    return np.maximum(level * error, (level - 1.0) * error).mean()
+
+
+def export_trees(trees: QuantileTrees, fitted: Sequence[HistGradientBoostingRegressor | None]) -> None:
+    """Take fitted regressors over into arrays, one an output; None gives 0.
+
+    Outputs with fewer trees than others are filled up with trees that give 0.
+    """
+    every = [[] if one is None else [made[0].nodes for made in one._predictors] for one in fitted]
+    start = torch.from_numpy(
+        np.array([0.0 if one is None else np.ravel(one._baseline_prediction)[0] for one in fitted], dtype=np.float64)
+    )
+    most = max(map(len, every), default=0)
+    n_nodes = max((len(nodes) for own in every for nodes in own), default=1)
+    shape = (len(fitted) * most, n_nodes)
+    # a node that nothing else is said of is a leaf that gives 0
+    here = np.broadcast_to(np.arange(n_nodes), shape)
+    whole = {name: here.copy() for name in ("left", "right")} | {"feature_idx": np.zeros(shape, dtype=np.int64)}
+    real = {name: np.zeros(shape) for name in ("num_threshold", "value")}
+    missing, depth = np.zeros(shape, dtype=bool), 0
+    for output, own in enumerate(every):
+        for number, nodes in enumerate(own):
+            place = (output * most + number, slice(len(nodes)))
+            inner = nodes["is_leaf"] == 0
+            for name, table in whole.items():
+                table[place] = np.where(inner, nodes[name], table[place])
+            real["num_threshold"][place] = np.where(inner, nodes["num_threshold"], 0.0)
+            real["value"][place] = np.where(inner, 0.0, nodes["value"])
+            missing[place] = inner & (nodes["missing_go_to_left"] != 0)
+            depth = max(depth, int(nodes["depth"].max()))
+    trees.set(
+        *map(torch.from_numpy, (whole["feature_idx"], real["num_threshold"], whole["left"], whole["right"])),
+        *map(torch.from_numpy, (real["value"], missing)),
+        start,
+        depth,
+    )

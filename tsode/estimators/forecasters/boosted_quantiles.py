@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsode.models.direct.model import DirectModel
 from tsode.models.direct.trees import QuantileTrees
-from tsode.training.direct_windows import N_FOLDS, DirectRows
+from tsode.training.direct_windows import DirectRows
 
 __all__ = ["export_trees", "fit_trees"]
 
@@ -24,8 +24,8 @@ def fit_trees(
     """Fit the trees of a direct model in place, one sum of them for each level.
 
     They learn how the quantiles of standardised errors differ from those of the channel. The number of trees of a level
-    is that with the least quantile loss on a fifth of the data that was left out, which may be none; all data then fit
-    as many.
+    is that with the least quantile loss where either half of the data is forecast by trees of the other, which may be
+    none; all data then fit as many. A shift gives each quantile its share of those errors.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def fit_trees(
     Returns
     -------
     list of dict
-        A row for each number of trees: the loss on what was left out, mean over the levels.
+        A row for each number of trees: the loss on the other half, mean over the levels.
     """
     assert model.trees is not None
     row, channel = (~errors.isnan()).nonzero(as_tuple=True)
@@ -51,19 +51,27 @@ def fit_trees(
     splits = [rows.signals.at(row[channel == k]).splits(k) for k in range(model.n_channels)]
     order = channel.argsort(stable=True)
     row, channel, x = row[order], channel[order], torch.cat(splits).numpy()
-    is_out = (rows.fold[row] == N_FOLDS - 1).numpy()
-    if is_out.all() or not is_out.any():
+    half = (rows.fold[row] % 2).numpy()
+    if half.all() or not half.any():
         return []
-    kept, losses = [], []
+    kept, losses, shifts = [], [], []
     for k, level in enumerate(model.likelihood.levels):  # type: ignore[attr-defined]
         y = (errors[row, channel] - model.shape[channel, k].double()).numpy()
-        tried = _boosting(level, max_trees).fit(x[~is_out], y[~is_out])
-        staged = [0.0 * y[is_out], *tried.staged_predict(x[is_out])]
-        loss = [float(_pinball(y[is_out] - found, level)) for found in staged]
+        left = np.empty((max_trees + 1, len(y)))  # of errors that a number of trees does not explain
+        for side in (0, 1):
+            is_out = half == side
+            tried = _boosting(level, max_trees).fit(x[~is_out], y[~is_out])
+            left[0, is_out] = y[is_out]
+            for number, found in enumerate(tried.staged_predict(x[is_out]), start=1):
+                left[number, is_out] = y[is_out] - found
+        loss = np.maximum(level * left, (level - 1.0) * left).mean(axis=1)
         losses.append(loss)
-        best = int(np.argmin(loss))
+        best = int(loss.argmin())
         kept.append(_boosting(level, best).fit(x, y) if best else None)
+        # so that the share of errors below a level is right where trees have not learned them
+        shifts.append(float(np.quantile(left[best], level)) if best else 0.0)
     export_trees(model.trees, kept)
+    model.trees.start += torch.tensor(shifts).to(model.trees.start)
     history = np.mean(losses, axis=0)
     return [{"epoch": number, "valid_loss": float(loss)} for number, loss in enumerate(history)]
 
@@ -73,10 +81,6 @@ def _boosting(level: float, n_trees: int) -> HistGradientBoostingRegressor:
         loss="quantile", quantile=level, max_iter=n_trees, learning_rate=LEARNING_RATE, max_leaf_nodes=N_LEAVES,
         min_samples_leaf=LEAST_IN_LEAF, early_stopping=False, random_state=0,
     )  # fmt: skip
-
-
-def _pinball(error: np.ndarray, level: float) -> np.ndarray:
-    return np.maximum(level * error, (level - 1.0) * error).mean()
 
 
 def export_trees(trees: QuantileTrees, fitted: Sequence[HistGradientBoostingRegressor | None]) -> None:

@@ -12,7 +12,7 @@ from tsode.core.series import Series
 from tsode.errors import DataError
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.boosted_quantiles import fit_trees
-from tsode.estimators.parameters import Check, at_least, one_of, share
+from tsode.estimators.parameters import Check, at_least, one_of
 from tsode.models.direct.model import DirectModel
 from tsode.training.calibration import calibrate
 from tsode.training.direct_ridge import fit_ridge
@@ -41,8 +41,7 @@ class DirectForecaster(BaseForecaster):
         left out (a fifth of the series each, or with fewer than ten series of the time of each); a log-linear spread,
         by the lead and by how much the channel has moved; and the quantiles of what is left over of errors on those
         parts. "boosting": these quantiles, at nine levels, are functions of all that is read, each a sum of trees by
-        scikit-learn's gradient boosting with quantile loss; the data that `validation_fraction` sets apart say how wide
-        intervals are.
+        scikit-learn's gradient boosting with quantile loss.
     horizon : "auto", duration or float
         Longest lead to learn, and the scale of all averages; "auto" is half the median span.
     max_context : int
@@ -50,9 +49,7 @@ class DirectForecaster(BaseForecaster):
     max_rows : int
         Most values to learn from, about: of each channel, and for trees of all channels together.
     max_trees : int
-        Of each level; as many are kept as forecast a part of the data best that was left out.
-    validation_fraction : float
-        Of "boosting": share of the series held out; with fewer than ten series, the last part of each.
+        Of each level; as many are kept as forecast data best that they have not learned from.
     scale, past_covariates, known_path, calendar
         As in `JumpODEForecaster`.
     device, dtype, time_unit, random_state, verbose
@@ -79,7 +76,6 @@ class DirectForecaster(BaseForecaster):
     max_context: int = 256
     max_rows: int = 20_000
     max_trees: int = 100
-    validation_fraction: float = 0.1
     scale: str = "auto"
     past_covariates: Any = None
     known_path: str = "linear"
@@ -90,15 +86,12 @@ class DirectForecaster(BaseForecaster):
     checks: ClassVar[dict[str, Check]] = {
         "regression": one_of(REGRESSIONS),
         **dict.fromkeys(("max_context", "max_rows", "max_trees"), at_least(1)),
-        "validation_fraction": share("(", ")", float),
     }
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> DirectModel:
         return DirectModel(n_channels, n_features, has_trees=self.regression == "boosting")
 
     def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
-        if self.regression == "boosting":  # trees learn their own errors away
-            return super()._split(series, horizon, generator)
         return Split(series, [], None)  # errors are those on parts that are left out, so all series serve
 
     def _train(

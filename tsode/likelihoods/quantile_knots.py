@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class QuantileKnots(Likelihood):
     def __init__(self, levels: Sequence[float]) -> None:
         self.levels = tuple(float(level) for level in levels)
         inside = (0.0, *self.levels, 1.0)
-        if any(not a < b for a, b in zip(inside, inside[1:])) or 0.5 not in self.levels[1:-1]:
+        if any(not a < b for a, b in pairwise(inside)) or 0.5 not in self.levels[1:-1]:
             raise ParameterError(
                 f"levels must increase inside (0, 1) with 0.5 between others, but are {list(levels)}: "
                 "try (0.05, 0.25, 0.5, 0.75, 0.95)."
@@ -104,7 +105,7 @@ class QuantileKnots(Likelihood):
         below, above = (p / levels[0]).clamp(max=1.0), ((1.0 - p) / (1.0 - levels[-1])).clamp(max=1.0)
         x = params[..., 0] + lower * below.log() - upper * above.log()
         # by segments, not by a table of all of them: of many samples it would be large
-        for k, (low, high) in enumerate(zip(levels, levels[1:])):
+        for k, (low, high) in enumerate(pairwise(levels)):
             share = ((p - low) / (high - low)).clamp(0.0, 1.0)
             x = x + gaps[..., k] * (share if k >= self.middle else share - 1.0)
         return x

@@ -17,8 +17,8 @@ __all__ = ["fit_ridge"]
 PENALTIES = torch.logspace(-6, 1, 15, dtype=torch.float64)  # times the number of rows, of standardised regressors
 SPREAD_PENALTY = 1e-3
 LEAST_ERROR = 1e-3  # in standard deviations of the channel: that a value was met exactly says little about the spread
-FEWEST_ROWS = 20  # of a channel, to learn anything from
-PRIOR = 200.0  # rows that the errors of all channels count for in the quantiles of one
+FEWEST = 20  # observations of a channel, to learn anything from: with fewer it is its last value
+PRIOR = 200.0  # errors that those of all channels count for in the quantiles of one
 
 
 class _Line(NamedTuple):
@@ -45,7 +45,7 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
     signals, errors = rows.signals, torch.full_like(rows.values, torch.nan)
     for channel in range(model.n_channels):
         seen = rows.mask[:, channel]
-        if int(seen.sum()) < FEWEST_ROWS:
+        if len(rows.event[seen].unique()) < FEWEST:
             continue
         own, fold = signals.at(seen), rows.fold[seen]
         target = rows.values[seen, channel] - own.last[:, channel]
@@ -67,29 +67,44 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
 
 def _ridge(x: Tensor, y: Tensor, fold: Tensor, penalties: Tensor) -> _Line:
     """Ridge regression of `y` (r) on `x` (r p), with the penalty of the least error on folds that were left out."""
-    held_out = y.new_empty(len(penalties), len(y))
-    for k in range(N_FOLDS):
-        is_out = fold == k
-        if not bool(is_out.any()):
-            continue
-        is_in = ~is_out if int((~is_out).sum()) > 1 else is_out
-        weight, bias = _solve(x[is_in], y[is_in], penalties)
-        held_out[:, is_out] = weight @ x[is_out].T + bias[:, None]
-    best = int(((held_out - y) ** 2).mean(dim=1).argmin())
-    weight, bias = _solve(x, y, penalties[best, None])
-    return _Line(weight[0], bias[0], held_out[best])
-
-
-def _solve(x: Tensor, y: Tensor, penalties: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (l p) and intercepts (l) for each penalty."""
     center, middle = x.mean(dim=0), y.mean()
     scale = x.std(dim=0, correction=0)
     scale = torch.where(scale > 1e-9, scale, torch.inf)  # a regressor that stands still tells nothing
-    z = (x - center) / scale
-    values, vectors = torch.linalg.eigh(z.T @ z / len(z))
-    along = vectors.T @ (z.T @ (y - middle)) / len(z)
-    weight = (along / (values.clamp(min=0.0) + penalties[:, None])) @ vectors.T / scale
-    return weight, middle - weight @ center
+    z, about = (x - center) / scale, y - middle
+    places = [(fold == k).nonzero()[:, 0] for k in range(N_FOLDS)]
+    each = [_Sums.of(z[rows], about[rows]) for rows in places]
+    whole = _Sums(*map(sum, zip(*each)))
+    held_out = y.new_empty(len(penalties), len(y))
+    for rows, own in zip(places, each):
+        rest = _Sums(*(a - b for a, b in zip(whole, own)))
+        weight, bias = (rest if float(rest.count) > 1.0 else whole).solve(penalties)
+        held_out[:, rows] = weight @ z[rows].T + (bias + middle)[:, None]
+    best = int(((held_out - y) ** 2).mean(dim=1).argmin())
+    weight, bias = whole.solve(penalties[best, None])
+    weight = weight[0] / scale
+    return _Line(weight, bias[0] + middle - weight @ center, held_out[best])
+
+
+class _Sums(NamedTuple):
+    """Sums over some rows of what a line is fitted by: 1, z, y, z z' and z y."""
+
+    count: Tensor
+    first: Tensor
+    target: Tensor
+    products: Tensor
+    together: Tensor
+
+    @classmethod
+    def of(cls, z: Tensor, y: Tensor) -> _Sums:
+        return cls(z.new_tensor(float(len(z))), z.sum(dim=0), y.sum(), z.T @ z, z.T @ y)
+
+    def solve(self, penalties: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (l p) and intercepts (l) for each penalty."""
+        mean, middle = self.first / self.count, self.target / self.count
+        values, vectors = torch.linalg.eigh(self.products / self.count - torch.outer(mean, mean))
+        along = vectors.T @ (self.together / self.count - mean * middle)
+        weight = (along / (values.clamp(min=0.0) + penalties[:, None])) @ vectors.T
+        return weight, middle - weight @ mean
 
 
 def _set_quantiles(model: DirectModel, errors: Tensor) -> None:
@@ -135,6 +150,6 @@ def _tie_errors(model: DirectModel, rows: DirectRows, errors: Tensor) -> None:
     times = padded(rows.time, math.inf)
     last = rows.time.max()
     mask = padded(seen.double(), 0.0) > 0
-    if int(mask.sum()) >= FEWEST_ROWS:
+    if int(mask.sum()) >= FEWEST:
         error = padded(torch.where(seen, (errors - middle) * spread, 0.0), 0.0)
         model.residuals.fit(times.clamp(max=float(last)), error, padded(variance * spread**2, 1.0), mask)

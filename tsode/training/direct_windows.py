@@ -31,6 +31,8 @@ class DirectRows:
     values, mask : Tensor[r c]
     fold : Tensor[r], int64
         Part of the series, or of the time where there are few series, that a target belongs to.
+    event : Tensor[r], int64
+        Number of the observation that a target is: after several cuts it is the same.
     window, time : Tensor[r], int64 and float64
         Number of the cut that a target comes after, and when it is.
     """
@@ -39,6 +41,7 @@ class DirectRows:
     values: Tensor
     mask: Tensor
     fold: Tensor
+    event: Tensor
     window: Tensor
     time: Tensor
 
@@ -92,6 +95,7 @@ def draw_rows(
                     targets.values[row, column],
                     targets.mask[row, column],
                     fold,
+                    places[row],
                     row + n_cuts,
                     times[row, slot],
                 )
@@ -99,10 +103,12 @@ def draw_rows(
             n_rows, n_cuts = n_rows + len(row), n_cuts + len(places)
             if n_rows >= max_rows or n_cuts >= n_windows:
                 break
-    joined = [
-        torch.cat([getattr(part, name) for part in parts]) for name in ("values", "mask", "fold", "window", "time")
-    ]
-    return DirectRows(Signals.join([part.signals for part in parts]), *joined)
+    values, mask, fold, place, number, time = (
+        torch.cat([getattr(part, name) for part in parts])
+        for name in ("values", "mask", "fold", "event", "window", "time")
+    )
+    event = torch.stack([place.double(), time]).unique(dim=1, return_inverse=True)[1]
+    return DirectRows(Signals.join([part.signals for part in parts]), values, mask, fold, event, number, time)
 
 
 def _edges(series: Sequence[Series]) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Boosted quantiles: scikit-learn's gradient boosting with quantile loss, taken over into arrays right after its fit."""
+"""Boosted quantiles: scikit-learn's gradient boosting with quantile loss, taken over into arrays after its fit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from tsode.training.direct_windows import DirectRows
 
 __all__ = ["export_trees", "fit_trees"]
 
+NAMES = {
+    "left": "left",
+    "right": "right",
+    "feature": "feature_idx",
+    "threshold": "num_threshold",
+    "missing_left": "missing_go_to_left",
+}
 LEARNING_RATE, N_LEAVES, LEAST_IN_LEAF = 0.1, 15, 40
 
 
@@ -97,22 +104,16 @@ def export_trees(trees: QuantileTrees, fitted: Sequence[HistGradientBoostingRegr
     shape = (len(fitted) * most, n_nodes)
     # a node that nothing else is said of is a leaf that gives 0
     here = np.broadcast_to(np.arange(n_nodes), shape)
-    whole = {name: here.copy() for name in ("left", "right")} | {"feature_idx": np.zeros(shape, dtype=np.int64)}
-    real = {name: np.zeros(shape) for name in ("num_threshold", "value")}
-    missing, depth = np.zeros(shape, dtype=bool), 0
+    tables = {"left": here.copy(), "right": here.copy(), "feature": np.zeros(shape, dtype=np.int64)}
+    tables |= {"threshold": np.zeros(shape), "value": np.zeros(shape), "missing_left": np.zeros(shape, dtype=bool)}
+    depth = 0
     for output, own in enumerate(every):
         for number, nodes in enumerate(own):
             place = (output * most + number, slice(len(nodes)))
             inner = nodes["is_leaf"] == 0
-            for name, table in whole.items():
-                table[place] = np.where(inner, nodes[name], table[place])
-            real["num_threshold"][place] = np.where(inner, nodes["num_threshold"], 0.0)
-            real["value"][place] = np.where(inner, 0.0, nodes["value"])
-            missing[place] = inner & (nodes["missing_go_to_left"] != 0)
+            for name, theirs in NAMES.items():
+                tables[name][place] = np.where(inner, nodes[theirs], tables[name][place])
+            tables["value"][place] = np.where(inner, 0.0, nodes["value"])
             depth = max(depth, int(nodes["depth"].max()))
-    trees.set(
-        *map(torch.from_numpy, (whole["feature_idx"], real["num_threshold"], whole["left"], whole["right"])),
-        *map(torch.from_numpy, (real["value"], missing)),
-        start,
-        depth,
-    )
+    arrays = {name: torch.from_numpy(table) for name, table in tables.items()}
+    trees.take(arrays | {"start": start, "depth": torch.tensor(depth)})

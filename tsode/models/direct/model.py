@@ -14,7 +14,7 @@ from tsode.models.direct.trees import QuantileTrees
 from tsode.models.filter_state import FilterState
 from tsode.models.filters.base import MarginalModel
 
-__all__ = ["FINE", "COARSE", "DirectModel"]
+__all__ = ["COARSE", "FINE", "DirectModel"]
 
 FINE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995)
 COARSE = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)  # each costs trees of its own

@@ -70,7 +70,7 @@ class Past:
         last, time = values.gather(1, at), when.gather(1, at)
         second = earlier.gather(1, at)
         k = len(scales)
-        # weights are read where the channel was last seen: there is one of 1 among them, and none is too small to divide
+        # weights are read where the channel was last seen: one of them is 1, so they are never too small to divide by
         wide = sums.view(b, n, c, 5, k).gather(1, at[..., None, None].expand(-1, -1, -1, 5, k))
         weight, value, moment, n_changes, squares = wide.unbind(dim=3)
         is_seen = count[..., None] > 0

@@ -18,7 +18,7 @@ N_OWN = 3 + 2 * N_SCALES - 1  # last, one before, level; averages; slopes betwee
 N_SPREAD = 2 * N_SCALES + 3
 STEEPEST = 8.0  # slope in standard deviations a horizon: two values in quick succession are no trend
 FLOOR = 1e-4  # of a mean square of changes, below which all are alike
-MOST_CROSSED = 8  # channels up to which trees read the last value of every other one
+MOST_CROSSED, MOST_SPLIT = 48, 8  # channels up to which a line, and trees, read those of every other one
 OTHERS = 1  # place in `SHARES` of the average that is read of the other channels
 
 
@@ -116,7 +116,7 @@ class Signals:
         decay = self.decay[..., channel, :]
         faded = torch.cat([torch.ones_like(decay[..., :1]), decay], dim=-1)
         parts = [_times(self.own[..., channel, :], faded), decay, self.is_seen[..., channel, None]]
-        if self.n_channels > 1:
+        if 1 < self.n_channels <= MOST_CROSSED:
             others = torch.cat([self.last, self.own[..., 3 + OTHERS]], dim=-1)
             parts.append(_times(others, faded[..., [0, 1 + OTHERS]]))
         then = self.then[..., channel, :]
@@ -129,20 +129,20 @@ class Signals:
         own = [self.own[..., channel, :], self.noise[..., channel, N_SCALES:-1], self.age[..., channel, None]]
         parts = [torch.where(seen, part, torch.nan) for part in own]
         parts += [self.lead[..., None], torch.full_like(self.lead, float(channel))[..., None], self.now]
-        if 1 < self.n_channels <= MOST_CROSSED:
+        if 1 < self.n_channels <= MOST_SPLIT:
             parts.append(torch.where(self.is_seen > 0, self.last, torch.nan))
         return torch.cat(parts, dim=-1)
 
 
 def n_regressors(n_channels: int, n_features: int) -> int:
     """Width of `Signals.regressors`."""
-    others = 4 * n_channels if n_channels > 1 else 0
+    others = 4 * n_channels if 1 < n_channels <= MOST_CROSSED else 0
     return N_OWN * (1 + N_SCALES) + N_SCALES + 1 + others + n_features * (1 + N_SCALES)
 
 
 def n_splits(n_channels: int, n_features: int) -> int:
     """Width of `Signals.splits`."""
-    others = n_channels if 1 < n_channels <= MOST_CROSSED else 0
+    others = n_channels if 1 < n_channels <= MOST_SPLIT else 0
     return N_OWN + N_SPREAD - N_SCALES - 1 + 3 + n_features + others
 
 

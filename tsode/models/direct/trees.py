@@ -75,20 +75,15 @@ class QuantileTrees(nn.Module):
         if not are_whole or n_trees % self.n_outputs or n_nodes < 1:
             raise ValueError(f"its trees are {n_trees} of {n_nodes} nodes for {self.n_outputs} outputs")
         ends = ((children, n_nodes), (feature, self.n_features), (depth, MOST_DEEP + 1))
-        if any(x.numel() and not (0 <= int(x.min()) and int(x.max()) < end) for x, end in ends):
+        if any(x.numel() and (int(x.min()) < 0 or int(x.max()) >= end) for x, end in ends):
             raise ValueError("nodes of its trees point out of them")
 
     @torch.no_grad()
-    def set(
-        self, feature: Tensor, threshold: Tensor, left: Tensor, right: Tensor, value: Tensor, missing_left: Tensor,
-        start: Tensor, depth: int,
-    ) -> None:  # fmt: skip
-        """Take over fitted trees, see the class."""
-        self._make_room(*feature.shape)
-        given = {"feature": feature, "threshold": threshold, "left": left, "right": right, "value": value}
-        for name, x in (given | {"missing_left": missing_left, "start": start}).items():
+    def take(self, fitted: Mapping[str, Tensor]) -> None:
+        """Take over fitted trees: the tensors that stand under Attributes, by name."""
+        self._make_room(*fitted["feature"].shape)
+        for name, x in fitted.items():
             getattr(self, name).copy_(x)
-        self.depth.fill_(depth)
 
     def forward(self, x: Tensor) -> Tensor:
         """Sums at features (r f), float64: Tensor[r o]."""

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.models.direct.model import DirectModel
+from tsode.models.direct.signals import core_regressors
 from tsode.training.direct_windows import N_FOLDS, DirectRows
 
 __all__ = ["fit_ridge"]
 
 PENALTIES = torch.logspace(-6, 1, 15, dtype=torch.float64)  # times the number of rows, of standardised regressors
+SHARES_OF_OTHERS = (1.0, 0.1, 0.01)  # sizes of regressors beside those of the core, whose penalty is the same
 SPREAD_PENALTY = 1e-3
 LEAST_ERROR = 1e-3  # in standard deviations of the channel: that a value was met exactly says little about the spread
 FEWEST = 20  # observations of a channel, to learn anything from: with fewer it is its last value
@@ -33,8 +35,9 @@ class _Line(NamedTuple):
 def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
     """Fit location, spread and quantiles of errors in place.
 
-    The penalty of each channel is that with the least squared error on parts of the data that were left out: the errors
-    that spread and quantiles are made of are those on such parts.
+    The penalty of each channel, and how much less the regressors beside `core_regressors` are let in, are those with
+    the least squared error on parts of the data that were left out: the errors that spread and quantiles are made of
+    are those on such parts.
 
     Returns
     -------
@@ -43,13 +46,14 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
     """
     assert isinstance(model.likelihood, QuantileKnots)
     signals, errors = rows.signals, torch.full_like(rows.values, torch.nan)
+    is_core = core_regressors(model.n_channels, signals.now.shape[-1])
     for channel in range(model.n_channels):
         seen = rows.mask[:, channel]
         if len(rows.event[seen].unique()) < FEWEST:
             continue
         own, fold = signals.at(seen), rows.fold[seen]
         target = rows.values[seen, channel] - own.last[:, channel]
-        line = _ridge(own.regressors(channel), target, fold, PENALTIES)
+        line = _ridge(own.regressors(channel), target, fold, PENALTIES, is_core)
         error = target - line.held_out
         size = error.abs().clamp(min=LEAST_ERROR).log()
         spread = _ridge(own.noise[:, channel], size, fold, torch.tensor([SPREAD_PENALTY], dtype=torch.float64))
@@ -65,8 +69,11 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
     return errors
 
 
-def _ridge(x: Tensor, y: Tensor, fold: Tensor, penalties: Tensor) -> _Line:
-    """Ridge regression of `y` (r) on `x` (r p), with the penalty of the least error on folds that were left out."""
+def _ridge(x: Tensor, y: Tensor, fold: Tensor, penalties: Tensor, is_core: Tensor | None = None) -> _Line:
+    """Ridge regression of `y` (r) on `x` (r p), with the penalty of the least error on folds that were left out.
+
+    With `is_core` (p), regressors that are not are taken less or more for granted, likewise chosen.
+    """
     center, middle = x.mean(dim=0), y.mean()
     scale = x.std(dim=0, correction=0)
     scale = torch.where(scale > 1e-9, scale, torch.inf)  # a regressor that stands still tells nothing
@@ -74,15 +81,22 @@ def _ridge(x: Tensor, y: Tensor, fold: Tensor, penalties: Tensor) -> _Line:
     places = [(fold == k).nonzero()[:, 0] for k in range(N_FOLDS)]
     each = [_Sums.of(z[rows], about[rows]) for rows in places]
     whole = _Sums(*map(sum, zip(*each)))
-    held_out = y.new_empty(len(penalties), len(y))
-    for rows, own in zip(places, each):
-        rest = _Sums(*(a - b for a, b in zip(whole, own)))
-        weight, bias = (rest if float(rest.count) > 1.0 else whole).solve(penalties)
-        held_out[:, rows] = weight @ z[rows].T + (bias + middle)[:, None]
-    best = int(((held_out - y) ** 2).mean(dim=1).argmin())
-    weight, bias = whole.solve(penalties[best, None])
+    best, least = None, math.inf
+    for share in SHARES_OF_OTHERS if is_core is not None else (1.0,):
+        factor = torch.ones_like(center) if is_core is None else torch.where(is_core, 1.0, share).to(center)
+        held_out = y.new_empty(len(penalties), len(y))
+        for rows, own in zip(places, each):
+            rest = _Sums(*(a - b for a, b in zip(whole, own)))
+            weight, bias = (rest if float(rest.count) > 1.0 else whole).solve(penalties, factor)
+            held_out[:, rows] = weight @ z[rows].T + (bias + middle)[:, None]
+        losses = ((held_out - y) ** 2).mean(dim=1)
+        k = int(losses.argmin())
+        if best is None or float(losses[k]) < least:
+            best, least = (factor, penalties[k, None], held_out[k]), float(losses[k])
+    assert best is not None
+    weight, bias = whole.solve(best[1], best[0])
     weight = weight[0] / scale
-    return _Line(weight, bias[0] + middle - weight @ center, held_out[best])
+    return _Line(weight, bias[0] + middle - weight @ center, best[2])
 
 
 class _Sums(NamedTuple):
@@ -98,12 +112,13 @@ class _Sums(NamedTuple):
     def of(cls, z: Tensor, y: Tensor) -> _Sums:
         return cls(z.new_tensor(float(len(z))), z.sum(dim=0), y.sum(), z.T @ z, z.T @ y)
 
-    def solve(self, penalties: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (l p) and intercepts (l) for each penalty."""
+    def solve(self, penalties: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (l p) and intercepts (l) for each penalty, of regressors times `factor` (p)."""
         mean, middle = self.first / self.count, self.target / self.count
-        values, vectors = torch.linalg.eigh(self.products / self.count - torch.outer(mean, mean))
-        along = vectors.T @ (self.together / self.count - mean * middle)
-        weight = (along / (values.clamp(min=0.0) + penalties[:, None])) @ vectors.T
+        spread = self.products / self.count - torch.outer(mean, mean)
+        values, vectors = torch.linalg.eigh(factor[:, None] * spread * factor)
+        along = vectors.T @ (factor * (self.together / self.count - mean * middle))
+        weight = (along / (values.clamp(min=0.0) + penalties[:, None])) @ vectors.T * factor
         return weight, middle - weight @ mean
 
 

@@ -36,10 +36,10 @@ class DirectForecaster(BaseForecaster):
     Parameters
     ----------
     regression : {"ridge", "boosting"}
-        "ridge": a linear location with a penalty chosen, channel by channel, by the error on parts of the data that are
-        left out (a fifth of the series each, or with fewer than ten series of the time of each); a log-linear spread,
-        by the lead and by how much the channel has moved; and the quantiles of what is left over of errors on those
-        parts. "boosting": these quantiles, at nine levels, are functions of all that is read, each a sum of trees by
+        "ridge": a linear location with penalties chosen, channel by channel, by the error on parts of the data that are
+        left out (a fifth of the series each, or with fewer than ten series of the time of each), one for the last
+        value, the level and covariates and one for all else; a log-linear spread, by the lead and by how much the
+        channel has moved; and the quantiles of what is left over of errors on those parts. "boosting": these quantiles, at nine levels, are functions of all that is read, each a sum of trees by
         scikit-learn's gradient boosting with quantile loss.
     horizon : "auto", duration or float
         Longest lead to learn, and the scale of all averages; "auto" is half the median span.

@@ -10,7 +10,7 @@ from torch import Tensor
 from tsode.core.batch import IrregularBatch
 from tsode.models.direct.past import Past
 
-__all__ = ["N_SPREAD", "SHARES", "Signals", "n_regressors", "n_splits"]
+__all__ = ["N_SPREAD", "SHARES", "Signals", "core_regressors", "n_regressors", "n_splits"]
 
 SHARES = (1.0 / 16.0, 0.25, 1.0, 4.0)  # time scales, as shares of the horizon
 N_SCALES = len(SHARES)
@@ -138,6 +138,17 @@ def n_regressors(n_channels: int, n_features: int) -> int:
     """Width of `Signals.regressors`."""
     others = 4 * n_channels if 1 < n_channels <= MOST_CROSSED else 0
     return N_OWN * (1 + N_SCALES) + N_SCALES + 1 + others + n_features * (1 + N_SCALES)
+
+
+def core_regressors(n_channels: int, n_features: int) -> Tensor:
+    """Those of `Signals.regressors` that go by the last value, the level, the lead and the covariates: bool, (p,)."""
+    faded = 1 + N_SCALES
+    is_core = torch.ones(n_regressors(n_channels, n_features), dtype=torch.bool)
+    own = is_core[: N_OWN * faded].view(N_OWN, faded)
+    own[1], own[3:] = False, False  # the value before, averages and slopes
+    first = N_OWN * faded + N_SCALES + 1
+    is_core[first : len(is_core) - n_features * faded] = False  # other channels
+    return is_core
 
 
 def n_splits(n_channels: int, n_features: int) -> int:

@@ -80,14 +80,14 @@ def _ridge(x: Tensor, y: Tensor, fold: Tensor, penalties: Tensor, is_core: Tenso
     z, about = (x - center) / scale, y - middle
     places = [(fold == k).nonzero()[:, 0] for k in range(N_FOLDS)]
     each = [_Sums.of(z[rows], about[rows]) for rows in places]
-    whole = _Sums(*map(sum, zip(*each)))
+    whole = _Sums(*(torch.stack(parts).sum(dim=0) for parts in zip(*each)))
     best, least = None, math.inf
     for share in SHARES_OF_OTHERS if is_core is not None else (1.0,):
         factor = torch.ones_like(center) if is_core is None else torch.where(is_core, 1.0, share).to(center)
         held_out = y.new_empty(len(penalties), len(y))
         for rows, own in zip(places, each):
             rest = _Sums(*(a - b for a, b in zip(whole, own)))
-            weight, bias = (rest if float(rest.count) > 1.0 else whole).solve(penalties, factor)
+            weight, bias = (rest if float(rest.number) > 1.0 else whole).solve(penalties, factor)
             held_out[:, rows] = weight @ z[rows].T + (bias + middle)[:, None]
         losses = ((held_out - y) ** 2).mean(dim=1)
         k = int(losses.argmin())
@@ -102,7 +102,7 @@ def _ridge(x: Tensor, y: Tensor, fold: Tensor, penalties: Tensor, is_core: Tenso
 class _Sums(NamedTuple):
     """Sums over some rows of what a line is fitted by: 1, z, y, z z' and z y."""
 
-    count: Tensor
+    number: Tensor
     first: Tensor
     target: Tensor
     products: Tensor
@@ -114,10 +114,10 @@ class _Sums(NamedTuple):
 
     def solve(self, penalties: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (l p) and intercepts (l) for each penalty, of regressors times `factor` (p)."""
-        mean, middle = self.first / self.count, self.target / self.count
-        spread = self.products / self.count - torch.outer(mean, mean)
+        mean, middle = self.first / self.number, self.target / self.number
+        spread = self.products / self.number - torch.outer(mean, mean)
         values, vectors = torch.linalg.eigh(factor[:, None] * spread * factor)
-        along = vectors.T @ (factor * (self.together / self.count - mean * middle))
+        along = vectors.T @ (factor * (self.together / self.number - mean * middle))
         weight = (along / (values.clamp(min=0.0) + penalties[:, None])) @ vectors.T * factor
         return weight, middle - weight @ mean
 

@@ -104,7 +104,11 @@ def export_trees(trees: QuantileTrees, fitted: Sequence[HistGradientBoostingRegr
     shape = (len(fitted) * most, n_nodes)
     # a node that nothing else is said of is a leaf that gives 0
     here = np.broadcast_to(np.arange(n_nodes), shape)
-    tables = {"left": here.copy(), "right": here.copy(), "feature": np.zeros(shape, dtype=np.int64)}
+    tables: dict[str, np.ndarray] = {
+        "left": here.copy(),
+        "right": here.copy(),
+        "feature": np.zeros(shape, dtype=np.int64),
+    }
     tables |= {"threshold": np.zeros(shape), "value": np.zeros(shape), "missing_left": np.zeros(shape, dtype=bool)}
     depth = 0
     for output, own in enumerate(every):

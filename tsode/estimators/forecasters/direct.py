@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -11,6 +11,7 @@ from tsode.core.series import Series
 from tsode.errors import DataError
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.boosted_quantiles import fit_trees
+from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
 from tsode.estimators.parameters import Check, at_least, one_of
 from tsode.models.direct.model import DirectModel
 from tsode.training.calibration import calibrate
@@ -24,7 +25,7 @@ REGRESSIONS: dict[str, None] = dict.fromkeys(("ridge", "boosting"))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DirectForecaster(BaseForecaster):
+class DirectForecaster(ReadsCovariates, BaseForecaster):
     """Forecast irregular series by one regression of what comes on what was, for all lead times.
 
     What is read of each channel, at any query time: the last value and the one before, their age, averages with
@@ -39,7 +40,8 @@ class DirectForecaster(BaseForecaster):
         "ridge": a linear location with penalties chosen, channel by channel, by the error on parts of the data that are
         left out (a fifth of the series each, or with fewer than ten series of the time of each), one for the last
         value, the level and covariates and one for all else; a log-linear spread, by the lead and by how much the
-        channel has moved; and the quantiles of what is left over of errors on those parts. "boosting": these quantiles, at nine levels, are functions of all that is read, each a sum of trees by
+        channel has moved; and the quantiles of what is left over of errors on those parts.
+        "boosting": these quantiles, at nine levels, are functions of all that is read, each a sum of trees by
         scikit-learn's gradient boosting with quantile loss.
     horizon : "auto", duration or float
         Longest lead to learn, and the scale of all averages; "auto" is half the median span.
@@ -75,13 +77,8 @@ class DirectForecaster(BaseForecaster):
     max_context: int = 256
     max_rows: int = 20_000
     max_trees: int = 100
-    scale: str = "auto"
-    past_covariates: Any = None
-    known_path: str = "linear"
-    calendar: Any = "auto"
     dtype: str = "float64"
 
-    reads_covariates = True
     checks: ClassVar[dict[str, Check]] = {
         "regression": one_of(REGRESSIONS),
         **dict.fromkeys(("max_context", "max_rows", "max_trees"), at_least(1)),

@@ -18,7 +18,6 @@ __all__ = ["COARSE", "FINE", "DirectModel"]
 
 FINE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995)
 COARSE = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)  # each costs trees of its own
-QUERIES_AT_ONCE = 2**14  # bounds memory, changes no number
 
 
 class DirectModel(MarginalModel):
@@ -62,7 +61,6 @@ class DirectModel(MarginalModel):
         super().__init__(n_channels, law)
         width = n_regressors(n_channels, n_features)
         start = law.knots(law.from_moments(torch.zeros(()), torch.ones(())))
-        self.n_regressors = width
         self.register_buffer("span", torch.ones(()))
         self.register_buffer("weight", torch.zeros(n_channels, width))
         self.register_buffer("spread_weight", torch.zeros(n_channels, N_SPREAD))
@@ -78,11 +76,7 @@ class DirectModel(MarginalModel):
 
     def query_width(self, n_between: int = 0) -> int:
         """Numbers of eight bytes, about, that a forecast holds for each query time."""
-        return 120 * self.n_channels + self.weight.shape[1]
-
-    def step_width(self, n_events: int, n_queries: int) -> float:
-        """Numbers of its dtype, about, that a step of training holds for each series of a batch."""
-        return 2.0 * (n_events * self.event_width + n_queries * self.query_width())
+        return 120 * self.n_channels + 3 * self.weight.shape[1]
 
     def resize_like(self, state: Mapping[str, Tensor]) -> None:
         super().resize_like(state)

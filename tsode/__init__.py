@@ -7,6 +7,7 @@ from tsode._registry import Part, part, register
 from tsode.errors import ZenoError
 from tsode.estimators import (
     ConstantForecaster,
+    DirectForecaster,
     DriftForecaster,
     JumpODEForecaster,
     LastValueForecaster,
@@ -28,6 +29,7 @@ from tsode.solve import find_crossings, solve, solve_schedule
 
 __all__ = [
     "ConstantForecaster",
+    "DirectForecaster",
     "DriftForecaster",
     "EventTable",
     "JumpODEForecaster",

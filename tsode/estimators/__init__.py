@@ -3,6 +3,7 @@
 from tsode._registry import Registry
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
+from tsode.estimators.forecasters.direct import DirectForecaster
 from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
 from tsode.estimators.forecasters.latent_ode import LatentODEForecaster
 from tsode.estimators.forecasters.latent_sde import LatentSDEForecaster
@@ -18,6 +19,7 @@ __all__ = [
     "FORECASTERS",
     "BaseForecaster",
     "ConstantForecaster",
+    "DirectForecaster",
     "DriftForecaster",
     "JumpODEForecaster",
     "LastValueForecaster",
@@ -42,6 +44,7 @@ FORECASTERS: Registry[type[BaseForecaster]] = Registry(
             LatentODEForecaster,
             LatentSDEForecaster,
             LinearSDEForecaster,
+            DirectForecaster,
             ConstantForecaster,
             LastValueForecaster,
             DriftForecaster,

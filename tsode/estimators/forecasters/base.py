@@ -19,6 +19,7 @@ from tsode.core.timeline import Timeline
 from tsode.errors import DataError
 from tsode.estimators.files.model_file import Header, Tensors
 from tsode.estimators.files.saved import SavedEstimator
+from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
 from tsode.estimators.forecasters.file_state import describe_forecaster, restore_forecaster
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
@@ -376,7 +377,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LearnedForecaster(HasSupport, BaseForecaster):
+class LearnedForecaster(HasSupport, ReadsCovariates, BaseForecaster):
     """Base of the forecasters that are trained, with the parameters that `JumpODEForecaster` describes."""
 
     max_context: int = 128
@@ -386,14 +387,9 @@ class LearnedForecaster(HasSupport, BaseForecaster):
     early_stopping: bool = True
     patience: int = 4
     validation_fraction: float = 0.1
-    scale: str = "auto"
     warm_start: bool = False
     callbacks: Sequence[Callback] | None = None
-    past_covariates: Any = None
-    known_path: str = "linear"
-    calendar: Any = "auto"
 
-    reads_covariates = True
     checks: ClassVar[dict[str, Check]] = {
         "validation_fraction": share("(", ")", float),
         **dict.fromkeys(("max_context", "max_epochs", "batch_size", "patience"), at_least(1)),

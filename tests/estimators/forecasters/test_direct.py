@@ -1,0 +1,121 @@
+"""Direct regression: what it learns of processes whose forecasts are known, and what it does with hardly any data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from tsode import DirectForecaster, LastValueForecaster
+from tsode.errors import DataError
+
+LEADS = np.array([0.1, 0.5, 1.0, 2.0])
+CUTOFF = 20.0
+
+
+def walk(n_series: int, rate: float, seed: int, per_series: int = 60) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Series with independent steps of variance 1 per unit of time (0), or relaxed at a rate, and what came after."""
+    rng = np.random.default_rng(seed)
+    frames, after = [], []
+    for number in range(n_series):
+        times = np.concatenate([np.sort(rng.uniform(0.0, CUTOFF, per_series)), CUTOFF + LEADS])
+        value, values = rng.normal() * (rate > 0), []
+        for gap in np.diff(times, prepend=0.0):
+            keep = np.exp(-rate * gap)
+            value = keep * value + np.sqrt(1.0 - keep**2 if rate else gap) * rng.normal()
+            values.append(value)
+        frame = pd.DataFrame({"unique_id": number, "ds": times, "y": values})
+        frames.append(frame[times < CUTOFF])
+        after.append(frame[times >= CUTOFF])
+    return pd.concat(frames, ignore_index=True), pd.concat(after, ignore_index=True)
+
+
+def test_the_law_of_an_ornstein_uhlenbeck_process_is_found_at_every_lead():
+    train, _ = walk(150, 1.0, 0)
+    context, after = walk(150, 1.0, 1)
+    model = DirectForecaster(horizon=2.5, random_state=0).fit(train)
+    bands = model.predict_interval(after, context=context, level=80)
+    last = context.groupby("unique_id").tail(1).set_index("unique_id")
+    lead = after["ds"].to_numpy() - last.loc[after["unique_id"], "ds"].to_numpy()
+    keep = np.exp(-lead)
+    mean, sd = keep * last.loc[after["unique_id"], "y"].to_numpy(), np.sqrt(1.0 - keep**2)
+    # in standard deviations of the process, which is 1; the horizon has 16 independent stretches in each series
+    assert np.sqrt(np.mean((bands["y"] - mean) ** 2)) < 0.1
+    width = (bands["y-hi-80"] - bands["y-lo-80"]) / (2.0 * norm.ppf(0.9) * sd)
+    assert width.groupby(after["ds"]).mean().between(0.85, 1.15).all()
+
+
+def test_a_random_walk_is_forecast_by_its_last_value():
+    train, _ = walk(80, 0.0, 2)
+    context, after = walk(80, 0.0, 3)
+    model = DirectForecaster(horizon=2.5, random_state=0).fit(train)
+    naive = LastValueForecaster(horizon=2.5).fit(train)
+    gap = model.predict(after, context=context)["y"] - naive.predict(after, context=context)["y"]
+    assert np.sqrt(np.mean(gap**2)) < 0.25  # of steps with a standard deviation of 1.0 on average
+    scores = [one.score(after, context=context, metric="crps") for one in (model, naive)]
+    assert scores[0] > 1.03 * scores[1]  # both negative: the better is the greater
+
+
+def test_trees_learn_quantiles_that_no_line_in_the_past_gives():
+    rng = np.random.default_rng(0)
+    frames = []
+    for number in range(60):  # noise that is skewed upwards at low values, and downwards at high ones
+        level = rng.choice([-1.0, 1.0])
+        noise = -0.5 * level * (rng.exponential(size=60) - 1.0)
+        frames.append(pd.DataFrame({"unique_id": number, "ds": np.arange(60.0), "y": level + noise}))
+    data = pd.concat(frames, ignore_index=True)
+    train, context = data[data["unique_id"] < 45], data[data["unique_id"] >= 45]
+    past, after = context[context["ds"] < 50.0], context[context["ds"] >= 50.0]
+    scores = {}
+    for name in ("ridge", "boosting"):
+        model = DirectForecaster(name, horizon=10.0, max_trees=40, max_rows=6000, random_state=0).fit(train)
+        scores[name] = model.score(after, context=past, metric="crps")
+        asked = model.predict_quantiles(after, context=past, quantiles=[0.05, 0.5, 0.95])
+        skew = (asked["y-q-0.95"] - asked["y-q-0.5"]) / (asked["y-q-0.5"] - asked["y-q-0.05"])
+    is_low = past.groupby("unique_id")["y"].mean().loc[after["unique_id"]].to_numpy() < 0.0
+    # of the exponential law the two distances are as log(10) to log(1.9): 3.6, and the other way round 0.28
+    assert skew[is_low].median() > 1.8
+    assert skew[~is_low].median() < 0.55
+    assert scores["boosting"] > scores["ridge"]
+
+
+def test_a_line_in_a_covariate_is_learned():
+    rng = np.random.default_rng(0)
+    times = np.sort(rng.uniform(0.0, 100.0, 400))
+    known = pd.DataFrame({"u": np.sin(np.arange(0.0, 130.0, 0.25))}, index=np.arange(0.0, 130.0, 0.25))
+    data = pd.Series(3.0 * np.sin(times) + 0.1 * rng.normal(size=400), index=times)
+    model = DirectForecaster(horizon=20.0, random_state=0).fit(data, known=known)
+    asked = np.arange(101.0, 119.0, 0.5)
+    error = model.predict(times=asked).to_numpy() - 3.0 * np.sin(asked)
+    assert np.sqrt(np.mean(error**2)) < 0.15  # the noise is 0.1
+
+
+@pytest.mark.parametrize("regression", ["ridge", "boosting"])
+def test_one_short_series_with_a_constant_and_an_empty_channel_is_forecast(regression):
+    rng = np.random.default_rng(0)
+    times = np.sort(rng.uniform(0.0, 100.0, 50))
+    data = pd.DataFrame({"a": np.sin(times / 5.0), "b": 3.0, "c": np.where(times < 8.0, times, np.nan)}, index=times)
+    model = DirectForecaster(regression, max_trees=5, random_state=0).fit(data)
+    bands = model.predict_interval(horizon=[1.0, 10.0, 50.0], level=90)
+    assert np.isfinite(bands.to_numpy()).all()
+    np.testing.assert_allclose(bands["b"], 3.0, atol=1e-2)
+    assert (bands["a-hi-90"] - bands["a-lo-90"]).between(0.05, 6.0).all()
+
+
+def test_a_channel_that_was_hardly_seen_keeps_the_spread_of_the_data():
+    data = pd.Series([1.0, 3.0, 2.0, 4.0], index=[0.0, 1.0, 2.0, 3.0])
+    bands = DirectForecaster(random_state=0).fit(data).predict_interval(horizon=[1.0], level=80)
+    # the last value, and a normal with the standard deviation of the four
+    assert float(bands.iloc[0, 2] - bands.iloc[0, 1]) == pytest.approx(2.0 * norm.ppf(0.9) * data.std(ddof=0), rel=0.05)
+
+
+def test_a_single_observation_says_nothing_about_change():
+    with pytest.raises(DataError, match="two observation times on either side"):
+        DirectForecaster(horizon=1.0).fit(pd.Series([1.0], index=[0.0]))
+
+
+def test_forecasts_are_the_same_again_with_the_same_seed():
+    train, after = walk(12, 1.0, 0)
+    first, again = (DirectForecaster(random_state=5).fit(train).predict(after) for _ in range(2))
+    assert first.equals(again)

@@ -1,0 +1,112 @@
+"""Direct regression as a forecaster: one regression on lags, gaps, averages and the clock for all lead times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from tsode.core.series import Series
+from tsode.errors import DataError
+from tsode.estimators.forecasters.base import BaseForecaster
+from tsode.estimators.forecasters.boosted_quantiles import fit_trees
+from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
+from tsode.estimators.parameters import Check, at_least, one_of
+from tsode.models.direct.model import DirectModel
+from tsode.training.calibration import calibrate
+from tsode.training.direct_ridge import fit_ridge
+from tsode.training.direct_windows import draw_rows
+from tsode.training.windows import Split, validation_windows
+
+__all__ = ["DirectForecaster"]
+
+REGRESSIONS: dict[str, None] = dict.fromkeys(("ridge", "boosting"))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DirectForecaster(ReadsCovariates, BaseForecaster):
+    """Forecast irregular series by one regression of what comes on what was, for all lead times.
+
+    What is read of each channel, at any query time: the last value and the one before, their age, averages with
+    exponential weights at a sixteenth, a quarter, one and four horizons, the slopes between these, the mean so far, how
+    much values change; the last values of other channels; the lead, as exponentials that all of it is multiplied with;
+    covariates and cycles of the calendar. It learns in seconds, from random cuts of the series. The difference from the
+    last value is learned, so that a random walk costs nothing.
+
+    Parameters
+    ----------
+    regression : {"ridge", "boosting"}
+        "ridge": a linear location with penalties chosen, channel by channel, by the error on parts of the data that are
+        left out (a fifth of the series each, or with fewer than ten series of the time of each), one for the last
+        value, the level and covariates and one for all else; a log-linear spread, by the lead and by how much the
+        channel has moved; and the quantiles of what is left over of errors on those parts.
+        "boosting": these quantiles, at nine levels, are functions of all that is read, each a sum of trees by
+        scikit-learn's gradient boosting with quantile loss.
+    horizon : "auto", duration or float
+        Longest lead to learn, and the scale of all averages; "auto" is half the median span.
+    max_context : int
+        Most observations before a cut that are learned from. Forecasts always use the whole history.
+    max_rows : int
+        Most values to learn from, about: of each channel, and for trees of all channels together.
+    max_trees : int
+        Of each level; as many are kept as forecast data best that they have not learned from.
+    scale, past_covariates, known_path, calendar
+        As in `JumpODEForecaster`.
+    device, dtype, time_unit, random_state, verbose
+        As in `JumpODEForecaster`; double precision by default.
+    id_col, time_col, target, duplicates
+        How to read frames, as in `JumpODEForecaster`.
+
+    Attributes
+    ----------
+    module_ : DirectModel
+        The fitted model, in scaled units and model time.
+    channels_, horizon_, time_unit_, last_times_, history_, n_iter_ : see `BaseForecaster`.
+
+    Examples
+    --------
+    >>> from tsode import DirectForecaster
+    >>> from tsode.datasets import load_theophylline
+    >>> forecaster = DirectForecaster(random_state=0).fit(load_theophylline())
+    >>> forecaster.predict_interval(horizon=2.0, level=80).columns.tolist()[2:]
+    ['theophylline_mg_l', 'theophylline_mg_l-lo-80', 'theophylline_mg_l-hi-80']
+    """
+
+    regression: str = field(default="ridge", kw_only=False)
+    max_context: int = 256
+    max_rows: int = 20_000
+    max_trees: int = 100
+    dtype: str = "float64"
+
+    checks: ClassVar[dict[str, Check]] = {
+        "regression": one_of(REGRESSIONS),
+        **dict.fromkeys(("max_context", "max_rows", "max_trees"), at_least(1)),
+    }
+
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> DirectModel:
+        return DirectModel(n_channels, n_features, has_trees=self.regression == "boosting")
+
+    def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
+        return Split(series, [], None)  # errors are those on parts that are left out, so all series serve
+
+    def _train(
+        self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
+    ) -> list[dict[str, float]]:
+        assert isinstance(module, DirectModel)
+        rows = draw_rows(split.train, horizon, self.max_context, self.max_rows, generator)
+        if rows is None or not len(rows.time):
+            raise DataError(
+                "There is no series with two observation times on either side of a cut, so nothing can be learned "
+                "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
+            )
+        module.span.fill_(horizon)
+        module.spread.reset()
+        errors, history = fit_ridge(module, rows), []
+        if self.regression == "boosting":
+            history = fit_trees(module, rows, errors, self.max_trees, self.max_rows, generator)
+        if split.valid:
+            windows = validation_windows(split.valid, split.valid_from, horizon, self.max_context, self._torch_dtype())
+            device = self._torch_device()
+            calibrate(module, [(module, [window.to(device) for window in windows])])
+        return history

@@ -1,0 +1,115 @@
+"""Direct regression model: a linear location and a log-linear spread at any lead, with quantiles of what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tsode.core.batch import IrregularBatch
+from tsode.likelihoods.quantile_knots import QuantileKnots
+from tsode.models.direct.signals import N_SPREAD, Signals, n_regressors, n_splits
+from tsode.models.direct.trees import QuantileTrees
+from tsode.models.filter_state import FilterState
+from tsode.models.filters.base import MarginalModel
+
+__all__ = ["COARSE", "FINE", "DirectModel"]
+
+FINE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995)
+COARSE = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)  # each costs trees of its own
+
+
+class DirectModel(MarginalModel):
+    """One regression over all leads.
+
+    The value of a channel is its last value, plus a line in `Signals.regressors`, plus a spread times a standardised
+    error. The logarithm of the spread is a line in `Signals.noise`, held within what training has shown. The quantiles
+    of the error are numbers of the channel, or with `trees` functions of `Signals.splits`.
+
+    Parameters
+    ----------
+    n_channels, n_features : int
+        Features are those that covariates give at a time.
+    has_trees : bool
+
+    Attributes
+    ----------
+    span : Tensor[]
+        The horizon, in model time: the unit of all scales.
+    weight, bias : Tensor[c p], Tensor[c]
+        Of the location.
+    spread_weight, spread_bias, narrowest, widest : Tensor[c v], Tensor[c], Tensor[c], Tensor[c]
+        Of the logarithm of the spread, and its ends.
+    shape : Tensor[c q]
+        Quantiles of the standardised error.
+    trees : QuantileTrees or None
+        Sets them instead.
+    """
+
+    span: Tensor
+    weight: Tensor
+    bias: Tensor
+    spread_weight: Tensor
+    spread_bias: Tensor
+    narrowest: Tensor
+    widest: Tensor
+    shape: Tensor
+
+    def __init__(self, n_channels: int, n_features: int = 0, has_trees: bool = False) -> None:
+        law = QuantileKnots(COARSE if has_trees else FINE)
+        super().__init__(n_channels, law)
+        width = n_regressors(n_channels, n_features)
+        start = law.knots(law.from_moments(torch.zeros(()), torch.ones(())))
+        self.register_buffer("span", torch.ones(()))
+        self.register_buffer("weight", torch.zeros(n_channels, width))
+        self.register_buffer("spread_weight", torch.zeros(n_channels, N_SPREAD))
+        for name in ("bias", "spread_bias", "narrowest", "widest"):
+            self.register_buffer(name, torch.zeros(n_channels))
+        self.register_buffer("shape", start.repeat(n_channels, 1))
+        self.trees = QuantileTrees(len(COARSE), n_splits(n_channels, n_features)) if has_trees else None
+
+    @property
+    def event_width(self) -> int:
+        """Numbers of eight bytes, about, that a pass holds for each event of a history."""
+        return 64 * self.n_channels
+
+    def query_width(self, n_between: int = 0) -> int:
+        """Numbers of eight bytes, about, that a forecast holds for each query time."""
+        return 120 * self.n_channels + 3 * self.weight.shape[1]
+
+    def resize_like(self, state: Mapping[str, Tensor]) -> None:
+        super().resize_like(state)
+        if self.trees is not None:
+            self.trees.resize_like({name.removeprefix("trees."): x for name, x in state.items()})
+
+    def advance(self, batch: IrregularBatch, state: FilterState | None = None) -> FilterState:
+        raise NotImplementedError("A direct regression reads a whole history at once: it has no state to go on from.")
+
+    def predict_params(
+        self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
+    ) -> tuple[Tensor, Tensor]:
+        signals = Signals.of(batch, query_times, side, self.span)
+        knots = torch.stack([self.quantiles(signals, channel) for channel in range(self.n_channels)], dim=2)
+        assert isinstance(self.likelihood, QuantileKnots)
+        return self.likelihood.from_quantiles(knots).to(batch.values.dtype), torch.zeros_like(batch.lengths)
+
+    def quantiles(self, signals: Signals, channel: int) -> Tensor:
+        """Quantiles of a channel at the levels of the law: Tensor[r q]."""
+        center, spread = self.location(signals, channel), self.scale(signals, channel)
+        shape = self.shape[channel].double()
+        if self.trees is not None:
+            shape = shape + self.trees(signals.splits(channel).flatten(0, -2)).view(*center.shape, -1)
+        return center[..., None] + spread[..., None] * shape
+
+    def location(self, signals: Signals, channel: int) -> Tensor:
+        """What standardised errors are counted from: Tensor[r]."""
+        # a sum along the last axis, not a matrix product: that of a row is the same whatever stands beside it
+        step = (signals.regressors(channel) * self.weight[channel].double()).sum(dim=-1)
+        return signals.last[..., channel] + step + self.bias[channel].double()
+
+    def scale(self, signals: Signals, channel: int) -> Tensor:
+        """Unit of standardised errors: Tensor[r]."""
+        line = (signals.noise[..., channel, :] * self.spread_weight[channel].double()).sum(dim=-1)
+        ends = self.narrowest[channel].double(), self.widest[channel].double()
+        return (line + self.spread_bias[channel].double()).clamp(*ends).exp()

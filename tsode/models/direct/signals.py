@@ -1,0 +1,162 @@
+"""Signals of a direct regression: what it reads of the past, the lead, the covariates and the clock of a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from tsode.core.batch import IrregularBatch
+from tsode.models.direct.past import Past
+
+__all__ = ["N_SPREAD", "SHARES", "Signals", "core_regressors", "n_regressors", "n_splits"]
+
+SHARES = (1.0 / 16.0, 0.25, 1.0, 4.0)  # time scales, as shares of the horizon
+N_SCALES = len(SHARES)
+N_OWN = 3 + 2 * N_SCALES - 1  # last, one before, level; averages; slopes between them
+N_SPREAD = 2 * N_SCALES + 3
+STEEPEST = 8.0  # slope in standard deviations a horizon: two values in quick succession are no trend
+FLOOR = 1e-4  # of a mean square of changes, below which all are alike
+MOST_CROSSED, MOST_SPLIT = 48, 8  # channels up to which a line, and trees, read those of every other one
+OTHERS = 1  # place in `SHARES` of the average that is read of the other channels
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a regression reads of queries, with r for all axes before the channels.
+
+    Parameters
+    ----------
+    last : Tensor[r c]
+        Last value of each channel: what a forecast is a difference from; 0 where there is none.
+    own : Tensor[r c s]
+        The last value, and how far others lie from it: the one before, averages, the level; slopes.
+    decay : Tensor[r c k]
+        ``exp(-age / scale)`` of the time since the last value.
+    noise : Tensor[r c v]
+        What the spread goes by: these decays, logarithms of the mean square changes, and how much was seen.
+    now : Tensor[r f]
+        Covariates and cycles of the calendar at the query.
+    then : Tensor[r c f]
+        The same when the last value was seen.
+    lead, age : Tensor[r], Tensor[r c]
+        Time since the last event, and since the last value of a channel, in horizons.
+    is_seen : Tensor[r c]
+        1 where a channel was seen, else 0.
+    """
+
+    last: Tensor
+    own: Tensor
+    decay: Tensor
+    noise: Tensor
+    now: Tensor
+    then: Tensor
+    lead: Tensor
+    age: Tensor
+    is_seen: Tensor
+
+    @classmethod
+    def of(cls, batch: IrregularBatch, query_times: Tensor, side: str, horizon: Tensor) -> Signals:
+        """Signals of queries (b m), with axes b and m in place of r; `horizon` is in the times' unit."""
+        scales = horizon.double() * query_times.new_tensor(SHARES)
+        past = Past.of(batch, query_times, side, scales)
+        is_seen = (past.count > 0).double()
+        age = torch.where(past.count > 0, query_times[..., None] - past.time, 0.0).clamp(min=0.0)
+        decay = torch.exp(-age[..., None] / scales)
+        apart = past.averages - past.last[..., None]
+        older = past.ages.diff(dim=-1) / horizon.double()
+        slopes = -past.averages.diff(dim=-1) / older.where(older > 1e-6, torch.inf)
+        own = torch.cat(
+            [
+                torch.stack([past.last, past.before - past.last, past.level - past.last], dim=-1),
+                apart,
+                slopes.clamp(-STEEPEST, STEEPEST),
+            ],
+            dim=-1,
+        )
+        changes = 0.5 * (past.changes + FLOOR).log()
+        counted = past.count.double().log1p()[..., None]
+        noise = torch.cat(
+            [
+                decay,
+                changes,
+                counted / (1.0 + counted),
+                (apart[..., OTHERS, None].abs() + 0.05).log(),
+                is_seen[..., None],
+            ],
+            dim=-1,
+        )
+        b, m, c = age.shape
+        now, then = query_times.new_zeros(b, m, 0), query_times.new_zeros(b, m, c, 0)
+        if batch.covariates is not None:
+            now = batch.covariates.at(query_times).double()
+            times = torch.where(past.count > 0, past.time, query_times[..., None])
+            then = batch.covariates.at(times.flatten(1)).double().view(b, m, c, -1)
+        lead = batch.since_last(query_times, side) / horizon.double()
+        return cls(past.last, own, decay, noise, now, then, lead, age / horizon.double(), is_seen)
+
+    def at(self, *places: Tensor) -> Signals:
+        """Those at some places of the first axes, which become one."""
+        return Signals(*(getattr(self, field.name)[places] for field in fields(self)))
+
+    @classmethod
+    def join(cls, parts: list[Signals]) -> Signals:
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    @property
+    def n_channels(self) -> int:
+        return self.last.shape[-1]
+
+    def regressors(self, channel: int) -> Tensor:
+        """What the difference of a channel from its last value is linear in: Tensor[r p].
+
+        Every signal comes by itself and times each decay, so that what the last value tells may fade with the lead.
+        """
+        decay = self.decay[..., channel, :]
+        faded = torch.cat([torch.ones_like(decay[..., :1]), decay], dim=-1)
+        parts = [_times(self.own[..., channel, :], faded), decay, self.is_seen[..., channel, None]]
+        if 1 < self.n_channels <= MOST_CROSSED:
+            others = torch.cat([self.last, self.own[..., 3 + OTHERS]], dim=-1)
+            parts.append(_times(others, faded[..., [0, 1 + OTHERS]]))
+        then = self.then[..., channel, :]
+        parts += [self.now, _times(then, decay)]
+        return torch.cat(parts, dim=-1)
+
+    def splits(self, channel: int) -> Tensor:
+        """What trees split by: Tensor[r q], NaN where nothing was seen of the channel, and its number."""
+        seen = self.is_seen[..., channel, None] > 0
+        own = [self.own[..., channel, :], self.noise[..., channel, N_SCALES:-1], self.age[..., channel, None]]
+        parts = [torch.where(seen, part, torch.nan) for part in own]
+        parts += [self.lead[..., None], torch.full_like(self.lead, float(channel))[..., None], self.now]
+        if 1 < self.n_channels <= MOST_SPLIT:
+            parts.append(torch.where(self.is_seen > 0, self.last, torch.nan))
+        return torch.cat(parts, dim=-1)
+
+
+def n_regressors(n_channels: int, n_features: int) -> int:
+    """Width of `Signals.regressors`."""
+    others = 4 * n_channels if 1 < n_channels <= MOST_CROSSED else 0
+    return N_OWN * (1 + N_SCALES) + N_SCALES + 1 + others + n_features * (1 + N_SCALES)
+
+
+def core_regressors(n_channels: int, n_features: int) -> Tensor:
+    """Those of `Signals.regressors` that go by the last value, the level, the lead and the covariates: bool, (p,)."""
+    faded = 1 + N_SCALES
+    is_core = torch.ones(n_regressors(n_channels, n_features), dtype=torch.bool)
+    own = is_core[: N_OWN * faded].view(N_OWN, faded)
+    own[1], own[3:] = False, False  # the value before, averages and slopes
+    first = N_OWN * faded + N_SCALES + 1
+    is_core[first : len(is_core) - n_features * faded] = False  # other channels
+    return is_core
+
+
+def n_splits(n_channels: int, n_features: int) -> int:
+    """Width of `Signals.splits`."""
+    others = n_channels if 1 < n_channels <= MOST_SPLIT else 0
+    return N_OWN + N_SPREAD - N_SCALES - 1 + 3 + n_features + others
+
+
+def _times(signals: Tensor, weights: Tensor) -> Tensor:
+    """Products of every signal with every weight: (... s), (... w) -> (... s*w)."""
+    return (signals[..., None] * weights[..., None, :]).flatten(-2)

@@ -53,7 +53,7 @@ def test_twice_the_dose_has_twice_the_effect_and_without_any_nothing_is_left_of_
     np.testing.assert_allclose(medians(forecaster, one.assign(amount=0.0), value=3.0), none, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["response", "chosen"])
+@pytest.mark.parametrize("name", ["response", pytest.param("chosen", marks=pytest.mark.slow)])
 def test_files_keep_what_was_chosen(name, request, tmp_path):
     forecaster = request.getfixturevalue(name)
     forecaster.save(tmp_path / "model.safetensors")
@@ -62,11 +62,13 @@ def test_files_keep_what_was_chosen(name, request, tmp_path):
     assert answers_alone(loaded) == answers_alone(forecaster)
 
 
+@pytest.mark.slow
 def test_auto_keeps_what_forecasts_held_out_windows_better(chosen):
     assert answers_alone(chosen), "one compartment answers to doses alone."
     assert min(chosen.history_["valid_loss"]) < min(fit(zero_input_response=False, max_epochs=6).history_["valid_loss"])
 
 
+@pytest.mark.slow
 def test_auto_leaves_a_panel_that_no_dose_moves_as_it_is():
     rng = np.random.default_rng(0)
     walks = FRAME.assign(
@@ -84,6 +86,7 @@ def test_without_doses_nothing_changes(events):
     pd.testing.assert_frame_equal(found.predict(horizon=5.0), usual.predict(horizon=5.0), check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_refit_goes_on_with_what_was_chosen(chosen):
     later = FRAME.groupby("unique_id").tail(1).assign(ds=lambda table: table["ds"] + 1.0)
     again = copy.deepcopy(chosen).set_params(max_epochs=1).update(later, refit=True)

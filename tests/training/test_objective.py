@@ -13,7 +13,7 @@ from tsode.likelihoods import Normal
 from tsode.models.filters.build import FILTERS
 from tsode.testing import example_batch
 from tsode.training.calibration import calibrate
-from tsode.training.objective import SCORES, FilterObjective, is_ok, masked_mean
+from tsode.training.objective import SCORES, FilterObjective, find_queries, is_ok, masked_mean
 from tsode.training.windows import Window, make_window
 
 
@@ -63,6 +63,15 @@ def test_hidden_values_are_what_the_backcast_is_scored_on():
     _, part, _ = FilterObjective()(model, Window(blank, data.targets, blank))
     assert whole["backcast"] != part["backcast"]
     assert whole["one_step"] == part["one_step"]
+
+
+def test_of_a_long_context_every_so_many_events_are_cast_back_to_counted_from_the_last():
+    model = model_of()
+    for n_events, scored in ((16, range(16)), (20, range(0, 20, 2)), (50, range(3, 50, 4))):
+        series = Series(np.arange(n_events + 10.0), np.ones((n_events + 10, model.n_channels)))
+        cut = make_window([series], [n_events - 0.5], 60.0, 128, dtype=torch.float64)
+        found = find_queries(cut, model.filter(cut.context), 60.0)
+        assert found.times[found.is_back].tolist() == [float(k) for k in scored]
 
 
 @pytest.mark.parametrize("name", FILTERS)

@@ -75,7 +75,8 @@ def test_a_matrix_without_a_gradient_stays_as_it_is():
     assert not torch.equal(moved.detach(), draws(6, 3, seed=1))
 
 
-def test_gradients_of_zero_are_no_harm():
+def test_gradients_of_zero_and_matrices_without_entries_are_no_harm():
+    assert steps(draws(6, 0), [draws(6, 0)] * 12).shape == (6, 0)
     assert torch.isfinite(steps(draws(6, 3), [torch.zeros(6, 3, dtype=torch.float64)] * 12)).all()
 
 

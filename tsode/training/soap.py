@@ -22,18 +22,13 @@ class SOAP:
     """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024, algorithm 3), with decoupled weight decay.
 
     A weight matrix whose gradients are correlated along its rows or columns looks to Adam, entry by entry, as if all
-    of it were noisy; turned to the eigenvectors of the means of ``G G'`` and ``G' G`` it does not. A step then goes
-    as far as one and a half of Adam's. Vectors are left to `AdamW`. Large matrices are taken in blocks, which also
-    keeps the gates of a recurrent cell apart, and matrices of the same shape in one operation.
+    of it were noisy; turned to the eigenvectors of the means of ``G G'`` and ``G' G`` it does not. Vectors are left to
+    `AdamW`. Large matrices are taken in blocks, and matrices of the same shape in one operation.
 
     Parameters
     ----------
-    parameters : iterable of nn.Parameter
-    weight_decay : float
-    betas : (float, float)
-        Decay of the running means of the gradient and of its square.
-    epsilon : float
-        Added to the root of the second moment.
+    parameters, weight_decay, betas, epsilon
+        See `tsode.training.adamw.AdamW`.
     """
 
     def __init__(
@@ -43,13 +38,15 @@ class SOAP:
         betas: tuple[float, float] = (0.9, 0.99),
         epsilon: float = 1e-8,
     ) -> None:
-        everything = list(parameters)
         alike: dict[tuple[torch.Size, torch.dtype, torch.device], list[nn.Parameter]] = {}
-        for p in everything:
-            if p.ndim == 2:
+        others = []
+        for p in parameters:
+            if p.ndim == 2 and p.numel():
                 alike.setdefault((p.shape, p.dtype, p.device), []).append(p)
+            else:
+                others.append(p)
         self.matrices = [_Matrices(group, weight_decay, betas, epsilon) for group in alike.values()]
-        self.others = AdamW([p for p in everything if p.ndim != 2], weight_decay, betas, epsilon)
+        self.others = AdamW(others, weight_decay, betas, epsilon)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

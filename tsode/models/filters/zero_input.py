@@ -46,9 +46,8 @@ class SeriesJump(JumpMap):
         response, static = z.tensor_split([self.n_response], dim=1)
         mask, x = observation.mask, observation.values * observation.mask
         mean, log_scale = observation.predicted.unbind(dim=-1)
-        error = torch.asinh(
-            (x - mask * mean) * torch.exp(-log_scale)
-        )  # in standard deviations; far ones count for less
+        # in standard deviations; far ones count for less
+        error = torch.asinh((x - mask * mean) * torch.exp(-log_scale))
         read = [error, x, mask, squash(response)]
         if self.n_features:
             assert observation.inputs is not None

@@ -27,7 +27,9 @@ over_time.fit(weather)
 
 # A long panel. Each fold learns from some people and forecasts others, every row from the rows before it.
 panel = load_theophylline()  # unique_id, ds (hours), theophylline_mg_l: 12 people, 11 samples each
-forecaster = JumpODEForecaster(horizon=12.0, n_static=8, batch_size=16, max_epochs=8, random_state=0)
+forecaster = JumpODEForecaster(
+    horizon=12.0, n_static=8, batch_size=16, learning_rate=1e-2, max_epochs=8, random_state=0
+)
 over_people = GridSearchCV(forecaster, {"n_modes": [4, 16]}, cv=GroupKFold(n_splits=3))
 over_people.fit(panel, groups=panel["unique_id"])
 

@@ -38,6 +38,8 @@ SMALL = {
     "batch_size": 8,
     "random_state": 0,
     "expert": None,  # a variant has one
+    "members": ["ConstantForecaster", "LastValueForecaster", "DirectForecaster"],
+    "budget": None,
     "device": "cpu",
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 from tsode._registry import Part, part, register
 from tsode.errors import ZenoError
 from tsode.estimators import (
+    AutoForecaster,
     ConstantForecaster,
     DirectForecaster,
     DriftForecaster,
@@ -28,6 +29,7 @@ from tsode.numerics.surfaces import Trigger
 from tsode.solve import find_crossings, solve, solve_schedule
 
 __all__ = [
+    "AutoForecaster",
     "ConstantForecaster",
     "DirectForecaster",
     "DriftForecaster",

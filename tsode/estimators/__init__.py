@@ -1,6 +1,7 @@
 """Forecasters with scikit-learn's interface."""
 
 from tsode._registry import Registry
+from tsode.estimators.auto.forecaster import AutoForecaster
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.baselines import ConstantForecaster, DriftForecaster, LastValueForecaster
 from tsode.estimators.forecasters.direct import DirectForecaster
@@ -17,6 +18,7 @@ from tsode.estimators.series.regressor import SeriesRegressor
 
 __all__ = [
     "FORECASTERS",
+    "AutoForecaster",
     "BaseForecaster",
     "ConstantForecaster",
     "DirectForecaster",
@@ -40,6 +42,7 @@ FORECASTERS: Registry[type[BaseForecaster]] = Registry(
     {
         cls.__name__: cls
         for cls in (
+            AutoForecaster,
             JumpODEForecaster,
             LatentODEForecaster,
             LatentSDEForecaster,

@@ -46,6 +46,9 @@ class TrainingPlan:
         Share of `max_epochs` in which it goes down.
     average : float
         Decay of the running mean of the weights, which is what is validated and kept; 0 = no averaging.
+    max_seconds : float or None
+        Time after which training ends, about: cooling begins when no more is left than it takes, or at once, and
+        shorter, where that is more than there is.
     """
 
     max_epochs: int = 30
@@ -55,6 +58,7 @@ class TrainingPlan:
     patience: int | None = 4
     cooling: float = 0.33
     average: float = 0.99
+    max_seconds: float | None = None
 
 
 class Rate:
@@ -78,9 +82,10 @@ class Rate:
         self.last_epoch = plan.max_epochs
         self.cools_from: float = math.inf
 
-    def cool(self, epoch: int, step: int) -> None:
-        """Begin to go down after this epoch and step, if that has not begun."""
+    def cool(self, epoch: int, step: int, n_left: float = math.inf) -> None:
+        """Begin to go down after this epoch and step, if that has not begun; within `n_left` epochs, but one."""
         if math.isinf(self.cools_from):
+            self.n_cooling = max(1, int(min(self.n_cooling, n_left)))
             self.cools_from = step
             self.last_epoch = min(self.last_epoch, epoch + self.n_cooling)
 
@@ -182,6 +187,7 @@ def train(
     n_seen = n_skipped = 0
     progress = tqdm(total=plan.max_epochs, disable=not verbose, desc="fit", unit="epoch")
     counter = EvaluationCounter(model)
+    began = time.perf_counter()
     try:
         first_loss = _scores(model, validate)["loss"]
         counter.take()
@@ -206,10 +212,12 @@ def train(
             answers = [callback(row) for callback in callbacks]
             if True in answers or epoch >= rate.last_epoch:
                 break
-            if epoch + rate.n_cooling >= plan.max_epochs or (
+            elapsed = time.perf_counter() - began
+            n_left = math.inf if plan.max_seconds is None else (plan.max_seconds - elapsed) / (elapsed / epoch)
+            if min(n_left, plan.max_epochs - epoch) <= rate.n_cooling or (
                 plan.patience is not None and epoch - best_epoch >= plan.patience
             ):
-                rate.cool(epoch, averaged.n_updates)
+                rate.cool(epoch, averaged.n_updates, n_left)
     except KeyboardInterrupt:
         kept = f"the best weights so far (epoch {best_epoch}) are kept."
         if not best_epoch and averaged.n_updates:  # stopped in the first epoch: what it has learned is all there is

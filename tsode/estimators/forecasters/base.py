@@ -33,6 +33,7 @@ from tsode.estimators.parameters import (
     check_boolean,
     labels_rows,
     not_negative,
+    or_value,
     positive,
     read_by,
     share,
@@ -386,6 +387,7 @@ class LearnedForecaster(HasSupport, ReadsCovariates, BaseForecaster):
     learning_rate: float = 1e-2
     early_stopping: bool = True
     patience: int = 4
+    max_seconds: float | None = None
     validation_fraction: float = 0.1
     warm_start: bool = False
     callbacks: Sequence[Callback] | None = None
@@ -394,6 +396,7 @@ class LearnedForecaster(HasSupport, ReadsCovariates, BaseForecaster):
         "validation_fraction": share("(", ")", float),
         **dict.fromkeys(("max_context", "max_epochs", "batch_size", "patience"), at_least(1)),
         "learning_rate": positive,
+        "max_seconds": or_value(None, positive),
         "callbacks": callables,
     }
 
@@ -412,6 +415,7 @@ class LearnedForecaster(HasSupport, ReadsCovariates, BaseForecaster):
             learning_rate=self.learning_rate,
             weight_decay=weight_decay,
             patience=self.patience if self.early_stopping else None,
+            max_seconds=self.max_seconds,
         )
 
 

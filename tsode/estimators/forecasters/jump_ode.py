@@ -126,6 +126,9 @@ class JumpODEForecaster(WindowedForecaster):
     early_stopping : bool
         Bring the learning rate down, and then stop, when the validation score has not improved for `patience` epochs;
         else at the end of `max_epochs`. The best epoch is kept either way.
+    max_seconds : float or None
+        Time for the epochs of a training, about: the learning rate comes down in time, so that what ends early ends
+        well. None: as long as it takes. The weights then depend on how fast the machine is.
     patience : int
     validation_fraction : float
         Share of the series held out; with fewer than ten series, the last part of each.

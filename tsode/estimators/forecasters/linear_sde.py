@@ -129,6 +129,9 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
     early_stopping : bool
         Bring the learning rate down, and then stop, when the validation likelihood has not improved for `patience`
         epochs. The best epoch is kept either way.
+    max_seconds : float or None
+        Time for the epochs of a training, about: the learning rate comes down in time, so that what ends early ends
+        well. None: as long as it takes. The weights then depend on how fast the machine is.
     patience : int
     validation_fraction : float
         Share of the series held out; with fewer than ten series, the last part of each.

@@ -92,6 +92,13 @@ class ReachReport:
         for row, status in failed.items():
             self._note(row, "failed", Status(status).meaning)
 
+    def take(self, other: ReachReport, rows: Sequence[int]) -> None:
+        """What another model has to say of these series of the question: the first to say a thing is heard."""
+        for place, notes in other._rows.items():
+            self._rows[rows[place]] = {**notes, **self._rows.get(rows[place], {})}
+        for place, lead in other._lead.items():
+            self._lead[rows[place]] = max(self._lead.get(rows[place], 0.0), lead)
+
     def warn(self, ids: Sequence[Hashable], stacklevel: int) -> None:
         """Name the series, one warning for each thing that is wrong; `stacklevel` is that of the user's line."""
         for kind, what in OPENINGS.items():

@@ -22,7 +22,7 @@ from tsode.frames.table import ID_COL, TIME_COL
 from tsode.frames.times import Query
 from tsode.frames.write import write_table
 
-__all__ = ["ComparesScenarios", "compare"]
+__all__ = ["ComparesScenarios", "compare", "of_rows", "parts_of"]
 
 
 class ComparesScenarios(KeepsHistories):
@@ -153,9 +153,9 @@ def compare(
         if differs:
             places = np.concatenate([np.arange(starts[row], starts[row + 1]) for row in differs])
             changed = np.concatenate([is_changed[row] for row in differs])
-            table[:, places[changed]] = measure_of(_of_rows(query, differs), panel, measure)[:, changed]
-        for part, rows in enumerate(_parts(differs, query, n_samples * len(channels))):
-            subset = _of_rows(query, rows)
+            table[:, places[changed]] = measure_of(of_rows(query, differs), panel, measure)[:, changed]
+        for part, rows in enumerate(parts_of(differs, query, n_samples * len(channels))):
+            subset = of_rows(query, rows)
             for row, one, other in zip(rows, *(draw_paths(subset, which, part) for which in (panel, base))):
                 gap = np.where(is_changed[row][:, None], one - other, 0.0)
                 between[..., starts[row] : starts[row + 1]] = np.quantile(gap, ends, axis=0).transpose(2, 0, 1)
@@ -173,11 +173,12 @@ def compare(
     return pd.concat(frames, ignore_index=True)
 
 
-def _of_rows(query: Query, rows: Sequence[int]) -> Query:
+def of_rows(query: Query, rows: Sequence[int]) -> Query:
+    """Some series of a question."""
     return replace(query, ids=[query.ids[k] for k in rows], times=[query.times[k] for k in rows])
 
 
-def _parts(rows: Sequence[int], query: Query, width: int) -> Iterator[list[int]]:
+def parts_of(rows: Sequence[int], query: Query, width: int) -> Iterator[list[int]]:
     """Rows in turn, as many together as fit when each query time takes `width` numbers; one at least."""
     part: list[int] = []
     size = 0

@@ -1,0 +1,162 @@
+"""Members of an automatic choice: which forecasters are tried, in which order, and by what names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.base import clone
+
+from tsode._registry import FAMILIES, Part, as_part, build, lookup
+from tsode.errors import ParameterError
+
+__all__ = ["Member", "Shape", "check_members", "find_members"]
+
+FEW = (
+    "ConstantForecaster",
+    "LastValueForecaster",
+    "DriftForecaster",
+    "SeasonalNaiveForecaster",
+    "DirectForecaster",
+    Part("LinearSDEForecaster", (("components", "auto"),)),
+    Part("DirectForecaster", (("regression", "boosting"),)),
+    "LinearSDEForecaster",
+    "JumpODEForecaster",
+    "LatentODEForecaster",
+    "LatentSDEForecaster",
+)
+"""The order for few series: components go on where one series ends."""
+
+MANY = (
+    "ConstantForecaster",
+    "LastValueForecaster",
+    "DriftForecaster",
+    "SeasonalNaiveForecaster",
+    "DirectForecaster",
+    Part("DirectForecaster", (("regression", "boosting"),)),
+    "JumpODEForecaster",
+    Part("LinearSDEForecaster", (("components", "auto"),)),
+    "LinearSDEForecaster",
+    "LatentODEForecaster",
+    "LatentSDEForecaster",
+)
+"""The order for many: networks learn from one what helps with another."""
+
+ITSELF = "AutoForecaster"
+READING = ("horizon", "id_col", "time_col", "target", "duplicates")
+"""Parameters that all members share, whatever they say: they are asked the same."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Shape of the data, as far as the cost of a member depends on it."""
+
+    n_series: int
+    n_rows: int
+    n_channels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A forecaster that is tried.
+
+    Parameters
+    ----------
+    name : str
+    estimator : BaseForecaster
+        With all its parameters, not fitted.
+    """
+
+    name: str
+    estimator: Any
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether it can be told how long a fit may take."""
+        return "max_seconds" in self.estimator.get_params(deep=False) and not self._has_components
+
+    @property
+    def _has_components(self) -> bool:
+        return getattr(self.estimator, "components", None) is not None
+
+    def expected_seconds(self, shape: Shape) -> float:
+        """Seconds that a fit takes, about, where it cannot be told; 0 where it is short anyway."""
+        if not self._has_components:
+            return 0.0
+        rows = max(shape.n_rows / shape.n_series, 1.0) if getattr(self.estimator, "per_series", False) else shape.n_rows
+        return shape.n_channels * min(0.4 * rows**0.55, 45.0)  # as measured, two searches at most for a channel
+
+    def fresh(self, max_seconds: float = math.inf) -> Any:
+        """The forecaster, to be fitted within so many seconds, about, where it can be told."""
+        estimator = clone(self.estimator)
+        if self.can_stop and estimator.max_seconds is None and math.isfinite(max_seconds):
+            estimator.set_params(max_seconds=max_seconds)
+        return estimator
+
+
+def check_members(name: str, value: Any, default: Any) -> None:
+    """Raise a ParameterError unless this names forecasters; see `AutoForecaster`."""
+    if isinstance(value, str) and value == "auto":
+        return
+    if not isinstance(value, Sequence | Mapping) or isinstance(value, str) or not len(value):
+        raise ParameterError(
+            f'{name} takes "auto", or a list of names of forecasters and of forecasters, or a dict of these by names '
+            f"of your own, but is {value!r}: try {name}=['DirectForecaster', 'LastValueForecaster']."
+        )
+    family = FAMILIES["forecaster"]
+    for spec in value.values() if isinstance(value, Mapping) else value:
+        if isinstance(spec, family.base):
+            continue
+        if not isinstance(spec, str | Part):
+            raise ParameterError(f"{name} holds {spec!r}, which is no forecaster, nor the name of one.")
+        lookup(family, as_part(spec).name, "forecaster")
+
+
+def find_members(spec: Any, n_series_is_many: bool, common: Mapping[str, Any]) -> list[Member]:
+    """The members that `members=` of an `AutoForecaster` says, with parameters that they share.
+
+    Parameters
+    ----------
+    spec : "auto", list, or dict
+    n_series_is_many : bool
+        Which order "auto" takes. Forecasters that were registered follow those of the library.
+    common : dict of parameter to value
+        Of which each gets those that it has, unless `spec` has set them.
+    """
+    if isinstance(spec, str):
+        listed = list(MANY if n_series_is_many else FEW)
+        known = {as_part(one).name for one in listed} | {ITSELF}
+        spec = [*listed, *(name for name in FAMILIES["forecaster"] if name not in known)]
+    named = list(spec.items()) if isinstance(spec, Mapping) else [(None, one) for one in spec]
+    members: list[Member] = []
+    for name, one in named:
+        name = _name(one) if name is None else str(name)
+        taken = {member.name for member in members}
+        name = next(free for free in (name, *(f"{name} {k}" for k in range(2, len(named) + 2))) if free not in taken)
+        members.append(Member(name, _with(one, common)))
+    return members
+
+
+def _name(spec: Any) -> str:
+    """As in "Direct" and "Direct boosting"."""
+    if not isinstance(spec, str | Part):
+        return type(spec).__name__.removesuffix("Forecaster")
+    part = as_part(spec)
+    settings = [value if isinstance(value, str) and value != "auto" else key for key, value in part.settings]
+    return " ".join([part.name.removesuffix("Forecaster"), *map(str, settings)])
+
+
+def _with(spec: Any, common: Mapping[str, Any]) -> Any:
+    """The forecaster with what is common, but for what `spec` has set."""
+    family = FAMILIES["forecaster"]
+    if isinstance(spec, family.base):
+        estimator = clone(spec)
+        defaults = type(estimator)().get_params(deep=False)
+        own = estimator.get_params(deep=False)
+        is_set = {name for name, value in own.items() if repr(value) != repr(defaults[name])} - set(READING)
+    else:
+        estimator = build(family, spec, "forecaster")
+        own, is_set = estimator.get_params(deep=False), {name for name, _ in as_part(spec).settings}
+    return estimator.set_params(**{name: value for name, value in common.items() if name in own and name not in is_set})

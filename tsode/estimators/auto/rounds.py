@@ -1,0 +1,150 @@
+"""Rounds of a backtest inside fit: what to learn from, and what to ask then, as it will be asked later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tsode.core.timeline import Timeline
+from tsode.errors import DataError
+from tsode.frames.panel import Panel
+
+__all__ = ["MANY_SERIES", "Question", "Round", "make_rounds", "questions_about"]
+
+MANY_SERIES = 10  # from here on whole series are held out: there are enough to learn from others
+ONE_FOLD = 40  # from here on once
+N_FOLDS = 3
+SHARE, MOST_SERIES = 0.25, 100  # held out at once
+MOST_CUTS = 8  # of each series where its later blocks are forecast
+N_CUTS = 3  # of each where whole series are held out
+MOST_ROWS = 300  # asked of one series from one cut
+MOST_ASKED = 6000  # asked in all
+SNAP = 1e-9  # of a span: rounding does not choose cuts
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Some series, each cut once.
+
+    Parameters
+    ----------
+    past : Panel
+        Up to the cuts.
+    future : Panel
+        What is asked: of the same series, in the same order.
+    """
+
+    past: Panel
+    future: Panel
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """What members learn from, and questions about what they have not seen."""
+
+    train: Panel
+    questions: list[Question]
+
+
+def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: torch.Generator) -> list[Round]:
+    """Rounds that match how forecasts will be asked.
+
+    With many series, others are forecast than were learned from, from cuts all along them; with few, the later blocks
+    of each, from cuts of its last third, or its second half where the horizon is long.
+
+    Parameters
+    ----------
+    panel : Panel
+    timeline : Timeline
+    horizon : float
+        In model time.
+    generator : torch.Generator
+
+    Raises
+    ------
+    DataError
+        If no series has two observed times.
+    """
+    times = [timeline.to_model(t[seen]) for t, seen in zip(panel.times, panel.rows_seen)]
+    usable = [row for row, t in enumerate(times) if len(t) > 1]
+    if not usable:
+        raise DataError(
+            "No series has two observation times, so nothing can be learned about change in time. Give longer series, "
+            "or use ConstantForecaster."
+        )
+    panel = panel.part(range(len(panel)), panel.rows_seen)
+    if len(usable) < MANY_SERIES:
+        cuts = {row: _late_cuts(times[row], horizon) for row in usable}
+        firsts = {row: of_series[0] for row, of_series in cuts.items()}
+        kept = [slice(0, firsts.get(row)) for row in range(len(panel))]
+        return [Round(panel.part(range(len(panel)), kept), _questions(panel, times, cuts, horizon))]
+    order = [usable[k] for k in torch.randperm(len(usable), generator=generator).tolist()]
+    if len(order) >= ONE_FOLD:
+        held_out = [order[: min(MOST_SERIES, int(SHARE * len(order)))]]
+    else:
+        held_out = [order[k::N_FOLDS] for k in range(N_FOLDS)]
+    rounds = []
+    for rows in held_out:
+        others = sorted(set(range(len(panel))) - set(rows))
+        cuts = {row: _cuts_along(times[row], horizon) for row in sorted(rows)}
+        rounds.append(Round(panel.select(others), _questions(panel, times, cuts, horizon)))
+    return rounds
+
+
+def questions_about(panel: Panel, held_out: Panel, timeline: Timeline, horizon: float) -> list[Round]:
+    """One round that learns from the one panel and asks about the other."""
+    held_out = held_out.part(range(len(held_out)), held_out.rows_seen)
+    times = [timeline.to_model(t) for t in held_out.times]
+    cuts = {row: _cuts_along(t, horizon) for row, t in enumerate(times) if len(t) > 1}
+    if not cuts:
+        raise DataError("validation= has no series with two observation times: give longer series, or none.")
+    return [Round(panel, _questions(held_out, times, cuts, horizon))]
+
+
+def _late_cuts(t: np.ndarray, horizon: float) -> list[int]:
+    """Numbers of rows before each cut of a series whose later blocks are forecast."""
+    first, last = t[0], t[-1]
+    span, end = last - first, last - horizon
+    begin = first + 2.0 * span / 3.0
+    if end - begin < 2.0 * horizon:
+        begin = first + span / 2.0
+    if end <= begin:  # a horizon of half the series or more: what is left is asked
+        return _rows_at(t, first + span * np.array([0.5, 0.65, 0.8]))
+    n = int(np.clip(1 + (end - begin) // horizon, 3, MOST_CUTS))
+    return _rows_at(t, np.linspace(begin, end, n))
+
+
+def _cuts_along(t: np.ndarray, horizon: float) -> list[int]:
+    """Numbers of rows before each cut of a series that nothing was learned from."""
+    begin = t[min(1, len(t) - 2)]
+    end = max(t[-1] - horizon, t[0] + (t[-1] - t[0]) / 3.0)
+    return _rows_at(t, begin + (end - begin) * (np.arange(N_CUTS) + 0.5) / N_CUTS if end > begin else np.array([begin]))
+
+
+def _rows_at(t: np.ndarray, cuts: np.ndarray) -> list[int]:
+    rows = np.searchsorted(t, cuts + SNAP * (t[-1] - t[0]), side="right")
+    return np.unique(rows.clip(1, len(t) - 1)).tolist()
+
+
+def _questions(
+    panel: Panel, times: list[np.ndarray], cuts: dict[int, list[int]], horizon: float
+) -> list[Question]:
+    """One question for the first cuts of all series, one for the second, ..."""
+    n = max(map(len, cuts.values()))
+    most = int(np.clip(MOST_ASKED / sum(map(len, cuts.values())), 4, MOST_ROWS))
+    questions = []
+    for k in range(n):
+        rows, pasts, futures = [], [], []
+        for row, of_series in cuts.items():
+            if k >= len(of_series):
+                continue
+            cut, t = of_series[k], times[row]
+            ahead = np.arange(cut, np.searchsorted(t, t[cut - 1] + horizon * (1.0 + SNAP), side="right"))
+            ahead = ahead if len(ahead) else np.array([cut])  # after a gap longer than the horizon
+            rows.append(row)
+            pasts.append(slice(0, cut))
+            futures.append(ahead[np.unique(np.linspace(0, len(ahead) - 1, min(most, len(ahead))).round().astype(int))])
+        questions.append(Question(panel.part(rows, pasts), panel.part(rows, futures)))
+    return questions

@@ -1,0 +1,273 @@
+"""Trials of members: each is fitted and asked in every round, cheap ones first, as long as there is time."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tsode._deadline import deadline
+from tsode.core.timeline import Timeline
+from tsode.errors import TsodeWarning
+from tsode.estimators.auto.members import Member, Shape
+from tsode.estimators.auto.rounds import Question, Round
+from tsode.frames.write import write_long
+from tsode.models.combination import LEVELS
+
+__all__ = ["Asked", "Clock", "Trial", "ask_all", "refit", "run_trials", "tables_of"]
+
+IN_TRAINING = 0.7  # of a fit's time: the rest is calibration and what else follows
+SHORTEST = 1.5  # seconds of training below which a network has learned nothing
+GROWTH = 0.6  # power of the rows that a fit takes longer by
+FAVOURITES = 3  # members whose second fit is kept time for
+HOPELESS = 1.5  # times the best error after the first of several rounds
+MOST_FAILED = 0.01  # share of values without a forecast
+
+
+class Clock:
+    """Time that is left of a budget.
+
+    Parameters
+    ----------
+    budget : float or None
+        Seconds; None = no end.
+    """
+
+    def __init__(self, budget: float | None) -> None:
+        self.end = math.inf if budget is None else time.perf_counter() + budget
+
+    def left(self) -> float:
+        """Seconds, not negative."""
+        return max(self.end - time.perf_counter(), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """All that is asked in all rounds, end to end.
+
+    Parameters
+    ----------
+    truth : array[n c]
+        On the scale of the reader; NaN = not seen.
+    lead : array[n]
+        Since the last row before, in horizons.
+    unit : array[n]
+        Number of the series and cut that each row is of.
+    round_of : array[n]
+    """
+
+    truth: np.ndarray
+    lead: np.ndarray
+    unit: np.ndarray
+    round_of: np.ndarray
+
+
+@dataclass(eq=False)
+class Trial:
+    """What is known of a member.
+
+    Parameters
+    ----------
+    member : Member
+    status : str
+        "ok", or why it has no part in the choice.
+    knots : array[n c k] or None
+        Its quantiles of all that was asked, on the scale of the reader.
+    fit_seconds, predict_seconds : float
+        Of the longest of its fits, and of its forecasts together.
+    fitted : forecaster or None
+        The last one fitted.
+    warning : str
+        The first that a fit gave.
+    """
+
+    member: Member
+    status: str = "ok"
+    knots: np.ndarray | None = None
+    fit_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    fitted: Any = None
+    warning: str = ""
+    max_seconds: float = math.inf
+    _parts: list[np.ndarray] = field(default_factory=list)
+
+
+def ask_all(rounds: Sequence[Round], reader: Any, n_targets: int) -> Asked:
+    """Truth, leads and units of all that the rounds ask."""
+    truth, lead, unit, number = [], [], [], []
+    n_units = 0
+    for k, of_round in enumerate(rounds):
+        for question in of_round.questions:
+            for past, times, values in zip(question.past.times, question.future.times, question.future.values):
+                truth.append(reader.scaler.transform(values)[:, :n_targets])
+                lead.append(_leads(reader.timeline, past, times) / reader.reach)
+                unit.append(np.full(len(times), n_units))
+                number.append(np.full(len(times), k))
+                n_units += 1
+    return Asked(*(np.concatenate(part) for part in (truth, lead, unit, number)))
+
+
+def _leads(timeline: Timeline, past: np.ndarray, times: np.ndarray) -> np.ndarray:
+    return timeline.to_model(times) - timeline.to_model(past[-1:])
+
+
+def run_trials(
+    members: Sequence[Member],
+    rounds: Sequence[Round],
+    asked: Asked,
+    reader: Any,
+    tables: Mapping[str, Any],
+    shape: Shape,
+    clock: Clock,
+    verbose: int,
+) -> tuple[list[Trial], bool]:
+    """Try members in turn: their trials, and whether the user has stopped it.
+
+    A member that fails, or that there is no time for, has a status that says so.
+    """
+    trials: list[Trial] = []
+    progress = tqdm(total=len(members), disable=not verbose, desc="auto", unit="member")
+    try:
+        for member in members:
+            trial = Trial(member)
+            trials.append(trial)
+            progress.set_postfix(trying=member.name, best=_leader(trials, asked))
+            _try(trial, trials, rounds, asked, reader, tables, shape, clock)
+            progress.update()
+            if trial.warning.startswith("fit was interrupted"):
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        if not any(trial.knots is not None for trial in trials):
+            raise
+        if trials[-1].knots is None:
+            trials[-1].status = "interrupted"
+        trials += [Trial(member, "not tried: fit was interrupted") for member in members[len(trials) :]]
+        return trials, True
+    finally:
+        progress.close()
+    return trials, False
+
+
+def _leader(trials: Sequence[Trial], asked: Asked) -> str:
+    done = [trial for trial in trials if trial.knots is not None]
+    return min(done, key=lambda trial: _error(trial, asked)).member.name if done else "-"
+
+
+def _error(trial: Trial, asked: Asked, rows: np.ndarray | slice = slice(None)) -> float:
+    """Mean absolute error of the median: enough to tell who leads."""
+    knots = trial.knots if trial.knots is not None else trial._parts[0]
+    off = np.abs(asked.truth[rows] - knots[..., LEVELS.index(0.5)])
+    return float(np.nanmean(off)) if np.isfinite(off).any() else math.inf
+
+
+def _try(
+    trial: Trial,
+    trials: Sequence[Trial],
+    rounds: Sequence[Round],
+    asked: Asked,
+    reader: Any,
+    tables: Mapping[str, Any],
+    shape: Shape,
+    clock: Clock,
+) -> None:
+    """Fit a member in each round and ask it; set its status where that comes to nothing."""
+    member = trial.member
+    done = [other for other in trials if other.knots is not None]
+    reserve = sum(sorted((o.fit_seconds for o in done), reverse=True)[:FAVOURITES])
+    left = max(clock.left() - reserve, 0.0)
+    n_fits = len(rounds) + 1
+    is_timed = math.isfinite(left) and bool(done)
+    if is_timed and not getattr(member.estimator, "is_baseline", False):
+        expected = n_fits * member.expected_seconds(shape)
+        trial.max_seconds = IN_TRAINING * left / n_fits if member.can_stop else math.inf
+        if expected > left or trial.max_seconds < SHORTEST or not left:
+            trial.status = f"no time: {left:.0f} s were left" + (f", and {expected:.0f} needed" if expected else "")
+            return
+    try:
+        with warnings.catch_warnings(record=True) as told, deadline(left if is_timed else math.inf):
+            warnings.simplefilter("always", TsodeWarning)
+            own, columns = tables_of(member.estimator, tables), (reader.settings.id_col, reader.settings.time_col)
+            for k, of_round in enumerate(rounds):
+                started = time.perf_counter()
+                trial.fitted = member.fresh(trial.max_seconds).fit(write_long(of_round.train, *columns), **own)
+                trial.fit_seconds = max(trial.fit_seconds, time.perf_counter() - started)
+                started = time.perf_counter()
+                trial._parts += _answers(trial.fitted, of_round.questions, reader, own)
+                trial.predict_seconds += time.perf_counter() - started
+                if k == 0 and len(rounds) > 1 and done:
+                    first = asked.round_of == 0
+                    parts, trial._parts = trial._parts, [np.concatenate(trial._parts)]
+                    mine = _error(trial, asked, first)
+                    trial._parts = parts
+                    best = min(_error(_head(o, first), asked, first) for o in done)
+                    if mine > HOPELESS * best:
+                        trial.status = f"beaten in the first of {len(rounds)} rounds: error {mine / best:.2f} x the best"
+                        return
+        knots = np.concatenate(trial._parts)
+    except TimeoutError:
+        trial.status = f"no time: stopped after {left:.0f} s"
+        return
+    except Exception as error:  # whatever a member does, the others go on
+        trial.status = f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return
+    finally:
+        trial.warning = next((str(w.message) for w in told), "")
+        trial._parts = []
+    is_seen = ~np.isnan(asked.truth)
+    n_failed = int((is_seen & ~np.isfinite(knots).all(axis=2)).sum())
+    if n_failed > MOST_FAILED * is_seen.sum():
+        trial.status = f"failed: no forecast of {n_failed} of {int(is_seen.sum())} values"
+        return
+    trial.knots = knots
+
+
+def _head(trial: Trial, rows: np.ndarray) -> Trial:
+    assert trial.knots is not None
+    return Trial(trial.member, knots=trial.knots[rows])
+
+
+def refit(trial: Trial, data: tuple[Any, Any], tables: Mapping[str, Any], growth: float, clock: Clock) -> bool:
+    """Fit a member on all data, if there is time for it: whether that was done.
+
+    Otherwise the one of the last round stays: histories are run over by it all the same.
+    """
+    left = clock.left()
+    if math.isfinite(left) and growth**GROWTH * trial.fit_seconds > left and trial.fit_seconds > 1.0:
+        return False
+    X, y = data
+    estimator = trial.member.fresh(trial.max_seconds)
+    try:
+        with warnings.catch_warnings(), deadline(max(left, 1.0)):
+            warnings.simplefilter("ignore", TsodeWarning)
+            started = time.perf_counter()
+            trial.fitted = estimator.fit(X, y, **tables_of(estimator, tables))
+            trial.fit_seconds = time.perf_counter() - started
+    except Exception:  # it was fitted on nearly the same before
+        return False
+    return True
+
+
+def tables_of(estimator: Any, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the tables that are there, and that a forecaster reads."""
+    is_read = {"events": estimator.reads_events, **dict.fromkeys(("static", "known"), estimator.reads_covariates)}
+    return {name: table for name, table in tables.items() if table is not None and is_read[name]}
+
+
+def _answers(fitted: Any, questions: Iterable[Question], reader: Any, tables: Mapping[str, Any]) -> list[np.ndarray]:
+    """Quantiles (n c k) of each question, on the scale of the reader."""
+    id_col, time_col = reader.settings.id_col, reader.settings.time_col
+    answers = []
+    for question in questions:
+        future, past = (write_long(part, id_col, time_col) for part in (question.future, question.past))
+        table = fitted.predict_quantiles(future, context=past, quantiles=LEVELS, **tables)
+        columns = [[f"{name}-q-{level:g}" for level in LEVELS] for name in reader.targets]
+        values = np.stack([table[of_channel].to_numpy(dtype=np.float64) for of_channel in columns], axis=1)
+        shift, scale = (part[: len(columns), None] for part in (reader.scaler.shift, reader.scaler.scale))
+        answers.append((values - shift) / scale)
+    return answers

@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -107,7 +107,7 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
     @property
     def is_bounded(self) -> bool:  # type: ignore[override]
         """Whether a member is that stays near the data however far ahead."""
-        return not hasattr(self, "module_") or bool(self.module_.is_bounded.any())
+        return not hasattr(self, "module_") or bool(self._combination.is_bounded.any())
 
     def fit(
         self,
@@ -193,9 +193,9 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
         """See Attributes."""
         self._check_fitted()
         rows = [
-            {"channel": name, "lead": float(lead), **dict(zip(self.members_, self.module_.weight[c, g].tolist()))}
+            {"channel": name, "lead": float(lead), **dict(zip(self.members_, self._combination.weight[c, g].tolist()))}
             for c, name in enumerate(self.channels_)
-            for g, lead in enumerate(self.module_.lead)
+            for g, lead in enumerate(self._combination.lead)
         ]
         return pd.DataFrame(rows)
 
@@ -214,10 +214,14 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
             name: copy.copy(member).update(X, y, **tables_of(member, tables), refit=refit)
             for name, member in self.members_.items()
         }
-        vars(self).update(vars(own))
+        self.__dict__.update(own.__dict__)
         return self
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _combination(self) -> Combination:
+        return cast("Combination", self.module_)
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> Any:
         return Combination(1, n_channels, 1)
@@ -274,7 +278,7 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
             knots = knots[smooths] if bool(smooths.any()) else knots
             law = Combination(len(knots), knots.shape[2], 1)
             return QuantileKnots(LEVELS).from_quantiles(law(knots, lead))
-        return QuantileKnots(LEVELS).from_quantiles(self.module_(knots, lead))
+        return QuantileKnots(LEVELS).from_quantiles(self._combination(knots, lead))
 
     def _member_knots(
         self, query: Query, panel: ToldPanel, impute: bool, rows: Sequence[int], report: ReachReport | None
@@ -282,7 +286,9 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
         """Quantiles (m n c k) of the members at all query times, on the scale of the reader; NaN = no forecast."""
         n = sum(map(len, query.times))
         knots = np.full((len(self.members_), n, len(self.channels_), len(LEVELS)), np.nan)
-        shift, scale = (part[: len(self.channels_), None] for part in (self.reader_.scaler.shift, self.reader_.scaler.scale))
+        shift, scale = (
+            part[: len(self.channels_), None] for part in (self.reader_.scaler.shift, self.reader_.scaler.scale)
+        )
         for k, member in enumerate(self.members_.values()):
             own = None if report is None else ReachReport(member.reader_, member.module_)
             with warnings.catch_warnings():
@@ -314,7 +320,7 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
     ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Joint paths with the dependence that the member of most weight has, and the marginals of all of them."""
         assert isinstance(panel, ToldPanel)
-        weight = self.module_.weight.mean(dim=(0, 1))
+        weight = self._combination.weight.mean(dim=(0, 1))
         leader = list(self.members_.values())[int(weight.argmax())]
         inner = panel.for_member(leader)
         width = len(self.channels_) * (len(LEVELS) * len(self.members_) + n_samples)
@@ -357,10 +363,10 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
         super()._restore(header, own, device)
         self.members_ = {}
         for k, (name, of_member) in enumerate(header["members"].items()):
-            made = lookup(estimator_classes(), of_member["class"], "estimator")
+            made: Any = lookup(estimator_classes(), of_member["class"], "estimator")
             start = f"member.{k}."
             parts = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
             self.members_[name] = made._from_file(of_member, parts, device)
-        if len(self.members_) != self.module_.weight.shape[2]:
+        if len(self.members_) != self._combination.weight.shape[2]:
             raise ValueError("it has weights of other members than it holds")
         self._explanation = str(header["explanation"])

@@ -31,7 +31,9 @@ def board(choice: Choice, done: Sequence[Trial], trials: Sequence[Trial]) -> lis
     reference = next((s[0] for s, trial in zip(scores, done) if trial.member.name == REFERENCE), np.nan)
     share = dict(zip((trial.member.name for trial in choice.trials), choice.module.weight.mean(dim=(0, 1)).tolist()))
 
-    def row(name: str, of_one: tuple[float, list[float]], holds: float, weight: float, trial: Trial | None) -> dict[str, Any]:
+    def row(
+        name: str, of_one: tuple[float, list[float]], holds: float, weight: float, trial: Trial | None
+    ) -> dict[str, Any]:
         total, by_lead = of_one
         return {
             "model": name,

@@ -126,7 +126,7 @@ def find_members(spec: Any, n_series_is_many: bool, common: Mapping[str, Any]) -
         Of which each gets those that it has, unless `spec` has set them.
     """
     if isinstance(spec, str):
-        listed = list(MANY if n_series_is_many else FEW)
+        listed: list[Any] = list(MANY if n_series_is_many else FEW)
         known = {as_part(one).name for one in listed} | {ITSELF}
         spec = [*listed, *(name for name in FAMILIES["forecaster"] if name not in known)]
     named = list(spec.items()) if isinstance(spec, Mapping) else [(None, one) for one in spec]

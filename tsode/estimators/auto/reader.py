@@ -1,4 +1,4 @@
-"""Reader of an automatic choice: it keeps the tables as they were given, for members encode them each in its own way."""
+"""Reader of an automatic choice: it keeps tables as they were given, for each member encodes them in its own way."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ToldPanel(Panel):
         n_read = len(member.reader_.channels)
         if n_read < len(panel.channels):  # a member without past covariates, which come last
             panel = replace(panel, channels=panel.channels[:n_read], values=[v[:, :n_read] for v in panel.values])
-        tables = {name: None for name in ("events", "static", "known")} | tables_of(member, self.told)
+        tables = dict.fromkeys(("events", "static", "known")) | tables_of(member, self.told)
         return member.reader_.with_tables(panel, member._panel, **tables)
 
 

@@ -128,9 +128,7 @@ def _rows_at(t: np.ndarray, cuts: np.ndarray) -> list[int]:
     return np.unique(rows.clip(1, len(t) - 1)).tolist()
 
 
-def _questions(
-    panel: Panel, times: list[np.ndarray], cuts: dict[int, list[int]], horizon: float
-) -> list[Question]:
+def _questions(panel: Panel, times: list[np.ndarray], cuts: dict[int, list[int]], horizon: float) -> list[Question]:
     """One question for the first cuts of all series, one for the second, ..."""
     n = max(map(len, cuts.values()))
     most = int(np.clip(MOST_ASKED / sum(map(len, cuts.values())), 4, MOST_ROWS))

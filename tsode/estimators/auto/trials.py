@@ -207,7 +207,9 @@ def _try(
                     trial._parts = parts
                     best = min(_error(_head(o, first), asked, first) for o in done)
                     if mine > HOPELESS * best:
-                        trial.status = f"beaten in the first of {len(rounds)} rounds: error {mine / best:.2f} x the best"
+                        trial.status = (
+                            f"beaten in the first of {len(rounds)} rounds: error {mine / best:.2f} x the best"
+                        )
                         return
         knots = np.concatenate(trial._parts)
     except TimeoutError:

@@ -34,7 +34,7 @@ def explanation(choice: Choice, done: Sequence[Trial], forecaster: Any) -> str:
     n_values = int(choice.counts.sum())
     sentences = [_who(choice, forecaster)]
     beaten = [
-        f"{abs(1.0 - total / of_others[name][0]):.0%} {'below' if total <= of_others[name][0] else 'above'} that of {NAMES[name]}"
+        f"{_beside(total, of_others[name][0])} that of {NAMES[name]}"
         for name in ("LastValue", "SeasonalNaive", "Constant")
         if name in of_others and of_others[name][0] > 0.0
     ]
@@ -55,12 +55,19 @@ def explanation(choice: Choice, done: Sequence[Trial], forecaster: Any) -> str:
             sentences.append(f"It is worth asking as far as it was tried, {edges[-1]} ahead.")
     late = [trial.member.name for trial in choice.trials if "part of the data" in trial.status]
     if late:
-        sentences.append(f"For want of time {_listed(late)} learned from a part of the data: a larger budget= would help.")
+        sentences.append(
+            f"For want of time {_listed(late)} learned from a part of the data: a larger budget= would help."
+        )
     sentences.append(
         "Call update() as rows come; fit again when the data have grown by half, or when forecast_status() says that a "
         "series has drifted."
     )
     return " ".join(sentences)
+
+
+def _beside(error: float, other: float) -> str:
+    """As in "12% below"."""
+    return f"{abs(1.0 - error / other):.0%} {'below' if error <= other else 'above'}"
 
 
 def _who(choice: Choice, forecaster: Any) -> str:
@@ -80,7 +87,9 @@ def _weakness(choice: Choice, scores: dict[str, np.ndarray], forecaster: Any) ->
     if not naive or choice.is_naive:
         return []
     seen = choice.counts.sum(axis=1)
-    means = [np.nansum(np.where(choice.counts > 0, one, 0.0) * choice.counts, axis=1) / np.maximum(seen, 1) for one in naive]
+    means = [
+        np.nansum(np.where(choice.counts > 0, one, 0.0) * choice.counts, axis=1) / np.maximum(seen, 1) for one in naive
+    ]
     own = np.nansum(np.where(choice.counts > 0, choice.combined, 0.0) * choice.counts, axis=1) / np.maximum(seen, 1)
     ratio = np.where(seen > 0, own / np.maximum(np.min(means, axis=0), 1e-300), -np.inf)
     weak = [str(forecaster.channels_[c]) for c in np.argsort(ratio)[::-1] if ratio[c] > 0.99]

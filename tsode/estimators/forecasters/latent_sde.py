@@ -59,7 +59,8 @@ class LatentSDEForecaster(LatentForecaster):
         otherwise.
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
-    horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, max_seconds, validation_fraction
+    horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, max_seconds,
+    validation_fraction
         As in `JumpODEForecaster`.
     scale, support, time_unit, device, dtype, warm_start, random_state, verbose, callbacks, id_col, time_col, target,
     duplicates

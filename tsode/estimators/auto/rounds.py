@@ -14,11 +14,11 @@ from tsode.frames.panel import Panel
 __all__ = ["MANY_SERIES", "Question", "Round", "make_rounds", "questions_about"]
 
 MANY_SERIES = 10  # from here on whole series are held out: there are enough to learn from others
-ONE_FOLD = 40  # from here on once
+ONE_FOLD, LONG = 40, 3000  # series, or rows, from which on they are held out once, and not each in its turn
 N_FOLDS = 3
 SHARE, MOST_SERIES = 0.25, 100  # held out at once
 MOST_CUTS = 8  # of each series where its later blocks are forecast
-N_CUTS = 3  # of each where whole series are held out
+CUTS_ALONG = (3, 12)  # fewest and most of each where whole series are held out
 MOST_ROWS = 300  # asked of one series from one cut
 MOST_ASKED = 6000  # asked in all
 SNAP = 1e-9  # of a span: rounding does not choose cuts
@@ -84,7 +84,8 @@ def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: tor
     if len(order) >= ONE_FOLD:
         held_out = [order[: min(MOST_SERIES, int(SHARE * len(order)))]]
     else:
-        held_out = [order[k::N_FOLDS] for k in range(N_FOLDS)]
+        is_long = sum(map(len, times)) > LONG
+        held_out = [order[k::N_FOLDS] for k in range(1 if is_long else N_FOLDS)]
     rounds = []
     for rows in held_out:
         others = sorted(set(range(len(panel))) - set(rows))
@@ -120,7 +121,8 @@ def _cuts_along(t: np.ndarray, horizon: float) -> list[int]:
     """Numbers of rows before each cut of a series that nothing was learned from."""
     begin = t[min(1, len(t) - 2)]
     end = max(t[-1] - horizon, t[0] + (t[-1] - t[0]) / 3.0)
-    return _rows_at(t, begin + (end - begin) * (np.arange(N_CUTS) + 0.5) / N_CUTS if end > begin else np.array([begin]))
+    n = int(np.clip((end - begin) / (2.0 * horizon), *CUTS_ALONG))
+    return _rows_at(t, begin + max(end - begin, 0.0) * (np.arange(n) + 0.5) / n)
 
 
 def _rows_at(t: np.ndarray, cuts: np.ndarray) -> list[int]:
@@ -130,19 +132,23 @@ def _rows_at(t: np.ndarray, cuts: np.ndarray) -> list[int]:
 
 def _questions(panel: Panel, times: list[np.ndarray], cuts: dict[int, list[int]], horizon: float) -> list[Question]:
     """One question for the first cuts of all series, one for the second, ..."""
-    n = max(map(len, cuts.values()))
-    most = int(np.clip(MOST_ASKED / sum(map(len, cuts.values())), 4, MOST_ROWS))
+    ends = {
+        row: np.searchsorted(t, t + horizon * (1.0 + SNAP), side="right") for row, t in enumerate(times) if row in cuts
+    }
+    # none in a gap longer than the horizon, if there are others
+    kept = {row: [cut for cut in of_series if ends[row][cut - 1] > cut] for row, of_series in cuts.items()}
+    if not any(kept.values()):
+        kept = cuts
+    most = int(np.clip(MOST_ASKED / sum(map(len, kept.values())), 4, MOST_ROWS))
     questions = []
-    for k in range(n):
-        rows, pasts, futures = [], [], []
-        for row, of_series in cuts.items():
-            if k >= len(of_series):
-                continue
-            cut, t = of_series[k], times[row]
-            ahead = np.arange(cut, np.searchsorted(t, t[cut - 1] + horizon * (1.0 + SNAP), side="right"))
-            ahead = ahead if len(ahead) else np.array([cut])  # after a gap longer than the horizon
-            rows.append(row)
-            pasts.append(slice(0, cut))
-            futures.append(ahead[np.unique(np.linspace(0, len(ahead) - 1, min(most, len(ahead))).round().astype(int))])
-        questions.append(Question(panel.part(rows, pasts), panel.part(rows, futures)))
+    for k in range(max(map(len, kept.values()))):
+        rows = [row for row, of_series in kept.items() if k < len(of_series)]
+        futures = [_spread(kept[row][k], max(int(ends[row][kept[row][k] - 1]), kept[row][k] + 1), most) for row in rows]
+        past = panel.part(rows, [slice(0, kept[row][k]) for row in rows])
+        questions.append(Question(past, panel.part(rows, futures)))
     return questions
+
+
+def _spread(begin: int, end: int, most: int) -> np.ndarray:
+    """At most so many rows between two, evenly."""
+    return np.unique(np.linspace(begin, end - 1, min(most, end - begin)).round().astype(int))

@@ -179,9 +179,10 @@ def _try(
     """Fit a member in each round and ask it; set its status where that comes to nothing."""
     member = trial.member
     done = [other for other in trials if other.knots is not None]
-    reserve = sum(sorted((o.fit_seconds for o in done), reverse=True)[:FAVOURITES])
-    left = max(clock.left() - reserve, 0.0)
-    n_fits = len(rounds) + 1
+    # what can be told to stop is not fitted again, unless there is time: it is better for learning longer
+    again = [other.fit_seconds for other in done if not other.member.can_stop]
+    left = max(clock.left() - sum(sorted(again, reverse=True)[:FAVOURITES]), 0.0)
+    n_fits = len(rounds) + (not member.can_stop)
     is_timed = math.isfinite(left) and bool(done)
     if is_timed and not getattr(member.estimator, "is_baseline", False):
         expected = n_fits * member.expected_seconds(shape)

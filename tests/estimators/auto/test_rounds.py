@@ -9,7 +9,7 @@ import torch
 
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError
-from tsode.estimators.auto.rounds import Round, make_rounds
+from tsode.estimators.auto.rounds import Round, asks_others, make_rounds
 from tsode.frames.panel import Panel
 from tsode.frames.read import read_panel
 
@@ -27,10 +27,10 @@ def rounds_of(panel: Panel, horizon: float) -> list[Round]:
     return make_rounds(panel, Timeline.fit(panel.times), horizon, torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("n_series", [1, 3, 9, 10, 25, 60])
+@pytest.mark.parametrize("n_series", [1, 2, 3, 9, 10, 25, 60])
 @pytest.mark.parametrize("horizon", [0.5, 5.0, 30.0, 500.0])
 def test_what_is_asked_was_not_learned_from_and_comes_after_its_past(n_series, horizon):
-    for of_round in rounds_of(panel_of(n_series, 40), horizon):
+    for of_round in rounds_of(panel_of(n_series, 60), horizon):
         learned = dict(zip(of_round.train.ids, of_round.train.times))
         assert of_round.questions
         for question in of_round.questions:
@@ -93,3 +93,10 @@ def test_series_of_one_row_each_are_refused_with_what_helps():
     frame = pd.DataFrame({"unique_id": list("abc"), "ds": [0.0, 1.0, 2.0], "y": 1.0})
     with pytest.raises(DataError, match=r"No series has two observation times.*ConstantForecaster"):
         rounds_of(read_panel(frame), 1.0)
+
+
+def test_some_short_series_are_held_out_whole_and_some_long_ones_are_not():
+    assert asks_others(panel_of(4, 12))
+    assert not asks_others(panel_of(2, 12))
+    assert not asks_others(panel_of(4, 200))
+    assert len(rounds_of(panel_of(4, 12), 2.0)) == 3

@@ -21,7 +21,7 @@ from tsode.estimators.auto.choice import choose
 from tsode.estimators.auto.leaderboard import board
 from tsode.estimators.auto.members import READING, Shape, check_members, find_members
 from tsode.estimators.auto.reader import TellingReader, ToldPanel
-from tsode.estimators.auto.rounds import MANY_SERIES, make_rounds, questions_about
+from tsode.estimators.auto.rounds import asks_others, make_rounds, questions_about
 from tsode.estimators.auto.trials import Clock, ask_all, refit, run_trials, tables_of
 from tsode.estimators.auto.words import explanation
 from tsode.estimators.files.model_file import Header, Tensors
@@ -49,8 +49,8 @@ LAST = 1e-6  # of probability: the farthest in a tail that a sample is mapped fr
 class AutoForecaster(ReadsCovariates, BaseForecaster):
     """Try forecasters on the data, and average the best: one call for a table that nobody knows yet.
 
-    In fit, members forecast what they have not seen, as it will be asked later: with ten series or more whole series
-    that are held out, from cuts all along them; with fewer the later blocks of each. Cheap members come first, then
+    In fit, members forecast what they have not seen, as it will be asked later: with ten series or more, or three short
+    ones, whole series that are held out, from cuts all along them; otherwise the later blocks of each. Cheap members come first, then
     dear ones as long as `budget` lasts. For each channel and range of leads their quantiles are averaged with weights
     that have the least CRPS, near equal where the data cannot tell, and the spread is calibrated. The members with a
     weight are then fitted to all data, as far as there is time. Where nothing beats the naive forecasts, the best of
@@ -150,7 +150,7 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
             rounds = questions_about(panel, held_out, reader.timeline, reader.reach)
         asked = ask_all(rounds, reader, len(reader.targets))
         n_rows = sum(int(seen.sum()) for seen in panel.rows_seen)
-        found = find_members(self.members, len(panel) >= MANY_SERIES, self._common(reader, generator))
+        found = find_members(self.members, asks_others(panel), self._common(reader, generator))
         shape = Shape(len(panel), n_rows, len(reader.targets))
         trials, is_stopped = run_trials(found, rounds, asked, reader, tables, shape, clock, int(self.verbose))
         done = [trial for trial in trials if trial.knots is not None]

@@ -114,19 +114,19 @@ def check_members(name: str, value: Any, default: Any) -> None:
         lookup(family, as_part(spec).name, "forecaster")
 
 
-def find_members(spec: Any, n_series_is_many: bool, common: Mapping[str, Any]) -> list[Member]:
+def find_members(spec: Any, asks_others: bool, common: Mapping[str, Any]) -> list[Member]:
     """The members that `members=` of an `AutoForecaster` says, with parameters that they share.
 
     Parameters
     ----------
     spec : "auto", list, or dict
-    n_series_is_many : bool
-        Which order "auto" takes. Forecasters that were registered follow those of the library.
+    asks_others : bool
+        Whether they are judged on other series than they learned from, by which "auto" orders them. Forecasters that were registered follow those of the library.
     common : dict of parameter to value
         Of which each gets those that it has, unless `spec` has set them.
     """
     if isinstance(spec, str):
-        listed: list[Any] = list(MANY if n_series_is_many else FEW)
+        listed: list[Any] = list(MANY if asks_others else FEW)
         known = {as_part(one).name for one in listed} | {ITSELF}
         spec = [*listed, *(name for name in FAMILIES["forecaster"] if name not in known)]
     named = list(spec.items()) if isinstance(spec, Mapping) else [(None, one) for one in spec]

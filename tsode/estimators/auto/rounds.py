@@ -11,9 +11,10 @@ from tsode.core.timeline import Timeline
 from tsode.errors import DataError
 from tsode.frames.panel import Panel
 
-__all__ = ["MANY_SERIES", "Question", "Round", "make_rounds", "questions_about"]
+__all__ = ["Question", "Round", "asks_others", "make_rounds", "questions_about"]
 
 MANY_SERIES = 10  # from here on whole series are held out: there are enough to learn from others
+FEWEST_SERIES, SHORT = 3, 50  # fewer, but so many of so few rows too: half of one tells little
 ONE_FOLD, LONG = 40, 3000  # series, or rows, from which on they are held out once, and not each in its turn
 N_FOLDS = 3
 SHARE, MOST_SERIES = 0.25, 100  # held out at once
@@ -48,11 +49,17 @@ class Round:
     questions: list[Question]
 
 
+def asks_others(panel: Panel) -> bool:
+    """Whether members are judged on other series than they learned from, and not on later blocks of the same."""
+    lengths = [n for seen in panel.rows_seen if (n := int(seen.sum())) > 1]
+    return len(lengths) >= MANY_SERIES or (len(lengths) >= FEWEST_SERIES and float(np.median(lengths)) < SHORT)
+
+
 def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: torch.Generator) -> list[Round]:
     """Rounds that match how forecasts will be asked.
 
-    With many series, others are forecast than were learned from, from cuts all along them; with few, the later blocks
-    of each, from cuts of its last third, or its second half where the horizon is long.
+    With many series, or some short ones, others are forecast than were learned from, from cuts all along them; with few
+    the later blocks of each, from cuts of its last third, or its second half where the horizon is long.
 
     Parameters
     ----------
@@ -75,7 +82,7 @@ def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: tor
             "or use ConstantForecaster."
         )
     panel = panel.part(range(len(panel)), panel.rows_seen)
-    if len(usable) < MANY_SERIES:
+    if not asks_others(panel):
         cuts = {row: _late_cuts(times[row], horizon) for row in usable}
         firsts = {row: of_series[0] for row, of_series in cuts.items()}
         kept = [slice(0, firsts.get(row)) for row in range(len(panel))]
@@ -85,7 +92,7 @@ def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: tor
         held_out = [order[: min(MOST_SERIES, int(SHARE * len(order)))]]
     else:
         is_long = sum(map(len, times)) > LONG
-        held_out = [order[k::N_FOLDS] for k in range(1 if is_long else N_FOLDS)]
+        held_out = [order[k::N_FOLDS] for k in range(1 if is_long else N_FOLDS)]  # each has one at least
     rounds = []
     for rows in held_out:
         others = sorted(set(range(len(panel))) - set(rows))

@@ -38,6 +38,7 @@ MANY = (
     Part("DirectForecaster", (("regression", "boosting"),)),
     "JumpODEForecaster",
     Part("LinearSDEForecaster", (("components", "auto"),)),
+    Part("LinearSDEForecaster", (("series_rates", 9),)),
     "LinearSDEForecaster",
     "LatentODEForecaster",
     "LatentSDEForecaster",
@@ -75,18 +76,23 @@ class Member:
     @property
     def can_stop(self) -> bool:
         """Whether it can be told how long a fit may take."""
-        return "max_seconds" in self.estimator.get_params(deep=False) and not self._has_components
+        return "max_seconds" in self.estimator.get_params(deep=False) and not (self._has_components or self._has_rates)
 
     @property
     def _has_components(self) -> bool:
         return getattr(self.estimator, "components", None) is not None
 
+    @property
+    def _has_rates(self) -> bool:
+        return getattr(self.estimator, "series_rates", None) is not None
+
     def expected_seconds(self, shape: Shape) -> float:
         """Seconds that a fit takes, about, where it cannot be told; 0 where it is short anyway."""
-        if not self._has_components:
-            return 0.0
-        rows = max(shape.n_rows / shape.n_series, 1.0) if getattr(self.estimator, "per_series", False) else shape.n_rows
-        return shape.n_channels * min(0.4 * rows**0.55, 45.0)  # as measured, two searches at most for a channel
+        if self._has_components:  # as measured, two searches at most for a channel
+            return shape.n_channels * min(0.4 * shape.n_rows**0.55, 45.0)
+        if self._has_rates:
+            return 2.0 * shape.n_rows**0.3 * shape.n_channels**2
+        return 0.0
 
     def fresh(self, max_seconds: float = math.inf) -> Any:
         """The forecaster, to be fitted within so many seconds, about, where it can be told."""
@@ -121,7 +127,8 @@ def find_members(spec: Any, asks_others: bool, common: Mapping[str, Any]) -> lis
     ----------
     spec : "auto", list, or dict
     asks_others : bool
-        Whether they are judged on other series than they learned from, by which "auto" orders them. Forecasters that were registered follow those of the library.
+        Whether they are judged on other series than they learned from, by which "auto" orders them. Forecasters that
+        were registered follow those of the library.
     common : dict of parameter to value
         Of which each gets those that it has, unless `spec` has set them.
     """

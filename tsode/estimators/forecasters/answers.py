@@ -16,6 +16,8 @@ from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.supports import in_units
 from tsode.frames.times import Query
 from tsode.likelihoods.base import Likelihood
+from tsode.likelihoods.censored import CensoredMixture
+from tsode.likelihoods.supported import OF_NORMALS
 from tsode.models.filters.base import MarginalModel
 
 __all__ = ["SAMPLE_WIDTH", "draw_paths", "forecasts"]
@@ -59,6 +61,10 @@ def forecasts(
             params = forecast.params.masked_fill(~is_good[..., None], torch.nan)[:, :, :n_targets]
             is_answered |= bool(piece.asked(is_good).any())
             family, params = in_units(reader.scaler, family, piece.asked(params).cpu().double())
+            ends = _ends(reader, module, piece, family, "right" if impute else "left")
+            if ends is not None:
+                low, high = (piece.asked(torch.from_numpy(end)) for end in ends)
+                family, params = CensoredMixture.hold(family, params, low, high)
         yield Predictive(family, params, piece.at)
     if report is not None:
         report.fail(failed)
@@ -88,6 +94,7 @@ def draw_paths(
         with isolated(), torch.no_grad():
             # samples bring no status
             forecast = module.forecast(piece.batch, piece.query_times, **piece.state)
+            ends = _ends(reader, module, piece, forecast.family, "left")
             here, known = failed_rows(forecast, piece.rows), dict(piece.state)
             if isinstance(module, MarginalModel):
                 known["forecast"] = forecast
@@ -100,6 +107,25 @@ def draw_paths(
         for place, row in enumerate(piece.rows):
             path = np.concatenate([part[:, place, : len(query.times[row])] for part in drawn])
             path = np.full_like(path, np.nan) if row in here else reader.scaler.inverse(path)
-            paths.append(path[..., :n_targets])
+            path = path[..., :n_targets]
+            if ends is not None:
+                path = np.clip(path, *(end[place, : path.shape[1]] for end in ends))
+            paths.append(path)
         yield piece.rows, paths
     report_failed(query, failed, len(failed) == len(query.ids))
+
+
+def _ends(
+    reader: DataReader, module: Any, piece: Piece, family: Any, side: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Ends beyond which no forecast goes, low and high (b m c), in the data's own units; None where there are none.
+
+    Of a series whose latest value has passed an end, its forecasts may go as far.
+    """
+    if reader.ends is None or type(family) not in OF_NORMALS:
+        return None
+    with torch.no_grad():
+        latest = module.reach.latest(piece.batch, piece.query_times, side, piece.state.get("state"))
+    scaler, n_targets = reader.scaler, len(reader.targets)
+    ends = reader.ends.widened(scaler.inverse(latest.cpu().double().numpy()), scaler.scale)
+    return ends[0][..., :n_targets], ends[1][..., :n_targets]

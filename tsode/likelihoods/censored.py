@@ -17,7 +17,7 @@ __all__ = ["CensoredMixture"]
 
 FARTHEST = 40.0  # normal scores beyond which there is nothing in double precision
 _AT_ONCE = 2**18  # numbers in a temporary of a score
-UNLIKELY = 1e-9  # chance beyond an end that no score can tell
+UNLIKELY = 1e-4  # chance beyond the ends that no score can tell: it counts squared
 # Levels between whose quantiles the integral of a score is added up.
 TAIL = (1e-6, 1e-4, 1e-3, 0.01, 0.05, 0.15, 0.3)
 LEVELS = (*TAIL, 0.5, *(1.0 - level for level in reversed(TAIL)))

@@ -137,3 +137,29 @@ def test_latent_forecasters_keep_to_the_ends_too() -> None:
 def test_a_support_that_was_given_holds_instead() -> None:
     fitted = JumpODEForecaster(horizon=3.0, support={"score": (0.0, 20.0)}, **SMALL).fit(_panel())
     assert fitted.reader_.ends is None
+
+
+def _skew_panel(n: int = 130) -> pd.DataFrame:
+    """Positive values, mostly near zero, as of a substance in the blood: none at an end, and none alike."""
+    generator, parts = np.random.default_rng(4), []
+    for k in range(n):
+        times = np.sort(generator.uniform(0.0, 10.0, 12))
+        values = np.exp(generator.normal() + 0.5 * generator.standard_normal(12))
+        parts.append(pd.DataFrame({"unique_id": f"s{k:03d}", "ds": times, "y": values}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_records_of_very_many_series_hold_unless_events_or_covariates_may_drive_a_series_farther() -> None:
+    panel = _skew_panel()
+    settings = {**SMALL, "horizon": 3.0, "max_epochs": 1}
+    fitted = JumpODEForecaster(**settings).fit(panel)
+    ends, latest = fitted.reader_.ends, panel.groupby("unique_id")["y"].last()
+    assert ends is not None
+    assert ends.low[0] == panel["y"].min()
+    held = latest.index[latest >= ends.low_from[0]]
+    low = fitted.predict_quantiles(horizon=[1.0], quantiles=(0.01,)).set_index("unique_id")["y-q-0.01"]
+    assert len(held) > 50
+    assert (low[held] >= panel["y"].min()).all()
+    assert (low.drop(held) < panel["y"].min()).any()  # what is not held is as it was
+    static = pd.DataFrame({"unique_id": latest.index, "weight": np.arange(len(latest), dtype=float)})
+    assert JumpODEForecaster(**settings).fit(panel, static=static).reader_.ends is None

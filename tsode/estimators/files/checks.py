@@ -132,9 +132,9 @@ def check_ends(ends: Ends | None, n_channels: int) -> None:
     """Raise a ValueError unless every channel has a lower and an upper end, in this order."""
     if ends is None:
         return
-    if ends.low.shape != (n_channels,) or ends.high.shape != (n_channels,):
+    if any(part.shape != (n_channels,) for part in ends):
         raise ValueError(f"it does not have two ends for each of {n_channels} channels")
-    if not (ends.low <= ends.high).all():
+    if not (ends.low <= ends.high).all() or np.isnan([ends.low_from, ends.high_from]).any():
         raise ValueError("the lower ends of its channels are not below the upper ones")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tsode._isolation import isolated
+from tsode.estimators.forecasters.ends import ends_at
 from tsode.estimators.forecasters.pieces import NUMBERS_AT_ONCE, Piece
 from tsode.estimators.forecasters.predictive import Predictive, failed_rows, report_failed
 from tsode.estimators.forecasters.reach_report import ReachReport
@@ -17,7 +18,6 @@ from tsode.estimators.forecasters.supports import in_units
 from tsode.frames.times import Query
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.censored import CensoredMixture
-from tsode.likelihoods.supported import OF_NORMALS
 from tsode.models.filters.base import MarginalModel
 
 __all__ = ["SAMPLE_WIDTH", "draw_paths", "forecasts"]
@@ -61,7 +61,7 @@ def forecasts(
             params = forecast.params.masked_fill(~is_good[..., None], torch.nan)[:, :, :n_targets]
             is_answered |= bool(piece.asked(is_good).any())
             family, params = in_units(reader.scaler, family, piece.asked(params).cpu().double())
-            ends = _ends(reader, module, piece, family, "right" if impute else "left")
+            ends = ends_at(reader, module, piece, family, "right" if impute else "left")
             if ends is not None:
                 low, high = (piece.asked(torch.from_numpy(end)) for end in ends)
                 family, params = CensoredMixture.hold(family, params, low, high)
@@ -94,7 +94,7 @@ def draw_paths(
         with isolated(), torch.no_grad():
             # samples bring no status
             forecast = module.forecast(piece.batch, piece.query_times, **piece.state)
-            ends = _ends(reader, module, piece, forecast.family, "left")
+            ends = ends_at(reader, module, piece, forecast.family, "left")
             here, known = failed_rows(forecast, piece.rows), dict(piece.state)
             if isinstance(module, MarginalModel):
                 known["forecast"] = forecast
@@ -113,19 +113,3 @@ def draw_paths(
             paths.append(path)
         yield piece.rows, paths
     report_failed(query, failed, len(failed) == len(query.ids))
-
-
-def _ends(
-    reader: DataReader, module: Any, piece: Piece, family: Any, side: str
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Ends beyond which no forecast goes, low and high (b m c), in the data's own units; None where there are none.
-
-    Of a series whose latest value has passed an end, its forecasts may go as far.
-    """
-    if reader.ends is None or type(family) not in OF_NORMALS:
-        return None
-    with torch.no_grad():
-        latest = module.reach.latest(piece.batch, piece.query_times, side, piece.state.get("state"))
-    scaler, n_targets = reader.scaler, len(reader.targets)
-    ends = reader.ends.widened(scaler.inverse(latest.cpu().double().numpy()), scaler.scale)
-    return ends[0][..., :n_targets], ends[1][..., :n_targets]

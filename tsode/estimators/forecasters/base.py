@@ -20,6 +20,7 @@ from tsode.errors import DataError
 from tsode.estimators.files.model_file import Header, Tensors
 from tsode.estimators.files.saved import SavedEstimator
 from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
+from tsode.estimators.forecasters.ends import learn_ends
 from tsode.estimators.forecasters.file_state import describe_forecaster, restore_forecaster
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
@@ -38,14 +39,11 @@ from tsode.estimators.parameters import (
     share,
 )
 from tsode.estimators.settings import find_device, find_dtype
-from tsode.frames.ends import find_ends
 from tsode.frames.growing import GrowingDict
 from tsode.frames.labels import labels
 from tsode.frames.panel import Panel
-from tsode.frames.supports import SupportScaler
 from tsode.frames.times import check_kind
 from tsode.models.base import ForecastModel
-from tsode.models.reach import Reach
 from tsode.training.loop import TrainingPlan
 from tsode.training.reach import learn_reach, reset_reach
 from tsode.training.windows import Split, split_for_validation
@@ -310,8 +308,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             else:
                 module, rows = self._train_fresh(module, split, reader, generator)
             learn_reach(module, [*split.train, *split.valid], reader.reach)
-        if isinstance(getattr(module, "reach", None), Reach) and not isinstance(reader.scaler, SupportScaler):
-            reader = replace(reader, ends=find_ends([*panel.values, *([] if held_out is None else held_out.values)]))
+        reader = replace(reader, ends=learn_ends(module, reader, [panel] if held_out is None else [panel, held_out]))
         self._keep(reader, panel, module, rows, max(1, len(rows)))
         if module.can_resume and module.state_width:  # running over long histories again is dear
             with torch.no_grad():

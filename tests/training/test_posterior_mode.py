@@ -132,3 +132,32 @@ def test_classes_laid_anew_have_the_mean_and_spread_of_log_rates_that_their_weig
         torch.testing.assert_close(after[1], before[1])
     assert bool((model.logits == 0.0).all())
     torch.testing.assert_close(model.lie(), (torch.zeros(len(axes)).double(), torch.ones(len(axes)).double()))
+
+
+def _long_series(n_series: int, n: int) -> list[Series]:
+    """Whose values say which series they are of."""
+    times = np.arange(float(n))
+    return [Series(times, np.full((n, 1), float(k))) for k in range(n_series)]
+
+
+def _searched(series: list[Series], n_events: int) -> list[tuple[float, float]]:
+    """Series and first time of each piece, in order."""
+    mode = PosteriorMode(_model(), series, n_events, torch.Generator().manual_seed(0))
+    return [(float(piece.values[0, 0]), float(piece.times[0])) for _, piece in mode._pieces]
+
+
+def test_pieces_are_of_as_many_series_as_can_be_and_of_all_parts_of_them() -> None:
+    found = _searched(_long_series(10, 500), 100)
+    assert len(found) == len(set(found)) == 50
+    for turn in range(5):
+        assert len({which for which, _ in found[10 * turn : 10 * turn + 10]}) == 10
+    assert {start for _, start in found[:10]} == {0.0, 100.0, 200.0, 300.0, 400.0}
+
+
+def test_long_series_are_searched_on_no_more_events_than_their_number_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsode.training.posterior_mode.ENOUGH", 1_500)
+    monkeypatch.setattr("tsode.training.posterior_mode.MOST_EVENTS", 2_500)
+    assert len(_searched(_long_series(10, 500), 100)) == 15
+    assert len(_searched(_long_series(20, 500), 100)) == 20  # one piece of each
+    assert len(_searched(_long_series(40, 500), 100)) == 25
+    assert len(_searched(_long_series(20, 100), 100)) == 20

@@ -156,6 +156,15 @@ class Reach(nn.Module):
         wait = min(float(self.gap / self.horizon), 1.0)
         return Survey(implausible, drifted, gap, lead / self.horizon.to(lead), 1.0 + wait)
 
+    def latest(self, batch: IrregularBatch, query_times: Tensor, side: str, state: Standing | None = None) -> Tensor:
+        """Value last seen of each channel before each query, NaN where there is none or it is implausible: (b m c)."""
+        last, seen = self.plausible(batch, state).last_seen()
+        if state is not None:
+            last, seen = torch.where(seen, last, state.last[:, None]), seen | (state.seen > 0)[:, None]
+        is_known = seen & (last != self.low) & (last != self.high)
+        behind = self._behind(batch, query_times, side)[..., None].expand(-1, -1, batch.n_channels)
+        return torch.where(is_known, last, torch.nan).gather(1, behind)
+
     def is_far(self, lead: Tensor) -> Tensor:
         """Whether lead times since the last observation are beyond what training has shown."""
         return lead > SLACK * self.horizon

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ __all__ = ["PosteriorMode", "Searched"]
 
 FIRST_EVENTS, GROWTH, MOST_EVENTS = 1000, 4, 16_000
 """Events that the first search is on, by how much each further one has more, and at most."""
+ENOUGH = 8_000  # events, from which on no series is looked at a second time: rates differ between series
 MUCH_MORE = 2  # times the events of a search that there are in all; otherwise it is on all of them
 NARROW, ASIDE = 0.92, 0.4  # spread and mean of classes (see `RateClasses.lie`) that may not lie where series are
 MOST_LAID = 3  # times that they are laid anew
@@ -85,10 +86,8 @@ class PosteriorMode:
         self._middle = parameters_to_vector(self._parameters).detach().clone()
         self._spread = torch.cat([sd.flatten() for sd in model.prior()])
         order = torch.randperm(len(series), generator=generator).tolist()
-        self._pieces = [(k, _coarse(piece)) for k in order for piece in pieces_of(series[k], n_events)]
-        self._folds = folds
-        size = np.cumsum([len(piece.times) for _, piece in self._pieces])
-        self._sizes = size[size <= MOST_EVENTS] if len(size) else size
+        self._pieces, self._folds = _in_turns({k: pieces_of(series[k], n_events) for k in order}), folds
+        self._sizes = np.cumsum([len(piece.times) for _, piece in self._pieces])
         self._search = _Search(np.zeros(len(self._middle)), np.eye(len(self._middle)), 0)
 
     def stages(self) -> Iterator[Searched]:
@@ -143,7 +142,7 @@ class PosteriorMode:
     def without(self, fold: int) -> None:
         """Move the model to the mode of all series but those of a fold, from that of all; `restore` takes it back."""
         assert self._folds is not None
-        kept = [piece for k, piece in self._pieces[: len(self._sizes)] if self._folds[k] != fold]
+        kept = [piece for k, piece in self._pieces if self._folds[k] != fold]
         search = self._search
         self._run(kept, MOST_AWAY)
         self._search = search
@@ -212,6 +211,26 @@ class PosteriorMode:
         slopes = torch.autograd.grad(value, self._parameters, allow_unused=True)
         pairs = zip(self._parameters, slopes)
         return value.item(), torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
+
+
+def _in_turns(pieces: Mapping[int, Sequence[Series]]) -> list[tuple[int, Series]]:
+    """A piece of each series, then another of each, so that any number of them is of as many series as can be.
+
+    They end with `MOST_EVENTS`, or where series would come again after `ENOUGH`. Each series begins with another place
+    of its own, lest all are early.
+    """
+    taken: list[tuple[int, Series]] = []
+    n_events = 0
+    for turn in range(max(map(len, pieces.values()), default=0)):
+        for place, (k, own) in enumerate(pieces.items()):
+            if turn >= len(own):
+                continue
+            piece = own[(turn + place) % len(own)]
+            n_events += len(piece.times)
+            if n_events > (ENOUGH if turn else MOST_EVENTS):
+                return taken
+            taken.append((k, _coarse(piece)))
+    return taken
 
 
 def _coarse(series: Series) -> Series:

@@ -16,6 +16,7 @@ from tsode._random import OwnDraws
 from tsode.core.timeline import Timeline
 from tsode.core.transforms import BOX_COX, IDENTITY, LOGIT
 from tsode.errors import FileFormatError, UnknownNameError
+from tsode.frames.ends import Ends
 from tsode.frames.panel import Layout, Panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.supports import SupportScaler
@@ -125,6 +126,16 @@ def _check_supports(scaler: SupportScaler, n_channels: int) -> None:
     has_ends = (np.isfinite(low) == (code != IDENTITY)) & (np.isfinite(high) == (code == LOGIT)) & (low < high)
     if not (is_kind & is_finite & has_ends).all():
         raise ValueError("the supports of its channels and the maps of these do not go together")
+
+
+def check_ends(ends: Ends | None, n_channels: int) -> None:
+    """Raise a ValueError unless every channel has a lower and an upper end, in this order."""
+    if ends is None:
+        return
+    if any(part.shape != (n_channels,) for part in ends):
+        raise ValueError(f"it does not have two ends for each of {n_channels} channels")
+    if not (ends.low <= ends.high).all() or np.isnan([ends.low_from, ends.high_from]).any():
+        raise ValueError("the lower ends of its channels are not below the upper ones")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tsode._isolation import isolated
+from tsode.estimators.forecasters.ends import ends_at
 from tsode.estimators.forecasters.pieces import NUMBERS_AT_ONCE, Piece
 from tsode.estimators.forecasters.predictive import Predictive, failed_rows, report_failed
 from tsode.estimators.forecasters.reach_report import ReachReport
@@ -16,6 +17,7 @@ from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.supports import in_units
 from tsode.frames.times import Query
 from tsode.likelihoods.base import Likelihood
+from tsode.likelihoods.censored import CensoredMixture
 from tsode.models.filters.base import MarginalModel
 
 __all__ = ["SAMPLE_WIDTH", "draw_paths", "forecasts"]
@@ -59,6 +61,10 @@ def forecasts(
             params = forecast.params.masked_fill(~is_good[..., None], torch.nan)[:, :, :n_targets]
             is_answered |= bool(piece.asked(is_good).any())
             family, params = in_units(reader.scaler, family, piece.asked(params).cpu().double())
+            ends = ends_at(reader, module, piece, family, "right" if impute else "left")
+            if ends is not None:
+                low, high = (piece.asked(torch.from_numpy(end)) for end in ends)
+                family, params = CensoredMixture.hold(family, params, low, high)
         yield Predictive(family, params, piece.at)
     if report is not None:
         report.fail(failed)
@@ -88,6 +94,7 @@ def draw_paths(
         with isolated(), torch.no_grad():
             # samples bring no status
             forecast = module.forecast(piece.batch, piece.query_times, **piece.state)
+            ends = ends_at(reader, module, piece, forecast.family, "left")
             here, known = failed_rows(forecast, piece.rows), dict(piece.state)
             if isinstance(module, MarginalModel):
                 known["forecast"] = forecast
@@ -100,6 +107,9 @@ def draw_paths(
         for place, row in enumerate(piece.rows):
             path = np.concatenate([part[:, place, : len(query.times[row])] for part in drawn])
             path = np.full_like(path, np.nan) if row in here else reader.scaler.inverse(path)
-            paths.append(path[..., :n_targets])
+            path = path[..., :n_targets]
+            if ends is not None:
+                path = np.clip(path, *(end[place, : path.shape[1]] for end in ends))
+            paths.append(path)
         yield piece.rows, paths
     report_failed(query, failed, len(failed) == len(query.ids))

@@ -20,6 +20,7 @@ from tsode.errors import DataError
 from tsode.estimators.files.model_file import Header, Tensors
 from tsode.estimators.files.saved import SavedEstimator
 from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
+from tsode.estimators.forecasters.ends import learn_ends
 from tsode.estimators.forecasters.file_state import describe_forecaster, restore_forecaster
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
@@ -308,6 +309,7 @@ class BaseForecaster(FittedForecaster, SavedEstimator):
             else:
                 module, rows = self._train_fresh(module, split, reader, generator)
             learn_reach(module, [*split.train, *split.valid], reader.reach)
+        reader = replace(reader, ends=learn_ends(module, reader, [panel] if held_out is None else [panel, held_out]))
         self._keep(reader, panel, module, rows, max(1, len(rows)))
         if module.can_resume and module.state_width:  # running over long histories again is dear
             with torch.no_grad():

@@ -11,10 +11,11 @@ import pandas as pd
 import torch
 
 from tsode.core.timeline import Timeline
-from tsode.estimators.files.checks import check_panel, check_scales, load_weights, split_by_lengths
+from tsode.estimators.files.checks import check_ends, check_panel, check_scales, load_weights, split_by_lengths
 from tsode.estimators.files.model_file import Header, Tensors, decode_labels, view_times, weights_of
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.frames.covariates import CovariateCoder
+from tsode.frames.ends import Ends
 from tsode.frames.inputs import DosingInputs, EventEncoder
 from tsode.frames.labels import decode_label, encode_label
 from tsode.frames.panel import CovariateRecord, Layout, Panel
@@ -36,6 +37,7 @@ def describe_forecaster(forecaster: Any) -> tuple[Header, Tensors]:
         "n_features_in": reader.n_features_in,
         "is_array": reader.is_array,
         "is_squeezed": reader.is_squeezed,
+        "ends": None if reader.ends is None else reader.ends.to_dict(),
         "inputs": None if reader.events is None else reader.events.to_dict(),
         "covariates": None if reader.covariates is None else reader.covariates.to_dict(),
         "layout": panel.layout.to_dict(),
@@ -65,7 +67,7 @@ def describe_forecaster(forecaster: Any) -> tuple[Header, Tensors]:
 
 def restore_forecaster(forecaster: Any, header: Header, tensors: Tensors, device: torch.device) -> None:
     """Set what fit has set, on a forecaster that has its parameters."""
-    events, covariates = header.get("inputs"), header.get("covariates")
+    events, covariates, ends = (header.get(name) for name in ("inputs", "covariates", "ends"))
     reader = DataReader(
         settings=forecaster.reader_settings(),
         channels=decode_labels(header["channels"]),
@@ -75,6 +77,7 @@ def restore_forecaster(forecaster: Any, header: Header, tensors: Tensors, device
         time_unit=_decode_span(header["time_unit"]),
         events=None if events is None else EventEncoder.from_dict(events),
         covariates=None if covariates is None else CovariateCoder.from_dict(covariates),
+        ends=None if ends is None else Ends.from_dict(ends),
         is_array=header["is_array"],
         is_squeezed=header["is_squeezed"],
         n_features_in=header["n_features_in"],
@@ -92,6 +95,7 @@ def restore_forecaster(forecaster: Any, header: Header, tensors: Tensors, device
         covariates=_restore_covariates(header, tensors, reader.covariates),
     )
     check_scales(reader.scaler, panel.n_channels)
+    check_ends(reader.ends, panel.n_channels)
     check_panel(panel, reader.timeline)
     widths = (panel.n_channels, reader.n_inputs, reader.n_features)
     module = load_weights(

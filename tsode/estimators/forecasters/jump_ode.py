@@ -147,6 +147,11 @@ class JumpODEForecaster(WindowedForecaster):
         with a warning.
         A dict leaves other channels real, as past covariates are that it does not name. Any but "real" needs a
         `likelihood` of normals.
+        Where all are "real", an end of the range that three or more series of ten or more reach exactly, turn back at
+        and pile up at is taken for an end of the channel's scale (zeros of counts, 3 and 15 of a score): means,
+        quantiles and samples of a likelihood of normals go no farther, unless the latest value of a series has. Without
+        events and covariates, nor do they where a hundred series or more had been as far out as the latest value and
+        none passed the end within a horizon: the next one does one time in 101. A trend goes on, where it has come to.
     time_unit : "auto", duration or float
         One unit of model time. "auto" is one horizon, unless the data are of a scale far from it.
     device : str

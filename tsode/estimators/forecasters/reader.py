@@ -20,6 +20,7 @@ from tsode.estimators.settings import find_horizon, find_unit
 from tsode.frames.calendar import choose_cycles
 from tsode.frames.covariates import CovariateCoder, read_known
 from tsode.frames.durations import read_duration
+from tsode.frames.ends import Ends
 from tsode.frames.events import read_events
 from tsode.frames.inputs import DosingInputs, EventEncoder
 from tsode.frames.labels import labels
@@ -156,6 +157,8 @@ class DataReader:
     events : EventEncoder or None
         Columns of the events in fit; None = there were none.
     covariates : CovariateCoder or None
+    ends : Ends or None
+        Of the channels' scales, beyond which no forecast goes; None where none was found, or looked for.
     is_array, is_squeezed : bool
         Whether `X` in fit was an array, and `y` had one axis.
     n_features_in : int
@@ -170,6 +173,7 @@ class DataReader:
     time_unit: Any
     events: EventEncoder | None = None
     covariates: CovariateCoder | None = None
+    ends: Ends | None = None
     is_array: bool = False
     is_squeezed: bool = False
     n_features_in: int = 0

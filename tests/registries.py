@@ -70,6 +70,7 @@ def _forecasters() -> dict[str, BaseForecaster]:
     variants["passes"] = {"n_members": 2, "n_passes": 2}
     made = FORECASTERS["JumpODEForecaster"]
     found |= {f"{name}-float64": small(made, dtype="float64", calendar=None, **how) for name, how in variants.items()}
+    found["DirectForecaster-positive-float64"] = small(FORECASTERS["DirectForecaster"], support={"a": "positive"})
     found["DirectForecaster-boosting-float64"] = small(
         FORECASTERS["DirectForecaster"], regression="boosting", max_trees=6, max_rows=2000
     )

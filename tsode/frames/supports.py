@@ -75,6 +75,11 @@ class SupportScaler(ChannelScaler):
     maps: Transform
     nearest: np.ndarray
 
+    def first(self, n: int) -> SupportScaler:
+        """That of the first channels."""
+        parts = self.shift[:n], self.scale[:n], self.supports.first(n), self.maps[:n], self.nearest[:n]
+        return SupportScaler(*parts)
+
     def transform(self, values: np.ndarray) -> np.ndarray:
         """See `ChannelScaler.transform`."""
         return super().transform(self.maps.forward(self._within(values)).numpy())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -30,12 +30,14 @@ from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
 from tsode.estimators.forecasters.predictive import Predictive, report_failed
 from tsode.estimators.forecasters.reach_report import ReachReport
-from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
 from tsode.estimators.forecasters.scenarios import of_rows, parts_of
-from tsode.estimators.forecasters.supports import in_units
+from tsode.estimators.forecasters.supports import check_support, ends_of, in_units
 from tsode.estimators.parameters import Check, or_value, positive
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
+from tsode.likelihoods.base import Likelihood
+from tsode.likelihoods.held_knots import HeldKnots
 from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.models.combination import LEVELS, Combination
 from tsode.training.windows import Split
@@ -67,6 +69,9 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
         gives the same choice on the same data.
     horizon : "auto", duration or float
         How far ahead it will be asked, which is what members are judged by; "auto" is half the median span.
+    support
+        As in `JumpODEForecaster`, for the members that have it; here "auto" is the default. No quantile leaves a
+        support that a member has found or was told.
     scale, past_covariates, known_path, calendar
         As in `JumpODEForecaster`, for the members that have them.
     device, dtype, time_unit, random_state, verbose
@@ -99,10 +104,15 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
 
     members: Any = "auto"
     budget: float | None = 60.0
+    support: Any = "auto"
     dtype: str = "float64"
 
     reads_events = True
-    checks: ClassVar[dict[str, Check]] = {"members": check_members, "budget": or_value(None, positive)}
+    checks: ClassVar[dict[str, Check]] = {
+        "members": check_members,
+        "budget": or_value(None, positive),
+        "support": check_support,
+    }
 
     @property
     def is_bounded(self) -> bool:  # type: ignore[override]
@@ -240,7 +250,7 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
 
     def _common(self, reader: DataReader, generator: torch.Generator) -> dict[str, Any]:
         """Parameters that members share."""
-        names = (*READING, "time_unit", "device", "scale", "past_covariates", "known_path", "calendar")
+        names = (*READING, "time_unit", "device", "scale", "support", "past_covariates", "known_path", "calendar")
         seed = int(torch.randint(0, 2**31 - 1, (), generator=generator))
         return {name: getattr(self, name) for name in names} | {"random_state": seed, "verbose": 0}
 
@@ -268,8 +278,21 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
             number = np.repeat(np.arange(len(query.ids)), list(map(len, query.times)))
             failed |= dict.fromkeys(number[at[~is_good]].tolist(), int(Status.NON_FINITE))
             family, params = in_units(self.reader_.scaler, QuantileKnots(LEVELS), params)
-            yield Predictive(family, params, at)
+            yield Predictive(*self._held(family, params), at)
         report_failed(query, failed, must_hold or not is_answered)
+
+    def reader_settings(self) -> ReaderSettings:
+        """How data are read: members look for supports, each by itself."""
+        return replace(super().reader_settings(), support="real")
+
+    def _held(self, family: Likelihood, params: Tensor) -> tuple[Likelihood, Tensor]:
+        """Laws (n c p) in the data's units, none beyond the support that a member has found for its channel."""
+        assert isinstance(family, QuantileKnots)
+        ends = np.array([ends_of(member) for member in self.members_.values()])
+        low, high = torch.from_numpy(ends[..., 0].max(axis=0)), torch.from_numpy(ends[..., 1].min(axis=0))
+        if not bool((low.isfinite() | high.isfinite()).any()):
+            return family, params
+        return HeldKnots.hold(family, family.knots(params), low, high)
 
     def _mixed(self, knots: Tensor, lead: Tensor, impute: bool) -> Tensor:
         """Parameters (n c p), on the scale of the reader, of the average of members (m n c k)."""

@@ -12,6 +12,7 @@ from tsode.errors import DataError
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.boosted_quantiles import fit_trees
 from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
+from tsode.estimators.forecasters.supports import HasSupport
 from tsode.estimators.parameters import Check, at_least, one_of
 from tsode.models.direct.model import DirectModel
 from tsode.training.calibration import calibrate
@@ -25,7 +26,7 @@ REGRESSIONS: dict[str, None] = dict.fromkeys(("ridge", "boosting"))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DirectForecaster(ReadsCovariates, BaseForecaster):
+class DirectForecaster(HasSupport, ReadsCovariates, BaseForecaster):
     """Forecast irregular series by one regression of what comes on what was, for all lead times.
 
     What is read of each channel, at any query time: the last value and the one before, their age, averages with
@@ -51,8 +52,9 @@ class DirectForecaster(ReadsCovariates, BaseForecaster):
         Most values to learn from, about: of each channel, and for trees of all channels together.
     max_trees : int
         Of each level; as many are kept as forecast data best that they have not learned from.
-    scale, past_covariates, known_path, calendar
-        As in `JumpODEForecaster`.
+    scale, support, past_covariates, known_path, calendar
+        As in `JumpODEForecaster`; a positive channel that is learned as its logarithm is forecast by its ratio to the
+        last value.
     device, dtype, time_unit, random_state, verbose
         As in `JumpODEForecaster`; double precision by default.
     id_col, time_col, target, duplicates

@@ -21,6 +21,8 @@ from tsode.frames.scaling import ChannelScaler, fit_scaler
 from tsode.frames.supports import Supports, SupportScaler, check_supports, fit_support_scaler
 from tsode.likelihoods import LIKELIHOODS
 from tsode.likelihoods.base import Likelihood
+from tsode.likelihoods.held_knots import HeldKnots
+from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.likelihoods.supported import OF_NORMALS, SupportedMixture
 from tsode.training.support_choice import is_better, likeliest, scores_of_scales
 
@@ -126,6 +128,12 @@ def fit_scales(
 def in_units(scaler: ChannelScaler, family: Likelihood, params: Tensor) -> tuple[Likelihood, Tensor]:
     """Distributions of the data in their own units, of those (n c p) of the first channels on the model's scale."""
     n = params.shape[1]
+    if isinstance(family, QuantileKnots) and isinstance(scaler, SupportScaler):
+        values = scaler.first(n).inverse(family.knots(params).movedim(-1, 0).numpy())
+        low, high, _ = scaler.supports.first(n)
+        return HeldKnots.hold(
+            family, torch.from_numpy(values).movedim(0, -1), torch.from_numpy(low), torch.from_numpy(high)
+        )
     shift, scale = (torch.from_numpy(np.array(part[:n])) for part in (scaler.shift, scaler.scale))
     params = family.affine(params, shift, scale)
     if not isinstance(scaler, SupportScaler) or bool(scaler.maps[:n].is_identity.all()):

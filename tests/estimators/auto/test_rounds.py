@@ -27,10 +27,11 @@ def rounds_of(panel: Panel, horizon: float) -> list[Round]:
     return make_rounds(panel, Timeline.fit(panel.times), horizon, torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("n_series", [1, 2, 3, 9, 10, 25, 60])
+@pytest.mark.parametrize("n_series", [1, 2, 3, 9, 25, 45])
 @pytest.mark.parametrize("horizon", [0.5, 5.0, 30.0, 500.0])
-def test_what_is_asked_was_not_learned_from_and_comes_after_its_past(n_series, horizon):
-    for of_round in rounds_of(panel_of(n_series, 60), horizon):
+@pytest.mark.parametrize("n_rows", [12, 60])
+def test_what_is_asked_was_not_learned_from_and_comes_after_its_past(n_series, horizon, n_rows):
+    for of_round in rounds_of(panel_of(n_series, n_rows), horizon):
         learned = dict(zip(of_round.train.ids, of_round.train.times))
         assert of_round.questions
         for question in of_round.questions:
@@ -43,7 +44,7 @@ def test_what_is_asked_was_not_learned_from_and_comes_after_its_past(n_series, h
 
 
 def test_many_series_are_each_held_out_once():
-    rounds = rounds_of(panel_of(25, 40), 5.0)
+    rounds = rounds_of(panel_of(25, 30), 5.0)
     asked = [set().union(*(question.past.ids for question in of_round.questions)) for of_round in rounds]
     assert sum(map(len, asked)) == len(set().union(*asked)) == 25
     for of_round, keys in zip(rounds, asked):
@@ -52,7 +53,7 @@ def test_many_series_are_each_held_out_once():
 
 def test_of_very_many_or_long_series_a_part_is_held_out_once():
     assert len(rounds_of(panel_of(60, 20), 5.0)) == 1
-    assert len(rounds_of(panel_of(12, 400), 5.0)) == 1
+    assert len(rounds_of(panel_of(70, 49), 5.0)) == 1
 
 
 def test_few_series_are_asked_for_their_later_blocks_within_the_horizon():

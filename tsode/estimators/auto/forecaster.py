@@ -51,8 +51,8 @@ LAST = 1e-6  # of probability: the farthest in a tail that a sample is mapped fr
 class AutoForecaster(ReadsCovariates, BaseForecaster):
     """Try forecasters on the data, and average the best: one call for a table that nobody knows yet.
 
-    In fit, members forecast what they have not seen, as it will be asked later: with ten series or more, or three
-    short ones, whole series that are held out, from cuts all along them; otherwise the later blocks of each. Cheap
+    In fit, members forecast what they have not seen, as it will be asked later: with forty series or more, or three
+    short ones, whole series that are held out, from cuts along them; otherwise the later blocks of each. Cheap
     members come first, then dear ones as long as `budget` lasts. For each channel and range of leads their quantiles
     are averaged with weights that have the least CRPS, near equal where the data cannot tell, and the spread is
     calibrated. The members with a weight are then fitted to all data, as far as there is time. Where nothing beats the

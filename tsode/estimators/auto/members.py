@@ -14,6 +14,8 @@ from tsode.errors import ParameterError
 
 __all__ = ["Member", "Shape", "check_members", "find_members"]
 
+SHARP = Part("LinearSDEForecaster", (("components", ("sharp_season",)),))
+
 FEW = (
     "ConstantForecaster",
     "LastValueForecaster",
@@ -22,6 +24,7 @@ FEW = (
     "DirectForecaster",
     Part("LinearSDEForecaster", (("components", "auto"),)),
     Part("DirectForecaster", (("regression", "boosting"),)),
+    SHARP,
     "LinearSDEForecaster",
     "JumpODEForecaster",
     "LatentODEForecaster",
@@ -36,6 +39,7 @@ MANY = (
     "SeasonalNaiveForecaster",
     "DirectForecaster",
     Part("DirectForecaster", (("regression", "boosting"),)),
+    SHARP,
     "JumpODEForecaster",
     Part("LinearSDEForecaster", (("components", "auto"),)),
     Part("LinearSDEForecaster", (("series_rates", 9),)),
@@ -45,6 +49,7 @@ MANY = (
 )
 """The order for many: networks learn from one what helps with another."""
 
+FEWEST_ROWS = 30  # of a series, on average, for trends and seasons to be seen in it
 ITSELF = "AutoForecaster"
 READING = ("horizon", "id_col", "time_col", "target", "duplicates")
 """Parameters that all members share, whatever they say: they are asked the same."""
@@ -86,8 +91,16 @@ class Member:
     def _has_rates(self) -> bool:
         return getattr(self.estimator, "series_rates", None) is not None
 
+    def unsuited(self, shape: Shape) -> str:
+        """Why it has nothing to learn from such data, or nothing."""
+        if self._has_components and shape.n_rows < FEWEST_ROWS * shape.n_series:
+            return f"not suited: components are of series with {FEWEST_ROWS} rows or more"
+        return ""
+
     def expected_seconds(self, shape: Shape) -> float:
         """Seconds that a fit takes, about, where it cannot be told; 0 where it is short anyway."""
+        if self._has_components and "sharp_season" in self.estimator.components:
+            return 0.0025 * shape.n_rows
         if self._has_components:  # as measured, two searches at most for a channel
             return shape.n_channels * min(0.4 * shape.n_rows**0.55, 45.0)
         if self._has_rates:
@@ -151,8 +164,11 @@ def _name(spec: Any) -> str:
     if not isinstance(spec, str | Part):
         return type(spec).__name__.removesuffix("Forecaster")
     part = as_part(spec)
-    settings = [value if isinstance(value, str) and value != "auto" else key for key, value in part.settings]
-    return " ".join([part.name.removesuffix("Forecaster"), *map(str, settings)])
+    settings = []
+    for key, value in part.settings:
+        words = [value] if isinstance(value, str) else value if isinstance(value, tuple) else [key]
+        settings += [key if word == "auto" else str(word) for word in words]
+    return " ".join([part.name.removesuffix("Forecaster"), *settings])
 
 
 def _with(spec: Any, common: Mapping[str, Any]) -> Any:

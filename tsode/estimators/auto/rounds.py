@@ -13,9 +13,9 @@ from tsode.frames.panel import Panel
 
 __all__ = ["Question", "Round", "asks_others", "make_rounds", "questions_about"]
 
-MANY_SERIES = 10  # from here on whole series are held out: there are enough to learn from others
+MANY_SERIES = 40  # from here on whole series are held out: there are enough to learn from others
 FEWEST_SERIES, SHORT = 3, 50  # fewer, but so many of so few rows too: half of one tells little
-ONE_FOLD, LONG = 40, 3000  # series, or rows, from which on they are held out once, and not each in its turn
+LONG = 3000  # rows, from which on a part of the series is held out once, and not each in its turn
 N_FOLDS = 3
 SHARE, MOST_SERIES = 0.25, 100  # held out at once
 MOST_CUTS = 8  # of each series where its later blocks are forecast
@@ -58,8 +58,8 @@ def asks_others(panel: Panel) -> bool:
 def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: torch.Generator) -> list[Round]:
     """Rounds that match how forecasts will be asked.
 
-    With many series, or some short ones, others are forecast than were learned from, from cuts all along them; with few
-    the later blocks of each, from cuts of its last third, or its second half where the horizon is long.
+    With many series, or some short ones, others are forecast than were learned from, from cuts all along short ones and
+    beyond the first third of others; with fewer the later blocks of each, from cuts of its last third, or its second half where the horizon is long.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: tor
         kept = [slice(0, firsts.get(row)) for row in range(len(panel))]
         return [Round(panel.part(range(len(panel)), kept), _questions(panel, times, cuts, horizon))]
     order = [usable[k] for k in torch.randperm(len(usable), generator=generator).tolist()]
-    if len(order) >= ONE_FOLD:
+    if len(order) >= MANY_SERIES:
         held_out = [order[: min(MOST_SERIES, int(SHARE * len(order)))]]
     else:
         is_long = sum(map(len, times)) > LONG
@@ -126,10 +126,10 @@ def _late_cuts(t: np.ndarray, horizon: float) -> list[int]:
 
 def _cuts_along(t: np.ndarray, horizon: float) -> list[int]:
     """Numbers of rows before each cut of a series that nothing was learned from."""
-    begin = t[min(1, len(t) - 2)]
-    end = max(t[-1] - horizon, t[0] + (t[-1] - t[0]) / 3.0)
+    begin = t[min(1, len(t) - 2)] if len(t) < SHORT else t[0] + (t[-1] - t[0]) / 3.0
+    end = max(t[-1] - horizon, t[0] + (t[-1] - t[0]) / 3.0, begin)
     n = int(np.clip((end - begin) / (2.0 * horizon), *CUTS_ALONG))
-    return _rows_at(t, begin + max(end - begin, 0.0) * (np.arange(n) + 0.5) / n)
+    return _rows_at(t, begin + (end - begin) * (np.arange(n) + 0.5) / n)
 
 
 def _rows_at(t: np.ndarray, cuts: np.ndarray) -> list[int]:

@@ -178,6 +178,9 @@ def _try(
 ) -> None:
     """Fit a member in each round and ask it; set its status where that comes to nothing."""
     member = trial.member
+    trial.status = member.unsuited(shape) or trial.status
+    if trial.status != "ok":
+        return
     done = [other for other in trials if other.knots is not None]
     # what can be told to stop is not fitted again, unless there is time: it is better for learning longer
     again = [other.fit_seconds for other in done if not other.member.can_stop]

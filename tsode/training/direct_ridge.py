@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.models.direct.model import DirectModel
-from tsode.models.direct.signals import core_regressors
+from tsode.models.direct.signals import SHARES, core_regressors
 from tsode.training.direct_windows import N_FOLDS, DirectRows
 
 __all__ = ["fit_ridge"]
@@ -24,10 +24,11 @@ PRIOR = 200.0  # errors that those of all channels count for in the quantiles of
 
 
 class _Line(NamedTuple):
-    """A linear fit: weights (p), intercept, and what it gives for rows that it has not seen (r)."""
+    """A linear fit: weights (p), intercept, what it gives (r), and what it gives for rows that it has not seen (r)."""
 
     weight: Tensor
     bias: Tensor
+    fitted: Tensor
     held_out: Tensor
 
 
@@ -46,7 +47,8 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
     """
     assert isinstance(model.likelihood, QuantileKnots)
     signals, errors = rows.signals, torch.full_like(rows.values, torch.nan)
-    is_core = core_regressors(model.n_channels, signals.now.shape[-1])
+    n_inputs = signals.doses.shape[-1] // len(SHARES)
+    is_core = core_regressors(model.n_channels, signals.now.shape[-1], n_inputs)
     for channel in range(model.n_channels):
         seen = rows.mask[:, channel]
         if len(rows.event[seen].unique()) < FEWEST:
@@ -54,7 +56,10 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
         own, fold = signals.at(seen), rows.fold[seen]
         target = rows.values[seen, channel] - own.last[:, channel]
         line = _ridge(own.regressors(channel), target, fold, PENALTIES, is_core)
-        error = target - line.held_out
+        model.lowest[channel], model.highest[channel] = (
+            end.to(model.bias) for end in (line.fitted.min(), line.fitted.max())
+        )
+        error = target - line.held_out.clamp(line.fitted.min(), line.fitted.max())
         size = error.abs().clamp(min=LEAST_ERROR).log()
         spread = _ridge(own.noise[:, channel], size, fold, torch.tensor([SPREAD_PENALTY], dtype=torch.float64))
         fitted = own.noise[:, channel] @ spread.weight + spread.bias
@@ -96,7 +101,8 @@ def _ridge(x: Tensor, y: Tensor, fold: Tensor, penalties: Tensor, is_core: Tenso
     assert best is not None
     weight, bias = whole.solve(best[1], best[0])
     weight = weight[0] / scale
-    return _Line(weight, bias[0] + middle - weight @ center, best[2])
+    bias = bias[0] + middle - weight @ center
+    return _Line(weight, bias, x @ weight + bias, best[2])
 
 
 class _Sums(NamedTuple):

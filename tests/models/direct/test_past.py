@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from tsode.core.batch import IrregularBatch
 from tsode.models.direct.past import Past, decayed_sums
-from tsode.models.direct.signals import Signals, n_regressors, n_splits
+from tsode.models.direct.signals import SHARES, Signals, n_regressors, n_splits
 from tsode.testing import example_batch
 
 SCALES = torch.tensor([0.1, 0.7], dtype=torch.float64)
@@ -66,6 +67,27 @@ def test_averages_stay_exact_over_gaps_that_no_weight_outlives():
 def test_widths_are_those_of_what_is_read(n_channels):
     batch, queries = example_batch(n_channels)
     signals = Signals.of(batch, queries, "left", torch.tensor(1.0))
-    assert signals.regressors(0).shape[-1] == n_regressors(n_channels, 0)
-    assert signals.splits(0).shape[-1] == n_splits(n_channels, 0)
+    assert signals.regressors(0).shape[-1] == n_regressors(n_channels, 0, 0)
+    assert signals.splits(0).shape[-1] == n_splits(n_channels, 0, 0)
     assert signals.regressors(0).isfinite().all()
+
+
+def test_doses_fade_at_each_scale_and_those_after_the_last_value_stand_apart():
+    times = torch.tensor([[0.0, 1.0, 1.0, 3.0]], dtype=torch.float64)  # a value, a value, a dose at its time, a dose
+    seen = torch.tensor([[[True], [True], [False], [False]]])
+    inputs = torch.tensor([[[0.0], [0.0], [2.0], [4.0]]], dtype=torch.float64)
+    batch = IrregularBatch(times, torch.ones(1, 4, 1, dtype=torch.float64), seen, torch.tensor([4]), inputs)
+    asked = torch.tensor([[0.5, 2.0, 3.0, 5.0]], dtype=torch.float64)
+    signals = Signals.of(batch, asked, "left", torch.tensor(1.0))
+    scales = torch.tensor(SHARES, dtype=torch.float64)
+    fading = [torch.zeros(4).double(), 2.0 * (-1.0 / scales).exp(), 2.0 * (-2.0 / scales).exp()]
+    fading.append(2.0 * (-4.0 / scales).exp() + 4.0 * (-2.0 / scales).exp())
+    torch.testing.assert_close(signals.doses[0], torch.stack(fading))
+    torch.testing.assert_close(signals.given[0, :, 0], torch.stack(fading))  # all came after the last value
+    # with a value after the first dose, only the second is new to it
+    order, times = [0, 2, 1, 3], torch.tensor([[0.0, 1.0, 1.5, 3.0]], dtype=torch.float64)
+    batch = IrregularBatch(times, batch.values, seen[:, order], batch.lengths, inputs[:, order])
+    signals = Signals.of(batch, asked, "left", torch.tensor(1.0))
+    torch.testing.assert_close(signals.doses[0], torch.stack(fading))
+    assert signals.given[0, 1, 0].tolist() == pytest.approx([0.0] * 4, abs=1e-12)
+    torch.testing.assert_close(signals.given[0, 3, 0], 4.0 * (-2.0 / scales).exp())

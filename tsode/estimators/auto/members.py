@@ -38,17 +38,20 @@ MANY = (
     "DriftForecaster",
     "SeasonalNaiveForecaster",
     "DirectForecaster",
+    Part("LinearSDEForecaster", (("series_rates", 9),)),
     Part("DirectForecaster", (("regression", "boosting"),)),
     SHARP,
+    "LinearSDEForecaster",
     "JumpODEForecaster",
     Part("LinearSDEForecaster", (("components", "auto"),)),
-    Part("LinearSDEForecaster", (("series_rates", 9),)),
-    "LinearSDEForecaster",
     "LatentODEForecaster",
     "LatentSDEForecaster",
 )
 """The order for many: networks learn from one what helps with another."""
 
+MOST_SHARE = {"JumpODEForecaster": 1.0}
+OTHERS_SHARE = 0.25
+"""Of the time that is left, what a member may take that can be told when to stop."""
 FEWEST_ROWS = 30  # of a series, on average, for trends and seasons to be seen in it
 ITSELF = "AutoForecaster"
 READING = ("horizon", "id_col", "time_col", "target", "duplicates")
@@ -90,6 +93,11 @@ class Member:
     @property
     def _has_rates(self) -> bool:
         return getattr(self.estimator, "series_rates", None) is not None
+
+    @property
+    def share(self) -> float:
+        """Most of the time that is left that it may take."""
+        return MOST_SHARE.get(type(self.estimator).__name__, OTHERS_SHARE)
 
     def unsuited(self, shape: Shape) -> str:
         """Why it has nothing to learn from such data, or nothing."""

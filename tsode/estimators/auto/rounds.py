@@ -15,7 +15,7 @@ __all__ = ["Question", "Round", "asks_others", "make_rounds", "questions_about"]
 
 MANY_SERIES = 40  # from here on whole series are held out: there are enough to learn from others
 FEWEST_SERIES, SHORT = 3, 50  # fewer, but so many of so few rows too: half of one tells little
-LONG = 3000  # rows, from which on a part of the series is held out once, and not each in its turn
+LONG = 1500  # rows, from which on a part of the series is held out once, and not each in its turn
 N_FOLDS = 3
 SHARE, MOST_SERIES = 0.25, 100  # held out at once
 MOST_CUTS = 8  # of each series where its later blocks are forecast
@@ -58,8 +58,9 @@ def asks_others(panel: Panel) -> bool:
 def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: torch.Generator) -> list[Round]:
     """Rounds that match how forecasts will be asked.
 
-    With many series, or some short ones, others are forecast than were learned from, from cuts all along short ones and
-    beyond the first third of others; with fewer the later blocks of each, from cuts of its last third, or its second half where the horizon is long.
+    With many series, or some short ones, others are forecast than were learned from, from cuts all along short ones
+    and beyond the first third of others; with fewer the later blocks of each, from cuts of its last third, or its
+    second half where the horizon is long.
 
     Parameters
     ----------
@@ -88,11 +89,10 @@ def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: tor
         kept = [slice(0, firsts.get(row)) for row in range(len(panel))]
         return [Round(panel.part(range(len(panel)), kept), _questions(panel, times, cuts, horizon))]
     order = [usable[k] for k in torch.randperm(len(usable), generator=generator).tolist()]
-    if len(order) >= MANY_SERIES:
-        held_out = [order[: min(MOST_SERIES, int(SHARE * len(order)))]]
+    if sum(map(len, times)) > LONG:
+        held_out = [order[: min(MOST_SERIES, max(1, int(SHARE * len(order))))]]
     else:
-        is_long = sum(map(len, times)) > LONG
-        held_out = [order[k::N_FOLDS] for k in range(1 if is_long else N_FOLDS)]  # each has one at least
+        held_out = [order[k::N_FOLDS] for k in range(N_FOLDS)]  # each has one at least
     rounds = []
     for rows in held_out:
         others = sorted(set(range(len(panel))) - set(rows))
@@ -119,7 +119,7 @@ def _late_cuts(t: np.ndarray, horizon: float) -> list[int]:
     if end - begin < 2.0 * horizon:
         begin = first + span / 2.0
     if end <= begin:  # a horizon of half the series or more: what is left is asked
-        return _rows_at(t, first + span * np.array([0.5, 0.65, 0.8]))
+        return _rows_at(t, first + span * np.array([0.6, 0.7, 0.8]))
     n = int(np.clip(1 + (end - begin) // horizon, 3, MOST_CUTS))
     return _rows_at(t, np.linspace(begin, end, n))
 

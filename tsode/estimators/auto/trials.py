@@ -189,7 +189,9 @@ def _try(
     is_timed = math.isfinite(left) and bool(done)
     if is_timed and not getattr(member.estimator, "is_baseline", False):
         expected = n_fits * member.expected_seconds(shape)
-        trial.max_seconds = IN_TRAINING * left / n_fits if member.can_stop else math.inf
+        trial.max_seconds = IN_TRAINING * member.share * left / n_fits if member.can_stop else math.inf
+        if member.can_stop and "events" in tables_of(member.estimator, tables):
+            trial.max_seconds *= 0.5  # responses to doses are tried besides
         if expected > left or trial.max_seconds < SHORTEST or not left:
             trial.status = f"no time: {left:.0f} s were left" + (f", and {expected:.0f} needed" if expected else "")
             return

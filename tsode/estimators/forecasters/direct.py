@@ -32,8 +32,9 @@ class DirectForecaster(HasSupport, ReadsCovariates, BaseForecaster):
     What is read of each channel, at any query time: the last value and the one before, their age, averages with
     exponential weights at a sixteenth, a quarter, one and four horizons, the slopes between these, the mean so far, how
     much values change; the last values of other channels; the lead, as exponentials that all of it is multiplied with;
-    covariates and cycles of the calendar. It learns in seconds, from random cuts of the series. The difference from the
-    last value is learned, so that a random walk costs nothing.
+    doses, all of them and those after the last value, each fading at the same four scales; how long ago the series
+    began, likewise; covariates and cycles of the calendar. It learns in seconds, from random cuts of the series. The
+    difference from the last value is learned, so that a random walk costs nothing.
 
     Parameters
     ----------
@@ -81,13 +82,15 @@ class DirectForecaster(HasSupport, ReadsCovariates, BaseForecaster):
     max_trees: int = 100
     dtype: str = "float64"
 
+    reads_events = True
+    has_linear_inputs = True
     checks: ClassVar[dict[str, Check]] = {
         "regression": one_of(REGRESSIONS),
         **dict.fromkeys(("max_context", "max_rows", "max_trees"), at_least(1)),
     }
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> DirectModel:
-        return DirectModel(n_channels, n_features, has_trees=self.regression == "boosting")
+        return DirectModel(n_channels, n_features, n_inputs, has_trees=self.regression == "boosting")
 
     def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
         return Split(series, [], None)  # errors are those on parts that are left out, so all series serve

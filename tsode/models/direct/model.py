@@ -24,21 +24,22 @@ class DirectModel(MarginalModel):
     """One regression over all leads.
 
     The value of a channel is its last value, plus a line in `Signals.regressors`, plus a spread times a standardised
-    error. The logarithm of the spread is a line in `Signals.noise`, held within what training has shown. The quantiles
+    error. The logarithm of the spread is a line in `Signals.noise`. Both lines are held within what they gave in
+    training, for where they end up beyond it nothing is known. The quantiles
     of the error are numbers of the channel, or with `trees` functions of `Signals.splits`.
 
     Parameters
     ----------
-    n_channels, n_features : int
-        Features are those that covariates give at a time.
+    n_channels, n_features, n_inputs : int
+        Features are those that covariates give at a time, inputs those of events.
     has_trees : bool
 
     Attributes
     ----------
     span : Tensor[]
         The horizon, in model time: the unit of all scales.
-    weight, bias : Tensor[c p], Tensor[c]
-        Of the location.
+    weight, bias, lowest, highest : Tensor[c p], Tensor[c], Tensor[c], Tensor[c]
+        Of the difference of the location from the last value, and its ends.
     spread_weight, spread_bias, narrowest, widest : Tensor[c v], Tensor[c], Tensor[c], Tensor[c]
         Of the logarithm of the spread, and its ends.
     shape : Tensor[c q]
@@ -50,24 +51,27 @@ class DirectModel(MarginalModel):
     span: Tensor
     weight: Tensor
     bias: Tensor
+    lowest: Tensor
+    highest: Tensor
     spread_weight: Tensor
     spread_bias: Tensor
     narrowest: Tensor
     widest: Tensor
     shape: Tensor
 
-    def __init__(self, n_channels: int, n_features: int = 0, has_trees: bool = False) -> None:
+    def __init__(self, n_channels: int, n_features: int = 0, n_inputs: int = 0, has_trees: bool = False) -> None:
         law = QuantileKnots(COARSE if has_trees else FINE)
         super().__init__(n_channels, law)
-        width = n_regressors(n_channels, n_features)
+        width = n_regressors(n_channels, n_features, n_inputs)
         start = law.knots(law.from_moments(torch.zeros(()), torch.ones(())))
         self.register_buffer("span", torch.ones(()))
         self.register_buffer("weight", torch.zeros(n_channels, width))
         self.register_buffer("spread_weight", torch.zeros(n_channels, N_SPREAD))
-        for name in ("bias", "spread_bias", "narrowest", "widest"):
+        for name in ("bias", "lowest", "highest", "spread_bias", "narrowest", "widest"):
             self.register_buffer(name, torch.zeros(n_channels))
         self.register_buffer("shape", start.repeat(n_channels, 1))
-        self.trees = QuantileTrees(len(COARSE), n_splits(n_channels, n_features)) if has_trees else None
+        n_split = n_splits(n_channels, n_features, n_inputs)
+        self.trees = QuantileTrees(len(COARSE), n_split) if has_trees else None
 
     @property
     def event_width(self) -> int:
@@ -106,7 +110,8 @@ class DirectModel(MarginalModel):
         """What standardised errors are counted from: Tensor[r]."""
         # a sum along the last axis, not a matrix product: that of a row is the same whatever stands beside it
         step = (signals.regressors(channel) * self.weight[channel].double()).sum(dim=-1)
-        return signals.last[..., channel] + step + self.bias[channel].double()
+        ends = self.lowest[channel].double(), self.highest[channel].double()
+        return signals.last[..., channel] + (step + self.bias[channel].double()).clamp(*ends)
 
     def scale(self, signals: Signals, channel: int) -> Tensor:
         """Unit of standardised errors: Tensor[r]."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
-from tsode.models.direct.past import Past
+from tsode.models.direct.past import Past, decayed_sums
 
 __all__ = ["N_SPREAD", "SHARES", "Signals", "core_regressors", "n_regressors", "n_splits"]
 
@@ -40,6 +40,12 @@ class Signals:
         Covariates and cycles of the calendar at the query.
     then : Tensor[r c f]
         The same when the last value was seen.
+    begun : Tensor[r k]
+        ``1 - exp(-age / scale)`` of the time since the first event of the series.
+    doses : Tensor[r q]
+        Sums of all inputs before the query, each worth ``exp(-age / scale)``, for each scale.
+    given : Tensor[r c q]
+        What of these came after the last value.
     lead, age : Tensor[r], Tensor[r c]
         Time since the last event, and since the last value of a channel, in horizons.
     is_seen : Tensor[r c]
@@ -52,6 +58,9 @@ class Signals:
     noise: Tensor
     now: Tensor
     then: Tensor
+    begun: Tensor
+    doses: Tensor
+    given: Tensor
     lead: Tensor
     age: Tensor
     is_seen: Tensor
@@ -94,7 +103,10 @@ class Signals:
             times = torch.where(past.count > 0, past.time, query_times[..., None])
             then = batch.covariates.at(times.flatten(1)).double().view(b, m, c, -1)
         lead = batch.since_last(query_times, side) / horizon.double()
-        return cls(past.last, own, decay, noise, now, then, lead, age / horizon.double(), is_seen)
+        first = batch.times[:, :1] if batch.n_events else query_times[:, :1]
+        begun = -torch.expm1(-(query_times - first).clamp(min=0.0)[..., None] / scales)
+        doses, given = _doses(batch, query_times, side, scales)
+        return cls(past.last, own, decay, noise, now, then, begun, doses, given, lead, age / horizon.double(), is_seen)
 
     def at(self, *places: Tensor) -> Signals:
         """Those at some places of the first axes, which become one."""
@@ -120,7 +132,7 @@ class Signals:
             others = torch.cat([self.last, self.own[..., 3 + OTHERS]], dim=-1)
             parts.append(_times(others, faded[..., [0, 1 + OTHERS]]))
         then = self.then[..., channel, :]
-        parts += [self.now, _times(then, decay)]
+        parts += [self.begun, self.now, _times(then, decay), self.doses, self.given[..., channel, :]]
         return torch.cat(parts, dim=-1)
 
     def splits(self, channel: int) -> Tensor:
@@ -129,32 +141,62 @@ class Signals:
         own = [self.own[..., channel, :], self.noise[..., channel, N_SCALES:-1], self.age[..., channel, None]]
         parts = [torch.where(seen, part, torch.nan) for part in own]
         parts += [self.lead[..., None], torch.full_like(self.lead, float(channel))[..., None], self.now]
+        parts += [self.begun, self.doses, self.given[..., channel, :]]
         if 1 < self.n_channels <= MOST_SPLIT:
             parts.append(torch.where(self.is_seen > 0, self.last, torch.nan))
         return torch.cat(parts, dim=-1)
 
 
-def n_regressors(n_channels: int, n_features: int) -> int:
+def n_regressors(n_channels: int, n_features: int, n_inputs: int) -> int:
     """Width of `Signals.regressors`."""
     others = 4 * n_channels if 1 < n_channels <= MOST_CROSSED else 0
-    return N_OWN * (1 + N_SCALES) + N_SCALES + 1 + others + n_features * (1 + N_SCALES)
+    told = n_features * (1 + N_SCALES) + N_SCALES * (1 + 2 * n_inputs)
+    return N_OWN * (1 + N_SCALES) + N_SCALES + 1 + others + told
 
 
-def core_regressors(n_channels: int, n_features: int) -> Tensor:
-    """Those of `Signals.regressors` that go by the last value, the level, the lead and the covariates: bool, (p,)."""
+def core_regressors(n_channels: int, n_features: int, n_inputs: int) -> Tensor:
+    """Those of `Signals.regressors` that go by the last value, the level, the lead and what is told: bool, (p,)."""
     faded = 1 + N_SCALES
-    is_core = torch.ones(n_regressors(n_channels, n_features), dtype=torch.bool)
+    is_core = torch.ones(n_regressors(n_channels, n_features, n_inputs), dtype=torch.bool)
     own = is_core[: N_OWN * faded].view(N_OWN, faded)
     own[1], own[3:] = False, False  # the value before, averages and slopes
     first = N_OWN * faded + N_SCALES + 1
-    is_core[first : len(is_core) - n_features * faded] = False  # other channels
+    told = n_features * faded + 2 * n_inputs * N_SCALES
+    is_core[first : len(is_core) - told] = False  # other channels, and when the series began
     return is_core
 
 
-def n_splits(n_channels: int, n_features: int) -> int:
+def n_splits(n_channels: int, n_features: int, n_inputs: int) -> int:
     """Width of `Signals.splits`."""
     others = n_channels if 1 < n_channels <= MOST_SPLIT else 0
-    return N_OWN + N_SPREAD - N_SCALES - 1 + 3 + n_features + others
+    return N_OWN + N_SPREAD - N_SCALES - 1 + 3 + n_features + N_SCALES * (1 + 2 * n_inputs) + others
+
+
+def _doses(batch: IrregularBatch, query_times: Tensor, side: str, scales: Tensor) -> tuple[Tensor, Tensor]:
+    """Decayed sums of inputs before queries (b m q), and of those after the last value of each channel (b m c q)."""
+    (b, m), c = query_times.shape, batch.values.shape[2]
+    if batch.inputs is None or not batch.n_events:
+        return query_times.new_zeros(b, m, 0), query_times.new_zeros(b, m, c, 0)
+    gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1]).clamp(min=0.0)
+    sums = decayed_sums(gaps, batch.inputs.double(), scales)
+    # what an observation sees is what came before it: a dose at its time comes after
+    count = torch.searchsorted(batch.times.contiguous(), query_times.contiguous(), right=side == "right")
+    place = torch.arange(batch.n_events, device=sums.device)[:, None].expand(-1, c) + 1
+    latest = nn.functional.pad((batch.mask * place).cummax(dim=1).values, (0, 0, 1, 0))
+    at_last = latest.gather(1, count[..., None].expand(-1, -1, c))
+
+    def total(places: Tensor, times: Tensor) -> Tensor:
+        index = (places - 1).clamp(min=0)
+        own = (
+            sums.flatten(2).gather(1, index[..., None].expand(-1, -1, sums[0, 0].numel())).unflatten(2, sums.shape[2:])
+        )
+        decay = torch.exp(-(times - batch.times.gather(1, index)).clamp(min=0.0)[..., None, None] / scales)
+        return torch.where((places > 0)[..., None, None], own * decay, 0.0)
+
+    every = total(count, query_times)
+    before = [total(at_last[..., j], query_times) for j in range(c)]
+    given = torch.stack([every - own for own in before], dim=2)
+    return every.flatten(2), given.flatten(3)
 
 
 def _times(signals: Tensor, weights: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ and models that are run take the place of those in FILE.
   and a ridge for each lead. Positive channels that are skewed are learned as logarithms. Penalties, numbers of trees
   and what intervals hold come from series, or stretches of the one there is, that were left out.
 - linear mixed model: logarithms of levels, each subject with its own intercept and slope.
-- Lomb-Scargle: five harmonics of the period of each star.
+- Lomb-Scargle: up to five harmonics of one period for each star.
 """
 
 from __future__ import annotations

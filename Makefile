@@ -2,7 +2,7 @@
 #   make demo      fit on real data, print a table, draw a fan chart     make examples   run examples/
 #   make gallery   every kind of picture on one page
 #   make test      the test suite, warnings as errors                    make lint       ruff and mypy
-#   make peers     what other libraries score on the textbook series, in an environment of their own, .venv-peers
+#   make peers     what other libraries score on the benchmarks' data, in an environment of their own, .venv-peers
 #   make test-all  the slow tests, which `make test` leaves out          make sktime     sktime's own checks of the adapter
 
 # The first of these that is at least 3.11. Another one: make demo PYTHON=/path/to/python
@@ -40,10 +40,12 @@ test-all: $(VENV)/.dev
 sktime: $(VENV)/.sktime
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/integrations/test_sktime.py
 
-# The table that the benchmark of structural models compares itself with. Their releases are pinned, and need none of ours.
+# The tables that the benchmarks of structural models and of the first hour compare themselves with. Their releases are
+# pinned, and need none of ours.
 PEERS := .venv-peers
 peers: $(PEERS)/.peers
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(PEERS)/bin/python tests/benchmarks/peers_structural.py
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(PEERS)/bin/python tests/benchmarks/peers_first_hour.py
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

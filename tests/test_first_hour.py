@@ -1,5 +1,9 @@
 """Tasks of the first-hour benchmark: what is asked is nowhere in what is fitted or given."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -44,3 +48,8 @@ def test_textbook_series_count_the_same_in_a_geometric_mean():
     task = Task("a", list, lambda: None, is_geometric=True)
     long, short = (Scored(np.full((n, 1), x), np.ones((n, 1)), np.ones((n, 1))) for n, x in ((100, 4.0), (1, 1.0)))
     assert summary(task, [long, short])["crps"] == pytest.approx(2.0)
+
+
+def test_peers_need_no_tsode():
+    code = "import sys; sys.modules['tsode'] = None; import tests.benchmarks.peers_first_hour"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[1])

@@ -30,6 +30,15 @@ LONGEST_SEASON = 24
 MOST_ROWS = 1_000
 
 
+def intervals(ask: Callable[[list[int]], dict[str, np.ndarray]]) -> np.ndarray:
+    """Quantiles (n 19) of the intervals that a model of statsforecast gives, asked for widths in per cent."""
+    widths = [round(100 * (1 - 2 * level)) for level in LEVELS[:9]]
+    answer = ask(widths[::-1])
+    lower = [answer[f"lo-{width}"] for width in widths]
+    upper = [answer[f"hi-{width}"] for width in widths[::-1]]
+    return np.stack([*lower, answer["mean"], *upper], axis=1)
+
+
 def of_statsforecast(name: str) -> Callable[[np.ndarray, int, int], np.ndarray]:
     def forecast(values: np.ndarray, period: int, n_ahead: int) -> np.ndarray:
         from statsforecast import models
@@ -38,34 +47,34 @@ def of_statsforecast(name: str) -> Callable[[np.ndarray, int, int], np.ndarray]:
         if name == "MSTL" and season == 1:
             raise ValueError("it needs a season")
         model = getattr(models, name)(season_length=season)
-        widths = [round(100 * (1 - 2 * level)) for level in LEVELS[:9]]
-        answer = model.forecast(y=values.astype(float), h=n_ahead, level=widths[::-1])
-        lower = [answer[f"lo-{width}"] for width in widths]
-        upper = [answer[f"hi-{width}"] for width in widths[::-1]]
-        return np.stack([*lower, answer["mean"], *upper], axis=1)
+        return intervals(lambda widths: model.forecast(y=values.astype(float), h=n_ahead, level=widths))
 
     return forecast
 
 
-def prophet(values: np.ndarray, period: int, n_ahead: int) -> np.ndarray:
+def prophet_at(times: np.ndarray, values: np.ndarray, period: float, asked: np.ndarray) -> np.ndarray:
+    """Quantiles (m 19) at the times asked; times and period are in rows."""
     from prophet import Prophet
 
-    days = pd.date_range("2000-01-01", periods=len(values) + n_ahead, freq="D")
+    def days(rows: np.ndarray) -> Any:
+        return pd.Timestamp("2000-01-01") + pd.to_timedelta(rows - times[0], unit="D")
+
     model = Prophet(yearly_seasonality=False, weekly_seasonality=False, daily_seasonality=False)
     if period > 1:
-        model.add_seasonality("own", period=period, fourier_order=min(6, period // 2))
-    model.fit(pd.DataFrame({"ds": days[: len(values)], "y": values}), seed=0)
+        model.add_seasonality("own", period=period, fourier_order=min(6, int(period // 2)))
+    model.fit(pd.DataFrame({"ds": days(times), "y": values}), seed=0)
     np.random.seed(0)  # noqa: NPY002 its samples come from there
-    samples = model.predictive_samples(pd.DataFrame({"ds": days[len(values) :]}))["yhat"]
+    samples = model.predictive_samples(pd.DataFrame({"ds": days(asked)}))["yhat"]
     return np.quantile(samples, LEVELS, axis=1).T
 
 
-def gaussian_process(values: np.ndarray, period: int, n_ahead: int) -> np.ndarray:
+def gaussian_process_at(times: np.ndarray, values: np.ndarray, period: float, asked: np.ndarray) -> np.ndarray:
+    """Quantiles (m 19) at the times asked; times and period are in rows."""
     from scipy.stats import norm
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, ExpSineSquared, Matern, WhiteKernel
 
-    given = values[-MOST_ROWS:]
+    times, given = times[-MOST_ROWS:], values[-MOST_ROWS:]
     n = len(given)
     kernel: Any = ConstantKernel(1.0) * RBF(0.5 * n, (5.0, 10.0 * n))
     kernel = kernel + ConstantKernel(0.3) * Matern(5.0, (0.5, n), nu=0.5) + WhiteKernel(0.1)
@@ -74,9 +83,20 @@ def gaussian_process(values: np.ndarray, period: int, n_ahead: int) -> np.ndarra
         kernel = kernel + ConstantKernel(0.5) * season
     shift, spread = given.mean(), given.std()
     model = GaussianProcessRegressor(kernel, n_restarts_optimizer=1, random_state=0)
-    model.fit(np.arange(n)[:, None], (given - shift) / spread)
-    mean, deviation = model.predict(np.arange(n, n + n_ahead)[:, None], return_std=True)
+    model.fit((times - times[0])[:, None], (given - shift) / spread)
+    mean, deviation = model.predict((asked - times[0])[:, None], return_std=True)
     return shift + spread * (mean[:, None] + deviation[:, None] * norm.ppf(LEVELS))
+
+
+def on_rows(
+    at: Callable[[np.ndarray, np.ndarray, float, np.ndarray], np.ndarray],
+) -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """The same for values on a grid and as many rows ahead."""
+
+    def forecast(values: np.ndarray, period: int, n_ahead: int) -> np.ndarray:
+        return at(np.arange(len(values), dtype=float), values, period, np.arange(n_ahead, dtype=float) + len(values))
+
+    return forecast
 
 
 MODELS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
@@ -84,8 +104,8 @@ MODELS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "AutoETS": of_statsforecast("AutoETS"),
     "AutoARIMA": of_statsforecast("AutoARIMA"),
     "MSTL": of_statsforecast("MSTL"),
-    "prophet": prophet,
-    "Gaussian process": gaussian_process,
+    "prophet": on_rows(prophet_at),
+    "Gaussian process": on_rows(gaussian_process_at),
 }
 
 

@@ -7,6 +7,7 @@ from tsode.plots.gaps import plot_gaps
 from tsode.plots.history import plot_history
 from tsode.plots.intensity import plot_intensity
 from tsode.plots.latent import plot_latent
+from tsode.plots.leaderboard import plot_leaderboard
 from tsode.plots.page import Page
 from tsode.plots.phase import plot_phase
 from tsode.plots.pit import plot_pit
@@ -21,6 +22,7 @@ __all__ = [
     "plot_history",
     "plot_intensity",
     "plot_latent",
+    "plot_leaderboard",
     "plot_phase",
     "plot_pit",
     "plot_what_if",

@@ -28,7 +28,10 @@ NARROW, ASIDE = 0.92, 0.4  # spread and mean of classes (see `RateClasses.lie`) 
 MOST_LAID = 3  # times that they are laid anew
 FEW_STEPS = 15  # of the first search, after which it is asked whether to go on
 MOST_STEPS = 100  # of a search
-N_RECENT, WORTH = 5, 0.25  # a search ends where so many steps together gain less than so many nats
+N_RECENT, WORTH = (
+    5,
+    1.0,
+)  # a search ends where so many steps together gain less than so many nats: the posterior is wider
 MOST_AWAY = 2  # steps that leave out a fold: from the mode of all it is not far
 GRAIN = 256.0  # gaps of a search are within one part in so many: few are distinct, and each costs a matrix exponential
 WORST = 1e10  # loss where it is not finite: line searches step back

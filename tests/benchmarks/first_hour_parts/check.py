@@ -34,7 +34,7 @@ def check(rows: list[dict[str, Any]], tasks: list[str]) -> int:
         if len(of_task):
             best = of_task.iloc[0]
             by_peer.append(own["crps"] / best["crps"])
-            report.at_most(f"{task}: CRPS by that of the best peer, {best['model']}", by_peer[-1], 1.03)
+            report.at_most(f"CRPS by that of the best peer, {best['model']}", by_peer[-1], 1.03)
         else:
             report.skip(f"{task}: no peers in {PEERS.name}: make peers")
         members = {
@@ -44,9 +44,9 @@ def check(rows: list[dict[str, Any]], tasks: list[str]) -> int:
             report.note(f"by {name} alone: {own['crps'] / score:.3f}")
         if members:
             name = min(members, key=lambda member: members[member])
-            report.at_most(f"{task}: CRPS by that of the best member alone, {name}", own["crps"] / members[name], 1.01)
-        report.within(f"{task}: 80 % intervals hold, per cent", own["hold_80"], 72.0, 88.0)
-        report.at_most(f"{task}: CPU seconds of the longest fit", own["most_fit_cpu_s"], 90.0)
+            report.at_most(f"CRPS by that of the best member alone, {name}", own["crps"] / members[name], 1.01)
+        report.within("80 % intervals hold, per cent", own["hold_80"], 72.0, 88.0)
+        report.at_most("CPU seconds of the longest fit", own["most_fit_cpu_s"], 90.0)
         fast = table.get((task, FAST))
         if fast is not None:
             by_fast.append(fast["crps"] / own["crps"])

@@ -105,8 +105,8 @@ def lr04() -> list[Trial]:
             frame[frame["ds"] <= cutoff],
             [Question(_ahead(frame, cutoff, ICE_AHEAD))],
             ICE_AHEAD,
-            step=1.0,
-            period=100,
+            step=2.0,
+            period=50,
         )
         for cutoff in ICE_CUTOFFS
     ]

@@ -298,7 +298,7 @@ def test_any_entry_of_the_header_may_be_of_a_wrong_type_and_what_loads_still_ans
     for key in sorted(set(header) - {"format_version", "class"}):
         write_model_file(path, {k: v for k, v in header.items() if k != key}, tensors)
         # of files from before there were events or covariates
-        is_optional = key in ("inputs", "ids_of_inputs", "covariates", "ids_of_known")
+        is_optional = key in ("inputs", "ids_of_inputs", "covariates", "ids_of_known", "ends")
         if not is_optional:
             refuse(name, path, f"is damaged: its header has no '{key}'")
         for value in VALUES:

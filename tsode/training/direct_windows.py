@@ -18,6 +18,10 @@ __all__ = ["DirectRows", "draw_rows"]
 TARGETS = 16  # of a window: those of one cut tell much the same
 BATCH = 64
 N_FOLDS = 5
+FEWEST_SHORT, SHORT = (
+    3,
+    50,
+)  # series of so few rows that a part of one tells nothing of another: whole ones are left out
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,19 @@ class DirectRows:
     time: Tensor
 
 
+class CutsByEvent(WindowSampler):
+    """Windows that are cut after any event of a short series but its last, each as likely as another.
+
+    Such series are often dense where they begin, and asked from there.
+    """
+
+    def cut(self, row: int, share: float, is_standard: bool) -> float:
+        times = self.series[row].times
+        if len(times) >= SHORT:
+            return super().cut(row, share, is_standard)
+        return float(times[int(share * (len(times) - 1))])
+
+
 @torch.no_grad()
 def draw_rows(
     series: Sequence[Series], horizon: float, max_context: int, max_rows: int, generator: torch.Generator
@@ -66,7 +83,7 @@ def draw_rows(
     events = sum(len(row.times) for row in series if len(row.times) > 1)
     # neighbouring cuts of a short series give the same rows again
     n_windows = min(-(-max_rows // TARGETS), max(events, 2 * BATCH))
-    sampler = WindowSampler(
+    sampler = CutsByEvent(
         series, horizon, BATCH, max_context, min_batches=-(-n_windows // BATCH), drop=0.0, dtype=torch.float64
     )
     if not sampler.series:
@@ -113,7 +130,8 @@ def draw_rows(
 
 def _edges(series: Sequence[Series]) -> Tensor | None:
     """Times at which parts of each series end (b 4), where there are too few series to leave some out."""
-    if len(series) >= FEWEST_SERIES:
+    is_short = len(series) >= FEWEST_SHORT and float(np.median([len(row.times) for row in series])) < SHORT
+    if len(series) >= FEWEST_SERIES or is_short:
         return None
     inner = np.arange(1, N_FOLDS) / N_FOLDS
     return torch.from_numpy(np.stack([np.quantile(row.times, inner) for row in series]))

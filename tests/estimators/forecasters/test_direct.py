@@ -69,7 +69,7 @@ def test_trees_learn_quantiles_that_no_line_in_the_past_gives():
     past, after = context[context["ds"] < 50.0], context[context["ds"] >= 50.0]
     scores = {}
     for name in ("ridge", "boosting"):
-        model = DirectForecaster(name, horizon=10.0, max_trees=40, max_rows=6000, random_state=0).fit(train)
+        model = DirectForecaster(name, horizon=10.0, max_trees=40, max_rows=10_000, random_state=0).fit(train)
         scores[name] = model.score(after, context=past, metric="crps")
         asked = model.predict_quantiles(after, context=past, quantiles=[0.05, 0.5, 0.95])
         skew = (asked["y-q-0.95"] - asked["y-q-0.5"]) / (asked["y-q-0.5"] - asked["y-q-0.05"])

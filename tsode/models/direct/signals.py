@@ -141,7 +141,7 @@ class Signals:
         own = [self.own[..., channel, :], self.noise[..., channel, N_SCALES:-1], self.age[..., channel, None]]
         parts = [torch.where(seen, part, torch.nan) for part in own]
         parts += [self.lead[..., None], torch.full_like(self.lead, float(channel))[..., None], self.now]
-        parts += [self.begun, self.doses, self.given[..., channel, :]]
+        parts += [self.begun[..., -2:-1], self.doses, self.given[..., channel, :]]
         if 1 < self.n_channels <= MOST_SPLIT:
             parts.append(torch.where(self.is_seen > 0, self.last, torch.nan))
         return torch.cat(parts, dim=-1)
@@ -169,7 +169,7 @@ def core_regressors(n_channels: int, n_features: int, n_inputs: int) -> Tensor:
 def n_splits(n_channels: int, n_features: int, n_inputs: int) -> int:
     """Width of `Signals.splits`."""
     others = n_channels if 1 < n_channels <= MOST_SPLIT else 0
-    return N_OWN + N_SPREAD - N_SCALES - 1 + 3 + n_features + N_SCALES * (1 + 2 * n_inputs) + others
+    return N_OWN + N_SPREAD - N_SCALES - 1 + 4 + n_features + 2 * n_inputs * N_SCALES + others
 
 
 def _doses(batch: IrregularBatch, query_times: Tensor, side: str, scales: Tensor) -> tuple[Tensor, Tensor]:

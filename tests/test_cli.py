@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsode import JumpODEForecaster, LastValueForecaster
+from tsode import AutoForecaster, JumpODEForecaster, LastValueForecaster
 from tsode.cli import main
 from tsode.cli.holdout import hold_out
 from tsode.cli.models import models
@@ -20,7 +20,7 @@ from tsode.cli.tables import read_table
 from tsode.errors import DataError
 from tsode.testing import example_panel
 
-QUICK = ["--max-epochs", "1", "--set", "n_modes=4", "n_static=2", "n_hidden=8", "n_members=1"]
+QUICK = ["--model", "jump-ode", "--max-epochs", "1", "--set", "n_modes=4", "n_static=2", "n_hidden=8", "n_members=1"]
 
 
 @pytest.fixture(autouse=True)
@@ -247,6 +247,34 @@ def test_the_report_is_one_page_without_other_files(tmp_path):
     assert "<th>forecast from</th><th>n</th><th>hr</th><th>bp</th>" in page
 
 
+AUTO = ["--budget", "none", "--set", 'members=["LastValueForecaster", "DirectForecaster"]']
+
+
+def test_fit_tries_forecasters_and_prints_what_came_of_it(tmp_path, capsys):
+    data, model = write(tmp_path, "a.csv", panel()), str(tmp_path / "model")
+    assert main(["fit", data, "--horizon", "12h", "--out", model, *AUTO]) == 0
+    board, told = capsys.readouterr().out.split("\n\n")
+    made = AutoForecaster.load(Path(model, "model.safetensors"))
+    assert [line.split()[0] for line in board.splitlines()] == ["model", *made.leaderboard_["model"]]
+    assert " ".join(told.split()) == made.explain()
+    assert made.budget is None
+    assert main(["fit", data, "--horizon", "12h", "--out", model, *AUTO, "--budget", "7"]) == 0
+    assert AutoForecaster.load(Path(model, "model.safetensors")).budget == 7.0
+
+
+def test_the_report_of_an_automatic_choice_has_its_leaderboard_with_picture_and_explanation(tmp_path):
+    data, out = write(tmp_path, "a.csv", panel()), tmp_path / "report.html"
+    assert main(["report", data, "--horizon", "12h", "--out", str(out), *AUTO]) == 0
+    section = out.read_text().split("<h2>Leaderboard</h2>")[1].split("<h2>")[0]
+    assert "On " in section
+    assert "values that were held out" in section
+    assert section.count("<img") == 1
+    assert '<tr class="strong"><td class="text">combination</td>' in section
+    assert '<td class="text">Direct</td>' in section
+    assert main(["report", data, "--horizon", "12h", "--out", str(out), "--model", "last-value"]) == 0
+    assert "Leaderboard" not in out.read_text()
+
+
 def test_bundled_data_are_listed_and_written(tmp_path, capsys):
     assert main(["datasets"]) == 0
     assert "theophylline " in capsys.readouterr().out
@@ -262,7 +290,16 @@ def test_bundled_data_are_listed_and_written(tmp_path, capsys):
         (["fit", "a.txt", "--out", "m"], "give a file that ends in .csv or .parquet"),
         (["fit", "a.csv", "--time-col", "when", "--out", "m"], "has no column 'when' of times"),
         (["fit", "a.csv", "--target", "hrr", "--out", "m"], "Did you mean 'hr'"),
-        (["fit", "a.csv", "--set", "n_mods=3", "--out", "m"], "Did you mean 'n_modes'"),
+        (["fit", "a.csv", "--model", "jump-ode", "--set", "n_mods=3", "--out", "m"], "Did you mean 'n_modes'"),
+        (
+            ["fit", "a.csv", "--set", "n_modes=3", "--out", "m"],
+            "not a known parameter of AutoForecaster (--model auto)",
+        ),
+        (
+            ["fit", "a.csv", "--max-epochs", "3", "--out", "m"],
+            "--max-epochs is no option of --model auto: leave it out",
+        ),
+        (["fit", "a.csv", "--model", "direct", "--budget", "3", "--out", "m"], "name another --model (auto)"),
         (["fit", "a.csv", "--set", "n_modes", "--out", "m"], "NAME=VALUE"),
         (["evaluate", "a.csv", "--hold-out", "0.01"], "leaves none to score"),
         (["evaluate", "a.csv", "--horizon", "1000h"], "No series is longer than --horizon"),
@@ -274,6 +311,7 @@ def test_bundled_data_are_listed_and_written(tmp_path, capsys):
             ["evaluate", "a.csv", "--model", ".", "--max-epochs", "3"],
             "fitted already, so --max-epochs cannot change it",
         ),
+        (["evaluate", "a.csv", "--model", ".", "--budget", "3"], "fitted already, so --budget cannot change it"),
         (["evaluate", "a.csv", "--model", "."], "There is no model file"),
         (["evaluate", "a.csv", "--cutoffs", "0"], "--cutoffs is how often a series is forecast"),
         (["datasets", "theophyline"], "Did you mean 'theophylline'"),
@@ -290,6 +328,8 @@ def test_an_error_has_its_message_on_standard_error_and_code_1(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("argv", [[], ["fit"], ["fit", "a.csv"], ["fit", "a.csv", "--out", "m", "--model", "arima"],
+                                  ["fit", "a.csv", "--out", "m", "--budget", "-3"],
+                                  ["fit", "a.csv", "--out", "m", "--budget", "long"],
                                   ["predict", "--model", "m", "--times", "1", "--horizon", "2"]])  # fmt: skip
 def test_wrong_usage_has_code_2(argv, capsys):
     with pytest.raises(SystemExit) as raised:

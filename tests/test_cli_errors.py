@@ -233,7 +233,17 @@ def test_a_command_that_is_stopped_says_so_by_its_code_and_fit_keeps_what_it_has
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     (tmp_path / "a.csv").write_text("unique_id,ds,y\n" + ROWS + ROWS.replace("a,", "b,"))
     out = ["--out", str(tmp_path / "m")] if command == "fit" else []
-    small = ["--max-epochs", "9", "--set", "n_modes=2", "n_static=2", "n_hidden=4", "n_members=1"]
+    small = [
+        "--model",
+        "jump-ode",
+        "--max-epochs",
+        "9",
+        "--set",
+        "n_modes=2",
+        "n_static=2",
+        "n_hidden=4",
+        "n_members=1",
+    ]
     assert main([command, str(tmp_path / "a.csv"), *out, *small]) == code
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
     if command == "fit":

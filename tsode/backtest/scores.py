@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,14 @@ import pandas as pd
 
 from tsode.backtest.forecasts import by_name, reading_of, run_rounds
 from tsode.errors import ParameterError
-from tsode.estimators import FORECASTERS, BaseForecaster, LastValueForecaster, SeasonalNaiveForecaster
+from tsode.estimators import (
+    FORECASTERS,
+    AutoForecaster,
+    BaseForecaster,
+    LastValueForecaster,
+    SeasonalNaiveForecaster,
+)
+from tsode.estimators.parameters import check_boolean
 from tsode.estimators.settings import read_levels
 from tsode.metrics import coverage, crps_from_quantiles, interval_score, mae, mse, rmse
 
@@ -43,6 +50,7 @@ def score_table(
     level: float | Sequence[float] = 80,
     refit: bool = False,
     prefit: bool = False,
+    members: bool = False,
     train: Any = None,
     context: Any = None,
     events: Any = None,
@@ -59,6 +67,8 @@ def score_table(
     estimators : forecaster, or dict of name to forecaster
     frame, cutoffs, every, horizon, refit, prefit, train, context, events, static, known
         See `backtest`. With `prefit`, the baselines are still fitted here.
+    members : bool
+        With `prefit`, whether the members of an `AutoForecaster` are in the table too, as in "AutoForecaster / Direct".
     metrics : sequence of {"crps", "mae", "mse", "rmse", "interval", "coverage", "n"}
         Of the mean forecast: absolute and squared errors. Of the distribution: the continuous ranked probability score,
         from 20 quantiles; the share of truths in the interval of `level`, and its interval score. "n": how many truths.
@@ -75,7 +85,10 @@ def score_table(
     if unknown:
         raise ParameterError(f"metrics={unknown} are not known: choose among {', '.join(METRICS)}.")
     shares = read_levels(level, "level", 100.0)
+    check_boolean("members", members)
     named, compared = by_name(estimators), baselines()
+    if members:
+        named |= _members(named, prefit)
     taken = [name for name in named if name in compared and type(named[name]) is not compared[name]]
     if taken:
         raise ParameterError(f"{taken} are names of baselines, which are in the table anyway: choose other names.")
@@ -109,6 +122,14 @@ def score_table(
             reference = table[column].xs(REFERENCE, level="model")
             table[f"{column}-rel"] = table[column] / reference.reindex(table.index, level="channel")
     return table
+
+
+def _members(named: Mapping[str, Any], prefit: bool) -> dict[str, Any]:
+    """Members of automatic choices, by names that begin with those of the choices."""
+    chosen = {name: made for name, made in named.items() if isinstance(made, AutoForecaster)}
+    if not prefit or not chosen:
+        raise ParameterError("members=True shows those of a fitted AutoForecaster: fit one, and give prefit=True.")
+    return {f"{name} / {key}": member for name, made in chosen.items() for key, member in made.members_.items()}
 
 
 def _score(rows: pd.DataFrame, name: str, metric: str, level: float) -> float:

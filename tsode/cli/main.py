@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +27,7 @@ from tsode.cli.models import models
 from tsode.cli.report import write_report
 from tsode.cli.tables import check_ending, describe_table, read_table, write_table, write_text
 from tsode.errors import DataError, ParameterError, TsodeError, TsodeWarning
-from tsode.estimators import BaseForecaster
+from tsode.estimators import AutoForecaster, BaseForecaster
 from tsode.frames.standard_errors import columns_beside
 
 __all__ = ["main"]
@@ -145,14 +147,30 @@ def _add_model(command: argparse.ArgumentParser, or_a_folder: str = "") -> None:
     names: dict[str, Any] = {"choices": models()}
     if or_a_folder:
         names = {"metavar": f"{{{','.join(models())},FOLDER}}"}
-    command.add_argument("--model", default="jump-ode", **names, help=f"default: %(default)s{or_a_folder}")
+    command.add_argument(
+        "--model", default="auto", **names,
+        help=f"default: %(default)s, which tries forecasters on the data and averages the best{or_a_folder}",
+    )  # fmt: skip
     command.add_argument("--horizon", help="how far ahead to forecast: 6h or 30D, or a number if times are numbers")
-    command.add_argument("--max-epochs", type=int)
+    command.add_argument(
+        "--budget", type=_budget, metavar="SECONDS",
+        help="of --model auto: how long fit may try forecasters, about; none = all of them, as long as it takes "
+        "(default: 60)",
+    )  # fmt: skip
+    command.add_argument("--max-epochs", type=int, help="of a named --model that is trained by epochs")
     command.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     command.add_argument("--device", default="auto", help="cpu, cuda, ... (%(default)s)")
     command.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="other parameters of the forecaster, values as JSON"
     )
+
+
+def _budget(text: str) -> float:
+    """Seconds; infinite = no end."""
+    seconds = math.inf if text.lower() in ("none", "0") else float(text)
+    if not seconds > 0.0:
+        raise argparse.ArgumentTypeError(f"must be positive, or none, but is {text}")
+    return seconds
 
 
 def _fit(arguments: argparse.Namespace) -> None:
@@ -164,6 +182,9 @@ def _fit(arguments: argparse.Namespace) -> None:
     forecaster.fit(frame, **tables)
     forecaster.save(folder / MODEL_FILE)
     _say(f"{len(forecaster.last_times_)} series, channels {forecaster.channels_}: {folder / MODEL_FILE}")
+    if isinstance(forecaster, AutoForecaster):
+        board = forecaster.leaderboard_.to_string(index=False, float_format="{:.3g}".format, na_rep="")
+        write_text(f"{board}\n\n{textwrap.fill(forecaster.explain(), 100)}\n")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -224,7 +245,7 @@ def _hold_out(arguments: argparse.Namespace) -> HeldOut:
     if is_saved:
         if not Path(arguments.model).exists():
             lookup(models(), arguments.model, "model or folder")
-        needless = [f"--{name.replace('_', '-')}" for name in ("hold_out", "max_epochs", "set", "target")
+        needless = [f"--{name.replace('_', '-')}" for name in ("hold_out", "max_epochs", "budget", "set", "target")
                     if getattr(arguments, name)]  # fmt: skip
         if needless:
             raise ParameterError(f"{arguments.model!r} is fitted already, so {', '.join(needless)} cannot change it.")
@@ -286,6 +307,8 @@ def _build_forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForeca
     forecaster = models()[arguments.model]()
     # what a baseline has no use for is left out, so that one line of options serves every model
     general = _not_none(horizon=horizon, target=arguments.target, max_epochs=arguments.max_epochs)
+    if arguments.budget is not None:
+        general["budget"] = None if math.isinf(arguments.budget) else arguments.budget
     verbose = int(sys.stderr is not None and sys.stderr.isatty())  # a progress line is for a terminal, not for a pipe
     general |= {
         "id_col": arguments.id_col,
@@ -294,10 +317,17 @@ def _build_forecaster(arguments: argparse.Namespace, horizon: Any) -> BaseForeca
         "verbose": verbose,
     }
     params = forecaster.get_params(deep=False)
+    needless = [name for name in ("max_epochs", "budget") if name in general and name not in params]
+    if needless and not forecaster.is_baseline:
+        others = [name for name, made in models().items() if set(needless) <= set(made().get_params(deep=False))]
+        raise ParameterError(
+            f"--{needless[0].replace('_', '-')} is no option of --model {arguments.model}: leave it out, or name "
+            f"another --model ({', '.join(others)})."
+        )
     general = {name: value for name, value in general.items() if name in params}
     forecaster.set_params(random_state=arguments.seed, **general)
     for name, value in _settings(arguments.set).items():
-        lookup(params, name.partition("__")[0], f"parameter of {type(forecaster).__name__}")
+        lookup(params, name.partition("__")[0], f"parameter of {type(forecaster).__name__} (--model {arguments.model})")
         forecaster.set_params(**{name: value})
     return forecaster
 

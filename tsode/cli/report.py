@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from tsode.cli.holdout import HeldOut, tidy
+from tsode.estimators import AutoForecaster
 from tsode.frames.read import read_panel
 from tsode.metrics import coverage
-from tsode.plots import Page, plot_calibration, plot_fan, plot_gaps, plot_history, plot_pit
+from tsode.plots import Page, plot_calibration, plot_fan, plot_gaps, plot_history, plot_leaderboard, plot_pit
 from tsode.plots.axis import plain_text
 
 __all__ = ["write_report"]
@@ -26,7 +27,7 @@ N_COLUMNS = 8
 
 
 def write_report(held: HeldOut, path: str, title: str) -> None:
-    """Write the page: the data, skill against the baselines, calibration, examples, training."""
+    """Write the page: the data, skill against the baselines, leaderboard, calibration, examples, training."""
     import matplotlib as mpl
 
     mpl.use("agg")  # no window is opened, and none is needed
@@ -47,6 +48,8 @@ def write_report(held: HeldOut, path: str, title: str) -> None:
     )
     page.table(held.scores, strong=held.name)
     _verdict(page, held)
+    if isinstance(forecaster, AutoForecaster):
+        _choice(page, forecaster)
     page.heading("Calibration")
     _calibration(page, held)
     page.heading("Examples")
@@ -91,6 +94,17 @@ def _verdict(page: Page, held: HeldOut) -> None:
     best = table.idxmin(axis=1)
     losses = [f"{winner} for {channel}" for channel, winner in best.items() if winner != held.name]
     page.text(text + (f" Better: {', '.join(losses)}." if losses else ""))
+
+
+def _choice(page: Page, forecaster: AutoForecaster) -> None:
+    """What an automatic choice has tried, and what came of it."""
+    page.heading("Leaderboard")
+    page.text(forecaster.explain())
+    page.figure(
+        plot_leaderboard(forecaster),
+        "CRPS of the forecasters that were tried, on parts of the data of fit that each had not learned from.",
+    )
+    page.table(forecaster.leaderboard_, strong="combination")
 
 
 def _calibration(page: Page, held: HeldOut) -> None:

@@ -230,3 +230,27 @@ def test_every_callback_is_called_and_any_may_stop():
     )
     assert calls == ["one", "two"]
     assert len(history) == 1
+
+
+def test_training_that_may_take_no_longer_cools_in_what_is_left_of_its_time():
+    clock = {"now": 0.0}
+
+    def validate(model):
+        clock["now"] += 10.0  # an epoch takes ten seconds
+        return {"loss": float((model.at - 3.0).square().detach())}
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tsode.training.loop.time.perf_counter", lambda: clock["now"])
+        history = run(
+            Mean(), [rows([2.0, 4.0])] * 4, validate=validate, max_epochs=100, patience=None, max_seconds=75.0
+        )
+    rates = [row["learning_rate"] for row in history]
+    assert len(history) == 7
+    assert rates[-1] < 0.05 * max(rates)
+
+
+def test_time_that_is_not_limited_changes_nothing():
+    free, limited = Mean(), Mean()
+    run(free, [rows([2.0, 4.0])] * 4, max_epochs=6)
+    run(limited, [rows([2.0, 4.0])] * 4, max_epochs=6, max_seconds=1e9)
+    assert torch.equal(free.at, limited.at)

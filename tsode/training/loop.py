@@ -47,8 +47,8 @@ class TrainingPlan:
     average : float
         Decay of the running mean of the weights, which is what is validated and kept; 0 = no averaging.
     max_seconds : float or None
-        Time after which training ends, about: cooling begins when no more is left than it takes, or at once, and
-        shorter, where that is more than there is.
+        Time after which training ends, about: cooling begins when no more is left than it takes, and takes its share of
+        the epochs that there is time for.
     """
 
     max_epochs: int = 30
@@ -78,15 +78,14 @@ class Rate:
         self.peak = plan.learning_rate
         self.n_batches = n_batches
         self.n_warm = max(1, plan.max_epochs * n_batches // 10)
-        self.n_cooling = max(1, round(plan.cooling * plan.max_epochs))
+        self.n_cooling = 1
         self.last_epoch = plan.max_epochs
         self.cools_from: float = math.inf
 
-    def cool(self, epoch: int, step: int, n_left: float = math.inf) -> None:
-        """Begin to go down after this epoch and step, if that has not begun; within `n_left` epochs, but one."""
+    def cool(self, epoch: int, step: int, n_epochs: int) -> None:
+        """Begin to go down after this epoch and step, within so many epochs, if that has not begun."""
         if math.isinf(self.cools_from):
-            self.n_cooling = max(1, int(min(self.n_cooling, n_left)))
-            self.cools_from = step
+            self.n_cooling, self.cools_from = n_epochs, step
             self.last_epoch = min(self.last_epoch, epoch + self.n_cooling)
 
     def __call__(self, step: int) -> float:
@@ -187,10 +186,10 @@ def train(
     n_seen = n_skipped = 0
     progress = tqdm(total=plan.max_epochs, disable=not verbose, desc="fit", unit="epoch")
     counter = EvaluationCounter(model)
-    began = time.perf_counter()
     try:
         first_loss = _scores(model, validate)["loss"]
         counter.take()
+        began = time.perf_counter()
         for epoch in range(1, plan.max_epochs + 1):
             started = time.perf_counter()
             model.train()
@@ -212,12 +211,10 @@ def train(
             answers = [callback(row) for callback in callbacks]
             if True in answers or epoch >= rate.last_epoch:
                 break
-            elapsed = time.perf_counter() - began
-            n_left = math.inf if plan.max_seconds is None else (plan.max_seconds - elapsed) / (elapsed / epoch)
-            if min(n_left, plan.max_epochs - epoch) <= rate.n_cooling or (
-                plan.patience is not None and epoch - best_epoch >= plan.patience
-            ):
-                rate.cool(epoch, averaged.n_updates, n_left)
+            n_epochs = _epochs_in_time(plan, epoch, time.perf_counter() - began)
+            n_cooling = max(1, round(plan.cooling * n_epochs))
+            if epoch + n_cooling >= n_epochs or (plan.patience is not None and epoch - best_epoch >= plan.patience):
+                rate.cool(epoch, averaged.n_updates, n_cooling)
     except KeyboardInterrupt:
         kept = f"the best weights so far (epoch {best_epoch}) are kept."
         if not best_epoch and averaged.n_updates:  # stopped in the first epoch: what it has learned is all there is
@@ -245,6 +242,11 @@ def train(
             f"was {first_loss:.4g}. {remedy}"
         )
     return history
+
+
+def _epochs_in_time(plan: TrainingPlan, epoch: int, elapsed: float) -> float:
+    """How many epochs there are time for, if all take as long as the first ones did."""
+    return plan.max_epochs if plan.max_seconds is None else min(plan.max_epochs, plan.max_seconds * epoch / elapsed)
 
 
 def _scores(model: nn.Module, validate: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:

@@ -124,14 +124,11 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         silences left out.
     max_context : int
         Longer series are trained on in pieces of this many observation times. Forecasts use the whole history.
-    max_epochs, batch_size, learning_rate
+    max_epochs, batch_size, learning_rate, max_seconds
         Of the training loop, see `tsode.training.loop.TrainingPlan`. An epoch is at least ten steps.
     early_stopping : bool
         Bring the learning rate down, and then stop, when the validation likelihood has not improved for `patience`
         epochs. The best epoch is kept either way.
-    max_seconds : float or None
-        Time for the epochs of a training, about: the learning rate comes down in time, so that what ends early ends
-        well. None: as long as it takes. The weights then depend on how fast the machine is.
     patience : int
     validation_fraction : float
         Share of the series held out; with fewer than ten series, the last part of each.

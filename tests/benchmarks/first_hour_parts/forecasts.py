@@ -28,18 +28,19 @@ class Model(NamedTuple):
 
 
 def model_of(label: str) -> Model:
-    """Model of a text such as ``Auto``, ``DirectForecaster:regression=boosting`` or ``Auto:budget=5``."""
+    """Model of a text such as ``Auto``, ``DirectForecaster:regression=boosting`` or ``Auto:budget=5``.
+
+    Settings are written as in Python, save that a bare word is a text.
+    """
     name, _, rest = label.partition(":")
-    settings = dict(part.split("=", 1) for part in rest.split(",") if part)
-    found = getattr(tsode, "AutoForecaster" if name == "Auto" else name)
-    return Model(label, found, {key: _literal(value) for key, value in settings.items()})
+    call = ast.parse(f"settings({rest})", mode="eval").body
+    assert isinstance(call, ast.Call)
+    settings = {str(setting.arg): _value(setting.value) for setting in call.keywords}
+    return Model(label, getattr(tsode, "AutoForecaster" if name == "Auto" else name), settings)
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
+def _value(node: ast.expr) -> Any:
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
 def run(model: Model, task: Task) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tsode.likelihoods.quantile_knots import QuantileKnots
-from tsode.training.quantile_averaging import Held, average, fit_stretch, fit_weights, level_weights
+from tsode.training.quantile_averaging import Held, average, by_error, fit_stretch, fit_weights, level_weights
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 Z = torch.special.ndtri(torch.tensor(LEVELS, dtype=torch.float64))
@@ -59,7 +59,7 @@ def test_channels_with_many_units_have_weights_of_their_own():
     )
     channel = torch.arange(4000) // 2000
     weights, stretch = average(
-        both, channel, torch.zeros(4000, dtype=torch.long), 2, 1, torch.Generator().manual_seed(0)
+        both, channel, torch.zeros(4000, dtype=torch.long), 2, 1, 400, torch.Generator().manual_seed(0)
     )
     assert weights[0, 0, 0] > 0.85
     assert weights[1, 0, 1] > 0.85
@@ -85,3 +85,15 @@ def test_pinball_losses_with_level_weights_are_near_the_crps_in_closed_form():
     off = x - knots
     loss = (torch.maximum(levels * off, (levels - 1.0) * off) * level_weights(levels.tolist())).sum()
     assert float(loss) == pytest.approx(float(law.crps(law.from_quantiles(knots), x)), rel=5e-3)
+
+
+def test_with_few_units_weights_go_by_the_error_and_with_many_by_what_averages_gain():
+    at_hand = held([0.5, 0.9], n=600, n_units=3)
+    none, one = (torch.zeros(600, dtype=torch.long) for _ in range(2))
+    few, many = (
+        average(at_hand, none, one, 1, 1, n_units, torch.Generator().manual_seed(0))[0][0, 0] for n_units in (1, 10**6)
+    )
+    prior, fitted = by_error(at_hand), fit_weights(at_hand, torch.Generator().manual_seed(0))
+    assert prior[0] > 0.9
+    torch.testing.assert_close(many, fitted, atol=1e-4, rtol=0)
+    assert abs(float(few[0] - prior[0])) < abs(float(fitted[0] - prior[0]))

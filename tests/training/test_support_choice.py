@@ -57,3 +57,13 @@ def test_a_channel_that_never_moves_says_nothing():
     series = [(np.arange(20.0), np.full(20, 3.0)) for _ in range(20)]
     scores = scores_of_scales(series, SCALES, reach=5.0)
     assert not is_better(scores["log"], scores["identity"])
+
+
+def test_scales_are_compared_on_the_same_values_where_one_is_met_exactly_on_one_of_them():
+    # a constant half of the pairs has no spread on the values themselves, and rounding gives it one on another scale
+    rng = np.random.default_rng(0)
+    series = [(np.arange(11.0), np.full(11, 0.1) if k % 2 else rng.exponential(size=11)) for k in range(4)]
+    scores = scores_of_scales(series, SCALES, 5.0)
+    assert len({len(own.nll) for own in scores.values()}) == 1
+    for own in scores.values():
+        is_better(own, scores["identity"])

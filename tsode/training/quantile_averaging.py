@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Held", "average", "fit_stretch", "fit_weights", "level_weights"]
+__all__ = ["Held", "average", "by_error", "fit_stretch", "fit_weights", "level_weights"]
 
 N_DRAWS = 16  # bootstrap samples that weights are averaged over
 N_STEPS = 8  # members that each sample picks, one after the other and with return
 MOST_VALUES = 4000  # from which weights are found
 ENOUGH = 20.0  # units that count for as much as all that is known of other channels and leads
 STRETCHES = torch.linspace(-0.7, 0.7, 29, dtype=torch.float64)  # logarithms of the factors that are tried
+POWER = 8.0  # of what a member's error is above the best, by which weights fall where units are few
 LEAST = 0.04  # a share below this is none: its member would have to be asked for nothing
 
 
@@ -64,6 +65,13 @@ def fit_weights(held: Held, generator: torch.Generator) -> Tensor:
     return _bagged(held, generator, _greedy)
 
 
+def by_error(held: Held) -> Tensor:
+    """Weights by a power of the CRPS of each member: those near the best share them, the others have next to none."""
+    error = _pinball(held.knots, held.truth, held.levels).mean(dim=1)
+    weight = (error.min().clamp(min=1e-300) / error.clamp(min=1e-300)) ** POWER
+    return weight / weight.sum()
+
+
 def fit_stretch(held: Held, generator: torch.Generator) -> Tensor:
     """Logarithm of the factor of the spread about the median with the least CRPS, of one member: Tensor[1]."""
     return _bagged(held, generator, _stretch)
@@ -108,25 +116,33 @@ def _stretch(held: Held, weight: Tensor) -> Tensor:
 
 
 def average(
-    held: Held, channel: Tensor, group: Tensor, n_channels: int, n_groups: int, generator: torch.Generator
+    held: Held,
+    channel: Tensor,
+    group: Tensor,
+    n_channels: int,
+    n_groups: int,
+    n_units: int,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Weights of each channel and range of leads, and logarithms of the factors of the spread of their averages.
 
-    Those of all values together come first; those of a channel and range are drawn towards them, as far as it has few
-    units.
+    Those of all values together come first, drawn towards `by_error` as far as there are few units; those of a channel
+    and range are drawn towards them likewise.
 
     Parameters
     ----------
     held : Held
     channel, group : Tensor[n], int64
         Of each value.
+    n_units : int
+        Series and cuts that there are, whatever is drawn as a unit.
 
     Returns
     -------
     weights : Tensor[c g m]
     stretch : Tensor[c g]
     """
-    pooled = fit_weights(held, generator)
+    pooled = torch.lerp(by_error(held), fit_weights(held, generator), n_units / (n_units + ENOUGH))
     weights = pooled.expand(n_channels, n_groups, -1).clone()
     for c, g, part, trust in _parts(held, channel, group, n_channels, n_groups):
         weights[c, g] += trust * (fit_weights(part, generator) - pooled)

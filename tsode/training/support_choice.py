@@ -67,7 +67,11 @@ def scores_of_scales(
     step = max(1, math.ceil(len(pairs.after) / MOST_PAIRS))
     pairs = _Pairs(*(column[::step] for column in pairs))
     groups = _groups(pairs)
-    return {name: _scores(pairs, groups, transform) for name, transform in transforms.items()}
+    fits = {name: _fit(pairs, groups, transform) for name, transform in transforms.items()}
+    # the same values on each: where one was met exactly on a scale, or leaves it, nothing is compared
+    is_told = np.logical_and.reduce([(scale > 0.0) & np.isfinite(location) for location, scale in fits.values()])
+    told = _Pairs(*(column[is_told] for column in pairs))
+    return {name: _scores(told, *(part[is_told] for part in fits[name]), transforms[name]) for name in fits}
 
 
 def is_better(scores: Scores, than: Scores) -> bool:
@@ -123,7 +127,8 @@ def _groups(pairs: _Pairs) -> list[np.ndarray]:
     return [is_first, *(~is_first & (place == k) for k in range(len(edges) + 1))]
 
 
-def _scores(pairs: _Pairs, groups: Sequence[np.ndarray], transform: Transform) -> Scores:
+def _fit(pairs: _Pairs, groups: Sequence[np.ndarray], transform: Transform) -> tuple[np.ndarray, np.ndarray]:
+    """Location and spread of the forecast of each pair (n) on a scale; NaN where there are too few to learn from."""
     before, after = (transform.forward(torch.from_numpy(part)).numpy() for part in (pairs.before, pairs.after))
     location, scale = np.full((2, len(after)), np.nan)
     for group in groups:
@@ -134,12 +139,14 @@ def _scores(pairs: _Pairs, groups: Sequence[np.ndarray], transform: Transform) -
             x = np.stack([np.ones_like(before), np.nan_to_num(before - before[learned].mean())], axis=1)
             line = np.linalg.lstsq(x[learned], after[learned], rcond=None)[0]
             location[told], scale[told] = x[told] @ line, (after - x @ line)[learned].std()
-    is_told = scale > 0.0
-    location, scale = location[is_told], scale[is_told]
+    return location, scale
+
+
+def _scores(pairs: _Pairs, location: np.ndarray, scale: np.ndarray, transform: Transform) -> Scores:
     if not len(scale):
-        return Scores(location, scale, pairs.block[is_told])
+        return Scores(location, scale, pairs.block)
     normal = torch.from_numpy(np.stack([location, np.log(scale), np.zeros_like(scale)], axis=1))
     family = TransformedMixture(1)
-    params, truth = family.from_normals(normal, transform), torch.from_numpy(pairs.after[is_told])
+    params, truth = family.from_normals(normal, transform), torch.from_numpy(pairs.after)
     nll, crps = -family.log_prob(params, truth), family.crps(params, truth)
-    return Scores(nll.numpy(), crps.numpy(), pairs.block[is_told])
+    return Scores(nll.numpy(), crps.numpy(), pairs.block)

@@ -61,7 +61,7 @@ def test_few_series_are_asked_for_their_later_blocks_within_the_horizon():
     (of_round,) = rounds_of(panel, 20.0)
     for key, times in zip(panel.ids, panel.times):
         train = of_round.train.times[list(of_round.train.ids).index(key)]
-        assert times[len(train) - 1] >= times[0] + 0.45 * (times[-1] - times[0])
+        assert times[len(train) - 1] >= times[0] + 0.55 * (times[-1] - times[0])
     for question in of_round.questions:
         for past, future in zip(question.past.times, question.future.times):
             assert future[-1] <= past[-1] + 20.0 * (1.0 + 1e-6)

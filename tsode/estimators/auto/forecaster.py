@@ -168,9 +168,9 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
             reasons = "; ".join(f"{trial.member.name}: {trial.status}" for trial in trials)
             raise TsodeError(f"No member could be fitted: {reasons}. Mend the data, or name other members=.")
         choice = choose(done, asked, generator)
-        growth = n_rows / max(1, min(sum(int(s.sum()) for s in each.train.rows_seen) for each in rounds))
-        for trial in sorted(choice.trials, key=lambda trial: trial.fit_seconds):
-            if is_stopped or not refit(trial, (X, y), tables, growth, clock):
+        shares = choice.module.weight.mean(dim=(0, 1)).tolist()
+        for _, trial in sorted(zip(shares, choice.trials), key=lambda pair: -pair[0]):
+            if is_stopped or not refit(trial, (X, y), tables, clock):
                 trial.status = "ok, fitted to a part of the data"
         if is_stopped:
             warnings.warn(

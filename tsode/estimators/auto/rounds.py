@@ -19,6 +19,8 @@ LONG = 1500  # rows, from which on a part of the series is held out once, and no
 N_FOLDS = 3
 SHARE, MOST_SERIES = 0.25, 100  # held out at once
 MOST_CUTS = 8  # of each series where its later blocks are forecast
+LATE = (0.6, 0.7, 0.8)  # shares of the span that they are cut at where the horizon is long
+MOST_SHORT = 5  # cuts of a short series that nothing was learned from
 CUTS_ALONG = (3, 12)  # fewest and most of each where whole series are held out
 MOST_ROWS = 300  # asked of one series from one cut
 MOST_ASKED = 6000  # asked in all
@@ -59,8 +61,8 @@ def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: tor
     """Rounds that match how forecasts will be asked.
 
     With many series, or some short ones, others are forecast than were learned from, from cuts all along short ones
-    and beyond the first third of others; with fewer the later blocks of each, from cuts of its last third, or its
-    second half where the horizon is long.
+    and beyond the first third of others; with fewer the later blocks of each, from cuts of its last third, or
+    somewhat before where the horizon is long.
 
     Parameters
     ----------
@@ -113,21 +115,21 @@ def questions_about(panel: Panel, held_out: Panel, timeline: Timeline, horizon: 
 
 def _late_cuts(t: np.ndarray, horizon: float) -> list[int]:
     """Numbers of rows before each cut of a series whose later blocks are forecast."""
-    first, last = t[0], t[-1]
-    span, end = last - first, last - horizon
-    begin = first + 2.0 * span / 3.0
-    if end - begin < 2.0 * horizon:
-        begin = first + span / 2.0
-    if end <= begin:  # a horizon of half the series or more: what is left is asked
-        return _rows_at(t, first + span * np.array([0.6, 0.7, 0.8]))
-    n = int(np.clip(1 + (end - begin) // horizon, 3, MOST_CUTS))
-    return _rows_at(t, np.linspace(begin, end, n))
+    first, span = t[0], t[-1] - t[0]
+    begin, end = first + 2.0 * span / 3.0, t[-1] - horizon
+    if (
+        end - begin < 2.0 * horizon
+    ):  # as much to learn from as there is for what was learned then to be like that of all
+        return _rows_at(t, first + span * np.array(LATE))
+    return _rows_at(t, np.linspace(begin, end, int(np.clip(1 + (end - begin) // horizon, 3, MOST_CUTS))))
 
 
 def _cuts_along(t: np.ndarray, horizon: float) -> list[int]:
     """Numbers of rows before each cut of a series that nothing was learned from."""
-    begin = t[min(1, len(t) - 2)] if len(t) < SHORT else t[0] + (t[-1] - t[0]) / 3.0
-    end = max(t[-1] - horizon, t[0] + (t[-1] - t[0]) / 3.0, begin)
+    if len(t) < SHORT:  # often dense where they begin, and asked from there
+        return np.unique(np.linspace(1, len(t) - 1, min(len(t) - 1, MOST_SHORT)).round().astype(int)).tolist()
+    begin = t[0] + (t[-1] - t[0]) / 3.0
+    end = max(t[-1] - horizon, begin)
     n = int(np.clip((end - begin) / (2.0 * horizon), *CUTS_ALONG))
     return _rows_at(t, begin + (end - begin) * (np.arange(n) + 0.5) / n)
 

@@ -24,7 +24,7 @@ __all__ = ["Asked", "Clock", "Trial", "ask_all", "refit", "run_trials", "tables_
 
 IN_TRAINING = 0.7  # of a fit's time: the rest is calibration and what else follows
 SHORTEST = 1.5  # seconds of training below which a network has learned nothing
-GROWTH = 0.6  # power of the rows that a fit takes longer by
+GROWTH = 1.8  # times as long as a part of the data, that all of them may take
 FAVOURITES = 3  # members whose second fit is kept time for
 HOPELESS = 1.5  # times the best error after the first of several rounds
 MOST_FAILED = 0.01  # share of values without a forecast
@@ -183,8 +183,8 @@ def _try(
         return
     done = [other for other in trials if other.knots is not None]
     # what can be told to stop is not fitted again, unless there is time: it is better for learning longer
-    again = [other.fit_seconds for other in done if not other.member.can_stop]
-    left = max(clock.left() - sum(sorted(again, reverse=True)[:FAVOURITES]), 0.0)
+    favourites = sorted(done, key=lambda other: _error(other, asked))[:FAVOURITES]
+    left = max(clock.left() - GROWTH * sum(other.fit_seconds for other in favourites if not other.member.can_stop), 0.0)
     n_fits = len(rounds) + (not member.can_stop)
     is_timed = math.isfinite(left) and bool(done)
     if is_timed and not getattr(member.estimator, "is_baseline", False):
@@ -240,13 +240,13 @@ def _head(trial: Trial, rows: np.ndarray) -> Trial:
     return Trial(trial.member, knots=trial.knots[rows])
 
 
-def refit(trial: Trial, data: tuple[Any, Any], tables: Mapping[str, Any], growth: float, clock: Clock) -> bool:
+def refit(trial: Trial, data: tuple[Any, Any], tables: Mapping[str, Any], clock: Clock) -> bool:
     """Fit a member on all data, if there is time for it: whether that was done.
 
     Otherwise the one of the last round stays: histories are run over by it all the same.
     """
     left = clock.left()
-    if math.isfinite(left) and growth**GROWTH * trial.fit_seconds > left and trial.fit_seconds > 1.0:
+    if math.isfinite(left) and trial.fit_seconds > max(left, 1.0):
         return False
     X, y = data
     estimator = trial.member.fresh(trial.max_seconds)

@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tsode import JumpODEForecaster, LatentODEForecaster, LinearSDEForecaster, PointProcessForecaster, part
+from tsode import (
+    AutoForecaster,
+    JumpODEForecaster,
+    LatentODEForecaster,
+    LinearSDEForecaster,
+    PointProcessForecaster,
+    part,
+)
 from tsode.datasets import (
     load_cgm,
     load_earthquakes,
@@ -29,6 +36,7 @@ from tsode.plots import (
     plot_history,
     plot_intensity,
     plot_latent,
+    plot_leaderboard,
     plot_phase,
     plot_pit,
     plot_what_if,
@@ -85,6 +93,11 @@ solved = JumpODEForecaster(
     batch_size=32, n_members=1, random_state=0,
 ).fit(orbit.set_index("ds"))  # fmt: skip
 page.figure(plot_history(solved), "A neural field and an adaptive solver, whose evaluations are counted.")
+
+page.heading("plot_leaderboard: which forecasters were tried, and how they did")
+tried = AutoForecaster(horizon=12.0, budget=10, random_state=0).fit(load_theophylline())
+page.figure(plot_leaderboard(tried), "Ten seconds of trying on the theophylline of twelve people.")
+page.text(tried.explain())
 
 page.heading("plot_phase: where a vector field leads")
 page.figure(

@@ -71,7 +71,10 @@ def scores_of_scales(
     # the same values on each: where one was met exactly on a scale, or leaves it, nothing is compared
     is_told = np.logical_and.reduce([(scale > 0.0) & np.isfinite(location) for location, scale in fits.values()])
     told = _Pairs(*(column[is_told] for column in pairs))
-    return {name: _scores(told, *(part[is_told] for part in fits[name]), transforms[name]) for name in fits}
+    return {
+        name: _scores(told, location[is_told], scale[is_told], transforms[name])
+        for name, (location, scale) in fits.items()
+    }
 
 
 def is_better(scores: Scores, than: Scores) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from tsode.likelihoods.quantile_knots import QuantileKnots
-from tsode.training.quantile_averaging import Held, average, by_error, fit_stretch, fit_weights, level_weights
+from tsode.training.quantile_averaging import Held, average, by_error, doubt, fit_stretch, fit_weights, level_weights
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 Z = torch.special.ndtri(torch.tensor(LEVELS, dtype=torch.float64))
@@ -97,3 +99,8 @@ def test_with_few_units_weights_go_by_the_error_and_with_many_by_what_averages_g
     assert prior[0] > 0.9
     torch.testing.assert_close(many, fitted, atol=1e-4, rtol=0)
     assert abs(float(few[0] - prior[0])) < abs(float(fitted[0] - prior[0]))
+
+
+def test_a_spread_from_few_units_is_widened_as_students_law_is_wider_than_the_normal():
+    assert doubt(3) == pytest.approx(np.log(scipy.stats.t.ppf(0.9, 3) / scipy.stats.norm.ppf(0.9)))
+    assert 0.0 < doubt(1000) < 1e-3

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
-__all__ = ["Held", "average", "by_error", "fit_stretch", "fit_weights", "level_weights"]
+__all__ = ["Held", "average", "by_error", "doubt", "fit_stretch", "fit_weights", "level_weights"]
 
 N_DRAWS = 16  # bootstrap samples that weights are averaged over
 N_STEPS = 8  # members that each sample picks, one after the other and with return
@@ -152,11 +154,20 @@ def average(
     weights = weights / weights.sum(dim=2, keepdim=True)
     mixed = torch.einsum("nm,mnk->nk", weights[channel, group], held.knots)
     one = Held(mixed[None], held.truth, held.unit, held.levels)
-    common = fit_stretch(one, generator)[0]
+    common = fit_stretch(one, generator)[0] + doubt(n_units)
     stretch = common.expand(n_channels, n_groups).clone()
     for c, g, part, trust in _parts(one, channel, group, n_channels, n_groups):
-        stretch[c, g] += trust * (fit_stretch(part, generator)[0] - common)
+        stretch[c, g] += trust * (fit_stretch(part, generator)[0] + doubt(n_units) - common)
     return weights, stretch
+
+
+def doubt(n_units: int) -> float:
+    """Logarithm of what a spread that is known from so many units is to be widened by.
+
+    An error whose scale was found from n others has the law of Student with n degrees of freedom: its quantile .9 over
+    that of the normal.
+    """
+    return math.log(stdtrit(n_units, 0.9) / ndtri(0.9))
 
 
 def _parts(

@@ -14,6 +14,7 @@ from tsode.errors import ParameterError
 
 __all__ = ["Member", "Shape", "check_members", "find_members"]
 
+JUMP = Part("JumpODEForecaster", (("expert", None),))  # linear models stand beside it, and are averaged with it
 SHARP = Part("LinearSDEForecaster", (("components", ("sharp_season",)),))
 
 FEW = (
@@ -26,7 +27,7 @@ FEW = (
     Part("DirectForecaster", (("regression", "boosting"),)),
     SHARP,
     "LinearSDEForecaster",
-    "JumpODEForecaster",
+    JUMP,
     "LatentODEForecaster",
     "LatentSDEForecaster",
 )
@@ -42,7 +43,7 @@ MANY = (
     Part("DirectForecaster", (("regression", "boosting"),)),
     SHARP,
     "LinearSDEForecaster",
-    "JumpODEForecaster",
+    JUMP,
     Part("LinearSDEForecaster", (("components", "auto"),)),
     "LatentODEForecaster",
     "LatentSDEForecaster",
@@ -175,7 +176,7 @@ def _name(spec: Any) -> str:
     settings = []
     for key, value in part.settings:
         words = [value] if isinstance(value, str) else value if isinstance(value, tuple) else [key]
-        settings += [key if word == "auto" else str(word) for word in words]
+        settings += [key if word == "auto" else str(word) for word in words if value is not None]
     return " ".join([part.name.removesuffix("Forecaster"), *settings])
 
 

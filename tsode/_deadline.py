@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["deadline"]
+__all__ = ["Overdue", "deadline"]
+
+
+class Overdue(BaseException):
+    """Work has taken longer than it may; no Exception, for the work itself must not take it for one of its own."""
 
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise a TimeoutError inside after so many seconds of the clock.
+    """Raise `Overdue` inside after so many seconds of the clock.
 
     By a signal: where there is none (Windows, threads other than the main one), or where somebody else's is under way,
     nothing is raised, and the work takes as long as it takes.
@@ -25,7 +29,7 @@ def deadline(seconds: float) -> Iterator[None]:
         return
 
     def ring(number: int, frame: Any) -> None:
-        raise TimeoutError(f"more than {seconds:.3g} seconds")
+        raise Overdue(f"more than {seconds:.3g} seconds")
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))

@@ -10,7 +10,7 @@ import torch
 from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
-__all__ = ["Held", "average", "by_error", "doubt", "fit_stretch", "fit_weights", "level_weights"]
+__all__ = ["Held", "average", "by_error", "doubt", "fit_stretch", "fit_weights", "level_weights", "trust"]
 
 N_DRAWS = 16  # bootstrap samples that weights are averaged over
 N_STEPS = 8  # members that each sample picks, one after the other and with return
@@ -144,10 +144,10 @@ def average(
     weights : Tensor[c g m]
     stretch : Tensor[c g]
     """
-    pooled = torch.lerp(by_error(held), fit_weights(held, generator), n_units / (n_units + ENOUGH))
+    pooled = torch.lerp(by_error(held), fit_weights(held, generator), trust(n_units))
     weights = pooled.expand(n_channels, n_groups, -1).clone()
-    for c, g, part, trust in _parts(held, channel, group, n_channels, n_groups):
-        weights[c, g] += trust * (fit_weights(part, generator) - pooled)
+    for c, g, part, share in _parts(held, channel, group, n_channels, n_groups):
+        weights[c, g] += share * (fit_weights(part, generator) - pooled)
     kept = weights.mean(dim=(0, 1)) >= LEAST
     kept[weights.mean(dim=(0, 1)).argmax()] = True
     weights = weights * kept
@@ -156,9 +156,14 @@ def average(
     one = Held(mixed[None], held.truth, held.unit, held.levels)
     common = fit_stretch(one, generator)[0] + doubt(n_units)
     stretch = common.expand(n_channels, n_groups).clone()
-    for c, g, part, trust in _parts(one, channel, group, n_channels, n_groups):
-        stretch[c, g] += trust * (fit_stretch(part, generator)[0] + doubt(n_units) - common)
+    for c, g, part, share in _parts(one, channel, group, n_channels, n_groups):
+        stretch[c, g] += share * (fit_stretch(part, generator)[0] + doubt(n_units) - common)
     return weights, stretch
+
+
+def trust(n_units: int) -> float:
+    """How far what so many units say by themselves is trusted."""
+    return n_units / (n_units + ENOUGH)
 
 
 def doubt(n_units: int) -> float:
@@ -180,5 +185,5 @@ def _parts(
             rows = ((channel == c) & (group == g)).nonzero()[:, 0]
             if len(rows):
                 part = held.of(rows)
-                parts.append((c, g, part, part.n_units / (part.n_units + ENOUGH)))
+                parts.append((c, g, part, trust(part.n_units)))
     return parts

@@ -40,7 +40,8 @@ def test_other_errors_of_a_fit_are_left_as_they_are(monkeypatch):
         small(JumpODEForecaster).fit(a_frame())
 
 
-@pytest.mark.parametrize("made", FORECASTERS.values(), ids=FORECASTERS)
+# AutoForecaster trains nothing itself, and of a member that lacks memory its leaderboard says so
+@pytest.mark.parametrize("made", [made for name, made in FORECASTERS.items() if name != "AutoForecaster"])
 def test_only_parameters_that_an_estimator_has_are_named(made, monkeypatch):
     monkeypatch.setattr(made, "_train", lambda *_: torch.empty(2**60))
     monkeypatch.setattr(made, "_tell", lambda *_: None)  # of a season that these data have not

@@ -12,14 +12,13 @@ from torch import Tensor
 from tsode.estimators.auto.trials import Asked, Trial
 from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.models.combination import LEVELS, Combination, stretched
-from tsode.training.quantile_averaging import Held, average, fit_weights
+from tsode.training.quantile_averaging import Held, average, by_error, fit_weights, trust
 
 __all__ = ["N_LEADS", "Choice", "choose"]
 
 N_LEADS = 3  # ranges of leads
 FEWEST_UNITS = 12  # below, what is asked from one cut is several units, by lead
 N_FOLDS = 5
-AHEAD = 0.95  # of the best naive error: below, there is no doubt that something beats it
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +80,11 @@ def choose(done: Sequence[Trial], asked: Asked, generator: torch.Generator) -> C
     best = min(naive, key=lambda k: float(means[k])) if naive else None
     combined = torch.einsum("nm,mnk->nk", weight[channel, group], knots)
     combined = stretched(combined, stretch[channel, group])
-    is_naive = best is not None and _loses(held, of_all, combined, best)
+    others = [k for k in range(len(done)) if k not in naive]
+    by_unit = torch.from_numpy(asked.unit)[row]
+    is_naive = best is not None and (
+        not bool(weight[..., others].any()) or _loses(held, of_all, combined, best, by_unit)
+    )
     if is_naive:
         assert best is not None
         weight = torch.zeros_like(weight)
@@ -152,19 +155,22 @@ class _Scores:
         return np.asarray((total.reshape(self.shape) / self.counts).numpy())
 
 
-def _loses(held: Held, scores: _Scores, combined: Tensor, best: int) -> bool:
-    """Whether a combination is no better than the best naive forecast on units that its weights are not from."""
+def _loses(held: Held, scores: _Scores, combined: Tensor, best: int, unit: Tensor) -> bool:
+    """Whether a combination is no better than the best naive forecast on series and cuts that its weights are not from.
+
+    Of one cut alone nothing can be left out: then it is by the scores that the weights are from.
+    """
     naive = scores.of(held.knots[best])
-    if float((scores.of(combined) * scores.weight).sum()) < AHEAD * float((naive * scores.weight).sum()):
-        return False
-    order = held.unit.unique(return_inverse=True)[1] % N_FOLDS
+    order = unit.unique(return_inverse=True)[1] % N_FOLDS
+    if not bool(order.any()):
+        return bool(((naive - scores.of(combined)) * scores.weight).sum() <= 0.0)
     own = torch.Generator().manual_seed(0)
     gained = torch.zeros((), dtype=torch.float64)
     for fold in order.unique():
         inside, outside = (order == fold).nonzero()[:, 0], (order != fold).nonzero()[:, 0]
-        if not len(outside):
-            return False
-        weight = fit_weights(held.of(outside), own)
+        rest = held.of(outside)
+        n_units = len(unit[outside].unique())
+        weight = torch.lerp(by_error(rest), fit_weights(rest, own), trust(n_units))
         mixed = torch.einsum("m,mnk->nk", weight, held.knots[:, inside])
         off = scores.law.crps(scores.law.from_quantiles(mixed), held.truth[inside])
         gained = gained + ((naive[inside] - off) * scores.weight[inside]).sum()

@@ -165,12 +165,18 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
         trials, is_stopped = run_trials(found, rounds, asked, reader, tables, shape, clock, int(self.verbose))
         done = [trial for trial in trials if trial.knots is not None]
         if not done:
+            if trials[0].refusal is not None:  # which says what to do about the data
+                raise trials[0].refusal
             reasons = "; ".join(f"{trial.member.name}: {trial.status}" for trial in trials)
             raise TsodeError(f"No member could be fitted: {reasons}. Mend the data, or name other members=.")
         choice = choose(done, asked, generator)
         shares = choice.module.weight.mean(dim=(0, 1)).tolist()
         for _, trial in sorted(zip(shares, choice.trials), key=lambda pair: -pair[0]):
-            if is_stopped or not refit(trial, (X, y), tables, clock):
+            try:
+                is_whole = not is_stopped and refit(trial, (X, y), tables, clock)
+            except KeyboardInterrupt:
+                is_whole, is_stopped = False, True
+            if not is_whole:
                 trial.status = "ok, fitted to a part of the data"
         if is_stopped:
             warnings.warn(

@@ -77,12 +77,16 @@ def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: tor
     DataError
         If no series has two observed times.
     """
+    # in an order of their ids, so that theirs in the data changes nothing
+    panel = panel.select(
+        sorted(range(len(panel)), key=lambda row: (type(panel.ids[row]).__name__, str(panel.ids[row])))
+    )
     times = [timeline.to_model(t[seen]) for t, seen in zip(panel.times, panel.rows_seen)]
     usable = [row for row, t in enumerate(times) if len(t) > 1]
     if not usable:
         raise DataError(
             "No series has two observation times, so nothing can be learned about change in time. Give longer series, "
-            "or use ConstantForecaster."
+            "or use LastValueForecaster or ConstantForecaster."
         )
     panel = panel.part(range(len(panel)), panel.rows_seen)
     if not asks_others(panel):

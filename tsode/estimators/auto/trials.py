@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tsode._deadline import deadline
+from tsode._deadline import Overdue, deadline
 from tsode.core.timeline import Timeline
-from tsode.errors import TsodeWarning
+from tsode.errors import DataError, ParameterError, TsodeWarning
 from tsode.estimators.auto.members import Member, Shape
 from tsode.estimators.auto.rounds import Question, Round
 from tsode.frames.write import write_long
@@ -27,6 +27,8 @@ SHORTEST = 1.5  # seconds of training below which a network has learned nothing
 GROWTH = 1.8  # times as long as a part of the data, that all of them may take
 FAVOURITES = 3  # members whose second fit is kept time for
 HOPELESS = 1.5  # times the best error after the first of several rounds
+MOST_LETTERS = 100  # of a reason
+MOST_AT_ONCE = 0.5  # of the time that is left, that one member may take
 MOST_FAILED = 0.01  # share of values without a forecast
 
 
@@ -85,6 +87,10 @@ class Trial:
         The last one fitted.
     warning : str
         The first that a fit gave.
+    refusal : Exception or None
+        Why it does not apply to the data.
+    max_seconds : float
+        Of the training in a fit.
     """
 
     member: Member
@@ -94,6 +100,7 @@ class Trial:
     predict_seconds: float = 0.0
     fitted: Any = None
     warning: str = ""
+    refusal: Exception | None = None
     max_seconds: float = math.inf
     _parts: list[np.ndarray] = field(default_factory=list)
 
@@ -186,8 +193,10 @@ def _try(
     favourites = sorted(done, key=lambda other: _error(other, asked))[:FAVOURITES]
     left = max(clock.left() - GROWTH * sum(other.fit_seconds for other in favourites if not other.member.can_stop), 0.0)
     n_fits = len(rounds) + (not member.can_stop)
+    is_baseline = getattr(member.estimator, "is_baseline", False)
     is_timed = math.isfinite(left) and bool(done)
-    if is_timed and not getattr(member.estimator, "is_baseline", False):
+    most = left if is_timed else math.inf
+    if is_timed and not is_baseline:
         expected = n_fits * member.expected_seconds(shape)
         trial.max_seconds = IN_TRAINING * member.share * left / n_fits if member.can_stop else math.inf
         if member.can_stop and "events" in tables_of(member.estimator, tables):
@@ -195,8 +204,9 @@ def _try(
         if expected > left or trial.max_seconds < SHORTEST or not left:
             trial.status = f"no time: {left:.0f} s were left" + (f", and {expected:.0f} needed" if expected else "")
             return
+        most = left if member.can_stop or expected else MOST_AT_ONCE * left
     try:
-        with warnings.catch_warnings(record=True) as told, deadline(left if is_timed else math.inf):
+        with warnings.catch_warnings(record=True) as told, deadline(most):
             warnings.simplefilter("always", TsodeWarning)
             own, columns = tables_of(member.estimator, tables), (reader.settings.id_col, reader.settings.time_col)
             for k, of_round in enumerate(rounds):
@@ -206,7 +216,7 @@ def _try(
                 started = time.perf_counter()
                 trial._parts += _answers(trial.fitted, of_round.questions, reader, own)
                 trial.predict_seconds += time.perf_counter() - started
-                if k == 0 and len(rounds) > 1 and done:
+                if k == 0 and len(rounds) > 1 and done and not is_baseline:
                     first = asked.round_of == 0
                     parts, trial._parts = trial._parts, [np.concatenate(trial._parts)]
                     mine = _error(trial, asked, first)
@@ -218,11 +228,14 @@ def _try(
                         )
                         return
         knots = np.concatenate(trial._parts)
-    except TimeoutError:
-        trial.status = f"no time: stopped after {left:.0f} s"
+    except Overdue:
+        trial.status = f"no time: stopped after {most:.0f} s"
+        return
+    except (DataError, ParameterError) as error:
+        trial.status, trial.refusal = f"does not apply: {_first_words(error)}", error
         return
     except Exception as error:  # whatever a member does, the others go on
-        trial.status = f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        trial.status = f"failed: {type(error).__name__}: {_first_words(error)}"
         return
     finally:
         trial.warning = next((str(w.message) for w in told), "")
@@ -233,6 +246,12 @@ def _try(
         trial.status = f"failed: no forecast of {n_failed} of {int(is_seen.sum())} values"
         return
     trial.knots = knots
+
+
+def _first_words(error: Exception) -> str:
+    """The first line of a message, as far as it fits into a table."""
+    line = str(error).split("\n")[0]
+    return line if len(line) <= MOST_LETTERS else f"{line[:MOST_LETTERS].rsplit(' ', 1)[0]} ..."
 
 
 def _head(trial: Trial, rows: np.ndarray) -> Trial:
@@ -251,13 +270,16 @@ def refit(trial: Trial, data: tuple[Any, Any], tables: Mapping[str, Any], clock:
     X, y = data
     estimator = trial.member.fresh(trial.max_seconds)
     try:
-        with warnings.catch_warnings(), deadline(max(left, 1.0)):
-            warnings.simplefilter("ignore", TsodeWarning)
+        with warnings.catch_warnings(record=True) as told, deadline(max(left, 1.0)):
+            warnings.simplefilter("always", TsodeWarning)
             started = time.perf_counter()
-            trial.fitted = estimator.fit(X, y, **tables_of(estimator, tables))
+            fitted = estimator.fit(X, y, **tables_of(estimator, tables))
+            trial.fitted = fitted
             trial.fit_seconds = time.perf_counter() - started
-    except Exception:  # it was fitted on nearly the same before
+    except (Exception, Overdue):  # it was fitted on nearly the same before
         return False
+    if any(str(warning.message).startswith("fit was interrupted") for warning in told):
+        raise KeyboardInterrupt  # which a network takes for the end of its training
     return True
 
 

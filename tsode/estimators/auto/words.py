@@ -13,6 +13,7 @@ from tsode.estimators.auto.trials import Trial
 
 __all__ = ["explanation"]
 
+NOTICED = 0.005  # share of an error, below which two are the same
 WORTH = 0.97  # of the error of the data's own spread: above, a forecast says next to nothing
 NAMES = {"LastValue": "the last value", "Constant": "the mean", "SeasonalNaive": "the season before", "Drift": "drift"}
 
@@ -36,7 +37,7 @@ def explanation(choice: Choice, done: Sequence[Trial], forecaster: Any) -> str:
     beaten = [
         f"{_beside(total, of_others[name][0])} that of {NAMES[name]}"
         for name in ("LastValue", "SeasonalNaive", "Constant")
-        if name in of_others and of_others[name][0] > 0.0
+        if name in of_others and of_others[name][0] > 0.0 and abs(1.0 - total / of_others[name][0]) >= NOTICED
     ]
     if beaten:
         sentences.append(f"On {n_values} values that were held out its CRPS is {_listed(beaten)}.")

@@ -113,7 +113,7 @@ class Member:
         if self._has_components:  # as measured, two searches at most for a channel
             return shape.n_channels * min(0.4 * shape.n_rows**0.55, 45.0)
         if self._has_rates:
-            return 2.0 * shape.n_rows**0.3 * shape.n_channels**2
+            return min(0.015 * shape.n_rows, 2.0 * shape.n_rows**0.3) * shape.n_channels**2
         return 0.0
 
     def fresh(self, max_seconds: float = math.inf) -> Any:

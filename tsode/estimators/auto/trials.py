@@ -23,7 +23,7 @@ from tsode.models.combination import LEVELS
 __all__ = ["Asked", "Clock", "Trial", "ask_all", "refit", "run_trials", "tables_of"]
 
 IN_TRAINING = 0.7  # of a fit's time: the rest is calibration and what else follows
-SHORTEST = 1.5  # seconds of training below which a network has learned nothing
+SHORTEST = 0.4  # seconds of training below which a network has learned nothing
 GROWTH = 1.8  # times as long as a part of the data, that all of them may take
 FAVOURITES = 3  # members whose second fit is kept time for
 HOPELESS = 1.5  # times the best error after the first of several rounds

@@ -11,6 +11,8 @@ from typing import Any
 
 __all__ = ["Overdue", "deadline"]
 
+AGAIN = 1.0  # seconds
+
 
 class Overdue(BaseException):
     """Work has taken longer than it may; no Exception, for the work itself must not take it for one of its own."""
@@ -28,13 +30,18 @@ def deadline(seconds: float) -> Iterator[None]:
         yield
         return
 
+    is_over = False
+
     def ring(number: int, frame: Any) -> None:
-        raise Overdue(f"more than {seconds:.3g} seconds")
+        if not is_over:
+            raise Overdue(f"more than {seconds:.3g} seconds")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+    # again and again: where an object is being deleted, an exception is lost
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3), AGAIN)
     try:
         yield
     finally:
+        is_over = True
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)

@@ -104,3 +104,15 @@ def test_with_few_units_weights_go_by_the_error_and_with_many_by_what_averages_g
 def test_a_spread_from_few_units_is_widened_as_students_law_is_wider_than_the_normal():
     assert doubt(3) == pytest.approx(np.log(scipy.stats.t.ppf(0.9, 3) / scipy.stats.norm.ppf(0.9)))
     assert 0.0 < doubt(1000) < 1e-3
+
+
+def test_values_that_count_for_more_decide():
+    early, late = held([0.3, 3.0], seed=1), held([3.0, 0.3], seed=2)
+    knots, truth = torch.cat([early.knots, late.knots], dim=1), torch.cat([early.truth, late.truth])
+    unit, weight = (
+        torch.cat([early.unit, late.unit + 200]),
+        torch.cat([torch.full((2000,), w).double() for w in (0.01, 1.0)]),
+    )
+    both = Held(knots, truth, unit, LEVELS, weight)
+    assert fit_weights(both, torch.Generator().manual_seed(0))[1] > 0.85
+    assert by_error(both)[1] > 0.95

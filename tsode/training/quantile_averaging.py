@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ __all__ = ["Held", "average", "by_error", "doubt", "fit_stretch", "fit_weights",
 
 N_DRAWS = 16  # bootstrap samples that weights are averaged over
 N_STEPS = 8  # members that each sample picks, one after the other and with return
-MOST_VALUES = 4000  # from which weights are found
+MOST_VALUES = 2000  # from which weights are found
 ENOUGH = 20.0  # units that count for as much as all that is known of other channels and leads
 STRETCHES = torch.linspace(-0.7, 0.7, 29, dtype=torch.float64)  # logarithms of the factors that are tried
 POWER = 8.0  # of what a member's error is above the best, by which weights fall where units are few
@@ -35,16 +35,25 @@ class Held:
         drawn whole.
     levels : sequence of float
         Of the quantiles.
+    weight : Tensor[n] or None
+        How much each value counts; None = all the same.
     """
 
     knots: Tensor
     truth: Tensor
     unit: Tensor
     levels: Sequence[float]
+    weight: Tensor | None = None
 
     def of(self, rows: Tensor) -> Held:
         """Some of the values."""
-        return Held(self.knots[:, rows], self.truth[rows], self.unit[rows], self.levels)
+        weight = None if self.weight is None else self.weight[rows]
+        return Held(self.knots[:, rows], self.truth[rows], self.unit[rows], self.levels, weight)
+
+    @property
+    def shares(self) -> Tensor:
+        """How much each value counts: Tensor[n]."""
+        return torch.ones_like(self.truth) if self.weight is None else self.weight
 
     @property
     def n_units(self) -> int:
@@ -57,38 +66,37 @@ def level_weights(levels: Sequence[float]) -> Tensor:
     return p[2:] - p[:-2]
 
 
-def fit_weights(held: Held, generator: torch.Generator) -> Tensor:
-    """Weights of the members, not negative and of sum 1: Tensor[m].
+def fit_weights(held: Held, generator: torch.Generator, n_draws: int = N_DRAWS) -> Tensor:
+    """Weights of the members, not negative and of sum 1, from so many bootstrap samples: Tensor[m].
 
     Each bootstrap sample of the units picks members one by one, with return, each the one with which the average of
     quantiles has the least CRPS (Caruana et al. 2004, with quantiles averaged as in Lichtendahl et al. 2013). The mean
     over samples is near the best member where the data can tell, and near equal weights where they cannot.
     """
-    return _bagged(held, generator, _greedy)
+    return _bagged(held, generator, _greedy, n_draws)
 
 
 def by_error(held: Held) -> Tensor:
     """Weights by a power of the CRPS of each member: those near the best share them, the others have next to none."""
-    error = _pinball(held.knots, held.truth, held.levels).mean(dim=1)
+    error = _pinball(held.knots, held.truth, held.levels) @ held.shares / held.shares.sum()
     weight = (error.min().clamp(min=1e-300) / error.clamp(min=1e-300)) ** POWER
     return weight / weight.sum()
 
 
 def fit_stretch(held: Held, generator: torch.Generator) -> Tensor:
     """Logarithm of the factor of the spread about the median with the least CRPS, of one member: Tensor[1]."""
-    return _bagged(held, generator, _stretch)
+    return _bagged(held, generator, _stretch, N_DRAWS)
 
 
-def _bagged(held: Held, generator: torch.Generator, fit: object) -> Tensor:
-    assert callable(fit)
+def _bagged(held: Held, generator: torch.Generator, fit: Callable[[Held, Tensor], Tensor], n_draws: int) -> Tensor:
     if len(held.truth) > MOST_VALUES:
         held = held.of(torch.randperm(len(held.truth), generator=generator)[:MOST_VALUES])
     _, unit = held.unit.unique(return_inverse=True)
     n_units = int(unit.max()) + 1
     found = []
-    for _ in range(N_DRAWS):
+    for _ in range(n_draws):
         drawn = torch.randint(n_units, (n_units,), generator=generator)
-        found.append(fit(held, torch.bincount(drawn, minlength=n_units)[unit].double()))
+        found.append(fit(held, torch.bincount(drawn, minlength=n_units)[unit] * held.shares))
     return torch.stack(found).mean(dim=0)
 
 
@@ -153,7 +161,7 @@ def average(
     weights = weights * kept
     weights = weights / weights.sum(dim=2, keepdim=True)
     mixed = torch.einsum("nm,mnk->nk", weights[channel, group], held.knots)
-    one = Held(mixed[None], held.truth, held.unit, held.levels)
+    one = Held(mixed[None], held.truth, held.unit, held.levels, held.weight)
     common = fit_stretch(one, generator)[0] + doubt(n_units)
     stretch = common.expand(n_channels, n_groups).clone()
     for c, g, part, share in _parts(one, channel, group, n_channels, n_groups):

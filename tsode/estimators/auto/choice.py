@@ -18,7 +18,7 @@ __all__ = ["N_LEADS", "Choice", "choose"]
 
 N_LEADS = 3  # ranges of leads
 FEWEST_UNITS = 12  # below, what is asked from one cut is several units, by lead
-N_FOLDS = 5
+N_FOLDS, N_DRAWS = 5, 4  # to tell whether anything beats the naive forecasts
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def choose(done: Sequence[Trial], asked: Asked, generator: torch.Generator) -> C
     knots = torch.stack([torch.from_numpy(trial.knots)[row, channel] for trial in done])  # type: ignore[arg-type]
     knots = torch.where(knots.isfinite().all(dim=2, keepdim=True), knots, knots[0])
     lead, n_channels = torch.from_numpy(asked.lead)[row], asked.truth.shape[1]
-    held = Held(knots, truth, _units(asked)[row], LEVELS)
+    held = Held(knots, truth, _units(asked)[row], LEVELS, torch.from_numpy(asked.likeness)[row])
     edges = lead.quantile(torch.linspace(0.0, 1.0, N_LEADS + 1, dtype=torch.float64)).unique()[1:]
     edges = edges if len(edges) else lead[:1]
     group = torch.searchsorted(edges, lead).clamp(max=len(edges) - 1)
@@ -170,7 +170,7 @@ def _loses(held: Held, scores: _Scores, combined: Tensor, best: int, unit: Tenso
         inside, outside = (order == fold).nonzero()[:, 0], (order != fold).nonzero()[:, 0]
         rest = held.of(outside)
         n_units = len(unit[outside].unique())
-        weight = torch.lerp(by_error(rest), fit_weights(rest, own), trust(n_units))
+        weight = torch.lerp(by_error(rest), fit_weights(rest, own, N_DRAWS), trust(n_units))
         mixed = torch.einsum("m,mnk->nk", weight, held.knots[:, inside])
         off = scores.law.crps(scores.law.from_quantiles(mixed), held.truth[inside])
         gained = gained + ((naive[inside] - off) * scores.weight[inside]).sum()

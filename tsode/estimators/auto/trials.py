@@ -24,8 +24,10 @@ __all__ = ["Asked", "Clock", "Trial", "ask_all", "refit", "run_trials", "tables_
 
 IN_TRAINING = 0.7  # of a fit's time: the rest is calibration and what else follows
 SHORTEST = 0.4  # seconds of training below which a network has learned nothing
+CHOOSING = 2.0  # seconds that the choice takes
 GROWTH = 1.8  # times as long as a part of the data, that all of them may take
 FAVOURITES = 3  # members whose second fit is kept time for
+LATER = 3.0  # power of the share of a history, by which later cuts count more
 HOPELESS = 1.5  # times the best error after the first of several rounds
 MOST_LETTERS = 100  # of a reason
 MOST_AT_ONCE = 0.5  # of the time that is left, that one member may take
@@ -62,12 +64,15 @@ class Asked:
     unit : array[n]
         Number of the series and cut that each row is of.
     round_of : array[n]
+    likeness : array[n]
+        How much a cut is like the question to come, which has all of the series behind it.
     """
 
     truth: np.ndarray
     lead: np.ndarray
     unit: np.ndarray
     round_of: np.ndarray
+    likeness: np.ndarray
 
 
 @dataclass(eq=False)
@@ -107,17 +112,24 @@ class Trial:
 
 def ask_all(rounds: Sequence[Round], reader: Any, n_targets: int) -> Asked:
     """Truth, leads and units of all that the rounds ask."""
-    truth, lead, unit, number = [], [], [], []
+    truth, lead, unit, number, likeness = [], [], [], [], []
     n_units = 0
+    longest: dict[Any, int] = {}
+    for of_round in rounds:
+        for question in of_round.questions:
+            for key, past in zip(question.past.ids, question.past.times):
+                longest[key] = max(longest.get(key, 0), len(past))
     for k, of_round in enumerate(rounds):
         for question in of_round.questions:
-            for past, times, values in zip(question.past.times, question.future.times, question.future.values):
+            asked = question.past.ids, question.past.times, question.future.times, question.future.values
+            for key, past, times, values in zip(*asked):
                 truth.append(reader.scaler.transform(values)[:, :n_targets])
                 lead.append(_leads(reader.timeline, past, times) / reader.reach)
                 unit.append(np.full(len(times), n_units))
                 number.append(np.full(len(times), k))
+                likeness.append(np.full(len(times), (len(past) / longest[key]) ** LATER))
                 n_units += 1
-    return Asked(*(np.concatenate(part) for part in (truth, lead, unit, number)))
+    return Asked(*(np.concatenate(part) for part in (truth, lead, unit, number, likeness)))
 
 
 def _leads(timeline: Timeline, past: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -191,7 +203,8 @@ def _try(
     done = [other for other in trials if other.knots is not None]
     # what can be told to stop is not fitted again, unless there is time: it is better for learning longer
     favourites = sorted(done, key=lambda other: _error(other, asked))[:FAVOURITES]
-    left = max(clock.left() - GROWTH * sum(other.fit_seconds for other in favourites if not other.member.can_stop), 0.0)
+    again = GROWTH * sum(other.fit_seconds for other in favourites if not other.member.can_stop)
+    left = max(clock.left() - again - CHOOSING, 0.0)
     n_fits = len(rounds) + (not member.can_stop)
     is_baseline = getattr(member.estimator, "is_baseline", False)
     is_timed = math.isfinite(left) and bool(done)

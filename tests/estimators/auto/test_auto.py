@@ -333,3 +333,14 @@ def test_what_is_no_member_or_budget_is_refused_by_name(params, message):
 def test_one_row_is_refused_with_what_helps():
     with pytest.raises(DataError, match="two observation times"):
         auto().fit(example_panel().iloc[:1])
+
+
+def test_members_that_read_no_past_covariates_forecast_the_targets_alone_wherever_these_stand():
+    frame = example_panel()[["unique_id", "ds", "b", "a"]]  # the covariate comes before the target
+    made = auto(QUICK[:2], past_covariates=["b"]).fit(frame)
+    alone = auto(QUICK[:2]).fit(frame.drop(columns="b").dropna(subset=["a"]))
+    assert list(made.channels_) == ["a"]
+    rows = frame["a"].dropna()
+    median = made.predict_quantiles(horizon="2h", quantiles=[0.5])["a-q-0.5"]
+    assert median.between(rows.min(), rows.max()).all()
+    assert set(made.members_) == set(alone.members_)

@@ -90,7 +90,7 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
     weights_ : DataFrame
         Of these, by channel and range of leads.
     history_ : DataFrame
-        The leaderboard with a number for each of its columns.
+        The same rows, as a file keeps them.
     channels_, horizon_, time_unit_, last_times_, n_iter_ : see `BaseForecaster`.
 
     Examples
@@ -145,7 +145,9 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
         Raises
         ------
         DataError
-            If the data cannot be read; if no member can be fitted, with the reason of each.
+            If the data cannot be read, or are such that nothing can be learned from them.
+        TsodeError
+            If no member can be fitted, with the reason of each.
         """
         self._check_parameters()
         clock = Clock(self.budget)
@@ -161,6 +163,9 @@ class AutoForecaster(ReadsCovariates, BaseForecaster):
         asked = ask_all(rounds, reader, len(reader.targets))
         n_rows = sum(int(seen.sum()) for seen in panel.rows_seen)
         found = find_members(self.members, asks_others(panel), self._common(reader, generator))
+        for member in found if reader.settings.past else ():
+            if "past_covariates" not in member.estimator.get_params(deep=False):  # it would forecast them as channels
+                member.estimator.set_params(target=list(reader.targets))
         shape = Shape(len(panel), n_rows, len(reader.targets))
         trials, is_stopped = run_trials(found, rounds, asked, reader, tables, shape, clock, int(self.verbose))
         done = [trial for trial in trials if trial.knots is not None]

@@ -74,19 +74,29 @@ def test_cuts_do_not_hang_on_the_unit_of_time():
         for key, times, values in zip(hours.ids, hours.times, hours.values)
     ])  # fmt: skip
     minutes = read_panel(frame)
-    (one,), (other,) = (
-        rounds_of(hours, 7.0),
-        make_rounds(minutes, Timeline.fit(minutes.times, unit=60.0), 7.0, torch.Generator().manual_seed(0)),
-    )
-    assert [len(t) for t in one.train.times] == [len(t) for t in other.train.times]
-    sizes = [[[len(t) for t in q.future.times] for q in of_one.questions] for of_one in (one, other)]
-    assert sizes[0] == sizes[1]
+    of_minutes = make_rounds(minutes, Timeline.fit(minutes.times, unit=60.0), 7.0, torch.Generator().manual_seed(0))
+    for one, other in zip(rounds_of(hours, 7.0), of_minutes, strict=True):
+        assert [len(t) for t in one.train.times] == [len(t) for t in other.train.times]
+        sizes = [[[len(t) for t in q.future.times] for q in of_one.questions] for of_one in (one, other)]
+        assert sizes[0] == sizes[1]
+
+
+def test_where_the_horizon_is_long_a_second_round_learns_up_to_the_last_cut():
+    panel = panel_of(2, 100)
+    first, second = rounds_of(panel, 20.0)
+    assert second.learns_longer
+    assert not first.learns_longer
+    for k, times in enumerate(panel.times):
+        shares = [(len(of_round.train.times[k]), len(of_round.questions)) for of_round in (first, second)]
+        spans = [(times[n - 1] - times[0]) / (times[-1] - times[0]) for n, _ in shares]
+        assert spans[0] == pytest.approx(0.6, abs=0.05)
+        assert spans[1] == pytest.approx(0.8, abs=0.05)
+        assert [n for _, n in shares] == [2, 1]
 
 
 def test_a_row_in_which_nothing_was_seen_is_neither_learned_nor_asked():
     frame = pd.DataFrame({"unique_id": "a", "ds": np.arange(30.0), "y": np.where(np.arange(30) % 2, np.nan, 1.0)})
-    (of_round,) = rounds_of(read_panel(frame), 4.0)
-    for question in of_round.questions:
+    for question in (question for of_round in rounds_of(read_panel(frame), 4.0) for question in of_round.questions):
         assert not np.isnan(np.concatenate(question.future.values)).any()
 
 

@@ -45,10 +45,20 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """What members learn from, and questions about what they have not seen."""
+    """What members learn from, and questions about what they have not seen.
+
+    Parameters
+    ----------
+    train : Panel
+    questions : list of Question
+    learns_longer : bool
+        Whether it learns from more of the series than the round before: what one says of a member is not what the
+        other will say.
+    """
 
     train: Panel
     questions: list[Question]
+    learns_longer: bool = False
 
 
 def asks_others(panel: Panel) -> bool:
@@ -91,9 +101,7 @@ def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: tor
     panel = panel.part(range(len(panel)), panel.rows_seen)
     if not asks_others(panel):
         cuts = {row: _late_cuts(times[row], horizon) for row in usable}
-        firsts = {row: of_series[0] for row, of_series in cuts.items()}
-        kept = [slice(0, firsts.get(row)) for row in range(len(panel))]
-        return [Round(panel.part(range(len(panel)), kept), _questions(panel, times, cuts, horizon))]
+        return _later_blocks(panel, times, cuts, horizon)
     order = [usable[k] for k in torch.randperm(len(usable), generator=generator).tolist()]
     if sum(map(len, times)) > LONG:
         held_out = [order[: min(MOST_SERIES, max(1, int(SHARE * len(order))))]]
@@ -103,7 +111,7 @@ def make_rounds(panel: Panel, timeline: Timeline, horizon: float, generator: tor
     for rows in held_out:
         others = sorted(set(range(len(panel))) - set(rows))
         cuts = {row: _cuts_along(times[row], horizon) for row in sorted(rows)}
-        rounds.append(Round(panel.select(others), _questions(panel, times, cuts, horizon)))
+        rounds.append(Round(panel.select(others), _asked_along(panel, times, cuts, horizon)))
     return rounds
 
 
@@ -114,17 +122,37 @@ def questions_about(panel: Panel, held_out: Panel, timeline: Timeline, horizon: 
     cuts = {row: _cuts_along(t, horizon) for row, t in enumerate(times) if len(t) > 1}
     if not cuts:
         raise DataError("validation= has no series with two observation times: give longer series, or none.")
-    return [Round(panel, _questions(held_out, times, cuts, horizon))]
+    return [Round(panel, _asked_along(held_out, times, cuts, horizon))]
+
+
+def _later_blocks(panel: Panel, times: list[np.ndarray], cuts: dict[int, list[int]], horizon: float) -> list[Round]:
+    """A round that learns from what is before the first cuts, and where the horizon is long one before the last.
+
+    Some gain more than others by learning longer, and the last is most like what will be asked.
+    """
+    ends = _ends(times, cuts, horizon)
+    asked = _without_gaps(cuts, ends)
+    last = {row: [of_series[-1]] for row, of_series in asked.items() if _is_far(times[row], horizon) and of_series[1:]}
+    first = {row: [cut for cut in of_series if cut not in last.get(row, [])] for row, of_series in asked.items()}
+    rounds = []
+    for of_round in (first, last) if last else (first,):
+        known = {row: (of_round.get(row) or cuts[row])[0] for row in cuts}
+        train = panel.part(range(len(panel)), [slice(0, known.get(row)) for row in range(len(panel))])
+        rounds.append(Round(train, _questions(panel, of_round, ends), learns_longer=of_round is last))
+    return rounds
+
+
+def _is_far(t: np.ndarray, horizon: float) -> bool:
+    """Whether the horizon is long beside a series: its last third has no room for it thrice."""
+    return bool((t[-1] - t[0]) / 3.0 < 3.0 * horizon)
 
 
 def _late_cuts(t: np.ndarray, horizon: float) -> list[int]:
     """Numbers of rows before each cut of a series whose later blocks are forecast."""
     first, span = t[0], t[-1] - t[0]
-    begin, end = first + 2.0 * span / 3.0, t[-1] - horizon
-    if (
-        end - begin < 2.0 * horizon
-    ):  # as much to learn from as there is for what was learned then to be like that of all
+    if _is_far(t, horizon):  # with as much to learn from as there is, for it to be like what is learned from all
         return _rows_at(t, first + span * np.array(LATE))
+    begin, end = first + 2.0 * span / 3.0, t[-1] - horizon
     return _rows_at(t, np.linspace(begin, end, int(np.clip(1 + (end - begin) // horizon, 3, MOST_CUTS))))
 
 
@@ -138,26 +166,35 @@ def _cuts_along(t: np.ndarray, horizon: float) -> list[int]:
     return _rows_at(t, begin + (end - begin) * (np.arange(n) + 0.5) / n)
 
 
+def _asked_along(panel: Panel, times: list[np.ndarray], cuts: dict[int, list[int]], horizon: float) -> list[Question]:
+    ends = _ends(times, cuts, horizon)
+    return _questions(panel, _without_gaps(cuts, ends), ends)
+
+
 def _rows_at(t: np.ndarray, cuts: np.ndarray) -> list[int]:
     rows = np.searchsorted(t, cuts + SNAP * (t[-1] - t[0]), side="right")
     return np.unique(rows.clip(1, len(t) - 1)).tolist()
 
 
-def _questions(panel: Panel, times: list[np.ndarray], cuts: dict[int, list[int]], horizon: float) -> list[Question]:
-    """One question for the first cuts of all series, one for the second, ..."""
-    ends = {
-        row: np.searchsorted(t, t + horizon * (1.0 + SNAP), side="right") for row, t in enumerate(times) if row in cuts
-    }
-    # none in a gap longer than the horizon, if there are others
+def _ends(times: list[np.ndarray], cuts: dict[int, list[int]], horizon: float) -> dict[int, np.ndarray]:
+    """For each row of the series, how many rows there are up to a horizon later."""
+    return {row: np.searchsorted(times[row], times[row] + horizon * (1.0 + SNAP), side="right") for row in cuts}
+
+
+def _without_gaps(cuts: dict[int, list[int]], ends: dict[int, np.ndarray]) -> dict[int, list[int]]:
+    """Those cuts that rows follow within the horizon, if there are any."""
     kept = {row: [cut for cut in of_series if ends[row][cut - 1] > cut] for row, of_series in cuts.items()}
-    if not any(kept.values()):
-        kept = cuts
-    most = int(np.clip(MOST_ASKED / sum(map(len, kept.values())), 4, MOST_ROWS))
+    return kept if any(kept.values()) else cuts
+
+
+def _questions(panel: Panel, cuts: dict[int, list[int]], ends: dict[int, np.ndarray]) -> list[Question]:
+    """One question for the first cuts of all series, one for the second, ..."""
+    most = int(np.clip(MOST_ASKED / sum(map(len, cuts.values())), 4, MOST_ROWS))
     questions = []
-    for k in range(max(map(len, kept.values()))):
-        rows = [row for row, of_series in kept.items() if k < len(of_series)]
-        futures = [_spread(kept[row][k], max(int(ends[row][kept[row][k] - 1]), kept[row][k] + 1), most) for row in rows]
-        past = panel.part(rows, [slice(0, kept[row][k]) for row in rows])
+    for k in range(max(map(len, cuts.values()))):
+        rows = [row for row, of_series in cuts.items() if k < len(of_series)]
+        futures = [_spread(cuts[row][k], max(int(ends[row][cuts[row][k] - 1]), cuts[row][k] + 1), most) for row in rows]
+        past = panel.part(rows, [slice(0, cuts[row][k]) for row in rows])
         questions.append(Question(past, panel.part(rows, futures)))
     return questions
 

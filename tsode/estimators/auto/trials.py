@@ -229,7 +229,7 @@ def _try(
                 started = time.perf_counter()
                 trial._parts += _answers(trial.fitted, of_round.questions, reader, own)
                 trial.predict_seconds += time.perf_counter() - started
-                if k == 0 and len(rounds) > 1 and done and not is_baseline:
+                if k == 0 and len(rounds) > 1 and not rounds[1].learns_longer and done and not is_baseline:
                     first = asked.round_of == 0
                     parts, trial._parts = trial._parts, [np.concatenate(trial._parts)]
                     mine = _error(trial, asked, first)

@@ -32,7 +32,7 @@ def board(**columns) -> pd.DataFrame:
         ("my $own$", np.nan, np.nan, np.nan, 0.0, f"failed: ValueError: {'much ' * 99}"),
         ("LatentODE", np.nan, np.nan, np.nan, 0.0, "no time: 3 s were left"),
     ]
-    names = ["model", "crps", "crps to 0.5 h", "crps to 1 h", "weight", "status"]
+    names = ["model", "crps", "crps to 0.5 horizon", "crps to 1 horizon", "weight", "status"]
     return pd.DataFrame(rows, columns=names).assign(**columns)
 
 
@@ -75,7 +75,7 @@ def test_lines_by_lead_are_those_of_the_combination_and_of_members_with_a_weight
 
 
 def test_one_range_of_leads_needs_no_second_panel():
-    assert len(plot_leaderboard(board().drop(columns="crps to 0.5 h")).figure.axes) == 1
+    assert len(plot_leaderboard(board().drop(columns="crps to 0.5 horizon")).figure.axes) == 1
 
 
 @pytest.mark.parametrize("is_given", [False, True])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 
 from tsode.likelihoods.quantile_knots import QuantileKnots
-from tsode.training.quantile_averaging import Held, average, by_error, doubt, fit_stretch, fit_weights, level_weights
+from tsode.training.quantile_averaging import Held, average, by_error, find_stretch, fit_weights, level_weights
 
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 Z = torch.special.ndtri(torch.tensor(LEVELS, dtype=torch.float64))
 
 
@@ -47,8 +46,15 @@ def test_two_units_that_disagree_leave_weights_near_equal_though_each_is_sure():
 
 @pytest.mark.parametrize("spread", [0.5, 1.0, 1.6])
 def test_the_factor_of_the_spread_undoes_one_that_is_wrong(spread):
-    found = fit_stretch(held([0.5], n=4000, n_units=400, spread=spread), torch.Generator().manual_seed(0))
-    assert float(found.exp()) == pytest.approx(1.0 / spread, rel=0.1)
+    at_hand = held([0.5], n=4000, n_units=400, spread=spread)
+    assert np.exp(find_stretch(at_hand.knots[0], at_hand)) == pytest.approx(1.0 / spread, rel=0.1)
+
+
+def test_the_factor_of_the_spread_is_that_of_most_forecasts_though_a_few_are_a_hundred_times_as_wide():
+    wide, others = held([50.0], n=400, n_units=40, spread=0.4), held([0.5], n=3600, n_units=360, spread=1.6)
+    truth, unit = torch.cat([wide.truth, others.truth]), torch.cat([wide.unit, others.unit + 40])
+    both = Held(torch.cat([wide.knots, others.knots], dim=1), truth, unit, LEVELS)
+    assert np.exp(find_stretch(both.knots[0], both)) == pytest.approx(1.0 / 1.6, rel=0.25)
 
 
 def test_channels_with_many_units_have_weights_of_their_own():
@@ -61,7 +67,7 @@ def test_channels_with_many_units_have_weights_of_their_own():
     )
     channel = torch.arange(4000) // 2000
     weights, stretch = average(
-        both, channel, torch.zeros(4000, dtype=torch.long), 2, 1, 400, torch.Generator().manual_seed(0)
+        both, channel, torch.zeros(4000, dtype=torch.long), 2, 1, 400, 400, torch.Generator().manual_seed(0)
     )
     assert weights[0, 0, 0] > 0.85
     assert weights[1, 0, 1] > 0.85
@@ -93,7 +99,8 @@ def test_with_few_units_weights_go_by_the_error_and_with_many_by_what_averages_g
     at_hand = held([0.5, 0.9], n=600, n_units=3)
     none, one = (torch.zeros(600, dtype=torch.long) for _ in range(2))
     few, many = (
-        average(at_hand, none, one, 1, 1, n_units, torch.Generator().manual_seed(0))[0][0, 0] for n_units in (1, 10**6)
+        average(at_hand, none, one, 1, 1, n_units, n_units, torch.Generator().manual_seed(0))[0][0, 0]
+        for n_units in (1, 10**6)
     )
     prior, fitted = by_error(at_hand), fit_weights(at_hand, torch.Generator().manual_seed(0))
     assert prior[0] > 0.9
@@ -101,9 +108,13 @@ def test_with_few_units_weights_go_by_the_error_and_with_many_by_what_averages_g
     assert abs(float(few[0] - prior[0])) < abs(float(fitted[0] - prior[0]))
 
 
-def test_a_spread_from_few_units_is_widened_as_students_law_is_wider_than_the_normal():
-    assert doubt(3) == pytest.approx(np.log(scipy.stats.t.ppf(0.9, 3) / scipy.stats.norm.ppf(0.9)))
-    assert 0.0 < doubt(1000) < 1e-3
+@pytest.mark.parametrize(("spread", "few", "many"), [(0.5, 2.0, 2.0), (2.0, 1.0, 0.5)])
+def test_few_units_widen_a_spread_and_only_many_narrow_it(spread, few, many):
+    at_hand = held([0.5], n=4000, n_units=400, spread=spread)
+    none = torch.zeros(4000, dtype=torch.long)
+    for n_apart, factor in ((1, few), (10**6, many)):
+        _, stretch = average(at_hand, none, none, 1, 1, 400, n_apart, torch.Generator().manual_seed(0))
+        assert float(stretch.exp()) == pytest.approx(factor, rel=0.1)
 
 
 def test_values_that_count_for_more_decide():

@@ -120,7 +120,7 @@ def _colours(scored: pd.DataFrame) -> list[Any]:
 
 def _leads(scored: pd.DataFrame) -> dict[str, float]:
     """End of each range of leads, by the column of its CRPS."""
-    found = [(name, re.fullmatch(r"crps to (\S+) h", str(name))) for name in scored.columns]
+    found = [(name, re.fullmatch(r"crps to (\S+) horizon", str(name))) for name in scored.columns]
     return {name: float(match[1]) for name, match in found if match}
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
-__all__ = ["Held", "average", "by_error", "doubt", "fit_stretch", "fit_weights", "level_weights", "trust"]
+__all__ = ["Held", "average", "by_error", "find_stretch", "fit_weights", "level_weights", "trust"]
 
 N_DRAWS = 16  # bootstrap samples that weights are averaged over
 N_STEPS = 8  # members that each sample picks, one after the other and with return
 MOST_VALUES = 2000  # from which weights are found
 ENOUGH = 20.0  # units that count for as much as all that is known of other channels and leads
-STRETCHES = torch.linspace(-0.7, 0.7, 29, dtype=torch.float64)  # logarithms of the factors that are tried
+HOLDS = 0.8  # share of the values that the interval between the quantiles .1 and .9 is to hold
+MOST_STRETCH = 4.0
 POWER = 8.0  # of what a member's error is above the best, by which weights fall where units are few
 LEAST = 0.04  # a share below this is none: its member would have to be asked for nothing
 
@@ -73,7 +72,15 @@ def fit_weights(held: Held, generator: torch.Generator, n_draws: int = N_DRAWS) 
     quantiles has the least CRPS (Caruana et al. 2004, with quantiles averaged as in Lichtendahl et al. 2013). The mean
     over samples is near the best member where the data can tell, and near equal weights where they cannot.
     """
-    return _bagged(held, generator, _greedy, n_draws)
+    if len(held.truth) > MOST_VALUES:
+        held = held.of(torch.randperm(len(held.truth), generator=generator)[:MOST_VALUES])
+    _, unit = held.unit.unique(return_inverse=True)
+    n_units = int(unit.max()) + 1
+    found = []
+    for _ in range(n_draws):
+        drawn = torch.randint(n_units, (n_units,), generator=generator)
+        found.append(_greedy(held, torch.bincount(drawn, minlength=n_units)[unit] * held.shares))
+    return torch.stack(found).mean(dim=0)
 
 
 def by_error(held: Held) -> Tensor:
@@ -83,21 +90,26 @@ def by_error(held: Held) -> Tensor:
     return weight / weight.sum()
 
 
-def fit_stretch(held: Held, generator: torch.Generator) -> Tensor:
-    """Logarithm of the factor of the spread about the median with the least CRPS, of one member: Tensor[1]."""
-    return _bagged(held, generator, _stretch, N_DRAWS)
+def find_stretch(knots: Tensor, held: Held) -> float:
+    """Logarithm of the factor of the spread about the median with which 80 % intervals hold 80 % of the values.
 
+    By the quantile of errors in half widths (Lei et al. 2018, section 5.2), which asks all values alike: the factor
+    with the least CRPS would be that of the widest forecasts alone.
 
-def _bagged(held: Held, generator: torch.Generator, fit: Callable[[Held, Tensor], Tensor], n_draws: int) -> Tensor:
-    if len(held.truth) > MOST_VALUES:
-        held = held.of(torch.randperm(len(held.truth), generator=generator)[:MOST_VALUES])
-    _, unit = held.unit.unique(return_inverse=True)
-    n_units = int(unit.max()) + 1
-    found = []
-    for _ in range(n_draws):
-        drawn = torch.randint(n_units, (n_units,), generator=generator)
-        found.append(fit(held, torch.bincount(drawn, minlength=n_units)[unit] * held.shares))
-    return torch.stack(found).mean(dim=0)
+    Parameters
+    ----------
+    knots : Tensor[n k]
+        Of the forecasts whose spread is asked for.
+    held : Held
+        Its levels hold .1, .5 and .9.
+    """
+    low, middle, high = (knots[:, list(held.levels).index(level)] for level in (0.1, 0.5, 0.9))
+    off = held.truth - middle
+    ratio = off.abs() / torch.where(off > 0.0, high - middle, middle - low).clamp(min=1e-300)
+    order = ratio.argsort()
+    reached = held.shares[order].cumsum(0) >= HOLDS * held.shares.sum()
+    factor = ratio[order[int(reached.nonzero()[0])]].clamp(1.0 / MOST_STRETCH, MOST_STRETCH)
+    return float(factor.log())
 
 
 def _pinball(knots: Tensor, truth: Tensor, levels: Sequence[float]) -> Tensor:
@@ -117,14 +129,6 @@ def _greedy(held: Held, weight: Tensor) -> Tensor:
     return picks
 
 
-def _stretch(held: Held, weight: Tensor) -> Tensor:
-    knots = held.knots[0]
-    middle = knots[:, list(held.levels).index(0.5), None]
-    around = knots - middle
-    losses = [_pinball(middle + s.exp() * around, held.truth, held.levels) @ weight for s in STRETCHES]
-    return STRETCHES[int(torch.stack(losses).argmin()), None]
-
-
 def average(
     held: Held,
     channel: Tensor,
@@ -132,12 +136,13 @@ def average(
     n_channels: int,
     n_groups: int,
     n_units: int,
+    n_apart: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Weights of each channel and range of leads, and logarithms of the factors of the spread of their averages.
 
     Those of all values together come first, drawn towards `by_error` as far as there are few units; those of a channel
-    and range are drawn towards them likewise.
+    and range are drawn towards them likewise. Few units can widen the spread, and only many can narrow it.
 
     Parameters
     ----------
@@ -146,6 +151,8 @@ def average(
         Of each value.
     n_units : int
         Series and cuts that there are, whatever is drawn as a unit.
+    n_apart : int
+        Units whose errors have little to do with each other.
 
     Returns
     -------
@@ -161,26 +168,21 @@ def average(
     weights = weights * kept
     weights = weights / weights.sum(dim=2, keepdim=True)
     mixed = torch.einsum("nm,mnk->nk", weights[channel, group], held.knots)
-    one = Held(mixed[None], held.truth, held.unit, held.levels, held.weight)
-    common = fit_stretch(one, generator)[0] + doubt(n_units)
-    stretch = common.expand(n_channels, n_groups).clone()
-    for c, g, part, share in _parts(one, channel, group, n_channels, n_groups):
-        stretch[c, g] += share * (fit_stretch(part, generator)[0] + doubt(n_units) - common)
+    common = _believed(find_stretch(mixed, held), n_apart)
+    stretch = torch.full((n_channels, n_groups), common, dtype=torch.float64)
+    for c, g, part, share in _parts(held, channel, group, n_channels, n_groups):
+        own = mixed[(channel == c) & (group == g)]
+        stretch[c, g] += share * (_believed(find_stretch(own, part), n_apart) - common)
     return weights, stretch
+
+
+def _believed(stretch: float, n_apart: int) -> float:
+    return stretch if stretch > 0.0 else trust(n_apart) * stretch
 
 
 def trust(n_units: int) -> float:
     """How far what so many units say by themselves is trusted."""
     return n_units / (n_units + ENOUGH)
-
-
-def doubt(n_units: int) -> float:
-    """Logarithm of what a spread that is known from so many units is to be widened by.
-
-    An error whose scale was found from n others has the law of Student with n degrees of freedom: its quantile .9 over
-    that of the normal.
-    """
-    return math.log(stdtrit(n_units, 0.9) / ndtri(0.9))
 
 
 def _parts(

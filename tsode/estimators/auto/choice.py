@@ -72,8 +72,8 @@ def choose(done: Sequence[Trial], asked: Asked, generator: torch.Generator) -> C
     of_all = _Scores(held, channel, group, n_channels, len(edges))
     scores = np.stack([of_all.crps(of_one) for of_one in knots])
     naive = [k for k, trial in enumerate(done) if getattr(trial.member.estimator, "is_baseline", False)]
-    n_units = len(np.unique(asked.unit))
-    weight, stretch = average(held, channel, group, n_channels, len(edges), n_units, generator)
+    sizes = n_channels, len(edges), len(np.unique(asked.unit)), asked.n_apart
+    weight, stretch = average(held, channel, group, *sizes, generator)
     middle = torch.stack([lead[group == g].median() for g in range(len(edges))])
     module = _combination(weight, stretch, middle, done)
     means = of_all.mean(knots)

@@ -39,7 +39,7 @@ def board(choice: Choice, done: Sequence[Trial], trials: Sequence[Trial]) -> lis
             "model": name,
             "crps": total,
             "skill": 1.0 - total / reference if reference > 0.0 else np.nan,
-            **{f"crps to {edge:.2g} h": value for edge, value in zip(choice.edges, by_lead)},
+            **{f"crps to {edge:.2g} horizon": value for edge, value in zip(choice.edges, by_lead)},
             "coverage_80": holds,
             "weight": weight,
             "fit_seconds": trial.fit_seconds if trial else sum(one.fit_seconds for one in trials),

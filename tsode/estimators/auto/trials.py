@@ -66,6 +66,8 @@ class Asked:
     round_of : array[n]
     likeness : array[n]
         How much a cut is like the question to come, which has all of the series behind it.
+    n_apart : int
+        Units whose errors have little to do with each other: series that nothing was learned from, cuts of others.
     """
 
     truth: np.ndarray
@@ -73,6 +75,7 @@ class Asked:
     unit: np.ndarray
     round_of: np.ndarray
     likeness: np.ndarray
+    n_apart: int
 
 
 @dataclass(eq=False)
@@ -114,12 +117,14 @@ def ask_all(rounds: Sequence[Round], reader: Any, n_targets: int) -> Asked:
     """Truth, leads and units of all that the rounds ask."""
     truth, lead, unit, number, likeness = [], [], [], [], []
     n_units = 0
+    apart: set[Any] = set()
     longest: dict[Any, int] = {}
     for of_round in rounds:
         for question in of_round.questions:
             for key, past in zip(question.past.ids, question.past.times):
                 longest[key] = max(longest.get(key, 0), len(past))
     for k, of_round in enumerate(rounds):
+        learned = set(of_round.train.ids)
         for question in of_round.questions:
             asked = question.past.ids, question.past.times, question.future.times, question.future.values
             for key, past, times, values in zip(*asked):
@@ -128,8 +133,10 @@ def ask_all(rounds: Sequence[Round], reader: Any, n_targets: int) -> Asked:
                 unit.append(np.full(len(times), n_units))
                 number.append(np.full(len(times), k))
                 likeness.append(np.full(len(times), (len(past) / longest[key]) ** LATER))
+                apart.add((key, n_units if key in learned else None))
                 n_units += 1
-    return Asked(*(np.concatenate(part) for part in (truth, lead, unit, number, likeness)))
+    truths, leads, units, numbers, shares = map(np.concatenate, (truth, lead, unit, number, likeness))
+    return Asked(truths, leads, units, numbers, shares, len(apart))
 
 
 def _leads(timeline: Timeline, past: np.ndarray, times: np.ndarray) -> np.ndarray:

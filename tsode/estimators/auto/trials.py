@@ -30,6 +30,7 @@ FAVOURITES = 3  # members whose second fit is kept time for
 LATER = 3.0  # power of the share of a history, by which later cuts count more
 HOPELESS = 1.5  # times the best error after the first of several rounds
 MOST_LETTERS = 100  # of a reason
+AGAIN = 0.25  # of the time that is left, that a fit may have taken to be done again with more of the series
 MOST_AT_ONCE = 0.5  # of the time that is left, that one member may take
 MOST_FAILED = 0.01  # share of values without a forecast
 
@@ -212,7 +213,7 @@ def _try(
     favourites = sorted(done, key=lambda other: _error(other, asked))[:FAVOURITES]
     again = GROWTH * sum(other.fit_seconds for other in favourites if not other.member.can_stop)
     left = max(clock.left() - again - CHOOSING, 0.0)
-    n_fits = len(rounds) + (not member.can_stop)
+    n_fits = sum(not of_round.learns_longer for of_round in rounds) + (not member.can_stop)
     is_baseline = getattr(member.estimator, "is_baseline", False)
     is_timed = math.isfinite(left) and bool(done)
     most = left if is_timed else math.inf
@@ -230,9 +231,10 @@ def _try(
             warnings.simplefilter("always", TsodeWarning)
             own, columns = tables_of(member.estimator, tables), (reader.settings.id_col, reader.settings.time_col)
             for k, of_round in enumerate(rounds):
-                started = time.perf_counter()
-                trial.fitted = member.fresh(trial.max_seconds).fit(write_long(of_round.train, *columns), **own)
-                trial.fit_seconds = max(trial.fit_seconds, time.perf_counter() - started)
+                if not of_round.learns_longer or _is_worth_it(trial, clock):
+                    started = time.perf_counter()
+                    trial.fitted = member.fresh(trial.max_seconds).fit(write_long(of_round.train, *columns), **own)
+                    trial.fit_seconds = max(trial.fit_seconds, time.perf_counter() - started)
                 started = time.perf_counter()
                 trial._parts += _answers(trial.fitted, of_round.questions, reader, own)
                 trial.predict_seconds += time.perf_counter() - started
@@ -266,6 +268,12 @@ def _try(
         trial.status = f"failed: no forecast of {n_failed} of {int(is_seen.sum())} values"
         return
     trial.knots = knots
+
+
+def _is_worth_it(trial: Trial, clock: Clock) -> bool:
+    """Whether to fit once more with more of the series; what was fitted before reads these as histories otherwise."""
+    left = clock.left()
+    return math.isinf(left) or (not trial.member.can_stop and trial.fit_seconds <= AGAIN * left)
 
 
 def _first_words(error: Exception) -> str:

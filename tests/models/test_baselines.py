@@ -79,3 +79,13 @@ def test_one_observation_gives_its_mean_and_a_variance_of_one():
     model.fit([batch], [])
     assert model.mean.tolist() == [3.0, 0.0]
     assert model.variance.tolist() == [1.0, 1.0]
+
+
+def test_beyond_its_table_a_spread_does_not_stay_at_the_low_of_a_season():
+    model = ConstantModel(n_channels=1)
+    model.variances.copy_(torch.linspace(3.0, 0.2, len(model.variances), dtype=torch.float64)[:, None])
+    lead = torch.tensor([[[0.5], [1.0], [1.5], [2.0], [1e6]]], dtype=torch.float64)
+    variance = model._variance_at(lead)[0, :, 0]
+    assert (variance[1:].diff() >= 0.0).all()
+    torch.testing.assert_close(variance[1], torch.tensor(0.2, dtype=torch.float64))
+    torch.testing.assert_close(variance[3:], torch.tensor([3.0, 3.0], dtype=torch.float64))

@@ -22,8 +22,8 @@ N_LEADS = 12
 class BaselineModel(ForecastModel):
     """A location rule with normal errors whose variance depends on the channel and the time since its last value.
 
-    A subclass gives the rule in `locate`. The variance is a table over lead times, read by linear interpolation and
-    held beyond its ends. Channels not seen before the query get the overall mean and variance. Sampled errors of one
+    A subclass gives the rule in `locate`. The variance is a table over lead times, read by linear interpolation; beyond
+    its end it goes to the largest there is within as much time again, for what falls at a season does not stay low. Channels not seen before the query get the overall mean and variance. Sampled errors of one
     path are Brownian in the table's own clock: they share all of the variance of the shorter lead. A rule that reads
     more of the past, or whose errors grow with something else than the lead, says so in `summarise`, `applies` and
     `clock`.
@@ -92,7 +92,9 @@ class BaselineModel(ForecastModel):
         left, right = leads[position - 1], leads[position]
         share = ((lead - left) / (right - left).clamp(min=1e-12)).clamp(0.0, 1.0)
         channel = torch.arange(self.n_channels, device=lead.device)
-        return torch.lerp(variances[position - 1, channel], variances[position, channel], share)
+        variance = torch.lerp(variances[position - 1, channel], variances[position, channel], share)
+        beyond = ((lead - leads[-1]) / leads[-1].clamp(min=1e-12)).clamp(0.0, 1.0)
+        return torch.lerp(variance, variances.amax(dim=0).expand_as(variance), beyond)
 
     @torch.no_grad()
     def fit(self, batches: Sequence[IrregularBatch], windows: Sequence[tuple[IrregularBatch, IrregularBatch]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from tsode.core.series import Series
@@ -93,7 +94,8 @@ class DirectForecaster(HasSupport, ReadsCovariates, BaseForecaster):
         return DirectModel(n_channels, n_features, n_inputs, has_trees=self.regression == "boosting")
 
     def _split(self, series: list[Series], horizon: float, generator: torch.Generator) -> Split:
-        return Split(series, [], None)  # errors are those on parts that are left out, so all series serve
+        # Errors are those on parts that are left out, so all series serve; parts and draws go by places.
+        return Split(sorted(series, key=_content), [], None)
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
@@ -115,3 +117,9 @@ class DirectForecaster(HasSupport, ReadsCovariates, BaseForecaster):
             device = self._torch_device()
             calibrate(module, [(module, [window.to(device) for window in windows])])
         return history
+
+
+def _content(series: Series) -> tuple[list[float], ...]:
+    """What a series holds, to sort by: then nothing depends on the order in which series came."""
+    parts = series.times, series.values, series.input_times, series.inputs
+    return tuple(np.nan_to_num(part).ravel().tolist() for part in parts)

@@ -13,16 +13,21 @@ from tsode.errors import DataError
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.boosted_quantiles import fit_trees
 from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
+from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.supports import HasSupport
 from tsode.estimators.parameters import Check, at_least, one_of
+from tsode.frames.panel import Panel
+from tsode.frames.supports import SupportScaler
 from tsode.models.direct.model import DirectModel
 from tsode.training.calibration import calibrate
 from tsode.training.direct_ridge import fit_ridge
+from tsode.training.direct_scales import set_time_scales
 from tsode.training.direct_windows import draw_rows
 from tsode.training.windows import Split, validation_windows
 
 __all__ = ["DirectForecaster"]
 
+ROUNDING = 1e-9  # of the mean of a constant: below that it has no logarithm
 REGRESSIONS: dict[str, None] = dict.fromkeys(("ridge", "boosting"))
 
 
@@ -97,17 +102,36 @@ class DirectForecaster(HasSupport, ReadsCovariates, BaseForecaster):
         # Errors are those on parts that are left out, so all series serve; parts and draws go by places.
         return Split(sorted(series, key=_content), [], None)
 
+    def _tell(self, module: torch.nn.Module, panel: Panel, reader: DataReader) -> None:
+        """What is a logarithm, and what has one."""
+        assert isinstance(module, DirectModel)
+        if isinstance(reader.scaler, SupportScaler):
+            maps = reader.scaler.maps
+            module.is_log.copy_(torch.tensor([maps[c].name == "log" for c in range(len(module.is_log))]))
+        if reader.covariates is None:
+            return
+        records = [panel.covariates[key].static for key in panel.ids if key in panel.covariates]
+        rows = np.stack([row for row in records if row is not None] or [np.zeros(reader.covariates.n_static)])
+        place = 0  # constants are the first features
+        for column in reader.covariates.static:
+            if column.categories is None and column.shift > 0.0:
+                per_unit = column.scale / column.shift
+                least = 1.0 + per_unit * float(rows[:, place].min())
+                if least > ROUNDING:
+                    module.per_unit[place], module.least[place] = per_unit, least
+            place += column.width
+
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         assert isinstance(module, DirectModel)
-        rows = draw_rows(split.train, horizon, self.max_context, self.max_rows, generator)
+        set_time_scales(module, split.train, horizon)
+        rows = draw_rows(split.train, module.scales, self.max_context, self.max_rows, generator)
         if rows is None or not len(rows.time):
             raise DataError(
                 "There is no series with two observation times on either side of a cut, so nothing can be learned "
                 "about change in time. Give longer series, or use LastValueForecaster or ConstantForecaster."
             )
-        module.span.fill_(horizon)
         module.spread.reset()
         errors, history = fit_ridge(module, rows), []
         if self.regression == "boosting":

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from tsode.core.batch import IrregularBatch
 from tsode.likelihoods.quantile_knots import QuantileKnots
-from tsode.models.direct.signals import N_SPREAD, Signals, n_regressors, n_splits
+from tsode.models.direct.logs import N_RESIDENCE
+from tsode.models.direct.scales import Scales
+from tsode.models.direct.signals import N_SPREAD, SHARES, Signals, n_regressors, n_splits
 from tsode.models.direct.trees import QuantileTrees
 from tsode.models.filter_state import FilterState
 from tsode.models.filters.base import MarginalModel
@@ -23,10 +25,11 @@ COARSE = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)  # each costs tre
 class DirectModel(MarginalModel):
     """One regression over all leads.
 
-    The value of a channel is its last value, plus a line in `Signals.regressors`, plus a spread times a standardised
-    error. The logarithm of the spread is a line in `Signals.noise`. Both lines are held within what they gave in
-    training, for where they end up beyond it nothing is known. The quantiles
-    of the error are numbers of the channel, or with `trees` functions of `Signals.splits`.
+    The value of a channel is its last value, plus `Signals.fade` times a line in `Signals.regressors`, plus a spread
+    times a standardised error. The square of the spread is a sum of `Signals.growth`, of which a floor is left as the
+    lead goes to zero, times the exponential of a line in `Signals.noise`. Both lines are held within what they gave in
+    training, for where they end up beyond it nothing is known. The quantiles of the error are numbers of the channel,
+    or with `trees` functions of `Signals.splits`.
 
     Parameters
     ----------
@@ -36,8 +39,10 @@ class DirectModel(MarginalModel):
 
     Attributes
     ----------
-    span : Tensor[]
-        The horizon, in model time: the unit of all scales.
+    span, quick, residence, is_log, per_unit, least
+        See `Scales`, of which these are the parts, in model time.
+    growth : Tensor[c 1+k]
+        Parts of the variance.
     weight, bias, lowest, highest : Tensor[c p], Tensor[c], Tensor[c], Tensor[c]
         Of the difference of the location from the last value, and its ends.
     spread_weight, spread_bias, narrowest, widest : Tensor[c v], Tensor[c], Tensor[c], Tensor[c]
@@ -49,6 +54,12 @@ class DirectModel(MarginalModel):
     """
 
     span: Tensor
+    quick: Tensor
+    residence: Tensor
+    is_log: Tensor
+    per_unit: Tensor
+    least: Tensor
+    growth: Tensor
     weight: Tensor
     bias: Tensor
     lowest: Tensor
@@ -64,7 +75,13 @@ class DirectModel(MarginalModel):
         super().__init__(n_channels, law)
         width = n_regressors(n_channels, n_features, n_inputs)
         start = law.knots(law.from_moments(torch.zeros(()), torch.ones(())))
-        self.register_buffer("span", torch.ones(()))
+        for name in ("span", "quick"):
+            self.register_buffer(name, torch.ones((), dtype=torch.float64))
+        self.register_buffer("residence", torch.ones(N_RESIDENCE, dtype=torch.float64))
+        self.register_buffer("is_log", torch.zeros(n_channels, dtype=torch.bool))
+        self.register_buffer("per_unit", torch.zeros(n_features))
+        self.register_buffer("least", torch.ones(n_features))
+        self.register_buffer("growth", torch.eye(1, 1 + len(SHARES)).repeat(n_channels, 1))
         self.register_buffer("weight", torch.zeros(n_channels, width))
         self.register_buffer("spread_weight", torch.zeros(n_channels, N_SPREAD))
         for name in ("bias", "lowest", "highest", "spread_bias", "narrowest", "widest"):
@@ -93,10 +110,15 @@ class DirectModel(MarginalModel):
     def predict_params(
         self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
     ) -> tuple[Tensor, Tensor]:
-        signals = Signals.of(batch, query_times, side, self.span)
+        signals = Signals.of(batch, query_times, side, self.scales)
         knots = torch.stack([self.quantiles(signals, channel) for channel in range(self.n_channels)], dim=2)
         assert isinstance(self.likelihood, QuantileKnots)
         return self.likelihood.from_quantiles(knots).to(batch.values.dtype), torch.zeros_like(batch.lengths)
+
+    @property
+    def scales(self) -> Scales:
+        parts = self.span, self.quick, self.residence, self.is_log, self.per_unit, self.least
+        return Scales(*(part if part.dtype == torch.bool else part.double() for part in parts))
 
     def quantiles(self, signals: Signals, channel: int) -> Tensor:
         """Quantiles of a channel at the levels of the law: Tensor[r q]."""
@@ -111,10 +133,13 @@ class DirectModel(MarginalModel):
         # a sum along the last axis, not a matrix product: that of a row is the same whatever stands beside it
         step = (signals.regressors(channel) * self.weight[channel].double()).sum(dim=-1)
         ends = self.lowest[channel].double(), self.highest[channel].double()
-        return signals.last[..., channel] + (step + self.bias[channel].double()).clamp(*ends)
+        return signals.last[..., channel] + signals.fade[..., channel] * (step + self.bias[channel].double()).clamp(
+            *ends
+        )
 
     def scale(self, signals: Signals, channel: int) -> Tensor:
         """Unit of standardised errors: Tensor[r]."""
         line = (signals.noise[..., channel, :] * self.spread_weight[channel].double()).sum(dim=-1)
         ends = self.narrowest[channel].double(), self.widest[channel].double()
-        return (line + self.spread_bias[channel].double()).clamp(*ends).exp()
+        variance = (signals.growth(channel) * self.growth[channel].double()).sum(dim=-1)
+        return variance.sqrt() * (line + self.spread_bias[channel].double()).clamp(*ends).exp()

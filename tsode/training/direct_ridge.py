@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.models.direct.model import DirectModel
-from tsode.models.direct.signals import SHARES, tiers
+from tsode.models.direct.signals import SHARES, Signals, tiers
 from tsode.training.direct_windows import N_FOLDS, DirectRows
 
 __all__ = ["fit_ridge"]
@@ -20,6 +20,7 @@ PENALTIES = torch.logspace(-6, 1, 15, dtype=torch.float64)  # times the number o
 SIZES = ((1.0, 1.0, 1.0), (1.0, 1.0, 0.1), (1.0, 1.0, 0.01))  # of regressors by their tier; penalties are the same
 LEAN_SIZES = (*SIZES, (1.0, 0.1, 0.1), (1.0, 0.1, 0.01), (1.0, 0.01, 0.01))  # tried too where there are logarithms
 SPREAD_PENALTIES = torch.logspace(-3, 3, 7, dtype=torch.float64)  # likewise, of the spread
+SHARES_OF_GAP = (1.0, 0.25, 0.0625)  # times in which forecasts leave the last value, the slowest first
 CLOSE = 0.5  # standard errors within which a loss is as good as the least, so that the smaller weights are taken
 LEAST_ERROR = 1e-3  # in standard deviations of the channel: that a value was met exactly says little about the spread
 FEWEST = 20  # observations of a channel, to learn anything from: with fewer it is its last value
@@ -29,12 +30,17 @@ PRIOR = 200.0  # errors that those of all channels count for in the quantiles of
 
 
 class _Line(NamedTuple):
-    """A linear fit: weights (p), intercept, what it gives (r), and what it gives for rows that it has not seen (r)."""
+    """A linear fit.
+
+    Weights (p), intercept, what it gives (r), what it gives for rows that it has not seen (r), and the squared error
+    there of each part of the data (k).
+    """
 
     weight: Tensor
     bias: Tensor
     fitted: Tensor
     held_out: Tensor
+    losses: Tensor
 
 
 @torch.no_grad()
@@ -60,19 +66,23 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
             continue
         own, fold = signals.at(seen), rows.fold[seen]
         target = rows.values[seen, channel] - own.last[:, channel]
-        fade = own.fade[:, channel]
+        x = own.regressors(channel)
+        fade = _fade(model, own, channel, x, target, fold, tier)
         sizes = LEAN_SIZES if own.logs[:, channel].any() else SIZES
-        line = _ridge(own.regressors(channel), target, fold, PENALTIES, tier, sizes, fade)
+        line = _ridge(x, target, fold, PENALTIES, tier, sizes, fade)
         held = line.fitted[fade >= min(HALF, float(fade.max()))]
         steps = held.min(), held.max()
         model.lowest[channel], model.highest[channel] = (end.to(model.bias) for end in steps)
         error = target - fade * line.held_out.clamp(*steps)
-        growth = own.growth(channel)
-        model.growth[channel] = _growth(growth, own.age[:, channel], error).to(model.growth)
+        growth, noise, size = own.growth(channel), own.noise[:, channel], error.abs().clamp(min=LEAST_ERROR).log()
+        # what makes some times more certain than others, beside the lead, must not be taken for the lead's doing
+        spread = _ridge(noise, size, fold, SPREAD_PENALTIES)
+        beside = noise[:, len(SHARES) :] @ spread.weight[len(SHARES) :]
+        calm = error / (beside - beside.mean()).exp()
+        model.growth[channel] = _growth(growth, own.age[:, channel], calm).to(model.growth)
         grown = (growth @ model.growth[channel].double()).sqrt()
-        size = (error.abs().clamp(min=LEAST_ERROR) / grown).log()
-        spread = _ridge(own.noise[:, channel], size, fold, SPREAD_PENALTIES)
-        fitted = own.noise[:, channel] @ spread.weight + spread.bias
+        spread = _ridge(noise, size - grown.log(), fold, SPREAD_PENALTIES)
+        fitted = noise @ spread.weight + spread.bias
         model.weight[channel], model.bias[channel] = line.weight.to(model.weight), line.bias.to(model.bias)
         model.spread_weight[channel] = spread.weight.to(model.weight)
         model.spread_bias[channel] = spread.bias.to(model.bias)
@@ -82,6 +92,18 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
     _set_quantiles(model, errors)
     _tie_errors(model, rows, errors)
     return errors
+
+
+def _fade(
+    model: DirectModel, own: Signals, channel: int, x: Tensor, target: Tensor, fold: Tensor, tier: Tensor
+) -> Tensor:
+    """How soon a channel leaves its last value (r): as slowly as is about as good as the best."""
+    seen, age = own.is_seen[:, channel] > 0, own.age[:, channel] * float(model.span)
+    tried = [torch.where(seen, -torch.expm1(-age / (share * model.gap)), 1.0) for share in SHARES_OF_GAP]
+    losses = [_ridge(x, target, fold, PENALTIES, tier, SIZES[:1], fade).losses for fade in tried]
+    k = _choose(torch.stack(losses, dim=1), torch.arange(len(tried))[:, None].to(x))
+    model.quick[channel] = SHARES_OF_GAP[k] * model.gap
+    return tried[k]
 
 
 def _ridge(
@@ -120,10 +142,11 @@ def _ridge(
         guesses.append(guess)
         lines.append(whole.solve(penalties, factor))
     guess, weight, bias = torch.cat(guesses), *(torch.cat(parts) for parts in zip(*lines))
-    k = _choose(torch.stack([((guess[:, rows] - y[rows]) ** 2).sum(dim=1) for rows in places]), weight)
+    losses = torch.stack([((guess[:, rows] - y[rows]) ** 2).sum(dim=1) for rows in places])
+    k = _choose(losses, weight)
     found = torch.zeros_like(center).index_copy(0, kept, weight[k] / scale[kept])
     offset = bias[k] + middle - found @ center
-    return _Line(found, offset, x @ found + offset, torch.where(fade > 0.0, guess[k] / fade, 0.0))
+    return _Line(found, offset, x @ found + offset, torch.where(fade > 0.0, guess[k] / fade, 0.0), losses[:, k])
 
 
 def _choose(losses: Tensor, weight: Tensor) -> int:
@@ -167,7 +190,7 @@ def _growth(parts: Tensor, age: Tensor, error: Tensor) -> Tensor:
     groups = age.argsort(stable=True).chunk(MOST_GROUPS)
     x = torch.stack([parts[rows].mean(dim=0) for rows in groups])
     square = torch.stack([(error[rows] ** 2).mean() for rows in groups]).clamp(min=LEAST_ERROR**2)
-    weight = (square.mean() / x.mean(dim=0).clamp(min=1e-3) / x.shape[1]).clone()
+    weight = square.mean() / x.mean(dim=0).clamp(min=1e-3) / x.shape[1]
     for _ in range(PASSES):
         variance = x @ weight
         weight = weight * ((x.T @ (square / variance**2)) / (x.T @ (1.0 / variance)).clamp(min=1e-30)).sqrt()

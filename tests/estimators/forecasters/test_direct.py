@@ -57,6 +57,22 @@ def test_a_random_walk_is_forecast_by_its_last_value():
     assert scores[0] > 1.03 * scores[1]  # both negative: the better is the greater
 
 
+@pytest.mark.parametrize("regression", ["ridge", "boosting"])
+@pytest.mark.parametrize(("rate", "noise"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.5)])
+def test_forecasts_begin_at_the_last_value_with_the_spread_of_noise_alone(regression, rate, noise):
+    train, _ = walk(100, rate, 4)
+    train["y"] += noise * np.random.default_rng(5).normal(size=len(train))
+    model = DirectForecaster(regression, horizon=2.5, max_trees=20, random_state=0).fit(train)
+    last = train.groupby("unique_id")["y"].last().to_numpy()
+    bands = model.predict_interval(horizon=[1e-6, 2.0], level=80)
+    width = (bands["y-hi-80"] - bands["y-lo-80"]).to_numpy().reshape(-1, 2).mean(axis=0) / (2.0 * norm.ppf(0.9))
+    if regression == "ridge":  # trees move the median by a share of the spread
+        np.testing.assert_allclose(bands["y"].to_numpy()[::2], last, atol=0.25 * width[0] + 1e-3)
+    # gaps are 1/3, within which the processes move by .6 to .8; noise is added to the last value, and the next one
+    assert width[0] < 0.35 if noise == 0.0 else 0.35 < width[0] < 0.85
+    assert width[1] > 0.8
+
+
 def test_trees_learn_quantiles_that_no_line_in_the_past_gives():
     rng = np.random.default_rng(0)
     frames = []

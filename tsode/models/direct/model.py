@@ -11,7 +11,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.models.direct.logs import N_RESIDENCE
 from tsode.models.direct.scales import Scales
-from tsode.models.direct.signals import N_SPREAD, SHARES, Signals, n_regressors, n_splits
+from tsode.models.direct.signals import N_GROWTH, N_SPREAD, Signals, n_regressors, n_splits
 from tsode.models.direct.trees import QuantileTrees
 from tsode.models.filter_state import FilterState
 from tsode.models.filters.base import MarginalModel
@@ -39,9 +39,9 @@ class DirectModel(MarginalModel):
 
     Attributes
     ----------
-    span, quick, residence, is_log, per_unit, least
+    span, gap, quick, residence, is_log, per_unit, least
         See `Scales`, of which these are the parts, in model time.
-    growth : Tensor[c 1+k]
+    growth : Tensor[c g]
         Parts of the variance.
     weight, bias, lowest, highest : Tensor[c p], Tensor[c], Tensor[c], Tensor[c]
         Of the difference of the location from the last value, and its ends.
@@ -54,6 +54,7 @@ class DirectModel(MarginalModel):
     """
 
     span: Tensor
+    gap: Tensor
     quick: Tensor
     residence: Tensor
     is_log: Tensor
@@ -75,13 +76,14 @@ class DirectModel(MarginalModel):
         super().__init__(n_channels, law)
         width = n_regressors(n_channels, n_features, n_inputs)
         start = law.knots(law.from_moments(torch.zeros(()), torch.ones(())))
-        for name in ("span", "quick"):
+        for name in ("span", "gap"):
             self.register_buffer(name, torch.ones((), dtype=torch.float64))
+        self.register_buffer("quick", torch.ones(n_channels, dtype=torch.float64))
         self.register_buffer("residence", torch.ones(N_RESIDENCE, dtype=torch.float64))
         self.register_buffer("is_log", torch.zeros(n_channels, dtype=torch.bool))
         self.register_buffer("per_unit", torch.zeros(n_features))
         self.register_buffer("least", torch.ones(n_features))
-        self.register_buffer("growth", torch.eye(1, 1 + len(SHARES)).repeat(n_channels, 1))
+        self.register_buffer("growth", torch.eye(1, N_GROWTH).repeat(n_channels, 1))
         self.register_buffer("weight", torch.zeros(n_channels, width))
         self.register_buffer("spread_weight", torch.zeros(n_channels, N_SPREAD))
         for name in ("bias", "lowest", "highest", "spread_bias", "narrowest", "widest"):
@@ -117,7 +119,7 @@ class DirectModel(MarginalModel):
 
     @property
     def scales(self) -> Scales:
-        parts = self.span, self.quick, self.residence, self.is_log, self.per_unit, self.least
+        parts = self.span, self.gap, self.quick, self.residence, self.is_log, self.per_unit, self.least
         return Scales(*(part if part.dtype == torch.bool else part.double() for part in parts))
 
     def quantiles(self, signals: Signals, channel: int) -> Tensor:

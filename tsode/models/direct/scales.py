@@ -16,8 +16,10 @@ class Scales(NamedTuple):
     ----------
     horizon : Tensor[]
         In the times' unit.
-    quick : Tensor[]
-        Time in which a forecast leaves the last value: short beside the gaps of the data.
+    gap : Tensor[]
+        Of the data, about; in that unit.
+    quick : Tensor[c]
+        Time in which forecasts of a channel leave the last value.
     residence : Tensor[k]
         Times that doses may stay for, from one gap to a whole series.
     is_log : Tensor[c], bool
@@ -29,6 +31,7 @@ class Scales(NamedTuple):
     """
 
     horizon: Tensor
+    gap: Tensor
     quick: Tensor
     residence: Tensor
     is_log: Tensor

@@ -12,12 +12,13 @@ from tsode.models.direct.logs import N_RESIDENCE, log_covariates, log_doses
 from tsode.models.direct.past import Past, decayed_sums
 from tsode.models.direct.scales import Scales
 
-__all__ = ["N_SPREAD", "SHARES", "Signals", "n_regressors", "n_splits", "tiers"]
+__all__ = ["N_GROWTH", "N_SPREAD", "SHARES", "Signals", "n_regressors", "n_splits", "tiers"]
 
 SHARES = (1.0 / 16.0, 0.25, 1.0, 4.0)  # time scales, as shares of the horizon
 N_SCALES = len(SHARES)
 N_OWN = 3 + 2 * N_SCALES - 1  # last, one before, level; averages; slopes between them
 N_SPREAD = 2 * N_SCALES + 3
+N_GROWTH = 2 + N_SCALES
 STEEPEST = 8.0  # slope in standard deviations a horizon: two values in quick succession are no trend
 FLOOR = 1e-4  # of a mean square of changes, below which all are alike
 MOST_CROSSED, MOST_SPLIT = 48, 8  # channels up to which a line, and trees, read those of every other one
@@ -54,6 +55,8 @@ class Signals:
         1 where a channel was seen, else 0.
     fade : Tensor[r c]
         ``1 - exp(-age / quick)``: 0 at the last value, 1 soon after it, and where there is none.
+    at_once : Tensor[r c]
+        The same, where the unit is a gap of the data.
     logs : Tensor[r c l]
         What the logarithm of something positive may be a sum of; 0 for a channel that is none.
     """
@@ -71,6 +74,7 @@ class Signals:
     age: Tensor
     is_seen: Tensor
     fade: Tensor
+    at_once: Tensor
     logs: Tensor
 
     @classmethod
@@ -115,14 +119,16 @@ class Signals:
         first = batch.times[:, :1] if batch.n_events else query_times[:, :1]
         begun = -torch.expm1(-(query_times - first).clamp(min=0.0)[..., None] / scales)
         doses, given = _doses(batch, query_times, side, scales)
-        fade = torch.where(past.count > 0, -torch.expm1(-age / read.quick), 1.0)
+        fade, at_once = (torch.where(past.count > 0, -torch.expm1(-age / t), 1.0) for t in (read.quick, read.gap))
         logs = torch.cat(
             [log_doses(batch, query_times, side, read), log_covariates(now, read)[:, :, None].expand(-1, -1, c, -1)],
             dim=-1,
         )
         logs = torch.where(read.is_log[:, None], logs, 0.0)
         age = age / horizon.double()
-        return cls(past.last, own, decay, noise, now, then, begun, doses, given, lead, age, is_seen, fade, logs)
+        return cls(
+            past.last, own, decay, noise, now, then, begun, doses, given, lead, age, is_seen, fade, at_once, logs
+        )
 
     def at(self, *places: Tensor) -> Signals:
         """Those at some places of the first axes, which become one."""
@@ -153,9 +159,10 @@ class Signals:
         return torch.cat(parts, dim=-1)
 
     def growth(self, channel: int) -> Tensor:
-        """What the variance of a channel is a sum of parts of, none of them negative: Tensor[r 1+k]."""
+        """What the variance of a channel is a sum of parts of, none of them negative: Tensor[r g]."""
+        at_once = self.at_once[..., channel, None]
         decay = torch.where(self.is_seen[..., channel, None] > 0, self.decay[..., channel, :], 0.0)
-        return torch.cat([torch.ones_like(decay[..., :1]), 1.0 - decay], dim=-1)
+        return torch.cat([torch.ones_like(at_once), at_once, 1.0 - decay], dim=-1)
 
     def splits(self, channel: int) -> Tensor:
         """What trees split by: Tensor[r q], NaN where nothing was seen of the channel, and its number."""

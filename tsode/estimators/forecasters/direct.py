@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from tsode.errors import DataError
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.boosted_quantiles import fit_trees
 from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
+from tsode.estimators.forecasters.dosed_scales import choose_scales
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.supports import HasSupport
 from tsode.estimators.parameters import Check, at_least, one_of
@@ -22,7 +24,7 @@ from tsode.models.direct.model import DirectModel
 from tsode.training.calibration import calibrate
 from tsode.training.direct_ridge import fit_ridge
 from tsode.training.direct_scales import set_time_scales
-from tsode.training.direct_windows import draw_rows
+from tsode.training.direct_windows import DirectRows, draw_rows
 from tsode.training.windows import Split, validation_windows
 
 __all__ = ["DirectForecaster"]
@@ -120,6 +122,21 @@ class DirectForecaster(HasSupport, ReadsCovariates, BaseForecaster):
                 if least > ROUNDING:
                     module.per_unit[place], module.least[place] = per_unit, least
             place += column.width
+
+    def _learn_from(self, panel: Panel, reader: DataReader, held_out: Panel | None, goes_on: bool) -> None:
+        if not goes_on:
+            reader = choose_scales(reader, panel, partial(self._fit_once, panel))
+        super()._learn_from(panel, reader, held_out, goes_on)
+
+    def _fit_once(self, panel: Panel, reader: DataReader) -> tuple[DirectModel, DirectRows, torch.Tensor] | None:
+        """A ridge regression on the scales of a reader, what it has learned from, and its errors."""
+        module = DirectModel(len(reader.channels), reader.n_features, reader.n_inputs).double()
+        self._tell(module, panel, reader)
+        generator = torch.Generator().manual_seed(0)  # the same rows on any scale, and later draws stay as they are
+        series = self._split(reader.series(panel), reader.reach, generator).train
+        set_time_scales(module, series, reader.reach)
+        rows = draw_rows(series, module.scales, self.max_context, self.max_rows, generator)
+        return (module, rows, fit_ridge(module, rows)) if rows is not None and len(rows.time) else None
 
     def _train(
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator

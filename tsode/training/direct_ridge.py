@@ -21,10 +21,9 @@ SIZES = ((1.0, 1.0, 1.0), (1.0, 1.0, 0.1), (1.0, 1.0, 0.01))  # of regressors by
 LEAN_SIZES = (*SIZES, (1.0, 0.1, 0.1), (1.0, 0.1, 0.01), (1.0, 0.01, 0.01))  # tried too where there are logarithms
 SPREAD_PENALTIES = torch.logspace(-3, 3, 7, dtype=torch.float64)  # likewise, of the spread
 SHARES_OF_GAP = (1.0, 0.25, 0.0625)  # times in which forecasts leave the last value, the slowest first
-CLOSE = 0.5  # standard errors within which a loss is as good as the least, so that the smaller weights are taken
+CLOSE = 1.0  # standard errors within which a loss is as good as the least, so that the smallest weights are taken
 LEAST_ERROR = 1e-3  # in standard deviations of the channel: that a value was met exactly says little about the spread
 FEWEST = 20  # observations of a channel, to learn anything from: with fewer it is its last value
-HALF = 0.5  # of a step that has faded more, the whole is not known
 MOST_GROUPS, PASSES = 100, 300
 PRIOR = 200.0  # errors that those of all channels count for in the quantiles of one
 
@@ -69,11 +68,10 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
         x = own.regressors(channel)
         fade = _fade(model, own, channel, x, target, fold, tier)
         sizes = LEAN_SIZES if own.logs[:, channel].any() else SIZES
-        line = _ridge(x, target, fold, PENALTIES, tier, sizes, fade)
-        held = line.fitted[fade >= min(HALF, float(fade.max()))]
-        steps = held.min(), held.max()
+        line = _ridge(x, target, fold, PENALTIES, tier, sizes, fade, model.arises)
+        steps = line.fitted.min().clamp(max=0.0), line.fitted.max().clamp(min=0.0)
         model.lowest[channel], model.highest[channel] = (end.to(model.bias) for end in steps)
-        error = target - fade * line.held_out.clamp(*steps)
+        error = target - line.held_out.clamp(*steps)
         growth, noise, size = own.growth(channel), own.noise[:, channel], error.abs().clamp(min=LEAST_ERROR).log()
         # what makes some times more certain than others, beside the lead, must not be taken for the lead's doing
         spread = _ridge(noise, size, fold, SPREAD_PENALTIES)
@@ -100,7 +98,7 @@ def _fade(
     """How soon a channel leaves its last value (r): as slowly as is about as good as the best."""
     seen, age = own.is_seen[:, channel] > 0, own.age[:, channel] * float(model.span)
     tried = [torch.where(seen, -torch.expm1(-age / (share * model.gap)), 1.0) for share in SHARES_OF_GAP]
-    losses = [_ridge(x, target, fold, PENALTIES, tier, SIZES[:1], fade).losses for fade in tried]
+    losses = [_ridge(x, target, fold, PENALTIES, tier, SIZES[:1], fade, model.arises).losses for fade in tried]
     k = _choose(torch.stack(losses, dim=1), torch.arange(len(tried))[:, None].to(x))
     model.quick[channel] = SHARES_OF_GAP[k] * model.gap
     return tried[k]
@@ -114,20 +112,24 @@ def _ridge(
     tier: Tensor | None = None,
     sizes: Sequence[tuple[float, ...]] = ((1.0,),),
     fade: Tensor | None = None,
+    arises: Tensor | None = None,
 ) -> _Line:
     """Ridge regression of `y` (r) on `x` (r p), with the penalty of the least error on folds that were left out.
 
     Of penalties that are about as good, that of the smallest weights is taken: where folds are few, one that fits them
     by chance may be far off beyond. Regressors of a `tier` (p) are multiplied by the size of it, and which of several
-    `sizes` is chosen likewise. With `fade` (r) it is the line times this that is to be like `y`.
+    `sizes` is chosen likewise. The intercept, and all regressors but those of `arises` (p), are multiplied by `fade` (r).
     """
     fade = torch.ones_like(y) if fade is None else fade
+    arises = torch.zeros(x.shape[1], dtype=torch.bool) if arises is None else arises
+    lift = torch.where(arises, 1.0, fade[:, None])
     tier = torch.zeros(x.shape[1], dtype=torch.int64) if tier is None else tier
     total = (fade @ fade).clamp(min=1e-30)
-    center, middle = (fade**2 / total) @ x, (fade @ y) / total
-    scale = ((fade**2 / total) @ (x - center) ** 2).sqrt()
+    center = torch.where(arises, 0.0, (fade**2 / total) @ x)
+    middle = (fade @ y) / total
+    scale = (lift * (x - center)).square().sum(dim=0).div(torch.where(arises, float(len(y)), total)).sqrt()
     kept = (scale > 1e-9).nonzero()[:, 0]  # a regressor that stands still tells nothing
-    z, about = fade[:, None] * ((x - center) / scale)[:, kept], y - fade * middle
+    z, about = (lift * (x - center) / scale)[:, kept], y - fade * middle
     places = [rows for k in range(N_FOLDS) if len(rows := (fold == k).nonzero()[:, 0])]
     each = [_Sums.of(fade[rows], z[rows], about[rows]) for rows in places]
     whole = _Sums(*(torch.stack(parts).sum(dim=0) for parts in zip(*each)))
@@ -146,7 +148,7 @@ def _ridge(
     k = _choose(losses, weight)
     found = torch.zeros_like(center).index_copy(0, kept, weight[k] / scale[kept])
     offset = bias[k] + middle - found @ center
-    return _Line(found, offset, x @ found + offset, torch.where(fade > 0.0, guess[k] / fade, 0.0), losses[:, k])
+    return _Line(found, offset, (lift * x) @ found + fade * offset, guess[k], losses[:, k])
 
 
 def _choose(losses: Tensor, weight: Tensor) -> int:

@@ -41,14 +41,16 @@ class DirectForecaster(HasSupport, ReadsCovariates, BaseForecaster):
     exponential weights at a sixteenth, a quarter, one and four horizons, the slopes between these, the mean so far, how
     much values change; the last values of other channels; the lead, as exponentials that all of it is multiplied with;
     doses, all of them and those after the last value, each fading at the same four scales; how long ago the series
-    began, likewise; covariates and cycles of the calendar. It learns in seconds, from random cuts of the series. The
-    difference from the last value is learned, so that a random walk costs nothing.
+    began, likewise; covariates and cycles of the calendar. On a logarithmic scale also logarithms of positive constants
+    and of what is left of doses, at six times of residence from a gap to a whole series. It learns in seconds, from
+    random cuts of the series. The difference from the last value is learned, so that a random walk costs nothing; it
+    goes to zero with the lead, and the spread to that of noise.
 
     Parameters
     ----------
     regression : {"ridge", "boosting"}
         "ridge": a linear location with penalties chosen, channel by channel, by the error on parts of the data that are
-        left out (a fifth of the series each, or with fewer than ten series of the time of each), one for the last
+        left out (a tenth of the series each, or with few series a fifth of the time of each), one for the last
         value, the level and covariates and one for all else; a log-linear spread, by the lead and by how much the
         channel has moved; and the quantiles of what is left over of errors on those parts.
         "boosting": these quantiles, at nine levels, are functions of all that is read, each a sum of trees by
@@ -63,7 +65,8 @@ class DirectForecaster(HasSupport, ReadsCovariates, BaseForecaster):
         Of each level; as many are kept as forecast data best that they have not learned from.
     scale, support, past_covariates, known_path, calendar
         As in `JumpODEForecaster`; a positive channel that is learned as its logarithm is forecast by its ratio to the
-        last value.
+        last value. Where there are doses, "auto" and "positive" take the logarithm if this regression forecasts parts
+        of the data that are left out better on it.
     device, dtype, time_unit, random_state, verbose
         As in `JumpODEForecaster`; double precision by default.
     id_col, time_col, target, duplicates

@@ -11,7 +11,7 @@ from tsode.core.batch import IrregularBatch
 from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.models.direct.logs import N_RESIDENCE
 from tsode.models.direct.scales import Scales
-from tsode.models.direct.signals import N_GROWTH, N_SPREAD, Signals, n_regressors, n_splits
+from tsode.models.direct.signals import N_GROWTH, N_SPREAD, Signals, arises, n_regressors, n_splits
 from tsode.models.direct.trees import QuantileTrees
 from tsode.models.filter_state import FilterState
 from tsode.models.filters.base import MarginalModel
@@ -25,11 +25,12 @@ COARSE = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)  # each costs tre
 class DirectModel(MarginalModel):
     """One regression over all leads.
 
-    The value of a channel is its last value, plus `Signals.fade` times a line in `Signals.regressors`, plus a spread
-    times a standardised error. The square of the spread is a sum of `Signals.growth`, of which a floor is left as the
-    lead goes to zero, times the exponential of a line in `Signals.noise`. Both lines are held within what they gave in
-    training, for where they end up beyond it nothing is known. The quantiles of the error are numbers of the channel,
-    or with `trees` functions of `Signals.splits`.
+    The value of a channel is its last value, plus a line in `Signals.regressors`, plus a spread times a standardised
+    error. All of the line but what `arises` from doses is multiplied by `Signals.fade`, which is zero at the last value.
+    The square of the spread is a sum of `Signals.growth`, of which a floor is left as the lead goes to zero, times the
+    exponential of a line in `Signals.noise`. Both lines are held within what they gave in training, for where they end
+    up beyond it nothing is known. The quantiles of the error are numbers of the channel, or with `trees` functions of
+    `Signals.splits`.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ class DirectModel(MarginalModel):
         Of the logarithm of the spread, and its ends.
     shape : Tensor[c q]
         Quantiles of the standardised error.
+    arises : Tensor[p], bool
+        Regressors that need no fade.
     trees : QuantileTrees or None
         Sets them instead.
     """
@@ -70,6 +73,7 @@ class DirectModel(MarginalModel):
     narrowest: Tensor
     widest: Tensor
     shape: Tensor
+    arises: Tensor
 
     def __init__(self, n_channels: int, n_features: int = 0, n_inputs: int = 0, has_trees: bool = False) -> None:
         law = QuantileKnots(COARSE if has_trees else FINE)
@@ -90,6 +94,7 @@ class DirectModel(MarginalModel):
             self.register_buffer(name, torch.zeros(n_channels))
         self.register_buffer("shape", start.repeat(n_channels, 1))
         n_split = n_splits(n_channels, n_features, n_inputs)
+        self.register_buffer("arises", arises(n_channels, n_features, n_inputs), persistent=False)
         self.trees = QuantileTrees(len(COARSE), n_split) if has_trees else None
 
     @property
@@ -133,11 +138,11 @@ class DirectModel(MarginalModel):
     def location(self, signals: Signals, channel: int) -> Tensor:
         """What standardised errors are counted from: Tensor[r]."""
         # a sum along the last axis, not a matrix product: that of a row is the same whatever stands beside it
-        step = (signals.regressors(channel) * self.weight[channel].double()).sum(dim=-1)
+        fade = signals.fade[..., channel]
+        line = signals.regressors(channel) * torch.where(self.arises, 1.0, fade[..., None])
+        step = (line * self.weight[channel].double()).sum(dim=-1) + fade * self.bias[channel].double()
         ends = self.lowest[channel].double(), self.highest[channel].double()
-        return signals.last[..., channel] + signals.fade[..., channel] * (step + self.bias[channel].double()).clamp(
-            *ends
-        )
+        return signals.last[..., channel] + step.clamp(*ends)
 
     def scale(self, signals: Signals, channel: int) -> Tensor:
         """Unit of standardised errors: Tensor[r]."""

@@ -12,7 +12,7 @@ from tsode.models.direct.logs import N_RESIDENCE, log_covariates, log_doses
 from tsode.models.direct.past import Past, decayed_sums
 from tsode.models.direct.scales import Scales
 
-__all__ = ["N_GROWTH", "N_SPREAD", "SHARES", "Signals", "n_regressors", "n_splits", "tiers"]
+__all__ = ["N_GROWTH", "N_SPREAD", "SHARES", "Signals", "arises", "n_regressors", "n_splits", "tiers"]
 
 SHARES = (1.0 / 16.0, 0.25, 1.0, 4.0)  # time scales, as shares of the horizon
 N_SCALES = len(SHARES)
@@ -179,6 +179,15 @@ class Signals:
 def n_regressors(n_channels: int, n_features: int, n_inputs: int) -> int:
     """Width of `Signals.regressors`."""
     return len(tiers(n_channels, n_features, n_inputs))
+
+
+def arises(n_channels: int, n_features: int, n_inputs: int) -> Tensor:
+    """Which of `Signals.regressors` are zero at the last value, and come from doses since: bool, (p,)."""
+    found = torch.zeros(n_regressors(n_channels, n_features, n_inputs), dtype=torch.bool)
+    logs = len(found) - n_features - 3 * N_RESIDENCE * n_inputs
+    found[logs - n_inputs * N_SCALES : logs] = True
+    found[logs + N_RESIDENCE * n_inputs : logs + 2 * N_RESIDENCE * n_inputs] = True
+    return found
 
 
 def n_others(n_channels: int) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tsode.core.series import Series
+from tsode.models.direct.scales import Scales
 from tsode.models.direct.signals import Signals
 from tsode.training.windows import FEWEST_SERIES, WindowSampler
 
@@ -17,7 +18,8 @@ __all__ = ["DirectRows", "draw_rows"]
 
 TARGETS = 16  # of a window: those of one cut tell much the same
 BATCH = 64
-N_FOLDS = 5
+N_FOLDS = 10  # of series
+N_PARTS = 5  # of the time of each, where there are few
 FEWEST_SHORT, SHORT = (
     3,
     50,
@@ -65,15 +67,15 @@ class CutsByEvent(WindowSampler):
 
 @torch.no_grad()
 def draw_rows(
-    series: Sequence[Series], horizon: float, max_context: int, max_rows: int, generator: torch.Generator
+    series: Sequence[Series], scales: Scales, max_context: int, max_rows: int, generator: torch.Generator
 ) -> DirectRows | None:
     """Rows of random windows, in double precision; None where no series has an event on either side of a cut.
 
     Parameters
     ----------
     series : sequence of Series
-    horizon : float
-        Longest lead, in model time.
+    scales : Scales
+        The horizon, in model time, is the longest lead.
     max_context : int
         Most events before a cut.
     max_rows : int
@@ -81,6 +83,7 @@ def draw_rows(
     generator : torch.Generator
     """
     events = sum(len(row.times) for row in series if len(row.times) > 1)
+    horizon = float(scales.horizon)
     # neighbouring cuts of a short series give the same rows again
     n_windows = min(-(-max_rows // TARGETS), max(events, 2 * BATCH))
     sampler = CutsByEvent(
@@ -88,7 +91,7 @@ def draw_rows(
     )
     if not sampler.series:
         return None
-    span, edges = torch.tensor(horizon, dtype=torch.float64), _edges(sampler.series)
+    edges = _edges(sampler.series)
     parts, n_rows, n_cuts = [], 0, 0
     while n_rows < max_rows and n_cuts < n_windows:
         for places in sampler.order(generator):
@@ -108,7 +111,7 @@ def draw_rows(
             )
             parts.append(
                 DirectRows(
-                    Signals.of(window.context, times, "left", span).at(row, slot),
+                    Signals.of(window.context, times, "left", scales).at(row, slot),
                     targets.values[row, column],
                     targets.mask[row, column],
                     fold,
@@ -133,5 +136,5 @@ def _edges(series: Sequence[Series]) -> Tensor | None:
     is_short = len(series) >= FEWEST_SHORT and float(np.median([len(row.times) for row in series])) < SHORT
     if len(series) >= FEWEST_SERIES or is_short:
         return None
-    inner = np.arange(1, N_FOLDS) / N_FOLDS
+    inner = np.arange(1, N_PARTS) / N_PARTS
     return torch.from_numpy(np.stack([np.quantile(row.times, inner) for row in series]))

@@ -57,6 +57,22 @@ def test_a_random_walk_is_forecast_by_its_last_value():
     assert scores[0] > 1.03 * scores[1]  # both negative: the better is the greater
 
 
+@pytest.mark.parametrize("regression", ["ridge", "boosting"])
+@pytest.mark.parametrize(("rate", "noise"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.5)])
+def test_forecasts_begin_at_the_last_value_with_the_spread_of_noise_alone(regression, rate, noise):
+    train, _ = walk(100, rate, 4)
+    train["y"] += noise * np.random.default_rng(5).normal(size=len(train))
+    model = DirectForecaster(regression, horizon=2.5, max_trees=20, random_state=0).fit(train)
+    last = train.groupby("unique_id")["y"].last().to_numpy()
+    bands = model.predict_interval(horizon=[1e-6, 2.0], level=80)
+    width = (bands["y-hi-80"] - bands["y-lo-80"]).to_numpy().reshape(-1, 2).mean(axis=0) / (2.0 * norm.ppf(0.9))
+    if regression == "ridge":  # trees move the median by a share of the spread
+        np.testing.assert_allclose(bands["y"].to_numpy()[::2], last, atol=0.25 * width[0] + 1e-3)
+    # gaps are 1/3, within which the processes move by .6 to .8; noise is added to the last value, and the next one
+    assert width[0] < 0.35 if noise == 0.0 else 0.35 < width[0] < 0.85
+    assert width[1] > 0.8
+
+
 def test_trees_learn_quantiles_that_no_line_in_the_past_gives():
     rng = np.random.default_rng(0)
     frames = []
@@ -89,6 +105,41 @@ def test_a_line_in_a_covariate_is_learned():
     asked = np.arange(101.0, 119.0, 0.5)
     error = model.predict(times=asked).to_numpy() - 3.0 * np.sin(asked)
     assert np.sqrt(np.mean(error**2)) < 0.15  # the noise is 0.1
+
+
+def dosed(n_series: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Levels after two doses, in proportion to the dose per kg and to a factor of the subject; the doses, and weights.
+
+    What is given is gone by half in a time of 10 ln 2. Errors of a logarithm have a standard deviation of 0.1.
+    """
+    rng = np.random.default_rng(seed)
+    levels, doses, weights = [], [], []
+    for name in range(n_series):
+        times = np.sort(rng.uniform(0.5, 40.0, 5))
+        when, amount = np.array([0.0, rng.uniform(10.0, 20.0)]), rng.lognormal(3.0, 0.7, 2)
+        weight, factor = rng.lognormal(1.0, 0.5), rng.lognormal(0.0, 0.3)
+        since = times[:, None] - when
+        left = np.where(since > 0.0, amount * np.exp(-since.clip(0.0) / 10.0), 0.0).sum(axis=1)
+        y = factor * left / weight * rng.lognormal(0.0, 0.1, 5)
+        levels.append(pd.DataFrame({"unique_id": name, "ds": times, "y": y}))
+        doses.append(pd.DataFrame({"unique_id": name, "ds": when, "amount": amount}))
+        weights.append(pd.DataFrame({"unique_id": [name], "kg": [weight]}))
+    return tuple(pd.concat(parts, ignore_index=True) for parts in (levels, doses, weights))
+
+
+def test_levels_in_proportion_to_doses_per_kg_are_learned_in_logarithms():
+    levels, doses, weights = dosed(60, 0)
+    model = DirectForecaster(horizon=40.0, support="auto", random_state=0).fit(levels, events=doses, static=weights)
+    assert model.transforms_ == {"y": "log"}
+    levels, doses, weights = dosed(60, 1)
+    asked = levels.groupby("unique_id").tail(2)
+    context = levels.drop(asked.index)
+    told = {"context": context, "events": doses, "static": weights}
+    error = np.log(
+        model.predict_quantiles(asked, quantiles=[0.5], **told)["y-q-0.5"].to_numpy() / asked["y"].to_numpy()
+    )
+    # best is an error of 0.1 sqrt(1 + 1/3) = 0.12; the last value is wrong by 1 or so
+    assert np.sqrt(np.mean(error**2)) < 0.2
 
 
 @pytest.mark.parametrize("regression", ["ridge", "boosting"])

@@ -7,11 +7,18 @@ import pytest
 import torch
 
 from tsode.core.batch import IrregularBatch
+from tsode.models.direct.model import DirectModel
 from tsode.models.direct.past import Past, decayed_sums
+from tsode.models.direct.scales import Scales
 from tsode.models.direct.signals import SHARES, Signals, n_regressors, n_splits
 from tsode.testing import example_batch
 
 SCALES = torch.tensor([0.1, 0.7], dtype=torch.float64)
+
+
+def read(batch: IrregularBatch) -> Scales:
+    """Of a horizon of 1, and no logarithm."""
+    return DirectModel(batch.n_channels).scales
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -66,7 +73,7 @@ def test_averages_stay_exact_over_gaps_that_no_weight_outlives():
 @pytest.mark.parametrize("n_channels", [1, 3, 9, 49])
 def test_widths_are_those_of_what_is_read(n_channels):
     batch, queries = example_batch(n_channels)
-    signals = Signals.of(batch, queries, "left", torch.tensor(1.0))
+    signals = Signals.of(batch, queries, "left", read(batch))
     assert signals.regressors(0).shape[-1] == n_regressors(n_channels, 0, 0)
     assert signals.splits(0).shape[-1] == n_splits(n_channels, 0, 0)
     assert signals.regressors(0).isfinite().all()
@@ -78,7 +85,7 @@ def test_doses_fade_at_each_scale_and_those_after_the_last_value_stand_apart():
     inputs = torch.tensor([[[0.0], [0.0], [2.0], [4.0]]], dtype=torch.float64)
     batch = IrregularBatch(times, torch.ones(1, 4, 1, dtype=torch.float64), seen, torch.tensor([4]), inputs)
     asked = torch.tensor([[0.5, 2.0, 3.0, 5.0]], dtype=torch.float64)
-    signals = Signals.of(batch, asked, "left", torch.tensor(1.0))
+    signals = Signals.of(batch, asked, "left", read(batch))
     scales = torch.tensor(SHARES, dtype=torch.float64)
     fading = [torch.zeros(4).double(), 2.0 * (-1.0 / scales).exp(), 2.0 * (-2.0 / scales).exp()]
     fading.append(2.0 * (-4.0 / scales).exp() + 4.0 * (-2.0 / scales).exp())
@@ -87,7 +94,7 @@ def test_doses_fade_at_each_scale_and_those_after_the_last_value_stand_apart():
     # with a value after the first dose, only the second is new to it
     order, times = [0, 2, 1, 3], torch.tensor([[0.0, 1.0, 1.5, 3.0]], dtype=torch.float64)
     batch = IrregularBatch(times, batch.values, seen[:, order], batch.lengths, inputs[:, order])
-    signals = Signals.of(batch, asked, "left", torch.tensor(1.0))
+    signals = Signals.of(batch, asked, "left", read(batch))
     torch.testing.assert_close(signals.doses[0], torch.stack(fading))
     assert signals.given[0, 1, 0].tolist() == pytest.approx([0.0] * 4, abs=1e-12)
     torch.testing.assert_close(signals.given[0, 3, 0], 4.0 * (-2.0 / scales).exp())

@@ -26,7 +26,7 @@ from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.likelihoods.supported import OF_NORMALS, SupportedMixture
 from tsode.training.support_choice import is_better, likeliest, scores_of_scales
 
-__all__ = ["HasSupport", "check_law", "check_support", "ends_of", "fit_scales", "in_units"]
+__all__ = ["HasSupport", "check_law", "check_support", "ends_of", "fit_scales", "in_logarithms", "in_units"]
 
 Ends = tuple[float, float]
 Column = tuple[np.ndarray, np.ndarray]
@@ -123,6 +123,28 @@ def fit_scales(
     if all(one == REAL for one in ends):
         return fit_scaler(panel, method), panel
     return fit_support_scaler(panel, method, _supports(ends, guessed), maps)
+
+
+def in_logarithms(panel: Panel, settings: Any, scaler: ChannelScaler, which: np.ndarray) -> ChannelScaler | None:
+    """Scaler like this one, save that the channels of `which` are taken by their logarithm, if they have one.
+
+    Those are the channels of positive values that `settings` does not give another support. None where there is none
+    that is on another scale now.
+    """
+    n, pooled = panel.n_channels, np.concatenate(list(panel.values))
+    ends, guessed, maps = [REAL] * n, [True] * n, [Transform.identity() for _ in range(n)]
+    if isinstance(scaler, SupportScaler):
+        held = scaler.supports
+        ends, guessed = list(zip(held.low.tolist(), held.high.tolist())), held.guessed.tolist()
+        maps = [scaler.maps[c] for c in range(n)]
+    wanted, has_changed = _wanted(settings.support, panel.channels, settings.past), False
+    for c, one in enumerate(wanted):
+        has_logarithm = (one is None or one == POSITIVE) and not bool((pooled[:, c] <= 0.0).any())
+        if which[c] and has_logarithm and maps[c].name != "log":
+            ends[c], guessed[c], maps[c], has_changed = POSITIVE, one is None, Transform.box_cox(0.0), True
+    if not has_changed:
+        return None
+    return fit_support_scaler(panel, settings.scale, _supports(ends, guessed), maps)[0]
 
 
 def in_units(scaler: ChannelScaler, family: Likelihood, params: Tensor) -> tuple[Likelihood, Tensor]:

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from tsode.core.batch import IrregularBatch
+from tsode.models.direct.logs import N_RESIDENCE, log_covariates, log_doses
 from tsode.models.direct.past import Past, decayed_sums
+from tsode.models.direct.scales import Scales
 
-__all__ = ["N_SPREAD", "SHARES", "Signals", "core_regressors", "n_regressors", "n_splits"]
+__all__ = ["N_GROWTH", "N_SPREAD", "SHARES", "Signals", "arises", "n_regressors", "n_splits", "tiers"]
 
 SHARES = (1.0 / 16.0, 0.25, 1.0, 4.0)  # time scales, as shares of the horizon
 N_SCALES = len(SHARES)
 N_OWN = 3 + 2 * N_SCALES - 1  # last, one before, level; averages; slopes between them
 N_SPREAD = 2 * N_SCALES + 3
+N_GROWTH = 2 + N_SCALES
 STEEPEST = 8.0  # slope in standard deviations a horizon: two values in quick succession are no trend
 FLOOR = 1e-4  # of a mean square of changes, below which all are alike
 MOST_CROSSED, MOST_SPLIT = 48, 8  # channels up to which a line, and trees, read those of every other one
@@ -50,6 +53,12 @@ class Signals:
         Time since the last event, and since the last value of a channel, in horizons.
     is_seen : Tensor[r c]
         1 where a channel was seen, else 0.
+    fade : Tensor[r c]
+        ``1 - exp(-age / quick)``: 0 at the last value, 1 soon after it, and where there is none.
+    at_once : Tensor[r c]
+        The same, where the unit is a gap of the data.
+    logs : Tensor[r c l]
+        What the logarithm of something positive may be a sum of; 0 for a channel that is none.
     """
 
     last: Tensor
@@ -64,10 +73,14 @@ class Signals:
     lead: Tensor
     age: Tensor
     is_seen: Tensor
+    fade: Tensor
+    at_once: Tensor
+    logs: Tensor
 
     @classmethod
-    def of(cls, batch: IrregularBatch, query_times: Tensor, side: str, horizon: Tensor) -> Signals:
-        """Signals of queries (b m), with axes b and m in place of r; `horizon` is in the times' unit."""
+    def of(cls, batch: IrregularBatch, query_times: Tensor, side: str, read: Scales) -> Signals:
+        """Signals of queries (b m), with axes b and m in place of r."""
+        horizon = read.horizon
         scales = horizon.double() * query_times.new_tensor(SHARES)
         past = Past.of(batch, query_times, side, scales)
         is_seen = (past.count > 0).double()
@@ -106,7 +119,16 @@ class Signals:
         first = batch.times[:, :1] if batch.n_events else query_times[:, :1]
         begun = -torch.expm1(-(query_times - first).clamp(min=0.0)[..., None] / scales)
         doses, given = _doses(batch, query_times, side, scales)
-        return cls(past.last, own, decay, noise, now, then, begun, doses, given, lead, age / horizon.double(), is_seen)
+        fade, at_once = (torch.where(past.count > 0, -torch.expm1(-age / t), 1.0) for t in (read.quick, read.gap))
+        logs = torch.cat(
+            [log_doses(batch, query_times, side, read), log_covariates(now, read)[:, :, None].expand(-1, -1, c, -1)],
+            dim=-1,
+        )
+        logs = torch.where(read.is_log[:, None], logs, 0.0)
+        age = age / horizon.double()
+        return cls(
+            past.last, own, decay, noise, now, then, begun, doses, given, lead, age, is_seen, fade, at_once, logs
+        )
 
     def at(self, *places: Tensor) -> Signals:
         """Those at some places of the first axes, which become one."""
@@ -133,7 +155,14 @@ class Signals:
             parts.append(_times(others, faded[..., [0, 1 + OTHERS]]))
         then = self.then[..., channel, :]
         parts += [self.begun, self.now, _times(then, decay), self.doses, self.given[..., channel, :]]
+        parts.append(self.logs[..., channel, :])
         return torch.cat(parts, dim=-1)
+
+    def growth(self, channel: int) -> Tensor:
+        """What the variance of a channel is a sum of parts of, none of them negative: Tensor[r g]."""
+        at_once = self.at_once[..., channel, None]
+        decay = torch.where(self.is_seen[..., channel, None] > 0, self.decay[..., channel, :], 0.0)
+        return torch.cat([torch.ones_like(at_once), at_once, 1.0 - decay], dim=-1)
 
     def splits(self, channel: int) -> Tensor:
         """What trees split by: Tensor[r q], NaN where nothing was seen of the channel, and its number."""
@@ -149,21 +178,37 @@ class Signals:
 
 def n_regressors(n_channels: int, n_features: int, n_inputs: int) -> int:
     """Width of `Signals.regressors`."""
-    others = 4 * n_channels if 1 < n_channels <= MOST_CROSSED else 0
-    told = n_features * (1 + N_SCALES) + N_SCALES * (1 + 2 * n_inputs)
-    return N_OWN * (1 + N_SCALES) + N_SCALES + 1 + others + told
+    return len(tiers(n_channels, n_features, n_inputs))
 
 
-def core_regressors(n_channels: int, n_features: int, n_inputs: int) -> Tensor:
-    """Those of `Signals.regressors` that go by the last value, the level, the lead and what is told: bool, (p,)."""
-    faded = 1 + N_SCALES
-    is_core = torch.ones(n_regressors(n_channels, n_features, n_inputs), dtype=torch.bool)
-    own = is_core[: N_OWN * faded].view(N_OWN, faded)
-    own[1], own[3:] = False, False  # the value before, averages and slopes
-    first = N_OWN * faded + N_SCALES + 1
-    told = n_features * faded + 2 * n_inputs * N_SCALES
-    is_core[first : len(is_core) - told] = False  # other channels, and when the series began
-    return is_core
+def arises(n_channels: int, n_features: int, n_inputs: int) -> Tensor:
+    """Which of `Signals.regressors` are zero at the last value, and come from doses since: bool, (p,)."""
+    found = torch.zeros(n_regressors(n_channels, n_features, n_inputs), dtype=torch.bool)
+    logs = len(found) - n_features - 3 * N_RESIDENCE * n_inputs
+    found[logs - n_inputs * N_SCALES : logs] = True
+    found[logs + N_RESIDENCE * n_inputs : logs + 2 * N_RESIDENCE * n_inputs] = True
+    return found
+
+
+def n_others(n_channels: int) -> int:
+    """How many of these tell of other channels."""
+    return 4 * n_channels if 1 < n_channels <= MOST_CROSSED else 0
+
+
+def tiers(n_channels: int, n_features: int, n_inputs: int) -> Tensor:
+    """How near to hand each of `Signals.regressors` is: int64, (p,).
+
+    0: the last value and the level, the lead, when the series began, and logarithms. 1: how the former fade with the
+    lead, and what else is told. 2: the value before, averages, slopes and other channels.
+    """
+    faded, n_logs = 1 + N_SCALES, 3 * N_RESIDENCE * n_inputs + n_features
+    own = torch.full((N_OWN, faded), 2)
+    own[[0, 2]] = 1
+    own[[0, 2], 0] = 0
+    lead, begun = torch.zeros(N_SCALES + 1, dtype=torch.int64), torch.zeros(N_SCALES, dtype=torch.int64)
+    others = torch.full((n_others(n_channels),), 2)
+    told = torch.ones(n_features * faded + 2 * n_inputs * N_SCALES, dtype=torch.int64)
+    return torch.cat([own.flatten(), lead, others, begun, told, torch.zeros(n_logs, dtype=torch.int64)])
 
 
 def n_splits(n_channels: int, n_features: int, n_inputs: int) -> int:

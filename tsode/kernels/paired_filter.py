@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tsode.kernels.workspace import borrow, give_back
 
-__all__ = ["Belief", "PairedSteps", "PairedSystem", "Update", "filter_rows", "log_likelihood"]
+__all__ = ["KEPT_AT_ONCE", "Belief", "PairedSteps", "PairedSystem", "Update", "filter_rows", "log_likelihood"]
 
 DENSE_AT_ONCE = 2**17  # numbers of dense transition matrices built at a time
 KEPT_AT_ONCE = 2**24  # numbers of covariances kept for the gradient; what is longer is filtered a second time, in parts

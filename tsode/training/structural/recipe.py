@@ -29,12 +29,18 @@ __all__ = [
     "LONG",
     "Choice",
     "Settings",
+    "are_own",
     "average",
+    "doubts_about",
+    "draws_for",
     "fit_channel",
     "fit_problems",
+    "minimise_problems",
+    "problem_of",
     "scale_and_seasons",
     "sets_of",
     "some_of",
+    "span_of",
 ]
 
 LEAST_WEIGHT = 0.01
@@ -127,8 +133,7 @@ def fit_channel(
     responses : Responses, optional
         To events, which are the last of the features.
     """
-    n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
-    span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
+    n_draws, span = draws_for(series, settings), span_of(series)
     if changes:
         steps = [change_features(torch.from_numpy(t), changes, span).numpy() for t, *_ in series]
         series = [
@@ -142,7 +147,7 @@ def fit_channel(
     if is_robust or len(samples) > 1 or any(price > -np.inf for price in choice.prices):
         name, chosen, best, found = scale_and_seasons(samples, choice, generator)
         for _ in range(REWEIGHTED_AT_MOST if is_robust else 0):
-            doubts = {of: _doubts(samples[of], *best[of][:2], _limit(samples[of])) for of in samples}
+            doubts = {of: doubts_about(samples[of], *best[of][:2], _limit(samples[of])) for of in samples}
             if all(_same(samples[of].doubts, doubts[of]) for of in samples):
                 break
             samples = {of: sample_of(series, one, span, doubts[of]) for of, one in transforms.items()}
@@ -150,7 +155,7 @@ def fit_channel(
     sample = samples[name]
     limit = _limit(sample)
     sets, prices = sets_of(choice, chosen)
-    problems = [_problem(components, sample) for components in sets]
+    problems = [problem_of(components, sample) for components in sets]
     is_long = max(len(t) for t, *_ in everything) > settings.most_rows
     begin = _begin(problems, *best[name]) if best else None
     posterior = fit_problems(problems, settings.n_starts, generator, prices, is_long, begin)
@@ -159,7 +164,7 @@ def fit_channel(
         more = sample_of(finer, transforms[name], span, like=sample)
         if is_robust:
             limit = _limit(more) if sample.doubts is None else limit
-            more = sample_of(finer, transforms[name], span, _doubts(more, *best[name][:2], limit), sample)
+            more = sample_of(finer, transforms[name], span, doubts_about(more, *best[name][:2], limit), sample)
             limit = min(limit, _limit(more))
         problems, posterior = _refined(sets, posterior, more, prices)
     members = average(
@@ -188,6 +193,16 @@ def fit_channel(
     scaled = [_history(fit, one) for one in series]
     about = None if sample.doubts is None else sample.doubts.scaled(sample.spread**-2)
     return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span, about) for one in members))
+
+
+def draws_for(series: Sequence[Seen], settings: Settings) -> int:
+    """How many draws of the parameters are carried over histories of this length."""
+    return settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
+
+
+def span_of(series: Sequence[Seen]) -> float:
+    """Median span of the series, in model time; 1 where none has one."""
+    return float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
 
 
 def _history(fit: ChannelFit, seen: Seen) -> History:
@@ -236,7 +251,7 @@ def scale_and_seasons(
     always = tuple(s for s, price in zip(choice.seasons, choice.prices) if price == -np.inf)
     free = {s: price for s, price in zip(choice.seasons, choice.prices) if price > -np.inf}
     tried = [
-        (name, chosen, _problem(base + always + chosen, sample))
+        (name, chosen, problem_of(base + always + chosen, sample))
         for name, sample in samples.items()
         for chosen in _choices(tuple(free))
     ]
@@ -264,11 +279,11 @@ def _moved(problems: Sequence[Problem], names: Sequence[str], before: Posterior,
     of = torch.tensor([names.index(name) for name in names])
     best = torch.stack([evidence[of == k].max() for k in of.tolist()])
     near = (evidence > best - REFINED).nonzero()[:, 0]
-    point[near], value[near] = _minimise(problems, near, point[near], SEARCHED, before.covariance[near])
+    point[near], value[near] = minimise_problems(problems, near, point[near], SEARCHED, before.covariance[near])
     return before.moved(point, value + prices)
 
 
-def _doubts(sample: Sample, problem: Problem, mode: Tensor, limit: float) -> Doubts | None:
+def doubts_about(sample: Sample, problem: Problem, mode: Tensor, limit: float) -> Doubts | None:
     """Doubts about the values of a sample, in squared units of what was transformed."""
     structure = problem.structure
     verdict = judge(structure, mode[: structure.n_parameters], sample.plain, limit)
@@ -286,7 +301,7 @@ def _same(one: Doubts | None, other: Doubts | None) -> bool:
     return all(torch.equal(a > 0.0, b > 0.0) for a, b in zip(one, other))
 
 
-def _problem(components: tuple[Component, ...], sample: Sample) -> Problem:
+def problem_of(components: tuple[Component, ...], sample: Sample) -> Problem:
     return Problem(Structure(components, sample.scale, sample.data.features.shape[-1]), sample.data)
 
 
@@ -309,7 +324,7 @@ def fit_problems(
     starts are for those that have a period of their own, for no other has been seen to have several maxima, and for one
     that is alone.
     """
-    is_own = _are_own(problems)
+    is_own = are_own(problems)
     every = torch.arange(len(problems))
     first, metric = (torch.zeros(is_own.shape, dtype=torch.float64), None) if begin is None else begin
     is_wavy = torch.tensor([_is_wavy(problem) for problem in problems])
@@ -319,7 +334,7 @@ def fit_problems(
     starts = torch.cat([first, torch.where(is_own[again], start, 0.0)])
     if metric is not None:
         metric = torch.cat([metric, torch.eye(is_own.shape[1], dtype=torch.float64).expand(len(again), -1, -1)])
-    points, values = _minimise(problems, which, starts, SEARCHED if is_search else LEARNED, metric)
+    points, values = minimise_problems(problems, which, starts, SEARCHED if is_search else LEARNED, metric)
     best = torch.stack([torch.where(which == k, values, torch.inf).argmin() for k in every])
     point, value = points[best], values[best]
     cost = torch.tensor(prices or [0.0] * len(problems), dtype=torch.float64)
@@ -330,7 +345,7 @@ def _is_wavy(problem: Problem) -> bool:
     return any(one.has_own_period for one in problem.structure.components)
 
 
-def _are_own(problems: Sequence[Problem]) -> Tensor:
+def are_own(problems: Sequence[Problem]) -> Tensor:
     """Which parameters each problem has, of as many as any has: Tensor[k p]."""
     n = torch.tensor([problem.structure.n_parameters for problem in problems])
     return torch.arange(int(n.max())) < n[:, None]
@@ -341,7 +356,7 @@ def _begin(problems: Sequence[Problem], like: Problem, mode: Tensor, covariance:
 
     What has periods of its own has several maxima, and begins at the centre of the priors.
     """
-    size = _are_own(problems).shape[1]
+    size = are_own(problems).shape[1]
     starts = torch.zeros(len(problems), size, dtype=torch.float64)
     metric = torch.eye(size, dtype=torch.float64).repeat(len(problems), 1, 1)
     known = {name: k for k, name in enumerate(like.structure.priors)}
@@ -359,22 +374,26 @@ def _refined(
 ) -> tuple[list[Problem], Posterior]:
     """Problems that come near the best and their posteriors from more of the data, on from where they are."""
     near = (rough.evidence > rough.evidence.max() - REFINED).nonzero()[:, 0]
-    problems = [_problem(sets[k], sample) for k in near.tolist()]
-    size = _are_own(problems).shape[1]
+    problems = [problem_of(sets[k], sample) for k in near.tolist()]
+    size = are_own(problems).shape[1]
     start, metric = rough.mode[near, :size], rough.covariance[near, :size, :size]
-    point, value = _minimise(problems, torch.arange(len(problems)), start, LEARNED, metric)
+    point, value = minimise_problems(problems, torch.arange(len(problems)), start, inverse=metric)
     return problems, _posteriors(problems, point, value + torch.tensor(prices)[near])
 
 
 def _posteriors(problems: Sequence[Problem], point: Tensor, value: Tensor) -> Posterior:
     every = torch.arange(len(problems))
-    return quick_posteriors(partial(_evaluate, problems, every), point, value, _are_own(problems), REFINED)
+    return quick_posteriors(partial(_evaluate, problems, every), point, value, are_own(problems), REFINED)
 
 
-def _minimise(
-    problems: Sequence[Problem], which: Tensor, start: Tensor, tolerance: float, inverse: Tensor | None = None
+def minimise_problems(
+    problems: Sequence[Problem],
+    which: Tensor,
+    start: Tensor,
+    tolerance: float = LEARNED,
+    inverse: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Modes and values from starts of some of the problems, to within so many nats."""
+    """Modes and values from starts of some of the problems, to within so many nats; see `quasi_newton.minimise`."""
     return minimise(partial(_evaluate, problems, which), start, tolerance=tolerance, inverse=inverse)[:2]
 
 

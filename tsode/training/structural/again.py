@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
+from tsode.core.transforms import Transform
 from tsode.models.structural.component import Component
 from tsode.models.structural.evidence import quick_posteriors
 from tsode.models.structural.given_errors import GivenErrors
@@ -25,39 +26,52 @@ from tsode.training.structural.recipe import (
 )  # fmt: skip
 from tsode.training.structural.sample import Seen, sample_of
 
-__all__ = ["can_go_on", "fit_again"]
+__all__ = ["fit_again", "scale_to_go_on"]
 
 SETTINGS = Settings()
+GROWN = 1.5  # times as long as before, that series may be: what is longer may show other components
 
 
-def can_go_on(fit: ChannelFit, series: Sequence[Seen]) -> bool:
-    """Whether a fit goes on with these data: nothing but the parameters of its components is to be learned."""
-    values = torch.cat([torch.from_numpy(one.values) for one in series])
-    is_plain = fit.effects is None and fit.responses is None and not fit.changes
-    return is_plain and bool(fit.transform.forward(values).isfinite().all())
+def scale_to_go_on(fit: ChannelFit, series: Sequence[Seen], transforms: Mapping[str, Transform]) -> Transform | None:
+    """Scale on which a fit goes on with data that allow these: that of its kind. None where it has to begin anew.
+
+    So it has where there is much more to be seen, and where more than the parameters of components is to be learned.
+    """
+    if fit.effects is not None or fit.responses is not None or fit.changes:
+        return None
+    if span_of(series) > GROWN * fit.span:
+        return None
+    kind = fit.transform.code, fit.transform.lam
+    return next((one for one in transforms.values() if (one.code, one.lam) == kind), None)
 
 
 def fit_again(
-    series: Sequence[Seen], fit: ChannelFit, generator: torch.Generator, settings: Settings = SETTINGS
+    series: Sequence[Seen],
+    transform: Transform,
+    fit: ChannelFit,
+    generator: torch.Generator,
+    settings: Settings = SETTINGS,
 ) -> ChannelFit:
-    """Learn the parameters of each member anew, from where they are; its weight and the scale stand.
+    """Learn the parameters of each member anew, from where they are; its weight stands.
 
     Parameters
     ----------
     series : sequence of Seen
+    transform : Transform
+        See `scale_to_go_on`.
     fit : ChannelFit
-        Of earlier data, in the same unit of time, that `can_go_on`.
+        Of earlier data, in the same unit of time.
     generator, settings
         See `fit_channel`.
     """
     span, some = span_of(series), some_of(series, settings.fine_rows, settings.most_values, generator)
-    sample = sample_of(some, fit.transform, span)
+    sample = sample_of(some, transform, span)
     sets = [tuple(_stretched(one, fit.span / span) for one in member.structure.components) for member in fit.members]
     mode = torch.nn.utils.rnn.pad_sequence([member.z[0] for member in fit.members], batch_first=True)
     if fit.limit is not None:
         k = fit.members.index(fit.likeliest)
         doubts = doubts_about(sample, problem_of(sets[k], sample), mode[k], fit.limit)
-        sample = sample_of(some, fit.transform, span, doubts)
+        sample = sample_of(some, transform, span, doubts)
     problems = [problem_of(components, sample) for components in sets]
     every = torch.arange(len(problems))
     value, _ = evaluate(problems, mode)
@@ -73,7 +87,14 @@ def fit_again(
     )  # fmt: skip
     errors = None if fit.errors is None else GivenErrors(fit.errors.place, sample.given_ahead)
     return replace(
-        fit, members=members, shift=sample.shift, spread=sample.spread, span=span, reach=sample.reach, errors=errors
+        fit,
+        transform=transform,
+        members=members,
+        shift=sample.shift,
+        spread=sample.spread,
+        span=span,
+        reach=sample.reach,
+        errors=errors,
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tsode.kernels.workspace import borrow, give_back
 
-__all__ = ["Belief", "PairedSteps", "PairedSystem", "Update", "filter_rows", "log_likelihood"]
+__all__ = ["KEPT_AT_ONCE", "Belief", "PairedSteps", "PairedSystem", "Update", "filter_rows", "log_likelihood"]
 
 DENSE_AT_ONCE = 2**17  # numbers of dense transition matrices built at a time
 KEPT_AT_ONCE = 2**24  # numbers of covariances kept for the gradient; what is longer is filtered a second time, in parts
@@ -229,10 +229,8 @@ class _LogLikelihood(torch.autograd.Function):
             if any(ctx.needs_input_grad):
                 total, ctx.slopes = _with_slopes(arrays, wants_readout=ctx.needs_input_grad[5])
             else:
-                total, work = np.zeros(len(start)), arrays.work()
-                rows, turns = range(len(values)), cycle(arrays.work())
-                for k, (_, _, update) in zip(rows, _filter(arrays, arrays.initial, rows, work, turns)):
-                    total += _density(update, arrays.mask[k])
+                passed = _Passed.over(arrays, range(len(values)), arrays.initial, arrays.work())
+                total = passed.log_density(arrays.mask)
         return torch.from_numpy(total)
 
     @staticmethod
@@ -248,9 +246,42 @@ class _LogLikelihood(torch.autograd.Function):
         return tuple(None if x is None else torch.from_numpy(x).sum_to_size(shape) for x, shape in pairs)
 
 
-def _density(update: tuple[Array, Array, Array], seen: Array) -> Array:
-    error, variance, _ = update
-    return -0.5 * seen * (np.log(variance) + LOG_TAU + error * error / variance)
+class _Passed(NamedTuple):
+    """What the filter has found in some rows.
+
+    Parameters
+    ----------
+    error, variance : array[n b]
+    cross, before, mean : array[n b m]
+        Means before and after.
+    cov : array[n b m m]
+        Of the beliefs after; empty where it was not wanted.
+    """
+
+    error: Array
+    variance: Array
+    cross: Array
+    before: Array
+    mean: Array
+    cov: Array
+
+    @classmethod
+    def over(
+        cls, arrays: _Arrays, rows: range, start: tuple[Array, Array], work: Array, covs: Array | None = None
+    ) -> _Passed:
+        """Filter the rows, whose covariances (n b m m) are written to `covs` if they are wanted."""
+        n, (b, m) = len(rows), arrays.start.shape[:2]
+        (error, variance), (cross, before, mean) = np.empty((2, n, b)), np.empty((3, n, b, m))
+        turns = cycle(arrays.work()) if covs is None else iter(covs)
+        for k, (prior, after, update) in enumerate(_filter(arrays, start, rows, work, turns)):
+            error[k], variance[k], cross[k] = update
+            before[k], mean[k] = prior[0], after[0]
+        return cls(error, variance, cross, before, mean, np.empty(0) if covs is None else covs[:n])
+
+    def log_density(self, seen: Array) -> Array:
+        """Of the values, of which some (n b) were seen: array[b]."""
+        each = -0.5 * seen * (np.log(self.variance) + LOG_TAU + self.error * self.error / self.variance)
+        return each.cumsum(axis=0)[-1]  # type: ignore[no-any-return]  # a sum's order would depend on b
 
 
 def _with_slopes(arrays: _Arrays, wants_readout: bool) -> tuple[Array, tuple[Array | None, ...]]:
@@ -262,17 +293,14 @@ def _with_slopes(arrays: _Arrays, wants_readout: bool) -> tuple[Array, tuple[Arr
     covs, work = workspace.new(size, b, m, m).numpy(), arrays.work()
     total, starts = np.zeros(b), [arrays.initial]
     for part in parts:
-        kept = []
-        for k, (before, after, update) in zip(part, _filter(arrays, starts[-1], part, work, iter(covs))):
-            total += _density(update, arrays.mask[k])
-            kept.append((before[0], after, update))
-        starts.append((after[0], after[1].copy()))
+        passed = _Passed.over(arrays, part, starts[-1], work, covs)
+        total += passed.log_density(arrays.mask[part.start : part.stop])
+        starts.append((passed.mean[-1], passed.cov[-1].copy()))
     sweep = _Sweep(arrays, wants_readout)
     for number, part in reversed(list(enumerate(parts))):
         if part is not parts[-1]:
-            rerun = _filter(arrays, starts[number], part, work, iter(covs))
-            kept = [(before[0], after, update) for before, after, update in rerun]
-        sweep.over(part, kept, starts[number], work)
+            passed = _Passed.over(arrays, part, starts[number], work, covs)
+        sweep.over(part, passed, starts[number], work)
     give_back(workspace)
     return total, sweep.slopes()
 
@@ -291,48 +319,64 @@ class _Sweep:
         start = 0.5 * (self.r[..., None] * self.r[:, None] - self.curve)
         return (*self.d_steps, start, self.d_readout if self.wants_readout else None, self.d_noise, self.d_values)
 
-    def over(
-        self, rows: range, kept: list[tuple[Array, tuple[Array, Array], tuple[Array, Array, Array]]],
-        start: tuple[Array, Array], work: Array,
-    ) -> None:  # fmt: skip
-        arrays = self.arrays
-        d_own, d_other, d_variance_of_step, d_covariance = self.d_steps
+    def over(self, rows: range, passed: _Passed, start: tuple[Array, Array], work: Array) -> None:
+        arrays, first, m = self.arrays, rows.start, self.arrays.start.shape[1]
+        part = slice(first, rows.stop)
         pulled, spread = work
-        places = np.arange(arrays.start.shape[1])
-        even, odd, swap = places[0::2], places[1::2], places ^ 1
-        r, curve = self.r, self.curve
+        diagonal, upper, lower = (
+            slice(begin, None, step) for begin, step in ((0, m + 1), (1, 2 * m + 2), (m, 2 * m + 2))
+        )
+        slope_flat, spread_flat = pulled.reshape(-1, m * m), spread.reshape(-1, m * m)
+        inverses = arrays.mask[part] / passed.variance
+        gains, directs = passed.cross * inverses[..., None], arrays.readout[part] * inverses[..., None]
+        errors = passed.error * inverses
+        pulls, weights = np.empty_like(errors), np.empty_like(errors)
+        slopes = [np.zeros((*errors.shape, part.shape[-1])) for part in arrays[:4]]  # of each row's step
+        of_own, of_other, of_variance, of_covariance = slopes
+        rs, r, curve = np.zeros_like(gains), self.r, self.curve
+        last_mean = np.concatenate([start[0][None], passed.mean[:-1]])
         backwards = rows[::-1]
         for k, matrix in zip(backwards, arrays.matrices(backwards)):
-            mean, (_, after), (error, variance, cross) = kept[k - rows.start]
-            h, inverse = arrays.readout[k], arrays.mask[k] / variance
-            gain = cross * inverse[:, None]
-            pull = error * inverse - (gain * r).sum(axis=1)
+            place = k - first
+            h, gain = arrays.readout[k], gains[place]
+            pull = np.subtract(errors[place], (gain * r).sum(axis=1), out=pulls[place])
             bent = (curve @ gain[..., None])[..., 0]
-            weight = inverse + (gain * bent).sum(axis=1)
-            d_variance = self.d_noise[k] = 0.5 * (pull * pull - weight)
-            self.d_values[k] = -pull
+            weight = np.add(inverses[place], (gain * bent).sum(axis=1), out=weights[place])
             if self.wants_readout:
+                cross, inverse = passed.cross[place], inverses[place]
+                d_variance = 0.5 * (pull * pull - weight)
                 along = (r * cross).sum(axis=1)[:, None]
                 inner = 0.5 * (r * along - (curve @ cross[..., None])[..., 0])
-                d_cross = r * (error * inverse)[:, None] - 2.0 * inverse[:, None] * inner + d_variance[:, None] * h
-                cov = after + cross[..., None] * gain[:, None]
-                d_h = (cov @ d_cross[..., None])[..., 0] + d_variance[:, None] * cross + pull[:, None] * mean
-                self.d_readout[k] = d_h
+                d_cross = r * errors[place][:, None] - 2.0 * inverse[:, None] * inner + d_variance[:, None] * h
+                cov = passed.cov[place] + cross[..., None] * gain[:, None]
+                d_h = (cov @ d_cross[..., None])[..., 0] + d_variance[:, None] * cross
+                self.d_readout[k] = d_h + pull[:, None] * passed.before[place]
             r = r + pull[:, None] * h
             # (1 - h K) N (1 - K h) one side after the other: what is left is right however close K comes to 1
             left = curve - np.multiply(bent[..., None], h[:, None], out=pulled)
-            other_side = inverse[:, None] * h - (gain[:, None] @ left)[:, 0]
+            other_side = directs[place] - (gain[:, None] @ left)[:, 0]
             curve = left + np.multiply(h[..., None], other_side[:, None], out=pulled)
             if k == 0:
                 break
-            place, (last_mean, last_cov) = arrays.which[k], kept[k - rows.start - 1][1] if k > rows.start else start
             slope = np.multiply(r[..., None], r[:, None], out=pulled)
             slope -= curve  # twice that in the covariance
-            d_variance_of_step[place] += 0.5 * slope[:, places, places]
-            d_covariance[place] += slope[:, even, odd]
-            np.matmul(slope, matrix @ last_cov, out=spread)
-            d_own[place] += r * last_mean + spread[:, places, places]
-            d_other[place] += r * last_mean[:, swap] + spread[:, places, swap]
+            of_variance[place], of_covariance[place] = slope_flat[:, diagonal], slope_flat[:, upper]
+            np.matmul(slope, matrix @ (passed.cov[place - 1] if place else start[1]), out=spread)
+            of_own[place] = spread_flat[:, diagonal]
+            of_other[place, :, 0::2], of_other[place, :, 1::2] = spread_flat[:, upper], spread_flat[:, lower]
+            rs[place] = r
             r = (r[:, None] @ matrix)[:, 0]
             curve = matrix.swapaxes(1, 2) @ curve @ matrix
         self.r, self.curve = r, curve
+        self.d_noise[part], self.d_values[part] = 0.5 * (pulls * pulls - weights), -pulls
+        of_variance *= 0.5
+        of_own += rs * last_mean
+        of_other += rs * last_mean.reshape(*last_mean.shape[:2], -1, 2)[..., ::-1].reshape(last_mean.shape)
+        self._add(np.array(arrays.which[part]), slopes)
+
+    def _add(self, which: Array, slopes: list[Array]) -> None:
+        """Sum the slopes of the rows by the step that leads to each."""
+        order = which.argsort(kind="stable")
+        distinct, first = np.unique(which[order], return_index=True)
+        for total, of_rows in zip(self.d_steps, slopes):
+            total[distinct] += np.add.reduceat(of_rows[order], first, axis=0)

@@ -19,6 +19,7 @@ def minimise(
     start: Tensor,
     max_evaluations: int = 150,
     tolerance: float = 1e-4,
+    inverse: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Minimise functions of a few variables each, by BFGS with backtracking (Nocedal & Wright 2006, algorithm 6.1).
 
@@ -32,6 +33,8 @@ def minimise(
     max_evaluations : int
     tolerance : float
         A problem is done where Newton's step promises to bring less.
+    inverse : Tensor[b p p], optional
+        Of the curvature at the start, about; the identity where it is not known.
 
     Returns
     -------
@@ -44,10 +47,13 @@ def minimise(
     point = start.clone()
     value, slope = evaluate(point, everyone)
     value = torch.where(value.isfinite(), value, torch.inf)
-    inverse = torch.eye(p, dtype=start.dtype, device=start.device).repeat(b, 1, 1)
-    direction = _clip(-slope / (1.0 + slope.norm(dim=1, keepdim=True)))
+    eye = torch.eye(p, dtype=start.dtype, device=start.device).repeat(b, 1, 1)
+    inverse = eye.clone() if inverse is None else inverse.clone()
+    is_first = (inverse == eye).flatten(1).all(dim=1)  # nothing is known of it
+    newton = (inverse @ slope[..., None]).squeeze(-1)
+    direction = _clip(-torch.where(is_first[:, None], slope / (1.0 + slope.norm(dim=1, keepdim=True)), newton))
     length, n_cuts = torch.ones_like(value), torch.zeros_like(everyone)
-    is_first, is_done = torch.ones_like(value, dtype=torch.bool), ~slope.isfinite().all(dim=1)
+    is_done = ~slope.isfinite().all(dim=1)
     stopped = is_done.clone()
     for _ in range(max_evaluations - 1):
         active = everyone[~stopped]

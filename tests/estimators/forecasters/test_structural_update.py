@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import tsode.models.structural.model as module_of_model
-from tsode import LinearSDEForecaster
+from tsode import LinearSDEForecaster, part
 from tsode.estimators.forecasters import history
 from tsode.estimators.forecasters import pieces as module_of_pieces
 
@@ -77,8 +77,8 @@ def test_forecasts_after_any_cut_of_the_stream_are_those_from_the_whole_history(
     channels = [late.assign(y=np.nan), late.assign(x=np.nan)]
     parts = [piece for k in range(0, len(late), 11) for piece in (part.iloc[k : k + 11] for part in channels)]
     forecaster = copy.deepcopy(fitted)
-    for part in parts:
-        forecaster.update(part.dropna(subset=["x", "y"], how="all"))
+    for rows in parts:
+        forecaster.update(rows.dropna(subset=["x", "y"], how="all"))
     expected = _quantiles(fitted, context=frame, known=_known())
     pd.testing.assert_frame_equal(_quantiles(forecaster), expected, rtol=1e-9, atol=1e-9)
     again = pickle.loads(pickle.dumps(forecaster))
@@ -149,3 +149,23 @@ def test_a_forecast_after_an_update_takes_no_longer_after_thirty_thousand_rows()
             forecaster.update(pd.Series([0.0], index=[41.0 + k], name="y")).predict(times=[50.0])
         took.append(time.process_time() - start)
     assert took[1] < 2.5 * took[0]  # it was fifteen times as long when it ran over the history
+
+
+def test_a_refit_keeps_components_and_weights_and_forecasts_as_a_fit_of_all() -> None:
+    rng = np.random.default_rng(0)
+    times = np.sort(rng.uniform(0.0, 8.0, 130))
+    data = pd.Series(0.5 * times + np.sin(2.0 * np.pi * times) + 0.2 * rng.normal(size=130), index=times, name="y")
+    names = ["slope", "ou", part("season", period=1.0, n_harmonics=1)]
+    early = LinearSDEForecaster(components=names, random_state=0).fit(data.iloc[:100])
+    grown = copy.deepcopy(early).update(data.iloc[100:], refit=True)
+    again = copy.deepcopy(early).set_params(warm_start=True).fit(data)
+    whole = LinearSDEForecaster(components=names, random_state=0).fit(data)
+    ahead = [8.1, 8.6, 9.2]
+    bands = whole.predict_interval(times=ahead, level=68)
+    for one in (grown, again):
+        assert one.weights_ == early.weights_
+        assert (one.predict(times=ahead) - whole.predict(times=ahead)).abs().max() < 0.2 * (
+            bands["y-hi-68"] - bands["y-lo-68"]
+        ).min()
+        own = one.summary()["median"] / early.summary()["median"]
+        assert not np.allclose(own, 1.0, rtol=1e-6)  # learned, not kept

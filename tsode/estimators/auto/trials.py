@@ -293,17 +293,15 @@ def refit(trial: Trial, data: tuple[Any, Any], tables: Mapping[str, Any], clock:
     Otherwise the one of the last round stays: histories are run over by it all the same.
     """
     left = clock.left()
-    if math.isfinite(left) and trial.fit_seconds > max(left, 1.0):
+    if math.isfinite(left) and trial.member.share_again * trial.fit_seconds > max(left, 1.0):
         return False
-    X, y = data
-    estimator = trial.member.fresh(trial.max_seconds)
+    own = tables_of(trial.member.estimator, tables)
     try:
         with warnings.catch_warnings(record=True) as told, deadline(max(left, 1.0)):
             warnings.simplefilter("always", TsodeWarning)
             started = time.perf_counter()
-            fitted = estimator.fit(X, y, **tables_of(estimator, tables))
-            trial.fitted = fitted
-            trial.fit_seconds = time.perf_counter() - started
+            trial.fitted = trial.member.fit_again(trial.fitted, trial.max_seconds, *data, **own)
+            trial.fit_seconds = max(trial.fit_seconds, time.perf_counter() - started)
     except (Exception, Overdue):  # it was fitted on nearly the same before
         return False
     if any(str(warning.message).startswith("fit was interrupted") for warning in told):

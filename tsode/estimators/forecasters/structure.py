@@ -32,6 +32,7 @@ from tsode.models.structural.model import StructuralModel, features_at
 from tsode.models.structural.registry import COMPONENTS
 from tsode.models.structural.season import Season
 from tsode.numerics.periodogram import find_periods
+from tsode.training.structural.again import fit_again, scale_to_go_on
 from tsode.training.structural.choice import FEWEST_TURNS, PeriodCandidate, affordable, automatic, named
 from tsode.training.structural.joint import fit_joint
 from tsode.training.structural.recipe import Choice, fit_channel
@@ -147,7 +148,7 @@ def fit_structure(
     is_robust: bool = False,
     noise_columns: Mapping[Hashable, Hashable] = MappingProxyType({}),
 ) -> None:
-    """Fit the components to every channel by itself, and give them to `module`."""
+    """Fit the components to every channel by itself, and give them to `module`, which may have an earlier fit."""
     timeline, channels = reader.timeline, reader.targets
     candidates = _calendar_periods(timeline)
     changes = () if components == "auto" else _changes(components, timeline, panel)
@@ -171,9 +172,13 @@ def fit_structure(
         ]
         if not seen:
             raise DataError(f"Channel {name!r} was never observed: leave it out of target=.")
+        transforms = choose_transforms(np.concatenate([one.values for one in seen]), _named(support, name), name)
+        again = scale_to_go_on(module.channels[c], seen, transforms) if module.channels else None
+        if again is not None:
+            fits.append(fit_again(seen, again, module.channels[c], generator))
+            continue
         offered = [*candidates, *_found_periods(seen, candidates, timeline)] if searches else candidates
         choose = partial(_with_few, _chooser(components, periods, offered), sum(len(one.values) for one in seen), name)
-        transforms = choose_transforms(np.concatenate([one.values for one in seen]), _named(support, name), name)
         settings: dict[str, Any] = {"per_series": per_series, "changes": changes, "is_robust": is_robust}
         settings |= {"place_of_errors": place, "responses": responses}
         fits.append(fit_channel(seen, transforms, choose, generator, **settings))

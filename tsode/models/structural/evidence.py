@@ -8,7 +8,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
-__all__ = ["Posterior", "normals", "posteriors"]
+__all__ = ["Posterior", "normals", "posteriors", "quick_posteriors"]
 
 STEP = 1e-3
 LEAST_CURVATURE = 0.5  # the prior alone has 1
@@ -37,6 +37,11 @@ class Posterior:
         other = copy(self)
         other.mode, other.evidence = mode, -value - 0.5 * self.eigenvalues.log().sum(dim=1)
         return other
+
+    @property
+    def covariance(self) -> Tensor:
+        """Of the parameters: Tensor[b p p]."""
+        return (self.axes / self.eigenvalues[:, None]) @ self.axes.mT
 
     @property
     def sd(self) -> Tensor:
@@ -68,12 +73,38 @@ def normals(n: int, p: int, generator: torch.Generator) -> Tensor:
 
 def posteriors(evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], mode: Tensor, value: Tensor) -> Posterior:
     """Posteriors about the modes (b p), by central differences of the slopes; see `quasi_newton.minimise`."""
+    which, place = torch.ones_like(mode, dtype=torch.bool).nonzero(as_tuple=True)
+    move = _moves(mode, place)
+    ahead, behind = (evaluate(mode[which] + sign * move, which)[1] for sign in (1.0, -1.0))
+    return Posterior(mode, _curvature(mode, which, place, (ahead - behind) / (2.0 * STEP)), value)
+
+
+def quick_posteriors(
+    evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], mode: Tensor, value: Tensor, is_own: Tensor, far: float
+) -> Posterior:
+    """Posteriors about the modes (b p) at half the price or less, for a comparison of the best of them.
+
+    The differences of the slopes are to one side, with an error of the order of the step, and of own parameters (b p)
+    alone. What lies `far` nats or more behind the best borrows its curvature.
+    """
+    is_near = value < value.min() + far
+    near = is_near.nonzero()[:, 0]
+    which, place = (is_own & is_near[:, None]).nonzero(as_tuple=True)
+    slope = evaluate(torch.cat([mode[near], mode[which] + _moves(mode, place)]), torch.cat([near, which]))[1]
+    at_mode = torch.zeros_like(mode).index_copy(0, near, slope[: len(near)])
+    curvature = _curvature(mode, which, place, (slope[len(near) :] - at_mode[which]) / STEP)
+    return Posterior(mode, torch.where(is_near[:, None, None], curvature, curvature[value.argmin()]), value)
+
+
+def _moves(mode: Tensor, place: Tensor) -> Tensor:
+    """Small moves (k p) along single coordinates (k)."""
+    return STEP * torch.nn.functional.one_hot(place, mode.shape[1]).to(mode.dtype)
+
+
+def _curvature(mode: Tensor, which: Tensor, place: Tensor, row: Tensor) -> Tensor:
+    """Curvatures (b p p) from some of their rows (k p): the prior's in the others, and where not all is finite."""
     b, p = mode.shape
-    move = STEP * torch.eye(p, dtype=mode.dtype, device=mode.device)
-    which = torch.arange(b, device=mode.device).repeat_interleave(p)
-    points = mode.repeat_interleave(p, dim=0)
-    ahead, behind = (evaluate(points + sign * move.repeat(b, 1), which)[1] for sign in (1.0, -1.0))
-    curvature = ((ahead - behind) / (2.0 * STEP)).reshape(b, p, p)
-    eye = torch.eye(p, dtype=mode.dtype, device=mode.device)
+    eye = torch.eye(p, dtype=mode.dtype, device=mode.device).repeat(b, 1, 1)
+    curvature = eye.index_put((which, place), row)
     is_fine = curvature.isfinite().flatten(1).all(dim=1)[:, None, None]
-    return Posterior(mode, torch.where(is_fine, curvature, eye), value)
+    return torch.where(is_fine, curvature, eye)

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tsode.kernels.paired_filter import PairedSteps, PairedSystem, log_likelihood
+from tsode.kernels.paired_filter import KEPT_AT_ONCE, PairedSteps, PairedSystem, log_likelihood
 from tsode.models.structural.joint import JointStructure
 from tsode.models.structural.structure import Structure
 
 __all__ = ["Data", "Doubts", "Problem", "evaluate", "log_likelihoods"]
 
+FEWEST_AT_ONCE = 16  # problems: fewer leave most of the time to what each row costs whatever their number
 ALIKE = 1e-12  # gaps that differ by less of themselves are one
 
 
@@ -121,6 +122,17 @@ def evaluate(problems: Sequence[Problem], z: Tensor) -> tuple[Tensor, Tensor]:
 
     Points `z` (k p) hold the parameters of each structure, and zeros after them.
     """
+    order = sorted(range(len(problems)), key=lambda k: problems[k].structure.n_states)
+    value, slope = z.new_empty(len(problems)), torch.empty_like(z)
+    # so many at once that what their filter keeps for the slopes is kept only once
+    width, size = problems[order[-1]].structure.n_states, max(problem.data.values.numel() for problem in problems)
+    at_once = max(FEWEST_AT_ONCE, KEPT_AT_ONCE // (size * width**2))
+    for part in torch.tensor(order).split(at_once):
+        value[part], slope[part] = _evaluate_together([problems[k] for k in part.tolist()], z[part])
+    return value, slope
+
+
+def _evaluate_together(problems: Sequence[Problem], z: Tensor) -> tuple[Tensor, Tensor]:
     point = z.detach().requires_grad_()
     with torch.enable_grad():
         value = -log_likelihoods(problems, point)

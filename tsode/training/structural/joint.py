@@ -86,8 +86,9 @@ def fit_joint(
     joint = [JointStructure(sets[k], scale, structures[k].n_regressors, n_channels) for k in best]
     start = [_start(one, [(posterior, k) for posterior in apart]) for one, k in zip(joint, best)]
     centre = torch.nn.utils.rnn.pad_sequence(start, batch_first=True)
+    eye = torch.eye(centre.shape[1], dtype=torch.float64).repeat(len(best), 1, 1)
     posterior = fit_problems(
-        [Problem(one, data) for one in joint], 1, generator, [prices[k] for k in best], centre=centre
+        [Problem(one, data) for one in joint], 1, generator, [prices[k] for k in best], begin=(centre, eye)
     )
     members = average(joint, posterior, n_draws, generator)
     units = [

@@ -14,7 +14,7 @@ from tsode.core.transforms import Transform
 from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.component import Component, DataScale
 from tsode.models.structural.event_responses import Responses
-from tsode.models.structural.evidence import Posterior, normals, posteriors
+from tsode.models.structural.evidence import Posterior, normals, quick_posteriors
 from tsode.models.structural.given_errors import GivenErrors, noise_of_errors
 from tsode.models.structural.member import ChannelFit, Member
 from tsode.models.structural.problems import Doubts, Problem, evaluate
@@ -29,18 +29,25 @@ __all__ = [
     "LONG",
     "Choice",
     "Settings",
+    "are_own",
     "average",
+    "doubts_about",
+    "draws_for",
     "fit_channel",
     "fit_problems",
+    "minimise_problems",
+    "problem_of",
     "scale_and_seasons",
     "sets_of",
     "some_of",
+    "span_of",
 ]
 
 LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
-REFINED = 12.0  # nats behind the best, on fewer data and without their curvature
+REFINED = 12.0  # nats behind the best without their curvatures, up to which these are looked at
+SEARCHED, LEARNED = 0.02, 0.005  # nats that a step still brings when a comparison, and when a fit, is good enough
 REWEIGHTED_AT_MOST = 3  # times
 PRICE_OF_DOUBT = 4.0  # nats that a scale pays for each value which stands out on it
 
@@ -65,7 +72,7 @@ class Settings:
 
     n_starts: int = 2
     n_draws: int = 60
-    most_rows: int = 1000
+    most_rows: int = 600
     fine_rows: int = 2000
     most_values: int = 20_000
 
@@ -126,8 +133,7 @@ def fit_channel(
     responses : Responses, optional
         To events, which are the last of the features.
     """
-    n_draws = settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
-    span = float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
+    n_draws, span = draws_for(series, settings), span_of(series)
     if changes:
         steps = [change_features(torch.from_numpy(t), changes, span).numpy() for t, *_ in series]
         series = [
@@ -137,10 +143,11 @@ def fit_channel(
     samples = {name: sample_of(series, one, span) for name, one in transforms.items()}
     choice = choose(next(iter(samples.values())).scale, span)
     chosen, name = tuple(choice.seasons), next(iter(samples))
+    best: dict[str, tuple[Problem, Tensor, Tensor]] = {}
     if is_robust or len(samples) > 1 or any(price > -np.inf for price in choice.prices):
         name, chosen, best, found = scale_and_seasons(samples, choice, generator)
         for _ in range(REWEIGHTED_AT_MOST if is_robust else 0):
-            doubts = {of: _doubts(samples[of], *best[of], _limit(samples[of])) for of in samples}
+            doubts = {of: doubts_about(samples[of], *best[of][:2], _limit(samples[of])) for of in samples}
             if all(_same(samples[of].doubts, doubts[of]) for of in samples):
                 break
             samples = {of: sample_of(series, one, span, doubts[of]) for of, one in transforms.items()}
@@ -148,15 +155,16 @@ def fit_channel(
     sample = samples[name]
     limit = _limit(sample)
     sets, prices = sets_of(choice, chosen)
-    problems = [_problem(components, sample) for components in sets]
+    problems = [problem_of(components, sample) for components in sets]
     is_long = max(len(t) for t, *_ in everything) > settings.most_rows
-    posterior = fit_problems(problems, settings.n_starts, generator, prices, is_rough=is_long)
+    begin = _begin(problems, *best[name]) if best else None
+    posterior = fit_problems(problems, settings.n_starts, generator, prices, is_long, begin)
     if is_long:
         finer = some_of(everything, settings.fine_rows, settings.most_values, generator)
         more = sample_of(finer, transforms[name], span, like=sample)
         if is_robust:
             limit = _limit(more) if sample.doubts is None else limit
-            more = sample_of(finer, transforms[name], span, _doubts(more, *best[name], limit), sample)
+            more = sample_of(finer, transforms[name], span, doubts_about(more, *best[name][:2], limit), sample)
             limit = min(limit, _limit(more))
         problems, posterior = _refined(sets, posterior, more, prices)
     members = average(
@@ -185,6 +193,16 @@ def fit_channel(
     scaled = [_history(fit, one) for one in series]
     about = None if sample.doubts is None else sample.doubts.scaled(sample.spread**-2)
     return replace(fit, members=members, effects=tuple(learn_effects(one, scaled, span, about) for one in members))
+
+
+def draws_for(series: Sequence[Seen], settings: Settings) -> int:
+    """How many draws of the parameters are carried over histories of this length."""
+    return settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
+
+
+def span_of(series: Sequence[Seen]) -> float:
+    """Median span of the series, in model time; 1 where none has one."""
+    return float(np.median([t[-1] - t[0] for t, *_ in series if len(t) > 1] or [0.0])) or 1.0
 
 
 def _history(fit: ChannelFit, seen: Seen) -> History:
@@ -223,39 +241,49 @@ def _rows(n: int, most: int) -> np.ndarray:
 
 def scale_and_seasons(
     samples: dict[str, Sample], choice: Choice, generator: torch.Generator, before: Posterior | None = None
-) -> tuple[str, tuple[Component, ...], dict[str, tuple[Problem, Tensor]], Posterior]:
+) -> tuple[str, tuple[Component, ...], dict[str, tuple[Problem, Tensor, Tensor]], Posterior]:
     """The transform and the seasons of highest evidence beside one trend, seasons at their prices.
 
-    And for each transform its best problem and mode, and the posterior of all that was tried. The one that was found
-    `before`, of nearly the same samples, is where the search begins, and its curvature stands.
+    And for each transform its best problem, its mode and covariance, and the posterior of all that was tried. The one
+    that was found `before`, of nearly the same samples, is where the search begins, and its curvature stands.
     """
     base = choice.sets[min(1, len(choice.sets) - 1)]
     always = tuple(s for s, price in zip(choice.seasons, choice.prices) if price == -np.inf)
     free = {s: price for s, price in zip(choice.seasons, choice.prices) if price > -np.inf}
     tried = [
-        (name, chosen, _problem(base + always + chosen, sample))
+        (name, chosen, problem_of(base + always + chosen, sample))
         for name, sample in samples.items()
         for chosen in _choices(tuple(free))
     ]
     problems = [problem for _, _, problem in tried]
+    prices = [
+        sum(free[season] for season in chosen) + PRICE_OF_DOUBT * samples[name].n_doubts - samples[name].log_slope
+        for name, chosen, _ in tried
+    ]
     if before is None:
-        found = fit_problems(problems, 1, generator)
+        found = fit_problems(problems, 1, generator, prices, is_search=True)
     else:
-        point, value, _ = _minimise(problems, torch.arange(len(problems)), before.mode)
-        found = before.moved(point, value)
-    score = [
-        float(found.evidence[k]) + samples[name].log_slope - sum(free[season] for season in chosen)
-        - PRICE_OF_DOUBT * samples[name].n_doubts
-        for k, (name, chosen, _) in enumerate(tried)
-    ]  # fmt: skip
+        found = _moved(problems, [name for name, _, _ in tried], before, torch.tensor(prices))
     best = {}
-    for k in np.argsort(score):
-        best[tried[k][0]] = tried[k][2], found.mode[k]
-    name, chosen, _ = tried[int(np.argmax(score))]
+    for k in found.evidence.argsort().tolist():
+        best[tried[k][0]] = tried[k][2], found.mode[k], found.covariance[k]
+    name, chosen, _ = tried[int(found.evidence.argmax())]
     return name, always + chosen, best, found
 
 
-def _doubts(sample: Sample, problem: Problem, mode: Tensor, limit: float) -> Doubts | None:
+def _moved(problems: Sequence[Problem], names: Sequence[str], before: Posterior, prices: Tensor) -> Posterior:
+    """The posterior of problems whose samples have changed a little: of those near the best of their name anew."""
+    point = before.mode.clone()
+    value, _ = evaluate(problems, point)
+    evidence = before.moved(point, value + prices).evidence
+    of = torch.tensor([names.index(name) for name in names])
+    best = torch.stack([evidence[of == k].max() for k in of.tolist()])
+    near = (evidence > best - REFINED).nonzero()[:, 0]
+    point[near], value[near] = minimise_problems(problems, near, point[near], SEARCHED, before.covariance[near])
+    return before.moved(point, value + prices)
+
+
+def doubts_about(sample: Sample, problem: Problem, mode: Tensor, limit: float) -> Doubts | None:
     """Doubts about the values of a sample, in squared units of what was transformed."""
     structure = problem.structure
     verdict = judge(structure, mode[: structure.n_parameters], sample.plain, limit)
@@ -273,7 +301,7 @@ def _same(one: Doubts | None, other: Doubts | None) -> bool:
     return all(torch.equal(a > 0.0, b > 0.0) for a, b in zip(one, other))
 
 
-def _problem(components: tuple[Component, ...], sample: Sample) -> Problem:
+def problem_of(components: tuple[Component, ...], sample: Sample) -> Problem:
     return Problem(Structure(components, sample.scale, sample.data.features.shape[-1]), sample.data)
 
 
@@ -286,30 +314,59 @@ def _choices(seasons: Sequence[Component]) -> list[tuple[Component, ...]]:
 
 def fit_problems(
     problems: Sequence[Problem], n_starts: int, generator: torch.Generator, prices: Sequence[float] | None = None,
-    is_rough: bool = False, centre: Tensor | None = None,
+    is_search: bool = False, begin: tuple[Tensor, Tensor] | None = None,
 ) -> Posterior:  # fmt: skip
     """Best of several starts of each problem, and the posterior about it, its evidence less a price.
 
-    Where `is_rough`, its curvature is that of the prior.
+    In a search, which is gone on from, it is only near the mode.
 
-    All begin at the centre of the priors, or as given (k p). Random starts are for those that have a period of their
-    own, for no other has been seen to have several maxima, and for one that is alone.
+    All begin at the centre of the priors, or at the points (k p) with the covariances (k p p) that are given. Random
+    starts are for those that have a period of their own, for no other has been seen to have several maxima, and for one
+    that is alone.
     """
-    size = max(problem.structure.n_parameters for problem in problems)
-    is_own = torch.stack([torch.arange(size) < problem.structure.n_parameters for problem in problems])
+    is_own = are_own(problems)
     every = torch.arange(len(problems))
-    first = torch.zeros(is_own.shape, dtype=torch.float64) if centre is None else centre
-    is_wavy = [any(one.has_own_period for one in problem.structure.components) for problem in problems]
-    again = every[torch.tensor(is_wavy) | (len(problems) == 1)].repeat_interleave(n_starts - 1)
-    start = 0.8 * torch.randn(len(again), size, generator=generator, dtype=torch.float64)
+    first, metric = (torch.zeros(is_own.shape, dtype=torch.float64), None) if begin is None else begin
+    is_wavy = torch.tensor([_is_wavy(problem) for problem in problems])
+    again = every[is_wavy | (len(problems) == 1)].repeat_interleave(n_starts - 1)
+    start = 0.8 * torch.randn(len(again), is_own.shape[1], generator=generator, dtype=torch.float64)
     which = torch.cat([every, again])
-    points, values, _ = _minimise(problems, which, torch.cat([first, torch.where(is_own[again], start, 0.0)]))
+    starts = torch.cat([first, torch.where(is_own[again], start, 0.0)])
+    if metric is not None:
+        metric = torch.cat([metric, torch.eye(is_own.shape[1], dtype=torch.float64).expand(len(again), -1, -1)])
+    points, values = minimise_problems(problems, which, starts, SEARCHED if is_search else LEARNED, metric)
     best = torch.stack([torch.where(which == k, values, torch.inf).argmin() for k in every])
     point, value = points[best], values[best]
     cost = torch.tensor(prices or [0.0] * len(problems), dtype=torch.float64)
-    if is_rough:
-        return Posterior(point, torch.eye(size, dtype=torch.float64).repeat(len(point), 1, 1), value + cost)
-    return posteriors(partial(_evaluate, problems, every), point, value + cost)
+    return _posteriors(problems, point, value + cost)
+
+
+def _is_wavy(problem: Problem) -> bool:
+    return any(one.has_own_period for one in problem.structure.components)
+
+
+def are_own(problems: Sequence[Problem]) -> Tensor:
+    """Which parameters each problem has, of as many as any has: Tensor[k p]."""
+    n = torch.tensor([problem.structure.n_parameters for problem in problems])
+    return torch.arange(int(n.max())) < n[:, None]
+
+
+def _begin(problems: Sequence[Problem], like: Problem, mode: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Points (k p) where problems begin, and covariances (k p p): those of one like them in what they share with it.
+
+    What has periods of its own has several maxima, and begins at the centre of the priors.
+    """
+    size = are_own(problems).shape[1]
+    starts = torch.zeros(len(problems), size, dtype=torch.float64)
+    metric = torch.eye(size, dtype=torch.float64).repeat(len(problems), 1, 1)
+    known = {name: k for k, name in enumerate(like.structure.priors)}
+    for k, problem in enumerate(problems):
+        if not _is_wavy(problem):
+            shared = [(j, known[name]) for j, name in enumerate(problem.structure.priors) if name in known]
+            to, of = torch.tensor(shared).T
+            starts[k, to] = mode[of]
+            metric[k, to[:, None], to] = covariance[of[:, None], of]
+    return starts, metric
 
 
 def _refined(
@@ -317,14 +374,27 @@ def _refined(
 ) -> tuple[list[Problem], Posterior]:
     """Problems that come near the best and their posteriors from more of the data, on from where they are."""
     near = (rough.evidence > rough.evidence.max() - REFINED).nonzero()[:, 0]
-    problems = [_problem(sets[k], sample) for k in near.tolist()]
+    problems = [problem_of(sets[k], sample) for k in near.tolist()]
+    size = are_own(problems).shape[1]
+    start, metric = rough.mode[near, :size], rough.covariance[near, :size, :size]
+    point, value = minimise_problems(problems, torch.arange(len(problems)), start, inverse=metric)
+    return problems, _posteriors(problems, point, value + torch.tensor(prices)[near])
+
+
+def _posteriors(problems: Sequence[Problem], point: Tensor, value: Tensor) -> Posterior:
     every = torch.arange(len(problems))
-    point, value, _ = _minimise(problems, every, rough.mode[near])
-    return problems, posteriors(partial(_evaluate, problems, every), point, value + torch.tensor(prices)[near])
+    return quick_posteriors(partial(_evaluate, problems, every), point, value, are_own(problems), REFINED)
 
 
-def _minimise(problems: Sequence[Problem], which: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return minimise(partial(_evaluate, problems, which), start)
+def minimise_problems(
+    problems: Sequence[Problem],
+    which: Tensor,
+    start: Tensor,
+    tolerance: float = LEARNED,
+    inverse: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Modes and values from starts of some of the problems, to within so many nats; see `quasi_newton.minimise`."""
+    return minimise(partial(_evaluate, problems, which), start, tolerance=tolerance, inverse=inverse)[:2]
 
 
 def _evaluate(problems: Sequence[Problem], of: Tensor, z: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:

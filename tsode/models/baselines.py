@@ -23,10 +23,10 @@ class BaselineModel(ForecastModel):
     """A location rule with normal errors whose variance depends on the channel and the time since its last value.
 
     A subclass gives the rule in `locate`. The variance is a table over lead times, read by linear interpolation; beyond
-    its end it goes to the largest there is within as much time again, for what falls at a season does not stay low. Channels not seen before the query get the overall mean and variance. Sampled errors of one
-    path are Brownian in the table's own clock: they share all of the variance of the shorter lead. A rule that reads
-    more of the past, or whose errors grow with something else than the lead, says so in `summarise`, `applies` and
-    `clock`.
+    its end it goes to the largest there is within as much time again, for what falls at a season does not stay low.
+    Channels not seen before the query get the overall mean and variance. Sampled errors of one path are Brownian in the
+    table's own clock: they share all of the variance of the shorter lead. A rule that reads more of the past, or whose
+    errors grow with something else than the lead, says so in `summarise`, `applies` and `clock`.
 
     Parameters
     ----------

@@ -47,7 +47,8 @@ LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
 LONG = 3000  # rows of a history over which many draws of the parameters cost too much
 REFINED = 12.0  # nats behind the best without their curvatures, up to which these are looked at
-SEARCHED, LEARNED = 0.02, 0.005  # nats that a step still brings when a comparison, and when a fit, is good enough
+# nats that a step still brings when a comparison is good enough, a fit to some of the rows, and one to all
+SEARCHED, SAMPLED, LEARNED = 0.02, 0.005, 1e-4
 REWEIGHTED_AT_MOST = 3  # times
 PRICE_OF_DOUBT = 4.0  # nats that a scale pays for each value which stands out on it
 
@@ -144,7 +145,8 @@ def fit_channel(
     choice = choose(next(iter(samples.values())).scale, span)
     chosen, name = tuple(choice.seasons), next(iter(samples))
     best: dict[str, tuple[Problem, Tensor, Tensor]] = {}
-    if is_robust or len(samples) > 1 or any(price > -np.inf for price in choice.prices):
+    is_open = len(samples) > 1 or any(price > -np.inf for price in choice.prices)
+    if is_robust or is_open:
         name, chosen, best, found = scale_and_seasons(samples, choice, generator)
         for _ in range(REWEIGHTED_AT_MOST if is_robust else 0):
             doubts = {of: doubts_about(samples[of], *best[of][:2], _limit(samples[of])) for of in samples}
@@ -157,7 +159,7 @@ def fit_channel(
     sets, prices = sets_of(choice, chosen)
     problems = [problem_of(components, sample) for components in sets]
     is_long = max(len(t) for t, *_ in everything) > settings.most_rows
-    begin = _begin(problems, *best[name]) if best else None
+    begin = _begin(problems, *best[name]) if is_open else None
     posterior = fit_problems(problems, settings.n_starts, generator, prices, is_long, begin)
     if is_long:
         finer = some_of(everything, settings.fine_rows, settings.most_values, generator)
@@ -377,7 +379,7 @@ def _refined(
     problems = [problem_of(sets[k], sample) for k in near.tolist()]
     size = are_own(problems).shape[1]
     start, metric = rough.mode[near, :size], rough.covariance[near, :size, :size]
-    point, value = minimise_problems(problems, torch.arange(len(problems)), start, inverse=metric)
+    point, value = minimise_problems(problems, torch.arange(len(problems)), start, SAMPLED, metric)
     return problems, _posteriors(problems, point, value + torch.tensor(prices)[near])
 
 

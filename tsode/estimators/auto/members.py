@@ -113,7 +113,7 @@ class Member:
         if self._has_components and "sharp_season" in self.estimator.components:
             return 0.0025 * shape.n_rows
         if self._has_components:  # as measured; structures are compared on few of many rows
-            return shape.n_channels * min(0.12 * shape.n_rows**0.65, 15.0)
+            return shape.n_channels * min(0.12 * shape.n_rows**0.65, 12.0)
         if self._has_rates:
             return min(0.015 * shape.n_rows, 2.0 * shape.n_rows**0.3) * shape.n_channels**2
         return 0.0

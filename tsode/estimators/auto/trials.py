@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -218,7 +218,9 @@ def _try(
     is_timed = math.isfinite(left) and bool(done)
     most = left if is_timed else math.inf
     if is_timed and not is_baseline:
-        expected = n_fits * member.expected_seconds(shape)
+        learned = [sum(map(len, one.train.times)) for one in rounds if not one.learns_longer]
+        fits = [member.expected_seconds(replace(shape, n_rows=n_rows)) for n_rows in learned]
+        expected = sum(fits) + member.share_again * member.expected_seconds(shape)
         trial.max_seconds = IN_TRAINING * member.share * left / n_fits if member.can_stop else math.inf
         if member.can_stop and "events" in tables_of(member.estimator, tables):
             trial.max_seconds *= 0.5  # responses to doses are tried besides

@@ -113,7 +113,7 @@ class Member:
         if self._has_components and "sharp_season" in self.estimator.components:
             return 0.0025 * shape.n_rows
         if self._has_components:  # as measured; structures are compared on few of many rows
-            return shape.n_channels * min(0.12 * shape.n_rows**0.65, 12.0)
+            return shape.n_channels * min(0.12 * shape.n_rows**0.65, 7.0)
         if self._has_rates:
             return min(0.015 * shape.n_rows, 2.0 * shape.n_rows**0.3) * shape.n_channels**2
         return 0.0
@@ -121,15 +121,16 @@ class Member:
     @property
     def share_again(self) -> float:
         """Of the time of a fit, about, what another takes to data that have grown a little."""
-        return GOING_ON if self._goes_on else 1.0
+        return GOING_ON if self.goes_on else 1.0
 
     @property
-    def _goes_on(self) -> bool:
+    def goes_on(self) -> bool:
+        """Whether a fit may go on from another, and be told how long it may take."""
         return self._has_components and "sharp_season" not in self.estimator.components
 
     def fit_again(self, fitted: Any, max_seconds: float, X: Any, y: Any, **tables: Any) -> Any:
         """The forecaster fitted to data that have grown a little, on from what was `fitted` if that is much quicker."""
-        if not self._goes_on:
+        if not self.goes_on:
             return self.fresh(max_seconds).fit(X, y, **tables)
         going_on = copy(fitted).set_params(warm_start=True).fit(X, y, **tables)
         return going_on.set_params(warm_start=self.estimator.warm_start)
@@ -137,7 +138,7 @@ class Member:
     def fresh(self, max_seconds: float = math.inf) -> Any:
         """The forecaster, to be fitted within so many seconds, about, where it can be told."""
         estimator = clone(self.estimator)
-        if self.can_stop and estimator.max_seconds is None and math.isfinite(max_seconds):
+        if (self.can_stop or self.goes_on) and estimator.max_seconds is None and math.isfinite(max_seconds):
             estimator.set_params(max_seconds=max_seconds)
         return estimator
 

@@ -222,6 +222,8 @@ def _try(
         fits = [member.expected_seconds(replace(shape, n_rows=n_rows)) for n_rows in learned]
         expected = sum(fits) + member.share_again * member.expected_seconds(shape)
         trial.max_seconds = IN_TRAINING * member.share * left / n_fits if member.can_stop else math.inf
+        if member.goes_on:
+            trial.max_seconds = MOST_AT_ONCE * left / len(learned)
         if member.can_stop and "events" in tables_of(member.estimator, tables):
             trial.max_seconds *= 0.5  # responses to doses are tried besides
         if expected > left or trial.max_seconds < SHORTEST or not left:

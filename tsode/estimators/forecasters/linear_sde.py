@@ -120,12 +120,12 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
         parameters of training do not matter.
     horizon : "auto", duration or float
         How far ahead `predict` asks by default, and the scale of the rates at the start of training: a duration for
-        datetimes ("6h"), a number for numeric time. "auto" is half the median span of the series,
-        silences left out.
+        datetimes ("6h"), a number for numeric time. "auto" is half the median span of the series, silences left out.
     max_context : int
         Longer series are trained on in pieces of this many observation times. Forecasts use the whole history.
     max_epochs, batch_size, learning_rate, max_seconds
-        Of the training loop, see `tsode.training.loop.TrainingPlan`. An epoch is at least ten steps.
+        Of the training loop, see `tsode.training.loop.TrainingPlan`. An epoch is at least ten steps. Components of long
+        series are learned from fewer rows where the search for them has taken half of `max_seconds`.
     early_stopping : bool
         Bring the learning rate down, and then stop, when the validation likelihood has not improved for `patience`
         epochs. The best epoch is kept either way.
@@ -385,7 +385,7 @@ class LinearSDEForecaster(LearnedForecaster, StructuralDiagnosis):
             is_robust = self.components == "auto" if self.robust is None else self.robust
             fit_structure(
                 module, split.train, reader, panel, self.components, self.support, generator, self.per_series,
-                is_robust, match_errors(self.noise_col, reader.targets),
+                is_robust, match_errors(self.noise_col, reader.targets), self.max_seconds,
             )  # fmt: skip
             return []
         is_classed = isinstance(module, RateClasses)

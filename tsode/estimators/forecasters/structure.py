@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
@@ -147,8 +149,14 @@ def fit_structure(
     per_series: bool = False,
     is_robust: bool = False,
     noise_columns: Mapping[Hashable, Hashable] = MappingProxyType({}),
+    max_seconds: float | None = None,
 ) -> None:
-    """Fit the components to every channel by itself, and give them to `module`, which may have an earlier fit."""
+    """Fit the components to every channel by itself, and give them to `module`, which may have an earlier fit.
+
+    Of a long history parameters are learned from more rows than structures are compared on, unless the comparison has
+    taken half of the channel's share of `max_seconds`.
+    """
+    end = math.inf if max_seconds is None else time.perf_counter() + max_seconds
     timeline, channels = reader.timeline, reader.targets
     candidates = _calendar_periods(timeline)
     changes = () if components == "auto" else _changes(components, timeline, panel)
@@ -181,6 +189,7 @@ def fit_structure(
         choose = partial(_with_few, _chooser(components, periods, offered), sum(len(one.values) for one in seen), name)
         settings: dict[str, Any] = {"per_series": per_series, "changes": changes, "is_robust": is_robust}
         settings |= {"place_of_errors": place, "responses": responses}
+        settings["search_seconds"] = 0.5 * (end - time.perf_counter()) / (len(channels) - c)
         fits.append(fit_channel(seen, transforms, choose, generator, **settings))
     module.set_channels(fits)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,7 +47,7 @@ __all__ = [
 
 LEAST_WEIGHT = 0.01
 MOST_OWN = 2  # members, where every series has parameters of its own
-LONG = 3000  # rows of a history over which many draws of the parameters cost too much
+LONG = 1000  # rows of a history, from which on fewer draws of the parameters are carried, at least a quarter
 REFINED = 12.0  # nats behind the best without their curvatures, up to which these are looked at
 # nats that a step still brings when a comparison is good enough, a fit to some of the rows, and one to all
 SEARCHED, SAMPLED, LEARNED = 0.02, 0.005, 1e-4
@@ -114,6 +116,7 @@ def fit_channel(
     is_robust: bool = False,
     place_of_errors: int | None = None,
     responses: Responses | None = None,
+    search_seconds: float = math.inf,
 ) -> ChannelFit:
     """Fit one channel: choose its scale and its seasons, then average over sets of components by their evidence.
 
@@ -133,7 +136,10 @@ def fit_channel(
         Of the column of standard errors, where there is one, among those that are read.
     responses : Responses, optional
         To events, which are the last of the features.
+    search_seconds : float
+        Parameters are learned from more rows only where it has not taken so long to compare structures.
     """
+    begun = time.perf_counter()
     n_draws, span = draws_for(series, settings), span_of(series)
     if changes:
         steps = [change_features(torch.from_numpy(t), changes, span).numpy() for t, *_ in series]
@@ -161,7 +167,7 @@ def fit_channel(
     is_long = max(len(t) for t, *_ in everything) > settings.most_rows
     begin = _begin(problems, *best[name]) if is_open else None
     posterior = fit_problems(problems, settings.n_starts, generator, prices, is_long, begin)
-    if is_long:
+    if is_long and time.perf_counter() - begun < search_seconds:
         finer = some_of(everything, settings.fine_rows, settings.most_values, generator)
         more = sample_of(finer, transforms[name], span, like=sample)
         if is_robust:
@@ -199,7 +205,8 @@ def fit_channel(
 
 def draws_for(series: Sequence[Seen], settings: Settings) -> int:
     """How many draws of the parameters are carried over histories of this length."""
-    return settings.n_draws if max(len(t) for t, *_ in series) <= LONG else settings.n_draws // 4
+    longest = max(len(t) for t, *_ in series)
+    return max(min(settings.n_draws, settings.n_draws * LONG // longest), settings.n_draws // 4)
 
 
 def span_of(series: Sequence[Seen]) -> float:

@@ -19,11 +19,11 @@ from tsode.training.structural.choice import PeriodCandidate, automatic
 from tsode.training.structural.recipe import Settings, fit_channel
 from tsode.training.structural.sample import Seen
 
-ALL, PART = Settings(most_rows=400, fine_rows=400), Settings(most_rows=120, fine_rows=240)
+ALL, PART = Settings(most_rows=240, fine_rows=240), Settings(most_rows=100, fine_rows=160)
 N_AHEAD = 16
 
 
-def _simulated(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def _simulated(n: int = 240, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A level that wanders and a season of period 1, seen eight times in it, through noise."""
     rng = np.random.default_rng(seed)
     times = np.arange(n + N_AHEAD) / 8.0
@@ -58,7 +58,7 @@ def _names(fit: ChannelFit) -> set[str]:
 @pytest.fixture(scope="module")
 def searched() -> dict[str, ChannelFit]:
     times, values = _simulated()
-    return {name: _fit(times[:400], values[:400], how) for name, how in (("all", ALL), ("part", PART))}
+    return {name: _fit(times[:240], values[:240], how) for name, how in (("all", ALL), ("part", PART))}
 
 
 def test_a_search_on_part_of_the_rows_forecasts_as_one_on_all(searched: dict[str, ChannelFit]) -> None:
@@ -71,13 +71,13 @@ def test_a_search_on_part_of_the_rows_forecasts_as_one_on_all(searched: dict[str
 
 def test_a_fit_that_goes_on_keeps_components_and_weights_and_ends_at_the_mode(searched: dict[str, ChannelFit]) -> None:
     times, values = _simulated()
-    early = _fit(times[:320], values[:320], ALL)
+    early = _fit(times[:190], values[:190], ALL)
     late = fit_again(
-        _seen(times[:400], values[:400]), Transform.identity(), early, torch.Generator().manual_seed(0), ALL
+        _seen(times[:240], values[:240]), Transform.identity(), early, torch.Generator().manual_seed(0), ALL
     )
     assert [member.weight for member in late.members] == pytest.approx([member.weight for member in early.members])
     again = fit_again(
-        _seen(times[:400], values[:400]), Transform.identity(), late, torch.Generator().manual_seed(0), ALL
+        _seen(times[:240], values[:240]), Transform.identity(), late, torch.Generator().manual_seed(0), ALL
     )
     for one, other in zip(late.members, again.members, strict=True):
         assert [part.name for part in one.structure.components] == [part.name for part in other.structure.components]

@@ -118,7 +118,7 @@ def _ridge(
 
     Of penalties that are about as good, that of the smallest weights is taken: where folds are few, one that fits them
     by chance may be far off beyond. Regressors of a `tier` (p) are multiplied by the size of it, and which of several
-    `sizes` is chosen likewise. The intercept, and all regressors but those of `arises` (p), are multiplied by `fade` (r).
+    `sizes` is chosen likewise. The intercept, and regressors other than of `arises` (p), are multiplied by `fade` (r).
     """
     fade = torch.ones_like(y) if fade is None else fade
     arises = torch.zeros(x.shape[1], dtype=torch.bool) if arises is None else arises

@@ -19,7 +19,8 @@ __all__ = ["fit_ridge"]
 PENALTIES = torch.logspace(-6, 1, 15, dtype=torch.float64)  # times the number of rows, of standardised regressors
 SIZES = ((1.0, 1.0, 1.0), (1.0, 1.0, 0.1), (1.0, 1.0, 0.01))  # of regressors by their tier; penalties are the same
 LEAN_SIZES = (*SIZES, (1.0, 0.1, 0.1), (1.0, 0.1, 0.01), (1.0, 0.01, 0.01))  # tried too where there are logarithms
-SPREAD_PENALTIES = torch.logspace(-3, 3, 7, dtype=torch.float64)  # likewise, of the spread
+# As of weights with a standard deviation of a half: the logarithm of a normal error's size has a variance of pi^2 / 8.
+SPREAD_PENALTY = math.pi**2 / 8.0 / 0.5**2  # likewise, of the spread, by the number of observations
 SHARES_OF_GAP = (1.0, 0.25, 0.0625)  # times in which forecasts leave the last value, the slowest first
 CLOSE = 1.0  # standard errors within which a loss is as good as the least, so that the smallest weights are taken
 LEAST_ERROR = 1e-3  # in standard deviations of the channel: that a value was met exactly says little about the spread
@@ -65,7 +66,8 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
             continue
         own, fold = signals.at(seen), rows.fold[seen]
         target = rows.values[seen, channel] - own.last[:, channel]
-        x = own.regressors(channel)
+        x, number = own.regressors(channel), len(rows.event[seen].unique())
+        calming = torch.tensor([SPREAD_PENALTY / number], dtype=torch.float64)
         fade = _fade(model, own, channel, x, target, fold, tier)
         sizes = LEAN_SIZES if own.logs[:, channel].any() else SIZES
         line = _ridge(x, target, fold, PENALTIES, tier, sizes, fade, model.arises)
@@ -74,12 +76,12 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
         error = target - line.held_out.clamp(*steps)
         growth, noise, size = own.growth(channel), own.noise[:, channel], error.abs().clamp(min=LEAST_ERROR).log()
         # what makes some times more certain than others, beside the lead, must not be taken for the lead's doing
-        spread = _ridge(noise, size, fold, SPREAD_PENALTIES)
+        spread = _ridge(noise, size, fold, calming)
         beside = noise[:, len(SHARES) :] @ spread.weight[len(SHARES) :]
         calm = error / (beside - beside.mean()).exp()
         model.growth[channel] = _growth(growth, own.age[:, channel], calm).to(model.growth)
         grown = (growth @ model.growth[channel].double()).sqrt()
-        spread = _ridge(noise, size - grown.log(), fold, SPREAD_PENALTIES)
+        spread = _ridge(noise, size - grown.log(), fold, calming)
         fitted = noise @ spread.weight + spread.bias
         model.weight[channel], model.bias[channel] = line.weight.to(model.weight), line.bias.to(model.bias)
         model.spread_weight[channel] = spread.weight.to(model.weight)
@@ -118,7 +120,7 @@ def _ridge(
 
     Of penalties that are about as good, that of the smallest weights is taken: where folds are few, one that fits them
     by chance may be far off beyond. Regressors of a `tier` (p) are multiplied by the size of it, and which of several
-    `sizes` is chosen likewise. The intercept, and all regressors but those of `arises` (p), are multiplied by `fade` (r).
+    `sizes` is chosen likewise. The intercept, and regressors other than of `arises` (p), are multiplied by `fade` (r).
     """
     fade = torch.ones_like(y) if fade is None else fade
     arises = torch.zeros(x.shape[1], dtype=torch.bool) if arises is None else arises

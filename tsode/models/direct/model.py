@@ -26,7 +26,7 @@ class DirectModel(MarginalModel):
     """One regression over all leads.
 
     The value of a channel is its last value, plus a line in `Signals.regressors`, plus a spread times a standardised
-    error. All of the line but what `arises` from doses is multiplied by `Signals.fade`, which is zero at the last value.
+    error. All of the line but what `arises` from doses is multiplied by `Signals.fade`, which is 0 at the last value.
     The square of the spread is a sum of `Signals.growth`, of which a floor is left as the lead goes to zero, times the
     exponential of a line in `Signals.noise`. Both lines are held within what they gave in training, for where they end
     up beyond it nothing is known. The quantiles of the error are numbers of the channel, or with `trees` functions of

@@ -211,8 +211,8 @@ def _try(
     done = [other for other in trials if other.knots is not None]
     # what can be told to stop is not fitted again, unless there is time: it is better for learning longer
     favourites = sorted(done, key=lambda other: _error(other, asked))[:FAVOURITES]
-    again = GROWTH * sum(other.fit_seconds for other in favourites if not other.member.can_stop)
-    left = max(clock.left() - again - CHOOSING, 0.0)
+    refits = [other.member.share_again * other.fit_seconds for other in favourites if not other.member.can_stop]
+    left = max(clock.left() - GROWTH * sum(refits) - CHOOSING, 0.0)
     n_fits = sum(not of_round.learns_longer for of_round in rounds) + (not member.can_stop)
     is_baseline = getattr(member.estimator, "is_baseline", False)
     is_timed = math.isfinite(left) and bool(done)

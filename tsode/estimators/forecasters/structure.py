@@ -95,10 +95,10 @@ def _changes(components: Sequence[Any], timeline: Timeline, panel: Panel) -> tup
     seen = [times for times in panel.seen_times if len(times)]
     first, last = min(times[0] for times in seen), max(times[-1] for times in seen)
     low, high = timeline.to_model(np.array([first, last]))
-    for time, change in zip(given, found):
+    for at, change in zip(given, found):
         if not low < change <= high:
             raise DataError(
-                f"The changepoint {time!r} in components= does not lie within the data, from {first} to {last}: leave "
+                f"The changepoint {at!r} in components= does not lie within the data, from {first} to {last}: leave "
                 "it out, for nothing can be learned about it."
             )
     return tuple(sorted(set(found.tolist())))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Held", "average", "by_error", "find_stretch", "fit_weights", "level_weights", "trust"]
+__all__ = ["Held", "average", "by_error", "find_stretch", "fit_stretch", "fit_weights", "level_weights", "trust"]
 
 N_DRAWS = 16  # bootstrap samples that weights are averaged over
 N_STEPS = 8  # members that each sample picks, one after the other and with return
@@ -142,7 +142,7 @@ def average(
     """Weights of each channel and range of leads, and logarithms of the factors of the spread of their averages.
 
     Those of all values together come first, drawn towards `by_error` as far as there are few units; those of a channel
-    and range are drawn towards them likewise. Few units can widen the spread, and only many can narrow it.
+    and range are drawn towards them likewise. Factors are those of `fit_stretch`.
 
     Parameters
     ----------
@@ -168,12 +168,22 @@ def average(
     weights = weights * kept
     weights = weights / weights.sum(dim=2, keepdim=True)
     mixed = torch.einsum("nm,mnk->nk", weights[channel, group], held.knots)
-    common = _believed(find_stretch(mixed, held), n_apart)
+    return weights, fit_stretch(mixed, held, channel, group, n_channels, n_groups, n_apart)
+
+
+def fit_stretch(
+    knots: Tensor, held: Held, channel: Tensor, group: Tensor, n_channels: int, n_groups: int, n_apart: int
+) -> Tensor:
+    """Logarithms of the factors of the spread of forecasts (n k), by channel and range of leads: Tensor[c g].
+
+    Few units can widen the spread, and only many can narrow it. See `average`.
+    """
+    common = _believed(find_stretch(knots, held), n_apart)
     stretch = torch.full((n_channels, n_groups), common, dtype=torch.float64)
     for c, g, part, share in _parts(held, channel, group, n_channels, n_groups):
-        own = mixed[(channel == c) & (group == g)]
+        own = knots[(channel == c) & (group == g)]
         stretch[c, g] += share * (_believed(find_stretch(own, part), n_apart) - common)
-    return weights, stretch
+    return stretch
 
 
 def _believed(stretch: float, n_apart: int) -> float:

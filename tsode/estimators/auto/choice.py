@@ -12,13 +12,15 @@ from torch import Tensor
 from tsode.estimators.auto.trials import Asked, Trial
 from tsode.likelihoods.quantile_knots import QuantileKnots
 from tsode.models.combination import LEVELS, Combination, stretched
-from tsode.training.quantile_averaging import Held, average, by_error, fit_weights, trust
+from tsode.training.quantile_averaging import Held, average, by_error, fit_stretch, fit_weights, trust
 
 __all__ = ["N_LEADS", "Choice", "choose"]
 
 N_LEADS = 3  # ranges of leads
 FEWEST_UNITS = 12  # below, what is asked from one cut is several units, by lead
 N_FOLDS, N_DRAWS = 5, 4  # to tell whether anything beats the naive forecasts
+FEW_UNITS = 8  # below, one left out says too little: what is gained on all must be more than what weights make of noise
+NOTED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +91,9 @@ def choose(done: Sequence[Trial], asked: Asked, generator: torch.Generator) -> C
         assert best is not None
         weight = torch.zeros_like(weight)
         weight[..., best] = 1.0
-        module = _combination(weight, torch.zeros_like(stretch), middle, done)
-        combined = knots[best]
+        stretch = fit_stretch(knots[best], held, channel, group, *sizes[:2], asked.n_apart)
+        module = _combination(weight, stretch, middle, done)
+        combined = stretched(knots[best], stretch[channel, group])
     kept = [k for k in range(len(done)) if bool(weight[..., k].any())]
     small = Combination(len(kept), n_channels, len(edges))
     small.load_state_dict(
@@ -158,12 +161,14 @@ class _Scores:
 def _loses(held: Held, scores: _Scores, combined: Tensor, best: int, unit: Tensor) -> bool:
     """Whether a combination is no better than the best naive forecast on series and cuts that its weights are not from.
 
-    Of one cut alone nothing can be left out: then it is by the scores that the weights are from.
+    Of few cuts it is by the scores that the weights are from.
     """
     naive = scores.of(held.knots[best])
-    order = unit.unique(return_inverse=True)[1] % N_FOLDS
-    if not bool(order.any()):
-        return bool(((naive - scores.of(combined)) * scores.weight).sum() <= 0.0)
+    order = unit.unique(return_inverse=True)[1]
+    if int(order.max()) + 1 < FEW_UNITS:
+        gain = ((naive - scores.of(combined)) * scores.weight).sum()
+        return bool(gain <= NOTED * (naive * scores.weight).sum())
+    order = order % N_FOLDS
     own = torch.Generator().manual_seed(0)
     gained = torch.zeros((), dtype=torch.float64)
     for fold in order.unique():

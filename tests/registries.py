@@ -49,9 +49,10 @@ def small(made: type[BaseForecaster], **params: Any) -> BaseForecaster:
     known = inspect.signature(made.__init__).parameters
     how = {name: value for name, value in SMALL.items() if name in known}
     if "members" in known:  # none is naive: where these win, a forecaster may be unbounded and know no events
+        # each of them is fitted four times, so one learns by epochs and the other solves for its weights
         sizes = {"n_modes": 4, "n_static": 2, "n_hidden": 8, "n_members": 1, "max_epochs": 1, "batch_size": 8}
-        alike = {**sizes, "expert": None, "zero_input_response": False, "device": "cpu", "dtype": "float64"}
-        how["members"] = [part("JumpODEForecaster", drop=drop, **alike) for drop in (0.3, 0.0)]
+        alike = {"expert": None, "zero_input_response": False, "device": "cpu", "dtype": "float64"}
+        how["members"] = [part("JumpODEForecaster", **sizes, **alike), part("DirectForecaster")]
     return made(**how | params)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from tsode import JumpODEForecaster, LatentODEForecaster
 from tsode.errors import TsodeWarning
@@ -25,10 +28,15 @@ def _panel(n: int = 12, seed: int = 0) -> pd.DataFrame:
 
 FRAME = _panel()
 LAST = {key: rows.index[-1] for key, rows in FRAME.groupby("unique_id")}
-FITTED = {
-    "jump": JumpODEForecaster(n_members=1, expert=None, n_modes=4, n_static=2, n_hidden=8, **SMALL).fit(FRAME),
-    "latent": LatentODEForecaster(**SMALL).fit(FRAME),
+MODELS: dict[str, Any] = {
+    "jump": JumpODEForecaster(n_members=1, expert=None, n_modes=4, n_static=2, n_hidden=8, **SMALL),
+    "latent": LatentODEForecaster(**SMALL),
 }
+
+
+@functools.cache
+def _fitted(model: str) -> Any:
+    return clone(MODELS[model]).fit(FRAME)
 
 
 def _changed(column: str, row: object, by: float) -> pd.DataFrame:
@@ -52,34 +60,34 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("model", FITTED)
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kind", CASES)
 def test_a_question_that_leaves_what_was_learned_is_named_with_a_remedy(model: str, kind: str) -> None:
     context, horizon = CASES[kind]
     with pytest.warns(TsodeWarning, match="series 's3'") as caught:
-        FITTED[model].predict(horizon=[horizon], context=context)
+        _fitted(model).predict(horizon=[horizon], context=context)
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    status = FITTED[model].forecast_status(horizon=[horizon], context=context).set_index("unique_id")
+    status = _fitted(model).forecast_status(horizon=[horizon], context=context).set_index("unique_id")
     assert status.loc["s3", "status"] == kind
     assert status.loc["s3", "remedy"] in str(caught[0].message)
     assert (status["status"].drop("s3") == "ok").all()
 
 
-@pytest.mark.parametrize("model", FITTED)
+@pytest.mark.parametrize("model", MODELS)
 def test_other_series_of_the_same_law_are_told_nothing(model: str) -> None:
     others = _panel(100, seed=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        FITTED[model].predict(horizon=5.0, context=others)
-        FITTED[model].sample(horizon=[1.0, 5.0], context=others, n_samples=2, random_state=0)
-    status = FITTED[model].forecast_status(horizon=5.0, context=others)
+        _fitted(model).predict(horizon=5.0, context=others)
+        _fitted(model).sample(horizon=[1.0, 5.0], context=others, n_samples=2, random_state=0)
+    status = _fitted(model).forecast_status(horizon=5.0, context=others)
     assert (status["status"] == "ok").all()
     assert status["lead"].max() == pytest.approx(1.0)
 
 
 def test_an_implausible_value_changes_a_forecast_no_more_than_the_end_of_the_range_would() -> None:
-    fitted = FITTED["jump"]
+    fitted = _fitted("jump")
     context = _changed("y", LAST["s3"], 700.0)
     with pytest.warns(TsodeWarning, match="taken for the end of that range"):
         wild = fitted.predict(horizon=[1.0], context=context)
@@ -90,8 +98,7 @@ def test_an_implausible_value_changes_a_forecast_no_more_than_the_end_of_the_ran
 def test_an_update_with_an_implausible_row_is_forecast_as_the_whole_history() -> None:
     frame = _changed("y", LAST["s3"], 700.0)
     after = frame.loc[[LAST["s3"]]]
-    settings = {"n_members": 1, "expert": None, "n_modes": 4, "n_static": 2, "n_hidden": 8}
-    fitted = JumpODEForecaster(**settings, **SMALL).fit(FRAME.drop(index=LAST["s3"]))
+    fitted = clone(MODELS["jump"]).fit(FRAME.drop(index=LAST["s3"]))
     with pytest.warns(TsodeWarning):
         whole = fitted.predict(horizon=[1.0], context=frame)
     with pytest.warns(TsodeWarning):
@@ -101,4 +108,4 @@ def test_an_update_with_an_implausible_row_is_forecast_as_the_whole_history() ->
 
 def test_samples_beyond_the_horizon_are_named_too() -> None:
     with pytest.warns(TsodeWarning, match="longer horizon="):
-        FITTED["jump"].sample(horizon=[50.0], n_samples=2, random_state=0)
+        _fitted("jump").sample(horizon=[50.0], n_samples=2, random_state=0)

@@ -22,8 +22,8 @@ gallery: $(VENV)/.plot
 	$(RUN) examples/gallery.py
 
 examples: $(VENV)/.plot
-	@# two at a time, each with its output in one piece
-	@printf '%s\n' examples/*.py | OMP_NUM_THREADS=1 xargs -P 2 -I{} sh -c \
+	@# two at a time, each with its output in one piece; the demo has its own command
+	@printf '%s\n' $(filter-out examples/demo.py,$(wildcard examples/*.py)) | OMP_NUM_THREADS=1 xargs -P 2 -I{} sh -c \
 		'out=$$($(RUN) -W error {} 2>&1); code=$$?; printf "== %s\n%s\n" {} "$$out"; exit $$code'
 
 # A worker takes tests from the other only when it has run out of its own: most tests of a file share its fitted models.
@@ -38,7 +38,7 @@ test-all: $(VENV)/.dev
 	$(PYTEST) -m slow
 
 sktime: $(VENV)/.sktime
-	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/integrations/test_sktime.py
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal tests/integrations/test_sktime.py
 
 # The tables that the benchmarks of structural models and of the first hour compare themselves with. Their releases are
 # pinned, and need none of ours.

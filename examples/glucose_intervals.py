@@ -20,10 +20,10 @@ CHANNEL = "glucose_mg_dl"
 
 frame = load_cgm()  # unique_id, ds, glucose_mg_dl
 frame["ds"] = pd.to_timedelta(frame["ds"], unit="min")
-others = frame[(frame["unique_id"] != PERSON) & (frame["ds"] < pd.Timedelta("3D"))]
+others = frame[(frame["unique_id"] != PERSON) & (frame["ds"] < pd.Timedelta("2D"))]
 one = frame[frame["unique_id"] == PERSON]
 
-forecaster = JumpODEForecaster(horizon=HORIZON, max_epochs=8, random_state=0, verbose=1)
+forecaster = JumpODEForecaster(horizon=HORIZON, max_epochs=5, random_state=0, verbose=1)
 forecaster.fit(others)
 last_value = LastValueForecaster(horizon=HORIZON).fit(others)
 

@@ -25,8 +25,8 @@ FEW = (
     "SeasonalNaiveForecaster",
     "DirectForecaster",
     Part("LinearSDEForecaster", (("components", "auto"),)),
-    Part("DirectForecaster", (("regression", "boosting"),)),
     SHARP,
+    Part("DirectForecaster", (("regression", "boosting"),)),
     "LinearSDEForecaster",
     JUMP,
     "LatentODEForecaster",
@@ -111,7 +111,7 @@ class Member:
     def expected_seconds(self, shape: Shape) -> float:
         """Seconds that a fit takes, about, where it cannot be told; 0 where it is short anyway."""
         if self._has_components and "sharp_season" in self.estimator.components:
-            return 0.0025 * shape.n_rows
+            return 0.002 * shape.n_rows * shape.n_channels
         if self._has_components:  # as measured; structures are compared on few of many rows
             return shape.n_channels * min(0.12 * shape.n_rows**0.65, 7.0)
         if self._has_rates:

@@ -27,10 +27,10 @@ SHORTEST = 0.4  # seconds of training below which a network has learned nothing
 CHOOSING = 2.0  # seconds that the choice takes
 GROWTH = 1.8  # times as long as a part of the data, that all of them may take
 FAVOURITES = 3  # members whose second fit is kept time for
-LATER = 3.0  # power of the share of a history, by which later cuts count more
+LATER = 5.0  # power of the share of a history, by which later cuts count more
 HOPELESS = 1.5  # times the best error after the first of several rounds
 MOST_LETTERS = 100  # of a reason
-AGAIN = 0.25  # of the time that is left, that a fit may have taken to be done again with more of the series
+AGAIN = 0.5  # of the time that is left, that a fit may have taken to be done again with more of the series
 MOST_AT_ONCE = 0.5  # of the time that is left, that one member may take
 MOST_FAILED = 0.01  # share of values without a forecast
 
@@ -66,7 +66,8 @@ class Asked:
         Number of the series and cut that each row is of.
     round_of : array[n]
     likeness : array[n]
-        How much a cut is like the question to come, which has all of the series behind it.
+        How much a cut is like the question to come, which has all of a series behind it that was learned from; how much
+        of others will be shown nobody knows.
     n_apart : int
         Units whose errors have little to do with each other: series that nothing was learned from, cuts of others.
     """
@@ -133,7 +134,8 @@ def ask_all(rounds: Sequence[Round], reader: Any, n_targets: int) -> Asked:
                 lead.append(_leads(reader.timeline, past, times) / reader.reach)
                 unit.append(np.full(len(times), n_units))
                 number.append(np.full(len(times), k))
-                likeness.append(np.full(len(times), (len(past) / longest[key]) ** LATER))
+                share = len(past) / longest[key] if key in learned else 1.0
+                likeness.append(np.full(len(times), share**LATER))
                 apart.add((key, n_units if key in learned else None))
                 n_units += 1
     truths, leads, units, numbers, shares = map(np.concatenate, (truth, lead, unit, number, likeness))

@@ -1,0 +1,1 @@
+"""Bayesian inference for known dynamics: priors, parameters, noise, densities."""

@@ -1,0 +1,1 @@
+"""Noise of observed channels, one file each."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -22,12 +22,12 @@ class Parameters(Mapping[str, Tensor]):
     Parameters
     ----------
     values : mapping of str to Tensor[r]
-    n_times : int
-        How often each row stands there: rows and times are one axis where a function is asked at many times.
+    pick : callable, optional
+        What is made of a value that is asked for: where a function is asked at many times, its rows are other ones.
     """
 
-    def __init__(self, values: Mapping[str, Tensor], n_times: int = 1) -> None:
-        self._values, self._n_times = values, n_times
+    def __init__(self, values: Mapping[str, Tensor], pick: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._values, self._pick = values, pick
         self._read: set[str] = set()
 
     def __getattr__(self, name: str) -> Tensor:
@@ -45,7 +45,7 @@ class Parameters(Mapping[str, Tensor]):
             )
         self._read.add(name)
         value = self._values[name]
-        return value if self._n_times == 1 else value.repeat_interleave(self._n_times)
+        return value if self._pick is None else self._pick(value)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -60,10 +60,6 @@ class Parameters(Mapping[str, Tensor]):
     def names_read(self) -> frozenset[str]:
         """Names that were asked for so far."""
         return frozenset(self._read)
-
-    def at_each(self, n_times: int) -> Parameters:
-        """The same parameters for rows that stand there for so many times each."""
-        return Parameters(self._values, self._n_times * n_times)
 
 
 class Unpacked(NamedTuple):
@@ -244,7 +240,7 @@ def _check_name(name: object) -> None:
         raise ParameterError(
             f"A parameter is named as a variable of Python, so that functions can read p.name, but came {name!r}."
         )
-    if hasattr(Mapping, name) or name in ("names_read", "at_each"):
+    if hasattr(Mapping, name) or name == "names_read":
         raise ParameterError(f"A parameter cannot be called {name!r}, which is a method of p: choose another name.")
 
 

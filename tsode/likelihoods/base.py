@@ -65,6 +65,14 @@ class Likelihood(ABC):
     def cdf(self, params: Tensor, x: Tensor) -> Tensor:
         """Distribution function at `x` (...)."""
 
+    def log_below(self, params: Tensor, x: Tensor) -> Tensor:
+        """Log probability (...) of a value at or below `x`; a member that has a better one for far tails gives it."""
+        return self.cdf(params, x).log()
+
+    def log_above(self, params: Tensor, x: Tensor) -> Tensor:
+        """Log probability (...) of a value at or above `x`; likewise."""
+        return torch.log1p(-self.cdf(params, x))
+
     @abstractmethod
     def from_moments(self, mean: Tensor, scale: Tensor) -> Tensor:
         """Parameters (..., p) of the member with this mean and standard deviation (...)."""

@@ -312,8 +312,7 @@ class KnownDensity:
     def _check_functions(self) -> tuple[str, ...]:
         """Ask every function of the user once; which parameters none of them reads."""
         n_rows = 3 if len(self.system.states) == 2 else 2  # never as many as states: axes could not be told apart
-        u = 0.5 * self.sample_prior(n_rows, torch.Generator().manual_seed(0))
-        values = {name: value[0, :, 0].clone() for name, value in self.space.unpack(u).values.items()}
+        values = {name: value[0, :, 0].clone() for name, value in self.space.spread(n_rows).items()}
         p = Parameters(values)
         self.system.check_functions(p, self.data.start[:1].expand(n_rows))
         return tuple(name for name in self.space.priors if name not in self.system.names_used(p))
@@ -321,12 +320,11 @@ class KnownDensity:
     @torch.no_grad()
     def _find_sizes(self) -> Tensor:
         """Size of each state of each series, (n d): the median over the middle of the prior of its largest value."""
-        u = 0.5 * self.sample_prior(_N_PILOT, torch.Generator().manual_seed(0))
         solver = self.system.solver
         if isinstance(solver, Dopri5):  # where no size is known yet, tolerances are relative to what a state is
             solver = replace(solver, rtol=max(_PILOT_RTOL, solver.rtol), atol=1e-200)
         # the last time stands for all that comes after the last dose
-        way = self._solve(self.space.unpack(u).values, self.data.times, "after", solver)
+        way = self._solve(self.space.spread(_N_PILOT), self.data.times, "after", solver)
         path = torch.cat([way.start[:, :, None], way.states], dim=2).abs()
         largest = path.amax(dim=2)
         is_fine = ((way.status == Status.OK)[..., None] & largest.isfinite()).expand(largest.shape)

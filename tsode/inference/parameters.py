@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -223,6 +224,16 @@ class ParameterSpace:
         """Coordinates (g 1 p) of one point; `values` has a number for each parameter with a prior."""
         numbers = [float(values[name]) for name, _, _, width in self._blocks() for _ in range(width)]
         return self.unconstrain(torch.tensor(numbers, dtype=torch.float64)).expand(self.n_problems, 1, -1).clone()
+
+    def spread(self, n: int) -> dict[str, Tensor]:
+        """Parameters at points from the middle of the prior, each (g n s), the same for all series; by no chance."""
+        values = {name: value.expand(self.n_problems, n, self.n_series) for name, value in self.fixed.items()}
+        levels = torch.linspace(0.2, 0.8, n, dtype=torch.float64)
+        for name, prior in self.priors.items():
+            order = torch.randperm(n, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+            points = torch.from_numpy(prior.quantile(levels[order].numpy()))
+            values[name] = points[:, None].expand(self.n_problems, n, self.n_series)
+        return values
 
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
         """Draws of the coordinates, (g n p); the first of them are the same however many are asked for."""

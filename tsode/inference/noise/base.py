@@ -125,11 +125,11 @@ class Noise(ABC):
 
     def is_below(self, values: Tensor) -> Tensor:
         """Which values (...) lie at or below the limit of quantification."""
-        return values <= (-torch.inf if self.below is None else self.below)
+        return torch.zeros_like(values, dtype=torch.bool) if self.below is None else values <= self.below
 
     def is_above(self, values: Tensor) -> Tensor:
         """Which values (...) lie at or above it."""
-        return values >= (torch.inf if self.above is None else self.above)
+        return torch.zeros_like(values, dtype=torch.bool) if self.above is None else values >= self.above
 
     def log_prob(self, params: Tensor, values: Tensor, is_below: Tensor, is_above: Tensor) -> Tensor:
         """Log density (b k), or mass beyond a limit, of values (k,) by parameters (b k q) of the family."""

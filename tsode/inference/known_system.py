@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -90,6 +90,23 @@ class KnownSystem:
             self.place_of(target, "doses=")
             for number, value in dosing.settings().items():
                 self._check_number(value, f"{number} of doses[{target!r}]", is_positive=True)
+
+    def with_(self, **changes: Any) -> KnownSystem:
+        """The same system with other fields; `parameters`, `initial` and `doses` are merged, and None takes one out.
+
+        Examples
+        --------
+        >>> from tsode.inference.noise import AdditiveNoise
+        >>> from tsode.systems import one_compartment_iv
+        >>> level = AdditiveNoise(lambda t, z, p: z[:, 0] / p.volume, sd="sd")
+        >>> system = one_compartment_iv().with_(parameters={"volume": 12.0, "cv": None}, observed={"level": level})
+        >>> sorted(system.parameters)
+        ['clearance', 'sd', 'volume']
+        """
+        for name in ("parameters", "initial", "doses"):
+            merged = {**getattr(self, name), **changes.get(name, {})}
+            changes[name] = {key: value for key, value in merged.items() if value is not None}
+        return replace(self, **changes)
 
     def place_of(self, state: object, where: str) -> int:
         """Number of a state."""

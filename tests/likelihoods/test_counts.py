@@ -11,6 +11,7 @@ import scoringrules
 import torch
 
 from tsode.errors import ParameterError
+from tsode.likelihoods.ensemble_mixture import EnsembleMixture
 from tsode.likelihoods.free_student_t import FreeStudentT
 from tsode.likelihoods.log_normal import LogNormal
 from tsode.likelihoods.negative_binomial import NegativeBinomial
@@ -169,3 +170,19 @@ def test_counts_cannot_be_moved_and_positive_values_only_scaled():
     torch.testing.assert_close(family.mean(doubled), numbers(2 * law.mean()))
     with pytest.raises(ParameterError, match="cannot be shifted"):
         family.affine(params, numbers(1.0), numbers(2.0))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_mixture_of_counts_has_whole_quantiles_and_the_score_of_the_sum_over_all_counts(name):
+    family, params, law = FAMILIES[name]
+    mixture, whole = EnsembleMixture(3, family), params.reshape(1, -1)
+    k = np.arange(3000)
+    cdf = law.cdf(k[:, None]).mean(axis=1)
+    for p in (1e-4, 0.05, 0.3, 0.5, 0.7, 0.99):
+        assert float(mixture.quantile(whole, numbers(p))) == k[np.argmax(cdf >= p)]
+    for x in (0.0, 4.0, 100.0, 400.0):
+        exact = ((cdf - (k >= x)) ** 2).sum()
+        assert float(mixture.crps(whole, numbers([x]))) == pytest.approx(exact, rel=1e-4)
+    torch.testing.assert_close(mixture.mean(whole), numbers([MEAN.mean()]))
+    spread = law.var().mean() + MEAN.var()
+    torch.testing.assert_close(mixture.variance(whole), numbers([spread]))

@@ -23,6 +23,8 @@ class Counts(Likelihood):
     shifted: these families stand beside those of `LIKELIHOODS`, which networks may move anywhere.
     """
 
+    is_discrete = True
+
     @abstractmethod
     def _log_below(self, k: Tensor, params: Tensor) -> Tensor:
         """Log probability of at most ``k`` (...), whole and not negative."""

@@ -260,6 +260,15 @@ def test_a_prediction_that_is_really_negative_is_impossible_and_one_that_is_so_b
     assert rounded.log_prob(u).isfinite()
 
 
+def test_counts_of_an_epidemic_that_is_over_are_possible_though_differences_are_rounding():
+    whole = sir()
+    late = numbers([[1000.0, 1007.0, 1014.0, 1021.0, 1028.0]])
+    values = numbers([[[9800.0, np.nan], [0.0, np.nan], [0.0, np.nan], [0.0, np.nan], [0.0, np.nan]]])
+    over = KnownDensity(whole.system, replace(whole.data, times=late, values=values))
+    u = whole.space.pack(SIR_MEANS) + 0.02 * torch.randn(1, 20, 4, generator=torch.Generator().manual_seed(0))
+    assert over.log_prob(u).isfinite().all(), over.failures(u)
+
+
 # -- forecasts ---------------------------------------------------------------------------------------------------------
 
 

@@ -271,9 +271,17 @@ class KnownDensity:
         assert z_rows is not None
         mean = self.system.predict(noise, t_rows, z_rows, p, rows(t_before), rows(z_before)).reshape(b, k)
         size = mean.detach().abs().nan_to_num(posinf=0.0)
-        largest = size.new_zeros(b, len(self.data.ids)).scatter_reduce(1, series.expand(b, k), size, "amax")[:, series]
-        tolerance = _SLACK * getattr(self.system.solver, "rtol", Dopri5.rtol) * largest
-        tolerance = tolerance.clamp(min=torch.finfo(size.dtype).tiny)
+        rtol = getattr(self.system.solver, "rtol", Dopri5.rtol)
+        error = size.new_zeros(b, len(self.data.ids)).scatter_reduce(1, series.expand(b, k), rtol * size, "amax")
+        error = error[:, series]
+        if not isinstance(noise.of, str):  # a difference of two large states has their error
+            with torch.no_grad():
+                # by shares that cancel in no sum
+                shares = 1.0 + 0.5 * torch.arange(1.0, z.shape[-1] + 1.0, dtype=z.dtype).square().cos()
+                beside = z_rows.detach() * (1.0 + rtol * shares)
+                moved = self.system.predict(noise, t_rows, beside, p, rows(t_before), rows(z_before)).reshape(b, k)
+            error = torch.maximum(error, (moved - mean.detach()).abs().nan_to_num(posinf=0.0))
+        tolerance = (_SLACK * error).clamp(min=torch.finfo(size.dtype).tiny)
         is_possible = noise.is_possible(mean.detach(), tolerance)
         held = noise.held(torch.where(is_possible, mean, 1.0), tolerance)
         own = {

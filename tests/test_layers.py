@@ -20,7 +20,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"dynamics", "jumps", "likelihoods", "metrics", "readouts", "simulate"}),
     frozenset({"evolutions.base"}),
     frozenset({"encoders", "evolutions", "intensities"}),
-    frozenset({"models"}),
+    frozenset({"inference", "models"}),
     frozenset({"training"}),
     frozenset({"estimators.memory", "estimators.parameters", "estimators.seasons", "estimators.settings"}),
     frozenset({"estimators.files"}),

@@ -22,14 +22,16 @@ class Settings:
         Starts of the search for modes.
     n_importance : int
         Draws of a round of importance sampling.
-    n_rounds : int
-        Rounds at most; each after the first draws from laws fitted to the rounds before.
+    n_effective, n_rounds : int
+        Effective draws wanted of it, and rounds at most; each after the first draws from laws fitted to those before.
     n_chains, n_warm_up, n_block, most_blocks : int
         Chains of Hamiltonian Monte Carlo, steps before they count, and steps between looks at them.
     n_draws : int
         Draws of a posterior that are handed out; a multiple of `n_chains`.
+    most_leaps : int
+        Gradients of a trajectory.
     n_grid : int
-        Values per axis at which the quadrature gives up.
+        Most values per axis of a quadrature over two; over one it is the square.
     enough : float
         Effective draws.
     max_rhat, max_k : float
@@ -39,13 +41,15 @@ class Settings:
     n_prior: int = 4096
     n_starts: int = 32
     n_importance: int = 4096
+    n_effective: int = 3000
     n_rounds: int = 4
     n_chains: int = 64
     n_warm_up: int = 60
     n_block: int = 32
     most_blocks: int = 8
+    most_leaps: int = 16
     n_draws: int = 4096
-    n_grid: int = 512
+    n_grid: int = 257
     enough: float = 400.0
     max_rhat: float = 1.01
     max_k: float = 0.7

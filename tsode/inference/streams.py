@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
@@ -29,10 +31,12 @@ class Streams:
         self._n_drawn = 0
 
     def select(self, problems: Tensor) -> Streams:
-        """The streams of some problems, from where these stand."""
-        chosen = Streams(self.seed, self.keys[problems])
-        chosen._n_drawn = self._n_drawn
-        return chosen
+        """The streams of some problems, from their beginning."""
+        return Streams(self.seed, self.keys[problems])
+
+    def branch(self, name: str) -> Streams:
+        """Streams for one purpose, from their beginning: other purposes do not move them."""
+        return Streams((self.seed * 31 + zlib.crc32(name.encode())) % 2**62, self.keys)
 
     def generator(self) -> torch.Generator:
         """A generator that all problems share."""

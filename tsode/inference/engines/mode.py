@@ -129,7 +129,7 @@ def answer_by_mode(evaluator: Evaluator, modes: Modes, settings: Settings) -> Po
     return Posterior(
         evaluator.names,
         ("mode",) * len(modes.point),
-        resample(modes.point, log_weights, evaluator.streams, settings.n_chains, settings.n_draws),
+        resample(modes.point, log_weights, evaluator.streams.branch("draws"), settings.n_chains, settings.n_draws),
         modes.point,
         log_weights,
         modes,

@@ -74,10 +74,10 @@ def _split(draws: Tensor) -> Tensor:
 
 def _normal_scores(draws: Tensor) -> Tensor:
     """Normal scores of the ranks among all chains; equal draws share their mean rank."""
-    flat = draws.flatten(-2)
-    ordered = flat.sort(dim=-1).values
-    below = torch.searchsorted(ordered, flat.contiguous())
-    upto = torch.searchsorted(ordered, flat.contiguous(), right=True)
+    flat = draws.flatten(-2).contiguous()
+    ordered = flat.sort(dim=-1).values.contiguous()
+    below = torch.searchsorted(ordered, flat)
+    upto = torch.searchsorted(ordered, flat, right=True)
     rank = 0.5 * (below + upto + 1).to(draws.dtype)
     return torch.special.ndtri((rank - 0.375) / (flat.shape[-1] + 0.25)).reshape(draws.shape)
 

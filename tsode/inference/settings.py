@@ -22,13 +22,17 @@ class Settings:
         Starts of the search for modes.
     n_importance : int
         Draws of a round of importance sampling.
-    n_effective, n_rounds : int
-        Effective draws wanted of it, and rounds at most; each after the first draws from laws fitted to those before.
+    n_rounds : int
+        Rounds at most; each after the first draws from laws fitted to those before.
+    share_effective : float
+        Effective draws, in parts of a round's, with which no further round is made.
     n_chains, n_warm_up, n_block, most_blocks : int
         Chains of Hamiltonian Monte Carlo, steps before they count, and steps between looks at them.
+    n_check : int
+        Chains of the check by a few trajectories.
     n_draws : int
         Draws of a posterior that are handed out; a multiple of `n_chains`.
-    most_leaps : int
+    most_steps : int
         Gradients of a trajectory.
     n_grid : int
         Most values per axis of a quadrature over two; over one it is the square.
@@ -41,13 +45,14 @@ class Settings:
     n_prior: int = 4096
     n_starts: int = 32
     n_importance: int = 4096
-    n_effective: int = 3000
     n_rounds: int = 4
+    share_effective: float = 0.6
     n_chains: int = 64
-    n_warm_up: int = 60
+    n_warm_up: int = 40
     n_block: int = 32
     most_blocks: int = 8
-    most_leaps: int = 16
+    most_steps: int = 16
+    n_check: int = 512
     n_draws: int = 4096
     n_grid: int = 257
     enough: float = 400.0

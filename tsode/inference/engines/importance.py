@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsode.inference.draws import Posterior, resample
 from tsode.inference.evaluation import Evaluator, Stopped
-from tsode.inference.mixture import Mixture, fitted, laplace_mixture
+from tsode.inference.mixture import fitted, laplace_mixture
 from tsode.inference.modes import Modes
 from tsode.inference.pareto import smooth_weights
 from tsode.inference.settings import Settings
@@ -22,48 +22,41 @@ GOOD_K = 0.5  # shape of the weights up to which no further round is wanted
 def answer_by_importance(evaluator: Evaluator, modes: Modes, settings: Settings) -> Posterior:
     """Weighted draws of a mixture of Student t laws: first Laplace's, then, where weights are uneven, fitted to them.
 
-    All rounds are weighted together against the mixture of their laws (Cornuet, Marin, Mira & Robert 2012, "Adaptive
-    multiple importance sampling"), which is what keeps the evidence unbiased in all but the fit. Its standard error
-    takes the draws as independent; they are more even than that.
+    Of the rounds the one with most effective draws is kept. They are not pooled: laws that are fitted to a round are
+    largest where its draws are, and would weigh them too lightly. The standard error of the evidence takes the draws as
+    independent; they are more even than that.
     """
     evaluator.stage("importance sampling")
     g, _, p = modes.point.shape
-    law = laplace_mixture(modes)
-    left = torch.arange(g)
-    nodes = modes.point.new_zeros(g, 0, p)
-    log_weights = nodes.new_zeros(g, 0)
-    k, ess, log_evidence, se, share_failed = (nodes.new_full((g,), torch.nan) for _ in range(5))
-    laws, own_nodes, own_value = [law], nodes, log_weights
+    n_draws = settings.n_importance
+    law, left = laplace_mixture(modes), torch.arange(g)
+    nodes, log_weights = modes.point.new_zeros(g, n_draws, p), modes.point.new_zeros(g, n_draws)
+    k, ess, log_evidence, share_failed = (nodes.new_full((g,), -1.0) for _ in range(4))
     for n in range(settings.n_rounds):
         asked = evaluator.select(left)
+        drawn = law.sample(n_draws, asked.streams.branch(f"importance {n}"))
         try:
-            new = laws[-1].sample(settings.n_importance, asked.streams.branch(f"importance {n}"))
-            value = asked.value(new)
+            value = asked.value(drawn)
         except (Stopped, KeyboardInterrupt) as stopped:
             evaluator.stop(str(stopped) or "interrupted")
             if n == 0:
                 raise Stopped(evaluator.why_stopped) from None
             break
-        own_nodes, own_value = torch.cat([own_nodes, new], dim=1), torch.cat([own_value, value], dim=1)
-        of_laws = torch.stack([own.log_prob(own_nodes) for own in laws]).logsumexp(dim=0) - math.log(len(laws))
-        log_ratio = own_value - of_laws
+        log_ratio = value - law.log_prob(drawn)
         own_weights, own_k = smooth_weights(log_ratio)
         own_ess = effective(own_weights)
-
-        nodes, log_weights = _longer(nodes, new.shape[1]), _longer(log_weights, new.shape[1], -torch.inf)
-        nodes[left], log_weights[left] = own_nodes, own_weights
-        k[left], ess[left] = own_k, own_ess
-        log_evidence[left] = log_ratio.logsumexp(dim=1) - math.log(own_nodes.shape[1])
-        se[left] = (1.0 / own_ess - 1.0 / own_nodes.shape[1]).clamp(min=0.0).sqrt()
-        share_failed[left] = (~own_value.isfinite()).double().mean(dim=1)
-
-        goes_on = ~((own_k < GOOD_K) & (own_ess > settings.n_effective)) & own_value.isfinite().any(dim=1)
+        is_better = own_ess > ess[left]
+        better = left[is_better]
+        nodes[better], log_weights[better] = drawn[is_better], own_weights[is_better]
+        k[better], ess[better] = own_k[is_better], own_ess[is_better]
+        log_evidence[better] = log_ratio[is_better].logsumexp(dim=1) - math.log(n_draws)
+        share_failed[better] = (~value[is_better].isfinite()).double().mean(dim=1)
+        goes_on = ((own_k > GOOD_K) | (own_ess < settings.share_effective * n_draws)) & value.isfinite().any(dim=1)
         if not goes_on.any():
             break
         places = goes_on.nonzero().squeeze(1)
-        left, own_nodes, own_value = left[places], own_nodes[places], own_value[places]
-        laws = [own.select(places) for own in laws]
-        laws.append(fitted(laws[-1], own_nodes, own_weights[places]))
+        law = fitted(law.select(places), drawn[places], own_weights[places])
+        left = left[places]
     per_axis = ess[:, None].expand(-1, p)
     return Posterior(
         evaluator.names,
@@ -73,7 +66,7 @@ def answer_by_importance(evaluator: Evaluator, modes: Modes, settings: Settings)
         log_weights,
         modes,
         log_evidence,
-        se,
+        (1.0 / ess - 1.0 / n_draws).clamp(min=0.0).sqrt(),
         torch.full_like(per_axis, torch.nan),
         per_axis.clone(),
         per_axis.clone(),
@@ -87,8 +80,3 @@ def answer_by_importance(evaluator: Evaluator, modes: Modes, settings: Settings)
 def effective(log_weights: Tensor) -> Tensor:
     """Effective number of weighted draws (Kish), of normalised log weights (g k) -> (g)."""
     return (-(2.0 * log_weights).logsumexp(dim=1)).exp()
-
-
-def _longer(x: Tensor, n: int, filler: float = 0.0) -> Tensor:
-    """Room for so many more columns."""
-    return torch.cat([x, x.new_full((len(x), n, *x.shape[2:]), filler)], dim=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tsode.inference.evaluation import Evaluator, Stopped
+from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
 
 __all__ = ["Climbed", "climb", "curvature_at"]
 
@@ -139,7 +139,7 @@ def climb(evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, n_s
             if n >= THIN_FROM:
                 is_active &= _still_wanted(state, is_active, hope)
     except (Stopped, KeyboardInterrupt) as stopped:
-        evaluator.stop(str(stopped) or "interrupted")
+        evaluator.stop(str(stopped) or INTERRUPTED)
     return state
 
 
@@ -196,7 +196,9 @@ def _still_wanted(state: Climbed, is_active: Tensor, hope: Tensor) -> Tensor:
     """Starts under way that may still come to something: the better half, and none that is far below with no hope."""
     best = state.value.where(state.is_done, -torch.inf).amax(dim=1, keepdim=True)
     has_hope = state.value + hope > best - HOPELESS
-    ranked = state.value.where(is_active & has_hope, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    ranked = (
+        state.value.where(is_active & has_hope, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    )
     n_kept = (is_active.sum(dim=1, keepdim=True) // 2).clamp(min=FEWEST)
     return has_hope & (ranked < n_kept)
 

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from tsode.inference.evaluation import Evaluator, Stopped
-from tsode.inference.mixture import Mixture, fitted
+from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
+from tsode.inference.mixture import Mixture
+from tsode.inference.mixture_fit import fit_mixture
 
 __all__ = ["bridge_evidence"]
 
@@ -40,13 +41,13 @@ def bridge_evidence(
     is_kept = (torch.arange(n) < end[:, None])[:, None].expand(-1, c, -1)
     seen, held = slice(0, None, 2), slice(1, None, 2)
     weights = is_kept[:, seen].reshape(g, -1).double()
-    law = fitted(law, draws[:, seen].reshape(g, -1, p), (weights / weights.sum(dim=1, keepdim=True)).log())
+    law = fit_mixture(law, draws[:, seen].reshape(g, -1, p), (weights / weights.sum(dim=1, keepdim=True)).log())
     evaluator.stage("evidence")
     proposals = law.sample(N_PROPOSALS, evaluator.streams.branch("bridge"))
     try:
         theirs = evaluator.value(proposals) - law.log_prob(proposals)
     except (Stopped, KeyboardInterrupt) as stopped:
-        evaluator.stop(str(stopped) or "interrupted")
+        evaluator.stop(str(stopped) or INTERRUPTED)
         return torch.full_like(ess, torch.nan), torch.full_like(ess, torch.nan)
     points = draws[:, held].reshape(g, -1, p)
     ours = values[:, held].reshape(g, -1) - law.log_prob(points)

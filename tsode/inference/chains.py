@@ -1,4 +1,8 @@
-"""Convergence of chains: R-hat and effective sample sizes by ranks (Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021)."""
+"""Convergence of chains: R-hat and effective sample sizes by ranks.
+
+Vehtari, Gelman, Simpson, Carpenter and Bürkner, "Rank-normalization, folding, and localization", Bayesian Analysis 16,
+2021.
+"""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _padded(posterior: Posterior, n_nodes: int) -> Posterior:
 
 
 def resample(nodes: Tensor, log_weights: Tensor, streams: Streams, n_chains: int, n_draws: int) -> Tensor:
-    """Equally weighted draws (g n_chains n p) by systematic resampling, in random order (Douc & Cappé 2005, section 2.4).
+    """Equally weighted draws (g n_chains n p) by systematic resampling, in random order (Douc & Cappé 2005).
 
     Parameters
     ----------

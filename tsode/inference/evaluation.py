@@ -14,9 +14,10 @@ from torch import Tensor
 from tsode.inference.density import Density, select
 from tsode.inference.streams import Streams
 
-__all__ = ["Effort", "Evaluator", "Progress", "Stopped"]
+__all__ = ["INTERRUPTED", "Effort", "Evaluator", "Progress", "Stopped"]
 
 MOST_ROWS, MOST_SLOPES = 8192, 2048  # of a call, without and with gradients (whose graph is kept)
+INTERRUPTED = "interrupted"
 
 Progress = Callable[[str, int, float], None]
 """Told after each call: the stage, calls so far, and seconds so far."""
@@ -96,6 +97,11 @@ class Evaluator:
         """Reason why nothing is evaluated any more, and in which stage that was; empty as long as something is."""
         return self._shared.why_stopped
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether somebody has pressed Ctrl-C."""
+        return self.why_stopped.startswith(INTERRUPTED)
+
     def select(self, problems: Tensor) -> Evaluator:
         """Evaluation of some problems, on the same account."""
         chosen = Evaluator(select(self.density, problems), self.streams.select(problems))
@@ -138,7 +144,7 @@ class Evaluator:
         try:
             found = evaluate(self.density, u)
         except KeyboardInterrupt:
-            self.stop("interrupted")
+            self.stop(INTERRUPTED)
             raise Stopped(shared.why_stopped) from None
         shared.effort = replace(
             before,

@@ -21,11 +21,11 @@ from tsode.inference.engines.importance import answer_by_importance
 from tsode.inference.engines.laplace import answer_by_laplace
 from tsode.inference.engines.mode import answer_by_mode, find_modes
 from tsode.inference.engines.quadrature import answer_by_quadrature
-from tsode.inference.evaluation import Evaluator, Progress, Stopped
+from tsode.inference.evaluation import INTERRUPTED, Evaluator, Progress, Stopped
 from tsode.inference.modes import Modes
+from tsode.inference.problems import find_problems
 from tsode.inference.settings import Settings
 from tsode.inference.streams import Streams
-from tsode.inference.trust import find_problems
 
 __all__ = ["ENGINES", "infer"]
 
@@ -79,7 +79,7 @@ def infer(
     Raises
     ------
     SolverError
-        If time was up before anything was known.
+        If time was up before anything was known; Ctrl-C then is a KeyboardInterrupt.
     """
     answer_by = lookup(ENGINES, engine, "engine")
     settings = settings or Settings()
@@ -103,8 +103,9 @@ def infer(
 def _answer(evaluator: Evaluator, answer_by: Engine, settings: Settings) -> Posterior:
     try:
         modes = find_modes(evaluator, settings)
-    except (Stopped, KeyboardInterrupt) as stopped:
-        evaluator.stop(str(stopped) or "interrupted")
+    except Stopped:
+        if evaluator.is_interrupted:
+            raise KeyboardInterrupt from None
         raise SolverError(f"Inference was {evaluator.why_stopped}, before anything was known.") from None
     alive = modes.log_prob[:, 0].isfinite().nonzero().squeeze(1)
     answer = _nothing(evaluator, modes, settings)
@@ -113,7 +114,7 @@ def _answer(evaluator: Evaluator, answer_by: Engine, settings: Settings) -> Post
         try:
             found = answer_by(asked, own, settings)
         except (Stopped, KeyboardInterrupt) as stopped:
-            evaluator.stop(str(stopped) or "interrupted")
+            evaluator.stop(str(stopped) or INTERRUPTED)
             found = answer_by_laplace(asked, own, settings)
         found = found.with_problems(find_problems(found, settings))
         if evaluator.why_stopped:

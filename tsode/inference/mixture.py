@@ -12,11 +12,10 @@ from torch import Tensor
 from tsode.inference.modes import Modes
 from tsode.inference.streams import Streams
 
-__all__ = ["Mixture", "fitted", "laplace_mixture"]
+__all__ = ["Mixture", "laplace_mixture", "nearest_modes"]
 
 DEGREES = 5.0
 LEAST_SHARE = 0.05  # of the draws, dealt out evenly among the modes that count
-PRIOR_DRAWS = 5.0  # that a fitted covariance leans on the one before, times the number of axes
 NEGLIGIBLE = 15.0  # nats of mass below the best from which a mode does not count
 
 
@@ -44,22 +43,27 @@ class Mixture:
         """The mixtures of some problems."""
         return Mixture(self.weight[problems], self.location[problems], self.factor[problems], self.degrees)
 
-    def standard(self, u: Tensor) -> Tensor:
-        """Points in the units of each law: (g b p) -> (g b m p)."""
-        apart = (u[:, :, None] - self.location[:, None]).transpose(1, 2)  # (g m b p)
-        return torch.linalg.solve_triangular(self.factor, apart.mT, upper=False).permute(0, 3, 1, 2)
-
     def parts(self, u: Tensor) -> Tensor:
         """Log density of each law times its weight: (g b p) -> (g b m)."""
-        p, nu = u.shape[-1], self.degrees
-        square = self.standard(u).square().sum(dim=-1)
-        size = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+        return torch.stack([self._part(self.squares(u, law), law, u.shape[-1]) for law in self._laws()], dim=-1)
+
+    def squares(self, u: Tensor, law: int) -> Tensor:
+        """Squared distances from the middle of a law in its units: (g b p) -> (g b)."""
+        apart = (u - self.location[:, law, None]).mT
+        return torch.linalg.solve_triangular(self.factor[:, law], apart, upper=False).square().sum(dim=1)
+
+    def _laws(self) -> range:
+        return range(self.weight.shape[1])
+
+    def _part(self, square: Tensor, law: int, p: int) -> Tensor:
+        nu = self.degrees
+        size = self.factor[:, law].diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
         if math.isinf(nu):
             shape = -0.5 * (square + p * math.log(2.0 * math.pi))
         else:
             constant = math.lgamma(0.5 * (nu + p)) - math.lgamma(0.5 * nu) - 0.5 * p * math.log(nu * math.pi)
             shape = constant - 0.5 * (nu + p) * torch.log1p(square / nu)
-        return shape + (self.weight.log() - size)[:, None]
+        return shape + (self.weight[:, law].log() - size)[:, None]
 
     def log_prob(self, u: Tensor) -> Tensor:
         """Log density: (g b p) -> (g b)."""
@@ -67,7 +71,7 @@ class Mixture:
 
     def sample(self, n: int, streams: Streams) -> Tensor:
         """Draws (g n p) that fill the space more evenly than independent ones."""
-        g, m, p = self.location.shape
+        g, _, p = self.location.shape
         points = streams.even(n, p + 2)
         law = torch.searchsorted(self.weight.cumsum(dim=1)[:, :-1].contiguous(), points[..., 0].contiguous())
         z = torch.special.ndtri(points[..., 2:])
@@ -90,26 +94,8 @@ def laplace_mixture(modes: Modes, degrees: float = DEGREES) -> Mixture:
     return Mixture(weight, modes.point, torch.linalg.cholesky(modes.covariance), degrees)
 
 
-def fitted(law: Mixture, nodes: Tensor, log_weights: Tensor) -> Mixture:
-    """A mixture moved to the weighted mean and covariance of what each of its laws answers for."""
-    p = nodes.shape[-1]
-    shares = torch.softmax(law.parts(nodes), dim=-1) * log_weights.exp()[..., None]  # (g k m)
-    mass = shares.sum(dim=1)
-    within = shares / mass.clamp(min=1e-300)[:, None]
-    trust = 1.0 / within.square().sum(dim=1).clamp(min=1e-300)  # effective draws of each law
-    trust = (trust / (trust + PRIOR_DRAWS * p)).where(mass > 0, 0.0)[..., None]
-    mean = torch.einsum("gkm,gkp->gmp", within, nodes)
-    location = law.location + trust * (mean - law.location)
-    apart = nodes[:, :, None] - location[:, None]
-    seen = torch.einsum("gkm,gkmp,gkmq->gmpq", within, apart, apart)
-    before = law.factor @ law.factor.mT
-    scale = before + trust[..., None] * (seen - before)
-    used = law.weight > 0
-    weight = ((1.0 - LEAST_SHARE) * mass + LEAST_SHARE * used / used.sum(dim=1, keepdim=True)).where(used, 0.0)
-    factor, failed = torch.linalg.cholesky_ex(scale)
-    return Mixture(
-        weight / weight.sum(dim=1, keepdim=True),
-        location,
-        factor.where((failed == 0)[..., None, None], law.factor),
-        law.degrees,
-    )
+def nearest_modes(modes: Modes, nodes: Tensor) -> Tensor:
+    """The mode that each point (g k p) is nearest to in units of its width: (g k)."""
+    law = laplace_mixture(modes)
+    even = Mixture(torch.ones_like(law.weight), law.location, law.factor, law.degrees)
+    return even.parts(nodes).masked_fill(~modes.log_prob.isfinite()[:, None], -torch.inf).argmax(dim=-1)

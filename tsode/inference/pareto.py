@@ -61,7 +61,9 @@ def smooth_weights(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     s = log_weights.shape[-1]
     n_tail = max(FEWEST, min(int(0.2 * s), int(3.0 * math.sqrt(s))))
     if s < 2 * FEWEST:
-        return log_weights - log_weights.logsumexp(dim=-1, keepdim=True), torch.full_like(log_weights[..., 0], torch.inf)
+        return log_weights - log_weights.logsumexp(dim=-1, keepdim=True), torch.full_like(
+            log_weights[..., 0], torch.inf
+        )
     largest = log_weights.amax(dim=-1, keepdim=True)
     relative = (log_weights - largest.where(largest.isfinite(), 0.0)).exp()
     order = relative.argsort(dim=-1, stable=True)
@@ -69,7 +71,7 @@ def smooth_weights(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     tail, cut = ordered[..., -n_tail:], ordered[..., -n_tail - 1, None]
     excess = tail - cut
     # a first excess of zero (ties at the cut) has no logarithm
-    is_flat = (tail[..., -1] - tail[..., 0] <= 1e-10 * tail[..., -1])
+    is_flat = tail[..., -1] - tail[..., 0] <= 1e-10 * tail[..., -1]
     is_short = cut[..., 0] <= 0.0
     usable = torch.linspace(0.1, 1.0, n_tail, dtype=excess.dtype).expand_as(excess)
     fitted = excess.clamp(min=1e-300).where(~(is_flat | is_short)[..., None], usable)

@@ -24,6 +24,8 @@ class Settings:
         Draws of a round of importance sampling.
     n_rounds : int
         Rounds at most; each after the first draws from laws fitted to those before.
+    n_laws : int
+        Laws of the mixture from the third round on.
     share_effective : float
         Effective draws, in parts of a round's, with which no further round is made.
     n_chains, n_warm_up, n_block, most_blocks : int
@@ -45,7 +47,8 @@ class Settings:
     n_prior: int = 4096
     n_starts: int = 32
     n_importance: int = 4096
-    n_rounds: int = 4
+    n_rounds: int = 6
+    n_laws: int = 12
     share_effective: float = 0.6
     n_chains: int = 64
     n_warm_up: int = 40

@@ -54,7 +54,7 @@ class Streams:
         return torch.special.ndtr(self.normal(*shape)).clamp(1e-16, 1.0 - 1e-16)
 
     def even(self, n: int, n_axes: int) -> Tensor:
-        """Uniform points that fill the cube evenly: (g n n_axes), Sobol's with a random shift (Owen 2013, section 17.3).
+        """Uniform points that fill the cube evenly: (g n n_axes), Sobol's with a random shift (Owen 2013, ch. 17).
 
         Each is uniform by itself, and averages over them err less than over independent ones.
         """

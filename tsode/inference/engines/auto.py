@@ -9,10 +9,10 @@ from tsode.inference.engines.hmc import answer_by_hmc
 from tsode.inference.engines.importance import answer_by_importance
 from tsode.inference.engines.laplace import answer_by_laplace
 from tsode.inference.engines.quadrature import ACCURATE, MOST_AXES, answer_by_quadrature
-from tsode.inference.evaluation import Evaluator, Stopped
+from tsode.inference.engines.rest import is_at_rest
+from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
 from tsode.inference.modes import Modes
 from tsode.inference.settings import Settings
-from tsode.inference.trust import is_at_rest
 
 __all__ = ["answer_by_auto"]
 
@@ -20,8 +20,8 @@ __all__ = ["answer_by_auto"]
 def answer_by_auto(evaluator: Evaluator, modes: Modes, settings: Settings) -> Posterior:
     """Quadrature over one or two coordinates; else importance sampling, if its weights and its draws pass; else chains.
 
-    Importance sampling passes with a Pareto k below `max_k`, `enough` effective draws, and draws that a few trajectories
-    leave where they are. Each problem goes on by itself. Where time is up the answer is the best so far.
+    Importance sampling passes with a Pareto k below `max_k`, `enough` effective draws, and draws that a few
+    trajectories leave where they are. Each problem goes on by itself. Where time is up the answer is the best so far.
     """
     answer = answer_by_laplace(evaluator, modes, settings)
     left = torch.arange(len(modes.point))
@@ -41,10 +41,8 @@ def answer_by_auto(evaluator: Evaluator, modes: Modes, settings: Settings) -> Po
         failed = (~holds).nonzero().squeeze(1)
         if len(failed):
             left = left[failed]
-            chains = answer_by_hmc(
-                asked.select(failed), own_modes.select(failed), settings, weighted.select(failed)
-            )
+            chains = answer_by_hmc(asked.select(failed), own_modes.select(failed), settings, weighted.select(failed))
             answer = merge(answer, chains, left)
     except (Stopped, KeyboardInterrupt) as stopped:
-        evaluator.stop(str(stopped) or "interrupted")
+        evaluator.stop(str(stopped) or INTERRUPTED)
     return answer

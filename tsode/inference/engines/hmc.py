@@ -11,9 +11,10 @@ from torch import Tensor
 from tsode.inference.bridge import bridge_evidence
 from tsode.inference.chains import bulk_ess, rhat, tail_ess
 from tsode.inference.draws import Posterior
-from tsode.inference.engines.importance import answer_by_importance
-from tsode.inference.evaluation import Evaluator, Stopped
-from tsode.inference.mixture import Mixture, fitted, laplace_mixture
+from tsode.inference.engines.importance import answer_by_importance, effective
+from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
+from tsode.inference.mixture import Mixture, laplace_mixture, nearest_modes
+from tsode.inference.mixture_fit import PRIOR_DRAWS, fit_mixture, split_mixture
 from tsode.inference.modes import Modes
 from tsode.inference.settings import Settings
 from tsode.inference.streams import Streams
@@ -25,7 +26,11 @@ FIRST_STEP = 1.0  # in units of the posterior's width, times p^(-1/4)
 PATH = (0.3, 0.7 * math.pi)  # least and most length of a trajectory; a quarter of a normal law's period is half pi
 JITTER = (0.7, 1.05)  # of each chain's step
 WINDOWS = 4  # of the warm-up, after each of which the metric and the law of leaps are fitted anew
-GAIN, OFFSET, FORGET = 0.1, 5.0, 0.75  # of dual averaging (Hoffman & Gelman 2014, section 3.2.1; the gain is twice theirs)
+GAIN, OFFSET, FORGET = (
+    0.1,
+    5.0,
+    0.75,
+)  # of dual averaging (Hoffman & Gelman 2014, section 3.2.1; the gain is twice theirs)
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,12 @@ class Chains:
     log_step: Tensor
 
 
-def start_chains(evaluator: Evaluator, u: Tensor, law: Mixture) -> Chains:
-    """Chains at given points, (g c p)."""
+def start_chains(evaluator: Evaluator, u: Tensor, weighted: Posterior) -> Chains:
+    """Chains at given points, (g c p), with a metric and leaps by an answer."""
     value, slope = evaluator.value_and_slope(u)
     first = torch.full_like(value[:, 0], math.log(FIRST_STEP) - 0.25 * math.log(u.shape[-1]))
-    return Chains(u, value, slope, law, _metric(law), first)
+    law = fit_mixture(laplace_mixture(weighted.modes), weighted.nodes, weighted.log_weights)
+    return Chains(u, value, slope, law, _metric(weighted.modes, weighted.nodes, weighted.log_weights), first)
 
 
 def move(evaluator: Evaluator, chains: Chains, streams: Streams, most_steps: int) -> tuple[Chains, Tensor, Tensor]:
@@ -65,7 +71,7 @@ def move(evaluator: Evaluator, chains: Chains, streams: Streams, most_steps: int
     Proposals whose log density is -inf are rejected. Trajectories of one problem have the same number of steps, and
     each chain its own step length.
     """
-    g, c, p = chains.u.shape
+    _, c, p = chains.u.shape
     step = chains.log_step.exp()[:, None] * (JITTER[0] + (JITTER[1] - JITTER[0]) * streams.uniform(c))
     length = PATH[0] + (PATH[1] - PATH[0]) * streams.uniform(1)
     n_steps = (length / chains.log_step.exp()[:, None]).ceil().clamp(1, most_steps)
@@ -116,15 +122,13 @@ def answer_by_hmc(
         weighted = answer_by_importance(evaluator, modes, replace(settings, n_rounds=1))
     evaluator.stage("chains")
     streams = evaluator.streams.branch("chains")
-    law = fitted(laplace_mixture(modes), weighted.nodes, weighted.log_weights)
     kept: list[Tensor] = []
     values: list[Tensor] = []
-    g, _, p = modes.point.shape
-    end = torch.full((g,), -1)
+    end = torch.full((len(modes.point),), -1)
     failures: list[Tensor] = []
     try:
-        chains = start_chains(evaluator, _starts(weighted, streams, settings.n_chains), law)
-        chains = _warmed_up(evaluator, chains, streams, settings)
+        chains = start_chains(evaluator, _starts(weighted, streams, settings.n_chains), weighted)
+        chains = _warmed_up(evaluator, chains, modes, streams, settings)
         for _ in range(settings.most_blocks):
             for _ in range(settings.n_block):
                 chains, _, failed = move(evaluator, chains, streams, settings.most_steps)
@@ -138,11 +142,13 @@ def answer_by_hmc(
             if (end > 0).all():
                 break
     except (Stopped, KeyboardInterrupt) as stopped:
-        evaluator.stop(str(stopped) or "interrupted")
+        evaluator.stop(str(stopped) or INTERRUPTED)
         if len(kept) < 8:  # too few to say anything
             raise Stopped(evaluator.why_stopped) from None
     end[end < 0] = len(kept)
-    return _answer(evaluator, chains, torch.stack(kept, 2), torch.stack(values, 2), torch.stack(failures), end, weighted, settings)
+    return _answer(
+        evaluator, chains, torch.stack(kept, 2), torch.stack(values, 2), torch.stack(failures), end, weighted, settings
+    )
 
 
 def _answer(
@@ -202,7 +208,7 @@ def _starts(weighted: Posterior, streams: Streams, n: int) -> Tensor:
     return weighted.nodes.gather(1, chosen[..., None].expand(-1, -1, weighted.nodes.shape[-1]))
 
 
-def _warmed_up(evaluator: Evaluator, chains: Chains, streams: Streams, settings: Settings) -> Chains:
+def _warmed_up(evaluator: Evaluator, chains: Chains, modes: Modes, streams: Streams, settings: Settings) -> Chains:
     """Chains with a step and a metric that suit them."""
     length = max(1, settings.n_warm_up // WINDOWS)
     for window in range(WINDOWS):
@@ -220,15 +226,25 @@ def _warmed_up(evaluator: Evaluator, chains: Chains, streams: Streams, settings:
         chains = replace(chains, log_step=averaged)
         if window < WINDOWS - 1:
             nodes = torch.cat(seen[len(seen) // 3 :], dim=1)
-            law = fitted(chains.law, nodes, torch.full_like(nodes[..., 0], -math.log(nodes.shape[1])))
-            chains = replace(chains, law=law, factor=_metric(law))
+            even = torch.full_like(nodes[..., 0], -math.log(nodes.shape[1]))
+            n_laws = max(settings.n_laws, chains.law.weight.shape[1])
+            law = split_mixture(chains.law, nodes, even, n_laws, streams.branch(f"split {window}"))
+            chains = replace(chains, law=law, factor=_metric(modes, nodes, even))
     return chains
 
 
-def _metric(law: Mixture) -> Tensor:
-    """Cholesky factor of the mean covariance within the laws of a mixture."""
-    covariance = law.factor @ law.factor.mT
-    return torch.linalg.cholesky((law.weight[..., None, None] * covariance).sum(dim=1))
+def _metric(modes: Modes, nodes: Tensor, log_weights: Tensor) -> Tensor:
+    """Cholesky factor of the covariance of weighted draws about the mean of those of their mode."""
+    mine = torch.nn.functional.one_hot(nearest_modes(modes, nodes), modes.point.shape[1]) * log_weights.exp()[..., None]
+    mean = torch.einsum("gkm,gkp->gmp", mine, nodes) / mine.sum(dim=1).clamp(min=1e-300)[..., None]
+    covariance = torch.zeros_like(modes.covariance[:, 0])
+    for m in range(mean.shape[1]):
+        apart = nodes - mean[:, m, None]
+        covariance = covariance + (apart * mine[..., m, None]).mT @ apart
+    # few effective draws lean on Laplace's approximation
+    n, p = effective(log_weights)[:, None, None], nodes.shape[-1]
+    laplace = (modes.weight[..., None, None] * modes.covariance).sum(dim=1)
+    return torch.linalg.cholesky((n * covariance + PRIOR_DRAWS * p * laplace) / (n + PRIOR_DRAWS * p))
 
 
 def _taken(chains: Chains, is_taken: Tensor, u: Tensor, value: Tensor, slope: Tensor) -> Chains:

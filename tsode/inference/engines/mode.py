@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tsode.inference.ascent import Climbed, climb, curvature_at
 from tsode.inference.draws import Posterior, resample
-from tsode.inference.evaluation import Evaluator, Stopped
+from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
 from tsode.inference.modes import Modes, Prior
 from tsode.inference.settings import Settings
 
@@ -62,7 +62,7 @@ def choose_starts(draws: Tensor, value: Tensor, n_starts: int) -> tuple[Tensor, 
 
 
 def _as_modes(evaluator: Evaluator, climbed: Climbed, prior: Prior) -> Modes:
-    g, b, p = climbed.point.shape
+    g, _, p = climbed.point.shape
     is_found = climbed.is_done.any(dim=1)
     # where no start is done, the best point stands in
     rank = climbed.value.where(climbed.is_done | ~is_found[:, None], -torch.inf)
@@ -77,7 +77,7 @@ def _as_modes(evaluator: Evaluator, climbed: Climbed, prior: Prior) -> Modes:
     try:
         curvature = curvature_at(evaluator, point, prior.scale, step, is_central=True)[2]
     except (Stopped, KeyboardInterrupt) as stopped:
-        evaluator.stop(str(stopped) or "interrupted")
+        evaluator.stop(str(stopped) or INTERRUPTED)
     width, axes = torch.linalg.eigh(curvature)
     is_repaired = (width < WIDEST**-2).any(dim=-1)
     width = width.clamp(min=WIDEST**-2)
@@ -97,7 +97,7 @@ def _as_modes(evaluator: Evaluator, climbed: Climbed, prior: Prior) -> Modes:
 
 
 def _distinct(climbed: Climbed, rank: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Places of the distinct modes, the best first; which of them each start has come to (or their number); and which exist."""
+    """Places of the distinct modes, the best first, which of them each start has come to, and which exist."""
     g, b, _ = climbed.point.shape
     n_most = min(MOST_MODES, b)
     left = rank.clone()

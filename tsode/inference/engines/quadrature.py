@@ -17,7 +17,9 @@ __all__ = ["ACCURATE", "MOST_AXES", "answer_by_quadrature"]
 
 MOST_AXES = 2
 ACCURATE = 1e-3  # change by the last refinement up to which an answer is used
-TOLERANCE = 1e-7  # change at which refinement ends; what is left after it is far less, for the rule converges geometrically
+TOLERANCE = (
+    1e-7  # change at which refinement ends; what is left after it is far less, for the rule converges geometrically
+)
 N_COARSE, LEAST_GRID = 33, (257, 65)  # values per axis at first, and at the end with one axis and with two
 FIRST, STRIDE, FARTHEST = 3.0, 1.5, 20.0  # ends of the grid, and their moves, in the coordinates of the grid
 EDGE, DEAD = 25.0, 32.0  # nats below the top to which edges have to be, and from which they may come nearer
@@ -49,18 +51,31 @@ class _Axes:
         chosen.__dict__.update({name: value[problems] for name, value in self.__dict__.items()})
         return chosen
 
-    def to_points(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Points and the log Jacobian of coordinates (g k p) -> (g k p), (g k), by bisection."""
+    def along(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Places along the axes and the log of their slope, by bisection: (g k p) -> (g k p), (g k p)."""
         place, width, share = self.place[:, None], self.width[:, None], self.share[:, None, None]
-        reach = width * torch.sinh(t[..., None].clamp(-40.0, 40.0))
-        low, high = (place + reach).amin(dim=-1), (place + reach).amax(dim=-1)  # each mode by itself is at t between
-        for _ in range(80):
+        reach = place + width * torch.sinh(t[..., None])  # where t would be if there were this mode alone
+        low, high = reach.amin(dim=-1), reach.amax(dim=-1)
+        for _ in range(80 if reach.shape[-1] > 1 else 0):
             middle = 0.5 * (low + high)
             is_below = (share * torch.asinh((middle[..., None] - place) / width)).sum(dim=-1) < t
             low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
         y = 0.5 * (low + high)
-        slope = (share / torch.hypot(width, y[..., None] - place)).sum(dim=-1)
-        return self.centre[:, None] + y @ self.frame.mT, -slope.log().sum(dim=-1)
+        return y, -(share / torch.hypot(width, y[..., None] - place)).sum(dim=-1).log()
+
+    def to_points(self, y: Tensor) -> Tensor:
+        """Points at places along the axes, (g k p)."""
+        return self.centre[:, None] + y @ self.frame.mT
+
+    def grid(self, low: Tensor, high: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Even grid between ends (g p): coordinates (g n^p p), points (g n^p p) and log Jacobians (g n^p)."""
+        p = low.shape[1]
+        share = torch.linspace(0.0, 1.0, n, dtype=low.dtype)[:, None]
+        t = low[:, None] + share * (high - low)[:, None]
+        y, log_slope = self.along(t)
+        every = torch.cartesian_prod(*[torch.arange(n)] * p).reshape(-1, p)
+        own = torch.arange(p)
+        return t[:, every, own], self.to_points(y[:, every, own]), log_slope[:, every, own].sum(dim=-1)
 
 
 def answer_by_quadrature(evaluator: Evaluator, modes: Modes, settings: Settings) -> Posterior:
@@ -79,9 +94,8 @@ def answer_by_quadrature(evaluator: Evaluator, modes: Modes, settings: Settings)
     cells = [torch.zeros(0)] * g
     n = N_COARSE
     while len(left) and n <= most:
-        t, cell = _grid(low[left], high[left], n)
-        own = axes.select(left)
-        u, log_slope = own.to_points(t)
+        t, u, log_slope = axes.select(left).grid(low[left], high[left], n)
+        cell = (high[left] - low[left]) / (n - 1)
         value = evaluator.select(left).value(u)
         total = value + log_slope
         weight = torch.log_softmax(total, dim=1)
@@ -100,13 +114,13 @@ def answer_by_quadrature(evaluator: Evaluator, modes: Modes, settings: Settings)
     streams = evaluator.streams.branch("draws")
     drawn = resample(t, weights, streams, settings.n_chains, settings.n_draws).flatten(1, 2)
     jitter = (streams.branch("cells").uniform(*drawn.shape[1:]) - 0.5) * torch.stack(cells)[:, None]
-    draws = axes.to_points(drawn + jitter)[0].reshape(g, settings.n_chains, -1, p)
+    draws = axes.to_points(axes.along(drawn + jitter)[0]).reshape(g, settings.n_chains, -1, p)
     exact = torch.full((g, p), float(settings.n_draws), dtype=low.dtype)
     return Posterior(
         evaluator.names,
         ("quadrature",) * g,
         draws,
-        axes.to_points(t)[0],
+        axes.to_points(axes.along(t)[0]),
         weights,
         modes,
         log_evidence,
@@ -118,17 +132,12 @@ def answer_by_quadrature(evaluator: Evaluator, modes: Modes, settings: Settings)
         share_failed,
         evaluator.effort,
         tuple(
-            () if change <= ACCURATE else (f"the quadrature has not settled: its last refinement changed it by {change:.1g}",)
+            ()
+            if change <= ACCURATE
+            else (f"the quadrature has not settled: its last refinement changed it by {change:.1g}",)
             for change in error.tolist()
         ),
     )
-
-
-def _grid(low: Tensor, high: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Even grids (g n^p p) between ends (g p), and the sides of their cells (g p)."""
-    share = torch.linspace(0.0, 1.0, n, dtype=low.dtype)
-    share = torch.cartesian_prod(*[share] * low.shape[1]).reshape(-1, low.shape[1])
-    return low[:, None] + share * (high - low)[:, None], (high - low) / (n - 1)
 
 
 def _ends(evaluator: Evaluator, axes: _Axes, p: int) -> tuple[Tensor, Tensor]:
@@ -138,8 +147,7 @@ def _ends(evaluator: Evaluator, axes: _Axes, p: int) -> tuple[Tensor, Tensor]:
     high = -low
     left = torch.arange(g)
     for _ in range(MOST_MOVES):
-        t, _ = _grid(low[left], high[left], N_COARSE)
-        u, log_slope = axes.select(left).to_points(t)
+        _, u, log_slope = axes.select(left).grid(low[left], high[left], N_COARSE)
         total = (evaluator.select(left).value(u) + log_slope).reshape(-1, *[N_COARSE] * p)
         total = total - total.flatten(1).amax(dim=1).reshape(-1, *[1] * p)
         is_moved = torch.zeros(len(left), dtype=torch.bool)

@@ -138,7 +138,7 @@ class Evaluator:
         shared = self._shared
         before = shared.effort
         if before.n_rows and time.monotonic() - shared.started > shared.max_seconds:
-            self.stop(f"max_seconds={shared.max_seconds:g} were over")
+            self.stop(f"stopped after max_seconds={shared.max_seconds:g}")
         if shared.why_stopped:
             raise Stopped(shared.why_stopped)
         try:

@@ -24,9 +24,9 @@ GOOD_K = 0.5  # shape of the weights up to which no further round is wanted
 def answer_by_importance(evaluator: Evaluator, modes: Modes, settings: Settings) -> Posterior:
     """Weighted draws of a mixture of Student t laws: first Laplace's, then, where weights are uneven, fitted to them.
 
-    Of the rounds one with light tails and most effective draws is kept. They are not pooled: laws that are fitted to a round are
-    largest where its draws are, and would weigh them too lightly. The standard error of the evidence takes the draws as
-    independent; they are more even than that.
+    Of the rounds one with light tails and most effective draws is kept. They are not pooled: laws that are fitted to a
+    round are largest where its draws are, and would weigh them too lightly. The standard error of the evidence takes
+    the draws as independent; they are more even than that.
     """
     evaluator.stage("importance sampling")
     g, _, p = modes.point.shape

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.inference.densities import Decay, Normal
+from tests.inference.densities import Decay
 from tsode.inference.calibration import Calibration, calibrate
 from tsode.inference.settings import Settings
 
@@ -61,4 +61,3 @@ def test_uniform_ranks_are_seldom_rejected():
     ranks = torch.randint(0, 100, (200, 300, 1), generator=generator)
     rejected = sum(Calibration(("a",), own, 0, {}, {}).is_rejected(0.05) for own in ranks)
     assert rejected <= 10 + 6 * (200 * 0.05 * 0.95) ** 0.5
-    assert Normal(1).names == ("x0",)

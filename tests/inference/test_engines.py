@@ -89,7 +89,7 @@ def test_engines_agree_with_quadrature_on_exponential_decay(engine):
 
 
 @pytest.mark.parametrize("engine", ["importance", "hmc"])
-@pytest.mark.parametrize(("p", "correlation"), [(1, 0.0), (8, 0.9), (30, 0.99)])
+@pytest.mark.parametrize(("p", "correlation"), [(1, 0.0), (8, 0.9), pytest.param(30, 0.99, marks=pytest.mark.slow)])
 def test_engines_are_right_on_normal_laws(engine, p, correlation):
     density = Normal(p, correlation, problems=(0, 2))
     posterior = infer(density, engine, 1)
@@ -154,6 +154,14 @@ def test_draws_that_are_too_narrow_drift_and_right_ones_rest():
     assert not is_at_rest(evaluator, replace(right, draws=mean + 0.7 * (right.draws - mean)), Settings()).any()
     cut = right.draws.where(right.draws[..., :1] < 1.0, mean.expand_as(right.draws))  # a sixth is missing
     assert not is_at_rest(evaluator, replace(right, draws=cut), Settings()).any()
+
+
+def test_thirty_coordinates_with_correlations_of_99_per_cent_are_answered_without_a_problem():
+    density = Normal(30, 0.99)
+    posterior = infer(density, random_state=0)
+    assert posterior.problems == ((),)
+    assert float((posterior.sd - 1.0).abs().max()) < 6.0 / float(posterior.ess_bulk.min()) ** 0.5
+    assert abs(float(posterior.log_evidence)) < 6.0 * float(posterior.log_evidence_se)
 
 
 def test_an_unknown_engine_is_named_with_the_known_ones():

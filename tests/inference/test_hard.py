@@ -98,13 +98,17 @@ def test_a_third_of_the_prior_fails_and_nothing_becomes_nan(p):
     share, error = share_below(posterior, 0.4)
     assert abs(share - (0.5 - (1.0 - inside)) / inside) < error
     assert "failed solves" in kinds(posterior)
-    assert any("33%" in text or "32%" in text or "34%" in text for text in posterior.problems[0])
+    share = float(posterior.modes.prior.share_failed[0])
+    assert abs(share - 1.0 / 3.0) < 6.0 * (2.0 / 9.0 / 4096) ** 0.5
+    assert any(
+        text.startswith(f"failed solves: {share:.0%} of the draws of the prior") for text in posterior.problems[0]
+    )
     assert not posterior.draws.isnan().any()
     assert not posterior.nodes.isnan().any()
     assert (posterior.draws[..., 0] > -0.4307 - 0.05).all()
 
 
-@pytest.mark.parametrize("p", [2, 5, 10])
+@pytest.mark.parametrize("p", [2, 5, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_funnel_is_right_or_named(p):
     posterior = infer(funnel(p), random_state=0)
     if kinds(posterior) & {"R-hat", "effective draws", "Pareto k"}:
@@ -114,8 +118,8 @@ def test_a_funnel_is_right_or_named(p):
     assert abs(share - float(torch.special.ndtr(torch.tensor(-1.0 / 1.5).double()))) < error
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("p", [2, 3, 6])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("p", [2, 3, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_crescent(p, seed):
     posterior = infer(banana(p), random_state=seed)
     if kinds(posterior) & {"R-hat", "effective draws", "Pareto k"}:

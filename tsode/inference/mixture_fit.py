@@ -21,7 +21,8 @@ LEAST_SHARE = 0.02  # of the draws, dealt out evenly among the laws
 def fit_mixture(law: Mixture, nodes: Tensor, log_weights: Tensor, n_steps: int = N_STEPS) -> Mixture:
     """The mixture nearest to weighted draws (in the divergence from them to it), by EM from a first one.
 
-    Laws that answer for few draws take the width of the others. In the end all are widened.
+    Laws that answer for few draws take the width of the others, and all that of the first mixture where the weights are
+    those of few. In the end all are widened.
 
     Parameters
     ----------
@@ -38,6 +39,9 @@ def fit_mixture(law: Mixture, nodes: Tensor, log_weights: Tensor, n_steps: int =
     """
     weights, p = log_weights.exp(), nodes.shape[-1]
     used = law.weight > 0
+    n_all = 1.0 / weights.square().sum(dim=1)
+    trust_all = (n_all / (n_all + PRIOR_DRAWS * p))[:, None, None]
+    before = _pooled(law)
     for _ in range(n_steps):
         shares = torch.softmax(law.parts(nodes), dim=-1) * weights[..., None]  # (g k m)
         mass = shares.sum(dim=1)
@@ -53,7 +57,8 @@ def fit_mixture(law: Mixture, nodes: Tensor, log_weights: Tensor, n_steps: int =
             places.append(mean)
             scales.append((apart * pull[..., None]).mT @ apart / mass[:, m].clamp(min=1e-300)[:, None, None])
         scale = torch.stack(scales, dim=1)
-        pooled = (mass[..., None, None] * scale).sum(dim=1, keepdim=True)
+        pooled = (mass[..., None, None] * scale).sum(dim=1)
+        pooled = (before + trust_all * (pooled - before))[:, None]  # few draws span no volume
         scale = pooled + trust[..., None, None] * (scale - pooled)
         factor, failed = torch.linalg.cholesky_ex(scale)
         is_fine = (failed == 0) & factor.flatten(2).isfinite().all(dim=-1)
@@ -74,9 +79,13 @@ def split_mixture(law: Mixture, nodes: Tensor, log_weights: Tensor, n_laws: int,
     share = log_weights.exp().cumsum(dim=1)
     ticks = (torch.arange(n_laws) + streams.uniform(1)) / n_laws * share[:, -1:]
     chosen = torch.searchsorted(share, ticks).clamp(max=nodes.shape[1] - 1)
-    pooled = (law.weight[..., None, None] * (law.factor @ law.factor.mT)).sum(dim=1)
-    factor = torch.linalg.cholesky(pooled) * n_laws ** (-1.0 / p)
+    factor = torch.linalg.cholesky(_pooled(law)) * n_laws ** (-1.0 / p)
     weight = torch.full((g, n_laws), 1.0 / n_laws, dtype=nodes.dtype)
     location = nodes.gather(1, chosen[..., None].expand(-1, -1, p))
     first = Mixture(weight, location, factor[:, None].expand(-1, n_laws, -1, -1), law.degrees)
     return fit_mixture(first, nodes, log_weights)
+
+
+def _pooled(law: Mixture) -> Tensor:
+    """Mean scale within the laws, (g p p)."""
+    return (law.weight[..., None, None] * (law.factor @ law.factor.mT)).sum(dim=1)

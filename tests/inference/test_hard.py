@@ -108,9 +108,10 @@ def test_a_third_of_the_prior_fails_and_nothing_becomes_nan(p):
     assert (posterior.draws[..., 0] > -0.4307 - 0.05).all()
 
 
-@pytest.mark.parametrize("p", [2, 5, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("p", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.slow)])
 def test_a_funnel_is_right_or_named(p):
     posterior = infer(funnel(p), random_state=0)
+    assert bool((posterior.rhat < 1.1).all() | posterior.rhat.isnan().all() | posterior.log_evidence.isnan())
     if kinds(posterior) & {"R-hat", "effective draws", "Pareto k"}:
         return
     assert evidence_is(posterior, 0.0)

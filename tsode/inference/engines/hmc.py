@@ -25,6 +25,7 @@ ACCEPTED = 0.75  # mean acceptance that the step is adapted to
 FIRST_STEP = 1.0  # in units of the posterior's width, times p^(-1/4)
 PATH = (0.3, 0.7 * math.pi)  # least and most length of a trajectory; a quarter of a normal law's period is half pi
 JITTER = (0.7, 1.05)  # of each chain's step
+HOPELESS_RHAT = 1.1  # from which there is no evidence
 WINDOWS = 4  # of the warm-up, after each of which the metric and the law of leaps are fitted anew
 GAIN, OFFSET, FORGET = (
     0.1,
@@ -172,6 +173,8 @@ def _answer(
         for into, measure in zip(quality, (rhat, bulk_ess, tail_ess)):
             into[own] = measure(chain)
     evidence, se = bridge_evidence(evaluator, chains.law, draws, values, end, quality[1].amin(dim=1))
+    agree = (quality[0] < HOPELESS_RHAT).all(dim=1)  # else the draws are not the posterior's, nor is the evidence
+    evidence, se = evidence.where(agree, torch.nan), se.where(agree, torch.nan)
     mean_failures = torch.stack([failures[: int(end[own]), own].mean() for own in range(g)])
     return replace(
         weighted,

@@ -1,4 +1,4 @@
-"""Bayesian inference for known dynamics: priors, parameters, noise, densities."""
+"""Bayesian inference: densities of known dynamics, the engines that answer for them, and checks of what they answer."""
 
 from tsode.inference.dosing import Dosing
 from tsode.inference.known_density import KnownDensity

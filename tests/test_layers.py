@@ -25,7 +25,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"estimators.memory", "estimators.parameters", "estimators.seasons", "estimators.settings"}),
     frozenset({"estimators.files"}),
     frozenset({"estimators.forecasters", "estimators.path_regressor", "estimators.point_process"}),
-    frozenset({"estimators.auto", "estimators.series"}),
+    frozenset({"estimators.auto", "estimators.known_ode", "estimators.series"}),
     frozenset({"estimators"}),
     frozenset({"diagnostics"}),
     frozenset({"backtest", "conformal", "datasets", "plots", "solve", "testing"}),

@@ -19,6 +19,7 @@ __all__ = ["EnsembleMixture", "NormalEnsemble", "mix_members"]
 # Levels at which the quadrature of a score is cut, for each member. Beyond the outermost, a member of four degrees of
 # freedom contributes less than 1e-9 of its scale.
 LEVELS = (1e-5, 1e-3, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 0.999, 0.99999)
+MOST_CUTS = 400  # of many members: every so many of theirs
 MOST_COUNTS = 1000  # whole numbers that a score is summed over
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(5)
 
@@ -123,6 +124,8 @@ class EnsembleMixture(Likelihood):
         score = self.member.crps(members, x[..., None]).mean(dim=-1)
         if self.is_discrete and cuts.numel() and (cuts[..., -1] - cuts[..., 0]).max() <= MOST_COUNTS:
             return score - self._summed_variance(members, cuts)
+        if cuts.shape[-1] > MOST_CUTS:
+            cuts = cuts[..., torch.linspace(0, cuts.shape[-1] - 1, MOST_CUTS, dtype=torch.float64).round().long()]
         disagreement = torch.zeros_like(params[..., 0])
         for low, high in zip(cuts[..., :-1].unbind(-1), cuts[..., 1:].unbind(-1)):
             half = 0.5 * (high - low)

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from tsode import KnownODEForecaster
+from tsode.datasets import load_lynx_hare, load_theophylline, load_theophylline_doses
 from tsode.errors import DataError, ParameterError, TsodeWarning
 from tsode.inference import AdditiveNoise, LogNormal, LogNormalNoise, Normal, Uniform
-from tsode.systems import one_compartment_iv
+from tsode.systems import one_compartment_iv, one_compartment_oral
 
 TIMES, LEVELS = [0.5, 1.2, 2.0, 3.5, 6.0], [7.9, 5.3, 4.1, 2.2, 0.4]
 
@@ -133,6 +134,55 @@ def test_a_fixed_seed_gives_the_same_posterior_and_prior_predictive(one):
     first = drawn.loc[drawn["ds"] == 0.5, "level"]
     k = np.exp(log(0.5) + 0.5 * np.random.default_rng(0).standard_normal(200_000))
     assert first.mean() == pytest.approx(10.0 * np.exp(-k / 2).mean(), abs=0.28)
+
+
+@pytest.mark.slow
+def test_lynx_and_hare_are_those_of_published_reference_draws():
+    # posteriordb, hudson_lynx_hare-lotka_volterra: means and sds of 10,000 draws
+    reference = {
+        "alpha": (0.546864, 0.063055), "beta": (0.027747, 0.004155), "gamma": (0.800095, 0.089370),
+        "delta": (0.024086, 0.003528), "hare_initial": (34.0352, 2.9169), "lynx_initial": (5.93590, 0.53055),
+        "sigma_hare": (0.248057, 0.043263), "sigma_lynx": (0.251017, 0.043590),
+    }  # fmt: skip
+
+    def rates(t, z, p):
+        hare, lynx = z.unbind(-1)
+        return torch.stack([(p.alpha - p.beta * lynx) * hare, (p.delta * hare - p.gamma) * lynx], -1)
+
+    names = ["hare", "lynx"]
+    priors = {"alpha": Normal(1, 0.5, lower=0), "beta": Normal(0.05, 0.05, lower=0)}
+    model = KnownODEForecaster(
+        rates, states=names,
+        parameters=priors | {"gamma": priors["alpha"], "delta": priors["beta"]}
+        | {f"sigma_{name}": LogNormal(-1, 1) for name in names},
+        initial=dict.fromkeys(names, LogNormal(log(10), 1)),
+        observed={name: LogNormalNoise(name, sd=f"sigma_{name}") for name in names}, random_state=0,
+    ).fit(load_lynx_hare())  # fmt: skip
+    table = model.summary()
+    for name, (mean, sd) in reference.items():
+        assert table.loc[name, "mean"] == pytest.approx(mean, abs=0.1 * sd)
+        assert table.loc[name, "sd"] == pytest.approx(sd, rel=0.1)
+    assert model.log_evidence_ == pytest.approx(-146.68, abs=0.15)
+    assert model.problems_ == []
+
+
+def test_a_patient_with_a_dose_is_followed_and_asked_what_another_would_do():
+    levels, doses = load_theophylline(), load_theophylline_doses()
+    one = levels[levels["unique_id"] == 1].rename(columns={"theophylline_mg_l": "concentration"})
+    events = doses[doses["unique_id"] == 1].rename(columns={"dose_mg": "amount"}).assign(target="depot")
+    system = one_compartment_oral(absorption=1.5, clearance=3.0, volume=30.0, level=5.0)
+    model = KnownODEForecaster(system=system, n_draws=200, random_state=0).fit(one, events=events)
+    again = pd.concat([events, events.assign(ds=24.0)])
+    table = model.what_if({"once": None, "again": again}, times=[12.0, 24.0, 36.0], random_state=0)
+    # equations that are linear in the dose: 12 hours after the second it adds what the first had left after 12
+    first, second = (table[table["scenario"] == name].set_index("ds") for name in ("once", "again"))
+    assert second.loc[36.0, "concentration-diff"] == pytest.approx(first.loc[12.0, "concentration"], rel=1e-6)
+    assert second.loc[24.0, "concentration-diff"] == 0.0
+    # it fits: the spread of what was seen about the mean given all rows is that of the noise
+    path = model.trajectories(one["ds"], n_draws=200)
+    volume = model.posterior_["volume"].to_numpy()[path["draw"]]
+    fitted = (path["central"] / volume).groupby(path["ds"]).mean().to_numpy()
+    assert np.sqrt(np.mean((fitted - one["concentration"].to_numpy())[1:] ** 2)) < 1.0
 
 
 # -- what forecasts may see --------------------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from tsode._isolation import isolated
 from tsode._random import new_generator
-from tsode.errors import ParameterError
+from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.known_ode.histories import histories
 from tsode.estimators.known_ode.laws import laws_of, paths_of
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.settings import read_starts
 from tsode.frames.panel import Panel
+from tsode.frames.times import read_times
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.loo import leave_one_out
 
@@ -171,6 +172,39 @@ class ReportsPosterior:
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
         table.attrs["n_failed"] = n_failed
         return table
+
+    def trajectories(self, times: Sequence[Any], n_draws: int = 100) -> pd.DataFrame:
+        """Draw the states of the series of fit along time, given all their rows in fit: without noise.
+
+        Parameters
+        ----------
+        times : list of times
+            Of every series, not before its start.
+        n_draws : int
+            The first of the draws in `posterior_`.
+
+        Returns
+        -------
+        DataFrame
+            Ids, times, ``draw`` and a column a state.
+        """
+        self._check_fitted()
+        timeline, density = self.reader_.timeline, self._density
+        native = read_times(times, self._panel)
+        asked = timeline.to_model(native)
+        for key, start in zip(self._kept.data.ids, self._kept.data.start.tolist()):
+            if (asked < start).any():
+                raise DataError(f"Series {key!r} is asked for {native[asked < start][0]}, before it starts.")
+        with isolated(), torch.no_grad():
+            where = torch.from_numpy(asked).expand(len(self._kept.data.ids), -1)
+            states, _ = density.trajectories(self.module_.draws[:, :n_draws], where)
+        path = states.transpose(1, 2).flatten(0, 1).numpy()  # (n k m d)
+        n, k, m = path.shape[:3]
+        ids = [key for key in self._kept.data.ids for _ in range(k * m)]
+        numbers = {self.time_col: np.tile(native, n * k), "draw": np.tile(np.repeat(np.arange(k), m), n)}
+        return pd.DataFrame({
+            self.id_col: ids, **numbers, **dict(zip(density.system.states, path.reshape(n * k * m, -1).T)),
+        })  # fmt: skip
 
     def _cells(self) -> pd.DataFrame:
         """Where each value stands, in the order of `_pointwise`."""

@@ -42,6 +42,7 @@ SERIES = {
             "temperature_anomaly_k": (-12, 6),
         },
     ),
+    "load_lynx_hare": (21, 1, "float64", {"hare": (7, 81), "lynx": (4, 60)}),
     "load_mauna_loa_co2": (2_225, 1, "datetime64", {"co2_ppm": (310, 380)}),
     "load_nyc_weather": (
         26_112,

@@ -16,6 +16,7 @@ __all__ = [
     "load_cgm_static",
     "load_earthquakes",
     "load_indomethacin",
+    "load_lynx_hare",
     "load_mauna_loa_co2",
     "load_nyc_weather",
     "load_palaeoclimate",
@@ -315,6 +316,22 @@ def load_mauna_loa_co2() -> pd.DataFrame:
     public domain.
     """
     return _widen(_read("mauna_loa_co2"), {"co2_ppm": "co2_ppm"})
+
+
+def load_lynx_hare() -> pd.DataFrame:
+    """Load the pelts of snowshoe hares and Canadian lynxes that the Hudson's Bay Company bought, 1900 to 1920.
+
+    Returns
+    -------
+    DataFrame, 21 rows
+        ``unique_id`` : ``"hudson_bay"``; ``ds`` : float, the year; ``hare``, ``lynx`` : thousands of pelts.
+
+    Notes
+    -----
+    Pelts stand for the numbers of animals: what was trapped, brought in and bought. Source: Hewitt (1921), as in
+    posteriordb ``hudson_lynx_hare``. Licence: historical facts.
+    """
+    return _widen(_read("lynx_hare"), {"hare": "hare", "lynx": "lynx"})
 
 
 def load_nyc_weather() -> pd.DataFrame:

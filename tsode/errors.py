@@ -12,6 +12,7 @@ __all__ = [
     "TsodeError",
     "TsodeWarning",
     "UnknownNameError",
+    "UnknownParameterError",
     "ZenoError",
 ]
 
@@ -36,6 +37,10 @@ class ShapeError(TsodeError, ValueError):
 
 class UnknownNameError(TsodeError, ValueError):
     """A part was asked for by a name that no registry knows."""
+
+
+class UnknownParameterError(UnknownNameError, AttributeError):
+    """A function asked for a named parameter that has neither a prior nor a value."""
 
 
 class SolverError(TsodeError, RuntimeError):

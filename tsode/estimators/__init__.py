@@ -10,6 +10,7 @@ from tsode.estimators.forecasters.latent_ode import LatentODEForecaster
 from tsode.estimators.forecasters.latent_sde import LatentSDEForecaster
 from tsode.estimators.forecasters.linear_sde import LinearSDEForecaster
 from tsode.estimators.forecasters.seasonal_naive import SeasonalNaiveForecaster
+from tsode.estimators.known_ode.forecaster import KnownODEForecaster
 from tsode.estimators.path_regressor import PathRegressor
 from tsode.estimators.point_process.forecaster import PointProcessForecaster
 from tsode.estimators.series.classifier import SeriesClassifier
@@ -24,6 +25,7 @@ __all__ = [
     "DirectForecaster",
     "DriftForecaster",
     "JumpODEForecaster",
+    "KnownODEForecaster",
     "LastValueForecaster",
     "LatentODEForecaster",
     "LatentSDEForecaster",

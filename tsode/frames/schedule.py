@@ -24,7 +24,9 @@ from tsode.frames.labels import guess_label
 from tsode.frames.meeting import check_meeting
 from tsode.frames.table import ID_COL, TIME_COL, open_table
 
-__all__ = ["Schedule", "read_schedule"]
+__all__ = ["SCHEDULE_COLUMNS", "Schedule", "read_schedule", "schedule_columns"]
+
+SCHEDULE_COLUMNS = ("kind", "target", "amount", "duration", "every", "steady_state", "since", "is_part")
 
 _KINDS = {
     "mark": EventKind.MARK,
@@ -216,9 +218,41 @@ def _events_of_query(table: pd.DataFrame, query: _Query, id_col: Hashable) -> pd
     in_query = set(query.ids)
     is_in_query = np.array([label in in_query for label in table["id"]], dtype=bool)
     table = table[is_in_query].reset_index(drop=True)
+    return _split(table)
+
+
+def _split(table: pd.DataFrame) -> pd.DataFrame:
+    """Events as a solver takes them: what has several parts as a row a part."""
     return _split_late(
         _split_constant(table.assign(is_part=False, since=0 * table["every"])), table.attrs["time_dtype"]
     )
+
+
+def schedule_columns(rows: pd.DataFrame, states: Sequence[Hashable], unit: Any = None) -> pd.DataFrame:
+    """Columns ``id``, ``time`` (native) and `SCHEDULE_COLUMNS` (float64) of events from `read_events`, a row a part.
+
+    `unit` is that of time in native time; None: numbers as they are. An input without end has an infinite duration.
+    """
+    table = _split(rows.reset_index(drop=True))
+    return pd.DataFrame({"id": table["id"], "time": table["time"], **_numbers(table, tuple(states), unit)})
+
+
+def _numbers(table: pd.DataFrame, states: tuple[Hashable, ...], unit: Any) -> dict[str, np.ndarray]:
+    duration, every, since = (_spans(table[name].to_numpy(), unit) for name in ("duration", "every", "since"))
+    is_endless = (table["kind"] == "rate").to_numpy() & ~np.isfinite(duration)
+    is_number = unit is not None and not isinstance(unit, np.timedelta64)
+    rate = table["rate"].to_numpy(dtype=np.float64) * (unit if is_number else 1.0)  # a clock's is per unit already
+    numbers = {
+        "kind": [int(_KINDS[kind]) for kind in table["kind"]],
+        "target": [_find_target(*event, states) for event in zip(table["kind"], table["target"])],
+        "amount": np.where(is_endless, rate, table["amount"]),
+        "duration": np.where(is_endless, np.inf, np.nan_to_num(duration)),
+        "every": np.nan_to_num(every),
+        "steady_state": table["steady_state"],
+        "since": np.nan_to_num(since),
+        "is_part": table["is_part"],
+    }
+    return {name: np.asarray(column, dtype=np.float64) for name, column in numbers.items()}
 
 
 def _split_constant(table: pd.DataFrame) -> pd.DataFrame:
@@ -339,18 +373,12 @@ def _read_scheduled(
     if table is None or not n:
         empty, whole = spread([], np.float64), spread([], np.int64)
         return ScheduledEvents(empty, whole, whole, empty, empty, empty, whole, empty, spread([], bool))
-    duration, every, since = (_spans(table[name].to_numpy(), unit) for name in ("duration", "every", "since"))
-    is_endless = (table["kind"] == "rate").to_numpy() & ~np.isfinite(duration)
+    numbers = _numbers(table, states, unit)
     return ScheduledEvents(
         time=spread(to_model(table["time"].to_numpy()), np.float64, np.inf),
-        kind=spread([int(_KINDS[kind]) for kind in table["kind"]], np.int64),
-        target=spread([_find_target(*event, states) for event in zip(table["kind"], table["target"])], np.int64),
-        amount=spread(np.where(is_endless, table["rate"], table["amount"]), np.float64),
-        duration=spread(np.where(is_endless, np.inf, np.nan_to_num(duration)), np.float64),
-        every=spread(np.nan_to_num(every), np.float64),
-        steady_state=spread(table["steady_state"].to_numpy(), np.int64),
-        since=spread(np.nan_to_num(since), np.float64),
-        is_part=spread(table["is_part"].to_numpy(), bool),
+        is_part=spread(numbers["is_part"], bool),
+        **{name: spread(numbers[name], np.int64) for name in ("kind", "target", "steady_state")},
+        **{name: spread(numbers[name], np.float64) for name in ("amount", "duration", "every", "since")},
     )
 
 

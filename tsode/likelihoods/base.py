@@ -25,10 +25,13 @@ class Likelihood(ABC):
         Width ``p`` of the last axis.
     n_shape : int
         Numbers that a readout gives beside a location and a log scale, see `compose`.
+    is_discrete : bool
+        Whether it is a law of whole numbers, and `log_prob` the log of probabilities.
     """
 
     n_params: int
     n_shape: int = 0
+    is_discrete: bool = False
 
     def compose(self, location: Tensor, log_scale: Tensor, shape: Tensor) -> Tensor:
         """Parameters (... p) from what a readout gives: location and log scale (...), unbounded `shape` (... n_shape).
@@ -64,6 +67,14 @@ class Likelihood(ABC):
     @abstractmethod
     def cdf(self, params: Tensor, x: Tensor) -> Tensor:
         """Distribution function at `x` (...)."""
+
+    def log_below(self, params: Tensor, x: Tensor) -> Tensor:
+        """Log probability (...) of a value at or below `x`; a member that has a better one for far tails gives it."""
+        return self.cdf(params, x).log()
+
+    def log_above(self, params: Tensor, x: Tensor) -> Tensor:
+        """Log probability (...) of a value at or above `x`; likewise."""
+        return torch.log1p(-self.cdf(params, x))
 
     @abstractmethod
     def from_moments(self, mean: Tensor, scale: Tensor) -> Tensor:

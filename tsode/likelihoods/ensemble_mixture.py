@@ -19,11 +19,13 @@ __all__ = ["EnsembleMixture", "NormalEnsemble", "mix_members"]
 # Levels at which the quadrature of a score is cut, for each member. Beyond the outermost, a member of four degrees of
 # freedom contributes less than 1e-9 of its scale.
 LEVELS = (1e-5, 1e-3, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 0.999, 0.99999)
+MOST_CUTS = 400  # of many members: every so many of theirs
+MOST_COUNTS = 1000  # whole numbers that a score is summed over
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 
 class EnsembleMixture(Likelihood):
-    """Equal-weight mixture of members of any continuous family.
+    """Equal-weight mixture of members of any family.
 
     By the law of total variance its variance has two parts: the members' mean variance (aleatoric: what each of them
     holds for noise) and the variance of their means (epistemic: what they disagree about, `epistemic`).
@@ -42,6 +44,7 @@ class EnsembleMixture(Likelihood):
         self.member = member
         self.n_params = n_members * member.n_params
         self.n_shape = member.n_shape
+        self.is_discrete = member.is_discrete
 
     def members(self, params: Tensor) -> Tensor:
         """Parameters of each member: (... p) -> (... k p/k)."""
@@ -76,6 +79,8 @@ class EnsembleMixture(Likelihood):
         p = p.to(params)
         with torch.no_grad():
             x = in_blocks(self._solve, params, p, self.n_params)
+        if self.is_discrete:
+            return x
         return implicit_quantile(self, params, p, x)
 
     def _solve(self, params: Tensor, p: Tensor) -> Tensor:
@@ -86,6 +91,8 @@ class EnsembleMixture(Likelihood):
         members = self.members(params.mT)
         ends = self.member.quantile(members, p[:, None])
         low, high = ends.amin(dim=1), ends.amax(dim=1)
+        if self.is_discrete:
+            return self._search(params, p, low, high)
 
         def excess(x: Tensor, p: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
             value = self.cdf(params.mT, x) - p
@@ -95,23 +102,45 @@ class EnsembleMixture(Likelihood):
         close = 1e-7 * self.member.variance(members).amin(dim=1).sqrt()
         return invert_cdf(excess, low, high, ends.mean(dim=1), close, p, params)
 
+    def _search(self, params: Tensor, p: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The smallest whole numbers (r,) in these ranges at which the distribution function reaches `p`."""
+        for _ in range(int((high - low + 1.0).log2().amax().ceil()) if len(low) else 0):
+            middle = ((low + high) / 2).floor()
+            is_enough = self.cdf(params.mT, middle) >= p
+            low, high = torch.where(is_enough, low, (middle + 1.0).minimum(high)), torch.where(is_enough, middle, high)
+        return high
+
     def crps(self, params: Tensor, x: Tensor) -> Tensor:
         """Mean score of the members, less the integral over all values of the variance of their cdfs.
 
         ``int (mean F_k - H)^2 = mean int (F_k - H)^2 - int var F_k`` for the step function ``H`` at `x`. The last
-        integral is by Gauss-Legendre with five nodes between any two of the members' quantiles at `LEVELS`.
+        integral is by Gauss-Legendre with five nodes between any two of the members' quantiles at `LEVELS`; of whole
+        numbers that lie close it is a sum.
         """
         members = self.members(params)
         levels = params.new_tensor(LEVELS)
         with torch.no_grad():
             cuts = self.member.quantile(members[..., None, :], levels).flatten(-2).sort(dim=-1).values
+        score = self.member.crps(members, x[..., None]).mean(dim=-1)
+        if self.is_discrete and cuts.numel() and (cuts[..., -1] - cuts[..., 0]).max() <= MOST_COUNTS:
+            return score - self._summed_variance(members, cuts)
+        if cuts.shape[-1] > MOST_CUTS:
+            cuts = cuts[..., torch.linspace(0, cuts.shape[-1] - 1, MOST_CUTS, dtype=torch.float64).round().long()]
         disagreement = torch.zeros_like(params[..., 0])
         for low, high in zip(cuts[..., :-1].unbind(-1), cuts[..., 1:].unbind(-1)):
             half = 0.5 * (high - low)
             y = 0.5 * (high + low)[..., None] + half[..., None] * params.new_tensor(NODES)
             spread = self.member.cdf(members[..., None, :, :], y[..., None]).var(dim=-1, correction=0)
             disagreement = disagreement + half * (spread @ params.new_tensor(WEIGHTS))
-        return self.member.crps(members, x[..., None]).mean(dim=-1) - disagreement
+        return score - disagreement
+
+    def _summed_variance(self, members: Tensor, cuts: Tensor) -> Tensor:
+        """Sum over the whole numbers between the outermost `cuts` of the variance of the members' cdfs there."""
+        total = torch.zeros_like(cuts[..., 0])
+        for k in range(int((cuts[..., -1] - cuts[..., 0]).max()) + 1):
+            at = cuts[..., :1] + k
+            total = total + self.member.cdf(members, at).var(dim=-1, correction=0) * (at <= cuts[..., -1:])[..., 0]
+        return total
 
     def rescale(self, params: Tensor, factor: Tensor) -> Tensor:
         """Stretched about the mean, which stays."""

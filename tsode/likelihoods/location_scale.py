@@ -54,6 +54,16 @@ class LocationScale(Likelihood):
     def cdf(self, params: Tensor, x: Tensor) -> Tensor:
         return self.unit_cdf(self.standardise(params, x)[0])
 
+    def unit_log_cdf(self, u: Tensor) -> Tensor:
+        """Logarithm of the distribution function of ``U``."""
+        return self.unit_cdf(u).log()
+
+    def log_below(self, params: Tensor, x: Tensor) -> Tensor:
+        return self.unit_log_cdf(self.standardise(params, x)[0])
+
+    def log_above(self, params: Tensor, x: Tensor) -> Tensor:
+        return self.unit_log_cdf(-self.standardise(params, x)[0])
+
     def from_moments(self, mean: Tensor, scale: Tensor) -> Tensor:
         return torch.stack([mean, scale.log() - 0.5 * math.log(self.unit_variance)], dim=-1)
 

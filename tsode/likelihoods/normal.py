@@ -20,6 +20,9 @@ class Normal(LocationScale):
     def unit_cdf(self, u: Tensor) -> Tensor:
         return torch.special.ndtr(u)
 
+    def unit_log_cdf(self, u: Tensor) -> Tensor:
+        return torch.special.log_ndtr(u)
+
     def unit_quantile(self, p: Tensor) -> Tensor:
         return torch.special.ndtri(p)
 

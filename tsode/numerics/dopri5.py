@@ -71,8 +71,9 @@ class Dopri5(StepwiseSolver):
         several times too large.
     max_steps : int
         Attempted steps of a row before it is_stopped with `Status.MAX_STEPS`.
-    first_step : float, optional
-        Length of the first attempt, in the batch's time unit; by default estimated from the field.
+    first_step : float or Tensor[b], optional
+        Length of the first attempt, in the batch's time unit; by default estimated from the field. The estimate depends
+        on the unit of time, a length that is given does not.
     max_step : float, optional
         Longest step. For a field that is easy to follow beside inputs that change fast, or surfaces with short pulses:
         what lasts less than a twentieth of a step may not be seen.
@@ -88,7 +89,7 @@ class Dopri5(StepwiseSolver):
     rtol: float = 1e-6
     atol: float = 1e-8
     max_steps: int = 1000
-    first_step: float | None = None
+    first_step: float | Tensor | None = None
     max_step: float | None = None
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ class Dopri5(StepwiseSolver):
             raise ParameterError(f"max_steps must be at least 1, but is {self.max_steps}.")
         for name in ("first_step", "max_step"):
             length = getattr(self, name)
-            if length is not None and not length > 0:
+            if length is not None and not (torch.as_tensor(length) > 0).all():
                 raise ParameterError(f"{name} must be a positive length of time or None, but is {length}.")
 
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
@@ -179,7 +180,7 @@ class Dopri5(StepwiseSolver):
         if known is not None and (known > 0).all():
             return known
         if self.first_step is not None:
-            return torch.full_like(t0, self.first_step)
+            return torch.as_tensor(self.first_step).to(t0).expand_as(t0)
         scale = self.atol + self.rtol * z.abs()
         size, speed = _rms(z / scale), _rms(slope / scale)
         is_tiny = (size < 1e-5) | (speed < 1e-5)

@@ -13,11 +13,12 @@ from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.core.status import Status, worst
 from tsode.numerics.affine_field import AffineField, find_affine
 from tsode.numerics.affine_flow import AffineFlow
-from tsode.numerics.base import Solver, VectorField, constant
+from tsode.numerics.base import Solver, VectorField, constant, is_finite_row
 from tsode.numerics.crossings import Crossings, integrate_triggers
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.newton import find_root
+from tsode.numerics.shadow import is_differentiated
 from tsode.numerics.surfaces import Trigger
 
 __all__ = ["ScheduledSolution", "solve_scheduled"]
@@ -178,10 +179,13 @@ def _carry(
     between = _between(field, clock, stop)
     there = torch.where(stop.isfinite(), stop, clock)
     end = integrate(between, z, clock, there, solver, gradient)
+    z_end = _moved(between, end.z, clock, there[:, None])[:, 0]
     at_stop = times == stop[:, None]
     way = integrate_to(between, z, clock, torch.where(at_stop, clock[:, None], times), solver, gradient)
-    states = torch.where(at_stop[..., None], end.z[:, None], way.z)
-    return _Segment(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, there, [])
+    at_clock = (times == clock[:, None])[..., None]
+    read = torch.where(at_clock, _moved(between, z, clock, times), way.z)
+    states = torch.where(at_stop[..., None], _moved(between, z_end, there, times), read)
+    return _Segment(z_end, states, worst(end.status, way.status), end.n_steps + way.n_steps, there, [])
 
 
 def _carry_over(
@@ -200,9 +204,10 @@ def _carry_over(
     has_stop = stop.isfinite()
     there = torch.where(has_stop, stop, clock)
     end = integrate_triggers(between, z, clock, there, solver, triggers, gradient=gradient)
+    z_end = _moved(between, end.z, clock, there[:, None])[:, 0]
     if not times.shape[1]:
         states = z[:, None][:, :0]
-        return _Segment(end.z, states, end.status, end.n_steps, end.t_end, [end])
+        return _Segment(z_end, states, end.status, end.n_steps, end.t_end, [end])
     # what is read on the way: a row with a stop goes as far, one without as far as it is asked
     until = torch.where(has_stop, stop, torch.maximum(clock, times.amax(dim=1)))
     way = integrate_triggers(
@@ -211,10 +216,29 @@ def _carry_over(
     )  # fmt: skip
     # at the stop, and behind a terminal event, stands the state that goes on from here
     is_at_end = (times == stop[:, None]) | (has_stop[:, None] & (times > end.t_end[:, None]))
-    states = torch.where(is_at_end[..., None], end.z[:, None], way.states)
+    at_clock = (times == clock[:, None])[..., None]
+    read = torch.where(at_clock, _moved(between, way.states, clock, times), way.states)
+    states = torch.where(is_at_end[..., None], _moved(between, z_end, there, times), read)
     met = [replace(part, event_times=part.event_times.where(keep[:, None], torch.inf))
            for part, keep in ((end, has_stop), (way, ~has_stop))]  # fmt: skip
-    return _Segment(end.z, states, worst(end.status, way.status), end.n_steps + way.n_steps, end.t_end, met)
+    return _Segment(z_end, states, worst(end.status, way.status), end.n_steps + way.n_steps, end.t_end, met)
+
+
+def _moved(field: VectorField, z: Tensor, t: Tensor, times: Tensor) -> Tensor:
+    """States at those of `times` (b n) that are `t` (b,) itself: `z` (b d or b n d), with the slopes of the way there.
+
+    A solver gives a way of no length back as it is. But where a dose arrives just when another does, or when a value
+    is measured, a lag moves it, and the derivative by the lag is that of a way which is about to have a length.
+    """
+    states = z[:, None].expand(-1, times.shape[1], -1) if z.dim() == 2 else z
+    length = torch.where(times == t[:, None], times - t[:, None], 0.0)
+    if not is_differentiated(length):
+        return states
+    at = states.flatten(0, 1) if z.dim() == 3 else z
+    slope = field(t.repeat_interleave(times.shape[1]) if z.dim() == 3 else t, at)
+    slope = torch.where(is_finite_row(slope)[:, None], slope, 0.0)
+    slope = slope.reshape(states.shape) if z.dim() == 3 else slope[:, None]
+    return states + length.to(z)[..., None] * slope
 
 
 def _line_up(events: ScheduledEvents, before: Tensor, until: Tensor) -> _Stops:

@@ -30,7 +30,8 @@ from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.covariate_parameters import ReadsCovariates
 from tsode.estimators.forecasters.predictive import Predictive, report_failed
 from tsode.estimators.forecasters.reach_report import ReachReport
-from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
+from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.forecasters.scenarios import of_rows, parts_of
 from tsode.estimators.forecasters.supports import check_support, ends_of, in_units
 from tsode.estimators.parameters import Check, or_value, positive

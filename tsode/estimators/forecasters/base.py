@@ -24,7 +24,8 @@ from tsode.estimators.forecasters.ends import learn_ends
 from tsode.estimators.forecasters.file_state import describe_forecaster, restore_forecaster
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.history import append_inputs, append_rows, checkpoints
-from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
+from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.forecasters.supports import HasSupport
 from tsode.estimators.memory import check_memory, told_of_memory
 from tsode.estimators.parameters import (

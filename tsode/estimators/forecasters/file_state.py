@@ -68,14 +68,15 @@ def describe_forecaster(forecaster: Any) -> tuple[Header, Tensors]:
 def restore_forecaster(forecaster: Any, header: Header, tensors: Tensors, device: torch.device) -> None:
     """Set what fit has set, on a forecaster that has its parameters."""
     events, covariates, ends = (header.get(name) for name in ("inputs", "covariates", "ends"))
+    settings = forecaster.reader_settings()
     reader = DataReader(
-        settings=forecaster.reader_settings(),
+        settings=settings,
         channels=decode_labels(header["channels"]),
         timeline=Timeline.from_dict(header["timeline"]),
         scaler=SupportScaler.from_dict(header["scaler"]),
         horizon=_decode_span(header["horizon"]),
         time_unit=_decode_span(header["time_unit"]),
-        events=None if events is None else EventEncoder.from_dict(events),
+        events=None if events is None else settings.restore_events(events),
         covariates=None if covariates is None else CovariateCoder.from_dict(covariates),
         ends=None if ends is None else Ends.from_dict(ends),
         is_array=header["is_array"],

@@ -16,7 +16,8 @@ from tsode._registry import Part, lookup
 from tsode.core.series import Series
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.pieces import pieces
-from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
+from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.forecasters.supports import check_law
 from tsode.estimators.forecasters.windowed import WindowedForecaster
 from tsode.estimators.parameters import Check, at_least, boolean_or_auto, one_of, or_value, part_of, share

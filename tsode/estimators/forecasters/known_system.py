@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tsode.errors import ParameterError
-from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
+from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
 

@@ -20,7 +20,8 @@ from tsode.estimators.forecasters.base import LearnedForecaster
 from tsode.estimators.forecasters.known_system import SystemSettings, read_start
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.rate_axes import check_rates, rate_axes
-from tsode.estimators.forecasters.reader import DataReader, ReaderSettings
+from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.forecasters.structural_diagnosis import StructuralDiagnosis
 from tsode.estimators.forecasters.structure import (
     build_structure,

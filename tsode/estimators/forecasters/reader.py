@@ -15,130 +15,23 @@ from tsode.core.timeline import Timeline
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import array_rows, is_series_like, join_values
 from tsode.estimators.forecasters.new_series import ask_with_new, ids_of_events
+from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.forecasters.supports import fit_scales
-from tsode.estimators.settings import find_horizon, find_unit
-from tsode.frames.calendar import choose_cycles
-from tsode.frames.covariates import CovariateCoder, read_known
-from tsode.frames.durations import read_duration
+from tsode.estimators.settings import find_horizon
+from tsode.frames.covariates import CovariateCoder
 from tsode.frames.ends import Ends
 from tsode.frames.events import read_events
 from tsode.frames.inputs import DosingInputs, EventEncoder
-from tsode.frames.labels import labels
-from tsode.frames.leftovers import without_leftovers
 from tsode.frames.meeting import check_new_series, check_rows_about
 from tsode.frames.outliers import warn_of_outliers
-from tsode.frames.panel import CovariateRecord, Panel, with_last
+from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.read import read_panel
 from tsode.frames.scaling import ChannelScaler
 from tsode.frames.standard_errors import check_standard_errors
-from tsode.frames.static import read_static
 from tsode.frames.times import Query, check_kind, read_query
 from tsode.frames.write import write_table
 
-__all__ = ["DataReader", "ReaderSettings"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReaderSettings:
-    """Parameters of a forecaster that say how its data are read.
-
-    Parameters
-    ----------
-    id_col, time_col, target, duplicates, horizon, time_unit, known_path, calendar, support
-        As in `JumpODEForecaster`.
-    past : list of label
-        Channels that are read, but not forecast.
-    errors : list of label
-        Those among them that are standard errors of others.
-    scale : {"standard", "robust", "none"}
-    can_rescale : bool
-        Whether the user has a say in it.
-    has_linear_inputs : bool
-        Whether the effect of an event grows with its amount.
-    holds_rates : bool
-        Whether an infusion acts as long as it runs, rather than when it starts and ends.
-    refusals : dict of table to str
-        Why "events", "static" or "known" is not read, and what to do; a table that is read has no entry.
-    """
-
-    id_col: Hashable
-    time_col: Hashable
-    target: Any
-    duplicates: str
-    horizon: Any
-    time_unit: Any
-    known_path: str
-    calendar: Any
-    past: list[Hashable]
-    errors: Sequence[Hashable] = ()
-    scale: str
-    can_rescale: bool
-    has_linear_inputs: bool
-    holds_rates: bool
-    refusals: Mapping[str, str]
-    support: Any = "real"
-
-    def read(self, X: Any, y: Any = None) -> Panel:
-        """Read data to learn from; past covariates come last.
-
-        Raises
-        ------
-        DataError
-            If the data cannot be read, or hold a channel of which nothing was observed.
-        """
-        if y is not None and self.past:
-            what = "noise_col names" if self.errors else "past_covariates are"
-            raise DataError(f"{what} columns of X, but with y= those are not read: leave out y=.")
-        target = self.target
-        if self.past and target is not None:
-            target = [*labels(target), *self.past]
-        panel = read_panel(
-            X if y is None else join_values(X, y, self.id_col, self.time_col),
-            id_col=self.id_col,
-            time_col=self.time_col,
-            target=target,
-            duplicates=self.duplicates,
-        )
-        if target is None and y is None:
-            panel = without_leftovers(panel)
-        if self.past:
-            panel = with_last(panel, self.past, "noise_col" if self.errors else "past_covariates")
-            check_standard_errors(panel, self.errors)
-        never = [name for c, name in enumerate(panel.channels) if all(np.isnan(v[:, c]).all() for v in panel.values)]
-        if never:
-            raise DataError(
-                f"The channels {never} hold no observed value, so nothing can be learned about them: drop them, or "
-                f"choose the channels with target={[name for name in panel.channels if name not in never]}."
-            )
-        return panel
-
-    def unit(self, horizon: Any, panel: Panel) -> Any:
-        """One unit of model time, in the data's own time."""
-        if self.time_unit == "auto":
-            return find_unit(horizon, panel)
-        return read_duration(self.time_unit, panel.time_kind, "time_unit")
-
-    def refuse(self, **tables: Any) -> None:
-        """Raise a DataError if a table is given that is not read."""
-        for name, table in tables.items():
-            if table is not None and name in self.refusals:
-                raise DataError(self.refusals[name])
-
-    def fit_covariates(
-        self, panel: Panel, static: Any, known: Any, others: Sequence[Hashable]
-    ) -> CovariateCoder | None:
-        """Learn categories and scales of covariates; None where there is nothing to know, or it is not read.
-
-        Tables may be of `others` than the series in `panel`.
-        """
-        if "known" in self.refusals:
-            return None
-        return CovariateCoder.fit(
-            None if static is None else read_static(static, panel.ids, self.id_col, others),
-            None if known is None else read_known(known, panel, self.id_col, self.time_col, others=others),
-            self.known_path,
-            choose_cycles(self.calendar, panel),
-        )
+__all__ = ["DataReader"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -246,8 +139,7 @@ class DataReader:
         if events is not None:
             rows = reader._read_events(events, panel, every)
             if old is None:
-                spans = (horizon, time_unit) if settings.holds_rates else None
-                reader = replace(reader, events=EventEncoder.fit(rows, settings.has_linear_inputs, spans))
+                reader = replace(reader, events=settings.fit_events(rows, horizon, time_unit))
             panel = replace(panel, inputs=reader._event_encoder().encode(rows))
         covariates = settings.fit_covariates(panel, static, known, every.ids) if old is None else old.covariates
         reader = replace(reader, covariates=covariates)
@@ -438,7 +330,11 @@ class DataReader:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _read_events(self, events: Any, panel: Panel, history: Panel) -> pd.DataFrame:
-        rows = read_events(events, panel.ids, id_col=self.settings.id_col, time_col=self.settings.time_col)
+        settings = self.settings
+        rows = read_events(
+            events, panel.ids, id_col=settings.id_col, time_col=settings.time_col,
+            time_unit=settings.rate_unit(self.time_unit),
+        )  # fmt: skip
         check_rows_about(rows["id"], panel, history.ids, "events=")
         if len(rows):
             check_kind(rows["time"].to_numpy(), rows.attrs["time_dtype"], panel, "events=")

@@ -1,0 +1,241 @@
+"""Answers of a known system: draws for each history that is asked about, and what they predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsode._isolation import isolated
+from tsode.core.status import Status
+from tsode.errors import DataError
+from tsode.estimators.forecasters.predictive import Predictive, report_failed
+from tsode.estimators.forecasters.reach_report import ReachReport
+from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.known_ode.conditioned import Ask, Conditioning, key_of
+from tsode.estimators.known_ode.histories import History, digest, histories
+from tsode.estimators.known_ode.laws import laws_of, mixtures, paths_of
+from tsode.estimators.known_ode.posterior import KeptPosterior
+from tsode.estimators.known_ode.schedules import event_rows
+from tsode.estimators.known_ode.settings import read_starts
+from tsode.frames.panel import Panel
+from tsode.frames.times import Query
+from tsode.inference.known_density import KnownDensity
+from tsode.inference.known_density import Predictive as Law
+from tsode.inference.known_system import KnownSystem
+from tsode.inference.parameters import ParameterSpace
+
+__all__ = ["AnswersByDraws"]
+
+MOST_NUMBERS = 2**23  # of a piece, in draws times query times
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Times that are asked of a series after the same rows."""
+
+    row: int
+    history: History
+    times: np.ndarray
+    at: np.ndarray
+
+
+class AnswersByDraws:
+    """Part of `KnownODEForecaster` that answers questions."""
+
+    reader_: DataReader
+    module_: Any
+    _panel: Panel
+    _kept: KeptPosterior
+    _system_of: Callable[[Sequence[Hashable]], KnownSystem]
+    _density_of: Callable[..., KnownDensity]
+    inference: str
+    n_draws: int
+    max_seconds: float | None
+    initial_time: Any
+
+    def _forget(self) -> None:
+        """Nothing was asked yet."""
+        self._found: dict[tuple[Hashable, bytes, bytes], Tensor] = {}
+        self.__dict__.pop("_fitted_density", None)
+
+    @property
+    def _density(self) -> KnownDensity:
+        """The density that the posterior is of."""
+        if not hasattr(self, "_fitted_density"):
+            data = self._kept.data
+            self._fitted_density = KnownDensity(self._system_of(data.ids), data)
+        return self._fitted_density
+
+    # -- what forecasters are asked --------------------------------------------------------------------------------
+
+    def _forecast(
+        self,
+        query: Query,
+        panel: Panel,
+        impute: bool = False,
+        n_numbers: int = 0,
+        must_hold: bool = False,
+        report: ReachReport | None = None,
+    ) -> Iterator[Predictive]:
+        failed: dict[int, int] = {}
+        n_answered = 0
+        for pieces, laws, is_lost in self._laws(query, panel, "all" if impute else "each"):
+            for place, piece in enumerate(pieces):
+                if bool(is_lost[place]):
+                    failed[piece.row] = int(Status.NON_FINITE)
+                n_answered += not bool(is_lost[place])
+                yield mixtures(laws, place, len(piece.times), piece.at, bool(is_lost[place]))
+        if report is not None:
+            report.fail(failed)
+        report_failed(query, failed, must_hold or not n_answered)
+
+    def _paths(
+        self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator, report: ReachReport | None = None
+    ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+        """Joint paths: each follows one draw given the rows before its first time."""
+        seed = int(torch.randint(0, 2**31, (), generator=generator))
+        failed: dict[int, int] = {}
+        asked = set()
+        for pieces, laws, is_lost in self._laws(query, panel, "first"):
+            paths = []
+            for place, piece in enumerate(pieces):
+                own = torch.Generator().manual_seed(seed + key_of(piece.history.key))
+                path = paths_of(laws, place, len(piece.times), n_samples, own)
+                if bool(is_lost[place]):
+                    failed[piece.row] = int(Status.NON_FINITE)
+                    path = np.full_like(path, np.nan)
+                paths.append(path)
+            asked |= {piece.row for piece in pieces}
+            yield [piece.row for piece in pieces], paths
+        n_channels = len(self.reader_.targets)
+        rest = [row for row in range(len(query.ids)) if row not in asked]
+        if rest:
+            yield rest, [np.empty((n_samples, 0, n_channels)) for _ in rest]
+        report_failed(query, failed, len(failed) == len(query.ids) > 0)
+
+    def _laws(self, query: Query, panel: Panel, rows_used: str) -> Iterator[tuple[list[_Piece], list[Law], Tensor]]:
+        for pieces in self._cut(self._pieces(query, panel, rows_used)):
+            with isolated():
+                u = torch.stack(self._draws([piece.history for piece in pieces]))
+                given = [piece.history.with_inputs(panel.inputs.get(piece.history.key)) for piece in pieces]
+                n_most = max(len(piece.times) for piece in pieces)
+                times = np.stack([np.resize(piece.times, n_most) if len(piece.times) == n_most else
+                                  np.pad(piece.times, (0, n_most - len(piece.times)), mode="edge")
+                                  for piece in pieces])  # fmt: skip
+                density = self._density_of(given, len(given))
+                laws, is_lost = laws_of(density, u, torch.from_numpy(times))
+            yield pieces, laws, is_lost
+
+    def _pieces(self, query: Query, panel: Panel, rows_used: str) -> Iterator[_Piece]:
+        """Times of each series that are answered from the same rows: those before "each", before the "first", "all"."""
+        timeline = self.reader_.timeline
+        of_fit = set(self._panel.ids)
+        inputs = {key: (self._panel if key in of_fit else panel).inputs.get(key) for key in query.ids}
+        told = replace(panel, inputs={key: one for key, one in inputs.items() if one is not None})
+        fitted = dict(zip(self._kept.data.ids, self._kept.data.start.tolist()))
+        starts = {**read_starts(self.initial_time, panel, self.reader_), **fitted}
+        end = 0
+        for row, history in enumerate(histories(told, query.ids, starts, timeline)):
+            times = timeline.to_model(query.times[row])
+            at = np.arange(end, end + len(times))
+            end += len(times)
+            if not len(times):
+                continue
+            self._check_start(history, panel, times, query.times[row])
+            if rows_used == "each":
+                n_before = np.searchsorted(history.times, times, side="left")
+            elif rows_used == "first":
+                n_before = np.full(len(times), np.searchsorted(history.times, times[0], side="left"))
+            else:
+                n_before = np.full(len(times), len(history.times))
+            for n in np.unique(n_before):
+                which = n_before == n
+                yield _Piece(row, history.before(int(n)), times[which], at[which])
+
+    def _check_start(self, history: History, panel: Panel, times: np.ndarray, native: np.ndarray) -> None:
+        if np.isnan(history.start):
+            raise DataError(
+                f"Nothing says when series {history.key!r} starts, which has no rows and no events: set initial_time=."
+            )
+        given = panel.inputs.get(history.key)
+        first = np.inf if given is None else self.reader_.timeline.to_model(given.times).min(initial=np.inf)
+        if times[0] < history.start or first < history.start:
+            what = f"is asked for {native[0]}" if times[0] < history.start else "has an event"
+            raise DataError(
+                f"Series {history.key!r} {what}, before it starts in its initial state (its first row or event): set "
+                "initial_time= earlier."
+            )
+
+    def _cut(self, pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:
+        part: list[_Piece] = []
+        longest = 0
+        for piece in pieces:
+            longest = max(longest, len(piece.times))
+            if part and (len(part) + 1) * longest * self.n_draws > MOST_NUMBERS:
+                yield part
+                part, longest = [], len(piece.times)
+            part.append(piece)
+        if part:
+            yield part
+
+    # -- draws -----------------------------------------------------------------------------------------------------
+
+    def _draws(self, series: Sequence[History]) -> list[Tensor]:
+        """Draws (k p) for each history, of the coordinates that one series has."""
+        timeline, known = self.reader_.timeline, self._known_rows()
+        names, asks = [], {}
+        for one in series:
+            rows = known.get(one.key, {})
+            is_known = np.array([rows.get(t) == x.tobytes() for t, x in zip(one.times, one.values)], dtype=bool)
+            name = (one.key, one.digest(timeline), is_known.tobytes())
+            names.append(name)
+            if name not in self._found:
+                same = self._as_in_fit(one)
+                if same is None:
+                    asks[name] = Ask(one, is_known)
+                else:
+                    self._found[name] = same
+        if asks:
+            self._found |= dict(zip(asks, self._conditioning().draws(list(asks.values()))))
+        return [self._found[name] for name in names]
+
+    def _known_rows(self) -> Mapping[Hashable, Mapping[float, bytes]]:
+        data = self._kept.data
+        return {
+            key: {float(t): x.tobytes() for t, x in zip(data.times[row].numpy(), data.values[row].numpy())
+                  if not np.isnan(x).all()}
+            for row, key in enumerate(data.ids)
+        }  # fmt: skip
+
+    def _as_in_fit(self, history: History) -> Tensor | None:
+        """Draws of the fit, if it has seen just this history."""
+        data = self._kept.data
+        if history.key not in data.ids:
+            return None
+        row = list(data.ids).index(history.key)
+        seen = ~data.values[row].isnan().all(dim=1)
+        events = (np.empty(0), np.empty((0, 0))) if data.events is None else event_rows(data.events, row)
+        fitted = digest(float(data.start[row]), data.times[row][seen].numpy(), data.values[row][seen].numpy(), *events)
+        return self._of_series(row) if fitted == history.digest(self.reader_.timeline) else None
+
+    def _of_series(self, row: int) -> Tensor:
+        """Draws (k p) of the coordinates of one series of the fit."""
+        draws, space = self.module_.draws, self._density.space
+        if len(draws) > 1 or space.n_series == 1:
+            return draws[row if len(draws) > 1 else 0]
+        return draws[0][:, [start + (row if width > 1 else 0) for *_, start, width in space._blocks()]]
+
+    def _conditioning(self) -> Conditioning:
+        space = self._density.space
+        places = [start for name, _, start, _ in space._blocks() if name not in space.own]
+        alone = ParameterSpace(space.priors, {}, space.own, 1, 1, tuple(space.priors))
+        shared = self.module_.draws[0][:, places]
+        return Conditioning(
+            lambda series: self._density_of(series, len(series)), alone, shared, self.inference, self._kept.seed,
+            self.n_draws, self.max_seconds,
+        )  # fmt: skip

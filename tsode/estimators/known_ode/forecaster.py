@@ -1,0 +1,388 @@
+"""Forecaster of dynamics whose equations are known: a posterior over named parameters."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from tsode._isolation import isolated
+from tsode._random import new_generator
+from tsode.errors import DataError, FileFormatError, ParameterError, SolverError, TsodeWarning
+from tsode.estimators.files.model_file import Header, Tensors, read_model_file
+from tsode.estimators.files.parameters import decode_parameters, encode_parameters
+from tsode.estimators.forecasters.base import BaseForecaster
+from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.forecasters.reader_settings import ReaderSettings
+from tsode.estimators.known_ode.answers import AnswersByDraws
+from tsode.estimators.known_ode.conditioned import key_of, settings_for
+from tsode.estimators.known_ode.histories import histories, observations
+from tsode.estimators.known_ode.module import PosteriorDraws
+from tsode.estimators.known_ode.parts_file import Unsaid, compare, decode, describe, encode, fingerprint, given_again
+from tsode.estimators.known_ode.posterior import KeptPosterior
+from tsode.estimators.known_ode.reports import ReportsPosterior
+from tsode.estimators.known_ode.schedules import ScheduleEncoder
+from tsode.estimators.known_ode.settings import KnownSettings, read_starts
+from tsode.estimators.parameters import Check, at_least, or_value, positive
+from tsode.frames.panel import Panel
+from tsode.inference.infer import ENGINES, infer
+from tsode.inference.known_density import KnownDensity
+from tsode.inference.known_system import KnownSystem
+from tsode.inference.model_checks import uninformed
+from tsode.inference.priors import Uniform
+
+__all__ = ["KnownODEForecaster"]
+
+PARTS = ("rates", "states", "parameters", "initial", "observed", "doses", "per_series", "triggers", "solver")
+
+
+def _check_inference(name: str, value: Any, default: Any) -> None:
+    if value not in ENGINES:
+        raise ParameterError(f"{name}={value!r} is no engine: choose one of {', '.join(ENGINES)}.")
+
+
+def _check_double(name: str, value: Any, default: Any) -> None:
+    if value != "float64":
+        raise ParameterError(f"{name}={value!r}, but posteriors are computed in double precision: leave it out.")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
+    """Forecast with equations that are known, and parameters of which a prior is: Bayesian inference on frames.
+
+    The equations are a function of time, state and named parameters; series may start when they like, be seen at any
+    times, have gaps and doses. `fit` finds the posterior of the parameters; forecasts are mixtures over its draws, so
+    that their bands hold the noise and what is not known (`predict_spread` tells them apart). What cannot be trusted
+    in a posterior is named in a warning.
+
+    A forecast at a time uses the rows of its series strictly before it. Draws of shared parameters stay as fit has
+    found them, as weights do of learned forecasters; what a series has of its own (initial states, `per_series`) is
+    inferred anew where fit has seen other rows of it. Rows that fit has not seen, by `context` or `update`, weigh the
+    draws. `impute` uses all rows.
+
+    Parameters
+    ----------
+    rates : callable
+        ``(t, z, p)``: times (r,), states (r d) in the order of `states`, parameters by name (``p.alpha``), each (r,) ->
+        derivatives (r d), or a tuple of ``d`` tensors (r,). Each row by itself, in PyTorch. Numbers are times as they
+        stand in the data over `time_unit`; datetimes count from the first time in fit.
+    states : list of str
+    parameters : dict of str to prior, number, or dict of id to number
+        Priors are in `tsode.inference`: ``Normal(1, 0.5, lower=0)``.
+    initial : dict of str to prior, number, dict of id to number, or function of the parameters
+        Where each state starts. A prior makes a parameter ``<state>_initial`` of each series' own.
+    observed : dict of channel to noise
+        How each column is observed: ``LogNormalNoise("hare", sd="sigma")``; of a state's name, or of a function
+        ``(t, z, p)``.
+    doses : dict of state to Dosing, optional
+        Lag, bioavailability, rate and duration of what the event table gives to a state, as parameters.
+    per_series : list of str
+        Parameters of which each series has its own, with the same prior.
+    triggers : list of Trigger
+        Events by the state itself, see `tsode.Trigger`; functions are of ``(t, z, p)``.
+    solver : Solver, optional
+    system : KnownSystem, optional
+        All of the above together, such as a ready one from `tsode.systems`; then leave them out.
+    inference : str
+        "auto": the cheapest engine that passes its check. See `tsode.inference.infer`.
+    n_draws : int
+        Draws of the posterior that forecasts are made from.
+    max_seconds : float, optional
+        Of the clock, for inference; the best so far is kept.
+    initial_time : time, or dict of id to time, optional
+        When series begin in their initial states, not after their rows and events. By default each begins at its first
+        row or event.
+    horizon, time_unit, device, dtype, random_state, verbose, id_col, time_col, target, duplicates
+        As in `JumpODEForecaster`; `time_unit` is what the rates are per (1 of the data's own numbers by default, and
+        needed where times are a clock's), and columns are those of `observed`.
+
+    Attributes
+    ----------
+    posterior_ : DataFrame
+        A row a draw, a column a parameter, in the units of the parameters.
+    log_evidence_ : float, or Series by id where series share nothing
+    log_likelihood_ : DataFrame
+        A row a draw, a column a value: its channel, series and time.
+    problems_ : list of str
+        What inference warns of.
+    channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
+
+    Examples
+    --------
+    >>> import tsode
+    >>> from tsode.datasets import load_lynx_hare
+    >>> from tsode.systems import lotka_volterra
+    >>> system = lotka_volterra(prey_level=30, predator_level=20, period=10)
+    >>> pelts = load_lynx_hare().rename(columns={"hare": "prey", "lynx": "predator"})
+    >>> model = tsode.KnownODEForecaster(system=system, inference="laplace", random_state=0).fit(pelts)
+    >>> model.summary().index.tolist()[:2]
+    ['alpha', 'beta']
+    """
+
+    rates: Callable[..., Any] | None = field(default=None, kw_only=False)
+    states: Any = None
+    parameters: Any = None
+    initial: Any = None
+    observed: Any = None
+    doses: Any = None
+    per_series: Any = ()
+    triggers: Any = ()
+    solver: Any = None
+    system: Any = None
+    inference: str = "auto"
+    n_draws: int = 1000
+    max_seconds: float | None = None
+    initial_time: Any = None
+    dtype: str = "float64"
+
+    reads_events = True
+    is_bounded = False
+    checks: ClassVar[dict[str, Check]] = {
+        "inference": _check_inference,
+        "dtype": _check_double,
+        "n_draws": at_least(2),
+        "max_seconds": or_value(None, positive),
+    }
+
+    # -- the system ------------------------------------------------------------------------------------------------
+
+    def _given(self) -> KnownSystem:
+        """The system as it was given, checked."""
+        parts = {name: getattr(self, name) for name in PARTS}
+        if self.system is not None:
+            said = [name for name, value in parts.items() if value not in (None, (), [])]
+            if said:
+                raise ParameterError(f"system= has all parts already, but {said[0]}= is given too: use system.with_().")
+            if not isinstance(self.system, KnownSystem):
+                raise ParameterError(f"system= takes a KnownSystem, such as tsode.systems.sir(), not {self.system!r}.")
+            return self.system
+        missing = [name for name in ("rates", "states", "initial", "observed") if parts[name] is None]
+        if missing:
+            raise ParameterError(f"{missing[0]}= is missing: give the parts of a system, or a ready one as system=.")
+        given = {name: value for name, value in parts.items() if value is not None}
+        plain = {**given, "parameters": given.get("parameters", {})}
+        for name in ("parameters", "initial", "observed", "doses"):
+            if not isinstance(plain.get(name, {}), Mapping):
+                raise ParameterError(f"{name}= takes a dict by name, but is {plain[name]!r}.")
+        return KnownSystem(**plain)
+
+    def _system_of(self, ids: Sequence[Hashable]) -> KnownSystem:
+        """The system with the known numbers of these series."""
+        system = self._given()
+        changed: dict[str, Any] = {}
+        for entry in ("parameters", "initial"):
+            values = dict(getattr(system, entry))
+            for name, value in values.items():
+                if isinstance(value, Mapping):
+                    missing = [key for key in ids if key not in value]
+                    if missing:
+                        raise ParameterError(
+                            f"{entry}[{name!r}] has no number for series {missing[0]!r}: add it to the dict."
+                        )
+                    values[name] = torch.tensor([float(value[key]) for key in ids], dtype=torch.float64)
+                elif np.ndim(value) and not callable(value):
+                    raise ParameterError(
+                        f"{entry}[{name!r}] has {np.size(value)} numbers, but nothing says of which series: give a "
+                        "dict of id to number."
+                    )
+            changed[entry] = values
+        return replace(system, **changed)
+
+    def _density_of(self, series: Sequence[Any], n_problems: int | None = None) -> KnownDensity:
+        """The density of some histories."""
+        reader = self.reader_
+        data = observations(series, reader.timeline, reader.reach)
+        return KnownDensity(self._system_of([one.key for one in series]), data, n_problems)
+
+    # -- fit -------------------------------------------------------------------------------------------------------
+
+    def reader_settings(self) -> ReaderSettings:
+        """How data are read: in their own units, the columns that are observed."""
+        system = self._given()
+        settings = super().reader_settings()
+        refusals = {name: settings.refusals[name].split(":")[0] + ": make them parameters, as a dict of id to number."
+                    for name in ("static", "known")}  # fmt: skip
+        return KnownSettings(
+            **vars(settings) | {"scale": "none", "can_rescale": False, "refusals": refusals},
+            observed=tuple(system.observed),
+            states=tuple(system.states),
+        )
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        events: Any = None,
+        static: Any = None,
+        known: Any = None,
+        validation: Any = None,
+    ) -> Self:
+        """Infer the parameters from irregular series.
+
+        Parameters
+        ----------
+        X, y, events
+            See `BaseForecaster.fit`. Events act exactly as in `tsode.solve`; a target is the name of a state.
+        static, known, validation
+            Not read.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, ParameterError
+            If data or model cannot be read, or do not meet; the message says what to change.
+        SolverError
+            If no posterior was found.
+        """
+        self._check_parameters()
+        if validation is not None:
+            raise ParameterError("KnownODEForecaster uses all data for its posterior: leave out validation=.")
+        reader, panel, _ = DataReader.fit(
+            self.reader_settings(), X, y, events=events, static=static, known=known, validation=None
+        )
+        timeline = reader.timeline
+        if timeline.kind != "datetime":  # times in rates are those of the data
+            timeline = replace(timeline, origin=0)
+        reader = replace(reader, timeline=timeline, events=ScheduleEncoder.of(self._given().states, reader.time_unit))
+        self._infer_from(reader, panel)
+        return self
+
+    def update(
+        self, X: Any, y: Any = None, *, events: Any = None, static: Any = None, known: Any = None, refit: bool = False
+    ) -> Self:
+        """Append new rows to the history, so that forecasts go on from them; with `refit`, infer the parameters anew.
+
+        Without it draws of shared parameters are weighed by the new rows at each forecast. See `BaseForecaster.update`.
+        """
+        super().update(X, y, events=events, static=static, known=known)
+        if refit:
+            self._infer_from(self.reader_, self._panel)
+        return self
+
+    @isolated()
+    def _infer_from(self, reader: DataReader, panel: Panel) -> None:
+        starts = read_starts(self.initial_time, panel, reader)
+        series = histories(panel, panel.ids, starts, reader.timeline)
+        data = observations(series, reader.timeline, reader.reach)
+        density = KnownDensity(self._system_of(panel.ids), data)
+        _check_informed(density)
+        seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
+        keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
+        settings = settings_for(self.n_draws)
+        found = infer(density, self.inference, seed, settings, keys, self.max_seconds, verbose=bool(self.verbose))
+        draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
+        for row, texts in enumerate(found.problems):
+            if not bool(draws[row].isfinite().all()):
+                causes = "; ".join(density.failures(density.sample_prior(16, torch.Generator().manual_seed(0))))
+                raise SolverError(f"{'; '.join(texts)} ({causes}): look at the priors, or at prior_predictive().")
+        self._kept = KeptPosterior.of(found, data, seed)
+        self._fingerprint = fingerprint(density)
+        self._keep(reader, panel, PosteriorDraws(draws), [], 1)
+        if self.problems_:
+            warnings.warn(f"The posterior has problems: {'; '.join(self.problems_)}.", TsodeWarning, stacklevel=4)
+
+    def _build(self, n_channels: int, n_inputs: int, n_features: int) -> Any:
+        raise NotImplementedError("its module is the draws of a posterior")
+
+    def _build_like(self, weights: Mapping[str, Any], *widths: int, **rates: int) -> Any:
+        return PosteriorDraws.of_size(*weights["module.draws"].shape)
+
+    def _train(self, module: Any, split: Any, horizon: float, generator: torch.Generator) -> list[dict[str, float]]:
+        raise NotImplementedError("a posterior is inferred, see `_infer_from`")
+
+    def _keep(self, reader: DataReader, panel: Panel, module: Any, history: Any, n_iter: int) -> None:
+        encoder = ScheduleEncoder.of(self._given().states, reader.time_unit)
+        super()._keep(replace(reader, events=encoder), panel, module, history, n_iter)
+        self._forget()
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def _to_file(self) -> tuple[Header, Tensors]:
+        plain = {name: value for name, value in self.get_params(deep=False).items() if name not in (*PARTS, "system")}
+        header: Header = {"class": type(self).__name__, "params": encode_parameters(type(self)(**plain))}
+        parts, unsaid = {}, ["system"] if self.system is not None else []
+        for name in PARTS:
+            try:
+                parts[name] = encode(getattr(self, name))
+            except Unsaid:
+                unsaid.append(name)
+        fitted, tensors = self._describe()
+        of_posterior, own = self._kept.to_file()
+        header |= {"parts": parts, "unsaid": unsaid, "posterior": of_posterior, "said": describe(self._given())}
+        return header | fitted, tensors | own | {"fingerprint": self._fingerprint.clone()}
+
+    @classmethod
+    def load(cls, path: Any, device: str = "cpu", **parts: Any) -> Self:
+        """Read a fitted forecaster back; functions, which no file holds, are given again.
+
+        Parameters
+        ----------
+        path : path
+        device : str
+            Posteriors are on the CPU.
+        **parts
+            What holds functions, as at first: ``rates=``, or ``system=``; where they had any, ``initial=``,
+            ``observed=``, ``triggers=``. If they give other numbers at stored points, that is an error.
+
+        Raises
+        ------
+        ParameterError
+            If a part is missing, or is another than when the file was written.
+        FileFormatError
+            If the file is damaged, is not one of ours, or holds another class.
+        """
+        header, tensors = read_model_file(path)
+        if header["class"] != cls.__name__ or "unsaid" not in header:
+            raise FileFormatError(f"{str(path)!r} holds a {header['class']}, not a {cls.__name__}: load it as such.")
+        missing = [name for name in header["unsaid"] if name not in parts]
+        if missing:
+            raise ParameterError(
+                f"A model file holds no functions: give them again, {cls.__name__}.load(path, {given_again(missing)})."
+            )
+        unknown = [name for name in parts if name not in (*PARTS, "system")]
+        if unknown:
+            raise ParameterError(f"load takes parts of the system, but not {unknown[0]}=.")
+        try:
+            saved = {name: decode(value) for name, value in header["parts"].items()}
+            own = cls(**decode_parameters(header["params"]) | saved | parts)
+            own._check_parameters()
+            own._kept = KeptPosterior.from_file(header["posterior"], tensors)
+            with isolated():
+                own._restore(header, {k: v for k, v in tensors.items() if not k.startswith("posterior.")},
+                             torch.device("cpu"))  # fmt: skip
+                own._fingerprint = tensors["fingerprint"]
+                density = own._density
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise FileFormatError(f"{str(path)!r} is damaged ({error!r}): save the forecaster again.") from error
+        compare(density, header["said"], own._fingerprint)
+        return own
+
+    @classmethod
+    def _from_file(cls, header: Header, tensors: Tensors, device: torch.device) -> Self:
+        raise ParameterError(f"it holds no functions: load it by {cls.__name__}.load(path, rates=...)")
+
+
+def _check_informed(density: KnownDensity) -> None:
+    """Raise where the data say nothing of a parameter with a flat prior, and warn of one that nothing reads."""
+    names = sorted({name for of_problem in uninformed(density) for name in of_problem})
+    names = [name for name in names if density.space.parameter_of(name) not in density.unused]
+    flat = [name for name in names if isinstance(density.space.priors[density.space.parameter_of(name)], Uniform)]
+    if flat:
+        raise DataError(
+            f"The data say nothing of {', '.join(map(repr, flat))}, whose prior is flat: nothing that is observed "
+            "depends on it. Observe a channel that does (observed=), give it a prior of what is known, or a number."
+        )
+    if density.unused:
+        warnings.warn(
+            f"No function reads {', '.join(map(repr, density.unused))}: the posterior will be the prior.",
+            TsodeWarning,
+            stacklevel=5,
+        )

@@ -1,0 +1,109 @@
+"""Histories of a known system: a panel of series as observations in model time, from the start of each."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tsode.core.timeline import Timeline
+from tsode.errors import DataError
+from tsode.estimators.known_ode.schedules import scheduled
+from tsode.frames.inputs import DosingInputs
+from tsode.frames.panel import Panel
+from tsode.inference.observations import Observations
+
+__all__ = ["History", "histories", "observations"]
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What was seen of one series, in model time.
+
+    Parameters
+    ----------
+    key : label
+    start : float
+        When it begins in its initial state; NaN where nothing says so.
+    times : array[m], float64
+        Of rows in which something was seen.
+    values : array[m c], float64
+    inputs : DosingInputs or None
+        Its events.
+    """
+
+    key: Hashable
+    start: float
+    times: np.ndarray
+    values: np.ndarray
+    inputs: DosingInputs | None
+
+    def before(self, n_rows: int) -> History:
+        """The first so many rows; events stay, for they are known ahead."""
+        return History(self.key, self.start, self.times[:n_rows], self.values[:n_rows], self.inputs)
+
+    def with_inputs(self, inputs: DosingInputs | None) -> History:
+        """The same with other events."""
+        return History(self.key, self.start, self.times, self.values, inputs)
+
+    def digest(self, timeline: Timeline) -> bytes:
+        """What tells it from others: start, rows, and the events up to the last of these."""
+        if self.inputs is None:
+            return digest(self.start, self.times, self.values, np.empty(0), np.empty((0, 0)))
+        return digest(self.start, self.times, self.values, timeline.to_model(self.inputs.times), self.inputs.values)
+
+
+def digest(start: float, times: np.ndarray, values: np.ndarray, event_times: np.ndarray, events: np.ndarray) -> bytes:
+    """Bytes that are the same for the same history; events after its last row do not count."""
+    is_past = event_times < times[-1] if len(times) else np.zeros(len(event_times), dtype=bool)
+    parts = np.float64(start), times, values, event_times[is_past], events[is_past]
+    sizes = repr([np.shape(part) if np.size(part) else 0 for part in parts]).encode()
+    return sizes + b"".join(np.ascontiguousarray(part, dtype=np.float64).tobytes() for part in parts)
+
+
+def histories(
+    panel: Panel, keys: Sequence[Hashable], starts: Mapping[Hashable, float], timeline: Timeline
+) -> list[History]:
+    """Histories of the series `keys` of a panel, whose starts are given or else their first row or event."""
+    place_of = {key: place for place, key in enumerate(panel.ids)}
+    found = []
+    for key in keys:
+        place, inputs = place_of[key], panel.inputs.get(key)
+        values = np.asarray(panel.values[place], dtype=np.float64)
+        seen = ~np.isnan(values).all(axis=1)
+        times = timeline.to_model(panel.times[place])
+        firsts = [times[:1]]
+        if inputs is not None and len(inputs.times):
+            firsts.append(timeline.to_model(inputs.times[:1]))
+        start = starts.get(key, float(min(np.concatenate(firsts), default=np.nan)))
+        if inputs is not None and len(inputs.times) and float(timeline.to_model(inputs.times[:1])[0]) < start:
+            raise DataError(f"Series {key!r} has an event before it starts: set initial_time= earlier, or drop it.")
+        if len(times) and times[0] < start:
+            raise DataError(f"Series {key!r} has a row before it starts: set initial_time= earlier, or drop it.")
+        found.append(History(key, start, times[seen], values[seen], inputs))
+    return found
+
+
+def observations(series: Sequence[History], timeline: Timeline, reach: float) -> Observations:
+    """Histories side by side.
+
+    One without rows is as long as `reach`: solvers take the size of states from there.
+    """
+    n_channels = series[0].values.shape[1]
+    n_most = max(1, *(len(one.times) for one in series))
+    times = np.empty((len(series), n_most))
+    values = np.full((len(series), n_most, n_channels), np.nan)
+    for row, one in enumerate(series):
+        n = len(one.times)
+        times[row, :n] = one.times
+        times[row, n:] = one.times[-1] if n else one.start + reach
+        values[row, :n] = one.values
+    return Observations(
+        [one.key for one in series],
+        torch.tensor([one.start for one in series], dtype=torch.float64),
+        torch.from_numpy(times),
+        torch.from_numpy(values),
+        scheduled([one.inputs for one in series], timeline),
+    )

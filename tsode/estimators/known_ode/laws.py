@@ -1,0 +1,115 @@
+"""Laws that the draws of a posterior predict: mixtures over them, channel by channel, and joint paths."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsode.errors import TsodeWarning
+from tsode.estimators.forecasters.predictive import Predictive
+from tsode.inference.known_density import KnownDensity
+from tsode.inference.known_density import Predictive as Law
+from tsode.likelihoods.ensemble_mixture import EnsembleMixture
+
+__all__ = ["MixedPredictive", "laws_of", "mixtures", "paths_of"]
+
+
+@dataclass(frozen=True)
+class MixedPredictive(Predictive):
+    """Predictive distribution whose channels have families of their own.
+
+    Parameters
+    ----------
+    channels : sequence of Predictive
+        Of one channel each; `family` and `params` are those of the first.
+    """
+
+    channels: Sequence[Predictive] = ()
+
+    @classmethod
+    def of(cls, channels: Sequence[Predictive]) -> MixedPredictive:
+        """The channels side by side; each has one."""
+        return cls(channels[0].family, channels[0].params, channels[0].at, channels)
+
+    @property
+    def mean(self) -> np.ndarray:
+        return np.concatenate([one.mean for one in self.channels], axis=1)
+
+    @property
+    def variances(self) -> tuple[np.ndarray, np.ndarray]:
+        total, epistemic = zip(*(one.variances for one in self.channels))
+        return np.concatenate(total, axis=1), np.concatenate(epistemic, axis=1)
+
+    def quantiles(self, levels: Sequence[float]) -> np.ndarray:
+        return np.concatenate([one.quantiles(levels) for one in self.channels], axis=1)
+
+    def error(self, x: np.ndarray, metric: str) -> np.ndarray:
+        columns = [one.error(x[:, c : c + 1], metric) for c, one in enumerate(self.channels)]
+        return np.concatenate(columns, axis=1)
+
+
+def laws_of(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list[Law], Tensor]:
+    """Laws of each channel, whose parameters are (n k q r), and the series (n,) none of whose draws has any.
+
+    Draws that predict nothing, because their solve fails or noise cannot be about it, give way to others of the same
+    series, and a warning says how many.
+
+    Parameters
+    ----------
+    density : KnownDensity
+        Of ``n`` series that are problems of their own.
+    u : Tensor[n k p]
+    times : Tensor[n q]
+    """
+    with torch.no_grad():
+        laws = list(density.predictive(u, times).values())
+    is_fine = torch.stack([law.is_fine[:, :, 0].all(dim=-1) for law in laws]).all(dim=0)  # (n k)
+    if bool(is_fine.all()):
+        return [law._replace(params=law.params[:, :, 0]) for law in laws], torch.zeros(len(u), dtype=torch.bool)
+    is_lost = ~is_fine.any(dim=1)
+    share = 1.0 - is_fine.double().mean(dim=1)
+    row = int(torch.where(is_lost, 0.0, share).argmax())
+    if float(share[row]) > 0.0 and not bool(is_lost[row]):
+        warnings.warn(
+            f"{float(share[row]):.2g} of the draws of series {density.data.ids[row]!r} predict nothing at the times "
+            "that are asked for, because their solve fails or their noise cannot be about it: the forecast is made "
+            "from the others.",
+            TsodeWarning,
+            stacklevel=2,
+        )
+    # those that are fine, in their order, over and over
+    order = (~is_fine).long().argsort(dim=1, stable=True)
+    count = is_fine.sum(dim=1, keepdim=True).clamp(min=1)
+    place = torch.arange(u.shape[1]).expand_as(order)
+    chosen = torch.where(is_fine, place, order.gather(1, place % count))
+    rows = torch.arange(len(u))[:, None]
+    return [law._replace(params=law.params[:, :, 0][rows, chosen]) for law in laws], is_lost
+
+
+def mixtures(laws: Sequence[Law], row: int, n_times: int, at: np.ndarray, is_lost: bool) -> MixedPredictive:
+    """Mixtures over the draws at the first so many times of a series."""
+    channels = []
+    for law in laws:
+        params = law.params[row, :, :n_times].transpose(0, 1)  # (q k r)
+        family = EnsembleMixture(params.shape[1], law.family)
+        joined = params.flatten(1)[:, None]
+        channels.append(Predictive(family, torch.full_like(joined, torch.nan) if is_lost else joined, at))
+    return MixedPredictive.of(channels)
+
+
+def paths_of(laws: Sequence[Law], row: int, n_times: int, n_samples: int, generator: torch.Generator) -> np.ndarray:
+    """Joint paths (s m c): each from one draw, with noise of its own at every time."""
+    n_draws = laws[0].params.shape[1]
+    rounds = -(-n_samples // n_draws)
+    chosen = torch.cat([torch.randperm(n_draws, generator=generator) for _ in range(rounds)])[:n_samples]
+    columns = []
+    for law in laws:
+        p = torch.rand(n_samples, n_times, generator=generator, dtype=torch.float64).clamp(1e-15, 1.0 - 1e-15)
+        with torch.no_grad():
+            columns.append(law.family.quantile(law.params[row, chosen, :n_times], p))
+    return torch.stack(columns, dim=-1).numpy()

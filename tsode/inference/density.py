@@ -1,0 +1,69 @@
+"""Density that inference asks: the log posterior of some problems at points in unconstrained coordinates."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+__all__ = ["Density", "select"]
+
+
+@runtime_checkable
+class Density(Protocol):
+    """Log posteriors of `g` problems that do not touch, over `p` unconstrained coordinates each.
+
+    Problems are data sets with parameters all their own: series, or simulated data. Points are starts, chains or draws.
+
+    A density may also have a method ``select(problems: Tensor[k]) -> Density`` that leaves out the other problems;
+    without it they are computed along.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the coordinates.
+    n_problems : int
+    """
+
+    names: tuple[str, ...]
+    n_problems: int
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """Log prior, log likelihood and log Jacobian, summed: (g b p) -> (g b), float64, differentiable.
+
+        No row depends on another. Where a solve has failed it is -inf, and the gradient of that row is zero.
+        """
+        ...
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws of the prior: (g n p). Problems with the same prior had best share theirs.
+
+        Only then does a problem's answer not depend on which others are in the batch.
+        """
+        ...
+
+
+class _Selected:
+    """Some problems of a density that cannot leave out the others: these are computed at the first one's points."""
+
+    def __init__(self, density: Density, problems: Tensor) -> None:
+        self.names, self.n_problems = density.names, len(problems)
+        self._density, self._problems = density, problems
+        self._filler = torch.zeros(density.n_problems, dtype=torch.long)
+        self._filler[problems] = torch.arange(len(problems))
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        return self._density.log_prob(u[self._filler])[self._problems]
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        return self._density.sample_prior(n, generator)[self._problems]
+
+
+def select(density: Density, problems: Tensor) -> Density:
+    """Some problems of a density, by their places."""
+    if len(problems) == density.n_problems and bool((problems == torch.arange(len(problems))).all()):
+        return density
+    if hasattr(density, "select"):
+        return density.select(problems)
+    return _Selected(density, problems)

@@ -1,0 +1,1 @@
+"""Engines that answer for a density, one a file."""

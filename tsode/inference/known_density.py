@@ -1,0 +1,346 @@
+"""Density of the parameters of a known system, given observed series: prior, solve, and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsode.core.scheduled_events import EventKind, ScheduledEvents
+from tsode.core.status import Status
+from tsode.inference.dosing import place_doses, repeat_rows, split_resets
+from tsode.inference.known_system import KnownSystem
+from tsode.inference.noise.base import Between, Noise
+from tsode.inference.observations import Cells, Observations, select_cells
+from tsode.inference.parameters import Parameters, ParameterSpace
+from tsode.likelihoods.base import Likelihood
+from tsode.numerics.base import Solver
+from tsode.numerics.dopri5 import Dopri5
+from tsode.numerics.scheduled_events import solve_scheduled
+
+__all__ = ["KnownDensity", "Predictive", "Trajectories"]
+
+_PILOT_RTOL, _N_PILOT = 1e-3, 9
+_STEPS_AT_FIRST = 64  # into how many steps a series is cut at first
+_SLACK = 10.0  # errors of a prediction, in tolerances of the solver
+_AT_ONCE = 2**14  # rows of a solve without a gradient
+_SIZE_ADDED = (EventKind.ADD, EventKind.SET, EventKind.RESET_ADD)
+
+
+class Trajectories(NamedTuple):
+    """States of every series along time.
+
+    Parameters
+    ----------
+    start : Tensor[b n d]
+        Initial states.
+    states : Tensor[b n m d]
+    status : Tensor[b n], int64
+        `tsode.core.status.Status` of each solve.
+    """
+
+    start: Tensor
+    states: Tensor
+    status: Tensor
+
+
+class Predictive(NamedTuple):
+    """Law of a channel at some times, for each point.
+
+    Parameters
+    ----------
+    family : Likelihood
+    params : Tensor[g b s m q]
+    is_fine : Tensor[g b s m], bool
+        Where there is one; elsewhere the parameters mean nothing.
+    """
+
+    family: Likelihood
+    params: Tensor
+    is_fine: Tensor
+
+
+class _Evaluation(NamedTuple):
+    log_prior: Tensor  # (g b)
+    scores: dict[str, Tensor]  # of the cells of each channel, (b k)
+    causes: dict[str, Tensor]  # why points are impossible, each (g b)
+
+
+class KnownDensity:
+    """Log density of the unbounded coordinates of a known system's parameters, given its observed series.
+
+    All series of all points are rows of one solve. A point whose solve fails, whose prediction its noise cannot be
+    about, or whose likelihood is no number, is impossible: its log density is -inf, and its gradient 0.
+
+    States are solved in units of their size, which is what the middle of the prior leads to, series by series; the
+    first step is a share of the length of the series. So neither the units of states nor that of time matter.
+
+    Parameters
+    ----------
+    system : KnownSystem
+    data : Observations
+        Of ``n`` series.
+    n_problems : int, optional
+        As in `tsode.inference.parameters.ParameterSpace.build`.
+
+    Attributes
+    ----------
+    space : ParameterSpace
+    names : tuple of str
+        Of the ``p`` coordinates.
+    n_problems : int
+        ``g``, of ``s = n / g`` series each.
+    cells : dict of str to Cells
+        Where each channel was seen.
+    unused : tuple of str
+        Parameters with a prior that no function reads.
+    """
+
+    def __init__(self, system: KnownSystem, data: Observations, n_problems: int | None = None) -> None:
+        self.system, self.data = system, data
+        self.space = ParameterSpace.build(system.all_parameters(), data.ids, system.own(), n_problems)
+        self.names, self.n_problems = self.space.names, self.space.n_problems
+        self.cells = select_cells(data, system.observed)
+        self._doses = {system.place_of(target, "doses="): dosing for target, dosing in system.doses.items()}
+        self._events = split_resets(_no_events(data) if data.events is None else data.events, self._doses)
+        n, d = len(data.ids), len(system.states)
+        span = data.times.amax(dim=1) - data.start if data.times.shape[1] else torch.ones_like(data.start)
+        self._first_step = torch.where(span > 0, span, 1.0) / _STEPS_AT_FIRST
+        self.unused = self._check_functions()
+        self._size = torch.ones(n, d, dtype=torch.float64)
+        self._size = self._find_sizes()
+
+    # -- what engines ask ----------------------------------------------------------------------------------------------
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """Log prior, log likelihood and log derivatives of the parameters, (g b), at the coordinates ``u`` (g b p)."""
+        width = max(1, _AT_ONCE // len(self.data.ids))
+        if u.shape[1] > width and not (torch.is_grad_enabled() and u.requires_grad):
+            return torch.cat([self.log_prob(part) for part in u.split(width, dim=1)], dim=1)
+        is_fine = torch.zeros(())
+
+        def keep(gradient: Tensor) -> Tensor:
+            # what failed may have left numbers that are not finite, and zero times these is no zero
+            return torch.where(is_fine[..., None], gradient, 0.0)
+
+        if torch.is_grad_enabled() and u.requires_grad:
+            u = u.clone()
+            u.register_hook(keep)
+        found = self._evaluate(u)
+        total = found.log_prior
+        for channel, score in found.scores.items():
+            total = total + self._by_problem(self.cells[channel], score)
+        is_fine = ~torch.stack(list(found.causes.values())).any(dim=0) & total.detach().isfinite()
+        return torch.where(is_fine, total, -torch.inf)
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws of the coordinates from the prior, (g n p)."""
+        return self.space.sample_prior(n, generator)
+
+    def failures(self, u: Tensor) -> dict[str, Tensor]:
+        """Why points ``u`` (g b p) are impossible: each cause, in words, and the points (g b) that it holds for."""
+        with torch.no_grad():
+            return {cause: points for cause, points in self._evaluate(u).causes.items() if points.any()}
+
+    def pointwise(self, u: Tensor) -> dict[str, Tensor]:
+        """Log likelihood (g b k) of each cell of each channel, in the order of `cells`, at ``u`` (g b p).
+
+        With several problems a cell that is not of the problem has 0. Where a point is impossible stands -inf.
+        """
+        found = self._evaluate(u)
+        is_bad = torch.stack(list(found.causes.values())).any(dim=0)
+        owners = torch.arange(self.n_problems)[:, None]
+        result = {}
+        for channel, score in found.scores.items():
+            is_own = (self.cells[channel].series // self.space.n_series == owners)[:, None]
+            result[channel] = torch.where(is_own, torch.where(is_bad[..., None], -torch.inf, score), 0.0)
+        return result
+
+    # -- what forecasts ask --------------------------------------------------------------------------------------------
+
+    def trajectories(self, u: Tensor, times: Tensor, side: str | Tensor = "before") -> tuple[Tensor, Tensor]:
+        """States (g b s q d) and solve status (g b s) of each series at its own `times` (n q), at ``u`` (g b p)."""
+        way = self._solve(self.space.unpack(u).values, times, side, self.system.solver)
+        states = way.states.unflatten(1, (self.n_problems, -1)).transpose(0, 1)
+        return states, way.status.unflatten(1, (self.n_problems, -1)).transpose(0, 1)
+
+    def predictive(self, u: Tensor, times: Tensor, side: str | Tensor = "before") -> dict[str, Predictive]:
+        """Law of each channel at each series' own `times` (n q), at ``u`` (g b p).
+
+        A `Between` counts from the time before among `times` and those when the channel was seen, else from the start.
+        """
+        point = self.space.unpack(u)
+        n, m = times.shape
+        before = {channel: self._times_before(channel, times) for channel, noise in self._between()}
+        if isinstance(side, Tensor):
+            side = torch.cat([side, *[torch.zeros_like(side)] * len(before)], dim=1)
+        way = self._solve(point.values, torch.cat([times, *before.values()], dim=1), side, self.system.solver)
+        series, column = (x.reshape(-1) for x in torch.meshgrid(torch.arange(n), torch.arange(m), indexing="ij"))
+        is_solved = (way.status == Status.OK)[:, series] & point.is_fine.T[:, series // self.space.n_series]
+        result = {}
+        for channel, noise in self.system.observed.items():
+            z_before = t_before = None
+            if channel in before:
+                place = m * (1 + list(before).index(channel))
+                z_before, t_before = way.states[:, series, place + column], before[channel][series, column]
+            params, is_possible = self._law(
+                noise, point.values, series, times[series, column], way.states[:, series, column], t_before, z_before
+            )
+            shape = (len(params), self.n_problems, self.space.n_series, m)
+            result[channel] = Predictive(
+                noise.family,
+                params.reshape(*shape, -1).transpose(0, 1),
+                (is_possible & is_solved).reshape(shape).transpose(0, 1),
+            )
+        return result
+
+    def _between(self) -> list[tuple[str, Noise]]:
+        return [(name, noise) for name, noise in self.system.observed.items() if isinstance(noise.of, Between)]
+
+    def _times_before(self, channel: str, times: Tensor) -> Tensor:
+        cells, data = self.cells[channel], self.data
+        seen = torch.full_like(data.times, -torch.inf)
+        seen[cells.series, cells.column] = data.times[cells.series, cells.column]
+        known = torch.cat([data.start[:, None], seen, times], dim=1)[:, None, :]
+        is_before = (known < times[..., None]) | (known == data.start[:, None, None])
+        return torch.where(is_before, known, -torch.inf).amax(dim=2)
+
+    # -- the work ------------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, u: Tensor) -> _Evaluation:
+        point = self.space.unpack(u)
+        way = self._solve(point.values, self.data.times, self.data.side, self.system.solver)
+        causes = {"a parameter is out of the range of floating point or of its prior": ~point.is_fine}
+        status = way.status.unflatten(1, (self.n_problems, -1)).amax(dim=2).T
+        for outcome in Status:
+            if outcome != Status.OK:
+                causes[f"the solve {outcome.meaning}"] = status == outcome
+        scores = {}
+        for channel, noise in self.system.observed.items():
+            cells = self.cells[channel]
+            path = torch.cat([way.start[:, :, None], way.states], dim=2)
+            t_path = torch.cat([self.data.start[:, None], self.data.times], dim=1)
+            place, before = cells.column + 1, cells.before + 1
+            params, is_possible = self._law(
+                noise, point.values, cells.series, t_path[cells.series, place], path[:, cells.series, place],
+                t_path[cells.series, before], path[:, cells.series, before],
+            )  # fmt: skip
+            score = noise.log_prob(params, cells.values, cells.is_below, cells.is_above)
+            is_number = score.detach().isfinite()
+            kind = type(noise).__name__
+            reasons = {
+                f"channel {channel!r} has a prediction that {kind} cannot be about": ~is_possible,
+                f"channel {channel!r} has a value that is impossible by its {kind}": is_possible & ~is_number,
+            }
+            for cause, is_bad in reasons.items():
+                causes[cause] = (self._by_problem(cells, is_bad.to(u)) > 0) & (status == Status.OK) & point.is_fine
+            scores[channel] = torch.where(is_possible & is_number, score, 0.0)
+        return _Evaluation(point.log_prior, scores, causes)
+
+    def _by_problem(self, cells: Cells, score: Tensor) -> Tensor:
+        """Sums (g b) of what cells have, (b k)."""
+        problem = cells.series // self.space.n_series
+        return score.new_zeros(len(score), self.n_problems).index_add(1, problem, score).T
+
+    def _law(
+        self, noise: Noise, values: Mapping[str, Tensor], series: Tensor, t: Tensor, z: Tensor,
+        t_before: Tensor | None, z_before: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Parameters (b k q) of the noise's family at cells of these `series` (k,), and where there are any (b k).
+
+        Parameters
+        ----------
+        values : mapping of str to Tensor[g b s]
+        t, t_before : Tensor[k]
+        z, z_before : Tensor[b k d]
+        """
+        b, k = z.shape[:2]
+
+        def at_cells(value: Tensor) -> Tensor:
+            return value.transpose(0, 1).flatten(1)[:, series]
+
+        def rows(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.expand(b, k).reshape(-1) if x.dim() == 1 else x.flatten(0, 1)
+
+        p = Parameters(values, lambda value: at_cells(value).reshape(-1))
+        t_rows, z_rows = rows(t), rows(z)
+        assert t_rows is not None
+        assert z_rows is not None
+        mean = self.system.predict(noise, t_rows, z_rows, p, rows(t_before), rows(z_before)).reshape(b, k)
+        size = mean.detach().abs().nan_to_num(posinf=0.0)
+        rtol = getattr(self.system.solver, "rtol", Dopri5.rtol)
+        error = size.new_zeros(b, len(self.data.ids)).scatter_reduce(1, series.expand(b, k), rtol * size, "amax")
+        error = error[:, series]
+        if not isinstance(noise.of, str):  # a difference of two large states has their error
+            with torch.no_grad():
+                # by shares that cancel in no sum
+                shares = 1.0 + 0.5 * torch.arange(1.0, z.shape[-1] + 1.0, dtype=z.dtype).square().cos()
+                beside = z_rows.detach() * (1.0 + rtol * shares)
+                moved = self.system.predict(noise, t_rows, beside, p, rows(t_before), rows(z_before)).reshape(b, k)
+            error = torch.maximum(error, (moved - mean.detach()).abs().nan_to_num(posinf=0.0))
+        tolerance = (_SLACK * error).clamp(min=torch.finfo(size.dtype).tiny)
+        is_possible = noise.is_possible(mean.detach(), tolerance)
+        held = noise.held(torch.where(is_possible, mean, 1.0), tolerance)
+        own = {
+            number: at_cells(values[given]) if isinstance(given, str) else held.new_tensor(given)
+            for number, given in noise.settings().items()
+        }
+        return noise.params(held, own), is_possible
+
+    def _solve(self, values: Mapping[str, Tensor], times: Tensor, side: str | Tensor, solver: Solver) -> Trajectories:
+        """Solve all series of all points, at each series' own `times` (n m)."""
+        b, n = next(iter(values.values())).shape[1], len(self.data.ids)
+        # once, so that a parameter is one tensor however often it is asked for
+        rows = {name: value.transpose(0, 1).reshape(-1) for name, value in values.items()}
+        p, series = Parameters(rows), torch.arange(n).repeat(b)
+        size, t0 = self._size.repeat(b, 1), self.data.start.repeat(b)
+
+        def number(given: str | float) -> Tensor:
+            return p[given] if isinstance(given, str) else torch.full_like(t0, given)
+
+        def field(t: Tensor, z: Tensor) -> Tensor:
+            return self.system.derivatives(t, z * size, p) / size
+
+        events = place_doses(repeat_rows(self._events, b), self._doses, number)
+        is_sized = torch.isin(events.kind, torch.tensor([int(kind) for kind in _SIZE_ADDED]))
+        amount = torch.where(is_sized, events.amount / size.gather(1, events.target), events.amount)
+        if isinstance(solver, Dopri5) and solver.first_step is None:
+            solver = replace(solver, first_step=self._first_step.repeat(b))
+        start = self.system.start(p, series, t0)
+        way = solve_scheduled(
+            field, start / size, t0, times.repeat(b, 1), replace(events, amount=amount), solver,
+            side if isinstance(side, str) else side.repeat(b, 1), triggers=self.system.triggers_at(p, size),
+        )  # fmt: skip
+        states = way.z * size[:, None]
+        return Trajectories(start.unflatten(0, (b, n)), states.unflatten(0, (b, n)), way.status.unflatten(0, (b, n)))
+
+    def _check_functions(self) -> tuple[str, ...]:
+        """Ask every function of the user once; which parameters none of them reads."""
+        n_rows = 3 if len(self.system.states) == 2 else 2  # never as many as states: axes could not be told apart
+        values = {name: value[0, :, 0].clone() for name, value in self.space.spread(n_rows).items()}
+        p = Parameters(values)
+        self.system.check_functions(p, self.data.start[:1].expand(n_rows))
+        return tuple(name for name in self.space.priors if name not in self.system.names_used(p))
+
+    @torch.no_grad()
+    def _find_sizes(self) -> Tensor:
+        """Size of each state of each series, (n d): the median over the middle of the prior of its largest value."""
+        solver = self.system.solver
+        if isinstance(solver, Dopri5):  # where no size is known yet, tolerances are relative to what a state is
+            solver = replace(solver, rtol=max(_PILOT_RTOL, solver.rtol), atol=1e-200)
+        # the last time stands for all that comes after the last dose
+        way = self._solve(self.space.spread(_N_PILOT), self.data.times, "after", solver)
+        path = torch.cat([way.start[:, :, None], way.states], dim=2).abs()
+        largest = path.amax(dim=2)
+        is_fine = ((way.status == Status.OK)[..., None] & largest.isfinite()).expand(largest.shape)
+        size = torch.where(is_fine, largest, torch.nan).nanmedian(dim=0).values
+        return torch.where(size > 0, size, 1.0)
+
+
+def _no_events(data: Observations) -> ScheduledEvents:
+    empty = data.start[:, None][:, :0]
+    whole = empty.long()
+    return ScheduledEvents(empty, whole, whole, empty, empty, empty, whole, empty, whole.bool())

@@ -346,3 +346,18 @@ def test_a_known_number_and_a_very_narrow_prior_agree():
     torch.testing.assert_close(
         log_likelihood(wide, u), log_likelihood(fixed, u[..., [0, 2]]), rtol=1e-6, atol=1e-6
     )  # fmt: skip
+
+
+# -- some problems -----------------------------------------------------------------------------------------------------
+
+
+def test_problems_that_are_left_out_change_nothing_for_the_others():
+    values = np.concatenate([THREE, THREE[::-1] + 0.05])
+    system = several(THREE).system.with_(parameters={"rate": None}, per_series=("sd",))
+    system = system.with_(parameters={"rate": torch.linspace(0.5, 1.0, 6)}, initial={"x": np.linspace(0.1, 0.2, 6)})
+    density = KnownDensity(system, observations([1.0, 2.0, 4.0], values, ids="abcdef"), n_problems=3)
+    u = draws(density, 5)
+    some = torch.tensor([2, 0])
+    chosen = density.select(some)
+    assert (chosen.n_problems, chosen.names, chosen.data.ids) == (2, density.names, ["e", "f", "a", "b"])
+    torch.testing.assert_close(chosen.log_prob(u[some]), density.log_prob(u)[some], rtol=1e-12, atol=1e-12)

@@ -3,6 +3,7 @@
 from tsode.inference.dosing import Dosing
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
+from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.noise import (
     AdditiveNoise,
     Between,
@@ -43,6 +44,7 @@ __all__ = [
     "LogNormal",
     "LogNormalNoise",
     "NegativeBinomialNoise",
+    "NeuralTerm",
     "Noise",
     "Normal",
     "Observations",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,14 +17,16 @@ from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Cells, Observations, select_cells
 from tsode.inference.parameters import Parameters, ParameterSpace
+from tsode.inference.stragglers import solve_in_rounds
 from tsode.likelihoods.base import Likelihood
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
-from tsode.numerics.scheduled_events import solve_scheduled
+from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
 
 __all__ = ["KnownDensity", "Predictive", "Trajectories"]
 
 _PILOT_RTOL, _N_PILOT = 1e-3, 9
+_MOST_OF_SEEN = 10.0  # times what was seen of a state, its size at most
 _STEPS_AT_FIRST = 64  # into how many steps a series is cut at first
 _SLACK = 10.0  # errors of a prediction, in tolerances of the solver
 _AT_ONCE = 2**14  # rows of a solve without a gradient
@@ -75,7 +78,8 @@ class KnownDensity:
     All series of all points are rows of one solve. A point whose solve fails, whose prediction its noise cannot be
     about, or whose likelihood is no number, is impossible: its log density is -inf, and its gradient 0.
 
-    States are solved in units of their size, which is what the middle of the prior leads to, series by series; the
+    States are solved in units of their size, which is what the middle of the prior leads to, series by series, or ten
+    times what was seen of the state if that is less; the
     first step is a share of the length of the series. So neither the units of states nor that of time matter.
 
     Parameters
@@ -139,6 +143,18 @@ class KnownDensity:
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
         """Draws of the coordinates from the prior, (g n p)."""
         return self.space.sample_prior(n, generator)
+
+    def select(self, problems: Tensor) -> KnownDensity:
+        """The density of some problems, by their places; nothing of them changes."""
+        n, s = len(self.data.ids), self.space.n_series
+        rows = (problems[:, None] * s + torch.arange(s)).flatten()
+        chosen = copy(self)
+        chosen.system, chosen.data = self.system.select(rows, n), self.data.select(rows)
+        chosen.space, chosen.n_problems = self.space.select(problems), len(problems)
+        chosen.cells = select_cells(chosen.data, self.system.observed)
+        chosen._events = ScheduledEvents(**{name: value[rows] for name, value in vars(self._events).items()})
+        chosen._first_step, chosen._size = self._first_step[rows], self._size[rows]
+        return chosen
 
     def failures(self, u: Tensor) -> dict[str, Tensor]:
         """Why points ``u`` (g b p) are impossible: each cause, in words, and the points (g b) that it holds for."""
@@ -301,21 +317,37 @@ class KnownDensity:
         def number(given: str | float) -> Tensor:
             return p[given] if isinstance(given, str) else torch.full_like(t0, given)
 
-        def field(t: Tensor, z: Tensor) -> Tensor:
-            return self.system.derivatives(t, z * size, p) / size
-
         events = place_doses(repeat_rows(self._events, b), self._doses, number)
         is_sized = torch.isin(events.kind, torch.tensor([int(kind) for kind in _SIZE_ADDED]))
         amount = torch.where(is_sized, events.amount / size.gather(1, events.target), events.amount)
+        events = replace(events, amount=amount)
+        start = self.system.start(p, series, t0)
+        times, side = times.repeat(b, 1), side if isinstance(side, str) else side.repeat(b, 1)
         if isinstance(solver, Dopri5) and solver.first_step is None:
             solver = replace(solver, first_step=self._first_step.repeat(b))
-        start = self.system.start(p, series, t0)
-        way = solve_scheduled(
-            field, start / size, t0, times.repeat(b, 1), replace(events, amount=amount), solver,
-            side if isinstance(side, str) else side.repeat(b, 1), triggers=self.system.triggers_at(p, size),
-        )  # fmt: skip
-        states = way.z * size[:, None]
-        return Trajectories(start.unflatten(0, (b, n)), states.unflatten(0, (b, n)), way.status.unflatten(0, (b, n)))
+
+        def solve(at: Tensor | slice, solver: Solver) -> ScheduledSolution:
+            own, unit = Parameters({name: value[at] for name, value in rows.items()}), size[at]
+
+            def field(t: Tensor, z: Tensor) -> Tensor:
+                return self.system.derivatives(t, z * unit, own) / unit
+
+            if isinstance(solver, Dopri5) and isinstance(solver.first_step, Tensor):
+                solver = replace(solver, first_step=solver.first_step[at])
+            return solve_scheduled(
+                field, start[at] / unit, t0[at], times[at],
+                ScheduledEvents(**{name: value[at] for name, value in vars(events).items()}), solver,
+                side if isinstance(side, str) else side[at], triggers=self.system.triggers_at(own, unit),
+            )  # fmt: skip
+
+        has_gradient = torch.is_grad_enabled() and any(value.requires_grad for value in rows.values())
+        if isinstance(solver, Dopri5) and not has_gradient:
+            z, status = solve_in_rounds(solve, b * n, solver)
+        else:
+            whole = solve(slice(None), solver)
+            z, status = whole.z, whole.status
+        states = z * size[:, None]
+        return Trajectories(start.unflatten(0, (b, n)), states.unflatten(0, (b, n)), status.unflatten(0, (b, n)))
 
     def _check_functions(self) -> tuple[str, ...]:
         """Ask every function of the user once; which parameters none of them reads."""
@@ -337,7 +369,14 @@ class KnownDensity:
         largest = path.amax(dim=2)
         is_fine = ((way.status == Status.OK)[..., None] & largest.isfinite()).expand(largest.shape)
         size = torch.where(is_fine, largest, torch.nan).nanmedian(dim=0).values
-        return torch.where(size > 0, size, 1.0)
+        for channel, noise in self.system.observed.items():
+            if isinstance(noise.of, str):  # where half of the rates is left to data, the prior may lead anywhere
+                cells, own = self.cells[channel], size[:, self.system.place_of(noise.of, "observed=")]
+                seen = torch.zeros_like(own).scatter_reduce(0, cells.series, cells.values.abs(), "amax")
+                own.copy_(
+                    torch.where(seen > 0, torch.minimum(own.nan_to_num(nan=torch.inf), _MOST_OF_SEEN * seen), own)
+                )
+        return torch.where((size > 0) & size.isfinite(), size, 1.0)
 
 
 def _no_events(data: Observations) -> ScheduledEvents:

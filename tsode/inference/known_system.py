@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tsode.errors import ParameterError, ShapeError
 from tsode.inference.dosing import Dosing
+from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.parameters import Parameters
 from tsode.inference.priors import Prior
@@ -48,6 +49,8 @@ class KnownSystem:
         Of states: how what is given to them arrives.
     triggers : sequence of Trigger
         Whose functions are of ``(t, z, p)``.
+    residual : mapping of str to NeuralTerm
+        Of states: an unknown function of all states that is added to the rate.
     solver : Solver
         Tolerances are relative to the size of each state, which is taken from what the priors lead to.
     """
@@ -60,6 +63,7 @@ class KnownSystem:
     per_series: Sequence[str] = ()
     doses: Mapping[str, Dosing] = field(default_factory=dict)
     triggers: Sequence[Trigger] = ()
+    residual: Mapping[str, NeuralTerm] = field(default_factory=dict)
     solver: Solver = field(default_factory=Dopri5)
 
     def __post_init__(self) -> None:
@@ -74,6 +78,8 @@ class KnownSystem:
                 raise ParameterError(
                     f"initial= has nothing for state {name!r}: give a number, a prior, or a function of parameters."
                 )
+        for state in self.residual:
+            self.place_of(state, "residual=")
         if not self.observed:
             raise ParameterError("observed= is empty: say how at least one channel is observed.")
         for channel, noise in self.observed.items():
@@ -136,12 +142,14 @@ class KnownSystem:
             raise ParameterError(f"{where} is {value!r}, which cannot be negative, but is {given!r}.")
 
     def all_parameters(self) -> dict[str, Any]:
-        """The parameters with those that initial states add."""
+        """The parameters with those that initial states and the residual add."""
         added = {f"{name}_initial": given for name, given in self.initial.items() if isinstance(given, Prior)}
+        added |= {name: prior for term in self.residual.values() for name, prior in term.parameters().items()}
         for name in added:
             if name in self.parameters:
                 raise ParameterError(
-                    f"There is a parameter {name!r} already, and the prior of an initial state adds another: rename it."
+                    f"There is a parameter {name!r} already, and an initial state or the residual adds another: "
+                    "rename it."
                 )
         return {**self.parameters, **added}
 
@@ -149,7 +157,25 @@ class KnownSystem:
         """Parameters of which each series has its own."""
         return {*self.per_series, *(f"{name}_initial" for name, v in self.initial.items() if isinstance(v, Prior))}
 
+    def select(self, rows: Tensor, n_series: int) -> KnownSystem:
+        """The system of some of `n_series` series, by their places: known starts that each has its own are theirs."""
+        initial = {}
+        for name, given in self.initial.items():
+            is_function = isinstance(given, Prior) or callable(given)
+            known = None if is_function else torch.as_tensor(given, dtype=torch.float64)
+            initial[name] = known[rows] if known is not None and known.shape == (n_series,) else given
+        return replace(self, initial=initial)
+
     def derivatives(self, t: Tensor, z: Tensor, p: Parameters) -> Tensor:
+        """What `rates` and the residual give together, as one tensor (r d)."""
+        slope = self.known_derivatives(t, z, p)
+        if not self.residual:
+            return slope
+        none = torch.zeros_like(z[:, 0])
+        terms = [self.residual[name](z, p) if name in self.residual else none for name in self.states]
+        return slope + torch.stack(terms, dim=-1)
+
+    def known_derivatives(self, t: Tensor, z: Tensor, p: Parameters) -> Tensor:
         """What `rates` gives, as one tensor (r d)."""
         with calling("rates", p):
             slope = self.rates(t, z, p)
@@ -201,7 +227,8 @@ class KnownSystem:
         n, d = len(t), len(self.states)
         with torch.no_grad():
             z = self.start(p, torch.zeros(n, dtype=torch.int64), t)
-            _check_result(self.derivatives(t, z, p), (n, d), "rates")
+            _check_result(self.known_derivatives(t, z, p), (n, d), "rates")
+            self.derivatives(t, z, p)  # so that the weights of the residual count as read
             for channel, noise in self.observed.items():
                 _check_result(self.predict(noise, t, z, p, t, z), (n,), f"The function of observed[{channel!r}]")
             for k, trigger in enumerate(self.triggers):

@@ -53,6 +53,15 @@ class Observations:
                 f"{float(self.start[row]):g}: start it earlier."
             )
 
+    def select(self, rows: Tensor) -> Observations:
+        """Some of the series, by their places."""
+        events = self.events
+        if events is not None:
+            events = ScheduledEvents(**{name: value[rows] for name, value in vars(events).items()})
+        side = self.side if isinstance(self.side, str) else self.side[rows]
+        ids = [self.ids[k] for k in rows.tolist()]
+        return Observations(ids, self.start[rows], self.times[rows], self.values[rows], events, side)
+
 
 @dataclass(frozen=True, eq=False)
 class Cells:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -167,6 +167,11 @@ class ParameterSpace:
             for label in (labels if name in own and n_series > 1 else [""])
         ]  # fmt: skip
         return cls(priors, fixed, frozenset(own), n_problems, n_series, tuple(names))
+
+    def select(self, problems: Tensor) -> ParameterSpace:
+        """The space of some problems, by their places."""
+        fixed = {name: value[problems] if len(value) > 1 else value for name, value in self.fixed.items()}
+        return replace(self, fixed=fixed, n_problems=len(problems))
 
     def _blocks(self) -> Iterator[tuple[str, Prior, int, int]]:
         """Name, prior, place of the first coordinate, and number of coordinates of each parameter."""

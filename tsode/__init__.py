@@ -22,6 +22,7 @@ from tsode.estimators import (
     SeriesClassifier,
     SeriesEncoder,
     SeriesRegressor,
+    compare_models,
 )
 from tsode.frames.events import EventTable
 from tsode.frames.unsplit import Unsplit
@@ -52,6 +53,7 @@ __all__ = [
     "Unsplit",
     "ZenoError",
     "__version__",
+    "compare_models",
     "find_crossings",
     "integrate_triggers",
     "part",

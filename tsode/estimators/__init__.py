@@ -11,6 +11,7 @@ from tsode.estimators.forecasters.latent_sde import LatentSDEForecaster
 from tsode.estimators.forecasters.linear_sde import LinearSDEForecaster
 from tsode.estimators.forecasters.seasonal_naive import SeasonalNaiveForecaster
 from tsode.estimators.known_ode.forecaster import KnownODEForecaster
+from tsode.estimators.known_ode.reports import compare_models
 from tsode.estimators.path_regressor import PathRegressor
 from tsode.estimators.point_process.forecaster import PointProcessForecaster
 from tsode.estimators.series.classifier import SeriesClassifier
@@ -36,6 +37,7 @@ __all__ = [
     "SeriesClassifier",
     "SeriesEncoder",
     "SeriesRegressor",
+    "compare_models",
 ]
 
 FORECASTERS: Registry[type[BaseForecaster]] = Registry(

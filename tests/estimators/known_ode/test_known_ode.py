@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tsode import KnownODEForecaster
+from tsode import KnownODEForecaster, compare_models
 from tsode.datasets import load_lynx_hare, load_theophylline, load_theophylline_doses
 from tsode.errors import DataError, ParameterError, TsodeWarning
 from tsode.inference import AdditiveNoise, LogNormal, LogNormalNoise, Normal, Uniform
@@ -229,6 +229,32 @@ def test_new_rows_weigh_the_draws_as_the_joint_posterior_does():
         assert a == pytest.approx(b, rel=0.03)
     model.update(frame(times=[7.0], levels=[0.3]), refit=True)
     assert model.log_likelihood_.shape == (4096, 6)
+
+
+def test_new_rows_of_a_series_with_its_own_start_weigh_the_draws_too():
+    # 64 draws of k, evenly spread, and own starts by importance: sds within 10 %
+    model = decay(n_draws=4096, inference="quadrature").fit(frame(times=TIMES[:4], levels=LEVELS[:4]))
+    model.update(frame()[4:])
+    mean = model.predict(times=[8.0])["level"][0]
+    epistemic = model.predict_spread(times=[8.0])["level-sd-epistemic"][0]
+    assert mean == pytest.approx(0.2620475174, abs=0.1 * 0.1048267182)
+    assert epistemic == pytest.approx(0.1048267182, rel=0.1)
+
+
+def test_models_are_compared_by_what_they_expect_of_each_value():
+    data = frame()
+    right = decay(inference="quadrature", n_draws=64).fit(data)
+    still = KnownODEForecaster(
+        lambda t, z, p: (0.0 * z[:, 0],), states=["drug"], parameters={"sd": LogNormal(0, 1)},
+        initial={"drug": Normal(10.0, 2.0)}, observed={"level": AdditiveNoise("drug", sd="sd")}, initial_time=0.0,
+        inference="quadrature", n_draws=64, random_state=0,
+    ).fit(data)  # fmt: skip
+    table = compare_models({"still": still, "decay": right})
+    assert table["model"].tolist() == ["decay", "still"]
+    assert table["elpd"][0] == pytest.approx(-3.200458366, abs=5e-3)
+    assert table["elpd_diff"][1] < -2.0 * table["se_diff"][1]
+    with pytest.raises(ParameterError, match="other values"):
+        compare_models({"a": right, "b": decay(inference="quadrature", n_draws=64).fit(data[:4])})
 
 
 def test_gaps_are_filled_from_both_sides(three):

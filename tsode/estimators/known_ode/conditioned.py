@@ -115,8 +115,7 @@ class Conditioning:
 
     def _own_anew(self, asks: Sequence[Ask]) -> Tensor:
         """Draws of what is shared stay; what is a series' own is inferred for each of them."""
-        step = torch.linspace(0, len(self.shared) - 1, min(N_SHARED, len(self.shared))).long()
-        some = self.shared[step]
+        some = _spread_out(self.shared, N_SHARED)
         own, evidence = self._inferred([ask.history for ask in asks], some)
         with_new = [row for row, ask in enumerate(asks) if ask.is_new]
         log_weights = torch.zeros_like(evidence)
@@ -157,6 +156,14 @@ class Conditioning:
                     f"Series {one.key!r} has no posterior: with no draw of what is shared do its own parameters have a "
                     "finite density."
                 )
+        for one, k_of in zip(series, found.pareto_k.reshape(n, k)):
+            if float(k_of.nanmedian()) > MAX_K:
+                warnings.warn(
+                    f"What series {one.key!r} has of its own was not inferred well from these rows (median Pareto k "
+                    f"{float(k_of.nanmedian()):.2f}): fit with them, by update(..., refit=True).",
+                    TsodeWarning,
+                    stacklevel=2,
+                )
         points = density.points(own.nan_to_num()).reshape(n, k, own.shape[1], -1)
         evidence = found.log_evidence.reshape(n, k).where(~is_lost, -torch.inf)
         order = is_lost.long().argsort(dim=1, stable=True)  # one without an answer gives way to the first with one
@@ -195,6 +202,16 @@ class Conditioning:
 def _rows(ask: Ask) -> History:
     one = ask.history
     return History(one.key, one.start, one.times[ask.known], one.values[ask.known], one.inputs)
+
+
+def _spread_out(draws: Tensor, n: int) -> Tensor:
+    """So many draws (n q) of many, evenly along their widest direction: averages over them err less."""
+    if len(draws) <= n:
+        return draws
+    apart = draws - draws.mean(dim=0)
+    widest = torch.linalg.svd(apart, full_matrices=False)[2][0]
+    order = (apart @ widest).argsort(stable=True)
+    return draws[order[((torch.arange(n) + 0.5) * len(draws) / n).long()]]
 
 
 def _systematic(share: Tensor, n: int, generator: torch.Generator) -> Tensor:

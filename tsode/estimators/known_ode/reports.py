@@ -23,7 +23,7 @@ from tsode.frames.times import read_times
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.loo import leave_one_out
 
-__all__ = ["ReportsPosterior", "compare"]
+__all__ = ["ReportsPosterior", "compare_models"]
 
 
 class ReportsPosterior:
@@ -225,7 +225,7 @@ class ReportsPosterior:
             return torch.cat(list(self._density.pointwise(u).values()), dim=-1).sum(dim=0)
 
 
-def compare(models: dict[str, Any], by: str = "value") -> pd.DataFrame:
+def compare_models(models: dict[str, Any], by: str = "value") -> pd.DataFrame:
     """Compare forecasters of known systems that were fitted to the same data, by leaving out values.
 
     Parameters

@@ -11,6 +11,7 @@ from tsode.plots.leaderboard import plot_leaderboard
 from tsode.plots.page import Page
 from tsode.plots.phase import plot_phase
 from tsode.plots.pit import plot_pit
+from tsode.plots.posterior import plot_forest, plot_prior_posterior
 from tsode.plots.what_if import plot_what_if
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "plot_calibration",
     "plot_decomposition",
     "plot_fan",
+    "plot_forest",
     "plot_gaps",
     "plot_history",
     "plot_intensity",
@@ -25,5 +27,6 @@ __all__ = [
     "plot_leaderboard",
     "plot_phase",
     "plot_pit",
+    "plot_prior_posterior",
     "plot_what_if",
 ]

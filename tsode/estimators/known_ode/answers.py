@@ -32,6 +32,7 @@ from tsode.inference.parameters import ParameterSpace
 __all__ = ["AnswersByDraws"]
 
 MOST_NUMBERS = 2**23  # of a piece, in draws times query times
+MOST_KEPT = 512  # histories whose draws are kept for the next question
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +189,8 @@ class AnswersByDraws:
     def _draws(self, series: Sequence[History]) -> list[Tensor]:
         """Draws (k p) for each history, of the coordinates that one series has."""
         timeline, known = self.reader_.timeline, self._known_rows()
+        if len(self._found) > MOST_KEPT:
+            self._found = {}
         names, asks = [], {}
         for one in series:
             rows = known.get(one.key, {})

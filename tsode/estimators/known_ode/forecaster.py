@@ -62,7 +62,8 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
     A forecast at a time uses the rows of its series strictly before it. Draws of shared parameters stay as fit has
     found them, as weights do of learned forecasters; what a series has of its own (initial states, `per_series`) is
     inferred anew where fit has seen other rows of it. Rows of a series that fit has not seen, by `context` or `update`,
-    weigh the draws for this series, until ``update(..., refit=True)``. `impute` uses all rows.
+    weigh the draws for this series, until ``update(..., refit=True)``. `impute` uses all rows. Events that a question
+    changes act on its forecasts alone: what is known of a series of fit is by the events that it was told with.
 
     Parameters
     ----------

@@ -22,6 +22,7 @@ from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.loo import leave_one_out
+from tsode.inference.priors import Prior
 
 __all__ = ["ReportsPosterior", "compare_models"]
 
@@ -58,6 +59,14 @@ class ReportsPosterior:
         self._check_fitted()
         values = self._density.space.constrain(self.module_.draws)
         return pd.DataFrame(values.transpose(0, 1).flatten(1).numpy(), columns=self._kept.labels())
+
+    @property
+    def priors_(self) -> dict[str, Prior]:
+        """Priors of the columns of `posterior_`."""
+        self._check_fitted()
+        space = self._density.space
+        priors = [space.priors[space.parameter_of(name)] for name in self._kept.names]
+        return dict(zip(self._kept.labels(), priors * len(self._kept.nodes)))
 
     @property
     def problems_(self) -> list[str]:

@@ -75,9 +75,9 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
         model.lowest[channel], model.highest[channel] = (end.to(model.bias) for end in steps)
         error = target - line.held_out.clamp(*steps)
         growth, noise, size = own.growth(channel), own.noise[:, channel], error.abs().clamp(min=LEAST_ERROR).log()
-        # what makes some times more certain than others, beside the lead, must not be taken for the lead's doing
-        spread = _ridge(noise, size, fold, calming)
-        beside = noise[:, len(SHARES) :] @ spread.weight[len(SHARES) :]
+        # what makes some times more certain than others must not be taken for the lead's doing: more of it is no surer
+        noise = torch.cat([torch.zeros_like(noise[:, : len(SHARES)]), noise[:, len(SHARES) :]], dim=1)
+        beside = noise @ _ridge(noise, size, fold, calming).weight
         calm = error / (beside - beside.mean()).exp()
         model.growth[channel] = _growth(growth, own.age[:, channel], calm).to(model.growth)
         grown = (growth @ model.growth[channel].double()).sqrt()

@@ -64,6 +64,6 @@ for _, path in paths.groupby("draw"):
     axes[2].plot(path["hare"], path["lynx"], color="tab:green", alpha=0.15, lw=0.8)
 axes[2].plot(pelts["hare"], pelts["lynx"], "k.-", lw=0.4)
 axes[2].set(title="60 draws of the cycle", xlabel="hare", ylabel="lynx")
-output = Path(__file__).parent / "output"
+output = Path("output")
 output.mkdir(exist_ok=True)
 figure.savefig(output / "lynx_hare.png", dpi=120)

@@ -311,6 +311,7 @@ def _same(one: Doubts | None, other: Doubts | None) -> bool:
 
 
 def problem_of(components: tuple[Component, ...], sample: Sample) -> Problem:
+    """The problem of fitting some components to a sample."""
     return Problem(Structure(components, sample.scale, sample.data.features.shape[-1]), sample.data)
 
 

@@ -24,7 +24,7 @@ __all__ = ["Asked", "Clock", "Trial", "ask_all", "refit", "run_trials", "tables_
 
 IN_TRAINING = 0.7  # of a fit's time: the rest is calibration and what else follows
 SHORTEST = 0.4  # seconds of training below which a network has learned nothing
-CHOOSING = 2.0  # seconds that the choice takes
+CHOOSING, MOST_CHOOSING = 2.0, 0.1  # seconds that the choice takes, and of a small budget the share
 GROWTH = 1.8  # times as long as a part of the data, that all of them may take
 FAVOURITES = 3  # members whose second fit is kept time for
 LATER = 5.0  # power of the share of a history, by which later cuts count more
@@ -46,6 +46,7 @@ class Clock:
 
     def __init__(self, budget: float | None) -> None:
         self.end = math.inf if budget is None else time.perf_counter() + budget
+        self.choosing = CHOOSING if budget is None else min(CHOOSING, MOST_CHOOSING * budget)
 
     def left(self) -> float:
         """Seconds, not negative."""
@@ -214,7 +215,7 @@ def _try(
     # what can be told to stop is not fitted again, unless there is time: it is better for learning longer
     favourites = sorted(done, key=lambda other: _error(other, asked))[:FAVOURITES]
     refits = [other.member.share_again * other.fit_seconds for other in favourites if not other.member.can_stop]
-    left = max(clock.left() - GROWTH * sum(refits) - CHOOSING, 0.0)
+    left = max(clock.left() - GROWTH * sum(refits) - clock.choosing, 0.0)
     n_fits = sum(not of_round.learns_longer for of_round in rounds) + (not member.can_stop)
     is_baseline = getattr(member.estimator, "is_baseline", False)
     is_timed = math.isfinite(left) and bool(done)
@@ -231,7 +232,8 @@ def _try(
         if expected > left or trial.max_seconds < SHORTEST or not left:
             trial.status = f"no time: {left:.0f} s were left" + (f", and {expected:.0f} needed" if expected else "")
             return
-        most = left if member.can_stop or expected else MOST_AT_ONCE * left
+        is_first = all(getattr(other.member.estimator, "is_baseline", False) for other in done)
+        most = left if member.can_stop or expected or is_first else MOST_AT_ONCE * left
     try:
         with warnings.catch_warnings(record=True) as told, deadline(most):
             warnings.simplefilter("always", TsodeWarning)

@@ -76,7 +76,6 @@ def fit_ridge(model: DirectModel, rows: DirectRows) -> Tensor:
         error = target - line.held_out.clamp(*steps)
         growth, noise, size = own.growth(channel), own.noise[:, channel], error.abs().clamp(min=LEAST_ERROR).log()
         # what makes some times more certain than others must not be taken for the lead's doing: more of it is no surer
-        noise = torch.cat([torch.zeros_like(noise[:, : len(SHARES)]), noise[:, len(SHARES) :]], dim=1)
         beside = noise @ _ridge(noise, size, fold, calming).weight
         calm = error / (beside - beside.mean()).exp()
         model.growth[channel] = _growth(growth, own.age[:, channel], calm).to(model.growth)

@@ -73,6 +73,18 @@ def test_forecasts_begin_at_the_last_value_with_the_spread_of_noise_alone(regres
     assert width[1] > 0.8
 
 
+def test_a_longer_lead_is_never_surer_though_wild_times_are_those_that_were_seen_often():
+    rng, frames = np.random.default_rng(0), []
+    times = np.concatenate([np.linspace(0.0, 1.0, 12), np.linspace(1.5, 12.0, 8)])
+    for number in range(40):
+        wild = np.where(times <= 1.0, 3.0, 0.1) * rng.normal(size=len(times))
+        frames.append(pd.DataFrame({"unique_id": number, "ds": times, "y": wild}))
+    model = DirectForecaster(horizon=6.0, random_state=0).fit(pd.concat(frames))
+    bands = model.predict_interval(horizon=[0.01, 0.1, 0.5, 2.0, 6.0], level=80)
+    width = (bands["y-hi-80"] - bands["y-lo-80"]).to_numpy().reshape(-1, 5)
+    assert (width[:, 1:] >= width[:, :-1] * (1.0 - 1e-6)).all()
+
+
 def test_trees_learn_quantiles_that_no_line_in_the_past_gives():
     rng = np.random.default_rng(0)
     frames = []

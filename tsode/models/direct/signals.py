@@ -17,7 +17,7 @@ __all__ = ["N_GROWTH", "N_SPREAD", "SHARES", "Signals", "arises", "n_regressors"
 SHARES = (1.0 / 16.0, 0.25, 1.0, 4.0)  # time scales, as shares of the horizon
 N_SCALES = len(SHARES)
 N_OWN = 3 + 2 * N_SCALES - 1  # last, one before, level; averages; slopes between them
-N_SPREAD = 2 * N_SCALES + 3
+N_SPREAD = N_SCALES + 3
 N_GROWTH = 2 + N_SCALES
 STEEPEST = 8.0  # slope in standard deviations a horizon: two values in quick succession are no trend
 FLOOR = 1e-4  # of a mean square of changes, below which all are alike
@@ -38,7 +38,7 @@ class Signals:
     decay : Tensor[r c k]
         ``exp(-age / scale)`` of the time since the last value.
     noise : Tensor[r c v]
-        What the spread goes by: these decays, logarithms of the mean square changes, and how much was seen.
+        What the spread goes by beside the lead: logarithms of the mean square changes, and how much was seen.
     now : Tensor[r f]
         Covariates and cycles of the calendar at the query.
     then : Tensor[r c f]
@@ -101,7 +101,6 @@ class Signals:
         counted = past.count.double().log1p()[..., None]
         noise = torch.cat(
             [
-                decay,
                 changes,
                 counted / (1.0 + counted),
                 (apart[..., OTHERS, None].abs() + 0.05).log(),
@@ -167,7 +166,7 @@ class Signals:
     def splits(self, channel: int) -> Tensor:
         """What trees split by: Tensor[r q], NaN where nothing was seen of the channel, and its number."""
         seen = self.is_seen[..., channel, None] > 0
-        own = [self.own[..., channel, :], self.noise[..., channel, N_SCALES:-1], self.age[..., channel, None]]
+        own = [self.own[..., channel, :], self.noise[..., channel, :-1], self.age[..., channel, None]]
         parts = [torch.where(seen, part, torch.nan) for part in own]
         parts += [self.lead[..., None], torch.full_like(self.lead, float(channel))[..., None], self.now]
         parts += [self.begun[..., -2:-1], self.doses, self.given[..., channel, :]]
@@ -214,7 +213,7 @@ def tiers(n_channels: int, n_features: int, n_inputs: int) -> Tensor:
 def n_splits(n_channels: int, n_features: int, n_inputs: int) -> int:
     """Width of `Signals.splits`."""
     others = n_channels if 1 < n_channels <= MOST_SPLIT else 0
-    return N_OWN + N_SPREAD - N_SCALES - 1 + 4 + n_features + 2 * n_inputs * N_SCALES + others
+    return N_OWN + N_SPREAD - 1 + 4 + n_features + 2 * n_inputs * N_SCALES + others
 
 
 def _doses(batch: IrregularBatch, query_times: Tensor, side: str, scales: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ class Status(IntEnum):
     NO_STEADY_STATE = 4
     ZENO = 5
     CONTACT = 6
+    STIFF = 7
 
     @property
     def meaning(self) -> str:
@@ -37,6 +38,8 @@ class Status(IntEnum):
             "before the accumulation, let a terminal event stop the row, or raise a max_events that was set",
             Status.CONTACT: "was put by a reset onto a surface that its field goes on driving it through: let the "
             "reset also set a state (a mode) in which the field rests there, or let a terminal event stop the row",
+            Status.STIFF: "is stiff: its steps are held short by what has long faded, and their number ran out; use an "
+            "implicit solver, Rodas4()",
         }[self]
 
 

@@ -124,7 +124,9 @@ def climb(evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, n_s
 
             is_mine = _take(is_active, rows)  # rows that only fill up change nothing
             is_done = is_mine & ((promised < TOLERANCE) & (gain < 10 * TOLERANCE) | (gain <= 0) & (promised < GRAIN))
-            failures = torch.where(gain > 0, 0, _take(n_failures, rows) + 1)
+            best = state.value.where(state.is_done, -torch.inf).amax(dim=1, keepdim=True)
+            creeps = here + n_steps * gain < best - HOPELESS
+            failures = torch.where((gain > 0) & ~creeps, 0, _take(n_failures, rows) + 1)
             _put(state.point, rows, is_mine, at)
             _put(state.value, rows, is_mine, here + gain)
             _put(state.curvature, rows, is_mine, curvature)

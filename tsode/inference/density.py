@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["Density", "select"]
+__all__ = ["Density", "hurried", "select"]
 
 
 @runtime_checkable
@@ -17,7 +17,8 @@ class Density(Protocol):
     Problems are data sets with parameters all their own: series, or simulated data. Points are starts, chains or draws.
 
     A density may also have a method ``select(problems: Tensor[k]) -> Density`` that leaves out the other problems;
-    without it they are computed along.
+    without it they are computed along. One some of whose points are very dear may have a method
+    ``hurried() -> Density``: the same where it is cheap, and -inf elsewhere.
 
     Attributes
     ----------
@@ -67,3 +68,8 @@ def select(density: Density, problems: Tensor) -> Density:
     if hasattr(density, "select"):
         return density.select(problems)
     return _Selected(density, problems)
+
+
+def hurried(density: Density) -> Density:
+    """The density where it is cheap, -inf elsewhere; the density itself where all points cost the same."""
+    return density.hurried() if hasattr(density, "hurried") else density

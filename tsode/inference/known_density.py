@@ -19,6 +19,7 @@ from tsode.inference.observations import Cells, Observations, select_cells
 from tsode.inference.parameters import Parameters, ParameterSpace
 from tsode.inference.stragglers import solve_in_rounds
 from tsode.likelihoods.base import Likelihood
+from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
@@ -113,6 +114,7 @@ class KnownDensity:
         n, d = len(data.ids), len(system.states)
         span = data.times.amax(dim=1) - data.start if data.times.shape[1] else torch.ones_like(data.start)
         self._first_step = torch.where(span > 0, span, 1.0) / _STEPS_AT_FIRST
+        self._shuns_stiff = False
         self.unused = self._check_functions()
         self._size = torch.ones(n, d, dtype=torch.float64)
         self._size = self._find_sizes()
@@ -154,6 +156,12 @@ class KnownDensity:
         chosen.cells = select_cells(chosen.data, self.system.observed)
         chosen._events = ScheduledEvents(**{name: value[rows] for name, value in vars(self._events).items()})
         chosen._first_step, chosen._size = self._first_step[rows], self._size[rows]
+        return chosen
+
+    def hurried(self) -> KnownDensity:
+        """The density, impossible where a solve is stiff."""
+        chosen = copy(self)
+        chosen._shuns_stiff = True
         return chosen
 
     def failures(self, u: Tensor) -> dict[str, Tensor]:
@@ -323,7 +331,7 @@ class KnownDensity:
         events = replace(events, amount=amount)
         start = self.system.start(p, series, t0)
         times, side = times.repeat(b, 1), side if isinstance(side, str) else side.repeat(b, 1)
-        if isinstance(solver, Dopri5) and solver.first_step is None:
+        if isinstance(solver, AdaptiveSolver) and solver.first_step is None:
             solver = replace(solver, first_step=self._first_step.repeat(b))
 
         def solve(at: Tensor | slice, solver: Solver) -> ScheduledSolution:
@@ -332,7 +340,7 @@ class KnownDensity:
             def field(t: Tensor, z: Tensor) -> Tensor:
                 return self.system.derivatives(t, z * unit, own) / unit
 
-            if isinstance(solver, Dopri5) and isinstance(solver.first_step, Tensor):
+            if isinstance(solver, AdaptiveSolver) and isinstance(solver.first_step, Tensor):
                 solver = replace(solver, first_step=solver.first_step[at])
             return solve_scheduled(
                 field, start[at] / unit, t0[at], times[at],
@@ -340,9 +348,8 @@ class KnownDensity:
                 side if isinstance(side, str) else side[at], triggers=self.system.triggers_at(own, unit),
             )  # fmt: skip
 
-        has_gradient = torch.is_grad_enabled() and any(value.requires_grad for value in rows.values())
-        if isinstance(solver, Dopri5) and not has_gradient:
-            z, status = solve_in_rounds(solve, b * n, solver)
+        if isinstance(solver, Dopri5):
+            z, status = solve_in_rounds(solve, b * n, solver, self._shuns_stiff)
         else:
             whole = solve(slice(None), solver)
             z, status = whole.z, whole.status
@@ -361,7 +368,7 @@ class KnownDensity:
     def _find_sizes(self) -> Tensor:
         """Size of each state of each series, (n d): the median over the middle of the prior of its largest value."""
         solver = self.system.solver
-        if isinstance(solver, Dopri5):  # where no size is known yet, tolerances are relative to what a state is
+        if isinstance(solver, AdaptiveSolver):  # where no size is known yet, tolerances are relative to what a state is
             solver = replace(solver, rtol=max(_PILOT_RTOL, solver.rtol), atol=1e-200)
         # the last time stands for all that comes after the last dose
         way = self._solve(self.space.spread(_N_PILOT), self.data.times, "after", solver)

@@ -11,6 +11,7 @@ from tsode.numerics.heun_maruyama import HeunMaruyama
 from tsode.numerics.midpoint import Midpoint
 from tsode.numerics.milstein import Milstein
 from tsode.numerics.rk4 import RK4
+from tsode.numerics.rodas4 import Rodas4
 from tsode.numerics.sde import SDESolver
 from tsode.numerics.torch_diffeq import TorchDiffEq
 from tsode.numerics.torch_sde import TorchSDE
@@ -27,6 +28,7 @@ __all__ = [
     "HeunMaruyama",
     "Midpoint",
     "Milstein",
+    "Rodas4",
     "TorchDiffEq",
     "TorchSDE",
 ]
@@ -41,6 +43,7 @@ SOLVERS: Registry[type[Solver]] = Registry(
         "exponential_euler": ExponentialEuler,
         "midpoint": Midpoint,
         "rk4": RK4,
+        "rodas4": Rodas4,
         "torchdiffeq": TorchDiffEq,
     },
 )

@@ -295,7 +295,14 @@ def _between(field: VectorField, start: Tensor, stop: Tensor) -> VectorField:
         return field
     first = torch.nextafter(start, torch.full_like(start, torch.inf))
     last = torch.nextafter(stop, torch.full_like(stop, -torch.inf))
-    return lambda t, z: field(torch.minimum(torch.maximum(t, first), last), z)
+
+    def between(t: Tensor, z: Tensor) -> Tensor:
+        inside = torch.minimum(torch.maximum(t, first), last)
+        # at start and stop themselves the derivative by the time is that of the side asked
+        is_edge = (t >= start) & (t <= stop)
+        return field(torch.where(is_edge, inside.detach() + (t - t.detach()), inside), z)
+
+    return between
 
 
 def _driven(field: VectorField, inputs: Tensor) -> VectorField:

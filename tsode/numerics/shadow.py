@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch.autograd.forward_ad import unpack_dual
 from torch.overrides import TorchFunctionMode
 
 from tsode.numerics.base import VectorField
-from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_step
 from tsode.numerics.stepwise import Step
 
 __all__ = ["Shadow", "is_differentiated", "nearness", "perturbed"]
@@ -40,9 +39,9 @@ def perturbed(field: VectorField, n_rows: int) -> VectorField:
 
     perturbation = _Perturbation(n_rows)
 
-    @torch.no_grad()
     def beside(t: Tensor, z: Tensor) -> Tensor:
-        with perturbation:
+        # by the state and the time themselves it can be differentiated, for those who linearise it
+        with torch.set_grad_enabled(z.requires_grad or t.requires_grad), perturbation.of(t, z):
             return field(t, z)
 
     return beside
@@ -74,32 +73,33 @@ class Shadow:
 
     @torch.no_grad()
     def error_norm(
-        self, tableau: Tableau, weights: Sequence[float], t: Tensor, dt: Tensor, z: Tensor, step: Step
-    ) -> Tensor:
+        self, attempt: Callable[..., Step], error: Callable[[Tensor, Sequence[Tensor]], Tensor],
+        t: Tensor, dt: Tensor, z: Tensor, step: Step,
+    ) -> Tensor:  # fmt: skip
         """Error of the distance after a step from `z` (b d), relative to its tolerance: (b,); 0 where it has none.
 
         Parameters
         ----------
-        tableau, t, dt, z, step
+        attempt, error : callable
+            The solver's step, and its error from the stages.
+        t, dt, z, step
             Of the step that the state takes.
-        weights : sequence of float
-            Of the slopes in the error of a step.
         """
         z = z.detach()
-        beside = runge_kutta_step(tableau, self.beside, t.detach(), dt.detach(), z + self.offset)
+        beside = attempt(self.beside, t.detach(), dt.detach(), z + self.offset)
         self.candidate = torch.where(beside.is_finite[:, None], beside.z - step.z, self.offset).detach()
         apart = [k - slope for k, slope in zip(beside.stages, step.stages)]
-        error = dt.to(z.dtype)[:, None] * combine(weights, apart)
         distance, size = torch.maximum(self.offset.abs(), self.candidate.abs()), torch.maximum(z.abs(), step.z.abs())
-        norm = (error / self._tolerance(distance, size)).square().mean(dim=1).sqrt().detach()
+        norm = (error(dt, apart) / self._tolerance(distance, size)).square().mean(dim=1).sqrt().detach()
         is_telling = beside.is_finite & norm.isfinite() & (self.refusals < _PATIENCE)
         norm = torch.where(is_telling, norm, 0.0)
         if (norm <= 1).all():
             return norm
-        return torch.where((norm > 1) & ~self._is_smooth(t, z, step.stages[0]), 0.0, norm)
+        return torch.where((norm > 1) & ~self._is_smooth(t, z), 0.0, norm)
 
-    def _is_smooth(self, t: Tensor, z: Tensor, slope: Tensor) -> Tensor:
+    def _is_smooth(self, t: Tensor, z: Tensor) -> Tensor:
         """Whether slopes differ in proportion to distances (b,), as they do not where a derivative is infinite."""
+        slope = self.field(t, z)
         far, near = ((self.field(t, z + share * self.offset) - slope).abs().amax(dim=1) for share in (1.0, 0.01))
         return ~(100 * near > 4 * far)
 
@@ -122,20 +122,30 @@ class Shadow:
 
 
 class _Perturbation(TorchFunctionMode):
-    """While gradients are off, whatever asks for one nevertheless came from outside: it is handed on a little off."""
+    """Whatever asks for a gradient and has not been made of what was given came from outside: it is handed on a bit off."""
 
     def __init__(self, n_rows: int) -> None:
         super().__init__()
         self.n_rows = n_rows
         self.known: dict[int, tuple[Tensor, Tensor]] = {}
+        self.own: dict[int, Tensor] = {}
+
+    def of(self, *given: Tensor) -> _Perturbation:
+        """Itself, for a call of the field with what is given."""
+        self.own = {id(x): x for x in given}
+        return self
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*map(self._moved, args), **{name: self._moved(value) for name, value in (kwargs or {}).items()})
+        made = func(*map(self._moved, args), **{name: self._moved(value) for name, value in (kwargs or {}).items()})
+        if torch.is_grad_enabled():
+            parts = made if isinstance(made, tuple | list) else (made,)
+            self.own.update({id(x): x for x in parts if isinstance(x, Tensor)})
+        return made
 
     def _moved(self, x: Any) -> Any:
         if type(x) in (list, tuple):
             return type(x)(map(self._moved, x))
-        if not isinstance(x, Tensor) or not x.requires_grad:
+        if not isinstance(x, Tensor) or not x.requires_grad or id(x) in self.own:
             return x
         if id(x) not in self.known:
             self.known[id(x)] = x, self._beside(x.detach())  # while it is held nothing else has its id

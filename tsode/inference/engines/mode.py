@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tsode.inference.ascent import Climbed, climb, curvature_at
+from tsode.inference.ascent import Climbed, curvature_at
 from tsode.inference.draws import Posterior, resample
 from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
 from tsode.inference.modes import Modes, Prior
+from tsode.inference.quick_first import climb_quick_first
 from tsode.inference.settings import Settings
 
 __all__ = ["answer_by_mode", "find_modes"]
@@ -37,7 +38,7 @@ def find_modes(evaluator: Evaluator, settings: Settings) -> Modes:
 
     evaluator.stage("modes")
     start, start_value = choose_starts(draws / scale[:, None], value, settings.n_starts)
-    climbed = climb(evaluator, start, start_value, scale)
+    climbed = climb_quick_first(evaluator, start, start_value, scale)
     return _as_modes(evaluator, climbed, prior)
 
 

@@ -1,0 +1,187 @@
+"""Solvers that choose their steps, with a length of its own for every row."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tsode.core.status import Status
+from tsode.errors import ParameterError
+from tsode.numerics.base import VectorField, constant, is_finite_row
+from tsode.numerics.shadow import Shadow, is_differentiated
+from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, run_step
+
+__all__ = ["AdaptiveSolver"]
+
+# Usual limits of the step controller (Hairer, Norsett, Wanner I, section II.4).
+_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
+# While derivatives are taken: where the state chooses the steps they stay its own unless the error of the derivatives
+# is so many tolerances; where that is so many times the state's, and more than rounding, it chooses the steps itself.
+_IN_MOTION, _AT_REST, _TELLING = 100.0, 1000.0, 0.1
+
+
+@dataclass(frozen=True)
+class AdaptiveSolver(StepwiseSolver):
+    """Method with an embedded error estimate, adaptive row by row.
+
+    Every row has its own step length and error norm, so its answer does not depend on who shares the batch. A row that
+    has arrived, or failed, waits unchanged.
+
+    While derivatives are taken, a step must be right for them too (`tsode.numerics.shadow`): at rest a state allows any
+    step, and its derivatives do not. Such a step costs about two without.
+
+    Parameters
+    ----------
+    rtol, atol : float
+        A step is accepted when the root mean square over the state of ``error / (atol + rtol * |z|)`` is at most 1.
+        The defaults are tight because gradients need it: at 1e-3 a state that looks right can have a gradient that is
+        several times too large.
+    max_steps : int
+        Attempted steps of a row before it is stopped with `Status.MAX_STEPS`, or `Status.STIFF`.
+    first_step : float or Tensor[b], optional
+        Length of the first attempt, in the batch's time unit; by default estimated from the field. The estimate depends
+        on the unit of time, a length that is given does not.
+    max_step : float, optional
+        Longest step. For a field that is easy to follow beside inputs that change fast, or surfaces with short pulses:
+        what lasts less than a twentieth of a step may not be seen.
+
+    Attributes
+    ----------
+    error_order : int
+        Order of the embedded method, whose distance is the error estimate.
+    """
+
+    error_order: ClassVar[int]
+
+    rtol: float = 1e-6
+    atol: float = 1e-8
+    max_steps: int = 1000
+    first_step: float | Tensor | None = None
+    max_step: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.rtol >= 0 and self.atol > 0):
+            raise ParameterError(
+                f"rtol must be at least 0 and atol above 0, but are {self.rtol} and {self.atol}: "
+                f"write for instance {type(self).__name__}(rtol=1e-6, atol=1e-8)."
+            )
+        if self.max_steps < 1:
+            raise ParameterError(f"max_steps must be at least 1, but is {self.max_steps}.")
+        for name in ("first_step", "max_step"):
+            length = getattr(self, name)
+            if length is not None and not (torch.as_tensor(length) > 0).all():
+                raise ParameterError(f"{name} must be a positive length of time or None, but is {length}.")
+
+    @abstractmethod
+    def attempt(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, slope: Tensor | None = None) -> Step:
+        """Take a step of length ``dt`` (b,) from ``z`` (b d) at ``t`` (b,), where the field may be known, `slope`."""
+
+    @abstractmethod
+    def error(self, dt: Tensor, stages: Sequence[Tensor]) -> Tensor:
+        """Estimated error of a step (b d), linear in its stages."""
+
+    def next_slope(self, step: Step) -> Tensor | None:
+        """Field at the end of a step, where the step has it."""
+        return None
+
+    def is_stiff(self, dt: Tensor, step: Step) -> Tensor:
+        """Whether stability, not accuracy, has kept a step as short as it is, (b,)."""
+        return torch.zeros_like(dt, dtype=torch.bool)
+
+    def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
+        return self.attempt(field, t, dt, z)
+
+    def advance(
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        stop_rule: StopRule | None = None, first_length: Tensor | None = None,
+    ) -> StepRecord:  # fmt: skip
+        distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
+        is_usable = is_finite_row(z) & distance.isfinite()
+        record = StepRecord(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
+        elapsed, is_free = torch.zeros_like(t0), torch.ones_like(is_usable)
+        active = is_usable & (elapsed < distance)
+        if not active.any():
+            return record
+        slope: Tensor | None = field(t0, z)
+        shadow = Shadow(field, z, self.rtol, self.atol) if is_differentiated(z, slope, t0, t1) else None
+        step_length = first_step = self._first_step(field, t0, z, slope, direction, first_length).detach()
+        power = -1.0 / (self.error_order + 1)
+        for _ in range(self.max_steps):
+            # Steps that are read from must not be cut to their queries: they would depend on them.
+            step_length = step_length.clamp(max=self.max_step or torch.inf)
+            is_last = (step_length >= distance - elapsed) & (query_step is None)
+            attempt = torch.where(is_last, distance - elapsed, step_length)
+            t = t0 + direction * elapsed
+            dt = torch.where(active, direction * attempt, 0.0)
+            step = run_step(gradient, self.attempt, field, t, dt, record.z, slope)
+
+            norm = self._error_norm(record.z, step.z, dt, step.stages).where(step.is_finite, torch.inf).detach()
+            is_right = norm <= 1
+            if shadow is not None:
+                bound = shadow.error_norm(self.attempt, self.error, t, dt, record.z, step)
+                is_idle = (bound > _TELLING) & (bound > _AT_REST * norm)
+                norm = torch.maximum(norm, torch.where(is_idle, bound, bound / _IN_MOTION))
+            accepted = active & (norm <= 1)
+            # The step length is a choice, not a function of the state: no gradient through it.
+            change = (_SAFETY * norm**power).clamp(_SHRINK, _GROW).to(t0.dtype)
+            step_length = torch.where(active, attempt.detach() * change, step_length)
+            stuck = active & ~accepted & (step_length < 4 * torch.finfo(t0.dtype).eps * (t.abs() + first_step))
+            reason = torch.where(norm.isinf(), int(Status.NON_FINITE), int(Status.STEP_TOO_SMALL))
+            record.status = torch.where(stuck, reason, record.status)
+
+            if stop_rule is not None:
+                is_stopped = stop_rule(record.z, step, t, dt, accepted)
+                accepted, is_free = accepted & ~is_stopped, is_free & ~is_stopped
+            start, elapsed = record.z, torch.where(accepted, torch.where(is_last, distance, elapsed + attempt), elapsed)
+            record.z = torch.where(accepted[:, None], step.z, start)
+            if shadow is not None:
+                shadow.follow(record.z, accepted, is_right & (norm > 1))
+            following = self.next_slope(step)
+            slope = None if following is None else torch.where(accepted[:, None], following, slope)
+            record.n_steps = record.n_steps + accepted
+            if query_step is not None or stop_rule is not None:
+                record.add(start, step, elapsed)
+            active = is_free & (elapsed < distance) & (record.status == Status.OK)
+            if not active.any():  # the loop test
+                return record
+        reason = torch.where(self.is_stiff(dt, step), int(Status.STIFF), int(Status.MAX_STEPS))
+        record.status = torch.where(active, reason, record.status)
+        return record
+
+    @torch.no_grad()
+    def _error_norm(self, start: Tensor, end: Tensor, dt: Tensor, stages: Sequence[Tensor]) -> Tensor:
+        """Error of a step relative to the tolerance, (b,); infinite where it is not finite."""
+        error = self.error(dt, stages)
+        norm = _rms(error / (self.atol + self.rtol * torch.maximum(start.abs(), end.abs())))
+        return norm.nan_to_num(nan=torch.inf)
+
+    @torch.no_grad()
+    def _first_step(
+        self, field: VectorField, t0: Tensor, z: Tensor, slope: Tensor, direction: Tensor, known: Tensor | None
+    ) -> Tensor:
+        """Length of the first attempt, (b,): Hairer, Norsett, Wanner I, section II.4, "starting step size"."""
+        if known is not None and (known > 0).all():
+            return known
+        if self.first_step is not None:
+            return torch.as_tensor(self.first_step).to(t0).expand_as(t0)
+        scale = self.atol + self.rtol * z.abs()
+        size, speed = _rms(z / scale), _rms(slope / scale)
+        is_tiny = (size < 1e-5) | (speed < 1e-5)
+        trial = torch.where(is_tiny, 1e-6, 0.01 * size / speed).nan_to_num(nan=1e-6)
+        probe = torch.addcmul(z, (direction.to(z.dtype) * trial)[:, None], slope)
+        probe = torch.where(is_finite_row(probe)[:, None], probe, z)
+        bend = _rms((field(t0 + direction * trial, probe) - slope) / scale) / trial
+        steepest = torch.maximum(speed, bend)
+        length = torch.where(steepest <= 1e-15, (trial * 1e-3).clamp(min=1e-6), (0.01 / steepest) ** (1.0 / self.order))
+        length = torch.minimum(100 * trial, length).nan_to_num(nan=1e-6)
+        length = length.clamp(min=1e-12).to(t0.dtype)
+        return length if known is None else torch.where(known > 0, known, length)
+
+
+def _rms(x: Tensor) -> Tensor:
+    return x.square().mean(dim=1).sqrt()

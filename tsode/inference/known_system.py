@@ -52,7 +52,8 @@ class KnownSystem:
     residual : mapping of str to NeuralTerm
         Of states: an unknown function of all states that is added to the rate.
     solver : Solver
-        Tolerances are relative to the size of each state, which is taken from what the priors lead to.
+        Tolerances are relative to the size of each state, which is taken from what the priors lead to. Where `Dopri5`
+        finds a point stiff, `Rodas4` solves it to the same tolerances.
     """
 
     rates: Rates

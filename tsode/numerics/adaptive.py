@@ -107,10 +107,11 @@ class AdaptiveSolver(StepwiseSolver):
         active = is_usable & (elapsed < distance)
         if not active.any():
             return record
-        slope: Tensor | None = field(t0, z)
+        slope = field(t0, z)
         shadow = Shadow(field, z, self.rtol, self.atol) if is_differentiated(z, slope, t0, t1) else None
         step_length = first_step = self._first_step(field, t0, z, slope, direction, first_length).detach()
         power = -1.0 / (self.error_order + 1)
+        known: Tensor | None = slope
         for _ in range(self.max_steps):
             # Steps that are read from must not be cut to their queries: they would depend on them.
             step_length = step_length.clamp(max=self.max_step or torch.inf)
@@ -118,7 +119,7 @@ class AdaptiveSolver(StepwiseSolver):
             attempt = torch.where(is_last, distance - elapsed, step_length)
             t = t0 + direction * elapsed
             dt = torch.where(active, direction * attempt, 0.0)
-            step = run_step(gradient, self.attempt, field, t, dt, record.z, slope)
+            step = run_step(gradient, self.attempt, field, t, dt, record.z, known)
 
             norm = self._error_norm(record.z, step.z, dt, step.stages).where(step.is_finite, torch.inf).detach()
             is_right = norm <= 1
@@ -142,7 +143,7 @@ class AdaptiveSolver(StepwiseSolver):
             if shadow is not None:
                 shadow.follow(record.z, accepted, is_right & (norm > 1))
             following = self.next_slope(step)
-            slope = None if following is None else torch.where(accepted[:, None], following, slope)
+            known = None if following is None or known is None else torch.where(accepted[:, None], following, known)
             record.n_steps = record.n_steps + accepted
             if query_step is not None or stop_rule is not None:
                 record.add(start, step, elapsed)

@@ -16,7 +16,7 @@ from tsode.numerics.stepwise import Step
 
 __all__ = ["Rodas4"]
 
-# In the letters of Hairer and Wanner, but for the stages: those of the code RODAS, which spare products by the Jacobian.
+# In the letters of the code RODAS, whose stages spare products by the Jacobian.
 _GAMMA = 0.25
 _NODES = (0.0, 0.386, 0.21, 0.63, 1.0, 1.0)
 _BY_TIME = (0.25, -0.1043, 0.1035, -0.0362, 0.0, 0.0)

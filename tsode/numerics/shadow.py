@@ -18,6 +18,8 @@ __all__ = ["Shadow", "is_differentiated", "nearness", "perturbed"]
 # A step that the state allows is refused by the shadow so many times on end at most: where a field jumps, the distance
 # is no derivative, and no step is short enough.
 _PATIENCE = 8
+# Times its first distance, from which on a shadow is too far off.
+_FAR = 10.0
 # Size that a parameter is taken to have where it is zero: its effect is to be seen as that of any other.
 _SIZE_OF_ZERO = 0.01
 
@@ -109,9 +111,11 @@ class Shadow:
         self.refusals = torch.where(is_refused, self.refusals + 1, 0)
         # What has faded is kept just above the tolerance, or later steps could be so long that it came back.
         ahead = self.candidate + self._tolerance(self.candidate.abs(), z.detach().abs()) * _shares(z.shape[1], z)
-        # What grows is brought back near the state: farther off it would show how another solution moves.
+        # What has grown is brought back near the state: farther off it would show how another solution moves. Not at
+        # every step: the parameters stay as far off as they are, and what follows them at once would begin anew.
         growth = (ahead / self._reach(z)).abs().amax(dim=1, keepdim=True)
-        self.offset = torch.where(is_moved[:, None], ahead / growth.clamp(min=1), self.offset)
+        ahead = torch.where(growth > _FAR, ahead / growth, ahead)
+        self.offset = torch.where(is_moved[:, None], ahead, self.offset)
 
     def _reach(self, z: Tensor) -> Tensor:
         return self.near * (z.detach().abs() + (self.atol / self.rtol if self.rtol else 1.0))
@@ -122,7 +126,7 @@ class Shadow:
 
 
 class _Perturbation(TorchFunctionMode):
-    """Whatever asks for a gradient and has not been made of what was given came from outside: it is handed on a bit off."""
+    """Whatever asks for a gradient, and is not made of what is given, came from outside: it is handed on a bit off."""
 
     def __init__(self, n_rows: int) -> None:
         super().__init__()

@@ -18,7 +18,9 @@ from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise import NOISES, Noise
 from tsode.inference.parameters import Parameters
 from tsode.inference.priors import Prior, prior_from_dict
+from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.dopri5 import Dopri5
+from tsode.numerics.rodas4 import Rodas4
 
 __all__ = ["Unsaid", "compare", "decode", "describe", "encode", "fingerprint", "given_again"]
 
@@ -33,7 +35,7 @@ def encode(value: Any) -> Any:
     """A part as JSON; `decode` undoes it. Raises `Unsaid` for functions, and what holds one."""
     if isinstance(value, Prior):
         return value.to_dict()
-    if isinstance(value, Noise | Dosing | Dopri5):
+    if isinstance(value, Noise | Dosing | AdaptiveSolver):
         entries = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
         if any(isinstance(entry, Tensor) for entry in entries.values()):
             raise Unsaid
@@ -57,7 +59,7 @@ def decode(saved: Any) -> Any:
         return {decode_label(key): decode(entry) for key, entry in saved["entries"]}
     if "prior" in saved:
         return prior_from_dict(saved)
-    classes: dict[str, Any] = {**NOISES, "Dosing": Dosing, "Dopri5": Dopri5}
+    classes: dict[str, Any] = {**NOISES, "Dosing": Dosing, "Dopri5": Dopri5, "Rodas4": Rodas4}
     entries = {name: decode(entry) for name, entry in saved.items() if name != "of_class"}
     return lookup(classes, saved["of_class"], "part")(**entries)
 

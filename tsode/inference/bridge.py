@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,15 +12,31 @@ from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
 from tsode.inference.mixture import Mixture
 from tsode.inference.mixture_fit import fit_mixture
 
-__all__ = ["bridge_evidence"]
+__all__ = ["Bridge", "build_bridge"]
 
 N_PROPOSALS = 4096
 N_STEPS = 100  # of the fixed point, which gains a digit in each few
 
 
-def bridge_evidence(
-    evaluator: Evaluator, law: Mixture, draws: Tensor, values: Tensor, end: Tensor, ess: Tensor
-) -> tuple[Tensor, Tensor]:
+class Bridge(NamedTuple):
+    """Evidence, and the draws of both laws together.
+
+    Parameters
+    ----------
+    log_evidence, se : Tensor[g]
+        NaN where time was up.
+    nodes, log_weights : Tensor[g k p], Tensor[g k]
+        Draws of chains and of the law, each weighed by the posterior over the mixture of both (Veach & Guibas 1995,
+        balance heuristic): they reach farther than the chains alone. Those of the chains where time was up.
+    """
+
+    log_evidence: Tensor
+    se: Tensor
+    nodes: Tensor
+    log_weights: Tensor
+
+
+def build_bridge(evaluator: Evaluator, law: Mixture, draws: Tensor, values: Tensor, end: Tensor, ess: Tensor) -> Bridge:
     """Log evidence and its standard error by the optimal bridge (Meng & Wong 1996, equation 4.1).
 
     The law is fitted to half of the chains, and the bridge built on the other half, which it has not seen.
@@ -39,6 +56,8 @@ def bridge_evidence(
     """
     g, c, n, p = draws.shape
     is_kept = (torch.arange(n) < end[:, None])[:, None].expand(-1, c, -1)
+    everything, all_kept = draws.reshape(g, -1, p), is_kept.reshape(g, -1)
+    even = torch.where(all_kept, -(end * c).double().log()[:, None], -torch.inf)
     seen, held = slice(0, None, 2), slice(1, None, 2)
     weights = is_kept[:, seen].reshape(g, -1).double()
     law = fit_mixture(law, draws[:, seen].reshape(g, -1, p), (weights / weights.sum(dim=1, keepdim=True)).log())
@@ -48,7 +67,8 @@ def bridge_evidence(
         theirs = evaluator.value(proposals) - law.log_prob(proposals)
     except (Stopped, KeyboardInterrupt) as stopped:
         evaluator.stop(str(stopped) or INTERRUPTED)
-        return torch.full_like(ess, torch.nan), torch.full_like(ess, torch.nan)
+        nothing = torch.full_like(ess, torch.nan)
+        return Bridge(nothing, nothing, everything, even)
     points = draws[:, held].reshape(g, -1, p)
     ours = values[:, held].reshape(g, -1) - law.log_prob(points)
     is_kept = is_kept[:, held].reshape(g, -1)
@@ -66,7 +86,14 @@ def bridge_evidence(
     # relative variances of numerator and denominator (Fruehwirth-Schnatter 2004, equation 8)
     spread = _relative_variance(above, torch.ones_like(above)) / N_PROPOSALS
     spread = spread + _relative_variance(below, is_kept.double()) / effective[:, 0]
-    return log_r[:, 0], spread.sqrt()
+
+    own_value = values.reshape(g, -1)
+    ratio = torch.cat([own_value - law.log_prob(everything), theirs], dim=1)  # of posterior to law, unnormalised
+    share = torch.cat([even + log_s1, torch.full_like(theirs, -math.log(N_PROPOSALS)) + log_s2], dim=1)
+    weights = share + (ratio - torch.logaddexp(log_s1 + ratio, log_s2 + log_r))
+    weights = weights.where(ratio.isfinite() & share.isfinite(), -torch.inf)
+    weights = weights - weights.logsumexp(dim=1, keepdim=True)
+    return Bridge(log_r[:, 0], spread.sqrt(), torch.cat([everything, proposals], dim=1), weights)
 
 
 def _relative_variance(logs: Tensor, weights: Tensor) -> Tensor:

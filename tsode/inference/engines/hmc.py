@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tsode.inference.bridge import bridge_evidence
+from tsode.inference.bridge import build_bridge
 from tsode.inference.chains import bulk_ess, rhat, tail_ess
 from tsode.inference.draws import Posterior
 from tsode.inference.engines.importance import answer_by_importance, effective
@@ -163,8 +163,6 @@ def _answer(
     settings: Settings,
 ) -> Posterior:
     g, c, n, p = draws.shape
-    is_kept = torch.arange(n) < end[:, None]
-    log_weights = is_kept.double().log()[:, None].expand(-1, c, -1).reshape(g, -1) - (end * c).double().log()[:, None]
     per_chain = settings.n_draws // settings.n_chains
     places = ((torch.arange(per_chain) + 1) * end[:, None] - 1) // per_chain  # evenly thinned, or repeated
     quality = [torch.full((g, p), torch.nan, dtype=draws.dtype) for _ in range(3)]
@@ -172,16 +170,16 @@ def _answer(
         chain = draws[own, :, : end[own]].permute(2, 0, 1)
         for into, measure in zip(quality, (rhat, bulk_ess, tail_ess)):
             into[own] = measure(chain)
-    evidence, se = bridge_evidence(evaluator, chains.law, draws, values, end, quality[1].amin(dim=1))
+    bridge = build_bridge(evaluator, chains.law, draws, values, end, quality[1].amin(dim=1))
     agree = (quality[0] < HOPELESS_RHAT).all(dim=1)  # else the draws are not the posterior's, nor is the evidence
-    evidence, se = evidence.where(agree, torch.nan), se.where(agree, torch.nan)
+    evidence, se = bridge.log_evidence.where(agree, torch.nan), bridge.se.where(agree, torch.nan)
     mean_failures = torch.stack([failures[: int(end[own]), own].mean() for own in range(g)])
     return replace(
         weighted,
         engine=("hmc",) * g,
         draws=draws.gather(2, places[:, None, :, None].expand(-1, c, -1, p)),
-        nodes=draws.reshape(g, c * n, p),
-        log_weights=log_weights,
+        nodes=bridge.nodes,
+        log_weights=bridge.log_weights,
         log_evidence=evidence,
         log_evidence_se=se,
         rhat=quality[0],

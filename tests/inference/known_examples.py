@@ -75,14 +75,14 @@ def lynx_hare(unit=1.0, per_year=1.0, solver=None, n_years=21, rates=lynx_hare_r
     return KnownDensity(system, observations(times, unit * frame[["hare", "lynx"]].to_numpy()))
 
 
-def lynx_hare_by_scipy(x) -> float:
+def lynx_hare_by_scipy(x, method="DOP853", tol=1e-12) -> float:
     frame = load_lynx_hare()
 
     def field(t, z):
         return [(x["alpha"] - x["beta"] * z[1]) * z[0], (x["delta"] * z[0] - x["gamma"]) * z[1]]
 
     start, times = [x["hare_initial"], x["lynx_initial"]], frame["ds"].to_numpy() - 1900.0
-    path = scipy.integrate.solve_ivp(field, (0, 20), start, "DOP853", times, rtol=1e-12, atol=1e-12).y
+    path = scipy.integrate.solve_ivp(field, (0, 20), start, method, times, rtol=tol, atol=tol).y
     return sum(
         scipy.stats.lognorm(x[f"sigma_{name}"], scale=z).logpdf(frame[name]).sum()
         for name, z in zip(("hare", "lynx"), path)

@@ -297,10 +297,11 @@ def _between(field: VectorField, start: Tensor, stop: Tensor) -> VectorField:
     last = torch.nextafter(stop, torch.full_like(stop, -torch.inf))
 
     def between(t: Tensor, z: Tensor) -> Tensor:
-        inside = torch.minimum(torch.maximum(t, first), last)
-        # at start and stop themselves the derivative by the time is that of the side asked
-        is_edge = (t >= start) & (t <= stop)
-        return field(torch.where(is_edge, inside.detach() + (t - t.detach()), inside), z)
+        inside = t.clamp(first, last)
+        if is_differentiated(t):  # at start and stop themselves the derivative by the time is that of the side asked
+            is_edge = (t >= start) & (t <= stop)
+            inside = torch.where(is_edge, inside.detach() + (t - t.detach()), inside)
+        return field(inside, z)
 
     return between
 

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor
 
 from tests.benchmarks.bayes_parts.answers import tell_cost
+from tests.benchmarks.bayes_parts.by_scipy import sample_by_scipy
 from tests.benchmarks.bayes_parts.lynx_hare import REFERENCE
 from tests.benchmarks.structural_parts.report import Report
 from tests.inference.known_examples import lynx_hare
+from tsode.inference.chains import bulk_ess
 from tsode.inference.infer import infer
 
 __all__ = ["run"]
 
 N_TIMES = 7
+BY_SCIPY = 60.0  # CPU seconds
 
 
 def run(report: Report) -> None:
@@ -30,8 +33,15 @@ def run(report: Report) -> None:
     least = {n: min(own) for n, own in seconds.items()}
     report.note("value and gradient: " + ", ".join(f"{n} chains {x:.3f} CPU-s" for n, x in least.items()))
     report.at_most("gradient of 64 chains, in those of one", least[64] / least[1], 1.5)
+    paces = {}
     for engine in ("laplace", "importance", "auto", "hmc"):
-        tell_cost(report, engine, infer(density, engine, 0))
+        posterior = infer(density, engine, 0)
+        tell_cost(report, engine, posterior)
+        paces[engine] = float(posterior.ess_bulk.min()) / posterior.effort.cpu_seconds
+    draws, seconds = sample_by_scipy(density, BY_SCIPY)
+    ess = float(bulk_ess(draws[..., draws.shape[-1] // 4 :]).min())
+    report.note(f"SciPy and an ensemble sampler, begun at the mode: {seconds:.0f} CPU-s  ESS {ess:.0f}")
+    report.at_least("effective draws a second, in those of SciPy's", paces["auto"] / (ess / seconds), 10.0)
 
 
 def _seconds_of_gradient(density: object, u: Tensor) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tsode.inference.draws import Posterior, resample
 from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
-from tsode.inference.mixture import laplace_mixture
+from tsode.inference.mixture import Mixture, laplace_mixture
 from tsode.inference.mixture_fit import fit_mixture, split_mixture
 from tsode.inference.modes import Modes
 from tsode.inference.pareto import smooth_weights
@@ -31,7 +32,7 @@ def answer_by_importance(evaluator: Evaluator, modes: Modes, settings: Settings)
     evaluator.stage("importance sampling")
     g, _, p = modes.point.shape
     n_draws = settings.n_importance
-    law, left = laplace_mixture(modes), torch.arange(g)
+    law, left, past = laplace_mixture(modes), torch.arange(g), _Past()
     nodes, log_weights = modes.point.new_zeros(g, n_draws, p), modes.point.new_zeros(g, n_draws)
     k, ess, log_evidence, share_failed = (nodes.new_full((g,), -1.0) for _ in range(4))
     for n in range(settings.n_rounds):
@@ -59,12 +60,13 @@ def answer_by_importance(evaluator: Evaluator, modes: Modes, settings: Settings)
         if not goes_on.any():
             break
         places = goes_on.nonzero().squeeze(1)
-        law, drawn, own_weights = law.select(places), drawn[places], own_weights[places]
+        past = past.plus(law, drawn, value).select(places)
+        law, everything, weights = law.select(places), *past.pooled()
         if n == 0:
-            law = fit_mixture(law, drawn, own_weights)
+            law = fit_mixture(law, everything, weights)
         else:
             n_laws = max(settings.n_laws, law.weight.shape[1])
-            law = split_mixture(law, drawn, own_weights, n_laws, asked.select(places).streams.branch(f"split {n}"))
+            law = split_mixture(law, everything, weights, n_laws, asked.select(places).streams.branch(f"split {n}"))
         left = left[places]
     per_axis = ess[:, None].expand(-1, p)
     return Posterior(
@@ -84,6 +86,31 @@ def answer_by_importance(evaluator: Evaluator, modes: Modes, settings: Settings)
         evaluator.effort,
         ((),) * g,
     )
+
+
+@dataclass(frozen=True)
+class _Past:
+    """Rounds so far: their laws, draws (g k p) and log densities (g k)."""
+
+    laws: tuple[Mixture, ...] = ()
+    nodes: tuple[Tensor, ...] = ()
+    values: tuple[Tensor, ...] = ()
+
+    def plus(self, law: Mixture, nodes: Tensor, value: Tensor) -> _Past:
+        return _Past((*self.laws, law), (*self.nodes, nodes), (*self.values, value))
+
+    def select(self, places: Tensor) -> _Past:
+        return _Past(
+            tuple(law.select(places) for law in self.laws),
+            tuple(nodes[places] for nodes in self.nodes),
+            tuple(value[places] for value in self.values),
+        )
+
+    def pooled(self) -> tuple[Tensor, Tensor]:
+        """Draws of all rounds, weighed as those of the mixture of their laws (Cornuet et al. 2012)."""
+        nodes = torch.cat(self.nodes, dim=1)
+        law = torch.stack([law.log_prob(nodes) for law in self.laws]).logsumexp(dim=0)
+        return nodes, smooth_weights(torch.cat(self.values, dim=1) - law)[0]
 
 
 def effective(log_weights: Tensor) -> Tensor:

@@ -123,7 +123,8 @@ def climb(evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, n_s
             at = torch.where((gain > 0)[..., None], moved, at)
 
             is_mine = _take(is_active, rows)  # rows that only fill up change nothing
-            is_done = is_mine & ((promised < TOLERANCE) & (gain < 10 * TOLERANCE) | (gain <= 0) & (promised < GRAIN))
+            # a solver's values with and without derivatives differ by its grain
+            is_done = is_mine & ((promised < TOLERANCE) & (gain < GRAIN) | (gain <= 0) & (promised < GRAIN))
             failures = torch.where(gain > 0, 0, _take(n_failures, rows) + 1)
             _put(state.point, rows, is_mine, at)
             _put(state.value, rows, is_mine, here + gain)

@@ -57,12 +57,12 @@ def duration_unit(span: Any, panel: Panel) -> tuple[float | None, str]:
     return _SECONDS[name], name
 
 
-def format_dates(ax: Axes, panel: Panel) -> None:
-    """Short dates, in the time zone of the data, where times are datetimes."""
+def format_dates(ax: Axes, panel: Panel, most: int | None = None) -> None:
+    """Short dates, at most so many, in the time zone of the data, where times are datetimes."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     if panel.time_kind == "datetime":
-        locator = AutoDateLocator(tz=panel.layout.tz)
+        locator = AutoDateLocator(tz=panel.layout.tz, minticks=min(5, most or 5), maxticks=most)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=panel.layout.tz))
 

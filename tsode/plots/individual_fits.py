@@ -90,14 +90,15 @@ def plot_individual_fits(
         squeeze=False, layout="constrained",
     )  # fmt: skip
     panels = [(key, channel) for key in shown for channel in channels]
-    is_number = model._panel.time_kind != "datetime"
     labels: dict[str, Any] = {}
     for axis, (key, channel) in zip(axes.flat, panels):
         own = curves[curves[model.id_col] == key]
         is_log = is_multiplicative(model._density.system.observed[channel]) if log is None else log
         _draw_panel(axis, model, key, channel, own, level, is_log)
-        if is_number:
+        if model._panel.time_kind != "datetime":
             axis.xaxis.set_major_locator(MaxNLocator(5 if n_columns > 2 else 8, steps=[1, 2, 2.5, 5, 10]))
+        elif n_columns > 2:
+            format_dates(axis, model._panel, most=3)
         if len(ids) > 1 or len(channels) > 1:
             words = [str(key)] * (len(ids) > 1) + [str(channel)] * (len(channels) > 1)
             axis.set_title(plain_text(": ".join(words)), fontsize="small")

@@ -33,7 +33,7 @@ def plot_individual_fits(
     page: int = 1,
     level: float = 90,
     log: bool | None = None,
-    n_draws: int = 200,
+    n_draws: int = 400,
 ) -> Figure:
     """Draw each series of fit with the curve through it, and what is not known of that.
 

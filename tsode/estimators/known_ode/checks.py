@@ -131,7 +131,7 @@ class ChecksFit:
         return pd.concat(parts, ignore_index=True)
 
     def fitted_curves(
-        self, series: Sequence[Hashable] | None = None, *, n_times: int = 200, level: float = 90, n_draws: int = 200
+        self, series: Sequence[Hashable] | None = None, *, n_times: int = 200, level: float = 90, n_draws: int = 400
     ) -> pd.DataFrame:
         """Curves through the series of fit, given all their rows: on a dense grid, at every row, and about events.
 

@@ -66,9 +66,7 @@ for name, plan in plans.items():
     paths = model.sample(times={PATIENT: np.linspace(49.5, 73.0, 48)}, events=plan, n_samples=400, random_state=0)
     x = paths["concentration"]
     rows[name] = {"below": (x < LOW).mean(), "within": x.between(LOW, HIGH).mean(), "above": (x > HIGH).mean()}
-print(
-    f"The third day, doses at hours 25, 37, 49 and 61: share of the time below, within and above {LOW:.0f} to {HIGH:.0f} mg/L\n"
-)
+print(f"Share of the third day below, within and above {LOW:.0f} to {HIGH:.0f} mg/L, with doses from hour 25 on\n")
 print(pd.DataFrame(rows).T.round(2).to_string())
 
 figure, axes = plt.subplots(2, 1, figsize=(9, 7), layout="constrained", sharex=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsode._isolation import isolated
 from tsode.errors import ParameterError, SolverError, TsodeWarning
-from tsode.estimators.known_ode.conditioned import key_of
+from tsode.estimators.known_ode.conditioned import _spread_out, key_of
 from tsode.estimators.known_ode.own_given_shared import OwnGivenShared
 from tsode.inference.infer import infer
 from tsode.inference.known_density import KnownDensity
@@ -60,7 +60,7 @@ def marginals_of_series(density: KnownDensity, u: Tensor, seed: int) -> Tensor:
     seed : int
     """
     places = [start for name, _, start, _ in density.space._blocks() if name not in density.space.own]
-    shared = u[:, :N_SHARED, places]
+    shared = _spread_out(u[0][:, places], N_SHARED).expand(len(u), -1, -1)
     n, k = shared.shape[:2]
     ids = density.data.ids
     keys = [(key_of(key) + draw) % 2**31 for key in ids for draw in range(k)]

@@ -13,6 +13,7 @@ import torch
 from tsode import (
     AutoForecaster,
     JumpODEForecaster,
+    KnownODEForecaster,
     LatentODEForecaster,
     LinearSDEForecaster,
     PointProcessForecaster,
@@ -32,15 +33,21 @@ from tsode.plots import (
     plot_calibration,
     plot_decomposition,
     plot_fan,
+    plot_forest,
     plot_gaps,
     plot_history,
+    plot_individual_fits,
     plot_intensity,
     plot_latent,
     plot_leaderboard,
+    plot_pairs,
     plot_phase,
     plot_pit,
+    plot_posterior_predictive,
+    plot_prior_posterior,
     plot_what_if,
 )
+from tsode.systems import one_compartment_oral
 
 started = time.process_time()
 page = Page("Gallery of tsode")
@@ -143,6 +150,19 @@ axes.set_xlabel("hours")
 page.figure(
     axes, "How forecasts differ. This model has seen one dose a person: the second shows the picture, not the drug."
 )
+
+page.heading("plot_individual_fits and four more: posteriors of equations that are known")
+own = ["absorption", "clearance", "volume"]
+body = one_compartment_oral(absorption=1.5, clearance=3.0, volume=32.0, level=5.0, spread=0.5)
+body = body.with_(per_series=own, parameters={"sd": 0.25})  # mg/L, of the assay
+levels = drug[drug["unique_id"].isin([3, 6, 9])].rename(columns={"theophylline_mg_l": "concentration"})
+known = KnownODEForecaster(system=body, inference="laplace", random_state=0)
+known.fit(levels, events=dosed.assign(target="depot").query("unique_id in [3, 6, 9]"))
+page.figure(plot_individual_fits(known).axes[0], "Three people who share the noise alone: curves with two bands.")
+page.figure(plot_posterior_predictive(known).axes[0], "The data beside replicates, and where they lie.")
+page.figure(plot_pairs(known, [f"{name}[3]" for name in own]).axes[0], "What the data tell of one of them together.")
+page.figure(plot_prior_posterior(known, [f"{name}[3]" for name in own]).axes[0], "Each by itself, with its prior.")
+page.figure(plot_forest(known, [f"clearance[{key}]" for key in (3, 6, 9)]), "Clearance of the three.")
 
 page.heading("plot_intensity: when the next event comes")
 quakes = load_earthquakes().query("split == 'train'").drop(columns="split")

@@ -45,6 +45,17 @@ def test_both_of_two_modes_are_found_with_their_masses_and_starts():
     assert (modes.n_starts > 0).all()
 
 
+def test_a_climb_ends_where_values_with_and_without_derivatives_differ_by_the_grain_of_a_solver():
+    def log_prob(u):
+        return -0.5 * u.square().sum(dim=-1) + (0.0 if u.requires_grad else 1e-4)
+
+    start = torch.tensor([[[1.0, 2.0], [-2.0, 0.5]]], dtype=torch.float64)
+    evaluator = evaluator_of(Written(log_prob, ("a", "b")))
+    found = climb(evaluator, start, evaluator.value(start), torch.ones(1, 2, dtype=torch.float64))
+    assert found.is_done.any()
+    assert evaluator.effort.n_slope_calls <= 8
+
+
 def test_a_saddle_is_left_to_both_sides():
     def log_prob(u):  # a saddle at the origin, where all starts are; modes at +-1
         return -((u[..., 0] ** 2 - 1.0) ** 2) - u[..., 1] ** 2

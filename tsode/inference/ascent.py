@@ -123,7 +123,8 @@ def climb(evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, n_s
             at = torch.where((gain > 0)[..., None], moved, at)
 
             is_mine = _take(is_active, rows)  # rows that only fill up change nothing
-            is_done = is_mine & ((promised < TOLERANCE) & (gain < 10 * TOLERANCE) | (gain <= 0) & (promised < GRAIN))
+            # a solver's values with and without derivatives differ by its grain
+            is_done = is_mine & ((promised < TOLERANCE) & (gain < GRAIN) | (gain <= 0) & (promised < GRAIN))
             best = state.value.where(state.is_done, -torch.inf).amax(dim=1, keepdim=True)
             creeps = here + n_steps * gain < best - HOPELESS
             failures = torch.where((gain > 0) & ~creeps, 0, _take(n_failures, rows) + 1)

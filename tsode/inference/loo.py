@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsode.inference.pareto import smooth_weights
 
-__all__ = ["LeaveOneOut", "leave_one_out"]
+__all__ = ["LeaveOneOut", "leave_one_out", "weights_without"]
 
 MAX_K = 0.7
 
@@ -80,12 +80,26 @@ def leave_one_out(
     of_values = log_likelihood.mT  # (... n s)
     if log_weights is None:
         log_weights = torch.full_like(of_values[..., 0, :], -math.log(of_values.shape[-1]))
+    left, k = weights_without(of_values, log_weights, is_rule)
     given_all = log_weights[..., None, :]
-    log_ratio = (given_all - of_values).where(given_all.isfinite(), -torch.inf)
-    if is_rule:
-        left, k = log_ratio - log_ratio.logsumexp(dim=-1, keepdim=True), torch.full_like(of_values[..., 0], -torch.inf)
-    else:
-        left, k = smooth_weights(log_ratio)
     pointwise = (left + of_values.nan_to_num(neginf=-1e300)).logsumexp(dim=-1)
     with_itself = (given_all + of_values).logsumexp(dim=-1)
     return LeaveOneOut(pointwise, k, (with_itself - pointwise).sum(dim=-1))
+
+
+def weights_without(log_likelihood: Tensor, log_weights: Tensor, is_rule: bool) -> tuple[Tensor, Tensor]:
+    """Normalised log weights (... n s) of the draws, or nodes, without each value, and their Pareto shapes (... n).
+
+    Parameters
+    ----------
+    log_likelihood : Tensor[... n s]
+    log_weights : Tensor[... s]
+    is_rule : bool
+        See `leave_one_out`.
+    """
+    given_all = log_weights[..., None, :]
+    log_ratio = (given_all - log_likelihood).where(given_all.isfinite(), -torch.inf)
+    if is_rule:
+        shape = torch.full_like(log_likelihood[..., 0], -torch.inf)
+        return log_ratio - log_ratio.logsumexp(dim=-1, keepdim=True), shape
+    return smooth_weights(log_ratio)

@@ -5,6 +5,7 @@ from tsode.plots.decomposition import plot_decomposition
 from tsode.plots.fan import plot_fan
 from tsode.plots.gaps import plot_gaps
 from tsode.plots.history import plot_history
+from tsode.plots.individual_fits import plot_individual_fits
 from tsode.plots.intensity import plot_intensity
 from tsode.plots.latent import plot_latent
 from tsode.plots.leaderboard import plot_leaderboard
@@ -12,6 +13,8 @@ from tsode.plots.page import Page
 from tsode.plots.phase import plot_phase
 from tsode.plots.pit import plot_pit
 from tsode.plots.posterior import plot_forest, plot_prior_posterior
+from tsode.plots.posterior_pairs import plot_pairs
+from tsode.plots.posterior_predictive import plot_posterior_predictive
 from tsode.plots.what_if import plot_what_if
 
 __all__ = [
@@ -22,11 +25,14 @@ __all__ = [
     "plot_forest",
     "plot_gaps",
     "plot_history",
+    "plot_individual_fits",
     "plot_intensity",
     "plot_latent",
     "plot_leaderboard",
+    "plot_pairs",
     "plot_phase",
     "plot_pit",
+    "plot_posterior_predictive",
     "plot_prior_posterior",
     "plot_what_if",
 ]

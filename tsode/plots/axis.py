@@ -16,7 +16,7 @@ from tsode.frames.panel import Panel
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["choose", "draw_legend", "duration_unit", "format_dates", "plain_text", "time_axis"]
+__all__ = ["choose", "draw_legend", "duration_unit", "format_dates", "log_scale", "plain_text", "time_axis"]
 
 _SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
@@ -57,14 +57,27 @@ def duration_unit(span: Any, panel: Panel) -> tuple[float | None, str]:
     return _SECONDS[name], name
 
 
-def format_dates(ax: Axes, panel: Panel) -> None:
-    """Short dates, in the time zone of the data, where times are datetimes."""
+def format_dates(ax: Axes, panel: Panel, most: int | None = None) -> None:
+    """Short dates, at most so many, in the time zone of the data, where times are datetimes."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     if panel.time_kind == "datetime":
-        locator = AutoDateLocator(tz=panel.layout.tz)
+        locator = AutoDateLocator(tz=panel.layout.tz, minticks=min(5, most or 5), maxticks=most)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=panel.layout.tz))
+
+
+def log_scale(ax: Axes, which: str) -> None:
+    """Logarithmic axis, "x" or "y", with plain numbers at 1, 2 and 5 times the powers of ten, or at these alone."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    low, high = axis.get_view_interval()
+    is_long = low > 0 and high > 300.0 * low
+    axis.set_major_locator(LogLocator(subs=(1.0,) if is_long else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def plain_text(label: Hashable) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from tsode.errors import DataError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_forest", "plot_prior_posterior"]
+__all__ = ["plot_forest", "plot_prior_posterior", "read_draws"]
 
 MOST = 30  # parameters that are drawn
 
@@ -37,7 +38,7 @@ def plot_prior_posterior(model: Any, names: Sequence[str] | None = None) -> Figu
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError("plot_prior_posterior draws with matplotlib: `pip install matplotlib`.") from error
-    draws = _draws(model, names)
+    draws = read_draws(model, names)
     n_columns = min(4, len(draws.columns))
     n_rows = -(-len(draws.columns) // n_columns)
     figure, axes = plt.subplots(
@@ -77,7 +78,7 @@ def plot_forest(model: Any, names: Sequence[str] | None = None, *, ax: Axes | No
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError("plot_forest draws with matplotlib: `pip install matplotlib`.") from error
-    draws = _draws(model, names)
+    draws = read_draws(model, names)
     place = np.arange(len(draws.columns))
     if ax is None:
         ax = plt.subplots(figsize=(7.0, 1.0 + 0.3 * len(place)), layout="constrained")[1]
@@ -92,10 +93,11 @@ def plot_forest(model: Any, names: Sequence[str] | None = None, *, ax: Axes | No
     return ax
 
 
-def _draws(model: Any, names: Sequence[str] | None) -> Any:
+def read_draws(model: Any, names: Sequence[str] | None, most: int = MOST) -> pd.DataFrame:
+    """Columns of ``posterior_``: those of these names, or the first so many."""
     draws = model.posterior_
     if names is None:
-        return draws.iloc[:, :MOST]
+        return draws.iloc[:, :most]
     missing = [name for name in names if name not in draws]
     if missing:
         raise DataError(f"There is no parameter {missing[0]!r} in posterior_: it has {', '.join(draws.columns)}.")

@@ -226,9 +226,10 @@ class AnswersByDraws:
         fitted = digest(float(data.start[row]), data.times[row][seen].numpy(), data.values[row][seen].numpy(), *events)
         return self._of_series(row) if fitted == history.digest(self.reader_.timeline) else None
 
-    def _of_series(self, row: int) -> Tensor:
-        """Draws (k p) of the coordinates of one series of the fit."""
-        draws, space = self.module_.draws, self._density.space
+    def _of_series(self, row: int, draws: Tensor | None = None) -> Tensor:
+        """Draws (k p) of the coordinates of one series of the fit, of the draws (g k p) of all."""
+        space = self._density.space
+        draws = self.module_.draws if draws is None else draws
         if len(draws) > 1 or space.n_series == 1:
             return draws[row if len(draws) > 1 else 0]
         return draws[0][:, [start + (row if width > 1 else 0) for *_, start, width in space._blocks()]]

@@ -19,6 +19,7 @@ from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.known_ode.answers import AnswersByDraws
+from tsode.estimators.known_ode.checks import ChecksFit
 from tsode.estimators.known_ode.conditioned import key_of, settings_for
 from tsode.estimators.known_ode.histories import histories, observations
 from tsode.estimators.known_ode.module import PosteriorDraws
@@ -51,7 +52,7 @@ def _check_double(name: str, value: Any, default: Any) -> None:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
+class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForecaster):
     """Forecast with equations that are known, and parameters of which a prior is: Bayesian inference on frames.
 
     The equations are a function of time, state and named parameters; series may start when they like, be seen at any

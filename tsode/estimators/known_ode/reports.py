@@ -16,6 +16,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.known_ode.histories import histories
 from tsode.estimators.known_ode.laws import laws_of, paths_of
+from tsode.estimators.known_ode.left_out import leave_out_series
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.settings import read_starts
 from tsode.frames.panel import Panel
@@ -102,8 +103,8 @@ class ReportsPosterior:
         Parameters
         ----------
         by : {"value", "series"}
-            "series" leaves the values of a series out together, by their joint density: for new series. It needs
-            parameters that are shared.
+            "series" leaves the values of a series out together, by their joint density: for new series. What a series
+            has of its own is integrated out, by as many small inferences as there are series times 256.
 
         Returns
         -------
@@ -115,11 +116,14 @@ class ReportsPosterior:
         if by not in ("value", "series"):
             raise ParameterError(f"by={by!r} is not known: choose 'value' or 'series'.")
         kept, cells = self._kept, self._cells()
-        if by == "series" and (len(kept.nodes) > 1 or len(kept.data.ids) < 2 or self._density.space.own):
-            raise ParameterError(
-                "Leaving out a series needs several that share all parameters: what is a series' own is not known "
-                "without it."
+        if by == "series" and len(kept.data.ids) < 2:
+            raise ParameterError("Leaving out a series needs several.")
+        if by == "series" and self._density.space.own:
+            found = leave_out_series(self)
+            table = pd.DataFrame(
+                {self.id_col: list(kept.data.ids), "elpd": found.pointwise.numpy(), "k": found.k.numpy()}
             )
+            return _with_sums(table, float(found.n_effective))
         weights = kept.log_weights
         scores = self._pointwise(kept.nodes)
         is_rule = [engine == "quadrature" for engine in kept.engine]
@@ -136,12 +140,7 @@ class ReportsPosterior:
                 own = torch.ones(len(table), dtype=torch.bool)
             table.loc[own.numpy(), "elpd"] = found.pointwise.numpy()
             table.loc[own.numpy(), "k"] = found.k.numpy()
-        elpd = table["elpd"].to_numpy()
-        table.attrs = {
-            "elpd": float(elpd.sum()), "se": float(elpd.std(ddof=1) * np.sqrt(len(elpd))) if len(elpd) > 1 else np.nan,
-            "n_effective": n_effective,
-        }  # fmt: skip
-        return table
+        return _with_sums(table, n_effective)
 
     def prior_predictive(self, n_samples: int = 100, random_state: Any = None) -> pd.DataFrame:
         """Draw what the priors expect at the rows of fit: parameters from the prior, paths, and noise.
@@ -232,6 +231,14 @@ class ReportsPosterior:
         """Log likelihood (k n) of every value at points (g k p); each value belongs to one problem."""
         with torch.no_grad():
             return torch.cat(list(self._density.pointwise(u).values()), dim=-1).sum(dim=0)
+
+
+def _with_sums(table: pd.DataFrame, n_effective: float) -> pd.DataFrame:
+    """A table of leave-one-out densities with their sum."""
+    elpd = table["elpd"].to_numpy()
+    se = float(elpd.std(ddof=1) * np.sqrt(len(elpd))) if len(elpd) > 1 else np.nan
+    table.attrs = {"elpd": float(elpd.sum()), "se": se, "n_effective": n_effective}
+    return table
 
 
 def compare_models(models: dict[str, Any], by: str = "value") -> pd.DataFrame:

@@ -17,6 +17,7 @@ STIFFER = 1e3  # damping after a step that has brought nothing
 MOST_FAILURES = 2  # in a row
 TOLERANCE, GRAIN = 1e-6, 1e-2  # nats to gain at which a start is done; where nothing gains more, nats that may be left
 FIRST_STEP, STEPS, SHARE = 1e-3, (1e-5, 5e-2), 0.1  # of a difference: in units of the prior, and of the width found
+SHARE_OF_AXES = 0.02  # of the width along an axis: where small errors grow, widths differ by 1e4 and axes bend
 MERGE_FROM, THIN_FROM, FEWEST = 2, 6, 8  # steps after which starts merge, and half are dropped down to so many
 HOPELESS = 20.0  # nats below the best with no more to gain: such a mode would have no weight
 
@@ -79,17 +80,17 @@ def curvature_at(evaluator: Evaluator, point: Tensor, scale: Tensor, step: Tenso
         each = torch.eye(p, dtype=step.dtype)
         rate = torch.where(width > 0, -change / (width.clamp(min=1.0) * step[..., None]), each)
     else:
-        # symmetric in the units of the moves: rounding along the narrowest axis is more than the curvature of the widest
+        # symmetric in units of the moves: errors along the narrowest axis are more than the curvature of the widest
         own = torch.where(width > 0, -change / width.clamp(min=1.0), 0.0) @ moves.mT
         rate = torch.linalg.solve(moves, torch.linalg.solve(moves, 0.5 * (own + own.mT)).mT)
     return value[:, :, 0], slope[:, :, 0], 0.5 * (rate + rate.mT)
 
 
-def along_axes(curvature: Tensor, share: float) -> Tensor:
+def along_axes(curvature: Tensor) -> Tensor:
     """Moves (g b p p) along the axes of a density with this curvature, by a share of the width along each."""
     width, axes = torch.linalg.eigh(curvature)
     size = width.abs().maximum(1e-14 * width.abs().amax(dim=-1, keepdim=True))
-    return (axes * (share / size.clamp(min=1e-12).sqrt()).clamp(max=STEPS[1])[..., None, :]).mT
+    return (axes * (SHARE_OF_AXES / size.clamp(min=1e-12).sqrt()).clamp(max=STEPS[1])[..., None, :]).mT
 
 
 def climb(

@@ -114,7 +114,7 @@ def close_gaps(evaluator: Evaluator, density: SegmentedDensity, start: Start, sc
                 if bool((promised < GAIN).all()):
                     break
             assert value is not None
-            start, step, of_whole = _best(start, step, along_axes(_whole_curvature(model, p), STEP[2]), value)
+            start, step, of_whole = _best(start, step, along_axes(_whole_curvature(model, p)), value)
         closed = value.amax(dim=1)
     except (Stopped, KeyboardInterrupt) as stopped:
         evaluator.stop(str(stopped) or INTERRUPTED)

@@ -120,7 +120,7 @@ def _as_modes(evaluator: Evaluator, climbed: Climbed, prior: Prior, relaxed: Ten
     curvature = climbed.curvature.gather(1, chosen[..., None, None].expand(-1, -1, p, p))
     least, most, share = STEP
     if by_axes:
-        step = along_axes(curvature, share)
+        step = along_axes(curvature)
     else:
         step = (share / curvature.diagonal(dim1=-2, dim2=-1).abs().clamp(min=1e-12).sqrt()).clamp(least, most)
     try:

@@ -25,7 +25,7 @@ from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.parts_file import Unsaid, compare, decode, describe, encode, fingerprint, given_again
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.reports import ReportsPosterior
-from tsode.estimators.known_ode.residual import check_residual, residual_states, residual_terms
+from tsode.estimators.known_ode.residual import check_residual, of_physics, residual_states, residual_terms
 from tsode.estimators.known_ode.schedules import ScheduleEncoder
 from tsode.estimators.known_ode.settings import KnownSettings, read_starts
 from tsode.estimators.parameters import Check, at_least, or_value, positive
@@ -314,6 +314,7 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
             if not bool(draws[row].isfinite().all()):
                 causes = "; ".join(density.failures(density.sample_prior(16, torch.Generator().manual_seed(0))))
                 raise SolverError(f"{'; '.join(texts)} ({causes}): look at the priors, or at prior_predictive().")
+        found = replace(found, problems=tuple(of_physics(texts, density.system.residual) for texts in found.problems))
         self._kept = KeptPosterior.of(found, data, seed)
         self._fingerprint = fingerprint(density)
         self._keep(reader, panel, PosteriorDraws(draws), [], 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.parameters import Parameters
 
-__all__ = ["check_residual", "residual_shares", "residual_states", "residual_terms"]
+__all__ = ["check_residual", "of_physics", "residual_shares", "residual_states", "residual_terms"]
 
 N_HIDDEN = 12  # weights of each term
 N_POINTS = 9  # of the middle of the prior, at which the size of the rates is read
@@ -76,6 +76,24 @@ def residual_terms(residual: Any, share: float, density: KnownDensity) -> dict[s
                          n_hidden=N_HIDDEN, seed=k)
         for k, name in enumerate(names)
     }  # fmt: skip
+
+
+def of_physics(texts: Sequence[str], terms: Mapping[str, NeuralTerm]) -> tuple[str, ...]:
+    """Problems without directions of weights alone that data have not touched: a network has more than data need."""
+    weights = {weight for term in terms.values() for weight in term.weights}
+    kept = []
+    for text in texts:
+        kind, _, rest = text.partition(": ")
+        if kind == "not identified":
+            parts = [part for part in rest.split("; ") if not _names(part) <= weights]
+            text = f"{kind}: {'; '.join(parts)}" if parts else ""
+        kept += [text] if text else []
+    return tuple(kept)
+
+
+def _names(direction: str) -> set[str]:
+    words = direction.partition(" is ")[0].split()
+    return {word for word in words if word not in ("+", "-", "...")}
 
 
 @torch.no_grad()

@@ -177,7 +177,7 @@ def test_a_cell_that_is_missing_is_as_if_it_had_never_been():
     torch.testing.assert_close(gap.log_prob(u), without, rtol=1e-12, atol=1e-12)
     # nor does the time of an empty row change anything
     shorter = several(THREE[:1][:, [0, 2]], times=(1.0, 4.0))
-    shorter._size = gap._size
+    shorter.size = gap.size
     torch.testing.assert_close(gap.log_prob(u), shorter.log_prob(u), rtol=1e-12, atol=1e-12)
 
 

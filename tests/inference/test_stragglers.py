@@ -18,7 +18,7 @@ def solves(monkeypatch):
         found.append((arguments[5], solution.status))
         return solution
 
-    monkeypatch.setattr("tsode.inference.known_density.solve_scheduled", solve)
+    monkeypatch.setattr("tsode.inference.row_solve.solve_scheduled", solve)
     return found
 
 

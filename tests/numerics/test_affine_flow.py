@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from scipy.linalg import expm
 
@@ -66,3 +68,14 @@ def test_a_stiff_absorption_in_steady_state_and_thousands_of_doses_are_exact_and
         found = solve(field, {"depot": 0.0, "drug": 0.0}, [at], events=events, side="after")["drug"].item()
         np.testing.assert_allclose(found, truth, rtol=1e-10)
     assert time.process_time() - begin < 5.0  # twice what it takes; by steps it takes minutes
+
+
+@pytest.mark.parametrize("size", [1e30, 1e308])
+def test_a_matrix_beyond_all_meaning_is_a_status_and_costs_the_other_rows_nothing(size):
+    matrix = torch.tensor([[[-1.0]], [[size]], [[-size]]], dtype=torch.float64)
+    field = AffineField(matrix, torch.zeros(3, 1, dtype=torch.float64))
+    t0, z = torch.zeros(3, dtype=torch.float64), torch.ones(3, 1, dtype=torch.float64)
+    found = AffineFlow().solve(field, z, t0, t0 + 10.0, "backprop")
+    assert found.status.tolist() == [Status.OK, Status.NON_FINITE, Status.NON_FINITE]
+    assert found.z[0, 0].item() == pytest.approx(math.exp(-10.0), rel=1e-12)
+    assert found.z[1:].tolist() == [[1.0], [1.0]]

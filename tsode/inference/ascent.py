@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
 
-__all__ = ["Climbed", "climb", "curvature_at"]
+__all__ = ["Climbed", "along_axes", "climb", "curvature_at"]
 
 LADDER = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)  # damping, in parts of the largest curvature
 FARTHEST = 2.0  # that any coordinate moves in a step, in units of its prior
@@ -17,6 +17,7 @@ STIFFER = 1e3  # damping after a step that has brought nothing
 MOST_FAILURES = 2  # in a row
 TOLERANCE, GRAIN = 1e-6, 1e-2  # nats to gain at which a start is done; where nothing gains more, nats that may be left
 FIRST_STEP, STEPS, SHARE = 1e-3, (1e-5, 5e-2), 0.1  # of a difference: in units of the prior, and of the width found
+SHARE_OF_AXES = 0.02  # of the width along an axis: where small errors grow, widths differ by 1e4 and axes bend
 MERGE_FROM, THIN_FROM, FEWEST = 2, 6, 8  # steps after which starts merge, and half are dropped down to so many
 HOPELESS = 20.0  # nats below the best with no more to gain: such a mode would have no weight
 
@@ -54,12 +55,13 @@ def curvature_at(evaluator: Evaluator, point: Tensor, scale: Tensor, step: Tenso
     point : Tensor[g b p]
     scale : Tensor[g p]
         Unit of each coordinate.
-    step : Tensor[g b p]
+    step : Tensor[g b p] or Tensor[g b p p]
+        Of each coordinate; or moves that span all, a row each.
     is_central : bool
         Differences to both sides, exact to the third derivative.
     """
     g, b, p = point.shape
-    moves = torch.diag_embed(step)
+    moves = torch.diag_embed(step) if step.dim() == 3 else step
     stencil = [torch.zeros_like(moves[:, :, :1]), moves] + ([-moves] if is_central else [])
     rows = point[:, :, None] + torch.cat(stencil, dim=2)
     value, slope = evaluator.value_and_slope((rows * scale[:, None, None]).flatten(1, 2))
@@ -74,11 +76,26 @@ def curvature_at(evaluator: Evaluator, point: Tensor, scale: Tensor, step: Tenso
     else:
         width, change = is_up.double(), up.where(is_up, middle) - middle
     # beside a failure on both sides nothing is known but the prior
-    rate = torch.where(width > 0, -change / (width.clamp(min=1.0) * step[..., None]), torch.eye(p, dtype=step.dtype))
+    if step.dim() == 3:
+        each = torch.eye(p, dtype=step.dtype)
+        rate = torch.where(width > 0, -change / (width.clamp(min=1.0) * step[..., None]), each)
+    else:
+        # symmetric in units of the moves: errors along the narrowest axis are more than the curvature of the widest
+        own = torch.where(width > 0, -change / width.clamp(min=1.0), 0.0) @ moves.mT
+        rate = torch.linalg.solve(moves, torch.linalg.solve(moves, 0.5 * (own + own.mT)).mT)
     return value[:, :, 0], slope[:, :, 0], 0.5 * (rate + rate.mT)
 
 
-def climb(evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, n_steps: int = 40) -> Climbed:
+def along_axes(curvature: Tensor) -> Tensor:
+    """Moves (g b p p) along the axes of a density with this curvature, by a share of the width along each."""
+    width, axes = torch.linalg.eigh(curvature)
+    size = width.abs().maximum(1e-14 * width.abs().amax(dim=-1, keepdim=True))
+    return (axes * (SHARE_OF_AXES / size.clamp(min=1e-12).sqrt()).clamp(max=STEPS[1])[..., None, :]).mT
+
+
+def climb(
+    evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, n_steps: int = 40, step: Tensor | None = None
+) -> Climbed:
     """Climb from each start to a mode, by Newton's steps with a ladder of dampings tried at once.
 
     A step is two calls whatever the number of starts: one for values at all dampings of all starts, one for gradients
@@ -95,6 +112,8 @@ def climb(evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, n_s
         Log density there; a start with -inf is not taken.
     scale : Tensor[g p]
     n_steps : int
+    step : Tensor[g b p p], optional
+        Moves for all differences, where it is known how wide the density is along which axes.
     """
     g, b, p = point.shape
     state = Climbed(
@@ -107,7 +126,8 @@ def climb(evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, n_s
     is_active = value.isfinite()
     hope = torch.full_like(value, torch.inf)
     n_failures = torch.zeros(g, b, dtype=torch.long)
-    step = torch.full_like(point, FIRST_STEP)
+    is_known = step is not None
+    step = torch.full_like(point, FIRST_STEP) if step is None else step
     try:
         for n in range(n_steps):
             if not is_active.any():
@@ -134,7 +154,8 @@ def climb(evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, n_s
             _put(state.is_done, rows, is_mine, is_done)
             _put(hope, rows, is_mine, 3.0 * promised)
             _put(n_failures, rows, is_mine, failures)
-            _put(step, rows, is_mine, (SHARE / diagonal.sqrt()).clamp(*STEPS))
+            if not is_known:
+                _put(step, rows, is_mine, (SHARE / diagonal.sqrt()).clamp(*STEPS))
             is_active &= ~state.is_done & (n_failures <= MOST_FAILURES)
 
             if n >= MERGE_FROM:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.errors import ParameterError
 
-__all__ = ["Dosing", "place_doses", "repeat_rows", "split_resets"]
+__all__ = ["Dosing", "merge_events", "place_doses", "repeat_rows", "split_resets"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,12 @@ def place_doses(
     if not any(dosing.has_lag for dosing in doses.values()):
         return events
     late[0] = events
-    return _sorted(_side_by_side(late))
+    return merge_events(late)
+
+
+def merge_events(parts: list[ScheduledEvents]) -> ScheduledEvents:
+    """Events of several tables with the same rows, by time; at one time those of the first table come first."""
+    return _sorted(_side_by_side(parts))
 
 
 _OF_A_DOSE = ("amount", "duration", "every", "steady_state", "since", "is_part")

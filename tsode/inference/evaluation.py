@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ __all__ = ["INTERRUPTED", "Effort", "Evaluator", "Progress", "Stopped"]
 
 MOST_ROWS, MOST_SLOPES = 8192, 2048  # of a call, without and with gradients (whose graph is kept)
 INTERRUPTED = "interrupted"
+T = TypeVar("T")
 
 Progress = Callable[[str, int, float], None]
 """Told after each call: the stage, calls so far, and seconds so far."""
@@ -141,6 +142,10 @@ class Evaluator:
         return value, slope.where(value.isfinite()[..., None], 0.0)
 
     def _call(self, u: Tensor, evaluate: Callable[[Density, Tensor], Any]) -> Any:
+        return self.ask(lambda: evaluate(self.density, u), u.shape[0] * u.shape[1], evaluate is not _value)
+
+    def ask(self, evaluate: Callable[[], T], n_rows: int, is_slope: bool) -> T:
+        """What `evaluate` returns, as one more call on the account."""
         shared = self._shared
         before = shared.effort
         if before.n_rows and time.monotonic() - shared.started > shared.max_seconds:
@@ -148,15 +153,15 @@ class Evaluator:
         if shared.why_stopped:
             raise Stopped(shared.why_stopped)
         try:
-            found = evaluate(self.density, u)
+            found = evaluate()
         except KeyboardInterrupt:
             self.stop(INTERRUPTED)
             raise Stopped(shared.why_stopped) from None
         shared.effort = replace(
             before,
-            n_value_calls=before.n_value_calls + (evaluate is _value),
-            n_slope_calls=before.n_slope_calls + (evaluate is not _value),
-            n_rows=before.n_rows + u.shape[0] * u.shape[1],
+            n_value_calls=before.n_value_calls + (not is_slope),
+            n_slope_calls=before.n_slope_calls + is_slope,
+            n_rows=before.n_rows + n_rows,
         )
         if shared.progress is not None:
             n_calls = shared.effort.n_value_calls + shared.effort.n_slope_calls

@@ -22,6 +22,7 @@ from tsode.inference.engines.laplace import answer_by_laplace
 from tsode.inference.engines.mode import answer_by_mode, find_modes
 from tsode.inference.engines.quadrature import answer_by_quadrature
 from tsode.inference.evaluation import INTERRUPTED, Evaluator, Progress, Stopped
+from tsode.inference.homotopy import search_by_segments
 from tsode.inference.modes import Modes
 from tsode.inference.problems import find_problems
 from tsode.inference.settings import Settings
@@ -102,7 +103,7 @@ def infer(
 
 def _answer(evaluator: Evaluator, answer_by: Engine, settings: Settings) -> Posterior:
     try:
-        modes = find_modes(evaluator, settings)
+        modes = find_modes(evaluator, settings, None if settings.segments is None else search_by_segments)
     except Stopped:
         if evaluator.is_interrupted:
             raise KeyboardInterrupt from None

@@ -10,19 +10,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tsode.core.scheduled_events import EventKind, ScheduledEvents
+from tsode.core.scheduled_events import ScheduledEvents
 from tsode.core.status import Status
-from tsode.inference.dosing import place_doses, repeat_rows, split_resets
+from tsode.inference.dosing import merge_events, place_doses, repeat_rows, split_resets
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Cells, Observations, select_cells
-from tsode.inference.parameters import Parameters, ParameterSpace
-from tsode.inference.stragglers import solve_in_rounds
+from tsode.inference.parameters import Parameters, ParameterSpace, Unpacked
+from tsode.inference.row_solve import solve_rows, starting_by
 from tsode.likelihoods.base import Likelihood
 from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
-from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
 
 __all__ = ["KnownDensity", "Predictive", "Trajectories"]
 
@@ -31,7 +30,6 @@ _MOST_OF_SEEN = 10.0  # times what was seen of a state, its size at most
 _STEPS_AT_FIRST = 64  # into how many steps a series is cut at first
 _SLACK = 10.0  # errors of a prediction, in tolerances of the solver
 _AT_ONCE = 2**14  # rows of a solve without a gradient
-_SIZE_ADDED = (EventKind.ADD, EventKind.SET, EventKind.RESET_ADD)
 
 
 class Trajectories(NamedTuple):
@@ -67,10 +65,21 @@ class Predictive(NamedTuple):
     is_fine: Tensor
 
 
-class _Evaluation(NamedTuple):
-    log_prior: Tensor  # (g b)
-    scores: dict[str, Tensor]  # of the cells of each channel, (b k)
-    causes: dict[str, Tensor]  # why points are impossible, each (g b)
+class Evaluation(NamedTuple):
+    """What makes up a log density.
+
+    Parameters
+    ----------
+    log_prior : Tensor[g b]
+    scores : dict of str to Tensor[b k]
+        Of the cells of each channel.
+    causes : dict of str to Tensor[g b], bool
+        Why points are impossible.
+    """
+
+    log_prior: Tensor
+    scores: dict[str, Tensor]
+    causes: dict[str, Tensor]
 
 
 class KnownDensity:
@@ -102,6 +111,9 @@ class KnownDensity:
         Where each channel was seen.
     unused : tuple of str
         Parameters with a prior that no function reads.
+    size : Tensor[n d]
+        Of the states of each series.
+    first_step : Tensor[n]
     """
 
     def __init__(self, system: KnownSystem, data: Observations, n_problems: int | None = None) -> None:
@@ -110,14 +122,14 @@ class KnownDensity:
         self.names, self.n_problems = self.space.names, self.space.n_problems
         self.cells = select_cells(data, system.observed)
         self._doses = {system.place_of(target, "doses="): dosing for target, dosing in system.doses.items()}
-        self._events = split_resets(_no_events(data) if data.events is None else data.events, self._doses)
+        self._events = split_resets(no_events(len(data.ids)) if data.events is None else data.events, self._doses)
         n, d = len(data.ids), len(system.states)
         span = data.times.amax(dim=1) - data.start if data.times.shape[1] else torch.ones_like(data.start)
-        self._first_step = torch.where(span > 0, span, 1.0) / _STEPS_AT_FIRST
+        self.first_step = torch.where(span > 0, span, 1.0) / _STEPS_AT_FIRST
         self._shuns_stiff = False
         self.unused = self._check_functions()
-        self._size = torch.ones(n, d, dtype=torch.float64)
-        self._size = self._find_sizes()
+        self.size = torch.ones(n, d, dtype=torch.float64)
+        self.size = self._find_sizes()
 
     # -- what engines ask ----------------------------------------------------------------------------------------------
 
@@ -135,12 +147,9 @@ class KnownDensity:
         if torch.is_grad_enabled() and u.requires_grad:
             u = u.clone()
             u.register_hook(keep)
-        found = self._evaluate(u)
-        total = found.log_prior
-        for channel, score in found.scores.items():
-            total = total + self._by_problem(self.cells[channel], score)
-        is_fine = ~torch.stack(list(found.causes.values())).any(dim=0) & total.detach().isfinite()
-        return torch.where(is_fine, total, -torch.inf)
+        total = self.total(self._evaluate(u))
+        is_fine = total.detach().isfinite()
+        return total
 
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
         """Draws of the coordinates from the prior, (g n p)."""
@@ -155,7 +164,7 @@ class KnownDensity:
         chosen.space, chosen.n_problems = self.space.select(problems), len(problems)
         chosen.cells = select_cells(chosen.data, self.system.observed)
         chosen._events = ScheduledEvents(**{name: value[rows] for name, value in vars(self._events).items()})
-        chosen._first_step, chosen._size = self._first_step[rows], self._size[rows]
+        chosen.first_step, chosen.size = self.first_step[rows], self.size[rows]
         return chosen
 
     def hurried(self) -> KnownDensity:
@@ -187,7 +196,7 @@ class KnownDensity:
 
     def trajectories(self, u: Tensor, times: Tensor, side: str | Tensor = "before") -> tuple[Tensor, Tensor]:
         """States (g b s q d) and solve status (g b s) of each series at its own `times` (n q), at ``u`` (g b p)."""
-        way = self._solve(self.space.unpack(u).values, times, side, self.system.solver)
+        way = self.solve(self.space.unpack(u).values, times, side)
         states = way.states.unflatten(1, (self.n_problems, -1)).transpose(0, 1)
         return states, way.status.unflatten(1, (self.n_problems, -1)).transpose(0, 1)
 
@@ -201,7 +210,7 @@ class KnownDensity:
         before = {channel: self._times_before(channel, times) for channel, noise in self._between()}
         if isinstance(side, Tensor):
             side = torch.cat([side, *[torch.zeros_like(side)] * len(before)], dim=1)
-        way = self._solve(point.values, torch.cat([times, *before.values()], dim=1), side, self.system.solver)
+        way = self.solve(point.values, torch.cat([times, *before.values()], dim=1), side)
         series, column = (x.reshape(-1) for x in torch.meshgrid(torch.arange(n), torch.arange(m), indexing="ij"))
         is_solved = (way.status == Status.OK)[:, series] & point.is_fine.T[:, series // self.space.n_series]
         result = {}
@@ -234,9 +243,20 @@ class KnownDensity:
 
     # -- the work ------------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, u: Tensor) -> _Evaluation:
+    def _evaluate(self, u: Tensor) -> Evaluation:
         point = self.space.unpack(u)
-        way = self._solve(point.values, self.data.times, self.data.side, self.system.solver)
+        return self.judge(point, self.solve(point.values, self.data.times, self.data.side))
+
+    def total(self, found: Evaluation) -> Tensor:
+        """The log density (g b), -inf where it is impossible."""
+        total = found.log_prior
+        for channel, score in found.scores.items():
+            total = total + self._by_problem(self.cells[channel], score)
+        is_fine = ~torch.stack(list(found.causes.values())).any(dim=0) & total.detach().isfinite()
+        return torch.where(is_fine, total, -torch.inf)
+
+    def judge(self, point: Unpacked, way: Trajectories) -> Evaluation:
+        """What points are worth if each series goes the `way` it does at its times."""
         causes = {"a parameter is out of the range of floating point or of its prior": ~point.is_fine}
         status = way.status.unflatten(1, (self.n_problems, -1)).amax(dim=2).T
         for outcome in Status:
@@ -260,9 +280,9 @@ class KnownDensity:
                 f"channel {channel!r} has a value that is impossible by its {kind}": is_possible & ~is_number,
             }
             for cause, is_bad in reasons.items():
-                causes[cause] = (self._by_problem(cells, is_bad.to(u)) > 0) & (status == Status.OK) & point.is_fine
+                causes[cause] = (self._by_problem(cells, is_bad.double()) > 0) & (status == Status.OK) & point.is_fine
             scores[channel] = torch.where(is_possible & is_number, score, 0.0)
-        return _Evaluation(point.log_prior, scores, causes)
+        return Evaluation(point.log_prior, scores, causes)
 
     def _by_problem(self, cells: Cells, score: Tensor) -> Tensor:
         """Sums (g b) of what cells have, (b k)."""
@@ -314,46 +334,40 @@ class KnownDensity:
         }
         return noise.params(held, own), is_possible
 
-    def _solve(self, values: Mapping[str, Tensor], times: Tensor, side: str | Tensor, solver: Solver) -> Trajectories:
-        """Solve all series of all points, at each series' own `times` (n m)."""
+    def solve(
+        self, values: Mapping[str, Tensor], times: Tensor, side: str | Tensor, forced: ScheduledEvents | None = None,
+        solver: Solver | None = None,
+    ) -> Trajectories:  # fmt: skip
+        """Solve all series of all points, at each series' own `times` (n m).
+
+        Parameters
+        ----------
+        values : mapping of str to Tensor[g b s]
+        times : Tensor[n m]
+        side : {"before", "after"} or Tensor[n m]
+        forced : ScheduledEvents, optional
+            Of all rows (b n), besides the series' own and before those at the same time.
+        solver : Solver, optional
+            Other than the system's.
+        """
         b, n = next(iter(values.values())).shape[1], len(self.data.ids)
         # once, so that a parameter is one tensor however often it is asked for
         rows = {name: value.transpose(0, 1).reshape(-1) for name, value in values.items()}
         p, series = Parameters(rows), torch.arange(n).repeat(b)
-        size, t0 = self._size.repeat(b, 1), self.data.start.repeat(b)
+        t0 = self.data.start.repeat(b)
 
         def number(given: str | float) -> Tensor:
             return p[given] if isinstance(given, str) else torch.full_like(t0, given)
 
         events = place_doses(repeat_rows(self._events, b), self._doses, number)
-        is_sized = torch.isin(events.kind, torch.tensor([int(kind) for kind in _SIZE_ADDED]))
-        amount = torch.where(is_sized, events.amount / size.gather(1, events.target), events.amount)
-        events = replace(events, amount=amount)
+        if forced is not None:
+            events = merge_events([forced, events])
         start = self.system.start(p, series, t0)
-        times, side = times.repeat(b, 1), side if isinstance(side, str) else side.repeat(b, 1)
-        if isinstance(solver, AdaptiveSolver) and solver.first_step is None:
-            solver = replace(solver, first_step=self._first_step.repeat(b))
-
-        def solve(at: Tensor | slice, solver: Solver) -> ScheduledSolution:
-            own, unit = Parameters({name: value[at] for name, value in rows.items()}), size[at]
-
-            def field(t: Tensor, z: Tensor) -> Tensor:
-                return self.system.derivatives(t, z * unit, own) / unit
-
-            if isinstance(solver, AdaptiveSolver) and isinstance(solver.first_step, Tensor):
-                solver = replace(solver, first_step=solver.first_step[at])
-            return solve_scheduled(
-                field, start[at] / unit, t0[at], times[at],
-                ScheduledEvents(**{name: value[at] for name, value in vars(events).items()}), solver,
-                side if isinstance(side, str) else side[at], triggers=self.system.triggers_at(own, unit),
-            )  # fmt: skip
-
-        if isinstance(solver, Dopri5):
-            z, status = solve_in_rounds(solve, b * n, solver, self._shuns_stiff)
-        else:
-            whole = solve(slice(None), solver)
-            z, status = whole.z, whole.status
-        states = z * size[:, None]
+        side = side if isinstance(side, str) else side.repeat(b, 1)
+        solver = starting_by(solver or self.system.solver, self.first_step[series])
+        states, status = solve_rows(
+            self.system, rows, start, t0, times.repeat(b, 1), side, events, self.size[series], solver, self._shuns_stiff
+        )
         return Trajectories(start.unflatten(0, (b, n)), states.unflatten(0, (b, n)), status.unflatten(0, (b, n)))
 
     def _check_functions(self) -> tuple[str, ...]:
@@ -371,7 +385,7 @@ class KnownDensity:
         if isinstance(solver, AdaptiveSolver):  # where no size is known yet, tolerances are relative to what a state is
             solver = replace(solver, rtol=max(_PILOT_RTOL, solver.rtol), atol=1e-200)
         # the last time stands for all that comes after the last dose
-        way = self._solve(self.space.spread(_N_PILOT), self.data.times, "after", solver)
+        way = self.solve(self.space.spread(_N_PILOT), self.data.times, "after", solver=solver)
         path = torch.cat([way.start[:, :, None], way.states], dim=2).abs()
         largest = path.amax(dim=2)
         is_fine = ((way.status == Status.OK)[..., None] & largest.isfinite()).expand(largest.shape)
@@ -386,7 +400,8 @@ class KnownDensity:
         return torch.where((size > 0) & size.isfinite(), size, 1.0)
 
 
-def _no_events(data: Observations) -> ScheduledEvents:
-    empty = data.start[:, None][:, :0]
+def no_events(n: int) -> ScheduledEvents:
+    """The events of `n` rows that have none."""
+    empty = torch.zeros(n, 0, dtype=torch.float64)
     whole = empty.long()
     return ScheduledEvents(empty, whole, whole, empty, empty, empty, whole, empty, whole.bool())

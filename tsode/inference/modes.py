@@ -52,6 +52,8 @@ class Modes:
         Whether any start has come to a mode; otherwise the only "mode" is the best point there is.
     n_unfinished : Tensor[g], int64
         Starts that have come to none.
+    relaxed : Tensor[g]
+        Log density of the best that a search by segments has found with gaps that are all but closed; NaN without one.
     prior : Prior
     """
 
@@ -62,6 +64,7 @@ class Modes:
     is_repaired: Tensor
     is_found: Tensor
     n_unfinished: Tensor
+    relaxed: Tensor
     prior: Prior
 
     @property

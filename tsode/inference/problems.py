@@ -16,6 +16,7 @@ FAILED_PRIOR, FAILED = 0.05, 0.2  # shares of failures that are worth a word; pr
 UNTOUCHED = 0.9  # width in units of the prior's from which the data have told nothing
 LOADING = 0.35  # in units of the largest, from which a coordinate is named in a direction
 NOISE, MOST_NAMED = 0.1, 6  # correlations that count for none, and coordinates that are named
+LOST = 5.0  # nats by which whole series may be worse than their segments
 ANOTHER = 0.01  # share of the draws from which another mode is worth a word
 
 
@@ -47,6 +48,13 @@ def _of_the_search(modes: Modes, g: int) -> list[str]:
         found.append(f"failed solves: {share:.0%} of the draws of the prior have no finite density")
     if not bool(modes.is_found[g]):
         found.append("no mode: no start has come to one; the density may rise without end, or be rough")
+    lost = float(modes.relaxed[g] - modes.log_prob[g, 0])
+    if lost > LOST:
+        found.append(
+            f"chaos: segments with next to no gaps have a log density of {float(modes.relaxed[g]):.1f}, whole series "
+            f"of {float(modes.log_prob[g, 0]):.1f} at best: errors grow too fast along them for a path to be told; "
+            "take shorter series, or a tighter tolerance of the solver"
+        )
     return found
 
 

@@ -13,7 +13,9 @@ from tsode.inference.evaluation import Evaluator
 __all__ = ["climb_quick_first"]
 
 
-def climb_quick_first(evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor) -> Climbed:
+def climb_quick_first(
+    evaluator: Evaluator, point: Tensor, value: Tensor, scale: Tensor, step: Tensor | None = None
+) -> Climbed:
     """Climb as `climb` does, at first where the density is cheap.
 
     A call costs what its dearest point costs: far out in a prior some solves are stiff, and a few starts there would
@@ -22,16 +24,16 @@ def climb_quick_first(evaluator: Evaluator, point: Tensor, value: Tensor, scale:
     """
     quick = evaluator.hurried()
     if quick.density is evaluator.density:
-        return climb(evaluator, point, value, scale)
+        return climb(evaluator, point, value, scale, step=step)
     is_quick = quick.value(point * scale[:, None]).isfinite()
-    first = climb(quick, point, value.where(is_quick, -torch.inf), scale)
+    first = climb(quick, point, value.where(is_quick, -torch.inf), scale, step=step)
     best = first.value.where(first.is_done, -torch.inf).amax(dim=1, keepdim=True)
     reached = torch.maximum(first.value, value)
     alone = first.heir == torch.arange(value.shape[1])
     is_wanted = ~first.is_done & alone & (reached > torch.where(best.isfinite(), best - HOPELESS, -torch.inf))
     if not is_wanted.any():
         return first
-    again = climb(evaluator, first.point, reached.where(is_wanted, -torch.inf), scale)
+    again = climb(evaluator, first.point, reached.where(is_wanted, -torch.inf), scale, step=step)
     return Climbed(*(_where(is_wanted, getattr(again, x.name), getattr(first, x.name)) for x in fields(Climbed)))
 
 

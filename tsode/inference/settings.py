@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Settings"]
+from tsode.errors import ParameterError
+
+__all__ = ["Settings", "check_segments"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Settings:
         Gradients of a trajectory.
     n_grid : int
         Most values per axis of a quadrature over two; over one it is the square.
+    segments : int, "auto" or None
+        Pieces that each series is cut into while modes are sought (of a `KnownDensity`): for long or chaotic series,
+        and where part of the rates is left to a network. The posterior is that of whole series all the same.
     enough : float
         Effective draws.
     max_rhat, max_k : float
@@ -58,6 +63,20 @@ class Settings:
     n_check: int = 512
     n_draws: int = 4096
     n_grid: int = 257
+    segments: int | str | None = None
     enough: float = 400.0
     max_rhat: float = 1.01
     max_k: float = 0.7
+
+    def __post_init__(self) -> None:
+        check_segments("segments", self.segments)
+
+
+def check_segments(name: str, value: object) -> None:
+    """Raise a ParameterError unless a value is a number of segments, "auto" or None."""
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and value != "auto" and not is_number:
+        raise ParameterError(
+            f"{name}={value!r} is no number of segments: give a whole number, at least 1, 'auto', or None "
+            "for whole series."
+        )

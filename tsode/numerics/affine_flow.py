@@ -16,6 +16,7 @@ __all__ = ["AffineFlow"]
 
 _MOST = 2**20  # numbers in the matrices that are worked out at once
 _SMALL = 0.25  # a matrix of this norm needs twelve terms of the series: the thirteenth is nothing beside 1
+_MOST_SQUARINGS = 60  # of a matrix of norm 1e17: rounding leaves nothing of what is said by more
 _ONE_OVER = [1.0 / math.factorial(k) for k in range(13)]
 
 
@@ -67,7 +68,9 @@ def _exponential(x: Tensor) -> Tensor:
     Not `torch.linalg.matrix_exp`, of which the last bit depends on what other matrices there are.
     """
     size = x.detach().abs().sum(dim=-1).amax(dim=-1)
-    n = torch.where(size.isfinite(), (size / _SMALL).clamp(min=1.0).log2().ceil(), 0.0)
+    n = (size / _SMALL).clamp(min=1.0).log2().ceil()
+    has_meaning = n <= _MOST_SQUARINGS  # which NaN has not
+    n = n.where(has_meaning, 0.0)
     small, unit = x * torch.exp2(-n)[..., None, None], torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     square = _product(small, small)
     powers = torch.stack([unit.expand_as(small), small, square, _product(small, square), _product(square, square)])
@@ -77,7 +80,7 @@ def _exponential(x: Tensor) -> Tensor:
         power = (weights[k : k + 4] * powers[:4]).sum(dim=0) + _product(powers[4], power)
     for k in range(int(n.max()) if n.numel() else 0):
         power = torch.where((k < n)[..., None, None], _product(power, power), power)
-    return power
+    return power.where(has_meaning[..., None, None], torch.nan)
 
 
 def _product(x: Tensor, y: Tensor) -> Tensor:

@@ -57,6 +57,7 @@ class AnswersByDraws:
     inference: str
     n_draws: int
     max_seconds: float | None
+    segments: Any
     initial_time: Any
 
     def _forget(self) -> None:
@@ -241,5 +242,5 @@ class AnswersByDraws:
         shared = self.module_.draws[0][:, places]
         return Conditioning(
             lambda series: self._density_of(series, len(series)), alone, shared, self.inference, self._kept.seed,
-            self.n_draws, self.max_seconds,
+            self.n_draws, self.max_seconds, self.segments,
         )  # fmt: skip

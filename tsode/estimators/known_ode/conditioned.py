@@ -34,11 +34,11 @@ def key_of(label: Hashable) -> int:
     return zlib.crc32(repr(label).encode())
 
 
-def settings_for(n_draws: int) -> Settings:
+def settings_for(n_draws: int, segments: int | str | None = None) -> Settings:
     """Settings of an inference that so many draws are wanted of: fewer are the first of more."""
     plain = Settings()
     n_rounds = -(-max(n_draws, plain.n_draws) // plain.n_chains)
-    return replace(plain, n_draws=n_rounds * plain.n_chains)
+    return replace(plain, n_draws=n_rounds * plain.n_chains, segments=segments)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,7 @@ class Conditioning:
     seed : int
     n_draws : int
     max_seconds : float or None
+    segments : int, "auto" or None
     """
 
     density_of: Callable[[Sequence[History]], KnownDensity]
@@ -86,6 +87,7 @@ class Conditioning:
     seed: int
     n_draws: int
     max_seconds: float | None = None
+    segments: int | str | None = None
 
     def draws(self, asks: Sequence[Ask]) -> Tensor:
         """Draws (n k p) for each of these histories."""
@@ -101,7 +103,7 @@ class Conditioning:
 
     def _anew(self, series: Sequence[History]) -> Tensor:
         """Nothing is shared: a posterior of each series' own."""
-        settings = settings_for(self.n_draws)
+        settings = settings_for(self.n_draws, self.segments)
         density = self.density_of(series)
         found = infer(
             density, self.inference, self.seed, settings, [key_of(one.key) for one in series], self.max_seconds

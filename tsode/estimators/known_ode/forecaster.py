@@ -26,6 +26,7 @@ from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.parts_file import Unsaid, compare, decode, describe, encode, fingerprint, given_again
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.reports import ReportsPosterior
+from tsode.estimators.known_ode.residual import check_residual, of_physics, residual_states, residual_terms
 from tsode.estimators.known_ode.schedules import ScheduleEncoder
 from tsode.estimators.known_ode.settings import KnownSettings, read_starts
 from tsode.estimators.parameters import Check, at_least, or_value, positive
@@ -34,7 +35,9 @@ from tsode.inference.infer import ENGINES, infer
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.model_checks import uninformed
+from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.priors import Uniform
+from tsode.inference.settings import check_segments
 
 __all__ = ["KnownODEForecaster"]
 
@@ -89,6 +92,15 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
     solver : Solver, optional
     system : KnownSystem, optional
         All of the above together, such as a ready one from `tsode.systems`; then leave them out.
+    residual : "mlp", list of str, or dict of state to NeuralTerm, optional
+        Networks of all states that are added to the rates, of every state or of those named, for what the equations
+        lack. Data have to move them away from zero; `summary` tells which share of the drift they explain.
+    residual_scale : float
+        Typical size of a residual before any data, in parts of the rates that the priors lead to. The smaller, the more
+        data it takes.
+    segments : int or "auto", optional
+        Pieces that each series is cut into while modes are sought (multiple shooting): for series over many periods,
+        chaos, and where much of the rates is left to a residual. The posterior is that of whole series all the same.
     inference : str
         "auto": the cheapest engine that passes its check. See `tsode.inference.infer`.
     n_draws : int
@@ -135,6 +147,9 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
     triggers: Any = ()
     solver: Any = None
     system: Any = None
+    residual: Any = None
+    residual_scale: float = 0.1
+    segments: Any = None
     inference: str = "auto"
     n_draws: int = 1000
     max_seconds: float | None = None
@@ -148,11 +163,19 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
         "dtype": _check_double,
         "n_draws": at_least(2),
         "max_seconds": or_value(None, positive),
+        "residual": check_residual,
+        "residual_scale": positive,
+        "segments": lambda name, value, default: check_segments(name, value),
     }
 
     # -- the system ------------------------------------------------------------------------------------------------
 
     def _given(self) -> KnownSystem:
+        """The system as it was given, with the residual that fit has set up."""
+        system, terms = self._said(), self.__dict__.get("_terms", {})
+        return replace(system, residual={**system.residual, **terms}) if terms else system
+
+    def _said(self) -> KnownSystem:
         """The system as it was given, checked."""
         parts = {name: getattr(self, name) for name in PARTS}
         if self.system is not None:
@@ -245,6 +268,7 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
             If no posterior was found.
         """
         self._check_parameters()
+        self._terms: dict[str, NeuralTerm] = {}
         if validation is not None:
             raise ParameterError("KnownODEForecaster uses all data for its posterior: leave out validation=.")
         reader, panel, _ = DataReader.fit(
@@ -275,16 +299,23 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
         series = histories(panel, panel.ids, starts, reader.timeline)
         data = observations(series, reader.timeline, reader.reach)
         density = KnownDensity(self._system_of(panel.ids), data)
+        if self.residual is not None and not self._terms:
+            twice = [state for state in residual_states(self.residual, density) if state in density.system.residual]
+            if twice:
+                raise ParameterError(f"residual= and system= both add a residual to {twice[0]!r}: drop one.")
+            self._terms = residual_terms(self.residual, self.residual_scale, density)
+            density = KnownDensity(self._system_of(panel.ids), data)
         _check_informed(density)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
         keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
-        settings = settings_for(self.n_draws)
+        settings = settings_for(self.n_draws, self.segments)
         found = infer(density, self.inference, seed, settings, keys, self.max_seconds, verbose=bool(self.verbose))
         draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
         for row, texts in enumerate(found.problems):
             if not bool(draws[row].isfinite().all()):
                 causes = "; ".join(density.failures(density.sample_prior(16, torch.Generator().manual_seed(0))))
                 raise SolverError(f"{'; '.join(texts)} ({causes}): look at the priors, or at prior_predictive().")
+        found = replace(found, problems=tuple(of_physics(texts, density.system.residual) for texts in found.problems))
         self._kept = KeptPosterior.of(found, data, seed)
         self._fingerprint = fingerprint(density)
         self._keep(reader, panel, PosteriorDraws(draws), [], 1)
@@ -308,7 +339,11 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
     # -- files -----------------------------------------------------------------------------------------------------
 
     def _to_file(self) -> tuple[Header, Tensors]:
-        plain = {name: value for name, value in self.get_params(deep=False).items() if name not in (*PARTS, "system")}
+        plain = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in (*PARTS, "system", "residual")
+        }
         header: Header = {"class": type(self).__name__, "params": encode_parameters(type(self)(**plain))}
         parts, unsaid = {}, ["system"] if self.system is not None else []
         for name in PARTS:
@@ -316,10 +351,11 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
                 parts[name] = encode(getattr(self, name))
             except Unsaid:
                 unsaid.append(name)
+        residual = {"residual": encode(self.residual), "terms": encode(self._terms)}
         fitted, tensors = self._describe()
         of_posterior, own = self._kept.to_file()
         header |= {"parts": parts, "unsaid": unsaid, "posterior": of_posterior, "said": describe(self._given())}
-        return header | fitted, tensors | own | {"fingerprint": self._fingerprint.clone()}
+        return header | fitted | {"residual": residual}, tensors | own | {"fingerprint": self._fingerprint.clone()}
 
     @classmethod
     def load(cls, path: Any, device: str = "cpu", **parts: Any) -> Self:
@@ -354,8 +390,10 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
             raise ParameterError(f"load takes parts of the system, but not {unknown[0]}=.")
         try:
             saved = {name: decode(value) for name, value in header["parts"].items()}
-            own = cls(**decode_parameters(header["params"]) | saved | parts)
+            residual = {name: decode(value) for name, value in header["residual"].items()}
+            own = cls(**decode_parameters(header["params"]) | saved | parts, residual=residual["residual"])
             own._check_parameters()
+            own._terms = residual["terms"]
             own._kept = KeptPosterior.from_file(header["posterior"], tensors)
             with isolated():
                 own._restore(header, {k: v for k, v in tensors.items() if not k.startswith("posterior.")},

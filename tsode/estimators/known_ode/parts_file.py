@@ -15,6 +15,7 @@ from tsode.frames.labels import decode_label, encode_label
 from tsode.inference.dosing import Dosing
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
+from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.noise import NOISES, Noise
 from tsode.inference.parameters import Parameters
 from tsode.inference.priors import Prior, prior_from_dict
@@ -35,7 +36,7 @@ def encode(value: Any) -> Any:
     """A part as JSON; `decode` undoes it. Raises `Unsaid` for functions, and what holds one."""
     if isinstance(value, Prior):
         return value.to_dict()
-    if isinstance(value, Noise | Dosing | AdaptiveSolver):
+    if isinstance(value, Noise | Dosing | AdaptiveSolver | NeuralTerm):
         entries = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
         if any(isinstance(entry, Tensor) for entry in entries.values()):
             raise Unsaid
@@ -59,7 +60,8 @@ def decode(saved: Any) -> Any:
         return {decode_label(key): decode(entry) for key, entry in saved["entries"]}
     if "prior" in saved:
         return prior_from_dict(saved)
-    classes: dict[str, Any] = {**NOISES, "Dosing": Dosing, "Dopri5": Dopri5, "Rodas4": Rodas4}
+    solvers = {"Dopri5": Dopri5, "Rodas4": Rodas4}
+    classes: dict[str, Any] = {**NOISES, **solvers, "Dosing": Dosing, "NeuralTerm": NeuralTerm}
     entries = {name: decode(entry) for name, entry in saved.items() if name != "of_class"}
     return lookup(classes, saved["of_class"], "part")(**entries)
 
@@ -80,6 +82,7 @@ def describe(system: KnownSystem) -> dict[str, str]:
         "per_series": repr(sorted(system.per_series)),
         "doses": repr({name: system.doses[name] for name in sorted(system.doses)}),
         "triggers": f"{len(system.triggers)} triggers",
+        "residual": repr({name: system.residual[name] for name in sorted(system.residual)}),
     }
 
 

@@ -18,6 +18,7 @@ from tsode.estimators.known_ode.histories import histories
 from tsode.estimators.known_ode.laws import laws_of, paths_of
 from tsode.estimators.known_ode.left_out import leave_out_series
 from tsode.estimators.known_ode.posterior import KeptPosterior
+from tsode.estimators.known_ode.residual import residual_shares
 from tsode.estimators.known_ode.settings import read_starts
 from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
@@ -49,10 +50,16 @@ class ReportsPosterior:
         -------
         DataFrame
             ``mean``, ``sd``, ``q05``, ``q50``, ``q95`` in the units of the parameter; ``ess_bulk``, ``ess_tail``,
-            ``rhat`` and ``pareto_k`` as far as the engine has them; ``engine``.
+            ``rhat`` and ``pareto_k`` as far as the engine has them; ``engine``. With a residual also a row a state: the
+            share of the drift that the residual explains, along the ways of the series.
         """
         self._check_fitted()
-        return self._kept.table(self._density.space.constrain(self._kept.nodes))
+        table = self._kept.table(self._density.space.constrain(self._kept.nodes))
+        if not self._density.system.residual:
+            return table
+        with isolated():
+            shares = residual_shares(self._density, self.module_.draws)
+        return pd.concat([table, shares.reindex(columns=table.columns).astype(table.dtypes)])
 
     @property
     def posterior_(self) -> pd.DataFrame:

@@ -162,7 +162,7 @@ def _answer(
     weighted: Posterior,
     settings: Settings,
 ) -> Posterior:
-    g, c, n, p = draws.shape
+    g, c, _, p = draws.shape
     per_chain = settings.n_draws // settings.n_chains
     places = ((torch.arange(per_chain) + 1) * end[:, None] - 1) // per_chain  # evenly thinned, or repeated
     quality = [torch.full((g, p), torch.nan, dtype=draws.dtype) for _ in range(3)]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from tsode.inference.ascent import Climbed, curvature_at
+from tsode.inference.ascent import FIRST_STEP, Climbed, along_axes, curvature_at
 from tsode.inference.draws import Posterior, resample
 from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
 from tsode.inference.modes import Modes, Prior
 from tsode.inference.quick_first import climb_quick_first
 from tsode.inference.settings import Settings
 
-__all__ = ["answer_by_mode", "find_modes"]
+__all__ = ["Starts", "answer_by_mode", "choose_starts", "find_modes"]
 
 MOST_MODES = 8
 POOL = 8  # times the starts, of which the scattered half is chosen
@@ -21,8 +24,35 @@ STEP = (1e-6, 3e-2, 0.05)  # of central differences: least and most in units of 
 WIDEST = 3.0  # standard deviations of the prior, of a direction without curvature
 
 
-def find_modes(evaluator: Evaluator, settings: Settings) -> Modes:
+class Starts(NamedTuple):
+    """Starts that a search has found, in units of the prior.
+
+    Parameters
+    ----------
+    point : Tensor[g b p]
+    moves : Tensor[g b p p]
+        For differences: a share of the width of the density along its axes.
+    relaxed : Tensor[g]
+        See `Modes`.
+    """
+
+    point: Tensor
+    moves: Tensor
+    relaxed: Tensor
+
+
+Search = Callable[[Evaluator, Prior, Settings], Starts]
+
+
+def find_modes(evaluator: Evaluator, settings: Settings, search: Search | None = None) -> Modes:
     """Modes of each problem, told apart by distance in units of their Hessians.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    settings : Settings
+    search : callable or None
+        Where it leads to nothing of finite density, and without it, the best and the most scattered draws are starts.
 
     Raises
     ------
@@ -36,16 +66,33 @@ def find_modes(evaluator: Evaluator, settings: Settings) -> Modes:
     scale = ((quartiles[2] - quartiles[0]) / 1.349).clamp(min=1e-12)
     prior = Prior(draws, quartiles[1], scale, (~value.isfinite()).double().mean(dim=1))
 
+    places = choose_starts(draws / scale[:, None], value, settings.n_starts)
+    start, start_value = (
+        draws.gather(1, places[..., None].expand_as(draws[:, : places.shape[1]])),
+        value.gather(1, places),
+    )
+    start = start / scale[:, None]
+    relaxed = torch.full_like(value[:, 0], torch.nan)
+    step = None
+    if search is not None:
+        found = search(evaluator, prior, settings)
+        relaxed, step = found.relaxed, found.moves
+        found_value = evaluator.value(found.point * scale[:, None])
+        if found_value.isfinite().any(dim=1).all():
+            start, start_value = found.point, found_value
+        else:
+            step = torch.cat([step, torch.diag_embed(torch.full_like(start, FIRST_STEP))], dim=1)
+            start, start_value = torch.cat([found.point, start], dim=1), torch.cat([found_value, start_value], dim=1)
     evaluator.stage("modes")
-    start, start_value = choose_starts(draws / scale[:, None], value, settings.n_starts)
-    climbed = climb_quick_first(evaluator, start, start_value, scale)
-    return _as_modes(evaluator, climbed, prior)
+    climbed = climb_quick_first(evaluator, start, start_value, scale, step)
+    return _as_modes(evaluator, climbed, prior, relaxed, by_axes=search is not None)
 
 
-def choose_starts(draws: Tensor, value: Tensor, n_starts: int) -> tuple[Tensor, Tensor]:
-    """The better half by value; the other far from these and from one another among the next best.
+def choose_starts(draws: Tensor, value: Tensor, n_starts: int) -> Tensor:
+    """Places (g n) of starts among draws (g b p).
 
-    The best alone may all lie on one wide mode.
+    The better half by value; the other far from these and from one another among the next best. The best alone may all
+    lie on one wide mode.
     """
     g, n, p = draws.shape
     n_starts = min(n_starts, n)
@@ -58,11 +105,10 @@ def choose_starts(draws: Tensor, value: Tensor, n_starts: int) -> tuple[Tensor, 
         place = nearest.where(pool_value.isfinite(), -1.0).argmax(dim=1)
         chosen.append(place)
         nearest = torch.minimum(nearest, (pool - pool[torch.arange(g), place][:, None]).norm(dim=2))
-    at = torch.stack(chosen, dim=1)
-    return pool.gather(1, at[..., None].expand(-1, -1, p)), pool_value.gather(1, at)
+    return order.gather(1, torch.stack(chosen, dim=1))
 
 
-def _as_modes(evaluator: Evaluator, climbed: Climbed, prior: Prior) -> Modes:
+def _as_modes(evaluator: Evaluator, climbed: Climbed, prior: Prior, relaxed: Tensor, by_axes: bool) -> Modes:
     g, _, p = climbed.point.shape
     is_found = climbed.is_done.any(dim=1)
     # where no start is done, the best point stands in
@@ -74,7 +120,10 @@ def _as_modes(evaluator: Evaluator, climbed: Climbed, prior: Prior) -> Modes:
     value = climbed.value.gather(1, chosen).where(is_mode, -torch.inf)
     curvature = climbed.curvature.gather(1, chosen[..., None, None].expand(-1, -1, p, p))
     least, most, share = STEP
-    step = (share / curvature.diagonal(dim1=-2, dim2=-1).abs().clamp(min=1e-12).sqrt()).clamp(least, most)
+    if by_axes:
+        step = along_axes(curvature)
+    else:
+        step = (share / curvature.diagonal(dim1=-2, dim2=-1).abs().clamp(min=1e-12).sqrt()).clamp(least, most)
     try:
         curvature = curvature_at(evaluator, point, prior.scale, step, is_central=True)[2]
     except (Stopped, KeyboardInterrupt) as stopped:
@@ -93,6 +142,7 @@ def _as_modes(evaluator: Evaluator, climbed: Climbed, prior: Prior) -> Modes:
         is_repaired & is_mode,
         is_found,
         n_starts[:, n_most],
+        relaxed,
         prior,
     )
 

@@ -53,9 +53,9 @@ def hybrid() -> KnownODEForecaster:
 def test_a_residual_finds_what_the_equations_lack(hybrid):
     plain = model().fit(frame(WITH_INFLOW))
     assert hybrid.log_evidence_ > plain.log_evidence_ + 10.0
-    ahead = hybrid.predict([6.5])["level"].iloc[0]
+    ahead = hybrid.predict(times=[6.5])["level"].iloc[0]
     truth = 2.0 + 8.0 * np.exp(-3.25)
-    assert abs(ahead - truth) < 0.2 < abs(plain.predict([6.5])["level"].iloc[0] - truth)
+    assert abs(ahead - truth) < 0.2 < abs(plain.predict(times=[6.5])["level"].iloc[0] - truth)
 
 
 def test_the_summary_tells_the_share_of_the_drift_that_a_residual_explains(hybrid):
@@ -75,7 +75,7 @@ def test_a_file_holds_the_residual_and_the_segments(tmp_path):
     again = KnownODEForecaster.load(path, rates=decay_rates)
     assert again.residual == fitted.residual
     assert again.segments == 3
-    pd.testing.assert_frame_equal(again.predict([7.0]), fitted.predict([7.0]))
+    pd.testing.assert_frame_equal(again.predict(times=[7.0]), fitted.predict(times=[7.0]))
     pd.testing.assert_frame_equal(again.summary(), fitted.summary())
 
 

@@ -391,7 +391,8 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
         try:
             saved = {name: decode(value) for name, value in header["parts"].items()}
             residual = {name: decode(value) for name, value in header["residual"].items()}
-            own = cls(**decode_parameters(header["params"]) | saved | parts, residual=residual["residual"])
+            given = {"residual": residual["residual"], **saved, **parts}
+            own = cls(**decode_parameters(header["params"]) | given)
             own._check_parameters()
             own._terms = residual["terms"]
             own._kept = KeptPosterior.from_file(header["posterior"], tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,6 +35,7 @@ from tsode.frames.panel import Panel
 from tsode.frames.times import Query
 from tsode.frames.write import write_table
 from tsode.models.base import ForecastModel
+from tsode.models.filters.base import MarginalModel
 
 __all__ = ["FittedForecaster"]
 
@@ -167,7 +169,10 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         what their means disagree about, which grows away from the data and is 0 for a single model. See `predict` for
         the parameters.
         """
-        return self._predict(spread_measure, X, times, horizon, context, events, static, known)
+        asked = copy.copy(self)
+        if isinstance(getattr(self, "module_", None), MarginalModel):
+            asked._checkpoints = None  # a state does not tell what else parameters would have made of the history
+        return asked._predict(spread_measure, X, times, horizon, context, events, static, known)
 
     def sample(
         self,

@@ -35,11 +35,12 @@ from tsode.models.filters.ensemble import Ensemble, can_be_several
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
-from tsode.training.calibration import calibrate
+from tsode.training.calibration import calibrate, each_of
 from tsode.training.cross_fit import MANY_SERIES, N_FOLDS, cross_fitted
 from tsode.training.expert import MOST_CHANNELS, fit_expert
 from tsode.training.interruption import kept_if_interrupted
 from tsode.training.objective import SCORES, FilterObjective, channel_weights
+from tsode.training.readout_posterior import fit_readout_posterior
 from tsode.training.validation import score_windows
 from tsode.training.windows import FEWEST_SERIES, Split, Window, split_for_validation, validation_windows
 
@@ -390,12 +391,14 @@ class JumpODEForecaster(WindowedForecaster):
         objective = FilterObjective(self.loss, horizon=horizon, weight=weight, folds=folds)
         judged = weight.clone()
         judged[n_targets:] = 0.0
-        module.expert = None
+        module.expert = module.posterior = None
         history = self._learn(
             module, sampler, objective, lambda _: score_windows(held_out, self.loss, judged), generator
         )
         with kept_if_interrupted(module, "intervals were calibrated"):
             calibrate(module, held_out)
+            every = [window for _, window in each_of(held_out)]
+            module.posterior = fit_readout_posterior(module, every, split.train)
         if self.expert is not None and module.n_channels <= MOST_CHANNELS and self._can_be_mixed(module, split):
             own = torch.Generator().manual_seed(generator.initial_seed())  # so that the filter's numbers stay
             with kept_if_interrupted(module, "an expert was fitted"):

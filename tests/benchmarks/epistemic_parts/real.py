@@ -67,7 +67,7 @@ def people() -> Task:
     return Task(trial.train, question.ahead, question.context, trial.horizon, (10, 30))
 
 
-TASKS: dict[str, Callable[[], Task]] = {"stations": stations, "stays": stays, "people": people}
+TASKS: dict[str, Callable[[], Task]] = {"people": people, "stays": stays, "stations": stations}
 
 
 def run(report: Report) -> None:
@@ -106,16 +106,14 @@ def _tell(report: Report, name: str, found: dict[int, list[tuple[np.ndarray, Spr
     for n, of in found.items():
         error, part, alone = means[n]
         total = float(np.mean([s.total.mean() for _, s, _ in of]))
-        ranks = [
-            np.mean([f(s.epistemic, e, s.aleatoric) for e, *both in of for s in [both[k]]])
-            for k in (0, 1)
-            for f in (partly,)
-        ]
+        given, given_alone = (
+            float(np.mean([partly(both[k].epistemic, e, both[k].aleatoric) for e, *both in of])) for k in (0, 1)
+        )
         plain = np.mean([by_rank(s.epistemic, e) for e, s, _ in of])
         fifths = np.mean([_fifths(e, s) for e, s, _ in of], axis=0)
         report.note(
             f"{name}, {n} series: squared error {error:.4f}, total {total:.4f}, epistemic {part:.4f} ({alone:.4f}); "
-            f"rank correlation {plain:.2f}, given the aleatoric part {ranks[0]:.2f} ({ranks[1]:.2f})"
+            f"rank correlation {plain:.2f}, given the aleatoric part {given:.2f} ({given_alone:.2f})"
         )
         report.note(
             f"{name}, {n} series: squared error by total variance, in fifths of the epistemic share: "

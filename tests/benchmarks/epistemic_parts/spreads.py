@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
+
+from tsode.errors import TsodeWarning
 
 __all__ = ["Spread", "by_members", "by_rank", "filters_alone", "partly", "spread_of"]
 
@@ -27,8 +30,10 @@ class Spread(NamedTuple):
 def spread_of(model: Any, ahead: pd.DataFrame, context: pd.DataFrame, channels: list[str]) -> Spread:
     """Of the values that `ahead` has."""
     is_seen = ahead[channels].notna().to_numpy()
-    mean = model.predict(ahead, context=context)[channels].to_numpy()
-    table = model.predict_spread(ahead, context=context)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TsodeWarning)  # of what is off the range
+        mean = model.predict(ahead, context=context)[channels].to_numpy()
+        table = model.predict_spread(ahead, context=context)
     total, part = (table[[f"{name}-sd{end}" for name in channels]].to_numpy() ** 2 for end in ("", "-epistemic"))
     return Spread(mean[is_seen], total[is_seen], part[is_seen])
 

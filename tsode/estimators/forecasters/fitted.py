@@ -165,9 +165,12 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         """Forecast standard deviations, and what they are made of.
 
         The square of ``channel-sd`` is the sum of the squares of ``channel-sd-aleatoric`` and ``channel-sd-epistemic``
-        (law of total variance). Aleatoric is what the members of an ensemble hold for noise on average; epistemic is
-        what their means disagree about, which grows away from the data and is 0 for a single model. See `predict` for
-        the parameters.
+        (law of total variance), and ``channel-sd`` is that of the distribution which all other answers are of.
+        Epistemic is what would be known with more series: what the members of an ensemble disagree about and, in
+        `JumpODEForecaster`, what the data leave unknown of its readouts and of its expert (Laplace's approximation). It
+        does not hold what no parameters of the model could say. `tests/benchmarks/epistemic.py` has it beside errors:
+        FIGURES
+        The whole history of a series is run over, whatever came by `update`. See `predict` for the parameters.
         """
         asked = copy.copy(self)
         if isinstance(getattr(self, "module_", None), MarginalModel):

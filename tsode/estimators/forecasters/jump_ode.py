@@ -83,7 +83,7 @@ class JumpODEForecaster(WindowedForecaster):
         "exponential_difference" (for "semilinear"), ..., or an instance.
     n_members : "auto" or int
         Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
-        equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances
+        equal-weight mixture of theirs; what they disagree about is a part of `predict_spread`. Parts given as instances
         are copied, weights and all. "auto" is two of the default parts, and one of others, which do not share a pass;
         of 10 to 399 series it is four of the default parts, each of which leaves out another quarter of the series.
         What is left out says when to stop, how wide intervals are and how much the expert counts.

@@ -142,13 +142,11 @@ def _means(model: MarginalModel, window: Window) -> Tensor:
 def _means_at(windows: Sequence[Sequence[Window]]) -> Callable[[RateClasses], Tensor]:
     """What gives a model's means of the targets of some windows, half of them of one fold."""
     few = []
-    for of_fold in {0: windows[0], 1: windows[-1]}.values():
-        size = len(of_fold[0].context.lengths)
-        few.append(
-            of_fold[0]
-            .select(torch.linspace(0, size - 1, min(size, N_LOOKED_AT // 2)).round().long())
-            .to(dtype=torch.float64)
-        )
+    for of_fold in windows[:: max(1, len(windows) - 1)]:
+        if of_fold:
+            size = of_fold[0].context.n_series
+            rows = torch.linspace(0, size - 1, min(size, N_LOOKED_AT // 2)).round().long()
+            few.append(of_fold[0].select(rows).to(dtype=torch.float64))
 
     def means_of(model: RateClasses) -> Tensor:
         return torch.cat([model.forecast(w.context, w.targets.times).mean[w.targets.mask] for w in few])

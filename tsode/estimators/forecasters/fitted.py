@@ -167,9 +167,14 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         The square of ``channel-sd`` is the sum of the squares of ``channel-sd-aleatoric`` and ``channel-sd-epistemic``
         (law of total variance), and ``channel-sd`` is that of the distribution which all other answers are of.
         Epistemic is what would be known with more series: what the members of an ensemble disagree about and, in
-        `JumpODEForecaster`, what the data leave unknown of its readouts and of its expert (Laplace's approximation). It
-        does not hold what no parameters of the model could say. `tests/benchmarks/epistemic.py` has it beside errors:
-        FIGURES
+        `JumpODEForecaster`, what the data leave unknown of its readouts and of its expert (Laplace's approximation).
+
+        It foretells the size of an error better than its place. On simulated panels of 10 to 100 series it was 0.2 to
+        1.9 times the squared distance of means from those of one who knows the law (`tests/benchmarks/epistemic.py`),
+        more on smaller panels; over the forecasts of one fit its rank correlation with that distance was about 0.3. It
+        does not hold what no parameters of the model could say (0.1 to 0.2 times that distance then), and off the range
+        of training it grows, but less than errors do.
+
         The whole history of a series is run over, whatever came by `update`. See `predict` for the parameters.
         """
         asked = copy.copy(self)

@@ -9,7 +9,7 @@ import torch
 
 from tsode.core.series import Series
 from tsode.models.filters.base import MarginalModel
-from tsode.models.filters.readout_posterior import ReadoutPosterior, is_linear_at_last, last_read, with_one
+from tsode.models.filters.readout_posterior import ReadoutPosterior, last_read, with_one
 from tsode.training.windows import Window
 
 __all__ = ["fit_readout_posterior"]
@@ -32,7 +32,8 @@ def fit_readout_posterior(
     series : sequence of Series
         What the model has learned from.
     """
-    if not is_linear_at_last(model.members):
+    posterior = ReadoutPosterior.of(model.members)
+    if posterior is None:
         return None
     total, share, n_values = None, torch.zeros(model.n_channels, dtype=torch.float64), 0
     for window in windows:
@@ -52,6 +53,5 @@ def fit_readout_posterior(
     if total is None or not n_values:
         return None
     there_are = sum(int(np.isfinite(row.values).sum()) for row in series)
-    posterior = ReadoutPosterior(len(model.members), total.shape[1], model.n_channels)
     posterior.fit(total * (there_are / n_values), share / share.sum())
-    return posterior.to(next(model.parameters()))
+    return posterior

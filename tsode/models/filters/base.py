@@ -69,12 +69,10 @@ class MarginalModel(ForecastModel):
 
     def resize_like(self, state: Mapping[str, Tensor]) -> None:
         """Make room for what a file holds that the parameters of an estimator do not say: an expert, a posterior."""
-        of_expert, of_posterior = (
-            {name.removeprefix(part): x for name, x in state.items() if name.startswith(part)}
-            for part in ("expert.", "posterior.")
-        )
+        of_expert = {name.removeprefix("expert."): x for name, x in state.items() if name.startswith("expert.")}
         self.expert = expert_like(of_expert, len(self.members)) if of_expert else None
-        self.posterior = ReadoutPosterior.like(of_posterior) if of_posterior else None
+        has_posterior = any(name.startswith("posterior.") for name in state)
+        self.posterior = ReadoutPosterior.of(self.members) if has_posterior else None
 
     @abstractmethod
     def predict_params(

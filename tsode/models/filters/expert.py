@@ -129,5 +129,6 @@ def expert_like(state: Mapping[str, Tensor], n_groups: int) -> Expert:
     model = linear_expert(len(state["model.base.readout"]), 0 if effect is None else effect.shape[1])
     expert = Expert(model, n_groups)
     if "moves" in state:
-        expert.moves = torch.zeros_like(state["moves"], device=expert.lead.device)
+        n_moves, n_parameters = state["moves"].numel(), sum(p.numel() for p in model.parameters())
+        expert.moves = expert.lead.new_zeros(n_moves // n_parameters, n_parameters)
     return expert

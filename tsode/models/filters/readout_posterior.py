@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,10 +44,12 @@ class ReadoutPosterior(nn.Module):
         self.register_buffer("share", torch.zeros(n_channels))
 
     @classmethod
-    def like(cls, state: Mapping[str, Tensor]) -> ReadoutPosterior:
-        """One with room for what a file holds of it."""
-        n_members, n_read = state["value"].shape
-        return cls(n_members, n_read, len(state["share"])).to(state["basis"].dtype)
+    def of(cls, members: Sequence[Any]) -> ReadoutPosterior | None:
+        """An empty one for these filters; None where locations are not linear in a last layer that is called once."""
+        if not all(type(getattr(member, "readout", None)) is Readout and member.n_passes == 1 for member in members):
+            return None
+        layer = members[0].readout.location_out
+        return cls(len(members), layer.in_features + 1, members[0].n_channels).to(layer.weight)
 
     @torch.no_grad()
     def fit(self, information: Tensor, share: Tensor) -> None:
@@ -87,8 +89,3 @@ def last_read(members: Sequence[Any]) -> Iterator[list[Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def is_linear_at_last(members: Sequence[Any]) -> bool:
-    """Whether locations are linear in the weights of a last layer, whose last call answers a question."""
-    return all(type(getattr(member, "readout", None)) is Readout and member.n_passes == 1 for member in members)

@@ -66,7 +66,8 @@ def forecasts(
             if ends is not None:
                 low, high = (piece.asked(torch.from_numpy(end)) for end in ends)
                 family, params = CensoredMixture.hold(family, params, low, high)
-        yield Predictive(family, params, piece.at, partial(_epistemic_share, module, piece, n_targets, impute))
+        share = partial(_epistemic_share, module, piece, n_targets, impute)
+        yield Predictive(family, params, piece.at, epistemic_share=share)
     if report is not None:
         report.fail(failed)
     report_failed(query, failed, must_hold or not is_answered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Predictive:
     family: Likelihood
     params: Tensor
     at: np.ndarray
-    epistemic_share: Callable[[], Tensor | None] = lambda: None
+    epistemic_share: Callable[[], Tensor | None] = field(default=lambda: None, kw_only=True)
 
     @property
     def mean(self) -> np.ndarray:

@@ -169,6 +169,12 @@ class Reach(nn.Module):
         """Whether lead times since the last observation are beyond what training has shown."""
         return lead > SLACK * self.horizon
 
+    def shown(self, query_times: Tensor, lead: Tensor) -> tuple[Tensor, Tensor]:
+        """Query times and leads (b m), each no farther than the longest lead that training has shown."""
+        limit = (SLACK * self.horizon.to(lead)).expand_as(lead)
+        is_far = self.is_far(lead)
+        return torch.where(is_far, query_times - lead + limit, query_times), torch.where(is_far, limit, lead)
+
     def still(self, batch: IrregularBatch, query_times: Tensor, lead: Tensor, side: str) -> Tensor:
         """The times (b m) to ask a model for in place of those queries: no later than when its state stands still."""
         latest = query_times - lead

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from tsode._random import OwnDraws
 from tsode.core.series import Series
 from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.expert import N_SHARES, Expert, linear_expert
+from tsode.models.filters.expert_posterior import leading_moves
+from tsode.models.linear.rate_classes import RateClasses
 from tsode.training.posterior_mode import PosteriorMode
 from tsode.training.windows import Window
 
@@ -23,6 +25,7 @@ CLEAR = 0.8  # a share above this which 1 is within two standard errors of is 1:
 BETTER = 3.0  # standard errors by which the filter must be
 APART = 0.25  # how far shares at different leads are expected to lie apart
 FEWEST = 50  # held-out values from which shares are found
+N_DRAWS, N_LOOKED_AT = 16, 16  # of the expert's posterior, and windows on which they are compared
 
 
 def fit_expert(
@@ -82,7 +85,10 @@ def fit_expert(
     middle = torch.stack([lead[group == k].median() if bool((group == k).any()) else edges[k] for k in range(N_SHARES)])
     expert.lead.copy_(middle + 1e-6 * (1.0 + middle.abs().amax()) * torch.arange(N_SHARES))
     expert.share.copy_(shares_of_filter(truth, a, p, number, group))
-    return None if bool((expert.share == 1.0).all()) else expert
+    if bool((expert.share == 1.0).all()):
+        return None
+    expert.moves = leading_moves(expert.model, mode.draws(N_DRAWS, generator), _means_at(windows))
+    return expert
 
 
 def shares_of_filter(truth: Tensor, filtered: Tensor, expert: Tensor, number: Tensor, group: Tensor) -> Tensor:
@@ -131,6 +137,21 @@ def _means(model: MarginalModel, window: Window) -> Tensor:
     """Of all channels at the targets of a window, flat over rows and times: Tensor[b m c]."""
     params, _ = model.predict_params(window.context, window.targets.times, "left")
     return model.likelihood.mean(params).flatten(0, 1)
+
+
+def _means_at(windows: Sequence[Sequence[Window]]) -> Callable[[RateClasses], Tensor]:
+    """What gives a model's means of the targets of some windows, half of them of one fold."""
+    few = []
+    for of_fold in windows[:: max(1, len(windows) - 1)]:
+        if of_fold:
+            size = of_fold[0].context.n_series
+            rows = torch.linspace(0, size - 1, min(size, N_LOOKED_AT // 2)).round().long()
+            few.append(of_fold[0].select(rows).to(dtype=torch.float64))
+
+    def means_of(model: RateClasses) -> Tensor:
+        return torch.cat([model.forecast(w.context, w.targets.times).mean[w.targets.mask] for w in few])
+
+    return means_of
 
 
 def _seen(windows: Sequence[Window], n_targets: int) -> Tensor:

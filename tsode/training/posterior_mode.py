@@ -154,6 +154,13 @@ class PosteriorMode:
         """Move the model to the mode of all series."""
         self._place(self._search.point)
 
+    def draws(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws (n d) of the posterior by Laplace's approximation, less its mode, with the curvature of the search."""
+        inverse = torch.from_numpy(0.5 * (self._search.inverse + self._search.inverse.T))
+        value, basis = torch.linalg.eigh(inverse)
+        normal = torch.randn(n, len(value), generator=generator, dtype=value.dtype)
+        return self._spread * ((normal * value.clamp(min=0.0).sqrt()) @ basis.mT)
+
     def _place(self, point: np.ndarray) -> None:
         vector_to_parameters(self._middle + self._spread * torch.from_numpy(point.copy()), self._parameters)
 

@@ -219,9 +219,12 @@ def test_members_are_two_of_named_parts_that_share_a_pass(settings, n_members):
     assert len(forecaster._build(2, 1, 1).members) == n_members
 
 
-def test_a_single_model_has_no_epistemic_part():
+def test_the_epistemic_part_of_a_single_model_is_that_of_its_readout():
     settings = {"n_modes": 4, "n_static": 2, "n_hidden": 8, "max_epochs": 1, "random_state": 0}
     model = JumpODEForecaster(n_members=1, expert=None, **settings).fit(waves())
+    spread = model.predict_spread(horizon=1.0)
+    assert (spread["x-sd-epistemic"] > 0.0).all()
+    model.module_.posterior = None
     spread = model.predict_spread(horizon=1.0)
     assert (spread["x-sd-epistemic"] == 0.0).all()
     assert (spread["x-sd"] == spread["x-sd-aleatoric"]).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,20 @@ def forecasts(
             if ends is not None:
                 low, high = (piece.asked(torch.from_numpy(end)) for end in ends)
                 family, params = CensoredMixture.hold(family, params, low, high)
-        yield Predictive(family, params, piece.at)
+        share = partial(_epistemic_share, module, piece, n_targets, impute)
+        yield Predictive(family, params, piece.at, epistemic_share=share)
     if report is not None:
         report.fail(failed)
     report_failed(query, failed, must_hold or not is_answered)
+
+
+def _epistemic_share(module: Any, piece: Piece, n_targets: int, impute: bool) -> torch.Tensor | None:
+    """Of the variance at each time and channel asked for (n c); None where the family of the forecast tells it."""
+    if not isinstance(module, MarginalModel):
+        return None
+    with isolated(), torch.no_grad():
+        share = module.epistemic_share(piece.batch, piece.query_times, "right" if impute else "left", **piece.state)
+    return None if share is None else piece.asked(share[:, :, :n_targets]).cpu().double()
 
 
 def draw_paths(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,6 +35,7 @@ from tsode.frames.panel import Panel
 from tsode.frames.times import Query
 from tsode.frames.write import write_table
 from tsode.models.base import ForecastModel
+from tsode.models.filters.base import MarginalModel
 
 __all__ = ["FittedForecaster"]
 
@@ -163,11 +165,22 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         """Forecast standard deviations, and what they are made of.
 
         The square of ``channel-sd`` is the sum of the squares of ``channel-sd-aleatoric`` and ``channel-sd-epistemic``
-        (law of total variance). Aleatoric is what the members of an ensemble hold for noise on average; epistemic is
-        what their means disagree about, which grows away from the data and is 0 for a single model. See `predict` for
-        the parameters.
+        (law of total variance), and ``channel-sd`` is that of the distribution which all other answers are of.
+        Epistemic is what would be known with more series: what the members of an ensemble disagree about and, in
+        `JumpODEForecaster`, what the data leave unknown of its readouts and of its expert (Laplace's approximation).
+
+        It foretells the size of an error better than its place. On simulated panels of 10 to 100 series it was 0.2 to
+        1.9 times the squared distance of means from those of one who knows the law (`tests/benchmarks/epistemic.py`),
+        more on smaller panels; over the forecasts of one fit its rank correlation with that distance was about 0.3. It
+        does not hold what no parameters of the model could say (0.1 to 0.2 times that distance then), and off the range
+        of training it grows, but less than errors do.
+
+        The whole history of a series is run over, whatever came by `update`. See `predict` for the parameters.
         """
-        return self._predict(spread_measure, X, times, horizon, context, events, static, known)
+        asked = copy.copy(self)
+        if isinstance(getattr(self, "module_", None), MarginalModel):
+            asked._checkpoints = None  # a state does not tell what else parameters would have made of the history
+        return asked._predict(spread_measure, X, times, horizon, context, events, static, known)
 
     def sample(
         self,

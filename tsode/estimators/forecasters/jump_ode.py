@@ -35,11 +35,12 @@ from tsode.models.filters.ensemble import Ensemble, can_be_several
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
-from tsode.training.calibration import calibrate
+from tsode.training.calibration import calibrate, each_of
 from tsode.training.cross_fit import MANY_SERIES, N_FOLDS, cross_fitted
 from tsode.training.expert import MOST_CHANNELS, fit_expert
 from tsode.training.interruption import kept_if_interrupted
 from tsode.training.objective import SCORES, FilterObjective, channel_weights
+from tsode.training.readout_posterior import fit_readout_posterior
 from tsode.training.validation import score_windows
 from tsode.training.windows import FEWEST_SERIES, Split, Window, split_for_validation, validation_windows
 
@@ -82,7 +83,7 @@ class JumpODEForecaster(WindowedForecaster):
         "exponential_difference" (for "semilinear"), ..., or an instance.
     n_members : "auto" or int
         Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
-        equal-weight mixture of theirs, and `predict_spread` reports what they disagree about. Parts given as instances
+        equal-weight mixture of theirs; what they disagree about is a part of `predict_spread`. Parts given as instances
         are copied, weights and all. "auto" is two of the default parts, and one of others, which do not share a pass;
         of 10 to 399 series it is four of the default parts, each of which leaves out another quarter of the series.
         What is left out says when to stop, how wide intervals are and how much the expert counts.
@@ -390,12 +391,14 @@ class JumpODEForecaster(WindowedForecaster):
         objective = FilterObjective(self.loss, horizon=horizon, weight=weight, folds=folds)
         judged = weight.clone()
         judged[n_targets:] = 0.0
-        module.expert = None
+        module.expert = module.posterior = None
         history = self._learn(
             module, sampler, objective, lambda _: score_windows(held_out, self.loss, judged), generator
         )
         with kept_if_interrupted(module, "intervals were calibrated"):
             calibrate(module, held_out)
+            every = [window for _, window in each_of(held_out)]
+            module.posterior = fit_readout_posterior(module, every, split.train)
         if self.expert is not None and module.n_channels <= MOST_CHANNELS and self._can_be_mixed(module, split):
             own = torch.Generator().manual_seed(generator.initial_seed())  # so that the filter's numbers stay
             with kept_if_interrupted(module, "an expert was fitted"):

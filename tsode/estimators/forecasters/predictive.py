@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -41,11 +41,14 @@ class Predictive:
     params : Tensor[n c p], float64
     at : array[n], int
         Places of these times in the question, its series set end to end.
+    epistemic_share : callable
+        Gives the share (n c) of the variance that is epistemic, or None where the family tells it.
     """
 
     family: Likelihood
     params: Tensor
     at: np.ndarray
+    epistemic_share: Callable[[], Tensor | None] = field(default=lambda: None, kw_only=True)
 
     @property
     def mean(self) -> np.ndarray:
@@ -55,7 +58,9 @@ class Predictive:
     @property
     def variances(self) -> tuple[np.ndarray, np.ndarray]:
         """Variance, and its epistemic part: two arrays[n c]."""
-        return self.family.variance(self.params).numpy(), self.family.epistemic(self.params).numpy()
+        total, share = self.family.variance(self.params), self.epistemic_share()
+        part = self.family.epistemic(self.params) if share is None else share * total
+        return total.numpy(), part.numpy()
 
     def quantiles(self, levels: Sequence[float]) -> np.ndarray:
         """Array[n c q]."""

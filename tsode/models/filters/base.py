@@ -15,6 +15,7 @@ from tsode.likelihoods.base import Likelihood
 from tsode.models.base import ForecastModel
 from tsode.models.filter_state import FilterState
 from tsode.models.filters.expert import Expert, expert_like
+from tsode.models.filters.readout_posterior import ReadoutPosterior, last_read
 from tsode.models.reach import Reach
 from tsode.models.residual_process import ResidualProcess
 from tsode.models.spread_calibration import SpreadCalibration
@@ -39,9 +40,12 @@ class MarginalModel(ForecastModel):
         A small exact model that is mixed in where held-out forecasts are better with it.
     reach : Reach
         What training has shown, and what holds beyond it.
+    posterior : ReadoutPosterior or None
+        What is not known of the readouts; None in files of before, and where there is no last layer to know it of.
     """
 
     expert: Expert | None
+    posterior: ReadoutPosterior | None
 
     def __init__(self, n_channels: int, likelihood: Likelihood) -> None:
         super().__init__()
@@ -50,6 +54,7 @@ class MarginalModel(ForecastModel):
         self.residuals = ResidualProcess(n_channels)
         self.spread = SpreadCalibration(n_channels)
         self.expert = None
+        self.posterior = None
         self.reach = Reach(n_channels)
 
     @property
@@ -63,9 +68,11 @@ class MarginalModel(ForecastModel):
         return self.n_channels * self.likelihood.n_params
 
     def resize_like(self, state: Mapping[str, Tensor]) -> None:
-        """Make room for what a file holds that the parameters of an estimator do not say: an expert."""
+        """Make room for what a file holds that the parameters of an estimator do not say: an expert, a posterior."""
         of_expert = {name.removeprefix("expert."): x for name, x in state.items() if name.startswith("expert.")}
         self.expert = expert_like(of_expert, len(self.members)) if of_expert else None
+        has_posterior = any(name.startswith("posterior.") for name in state)
+        self.posterior = ReadoutPosterior.of(self.members) if has_posterior else None
 
     @abstractmethod
     def predict_params(
@@ -101,6 +108,32 @@ class MarginalModel(ForecastModel):
             return forecast if self.expert is None else self.expert.mix(forecast, batch, lead, side, state)
 
         return self.reach.answer(ask, batch, query_times, lead_of(query_times), side, state)
+
+    def epistemic_share(
+        self, batch: IrregularBatch, query_times: Tensor, side: str = "left", state: FilterState | None = None
+    ) -> Tensor | None:
+        """Share of the variance of `forecast` that is epistemic: Tensor[b m c], or None where its family tells all.
+
+        What members disagree about, and what is not known of the readouts and of the expert, as much as either counts.
+        Beyond the horizon the share stays as it is there.
+        """
+        if self.posterior is None and (self.expert is None or self.expert.moves is None):
+            return None
+        batch = self.reach.plausible(batch, state)
+        lead = batch.since_last(query_times, side) if state is None else state.since_last(batch, query_times, side)
+        times, lead = self.reach.shown(query_times, lead)
+        forecast = self.forecast(batch, times, side, state)
+        assert isinstance(forecast.family, Likelihood)
+        variance = forecast.family.epistemic(forecast.params)
+        share = lead.new_ones(()) if self.expert is None else self.expert.share_at(lead)[..., None]
+        if self.posterior is not None:
+            with last_read(self.members) as read:
+                self.predict_params(batch, times, side, state)
+            of_readouts = self.posterior([h.reshape(*times.shape, -1) for h in read])
+            variance = variance + (share**2).to(variance) * of_readouts
+        if self.expert is not None and not bool((share == 1.0).all()):
+            variance = variance + ((1.0 - share) ** 2 * self.expert.unknown(batch, times, side, state)).to(variance)
+        return (variance / forecast.variance).clamp(max=1.0)
 
     def sample(
         self,

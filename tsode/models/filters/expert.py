@@ -13,6 +13,7 @@ from tsode.core.status import worst
 from tsode.likelihoods.normal_groups import NormalGroups
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.filter_state import FilterState
+from tsode.models.filters.expert_posterior import moved
 from tsode.models.linear.rate_classes import RateClasses
 from tsode.models.linear.sde import StableLinearSDE
 
@@ -39,10 +40,13 @@ class Expert(nn.Module):
     ----------
     lead, share : Tensor[3]
         Knots in model time, and the filter's share there; on a line between, constant outside.
+    moves : Tensor[s d] or None
+        Of the parameters, within their posterior; see `tsode.models.filters.expert_posterior`.
     """
 
     lead: Tensor
     share: Tensor
+    moves: Tensor | None
 
     def __init__(self, model: RateClasses, n_groups: int) -> None:
         super().__init__()
@@ -50,6 +54,7 @@ class Expert(nn.Module):
         self.n_groups = n_groups
         self.register_buffer("lead", torch.arange(float(N_SHARES), dtype=torch.float64))
         self.register_buffer("share", torch.ones(N_SHARES, dtype=torch.float64))
+        self.register_buffer("moves", None)
 
     def forecast(
         self, batch: IrregularBatch, query_times: Tensor, side: str = "left", state: FilterState | None = None
@@ -57,6 +62,20 @@ class Expert(nn.Module):
         """The expert's own forecast, in double precision; see `tsode.models.filters.base.MarginalModel.forecast`."""
         whole, before = self._begun(batch, state)
         return self.model.forecast(whole, query_times, side, before)
+
+    def unknown(
+        self, batch: IrregularBatch, query_times: Tensor, side: str, state: FilterState | None = None
+    ) -> Tensor:
+        """Variance of the expert's own means that its parameters leave: Tensor[b m c].
+
+        With `state`, moved parameters go on from what those found have made of the events before.
+        """
+        whole, before = self._begun(batch, state)
+        middle = self.model.forecast(whole, query_times, side, before).mean
+        total = torch.zeros_like(middle)
+        for other in () if self.moves is None else moved(self.model, self.moves):
+            total += (other.forecast(whole, query_times, side, before).mean - middle).square()
+        return total
 
     def advance(self, batch: IrregularBatch, state: FilterState | None) -> Tensor:
         """Its state after all events of a batch that come after `state`: Tensor[b e]."""
@@ -108,4 +127,8 @@ def expert_like(state: Mapping[str, Tensor], n_groups: int) -> Expert:
     """An expert with room for what a file holds of it: names after ``expert.``."""
     effect = state.get("model.base.effect")
     model = linear_expert(len(state["model.base.readout"]), 0 if effect is None else effect.shape[1])
-    return Expert(model, n_groups)
+    expert = Expert(model, n_groups)
+    if "moves" in state:
+        n_moves, n_parameters = state["moves"].numel(), sum(p.numel() for p in model.parameters())
+        expert.moves = expert.lead.new_zeros(n_moves // n_parameters, n_parameters)
+    return expert

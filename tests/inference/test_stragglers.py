@@ -33,7 +33,7 @@ def test_only_those_that_are_not_through_begin_anew(monkeypatch):
         return found
 
     density = sir()
-    monkeypatch.setattr("tsode.inference.known_density.solve_scheduled", solve)
+    monkeypatch.setattr("tsode.inference.row_solve.solve_scheduled", solve)
     monkeypatch.setattr("tsode.inference.stragglers._MORE", 3)
     density.log_prob(draws(density, 32, seed=1))
     assert len(sizes) == 3  # of 150, 450 and 1,000 steps

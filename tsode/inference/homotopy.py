@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -59,6 +60,7 @@ def search_by_segments(evaluator: Evaluator, prior: Prior, settings: Settings) -
             f"{type(density).__name__}: leave it out."
         )
     evaluator.stage("segments")
+    assert settings.segments is not None
     segmented = SegmentedDensity(density, settings.segments)
     draws = prior.draws[:, :MOST_DRAWS]
     found, x = evaluator.ask(lambda: segmented.nudged(draws), draws.shape[0] * draws.shape[1], False)
@@ -107,13 +109,12 @@ def close_gaps(evaluator: Evaluator, density: SegmentedDensity, start: Start, sc
     step = Start(torch.full_like(start.u, STEP[1] * 0.1), torch.full_like(start.x, STEP[1] * 0.1))
     try:
         for stage in STAGES:
-            value = None
+            value = closed[:, None]
             for _ in range(STEPS_OF_A_STAGE):
                 model = _look_around(evaluator, density, start, step, scale)
                 start, value, promised, step = _move(evaluator, density, start, model, scale, stage)
                 if bool((promised < GAIN).all()):
                     break
-            assert value is not None
             start, step, of_whole = _best(start, step, along_axes(_whole_curvature(model, p)), value)
         closed = value.amax(dim=1)
     except (Stopped, KeyboardInterrupt) as stopped:
@@ -127,8 +128,8 @@ def _best(start: Start, step: Start, of_whole: Tensor, value: Tensor) -> tuple[S
     n = max(min(FEWEST, b), int(KEPT * b))
     order = value.argsort(dim=1, descending=True, stable=True)[:, :n]
     every = torch.arange(len(value))[:, None]
-    kept = (Start(one.u[every, order], one.x[every, order]) for one in (start, step))
-    return *kept, of_whole[every, order]
+    kept, steps = (Start(one.u[every, order], one.x[every, order]) for one in (start, step))
+    return kept, steps, of_whole[every, order]
 
 
 def _whole_curvature(model: _Model, p: int) -> Tensor:
@@ -160,7 +161,7 @@ def _look_around(evaluator: Evaluator, density: SegmentedDensity, at: Start, ste
         x[:, :, p + 1 + k, ..., k] += step.x[..., k]
     parts = max(1, MOST_SLOPES // (g * r * (q + 1)))
     found = [
-        evaluator.ask(lambda u=u, x=x: _value_and_slope(density, u, x, scale), g * u.shape[1] * r, True)
+        evaluator.ask(partial(_value_and_slope, density, u, x, scale), g * u.shape[1] * r, True)
         for u, x in zip(u.split(parts, dim=1), x.split(parts, dim=1))
     ]
     value, gaps, of_u, of_x = (torch.cat(parts, dim=1) for parts in zip(*found))

@@ -177,9 +177,10 @@ class SegmentedDensity:
         """
         width = max(1, MOST_ROWS // self._rows[0].numel())
         if u.shape[1] > width:
-            found, x = zip(*(self.nudged(part) for part in u.split(width, dim=1)))
-            log_prob, gaps = zip(*found)
-            return Relaxed(torch.cat(log_prob, dim=1), torch.cat(gaps, dim=1)), torch.cat(x, dim=1)
+            parts = [self.nudged(part) for part in u.split(width, dim=1)]
+            log_prob = torch.cat([found.log_prob for found, _ in parts], dim=1)
+            gaps = torch.cat([found.gaps for found, _ in parts], dim=1)
+            return Relaxed(log_prob, gaps), torch.cat([x for _, x in parts], dim=1)
         rough = copy(self)
         rough.density = copy(self.density)
         rough.density.system = replace(self.density.system, solver=_rough(self.density.system.solver, self.n_cuts + 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.core.status import Status
+from tsode.errors import ParameterError
 from tsode.inference.dosing import place_doses, repeat_rows, split_resets
+from tsode.inference.known_paths import with_marks
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Cells, Observations, select_cells
-from tsode.inference.parameters import Parameters, ParameterSpace
+from tsode.inference.parameters import Parameters, ParameterSpace, check_name
 from tsode.inference.stragglers import solve_in_rounds
 from tsode.likelihoods.base import Likelihood
 from tsode.numerics.base import Solver
@@ -110,6 +112,10 @@ class KnownDensity:
         self.cells = select_cells(data, system.observed)
         self._doses = {system.place_of(target, "doses="): dosing for target, dosing in system.doses.items()}
         self._events = split_resets(_no_events(data) if data.events is None else data.events, self._doses)
+        if data.known is not None:
+            _check_names(data.known.names, system.all_parameters())
+            bends = data.known.bends()
+            self._events = with_marks(self._events, torch.where(bends > data.start[:, None], bends, torch.inf))
         n, d = len(data.ids), len(system.states)
         span = data.times.amax(dim=1) - data.start if data.times.shape[1] else torch.ones_like(data.start)
         self._first_step = torch.where(span > 0, span, 1.0) / _STEPS_AT_FIRST
@@ -281,7 +287,8 @@ class KnownDensity:
         def rows(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.expand(b, k).reshape(-1) if x.dim() == 1 else x.flatten(0, 1)
 
-        p = Parameters(values, lambda value: at_cells(value).reshape(-1))
+        known = {name: value.repeat(b) for name, value in self._known_along(series)(t).items()}
+        p = Parameters(values, lambda value: at_cells(value).reshape(-1), known)
         t_rows, z_rows = rows(t), rows(z)
         assert t_rows is not None
         assert z_rows is not None
@@ -313,6 +320,8 @@ class KnownDensity:
         rows = {name: value.transpose(0, 1).reshape(-1) for name, value in values.items()}
         p, series = Parameters(rows), torch.arange(n).repeat(b)
         size, t0 = self._size.repeat(b, 1), self.data.start.repeat(b)
+        if self.data.known is not None:
+            self.data.known.check_reach(self.data.ids, times)
 
         def number(given: str | float) -> Tensor:
             return p[given] if isinstance(given, str) else torch.full_like(t0, given)
@@ -321,23 +330,27 @@ class KnownDensity:
         is_sized = torch.isin(events.kind, torch.tensor([int(kind) for kind in _SIZE_ADDED]))
         amount = torch.where(is_sized, events.amount / size.gather(1, events.target), events.amount)
         events = replace(events, amount=amount)
-        start = self.system.start(p, series, t0)
+        start = self.system.start(p.beside(self._known_along(series)(t0)), series, t0)
         times, side = times.repeat(b, 1), side if isinstance(side, str) else side.repeat(b, 1)
         if isinstance(solver, Dopri5) and solver.first_step is None:
             solver = replace(solver, first_step=self._first_step.repeat(b))
 
         def solve(at: Tensor | slice, solver: Solver) -> ScheduledSolution:
             own, unit = Parameters({name: value[at] for name, value in rows.items()}), size[at]
+            known_at = self._known_along(series[at])
+
+            def own_at(t: Tensor) -> Parameters:
+                return own.beside(known_at(t))
 
             def field(t: Tensor, z: Tensor) -> Tensor:
-                return self.system.derivatives(t, z * unit, own) / unit
+                return self.system.derivatives(t, z * unit, own_at(t)) / unit
 
             if isinstance(solver, Dopri5) and isinstance(solver.first_step, Tensor):
                 solver = replace(solver, first_step=solver.first_step[at])
             return solve_scheduled(
                 field, start[at] / unit, t0[at], times[at],
                 ScheduledEvents(**{name: value[at] for name, value in vars(events).items()}), solver,
-                side if isinstance(side, str) else side[at], triggers=self.system.triggers_at(own, unit),
+                side if isinstance(side, str) else side[at], triggers=self.system.triggers_at(own_at, unit),
             )  # fmt: skip
 
         has_gradient = torch.is_grad_enabled() and any(value.requires_grad for value in rows.values())
@@ -353,9 +366,18 @@ class KnownDensity:
         """Ask every function of the user once; which parameters none of them reads."""
         n_rows = 3 if len(self.system.states) == 2 else 2  # never as many as states: axes could not be told apart
         values = {name: value[0, :, 0].clone() for name, value in self.space.spread(n_rows).items()}
-        p = Parameters(values)
-        self.system.check_functions(p, self.data.start[:1].expand(n_rows))
+        t = self.data.start[:1].expand(n_rows)
+        p = self.parameters_at(values, t)
+        self.system.check_functions(p, t)
         return tuple(name for name in self.space.priors if name not in self.system.names_used(p))
+
+    def parameters_at(self, values: Mapping[str, Tensor], t: Tensor) -> Parameters:
+        """Parameters (r,) with the inputs of the first series at times (r,): as its functions read them."""
+        return Parameters(values, None, self._known_along(torch.zeros_like(t).long())(t))
+
+    def _known_along(self, series: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+        """Inputs of rows that belong to the `series` (r,), as a function of the time of each."""
+        return (lambda t: {}) if self.data.known is None else self.data.known.along(series)
 
     @torch.no_grad()
     def _find_sizes(self) -> Tensor:
@@ -377,6 +399,13 @@ class KnownDensity:
                     torch.where(seen > 0, torch.minimum(own.nan_to_num(nan=torch.inf), _MOST_OF_SEEN * seen), own)
                 )
         return torch.where((size > 0) & size.isfinite(), size, 1.0)
+
+
+def _check_names(names: Iterable[str], parameters: Mapping[str, object]) -> None:
+    for name in names:
+        check_name(name)
+        if name in parameters:
+            raise ParameterError(f"{name!r} is a parameter, and an input along time too: rename one of them.")
 
 
 def _no_events(data: Observations) -> ScheduledEvents:

@@ -97,6 +97,10 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
     initial_time : time, or dict of id to time, optional
         When series begin in their initial states, not after their rows and events. By default each begins at its first
         row or event.
+    known_path : {"linear", "last"}
+        Between two times of an input of `known` in `fit`: on a straight line, or the value before. Rates read inputs as
+        ``p.<column>``, like parameters; solvers stop at their times. Before its first time an input is not known, after
+        its last a line is not; asking for it is an error.
     horizon, time_unit, device, dtype, random_state, verbose, id_col, time_col, target, duplicates
         As in `JumpODEForecaster`; `time_unit` is what the rates are per (1 of the data's own numbers by default, and
         needed where times are a clock's), and columns are those of `observed`.
@@ -138,9 +142,10 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
     n_draws: int = 1000
     max_seconds: float | None = None
     initial_time: Any = None
+    known_path: str = "linear"
     dtype: str = "float64"
 
-    reads_events = True
+    reads_events = reads_covariates = True
     is_bounded = False
     checks: ClassVar[dict[str, Check]] = {
         "inference": _check_inference,
@@ -195,8 +200,7 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
 
     def _density_of(self, series: Sequence[Any], n_problems: int | None = None) -> KnownDensity:
         """The density of some histories."""
-        reader = self.reader_
-        data = observations(series, reader.timeline, reader.reach)
+        data = observations(series, self.reader_)
         return KnownDensity(self._system_of([one.key for one in series]), data, n_problems)
 
     # -- fit -------------------------------------------------------------------------------------------------------
@@ -205,8 +209,9 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
         """How data are read: in their own units, the columns that are observed."""
         system = self._given()
         settings = super().reader_settings()
-        refusals = {name: settings.refusals[name].split(":")[0] + ": make them parameters, as a dict of id to number."
-                    for name in ("static", "known")}  # fmt: skip
+        refusals = {
+            "static": "KnownODEForecaster has no use for static=: make each a parameter, as a dict of id to number."
+        }
         return KnownSettings(
             **vars(settings) | {"scale": "none", "can_rescale": False, "refusals": refusals},
             observed=tuple(system.observed),
@@ -227,9 +232,10 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
 
         Parameters
         ----------
-        X, y, events
-            See `BaseForecaster.fit`. Events act exactly as in `tsode.solve`; a target is the name of a state.
-        static, known, validation
+        X, y, events, known
+            See `BaseForecaster.fit`. Events act exactly as in `tsode.solve`; a target is the name of a state. Columns
+            of `known` are inputs of the equations along time, ``p.<column>``.
+        static, validation
             Not read.
 
         Returns
@@ -272,7 +278,7 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
     def _infer_from(self, reader: DataReader, panel: Panel) -> None:
         starts = read_starts(self.initial_time, panel, reader)
         series = histories(panel, panel.ids, starts, reader.timeline)
-        data = observations(series, reader.timeline, reader.reach)
+        data = observations(series, reader)
         density = KnownDensity(self._system_of(panel.ids), data)
         _check_informed(density)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))

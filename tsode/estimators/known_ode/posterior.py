@@ -13,6 +13,7 @@ from torch import Tensor
 from tsode.core.scheduled_events import ScheduledEvents
 from tsode.frames.labels import decode_label, encode_label
 from tsode.inference.draws import Posterior
+from tsode.inference.known_paths import KnownPaths
 from tsode.inference.observations import Observations
 
 __all__ = ["KeptPosterior"]
@@ -21,6 +22,7 @@ _TENSORS = (
     "nodes", "log_weights", "rhat", "ess_bulk", "ess_tail", "pareto_k", "log_evidence", "log_evidence_se",
     "share_failed", "share_failed_prior",
 )  # fmt: skip
+_OF_KNOWN = ("times", "values", "slopes", "until")
 LEVELS = (0.05, 0.5, 0.95)
 
 
@@ -99,6 +101,9 @@ class KeptPosterior:
         tensors |= {f"fitted.{name}": getattr(self.data, name).clone() for name in ("start", "times", "values")}
         if self.data.events is not None:
             tensors |= {f"fitted.events.{name}": value.clone() for name, value in vars(self.data.events).items()}
+        if self.data.known is not None:
+            header["known"] = list(self.data.known.names)
+            tensors |= {f"fitted.known.{name}": getattr(self.data.known, name).clone() for name in _OF_KNOWN}
         return header, tensors
 
     @classmethod
@@ -107,7 +112,10 @@ class KeptPosterior:
         ids: list[Hashable] = [decode_label(label) for label in header["ids"]]
         parts = {one.name: tensors[f"fitted.events.{one.name}"] for one in fields(ScheduledEvents)}
         rows = {name: tensors[f"fitted.{name}"] for name in ("start", "times", "values")}
-        data = Observations(ids, **rows, events=ScheduledEvents(**parts))
+        known = None
+        if "known" in header:
+            known = KnownPaths(tuple(header["known"]), *(tensors[f"fitted.known.{name}"] for name in _OF_KNOWN))
+        data = Observations(ids, **rows, events=ScheduledEvents(**parts), known=known)
         of_draws = {name: tensors[f"posterior.{name}"] for name in _TENSORS}
         g, p = len(of_draws["nodes"]), len(header["names"])
         is_sound = of_draws["nodes"].dim() == 3 and of_draws["nodes"].shape[2] == p and len(ids) >= 1

@@ -25,7 +25,7 @@ from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
 
-__all__ = ["KnownDensity", "Predictive", "Trajectories"]
+__all__ = ["Evaluation", "KnownDensity", "Predictive", "Trajectories"]
 
 _PILOT_RTOL, _N_PILOT = 1e-3, 9
 _MOST_OF_SEEN = 10.0  # times what was seen of a state, its size at most
@@ -68,10 +68,30 @@ class Predictive(NamedTuple):
     is_fine: Tensor
 
 
-class _Evaluation(NamedTuple):
-    log_prior: Tensor  # (g b)
-    scores: dict[str, Tensor]  # of the cells of each channel, (b k)
-    causes: dict[str, Tensor]  # why points are impossible, each (g b)
+class Evaluation(NamedTuple):
+    """Parts of a log density at points.
+
+    Parameters
+    ----------
+    log_prior : Tensor[g b]
+    scores : dict of str to Tensor[b k]
+        Log likelihoods of the cells of each channel; 0 where there is none.
+    causes : dict of str to Tensor[g b], bool
+        Why points are impossible, in words.
+    status : Tensor[b n]
+        Of the solve of each series.
+    predictions : dict of str to Tensor[b k]
+        What the noise of each channel is about.
+    is_bad : dict of str to Tensor[b k], bool
+        Cells without a log likelihood though their series was solved.
+    """
+
+    log_prior: Tensor
+    scores: dict[str, Tensor]
+    causes: dict[str, Tensor]
+    status: Tensor
+    predictions: dict[str, Tensor]
+    is_bad: dict[str, Tensor]
 
 
 class KnownDensity:
@@ -139,7 +159,7 @@ class KnownDensity:
         if torch.is_grad_enabled() and u.requires_grad:
             u = u.clone()
             u.register_hook(keep)
-        found = self._evaluate(u)
+        found = self.evaluate(u)
         total = found.log_prior
         for channel, score in found.scores.items():
             total = total + self._by_problem(self.cells[channel], score)
@@ -165,14 +185,14 @@ class KnownDensity:
     def failures(self, u: Tensor) -> dict[str, Tensor]:
         """Why points ``u`` (g b p) are impossible: each cause, in words, and the points (g b) that it holds for."""
         with torch.no_grad():
-            return {cause: points for cause, points in self._evaluate(u).causes.items() if points.any()}
+            return {cause: points for cause, points in self.evaluate(u).causes.items() if points.any()}
 
     def pointwise(self, u: Tensor) -> dict[str, Tensor]:
         """Log likelihood (g b k) of each cell of each channel, in the order of `cells`, at ``u`` (g b p).
 
         With several problems a cell that is not of the problem has 0. Where a point is impossible stands -inf.
         """
-        found = self._evaluate(u)
+        found = self.evaluate(u)
         is_bad = torch.stack(list(found.causes.values())).any(dim=0)
         owners = torch.arange(self.n_problems)[:, None]
         result = {}
@@ -208,7 +228,7 @@ class KnownDensity:
             if channel in before:
                 place = m * (1 + list(before).index(channel))
                 z_before, t_before = way.states[:, series, place + column], before[channel][series, column]
-            params, is_possible = self._law(
+            params, is_possible, _ = self._law(
                 noise, point.values, series, times[series, column], way.states[:, series, column], t_before, z_before
             )
             shape = (len(params), self.n_problems, self.space.n_series, m)
@@ -232,7 +252,8 @@ class KnownDensity:
 
     # -- the work ------------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, u: Tensor) -> _Evaluation:
+    def evaluate(self, u: Tensor) -> Evaluation:
+        """All that a log density at ``u`` (g b p) is made of."""
         point = self.space.unpack(u)
         way = self._solve(point.values, self.data.times, self.data.side, self.system.solver)
         causes = {"a parameter is out of the range of floating point or of its prior": ~point.is_fine}
@@ -240,13 +261,14 @@ class KnownDensity:
         for outcome in Status:
             if outcome != Status.OK:
                 causes[f"the solve {outcome.meaning}"] = status == outcome
-        scores = {}
+        is_solved = (way.status == Status.OK) & point.is_fine.T.repeat_interleave(self.space.n_series, dim=1)
+        scores, predictions, is_bad_of = {}, {}, {}
         for channel, noise in self.system.observed.items():
             cells = self.cells[channel]
             path = torch.cat([way.start[:, :, None], way.states], dim=2)
             t_path = torch.cat([self.data.start[:, None], self.data.times], dim=1)
             place, before = cells.column + 1, cells.before + 1
-            params, is_possible = self._law(
+            params, is_possible, predictions[channel] = self._law(
                 noise, point.values, cells.series, t_path[cells.series, place], path[:, cells.series, place],
                 t_path[cells.series, before], path[:, cells.series, before],
             )  # fmt: skip
@@ -259,8 +281,9 @@ class KnownDensity:
             }
             for cause, is_bad in reasons.items():
                 causes[cause] = (self._by_problem(cells, is_bad.to(u)) > 0) & (status == Status.OK) & point.is_fine
+            is_bad_of[channel] = ~(is_possible & is_number) & is_solved[:, cells.series]
             scores[channel] = torch.where(is_possible & is_number, score, 0.0)
-        return _Evaluation(point.log_prior, scores, causes)
+        return Evaluation(point.log_prior, scores, causes, way.status, predictions, is_bad_of)
 
     def _by_problem(self, cells: Cells, score: Tensor) -> Tensor:
         """Sums (g b) of what cells have, (b k)."""
@@ -270,8 +293,8 @@ class KnownDensity:
     def _law(
         self, noise: Noise, values: Mapping[str, Tensor], series: Tensor, t: Tensor, z: Tensor,
         t_before: Tensor | None, z_before: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Parameters (b k q) of the noise's family at cells of these `series` (k,), and where there are any (b k).
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """Parameters (b k q) of the noise's family at cells of these `series` (k,), where there are any, and of what.
 
         Parameters
         ----------
@@ -311,7 +334,7 @@ class KnownDensity:
             number: at_cells(values[given]) if isinstance(given, str) else held.new_tensor(given)
             for number, given in noise.settings().items()
         }
-        return noise.params(held, own), is_possible
+        return noise.params(held, own), is_possible, mean.detach()
 
     def _solve(self, values: Mapping[str, Tensor], times: Tensor, side: str | Tensor, solver: Solver) -> Trajectories:
         """Solve all series of all points, at each series' own `times` (n m)."""

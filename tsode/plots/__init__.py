@@ -12,6 +12,7 @@ from tsode.plots.page import Page
 from tsode.plots.phase import plot_phase
 from tsode.plots.pit import plot_pit
 from tsode.plots.posterior import plot_forest, plot_prior_posterior
+from tsode.plots.ranks import plot_rank_histogram
 from tsode.plots.what_if import plot_what_if
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "plot_phase",
     "plot_pit",
     "plot_prior_posterior",
+    "plot_rank_histogram",
     "plot_what_if",
 ]

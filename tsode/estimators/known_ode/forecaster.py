@@ -19,7 +19,9 @@ from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.known_ode.answers import AnswersByDraws
+from tsode.estimators.known_ode.checks import ChecksModel
 from tsode.estimators.known_ode.conditioned import key_of, settings_for
+from tsode.estimators.known_ode.failures import bound_problems, explained, gradient_problems, no_start
 from tsode.estimators.known_ode.histories import histories, observations
 from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.parts_file import Unsaid, compare, decode, describe, encode, fingerprint, given_again
@@ -32,7 +34,8 @@ from tsode.frames.panel import Panel
 from tsode.inference.infer import ENGINES, infer
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
-from tsode.inference.model_checks import uninformed
+from tsode.inference.model_checks import direction_error, uninformed
+from tsode.inference.observations import Observations
 from tsode.inference.priors import Uniform
 
 __all__ = ["KnownODEForecaster"]
@@ -51,7 +54,7 @@ def _check_double(name: str, value: Any, default: Any) -> None:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
+class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksModel, BaseForecaster):
     """Forecast with equations that are known, and parameters of which a prior is: Bayesian inference on frames.
 
     The equations are a function of time, state and named parameters; series may start when they like, be seen at any
@@ -114,6 +117,8 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
         A row a draw, a column a value: its channel, series and time.
     problems_ : list of str
         What inference warns of.
+    modes_ : DataFrame
+        Modes that the starts have come to.
     channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
 
     Examples
@@ -249,18 +254,24 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
         SolverError
             If no posterior was found.
         """
-        self._check_parameters()
         if validation is not None:
             raise ParameterError("KnownODEForecaster uses all data for its posterior: leave out validation=.")
-        reader, panel, _ = DataReader.fit(
-            self.reader_settings(), X, y, events=events, static=static, known=known, validation=None
-        )
+        self._infer_from(*self._read_data(X, y, events=events, static=static, known=known))
+        return self
+
+    def _read_data(self, X: Any, y: Any = None, **tables: Any) -> tuple[DataReader, Panel]:
+        """Read what is to be inferred from."""
+        self._check_parameters()
+        reader, panel, _ = DataReader.fit(self.reader_settings(), X, y, **tables, validation=None)
         timeline = reader.timeline
         if timeline.kind != "datetime":  # times in rates are those of the data
             timeline = replace(timeline, origin=0)
-        reader = replace(reader, timeline=timeline, events=ScheduleEncoder.of(self._given().states, reader.time_unit))
-        self._infer_from(reader, panel)
-        return self
+        events = ScheduleEncoder.of(self._given().states, reader.time_unit)
+        return replace(reader, timeline=timeline, events=events), panel
+
+    def _observed(self, reader: DataReader, panel: Panel) -> Observations:
+        starts = read_starts(self.initial_time, panel, reader)
+        return observations(histories(panel, panel.ids, starts, reader.timeline), reader)
 
     def update(
         self, X: Any, y: Any = None, *, events: Any = None, static: Any = None, known: Any = None, refit: bool = False
@@ -276,9 +287,7 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
 
     @isolated()
     def _infer_from(self, reader: DataReader, panel: Panel) -> None:
-        starts = read_starts(self.initial_time, panel, reader)
-        series = histories(panel, panel.ids, starts, reader.timeline)
-        data = observations(series, reader)
+        data = self._observed(reader, panel)
         density = KnownDensity(self._system_of(panel.ids), data)
         _check_informed(density)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
@@ -286,11 +295,12 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, BaseForecaster):
         settings = settings_for(self.n_draws)
         found = infer(density, self.inference, seed, settings, keys, self.max_seconds, verbose=bool(self.verbose))
         draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
-        for row, texts in enumerate(found.problems):
-            if not bool(draws[row].isfinite().all()):
-                causes = "; ".join(density.failures(density.sample_prior(16, torch.Generator().manual_seed(0))))
-                raise SolverError(f"{'; '.join(texts)} ({causes}): look at the priors, or at prior_predictive().")
-        self._kept = KeptPosterior.of(found, data, seed)
+        if not bool(draws.isfinite().all()):
+            raise SolverError(no_start(found, density, reader))
+        found = found.with_problems(explained(found, density, reader)).with_problems(bound_problems(found, density))
+        errors = direction_error(density, draws[:, :2])
+        found = found.with_problems(gradient_problems(errors))
+        self._kept = KeptPosterior.of(found, data, seed, float(errors.nanmedian()))
         self._fingerprint = fingerprint(density)
         self._keep(reader, panel, PosteriorDraws(draws), [], 1)
         if self.problems_:

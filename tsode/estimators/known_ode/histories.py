@@ -98,7 +98,10 @@ def observations(series: Sequence[History], reader: DataReader) -> Observations:
 
     One without rows is as long as the horizon: solvers take the size of states from there.
     """
-    known = known_paths(*zip(*((one.key, one.start, one.times, one.known) for one in series)), reader)
+    known = known_paths(
+        [one.key for one in series], [one.start for one in series], [one.times for one in series],
+        [one.known for one in series], reader,
+    )  # fmt: skip
     n_channels = series[0].values.shape[1]
     n_most = max(1, *(len(one.times) for one in series))
     times = np.empty((len(series), n_most))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from math import log
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 
 from tests.estimators.known_ode.test_known_ode import TIMES, decay, frame
 from tsode import KnownODEForecaster
+from tsode.inference import LogNormal, LogNormalNoise
 
 SHARED = {"initial": {"drug": 10.0}, "inference": "quadrature", "n_draws": 4096}
 
@@ -62,3 +64,20 @@ def test_what_is_inferred_anew_depends_on_no_other_series_no_order_and_no_later_
         warnings.simplefilter("ignore")
         changed = slow.predict_quantiles(asked[:1], context=later)
     pd.testing.assert_frame_equal(both[:1], changed)
+
+
+def test_rows_that_no_draw_has_a_solve_for_are_inferred_anew_and_not_weighed_alike():
+    # z' = k z^2 from 1 is infinite at 1 / k: fit says k near .6, and a row at 3 that it is below a third
+    own = KnownODEForecaster(
+        lambda t, z, p: (p.k * z[:, 0] ** 2,), states=["z"], parameters={"k": LogNormal(log(0.4), 0.5)},
+        initial={"z": 1.0}, observed={"level": LogNormalNoise("z", sd=0.2)}, initial_time=0.0, random_state=0,
+        inference="quadrature", n_draws=256,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of failed solves of the prior
+        own.fit(pd.DataFrame({"unique_id": "a", "ds": [0.5, 1.0, 1.4], "level": [1.42, 2.5, 6.3]}))
+        assert own.posterior_["k"].quantile(0.01) > 1.0 / 3.0
+        context = pd.DataFrame({"unique_id": "new", "ds": [3.0], "level": [8.0]})
+        ahead = own.predict(pd.DataFrame({"unique_id": ["new"], "ds": [3.01]}), context=context)["level"]
+    # a solve to 3 needs k below a third, where z there is 1 / (1 - 3 k)
+    assert np.isfinite(ahead).all()

@@ -128,7 +128,8 @@ class Conditioning:
             seen = [row for row in with_new if asks[row].known.any()]
             if seen:
                 before = [asks[row] for row in seen]
-                log_weights[seen] -= self._inferred([_rows(ask) for ask in before], some)[1]
+                gain = log_weights[seen] - self._inferred([_rows(ask) for ask in before], some)[1]
+                log_weights[seen] = gain.where(gain.isfinite(), -torch.inf)
         weights, k = smooth_weights(log_weights)
         draws = []
         for row, ask in enumerate(asks):
@@ -171,7 +172,7 @@ class Conditioning:
         evidence = found.log_evidence.reshape(n, k).where(~is_lost, -torch.inf)
         order = is_lost.long().argsort(dim=1, stable=True)  # one without an answer gives way to the first with one
         points = points.where(~is_lost[..., None, None], points[torch.arange(n), order[:, 0]][:, None])
-        return points, evidence.nan_to_num(nan=-torch.inf)
+        return points, evidence.where(evidence.isfinite(), -torch.inf)
 
     def _reweighted(self, ask: Ask) -> Tensor:
         """Nothing is a series' own: draws by how probable they make what fit has not seen.
@@ -184,7 +185,7 @@ class Conditioning:
             if ask.known.any():
                 before = self.density_of([_rows(ask)])
                 score = score - before.log_prob(self.shared[None])[0] + self.space.log_prior(self.shared[None])[0]
-        score = score.nan_to_num(nan=-torch.inf, posinf=-torch.inf)
+        score = score.where(score.isfinite(), -torch.inf)
         if not bool(score.isfinite().any()):
             return self._with_fit(ask)
         weights, k = smooth_weights(score[None])

@@ -53,13 +53,14 @@ class KnownPaths:
 
     def along(self, series: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
         """Inputs of rows that belong to the `series` (r,), as a function of the time (r,) of each: by name, (r,)."""
-        knots = self.times[series].contiguous()
+        knots, first = self.times[series].contiguous(), series * self.times.shape[1] - 1
+        lines = torch.cat([self.times[..., None], self.values, self.slopes], dim=-1).flatten(0, 1)
+        q = len(self.names)
 
         def at(t: Tensor) -> dict[str, Tensor]:
-            place = torch.searchsorted(knots, t.detach()[:, None].contiguous(), right=True)[:, 0] - 1
-            place = place.clamp(min=0)
-            since = t - knots.gather(1, place[:, None])[:, 0]
-            value = self.values[series, place] + self.slopes[series, place] * since[:, None]
+            place = torch.searchsorted(knots, t.detach()[:, None].contiguous(), right=True)[:, 0].clamp(min=1)
+            line = lines[first + place]
+            value = line[:, 1 : 1 + q] + line[:, 1 + q :] * (t - line[:, 0])[:, None]
             return dict(zip(self.names, value.unbind(-1)))
 
         return at

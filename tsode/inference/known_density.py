@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,18 +12,20 @@ from torch import Tensor
 
 from tsode.core.scheduled_events import ScheduledEvents
 from tsode.core.status import Status
+from tsode.errors import ParameterError
 from tsode.inference.dosing import merge_events, place_doses, repeat_rows, split_resets
+from tsode.inference.known_paths import with_marks
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Cells, Observations, select_cells
-from tsode.inference.parameters import Parameters, ParameterSpace, Unpacked
+from tsode.inference.parameters import Parameters, ParameterSpace, Unpacked, check_name
 from tsode.inference.row_solve import solve_rows, starting_by
 from tsode.likelihoods.base import Likelihood
 from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
 
-__all__ = ["KnownDensity", "Predictive", "Trajectories"]
+__all__ = ["Evaluation", "KnownDensity", "Predictive", "Trajectories"]
 
 _PILOT_RTOL, _N_PILOT = 1e-3, 9
 _MOST_OF_SEEN = 10.0  # times what was seen of a state, its size at most
@@ -66,20 +68,29 @@ class Predictive(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What makes up a log density.
+    """Parts of a log density at points.
 
     Parameters
     ----------
     log_prior : Tensor[g b]
     scores : dict of str to Tensor[b k]
-        Of the cells of each channel.
+        Log likelihoods of the cells of each channel; 0 where there is none.
     causes : dict of str to Tensor[g b], bool
-        Why points are impossible.
+        Why points are impossible, in words.
+    status : Tensor[b n]
+        Of the solve of each series.
+    predictions : dict of str to Tensor[b k]
+        What the noise of each channel is about.
+    is_bad : dict of str to Tensor[b k], bool
+        Cells without a log likelihood though their series was solved.
     """
 
     log_prior: Tensor
     scores: dict[str, Tensor]
     causes: dict[str, Tensor]
+    status: Tensor
+    predictions: dict[str, Tensor]
+    is_bad: dict[str, Tensor]
 
 
 class KnownDensity:
@@ -123,6 +134,10 @@ class KnownDensity:
         self.cells = select_cells(data, system.observed)
         self._doses = {system.place_of(target, "doses="): dosing for target, dosing in system.doses.items()}
         self._events = split_resets(no_events(len(data.ids)) if data.events is None else data.events, self._doses)
+        if data.known is not None:
+            _check_names(data.known.names, system.all_parameters())
+            bends = data.known.bends()
+            self._events = with_marks(self._events, torch.where(bends > data.start[:, None], bends, torch.inf))
         n, d = len(data.ids), len(system.states)
         span = data.times.amax(dim=1) - data.start if data.times.shape[1] else torch.ones_like(data.start)
         self.first_step = torch.where(span > 0, span, 1.0) / _STEPS_AT_FIRST
@@ -147,7 +162,7 @@ class KnownDensity:
         if torch.is_grad_enabled() and u.requires_grad:
             u = u.clone()
             u.register_hook(keep)
-        total = self.total(self._evaluate(u))
+        total = self.total(self.evaluate(u))
         is_fine = total.detach().isfinite()
         return total
 
@@ -176,14 +191,14 @@ class KnownDensity:
     def failures(self, u: Tensor) -> dict[str, Tensor]:
         """Why points ``u`` (g b p) are impossible: each cause, in words, and the points (g b) that it holds for."""
         with torch.no_grad():
-            return {cause: points for cause, points in self._evaluate(u).causes.items() if points.any()}
+            return {cause: points for cause, points in self.evaluate(u).causes.items() if points.any()}
 
     def pointwise(self, u: Tensor) -> dict[str, Tensor]:
         """Log likelihood (g b k) of each cell of each channel, in the order of `cells`, at ``u`` (g b p).
 
         With several problems a cell that is not of the problem has 0. Where a point is impossible stands -inf.
         """
-        found = self._evaluate(u)
+        found = self.evaluate(u)
         is_bad = torch.stack(list(found.causes.values())).any(dim=0)
         owners = torch.arange(self.n_problems)[:, None]
         result = {}
@@ -219,7 +234,7 @@ class KnownDensity:
             if channel in before:
                 place = m * (1 + list(before).index(channel))
                 z_before, t_before = way.states[:, series, place + column], before[channel][series, column]
-            params, is_possible = self._law(
+            params, is_possible, _ = self._law(
                 noise, point.values, series, times[series, column], way.states[:, series, column], t_before, z_before
             )
             shape = (len(params), self.n_problems, self.space.n_series, m)
@@ -243,7 +258,8 @@ class KnownDensity:
 
     # -- the work ------------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, u: Tensor) -> Evaluation:
+    def evaluate(self, u: Tensor) -> Evaluation:
+        """All that a log density at ``u`` (g b p) is made of."""
         point = self.space.unpack(u)
         return self.judge(point, self.solve(point.values, self.data.times, self.data.side))
 
@@ -262,13 +278,14 @@ class KnownDensity:
         for outcome in Status:
             if outcome != Status.OK:
                 causes[f"the solve {outcome.meaning}"] = status == outcome
-        scores = {}
+        is_solved = (way.status == Status.OK) & point.is_fine.T.repeat_interleave(self.space.n_series, dim=1)
+        scores, predictions, is_bad_of = {}, {}, {}
         for channel, noise in self.system.observed.items():
             cells = self.cells[channel]
             path = torch.cat([way.start[:, :, None], way.states], dim=2)
             t_path = torch.cat([self.data.start[:, None], self.data.times], dim=1)
             place, before = cells.column + 1, cells.before + 1
-            params, is_possible = self._law(
+            params, is_possible, predictions[channel] = self._law(
                 noise, point.values, cells.series, t_path[cells.series, place], path[:, cells.series, place],
                 t_path[cells.series, before], path[:, cells.series, before],
             )  # fmt: skip
@@ -281,8 +298,9 @@ class KnownDensity:
             }
             for cause, is_bad in reasons.items():
                 causes[cause] = (self._by_problem(cells, is_bad.double()) > 0) & (status == Status.OK) & point.is_fine
+            is_bad_of[channel] = ~(is_possible & is_number) & is_solved[:, cells.series]
             scores[channel] = torch.where(is_possible & is_number, score, 0.0)
-        return Evaluation(point.log_prior, scores, causes)
+        return Evaluation(point.log_prior, scores, causes, way.status, predictions, is_bad_of)
 
     def _by_problem(self, cells: Cells, score: Tensor) -> Tensor:
         """Sums (g b) of what cells have, (b k)."""
@@ -292,8 +310,8 @@ class KnownDensity:
     def _law(
         self, noise: Noise, values: Mapping[str, Tensor], series: Tensor, t: Tensor, z: Tensor,
         t_before: Tensor | None, z_before: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Parameters (b k q) of the noise's family at cells of these `series` (k,), and where there are any (b k).
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """Parameters (b k q) of the noise's family at cells of these `series` (k,), where there are any, and of what.
 
         Parameters
         ----------
@@ -309,7 +327,8 @@ class KnownDensity:
         def rows(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.expand(b, k).reshape(-1) if x.dim() == 1 else x.flatten(0, 1)
 
-        p = Parameters(values, lambda value: at_cells(value).reshape(-1))
+        known = {name: value.repeat(b) for name, value in self.known_along(series)(t).items()}
+        p = Parameters(values, lambda value: at_cells(value).reshape(-1), known)
         t_rows, z_rows = rows(t), rows(z)
         assert t_rows is not None
         assert z_rows is not None
@@ -332,7 +351,7 @@ class KnownDensity:
             number: at_cells(values[given]) if isinstance(given, str) else held.new_tensor(given)
             for number, given in noise.settings().items()
         }
-        return noise.params(held, own), is_possible
+        return noise.params(held, own), is_possible, mean.detach()
 
     def solve(
         self, values: Mapping[str, Tensor], times: Tensor, side: str | Tensor, forced: ScheduledEvents | None = None,
@@ -355,6 +374,8 @@ class KnownDensity:
         rows = {name: value.transpose(0, 1).reshape(-1) for name, value in values.items()}
         p, series = Parameters(rows), torch.arange(n).repeat(b)
         t0 = self.data.start.repeat(b)
+        if self.data.known is not None:
+            self.data.known.check_reach(self.data.ids, times)
 
         def number(given: str | float) -> Tensor:
             return p[given] if isinstance(given, str) else torch.full_like(t0, given)
@@ -362,21 +383,31 @@ class KnownDensity:
         events = place_doses(repeat_rows(self._events, b), self._doses, number)
         if forced is not None:
             events = merge_events([forced, events])
-        start = self.system.start(p, series, t0)
+        start = self.system.start(p.beside(self.known_along(series)(t0)), series, t0)
         side = side if isinstance(side, str) else side.repeat(b, 1)
         solver = starting_by(solver or self.system.solver, self.first_step[series])
         states, status = solve_rows(
-            self.system, rows, start, t0, times.repeat(b, 1), side, events, self.size[series], solver, self._shuns_stiff
-        )
+            self.system, rows, start, t0, times.repeat(b, 1), side, events, self.size[series], solver,
+            self._shuns_stiff, lambda at: self.known_along(series[at]),
+        )  # fmt: skip
         return Trajectories(start.unflatten(0, (b, n)), states.unflatten(0, (b, n)), status.unflatten(0, (b, n)))
 
     def _check_functions(self) -> tuple[str, ...]:
         """Ask every function of the user once; which parameters none of them reads."""
         n_rows = 3 if len(self.system.states) == 2 else 2  # never as many as states: axes could not be told apart
         values = {name: value[0, :, 0].clone() for name, value in self.space.spread(n_rows).items()}
-        p = Parameters(values)
-        self.system.check_functions(p, self.data.start[:1].expand(n_rows))
+        t = self.data.start[:1].expand(n_rows)
+        p = self.parameters_at(values, t)
+        self.system.check_functions(p, t)
         return tuple(name for name in self.space.priors if name not in self.system.names_used(p))
+
+    def parameters_at(self, values: Mapping[str, Tensor], t: Tensor) -> Parameters:
+        """Parameters (r,) with the inputs of the first series at times (r,): as its functions read them."""
+        return Parameters(values, None, self.known_along(torch.zeros_like(t).long())(t))
+
+    def known_along(self, series: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+        """Inputs of rows that belong to the `series` (r,), as a function of the time of each."""
+        return (lambda t: {}) if self.data.known is None else self.data.known.along(series)
 
     @torch.no_grad()
     def _find_sizes(self) -> Tensor:
@@ -398,6 +429,13 @@ class KnownDensity:
                     torch.where(seen > 0, torch.minimum(own.nan_to_num(nan=torch.inf), _MOST_OF_SEEN * seen), own)
                 )
         return torch.where((size > 0) & size.isfinite(), size, 1.0)
+
+
+def _check_names(names: Iterable[str], parameters: Mapping[str, object]) -> None:
+    for name in names:
+        check_name(name)
+        if name in parameters:
+            raise ParameterError(f"{name!r} is a parameter, and an input along time too: rename one of them.")
 
 
 def no_events(n: int) -> ScheduledEvents:

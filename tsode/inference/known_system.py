@@ -34,7 +34,8 @@ class KnownSystem:
     ----------
     rates : callable
         ``(t, z, p)``: times (r,) float64, states (r d) in the order of `states`, parameters by name, each (r,) -> the
-        derivatives (r d), or a tuple of ``d`` tensors (r,). Each row by itself.
+        derivatives (r d), or a tuple of ``d`` tensors (r,). Each row by itself. Inputs along time are
+        read by name too (`Observations.known`), as ``p.name``: here, in what is observed, in triggers, at the start.
     states : sequence of str
     parameters : mapping of str to Prior, number or Tensor[n]
         A tensor has a known number for each series.
@@ -213,9 +214,9 @@ class KnownSystem:
                 return noise.of.function(t_before, z_before, t, z, p)
             return noise.of(t, z, p)
 
-    def triggers_at(self, p: Parameters, size: Tensor) -> list[Trigger]:
-        """Triggers for the parameters of each row, of states in units of `size` (r d)."""
-        return [_trigger_at(trigger, p, size) for trigger in self.triggers]
+    def triggers_at(self, p_at: Callable[[Tensor], Parameters], size: Tensor) -> list[Trigger]:
+        """Triggers for the parameters of each row at a time, of states in units of `size` (r d)."""
+        return [_trigger_at(trigger, p_at, size) for trigger in self.triggers]
 
     def check_functions(self, p: Parameters, t: Tensor) -> None:
         """Ask every function once, for a few rows, and name what is wrong with what it gives.
@@ -267,13 +268,13 @@ def _first(value: Tensor) -> str:
         return "?"
 
 
-def _trigger_at(trigger: Trigger, p: Parameters, size: Tensor) -> Trigger:
+def _trigger_at(trigger: Trigger, p_at: Callable[[Tensor], Parameters], size: Tensor) -> Trigger:
     surface: Any = trigger.surface
     reset: Any = trigger.reset
     return Trigger(
-        lambda t, z: surface(t, z * size, p),
+        lambda t, z: surface(t, z * size, p_at(t)),
         trigger.direction,
-        None if reset is None else lambda t, z: reset(t, z * size, p) / size,
+        None if reset is None else lambda t, z: reset(t, z * size, p_at(t)) / size,
         trigger.terminal,
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from tsode._checks import check_shapes
 from tsode.core.scheduled_events import ScheduledEvents
 from tsode.errors import DataError
+from tsode.inference.known_paths import KnownPaths
 from tsode.inference.noise.base import Noise
 
 __all__ = ["Cells", "Observations", "select_cells"]
@@ -35,6 +36,8 @@ class Observations:
         Of each series, (n k).
     side : {"before", "after"} or Tensor[n m], int64
         As in `tsode.numerics.scheduled_events.solve_scheduled`.
+    known : KnownPaths, optional
+        Inputs along time that functions read as ``p.name``.
     """
 
     ids: Sequence[object]
@@ -43,6 +46,7 @@ class Observations:
     values: Tensor
     events: ScheduledEvents | None = None
     side: str | Tensor = "before"
+    known: KnownPaths | None = None
 
     def __post_init__(self) -> None:
         check_shapes(start=(self.start, "n"), times=(self.times, "n m"), values=(self.values, "n m c"))
@@ -53,6 +57,9 @@ class Observations:
                 f"{float(self.start[row]):g}: start it earlier."
             )
 
+        if self.known is not None:
+            self.known.check_start(self.ids, self.start)
+
     def select(self, rows: Tensor) -> Observations:
         """Some of the series, by their places."""
         events = self.events
@@ -60,7 +67,8 @@ class Observations:
             events = ScheduledEvents(**{name: value[rows] for name, value in vars(events).items()})
         side = self.side if isinstance(self.side, str) else self.side[rows]
         ids = [self.ids[k] for k in rows.tolist()]
-        return Observations(ids, self.start[rows], self.times[rows], self.values[rows], events, side)
+        known = None if self.known is None else self.known.select(rows)
+        return Observations(ids, self.start[rows], self.times[rows], self.values[rows], events, side, known)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from torch import Tensor
 from tsode.errors import ParameterError, ShapeError, UnknownParameterError
 from tsode.inference.priors import Prior
 
-__all__ = ["ParameterSpace", "Parameters", "Unpacked"]
+__all__ = ["ParameterSpace", "Parameters", "Unpacked", "check_name"]
 
 
 class Parameters(Mapping[str, Tensor]):
@@ -25,11 +25,24 @@ class Parameters(Mapping[str, Tensor]):
     values : mapping of str to Tensor[r]
     pick : callable, optional
         What is made of a value that is asked for: where a function is asked at many times, its rows are other ones.
+    known : mapping of str to Tensor[r], optional
+        Inputs at the times of the rows, as they are.
     """
 
-    def __init__(self, values: Mapping[str, Tensor], pick: Callable[[Tensor], Tensor] | None = None) -> None:
-        self._values, self._pick = values, pick
+    def __init__(
+        self,
+        values: Mapping[str, Tensor],
+        pick: Callable[[Tensor], Tensor] | None = None,
+        known: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._values, self._pick, self._known = values, pick, known or {}
         self._read: set[str] = set()
+
+    def beside(self, known: Mapping[str, Tensor]) -> Parameters:
+        """The same with these inputs."""
+        other = Parameters(self._values, self._pick, known)
+        other._read = self._read
+        return other
 
     def __getattr__(self, name: str) -> Tensor:
         if name.startswith("_"):  # of Python, which copies and pickles by such names
@@ -37,25 +50,27 @@ class Parameters(Mapping[str, Tensor]):
         return self[name]
 
     def __getitem__(self, name: str) -> Tensor:
+        if name in self._known:
+            return self._known[name]
         if name not in self._values:
-            close = get_close_matches(str(name), self._values, n=1)
+            close = get_close_matches(str(name), list(self), n=1)
             guess = f" Did you mean {close[0]!r}?" if close else ""
             raise UnknownParameterError(
-                f"There is no parameter {name!r}.{guess} Known: {', '.join(sorted(self._values)) or 'none'}. Give it a "
-                f"prior or a number: parameters={{{name!r}: ...}}."
+                f"There is no parameter {name!r}.{guess} Known: {', '.join(sorted(self)) or 'none'}. Give it a prior "
+                f"or a number: parameters={{{name!r}: ...}}, or a column of known= if it changes along time."
             )
         self._read.add(name)
         value = self._values[name]
         return value if self._pick is None else self._pick(value)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter({**self._values, **self._known})
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._values) + len(self._known)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._values]
+        return [*super().__dir__(), *self]
 
     @property
     def names_read(self) -> frozenset[str]:
@@ -134,7 +149,7 @@ class ParameterSpace:
         """
         priors, fixed = {}, {}
         for name in sorted(parameters):
-            _check_name(name)
+            check_name(name)
             given = parameters[name]
             if isinstance(given, Prior):
                 priors[name] = given
@@ -251,7 +266,8 @@ class ParameterSpace:
         return torch.cat(parts, dim=-1)
 
 
-def _check_name(name: object) -> None:
+def check_name(name: object) -> None:
+    """Raise a ParameterError unless functions can read ``p.name``."""
     if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
         raise ParameterError(
             f"A parameter is named as a variable of Python, so that functions can read p.name, but came {name!r}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -32,6 +32,7 @@ def starting_by(solver: Solver, first_step: Tensor) -> Solver:
 def solve_rows(
     system: KnownSystem, values: Mapping[str, Tensor], start: Tensor, t0: Tensor, times: Tensor, side: str | Tensor,
     events: ScheduledEvents, size: Tensor, solver: Solver, shuns_stiff: bool = False,
+    known_along: Callable[[Tensor | slice], Callable[[Tensor], dict[str, Tensor]]] = lambda at: lambda t: {},
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """States (r m d) and status (r,) of each row; it is solved in units of the `size` of its states.
 
@@ -47,6 +48,8 @@ def solve_rows(
     solver : Solver
     shuns_stiff : bool
         Leave rows as they are that `Dopri5` finds stiff.
+    known_along : callable
+        Of rows: their inputs, as a function of the time of each.
     """
     is_sized = torch.isin(events.kind, torch.tensor([int(kind) for kind in _SIZE_ADDED]))
     amount = torch.where(is_sized, events.amount / size.gather(1, events.target), events.amount)
@@ -54,16 +57,20 @@ def solve_rows(
 
     def solve(at: Tensor | slice, solver: Solver) -> ScheduledSolution:
         own, unit = Parameters({name: value[at] for name, value in values.items()}), size[at]
+        known_at = known_along(at)
+
+        def own_at(t: Tensor) -> Parameters:
+            return own.beside(known_at(t))
 
         def field(t: Tensor, z: Tensor) -> Tensor:
-            return system.derivatives(t, z * unit, own) / unit
+            return system.derivatives(t, z * unit, own_at(t)) / unit
 
         if isinstance(solver, AdaptiveSolver) and isinstance(solver.first_step, Tensor):
             solver = replace(solver, first_step=solver.first_step[at])
         return solve_scheduled(
             field, start[at] / unit, t0[at], times[at],
             ScheduledEvents(**{name: value[at] for name, value in vars(events).items()}), solver,
-            side if isinstance(side, str) else side[at], triggers=system.triggers_at(own, unit),
+            side if isinstance(side, str) else side[at], triggers=system.triggers_at(own_at, unit),
         )  # fmt: skip
 
     if isinstance(solver, Dopri5):

@@ -235,14 +235,16 @@ class SegmentedDensity:
         b, (n, k, w) = len(x), times.shape
         values = {name: value.transpose(0, 1).reshape(-1) for name, value in point.values.items()}
         series = torch.arange(n).repeat(b)
-        start = density.system.start(Parameters(values), series, density.data.start.repeat(b)).unflatten(0, (b, n))
+        t_first = density.data.start.repeat(b)
+        p = Parameters(values).beside(density.known_along(series)(t_first))
+        start = density.system.start(p, series, t_first).unflatten(0, (b, n))
         starts = torch.cat([start[:, :, None], self.cuts.state(x)], dim=2)
         series = series.repeat_interleave(k)
         solver = starting_by(density.system.solver, density.first_step[series] / k)
         states, status = solve_rows(
             density.system, {name: value.repeat_interleave(k) for name, value in values.items()},
             starts.flatten(0, 2), t0.flatten().repeat(b), times.flatten(0, 1).repeat(b, 1), "before",
-            no_events(b * n * k), density.size[series], solver,
+            no_events(b * n * k), density.size[series], solver, known_along=lambda at: density.known_along(series[at]),
         )  # fmt: skip
         states = states.reshape(b, n, k * w, -1)
         states = states.gather(2, place[None, ..., None].expand(b, -1, -1, states.shape[-1]))

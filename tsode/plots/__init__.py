@@ -15,6 +15,7 @@ from tsode.plots.pit import plot_pit
 from tsode.plots.posterior import plot_forest, plot_prior_posterior
 from tsode.plots.posterior_pairs import plot_pairs
 from tsode.plots.posterior_predictive import plot_posterior_predictive
+from tsode.plots.ranks import plot_rank_histogram
 from tsode.plots.what_if import plot_what_if
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "plot_pit",
     "plot_posterior_predictive",
     "plot_prior_posterior",
+    "plot_rank_histogram",
     "plot_what_if",
 ]

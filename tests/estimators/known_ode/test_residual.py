@@ -121,3 +121,14 @@ def test_bands_of_hybrids_hold_their_share_of_new_values():
     # six standard errors of a share of .9 among as many values, which share their series: a quarter count
     error = (0.9 * 0.1 / (len(inside) / 4)) ** 0.5
     assert abs(np.mean(inside) - 0.9) < 6 * error, f"{np.mean(inside):.3f} of {len(inside)}"
+
+
+def test_before_a_fit_priors_are_drawn_with_the_residual_that_the_fit_will_have():
+    rows = pd.DataFrame({"unique_id": "a", "ds": TIMES, "level": 1.0})
+    sure = {"parameters": {"k": LogNormal(log(0.5), 1e-6)}, "observed": {"level": AdditiveNoise("drug", sd=1e-6)}}
+
+    def spread(**changes):
+        return model(**sure, **changes).prior_predictive(20, 0, X=rows).groupby("ds")["level"].std()
+
+    assert (spread() < 1e-4).all()
+    assert (spread(residual="mlp", residual_scale=0.5).iloc[1:] > 1e-2).all()

@@ -92,13 +92,17 @@ class ReaderSettings:
         if self.past:
             panel = with_last(panel, self.past, "noise_col" if self.errors else "past_covariates")
             check_standard_errors(panel, self.errors)
+        self.check_seen(panel)
+        return panel
+
+    def check_seen(self, panel: Panel) -> None:
+        """Raise a DataError if nothing was seen of a channel."""
         never = [name for c, name in enumerate(panel.channels) if all(np.isnan(v[:, c]).all() for v in panel.values)]
         if never:
             raise DataError(
                 f"The channels {never} hold no observed value, so nothing can be learned about them: drop them, or "
                 f"choose the channels with target={[name for name in panel.channels if name not in never]}."
             )
-        return panel
 
     def unit(self, horizon: Any, panel: Panel) -> Any:
         """One unit of model time, in the data's own time."""

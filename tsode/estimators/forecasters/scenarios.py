@@ -17,7 +17,7 @@ from tsode.estimators.forecasters.pieces import NUMBERS_AT_ONCE
 from tsode.estimators.forecasters.predictive import Measure, interval_measure
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.settings import read_levels
-from tsode.frames.panel import Panel
+from tsode.frames.panel import CovariateRecord, Panel
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.frames.times import Query
 from tsode.frames.write import write_table
@@ -48,7 +48,7 @@ class ComparesScenarios(KeepsHistories):
         n_samples: int = 200,
         random_state: Any = None,
     ) -> pd.DataFrame:
-        """Forecast under several event tables, and by how much they differ from the first.
+        """Forecast under several tables of events or covariates, and by how much they differ from the first.
 
         The differences are paired: all scenarios share the same random numbers, so that the band of a difference
         holds what the events change and not what would have been uncertain anyway. A series whose events are the same
@@ -63,8 +63,9 @@ class ComparesScenarios(KeepsHistories):
         Parameters
         ----------
         scenarios : dict of name to events
-            All events of the series, past and to come, as in `predict`; None stands for those given to fit. The first
-            is what the others are compared with.
+            All events of the series, past and to come, as in `predict`; None stands for those given to fit. Or a dict
+            of the tables that a scenario changes, ``{"events": ..., "known": ..., "static": ...}``. The first is what
+            the others are compared with.
         X, times, horizon, context, static, known
             See `predict`.
         level : per cent or list of per cents
@@ -86,10 +87,16 @@ class ComparesScenarios(KeepsHistories):
                 f"scenarios takes a dict of name to events, but is {scenarios!r}: "
                 "pass {'base': events, 'more': other}."
             )
-        query, panel = self._read_query(X, times, horizon, context, None, static, known, list(scenarios.values()))
+        tables = {name: _tables_of(scenario) for name, scenario in scenarios.items()}
+        events_of = [table.get("events") for table in tables.values()]
+        query, panel = self._read_query(X, times, horizon, context, None, static, known, events_of)
         levels = read_levels(level, "level", 100.0)
         seed = int(new_generator(random_state).initial_seed())
-        panels = {name: self.reader_.with_events(panel, events, self._panel) for name, events in scenarios.items()}
+        panels = {}
+        for name, table in tables.items():
+            told = self.reader_.with_events(panel, table.get("events"), self._panel)
+            changed = table.get("static"), table.get("known")
+            panels[name] = self.reader_.with_covariates(told, *changed, panel.covariates)
 
         def paths_of(asked: Query, which: Panel, part: int) -> list[np.ndarray]:
             # the same seed for all: their paths share their noise
@@ -192,13 +199,33 @@ def parts_of(rows: Sequence[int], query: Query, width: int) -> Iterator[list[int
         yield part
 
 
+def _tables_of(scenario: Any) -> Mapping[str, Any]:
+    """The tables of a scenario by their names; one alone is of events."""
+    is_of_tables = isinstance(scenario, Mapping) and set(scenario) <= {"events", "known", "static"}
+    return scenario if is_of_tables else {"events": scenario}
+
+
 def _is_after_change(left: Panel, right: Panel, key: Hashable, times: np.ndarray) -> np.ndarray:
-    """Which of the times come after the first event that two tables do not share: array[m]."""
+    """Which of the times come after the first event or covariate that two panels do not share: array[m]."""
+    is_after = np.zeros(len(times), dtype=bool)
     rows = [
         [] if inputs is None else list(zip(inputs.times, map(tuple, inputs.values)))
         for inputs in (left.inputs.get(key), right.inputs.get(key))
     ]
     for pair in zip_longest(*rows):
         if pair[0] != pair[1]:
-            return times > min(event[0] for event in pair if event is not None)
-    return np.zeros(len(times), dtype=bool)
+            is_after |= times > min(event[0] for event in pair if event is not None)
+            break
+    old, new = (panel.covariates.get(key, CovariateRecord()) for panel in (left, right))
+    if not np.array_equal(_or_nothing(old.static), _or_nothing(new.static), equal_nan=True):
+        is_after[:] = True
+    known = [list(zip(_or_nothing(one.times), map(bytes, _or_nothing(one.values)))) for one in (old, new)]
+    for place, pair in enumerate(zip_longest(*known)):
+        if pair[0] != pair[1]:  # a line changes from the row before on
+            is_after |= times > known[0][place - 1][0] if place else True
+            break
+    return is_after
+
+
+def _or_nothing(x: np.ndarray | None) -> np.ndarray:
+    return np.zeros(0) if x is None else x

@@ -16,7 +16,9 @@ from tsode.errors import DataError
 from tsode.estimators.forecasters.predictive import Predictive, report_failed
 from tsode.estimators.forecasters.reach_report import ReachReport
 from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.known_ode.beside_fit import beside
 from tsode.estimators.known_ode.conditioned import Ask, Conditioning, key_of
+from tsode.estimators.known_ode.driving import path_digest
 from tsode.estimators.known_ode.histories import History, digest, histories
 from tsode.estimators.known_ode.laws import laws_of, mixtures, paths_of
 from tsode.estimators.known_ode.posterior import KeptPosterior
@@ -124,7 +126,7 @@ class AnswersByDraws:
         for pieces in self._cut(self._pieces(query, panel, rows_used)):
             with isolated():
                 u = torch.stack(self._draws([piece.history for piece in pieces]))
-                given = [piece.history.with_inputs(panel.inputs.get(piece.history.key)) for piece in pieces]
+                given = [piece.history.as_told(panel) for piece in pieces]
                 n_most = max(len(piece.times) for piece in pieces)
                 times = np.stack([np.resize(piece.times, n_most) if len(piece.times) == n_most else
                                   np.pad(piece.times, (0, n_most - len(piece.times)), mode="edge")
@@ -136,9 +138,14 @@ class AnswersByDraws:
     def _pieces(self, query: Query, panel: Panel, rows_used: str) -> Iterator[_Piece]:
         """Times of each series that are answered from the same rows: those before "each", before the "first", "all"."""
         timeline = self.reader_.timeline
+        self.reader_.check_reach(query.ids, query.times, panel)
         of_fit = set(self._panel.ids)
-        inputs = {key: (self._panel if key in of_fit else panel).inputs.get(key) for key in query.ids}
-        told = replace(panel, inputs={key: one for key, one in inputs.items() if one is not None})
+        before = {key: self._panel if key in of_fit else panel for key in query.ids}
+        told = replace(
+            panel,
+            inputs={key: which.inputs[key] for key, which in before.items() if key in which.inputs},
+            covariates={key: which.covariates[key] for key, which in before.items() if key in which.covariates},
+        )
         fitted = dict(zip(self._kept.data.ids, self._kept.data.start.tolist()))
         starts = {**read_starts(self.initial_time, panel, self.reader_), **fitted}
         end = 0
@@ -157,7 +164,7 @@ class AnswersByDraws:
                 n_before = np.full(len(times), len(history.times))
             for n in np.unique(n_before):
                 which = n_before == n
-                yield _Piece(row, history.before(int(n)), times[which], at[which])
+                yield _Piece(row, history.rows(slice(int(n))), times[which], at[which])
 
     def _check_start(self, history: History, panel: Panel, times: np.ndarray, native: np.ndarray) -> None:
         if np.isnan(history.start):
@@ -189,14 +196,14 @@ class AnswersByDraws:
 
     def _draws(self, series: Sequence[History]) -> list[Tensor]:
         """Draws (k p) for each history, of the coordinates that one series has."""
-        timeline, known = self.reader_.timeline, self._known_rows()
+        known = self._known_rows()
         if len(self._found) > MOST_KEPT:
             self._found = {}
         names, asks = [], {}
         for one in series:
             rows = known.get(one.key, {})
             is_known = np.array([rows.get(t) == x.tobytes() for t, x in zip(one.times, one.values)], dtype=bool)
-            name = (one.key, one.digest(timeline), is_known.tobytes())
+            name = (one.key, one.digest(self.reader_), is_known.tobytes())
             names.append(name)
             if name not in self._found:
                 same = self._as_in_fit(one)
@@ -224,8 +231,11 @@ class AnswersByDraws:
         row = list(data.ids).index(history.key)
         seen = ~data.values[row].isnan().all(dim=1)
         events = (np.empty(0), np.empty((0, 0))) if data.events is None else event_rows(data.events, row)
-        fitted = digest(float(data.start[row]), data.times[row][seen].numpy(), data.values[row][seen].numpy(), *events)
-        return self._of_series(row) if fitted == history.digest(self.reader_.timeline) else None
+        times, values = data.times[row][seen].numpy(), data.values[row][seen].numpy()
+        fitted = digest(float(data.start[row]), times, values, *events)
+        if data.known is not None and len(times):
+            fitted += path_digest(data.known, row, times[-1])
+        return self._of_series(row) if fitted == history.digest(self.reader_) else None
 
     def _of_series(self, row: int, draws: Tensor | None = None) -> Tensor:
         """Draws (k p) of the coordinates of one series of the fit, of the draws (g k p) of all."""
@@ -241,6 +251,11 @@ class AnswersByDraws:
         alone = ParameterSpace(space.priors, {}, space.own, 1, 1, tuple(space.priors))
         shared = self.module_.draws[0][:, places]
         return Conditioning(
-            lambda series: self._density_of(series, len(series)), alone, shared, self.inference, self._kept.seed,
-            self.n_draws, self.max_seconds, self.segments,
+            lambda series: self._density_of(series, len(series)), self._density_with, alone, shared, self.inference,
+            self._kept.seed, self.n_draws, self.max_seconds, self.segments,
         )  # fmt: skip
+
+    def _density_with(self, ask: Ask) -> KnownDensity:
+        """The density of what fit has seen and of a history beside it."""
+        data = beside(self._kept.data, ask, self.reader_)
+        return KnownDensity(self._system_of(data.ids), data, 1)

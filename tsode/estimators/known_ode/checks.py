@@ -1,8 +1,9 @@
-"""Checks of a fitted known system against its data: curves through them, replicated data, and where values lie."""
+"""Checks of a known system as a user has written it: before any fit, and of what was fitted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,269 +13,283 @@ from torch import Tensor
 
 from tsode._isolation import isolated
 from tsode._random import new_generator
-from tsode.errors import DataError, ParameterError
+from tsode.errors import DataError, ParameterError, TsodeWarning
 from tsode.estimators.forecasters.reader import DataReader
-from tsode.estimators.known_ode.cell_laws import drawn_from, laws_at_cells, own_times
-from tsode.estimators.known_ode.datatree import datatree_of
-from tsode.estimators.known_ode.laws import laws_of
+from tsode.estimators.known_ode.failures import in_native_time, prior_draws
 from tsode.estimators.known_ode.posterior import KeptPosterior
-from tsode.frames.labels import guess_label
+from tsode.frames.panel import Panel
+from tsode.inference.calibration import calibrate
+from tsode.inference.failures import find_failures
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
-from tsode.inference.loo import weights_without
-from tsode.inference.noise.base import Between
-from tsode.likelihoods.base import Likelihood
-from tsode.likelihoods.ensemble_mixture import EnsembleMixture
+from tsode.inference.model_checks import gradients
+from tsode.inference.neural_term import NeuralTerm
+from tsode.inference.observations import Observations
+from tsode.inference.settings import Settings
+from tsode.inference.simulated import simulate
 
-__all__ = ["ChecksFit"]
+__all__ = ["ChecksModel"]
 
-_JUST_AFTER = 1e-6  # an event, in lengths of its series
+_OF_CALIBRATION = Settings(n_prior=512, n_starts=8, n_importance=1024, n_draws=1024, n_grid=65)
+_AT_ONCE = 200  # series of simulated data sets that are one call of the density
 
 
-class ChecksFit:
-    """Part of `KnownODEForecaster` that is held against the data of fit."""
+class ChecksModel:
+    """Part of `KnownODEForecaster` that looks at the model; what takes `X` needs no fit."""
 
     id_col: Hashable
     time_col: Hashable
     reader_: DataReader
     module_: Any
+    inference: str
+    random_state: Any
     _kept: KeptPosterior
+    _density: Any
+    _given: Callable[[], KnownSystem]
     _system_of: Callable[[Sequence[Hashable]], KnownSystem]
-    _of_series: Callable[..., Tensor]
+    _read_data: Callable[..., tuple[DataReader, Panel]]
+    _observed: Callable[[DataReader, Panel], Observations]
+    _with_residual: Callable[[Sequence[Hashable], Observations], KnownDensity]
     _check_fitted: Callable[[], None]
 
-    def posterior_predictive(self, n_samples: int = 100, random_state: Any = None) -> pd.DataFrame:
-        """Draw data like those of fit: each sample from one draw of the posterior, with noise, in the same cells.
+    @isolated()
+    def prior_predictive(
+        self, n_samples: int = 100, random_state: Any = None, X: Any = None, *, events: Any = None, known: Any = None
+    ) -> pd.DataFrame:
+        """Draw what the priors expect at the rows of fit, or of `X`: parameters from the prior, paths, and noise.
 
-        Limits of quantification are not applied: values beyond them stand as they were drawn.
+        Of one sample all series share what they share. Draws whose solve fails are left out, and their number is
+        ``attrs["n_failed"]``.
 
         Parameters
         ----------
         n_samples : int
         random_state : int, generator or None
+        X, events, known : same kinds as in fit, optional
+            Before any fit, or of other series. `X` need not have the columns that are observed.
 
         Returns
         -------
         DataFrame
-            Ids, times, ``sample`` and a column a channel, NaN where fit had no value.
-
-        See Also
-        --------
-        tsode.plots.plot_posterior_predictive : draws them beside the data.
+            Ids, times, ``sample`` and a column a channel.
         """
-        self._check_fitted()
-        if n_samples < 1:
-            raise ParameterError(f"n_samples={n_samples!r} must be at least 1.")
-        generator, (density, u) = new_generator(random_state), self._of_fit()
-        n_draws = u.shape[1]
-        rounds = -(-n_samples // n_draws)
-        chosen = torch.cat([torch.randperm(n_draws, generator=generator) for _ in range(rounds)])[:n_samples]
-        data, values = density.data, torch.full((n_samples, *density.data.values.shape), torch.nan).double()
-        with isolated(), torch.no_grad():
-            laws = laws_at_cells(density, u[:, chosen])
-            for c, (channel, cells) in enumerate(density.cells.items()):
-                values[:, cells.series, cells.column, c] = drawn_from(*laws[channel], generator).T
-        series, column = (~data.values.isnan()).any(dim=2).nonzero(as_tuple=True)
-        m = len(series)
-        ids, times = self._labels(series, data.times[series, column])
-        drawn = values[:, series, column].reshape(n_samples * m, -1).numpy()
-        rows = {self.id_col: ids * n_samples, self.time_col: np.tile(times, n_samples)}
-        rows |= {"sample": np.repeat(np.arange(n_samples), m)}
-        return pd.DataFrame(rows | dict(zip(density.cells, drawn.T)))
+        reader, data = self._layout(X, events, known)
+        drawn = simulate(self._system_of(data.ids), data, n_samples, new_generator(random_state), must_succeed=False)
+        n = drawn.values.shape[1]
+        paths = drawn.values.transpose(1, 2).flatten(0, 1)  # (series, sample, time, channel)
+        parts = []
+        for row, key in enumerate(data.ids):
+            seen = (~data.values[row].isnan().all(dim=1)).numpy()
+            path = paths[row][:, seen]
+            numbers = {self.time_col: np.tile(reader.timeline.to_native(data.times[row].numpy()[seen]), n),
+                       "sample": np.repeat(np.arange(n), path.shape[1])}  # fmt: skip
+            columns = dict(zip(reader.targets, path.reshape(-1, path.shape[2]).T.numpy()))
+            parts.append(pd.DataFrame({self.id_col: [key] * (n * path.shape[1]), **numbers, **columns}))
+        table = pd.concat(parts, ignore_index=True)
+        table.attrs["n_failed"] = drawn.n_failed
+        return table
 
-    def loo_pit(self, random_state: Any = None) -> pd.DataFrame:
-        """Levels at which the values of fit lie in what is predicted of each from all others: uniform if all is right.
+    @isolated()
+    def simulation_based_calibration(
+        self,
+        n: int = 100,
+        X: Any = None,
+        *,
+        events: Any = None,
+        known: Any = None,
+        inference: str | None = None,
+        random_state: Any = None,
+    ) -> pd.DataFrame:
+        """Check inference on data simulated from the prior: true parameters must rank anywhere among their draws.
 
-        Of counts, and beyond limits of quantification, where only a range of levels is known, one is drawn from it.
+        Talts et al. 2018. Each data set has the series, times, gaps, events and inputs of fit, or of `X`. Draws of the
+        prior that no data come of, since their solve fails, are counted and others drawn for them: inference gives them
+        no probability either, so ranks are even still. Look at ranks with `tsode.plots.plot_rank_histogram`.
 
         Parameters
         ----------
+        n : int
+            Data sets. Where series share nothing, each of its series is one.
+        X, events, known : same kinds as in fit, optional
+            Before any fit, or of other series. `X` need not have the columns that are observed.
+        inference : str, optional
+            Another engine than `inference`.
         random_state : int, generator or None
 
         Returns
         -------
         DataFrame
-            A row a value: its channel, series and time, the level ``pit``, and the Pareto shape ``k``, above .7 of
-            which leaving out by importance sampling is not reliable.
+            Rank of each parameter, from 0 to 99, a row a data set that had an answer. ``attrs`` have ``chi_square``
+            (the chance that even ranks are as uneven, by parameter), ``is_rejected`` (by chi-square, mean or variance
+            of any at 1 % together), ``n_failed`` (draws of the prior without data), ``n_without_answer``, and how many
+            had which ``engines`` and ``problems``.
 
-        References
-        ----------
-        Gelfand, Dey & Chang, "Model determination using predictive distributions", Bayesian Statistics 4, 1992.
+        Warns
+        -----
+        TsodeWarning
+            If any draw of the prior had no data, or any data set no answer.
         """
-        self._check_fitted()
-        generator, kept = new_generator(random_state), self._kept
-        nodes, best = kept.nodes, kept.log_weights.argmax(dim=1)
-        # those without weight may have no laws
-        nodes = nodes.where(kept.log_weights.isfinite()[..., None], nodes[torch.arange(len(nodes)), best][:, None])
-        density, u = self._of_fit(draws=nodes)
-        is_rule = torch.tensor([engine == "quadrature" for engine in kept.engine])
-        parts = []
-        with isolated(), torch.no_grad():
-            for channel, (family, params) in laws_at_cells(density, u).items():
-                cells, noise = density.cells[channel], density.system.observed[channel]
-                score = noise.log_prob(params.transpose(0, 1), cells.values, cells.is_below, cells.is_above).T
-                low, high = _levels(family, params, cells.values, cells.is_below, cells.is_above, noise)
-                problem = cells.series * len(nodes) // len(u)
-                k = torch.empty(len(problem), dtype=torch.float64)
-                for g in problem.unique().tolist():
-                    own = problem == g
-                    log_weights, k[own] = weights_without(score[own], kept.log_weights[g], bool(is_rule[g]))
-                    low[own] *= log_weights.exp()
-                    high[own] *= log_weights.exp()
-                low, high = (level.sum(dim=1).clamp(0.0, 1.0) for level in (low, high))
-                share = torch.rand(len(low), generator=generator, dtype=torch.float64)
-                ids, times = self._labels(cells.series, density.data.times[cells.series, cells.column])
-                parts.append(pd.DataFrame({
-                    "channel": channel, self.id_col: ids, self.time_col: times,
-                    "pit": (low + share * (high - low)).numpy(), "k": k.numpy(),
-                }))  # fmt: skip
-        return pd.concat(parts, ignore_index=True)
+        _, data = self._layout(X, events, known)
+        system, generator = self._system_of(data.ids), new_generator(random_state)
+        drawn = simulate(system, data, n, generator)
+        g, n_series = len(drawn.u), len(data.ids)
+        values = torch.where(data.values.isnan(), torch.nan, drawn.values.transpose(0, 1).flatten(1, 2))  # (n, series)
+        n_sets = max(1, _AT_ONCE // n_series)
+        parts = iter(values.split(n_sets))
 
-    def fitted_curves(
-        self, series: Sequence[Hashable] | None = None, *, n_times: int = 200, level: float = 90, n_draws: int = 400
-    ) -> pd.DataFrame:
-        """Curves through the series of fit, given all their rows: on a dense grid, at every row, and about events.
+        def density_of(truth: Tensor, _: torch.Generator) -> KnownDensity:
+            own = next(parts)
+            like = data.select(torch.arange(n_series).repeat(len(own)))
+            like = Observations(like.ids, like.start, like.times, own.flatten(0, 1), like.events, like.side, like.known)
+            return KnownDensity(self._system_of(like.ids), like, len(truth))
 
-        A channel that counts `Between` times is there when it was seen, and at the start of the series.
+        found = calibrate(
+            lambda *_: drawn.u.transpose(0, 1).flatten(0, 1), density_of, n * g, generator, inference or self.inference,
+            _OF_CALIBRATION, at_once=n_sets * g,
+        )  # fmt: skip
+        table = pd.DataFrame(found.ranks.numpy(), columns=list(self._names(system, data)))
+        table.attrs = {
+            "chi_square": dict(zip(table, found.chi_square().tolist())), "is_rejected": found.is_rejected(0.01),
+            "n_failed": drawn.n_failed, "n_without_answer": found.n_failed,
+            "engines": found.engines, "problems": found.problems,
+        }  # fmt: skip
+        _tell_of_failed(drawn.n_failed, found.n_failed, n * g)
+        return table
+
+    def gradient_check(self, n: int = 2) -> pd.DataFrame:
+        """Check the derivatives that inference goes by against differences of tight solves, at draws of the posterior.
 
         Parameters
         ----------
-        series : list of id, optional
-            All by default.
-        n_times : int
-            Of the grid, from the start to the last row.
-        level : float
-            Per cent that bands hold.
-        n_draws : int
-            The first of the draws in `posterior_`.
+        n : int
+            Draws.
 
         Returns
         -------
         DataFrame
-            Ids, times, and for each channel ``x`` the posterior mean ``x`` of the prediction without noise (of
-            log-normal noise this is the median), its band ``x-state-lo-90``, ``x-state-hi-90`` of what is not known,
-            and the band ``x-lo-90``, ``x-hi-90`` of what would be observed.
-
-        See Also
-        --------
-        tsode.plots.plot_individual_fits : draws them.
+            A row a draw and parameter, in unbounded coordinates: ``gradient`` by autograd, ``difference``, and their
+            ``error`` in parts of the draw's largest difference. Beyond some hundred tolerances of the solver a function
+            hides parameters from autograd (`detach`, NumPy), or jumps where nothing marks it. The error that fit has
+            found, along some directions, is ``attrs["of_fit"]``.
         """
         self._check_fitted()
-        if not 0 < level < 100:
-            raise ParameterError(f"level={level!r} must be between 0 and 100 per cent.")
-        ids = list(self._kept.data.ids)
-        unknown = [key for key in series or [] if key not in ids]
-        if unknown:
-            raise DataError(f"There was no series {unknown[0]!r} in fit.{guess_label(unknown[0], ids)}")
-        density, u = self._of_fit(range(len(ids)) if series is None else [ids.index(key) for key in series])
-        u = u[:, :n_draws]
-        grids = [_grid(density, row, n_times) for row in range(len(u))]
-        with isolated(), torch.no_grad():
-            columns = self._curves(density, u, grids, level)
-        rows = torch.tensor([row for row, grid in enumerate(grids) for _ in grid])
-        labels, times = self._labels(rows, torch.cat(grids), density)
-        return pd.DataFrame({self.id_col: labels, self.time_col: times, **columns})
+        u = self.module_.draws[:, :n]
+        with isolated():
+            gradient, slope = gradients(self._density, u)
+        error = (gradient - slope).abs() / slope.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
+        labels = self._kept.labels()
+        columns = {
+            name: x.transpose(0, 1).flatten().numpy()
+            for name, x in (("gradient", gradient), ("difference", slope), ("error", error))
+        }
+        table = pd.DataFrame({"draw": np.repeat(np.arange(n), len(labels)), "parameter": labels * n, **columns})
+        table.attrs["of_fit"] = self._kept.gradient_error
+        return table
 
-    def to_datatree(self) -> Any:
-        """Posterior as an xarray DataTree in the layout of ArviZ 1.0: ``pip install "tsode[arviz]"``.
+    @isolated()
+    def failures(self, X: Any = None, *, events: Any = None, known: Any = None) -> pd.DataFrame:
+        """Tell why points of the prior, and draws of the posterior, are impossible.
 
-        Its groups are ``posterior``, ``posterior_predictive``, ``log_likelihood``, ``sample_stats`` and
-        ``observed_data``; draws have the dimensions ``(chain, draw)``. Chains are those that were run; an engine
-        without chains gives its equally weighted draws, those of `posterior_`, as one. Values of a channel ``x`` stand
-        along ``x_cell``, with the coordinates ``x_series`` and ``x_time``; what each series has of its own stands along
-        the column of ids.
+        Parameters
+        ----------
+        X, events, known : same kinds as in fit, optional
+            Before any fit.
 
         Returns
         -------
-        xarray.DataTree
+        DataFrame
+            A row a cause: its share among draws ``of`` the "prior" or "posterior", and the first of these: series, time
+            (of a solve, the last that it is known to reach), value and prediction of a cell, and its parameters.
         """
-        self._check_fitted()
-        return datatree_of(self)
+        reader, data = self._layout(X, events, known)
+        density = KnownDensity(self._system_of(data.ids), data) if X is not None else self._density
+        points = {"prior": prior_draws(density)}
+        if X is None:
+            points["posterior"] = self.module_.draws
+        rows = [
+            {"of": of, "share": one.share, "cause": one.cause, self.id_col: one.series, self.time_col: one.time,
+             "value": one.value, "prediction": one.prediction, **one.point}
+            for of, u in points.items()
+            for one in in_native_time(find_failures(density, u), reader)
+        ]  # fmt: skip
+        names = ["of", "share", "cause", self.id_col, self.time_col, "value", "prediction", *density.names]
+        return pd.DataFrame(rows, columns=names)
 
-    def _of_fit(self, rows: Sequence[int] | None = None, draws: Tensor | None = None) -> tuple[KnownDensity, Tensor]:
-        """Some series of fit, all by default, as problems of their own, and the draws (n k p) of each."""
-        kept = self._kept.data
-        rows = range(len(kept.ids)) if rows is None else rows
-        data = kept.select(torch.tensor(list(rows)))
-        with isolated():
-            density = KnownDensity(self._system_of(data.ids), data, len(data.ids))
-            return density, torch.stack([self._of_series(row, draws) for row in rows])
+    @isolated()
+    def evaluate(
+        self, points: Mapping[str, float] | pd.DataFrame, X: Any = None, *, events: Any = None, known: Any = None
+    ) -> pd.DataFrame:
+        """Evaluate prior and likelihood at given parameters, without any inference.
 
-    def _labels(
-        self, series: Tensor, times: Tensor, density: KnownDensity | None = None
-    ) -> tuple[list[Hashable], np.ndarray]:
-        """Ids and native times of rows."""
-        ids = (self._kept.data if density is None else density.data).ids
-        labels: list[Any] = [ids[row] for row in series.tolist()]
-        return labels, self.reader_.timeline.to_native(times.numpy())
+        Parameters
+        ----------
+        points : dict of parameter to number, or DataFrame
+            A row a point, a column a parameter with a prior: one value for all series, or of its own as in
+            ``posterior_``, ``name[id]``.
+        X, events, known : same kinds as in fit, optional
+            Data; those of fit by default.
 
-    def _curves(
-        self, density: KnownDensity, u: Tensor, grids: Sequence[Tensor], level: float
-    ) -> dict[Hashable, np.ndarray]:
-        n_most = max(map(len, grids))
-        laws, _ = laws_of(density, u, torch.stack([torch.cat([x, x[-1:].expand(n_most - len(x))]) for x in grids]))
-        columns: dict[Hashable, np.ndarray] = {}
-        for c, (channel, noise) in enumerate(density.system.observed.items()):
-            counts = isinstance(noise.of, Between)
-            whens = [_seen(density, channel, row) for row in range(len(u))] if counts else list(grids)
-            if counts:
-                law = laws_of(density, u, own_times(density, channel)[0])[0][c]
-            else:
-                law = laws[c]
-            parts = []
-            for row, (grid, when) in enumerate(zip(grids, whens)):
-                found = np.full((len(grid), 5), np.nan)
-                found[torch.searchsorted(grid, when).numpy()] = _bands(
-                    law.family, law.params[row, :, : len(when)], level
-                )
-                if counts and len(when):
-                    found[0] = found[int(torch.searchsorted(grid, when[0]))]  # it counts from the start on
-                parts.append(found)
-            endings = ["", *(f"{kind}-{side}-{level:g}" for kind in ("-state", "") for side in ("lo", "hi"))]
-            columns |= dict(zip([f"{channel}{ending}" for ending in endings], np.concatenate(parts).T))
-        return columns
+        Returns
+        -------
+        DataFrame
+            ``log_prior`` (of the parameters in their own units), ``log_likelihood``, and their sum ``log_density``;
+            -inf where a solve fails.
+        """
+        _, data = self._layout(X, events, known)
+        density = KnownDensity(self._system_of(data.ids), data, 1)
+        table = pd.DataFrame([points]) if isinstance(points, Mapping) else points
+        columns = []
+        for name in density.names:
+            parameter = density.space.parameter_of(name)
+            if name not in table and parameter not in table:
+                raise ParameterError(f"points has no value of {parameter!r}: give one for {', '.join(density.names)}.")
+            columns.append(
+                torch.tensor(table[name if name in table else parameter].to_numpy(dtype=np.float64, copy=True))
+            )
+        x = torch.stack(columns, dim=-1)[None]
+        with torch.no_grad():
+            u = density.space.unconstrain(x)
+            likelihood = density.log_prob(u)[0] - density.space.log_prior(u)[0]
+            priors = [density.space.priors[density.space.parameter_of(name)] for name in density.names]
+            prior = torch.stack([one.log_prob(x[0, :, k]) for k, one in enumerate(priors)]).sum(dim=0)
+        likelihood = likelihood.where(likelihood.isfinite(), -torch.inf)
+        numbers = {"log_prior": prior, "log_likelihood": likelihood, "log_density": prior + likelihood}
+        return pd.DataFrame({name: x.numpy() for name, x in numbers.items()}, index=table.index)
 
+    # -- inside --------------------------------------------------------------------------------------------------------
 
-def _bands(family: Likelihood, params: Tensor, level: float) -> np.ndarray:
-    """Mean of predictions without noise, band of these, band of observations: (q 5), of parameters (k q r)."""
-    ends = torch.tensor([0.5 - level / 200.0, 0.5 + level / 200.0], dtype=torch.float64)
-    if family.is_discrete:
-        plain = family.mean(params)
-    else:
-        plain = family.quantile(params, torch.full(params.shape[:2], 0.5, dtype=torch.float64))
-    mixture = EnsembleMixture(len(params), family)
-    joined = params.transpose(0, 1).flatten(1)
-    return torch.cat([
-        plain.mean(dim=0)[:, None], plain.quantile(ends, dim=0).T, mixture.quantile(joined[:, None], ends),
-    ], dim=1).numpy()  # fmt: skip
+    def _layout(self, X: Any, events: Any, known: Any) -> tuple[DataReader, Observations]:
+        """Series of fit, or of `X`."""
+        if X is None:
+            if events is not None or known is not None:
+                raise ParameterError("events= and known= belong to other series than those of fit: give X= too.")
+            self._check_fitted()
+            return self.reader_, self._kept.data
+        reader, panel = self._read_data(self._with_channels(X), events=events, static=None, known=known)
+        data = self._observed(reader, panel)
+        if not hasattr(self, "module_"):  # a residual is set up as by a fit of these data
+            self._terms: dict[str, NeuralTerm] = {}
+            self._with_residual(data.ids, data)
+        return reader, data
 
+    def _with_channels(self, X: Any) -> Any:
+        """A frame with a column for each channel: where it has none at all, every row counts."""
+        channels = list(self._given().observed)
+        if not isinstance(X, pd.DataFrame) or any(name in X for name in channels):
+            return X
+        if self.time_col not in X:
+            raise DataError(f"X has neither times {self.time_col!r} nor channels {channels}: give a row a time.")
+        return X.assign(**{str(name): 1.0 for name in channels})
 
-def _levels(
-    family: Likelihood, params: Tensor, values: Tensor, is_below: Tensor, is_above: Tensor, noise: Any
-) -> tuple[Tensor, Tensor]:
-    """Lowest and highest level (n k) of values (n,) in laws (n k r)."""
-    at = torch.where(is_below, noise.below or 0.0, torch.where(is_above, noise.above or 0.0, values))[:, None]
-    high = family.cdf(params, at)
-    low = family.cdf(params, at - 1.0) if family.is_discrete else high
-    low = torch.where(is_below[:, None], 0.0, low)
-    return low.clone(), torch.where(is_above[:, None], 1.0, high)
-
-
-def _grid(density: KnownDensity, row: int, n_times: int) -> Tensor:
-    """Times of one series at which its curve is drawn: two at each event, before it and after."""
-    data = density.data
-    seen = data.times[row][~data.values[row].isnan().all(dim=1)]
-    first, last = data.start[row], seen.max() if len(seen) else data.times[row].max()
-    parts = [torch.linspace(float(first), float(last), n_times, dtype=torch.float64), seen, first[None], last[None]]
-    if data.events is not None:
-        events = data.events.time[row]
-        events = events[(events >= first) & (events < last)]
-        parts += [events, events + _JUST_AFTER * (last - first)]
-    grid = torch.cat(parts).unique()
-    return grid[(grid >= first) & (grid <= last)]
+    def _names(self, system: KnownSystem, data: Observations) -> tuple[str, ...]:
+        return KnownDensity(system, data).names
 
 
-def _seen(density: KnownDensity, channel: str, row: int) -> Tensor:
-    """When a channel of one series was seen."""
-    cells = density.cells[channel]
-    return density.data.times[row, cells.column[cells.series == row]]
+def _tell_of_failed(n_failed: int, n_without: int, n: int) -> None:
+    said = []
+    if n_failed:
+        said.append(f"{n_failed} draws of the prior had no data, since a solve failed, and others stand for them")
+    if n_without:
+        said.append(f"{n_without} of {n} data sets had no posterior, and are not among the ranks")
+    if said:
+        warnings.warn(f"Calibration: {'; '.join(said)}.", TsodeWarning, stacklevel=4)

@@ -69,6 +69,8 @@ class Conditioning:
     ----------
     density_of : callable
         The density of some histories, each a problem of its own.
+    density_with : callable
+        The density of what fit has seen and of a history beside it, where nothing is a series' own.
     space : ParameterSpace
         Of one series by itself.
     shared : Tensor[k q]
@@ -81,6 +83,7 @@ class Conditioning:
     """
 
     density_of: Callable[[Sequence[History]], KnownDensity]
+    density_with: Callable[[Ask], KnownDensity]
     space: ParameterSpace
     shared: Tensor
     inference: str
@@ -127,7 +130,8 @@ class Conditioning:
             seen = [row for row in with_new if asks[row].known.any()]
             if seen:
                 before = [asks[row] for row in seen]
-                log_weights[seen] -= self._inferred([_rows(ask) for ask in before], some)[1]
+                gain = log_weights[seen] - self._inferred([_rows(ask) for ask in before], some)[1]
+                log_weights[seen] = gain.where(gain.isfinite(), -torch.inf)
         weights, k = smooth_weights(log_weights)
         draws = []
         for row, ask in enumerate(asks):
@@ -170,25 +174,43 @@ class Conditioning:
         evidence = found.log_evidence.reshape(n, k).where(~is_lost, -torch.inf)
         order = is_lost.long().argsort(dim=1, stable=True)  # one without an answer gives way to the first with one
         points = points.where(~is_lost[..., None, None], points[torch.arange(n), order[:, 0]][:, None])
-        return points, evidence.nan_to_num(nan=-torch.inf)
+        return points, evidence.where(evidence.isfinite(), -torch.inf)
 
     def _reweighted(self, ask: Ask) -> Tensor:
-        """Nothing is a series' own: draws by how probable they make what fit has not seen."""
+        """Nothing is a series' own: draws by how probable they make what fit has not seen.
+
+        Where few of them do, parameters are inferred anew from this and what fit has seen.
+        """
         density = self.density_of([ask.history])
         with torch.no_grad():
             score = density.log_prob(self.shared[None])[0] - self.space.log_prior(self.shared[None])[0]
             if ask.known.any():
                 before = self.density_of([_rows(ask)])
                 score = score - before.log_prob(self.shared[None])[0] + self.space.log_prior(self.shared[None])[0]
-        score = score.nan_to_num(nan=-torch.inf, posinf=-torch.inf)
+        score = score.where(score.isfinite(), -torch.inf)
         if not bool(score.isfinite().any()):
-            raise SolverError(
-                f"No draw of the posterior allows what was seen of series {ask.history.key!r}: fit with it."
-            )
+            return self._with_fit(ask)
         weights, k = smooth_weights(score[None])
-        self._tell(ask.history.key, float(k[0]), weights[0])
+        if float(k[0]) > MAX_K:
+            return self._with_fit(ask)
         generator = torch.Generator().manual_seed((self.seed + key_of(ask.history.key)) % 2**63)
         return self.shared[_systematic(weights[0].exp(), self.n_draws, generator)]
+
+    def _with_fit(self, ask: Ask) -> Tensor:
+        """Draws from what fit has seen and this history."""
+        key = ask.history.key
+        density, settings = self.density_with(ask), settings_for(self.n_draws)
+        found = infer(density, self.inference, self.seed, settings, [key_of(key)], self.max_seconds)
+        draws = found.draws[0].transpose(0, 1).flatten(0, 1)[: self.n_draws]
+        if not bool(draws.isfinite().all()):
+            raise SolverError(f"What was seen of series {key!r} and in fit has no posterior: {found.problems[0][0]}.")
+        if found.problems[0]:
+            warnings.warn(
+                f"The posterior with what was seen of series {key!r}: {'; '.join(found.problems[0])}.",
+                TsodeWarning,
+                stacklevel=2,
+            )
+        return draws
 
     def _tell(self, key: Hashable, k: float, log_weights: Tensor) -> None:
         if k > MAX_K:
@@ -202,8 +224,7 @@ class Conditioning:
 
 
 def _rows(ask: Ask) -> History:
-    one = ask.history
-    return History(one.key, one.start, one.times[ask.known], one.values[ask.known], one.inputs)
+    return ask.history.rows(ask.known)
 
 
 def _spread_out(draws: Tensor, n: int) -> Tensor:

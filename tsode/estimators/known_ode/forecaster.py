@@ -19,8 +19,10 @@ from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.known_ode.answers import AnswersByDraws
-from tsode.estimators.known_ode.checks import ChecksFit
+from tsode.estimators.known_ode.checks import ChecksModel
 from tsode.estimators.known_ode.conditioned import key_of, settings_for
+from tsode.estimators.known_ode.failures import bound_problems, explained, gradient_problems, no_start
+from tsode.estimators.known_ode.fit_checks import ChecksFit
 from tsode.estimators.known_ode.histories import histories, observations
 from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.parts_file import Unsaid, compare, decode, describe, encode, fingerprint, given_again
@@ -34,8 +36,9 @@ from tsode.frames.panel import Panel
 from tsode.inference.infer import ENGINES, infer
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
-from tsode.inference.model_checks import uninformed
+from tsode.inference.model_checks import direction_error, uninformed
 from tsode.inference.neural_term import NeuralTerm
+from tsode.inference.observations import Observations
 from tsode.inference.priors import Uniform
 from tsode.inference.settings import check_segments
 
@@ -55,7 +58,7 @@ def _check_double(name: str, value: Any, default: Any) -> None:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForecaster):
+class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksModel, BaseForecaster):
     """Forecast with equations that are known, and parameters of which a prior is: Bayesian inference on frames.
 
     The equations are a function of time, state and named parameters; series may start when they like, be seen at any
@@ -110,6 +113,10 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
     initial_time : time, or dict of id to time, optional
         When series begin in their initial states, not after their rows and events. By default each begins at its first
         row or event.
+    known_path : {"linear", "last"}
+        Between two times of an input of `known` in `fit`: on a straight line, or the value before. Rates read inputs as
+        ``p.<column>``, like parameters; solvers stop at their times. Before its first time an input is not known, after
+        its last a line is not; asking for it is an error.
     horizon, time_unit, device, dtype, random_state, verbose, id_col, time_col, target, duplicates
         As in `JumpODEForecaster`; `time_unit` is what the rates are per (1 of the data's own numbers by default, and
         needed where times are a clock's), and columns are those of `observed`.
@@ -123,6 +130,8 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
         A row a draw, a column a value: its channel, series and time.
     problems_ : list of str
         What inference warns of.
+    modes_ : DataFrame
+        Modes that the starts have come to.
     channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
 
     Examples
@@ -154,9 +163,10 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
     n_draws: int = 1000
     max_seconds: float | None = None
     initial_time: Any = None
+    known_path: str = "linear"
     dtype: str = "float64"
 
-    reads_events = True
+    reads_events = reads_covariates = True
     is_bounded = False
     checks: ClassVar[dict[str, Check]] = {
         "inference": _check_inference,
@@ -219,8 +229,7 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
 
     def _density_of(self, series: Sequence[Any], n_problems: int | None = None) -> KnownDensity:
         """The density of some histories."""
-        reader = self.reader_
-        data = observations(series, reader.timeline, reader.reach)
+        data = observations(series, self.reader_)
         return KnownDensity(self._system_of([one.key for one in series]), data, n_problems)
 
     # -- fit -------------------------------------------------------------------------------------------------------
@@ -229,8 +238,9 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
         """How data are read: in their own units, the columns that are observed."""
         system = self._given()
         settings = super().reader_settings()
-        refusals = {name: settings.refusals[name].split(":")[0] + ": make them parameters, as a dict of id to number."
-                    for name in ("static", "known")}  # fmt: skip
+        refusals = {
+            "static": "KnownODEForecaster has no use for static=: make each a parameter, as a dict of id to number."
+        }
         return KnownSettings(
             **vars(settings) | {"scale": "none", "can_rescale": False, "refusals": refusals},
             observed=tuple(system.observed),
@@ -251,9 +261,10 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
 
         Parameters
         ----------
-        X, y, events
-            See `BaseForecaster.fit`. Events act exactly as in `tsode.solve`; a target is the name of a state.
-        static, known, validation
+        X, y, events, known
+            See `BaseForecaster.fit`. Events act exactly as in `tsode.solve`; a target is the name of a state. Columns
+            of `known` are inputs of the equations along time, ``p.<column>``.
+        static, validation
             Not read.
 
         Returns
@@ -267,19 +278,25 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
         SolverError
             If no posterior was found.
         """
-        self._check_parameters()
         self._terms: dict[str, NeuralTerm] = {}
         if validation is not None:
             raise ParameterError("KnownODEForecaster uses all data for its posterior: leave out validation=.")
-        reader, panel, _ = DataReader.fit(
-            self.reader_settings(), X, y, events=events, static=static, known=known, validation=None
-        )
+        self._infer_from(*self._read_data(X, y, events=events, static=static, known=known))
+        return self
+
+    def _read_data(self, X: Any, y: Any = None, **tables: Any) -> tuple[DataReader, Panel]:
+        """Read what is to be inferred from."""
+        self._check_parameters()
+        reader, panel, _ = DataReader.fit(self.reader_settings(), X, y, **tables, validation=None)
         timeline = reader.timeline
         if timeline.kind != "datetime":  # times in rates are those of the data
             timeline = replace(timeline, origin=0)
-        reader = replace(reader, timeline=timeline, events=ScheduleEncoder.of(self._given().states, reader.time_unit))
-        self._infer_from(reader, panel)
-        return self
+        events = ScheduleEncoder.of(self._given().states, reader.time_unit)
+        return replace(reader, timeline=timeline, events=events), panel
+
+    def _observed(self, reader: DataReader, panel: Panel) -> Observations:
+        starts = read_starts(self.initial_time, panel, reader)
+        return observations(histories(panel, panel.ids, starts, reader.timeline), reader)
 
     def update(
         self, X: Any, y: Any = None, *, events: Any = None, static: Any = None, known: Any = None, refit: bool = False
@@ -293,30 +310,34 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, BaseForeca
             self._infer_from(self.reader_, self._panel)
         return self
 
+    def _with_residual(self, ids: Sequence[Hashable], data: Observations) -> KnownDensity:
+        """The density of data, by which residuals that were only named are set up unless they have been."""
+        density = KnownDensity(self._system_of(ids), data)
+        if self.residual is None or self.__dict__.get("_terms"):
+            return density
+        twice = [state for state in residual_states(self.residual, density) if state in density.system.residual]
+        if twice:
+            raise ParameterError(f"residual= and system= both add a residual to {twice[0]!r}: drop one.")
+        self._terms = residual_terms(self.residual, self.residual_scale, density)
+        return KnownDensity(self._system_of(ids), data)
+
     @isolated()
     def _infer_from(self, reader: DataReader, panel: Panel) -> None:
-        starts = read_starts(self.initial_time, panel, reader)
-        series = histories(panel, panel.ids, starts, reader.timeline)
-        data = observations(series, reader.timeline, reader.reach)
-        density = KnownDensity(self._system_of(panel.ids), data)
-        if self.residual is not None and not self._terms:
-            twice = [state for state in residual_states(self.residual, density) if state in density.system.residual]
-            if twice:
-                raise ParameterError(f"residual= and system= both add a residual to {twice[0]!r}: drop one.")
-            self._terms = residual_terms(self.residual, self.residual_scale, density)
-            density = KnownDensity(self._system_of(panel.ids), data)
+        data = self._observed(reader, panel)
+        density = self._with_residual(panel.ids, data)
         _check_informed(density)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
         keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
         settings = settings_for(self.n_draws, self.segments)
         found = infer(density, self.inference, seed, settings, keys, self.max_seconds, verbose=bool(self.verbose))
         draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
-        for row, texts in enumerate(found.problems):
-            if not bool(draws[row].isfinite().all()):
-                causes = "; ".join(density.failures(density.sample_prior(16, torch.Generator().manual_seed(0))))
-                raise SolverError(f"{'; '.join(texts)} ({causes}): look at the priors, or at prior_predictive().")
+        if not bool(draws.isfinite().all()):
+            raise SolverError(no_start(found, density, reader))
         found = replace(found, problems=tuple(of_physics(texts, density.system.residual) for texts in found.problems))
-        self._kept = KeptPosterior.of(found, data, seed)
+        found = found.with_problems(explained(found, density, reader)).with_problems(bound_problems(found, density))
+        errors = direction_error(density, draws[:, :2])
+        found = found.with_problems(gradient_problems(errors))
+        self._kept = KeptPosterior.of(found, data, seed, float(errors.nanmedian()))
         self._fingerprint = fingerprint(density)
         self._keep(reader, panel, PosteriorDraws(draws), [], 1)
         if self.problems_:

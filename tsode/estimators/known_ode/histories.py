@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError
+from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.known_ode.driving import known_digest, known_paths
 from tsode.estimators.known_ode.schedules import scheduled
 from tsode.frames.inputs import DosingInputs
-from tsode.frames.panel import Panel
+from tsode.frames.panel import CovariateRecord, Panel
 from tsode.inference.observations import Observations
 
 __all__ = ["History", "histories", "observations"]
@@ -32,6 +34,8 @@ class History:
     values : array[m c], float64
     inputs : DosingInputs or None
         Its events.
+    known : CovariateRecord or None
+        Its inputs along time.
     """
 
     key: Hashable
@@ -39,20 +43,23 @@ class History:
     times: np.ndarray
     values: np.ndarray
     inputs: DosingInputs | None
+    known: CovariateRecord | None = None
 
-    def before(self, n_rows: int) -> History:
-        """The first so many rows; events stay, for they are known ahead."""
-        return History(self.key, self.start, self.times[:n_rows], self.values[:n_rows], self.inputs)
+    def rows(self, chosen: slice | np.ndarray) -> History:
+        """Some of the rows; events and inputs stay, for they are known ahead."""
+        return replace(self, times=self.times[chosen], values=self.values[chosen])
 
-    def with_inputs(self, inputs: DosingInputs | None) -> History:
-        """The same with other events."""
-        return History(self.key, self.start, self.times, self.values, inputs)
+    def as_told(self, panel: Panel) -> History:
+        """The same with the events and inputs of another panel."""
+        return replace(self, inputs=panel.inputs.get(self.key), known=panel.covariates.get(self.key))
 
-    def digest(self, timeline: Timeline) -> bytes:
-        """What tells it from others: start, rows, and the events up to the last of these."""
-        if self.inputs is None:
-            return digest(self.start, self.times, self.values, np.empty(0), np.empty((0, 0)))
-        return digest(self.start, self.times, self.values, timeline.to_model(self.inputs.times), self.inputs.values)
+    def digest(self, reader: DataReader) -> bytes:
+        """What tells it from others: start, rows, and the events and inputs up to the last of these."""
+        times, events = np.empty(0), np.empty((0, 0))
+        if self.inputs is not None:
+            times, events = reader.timeline.to_model(self.inputs.times), self.inputs.values
+        known = known_digest(self.known, self.times[-1], reader) if len(self.times) else b""
+        return digest(self.start, self.times, self.values, times, events) + known
 
 
 def digest(start: float, times: np.ndarray, values: np.ndarray, event_times: np.ndarray, events: np.ndarray) -> bytes:
@@ -82,15 +89,19 @@ def histories(
             raise DataError(f"Series {key!r} has an event before it starts: set initial_time= earlier, or drop it.")
         if len(times) and times[0] < start:
             raise DataError(f"Series {key!r} has a row before it starts: set initial_time= earlier, or drop it.")
-        found.append(History(key, start, times[seen], values[seen], inputs))
+        found.append(History(key, start, times[seen], values[seen], inputs, panel.covariates.get(key)))
     return found
 
 
-def observations(series: Sequence[History], timeline: Timeline, reach: float) -> Observations:
+def observations(series: Sequence[History], reader: DataReader) -> Observations:
     """Histories side by side.
 
-    One without rows is as long as `reach`: solvers take the size of states from there.
+    One without rows is as long as the horizon: solvers take the size of states from there.
     """
+    known = known_paths(
+        [one.key for one in series], [one.start for one in series], [one.times for one in series],
+        [one.known for one in series], reader,
+    )  # fmt: skip
     n_channels = series[0].values.shape[1]
     n_most = max(1, *(len(one.times) for one in series))
     times = np.empty((len(series), n_most))
@@ -98,12 +109,14 @@ def observations(series: Sequence[History], timeline: Timeline, reach: float) ->
     for row, one in enumerate(series):
         n = len(one.times)
         times[row, :n] = one.times
-        times[row, n:] = one.times[-1] if n else one.start + reach
+        until = np.inf if known is None else float(known.until[row])
+        times[row, n:] = one.times[-1] if n else min(one.start + reader.reach, until)
         values[row, :n] = one.values
     return Observations(
         [one.key for one in series],
         torch.tensor([one.start for one in series], dtype=torch.float64),
         torch.from_numpy(times),
         torch.from_numpy(values),
-        scheduled([one.inputs for one in series], timeline),
+        scheduled([one.inputs for one in series], reader.timeline),
+        known=known,
     )

@@ -103,13 +103,12 @@ def mixtures(laws: Sequence[Law], row: int, n_times: int, at: np.ndarray, is_los
 
 
 def paths_of(laws: Sequence[Law], row: int, n_times: int, n_samples: int, generator: torch.Generator) -> np.ndarray:
-    """Joint paths (s m c): each from one draw, with noise of its own at every time."""
+    """Joint paths (s m c): each from one draw, with noise of its own at every time; fewer are the first of more."""
+    own = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
     n_draws = laws[0].params.shape[1]
     rounds = -(-n_samples // n_draws)
     chosen = torch.cat([torch.randperm(n_draws, generator=generator) for _ in range(rounds)])[:n_samples]
-    columns = []
-    for law in laws:
-        p = torch.rand(n_samples, n_times, generator=generator, dtype=torch.float64).clamp(1e-15, 1.0 - 1e-15)
-        with torch.no_grad():
-            columns.append(law.family.quantile(law.params[row, chosen, :n_times], p))
+    p = torch.rand(n_samples, n_times, len(laws), generator=own, dtype=torch.float64).clamp(1e-15, 1.0 - 1e-15)
+    with torch.no_grad():
+        columns = [law.family.quantile(law.params[row, chosen, :n_times], p[..., c]) for c, law in enumerate(laws)]
     return torch.stack(columns, dim=-1).numpy()

@@ -17,7 +17,6 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.noise import NOISES, Noise
-from tsode.inference.parameters import Parameters
 from tsode.inference.priors import Prior, prior_from_dict
 from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.dopri5 import Dopri5
@@ -96,9 +95,9 @@ def fingerprint(density: KnownDensity) -> Tensor:
     """Outputs of all functions of a system at a few points in the middle of the prior."""
     system, n = density.system, 5
     values = {name: value[0, :, 0].clone() for name, value in density.space.spread(n).items()}
-    p = Parameters(values)
     t = density.data.start[0] + torch.linspace(0.0, 1.0, n, dtype=torch.float64)
     share = torch.linspace(0.3, 1.7, n * len(system.states), dtype=torch.float64).reshape(n, -1)
+    p = density.parameters_at(values, t)
     outputs = []
     with torch.no_grad():
         start = system.start(p, torch.zeros(n, dtype=torch.int64), t)

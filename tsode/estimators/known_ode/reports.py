@@ -1,4 +1,4 @@
-"""Reports of a posterior as frames: summary, draws, evidence, pointwise likelihood, leave-one-out, prior predictive."""
+"""Reports of a posterior as frames: summary, draws, evidence, pointwise likelihood, leave-one-out."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import torch
 from torch import Tensor
 
 from tsode._isolation import isolated
-from tsode._random import new_generator
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.reader import DataReader
-from tsode.estimators.known_ode.histories import histories
-from tsode.estimators.known_ode.laws import laws_of, paths_of
 from tsode.estimators.known_ode.left_out import leave_out_series
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.residual import residual_shares
-from tsode.estimators.known_ode.settings import read_starts
 from tsode.frames.panel import Panel
 from tsode.frames.times import read_times
 from tsode.inference.known_density import KnownDensity
@@ -50,16 +46,42 @@ class ReportsPosterior:
         -------
         DataFrame
             ``mean``, ``sd``, ``q05``, ``q50``, ``q95`` in the units of the parameter; ``ess_bulk``, ``ess_tail``,
-            ``rhat`` and ``pareto_k`` as far as the engine has them; ``engine``. With a residual also a row a state: the
-            share of the drift that the residual explains, along the ways of the series.
+            ``rhat`` and ``pareto_k`` as far as the engine has them; ``contraction``, 1 less the posterior's squared
+            width in parts of the prior's: 0 where the data say nothing; ``engine``. ``attrs["cells"]`` counts the
+            values of each channel, and those below and above its limits of quantification. With a residual also a row a
+            state: the share of the drift that the residual explains, along the ways of the series.
         """
         self._check_fitted()
         table = self._kept.table(self._density.space.constrain(self._kept.nodes))
-        if not self._density.system.residual:
-            return table
-        with isolated():
-            shares = residual_shares(self._density, self.module_.draws)
-        return pd.concat([table, shares.reindex(columns=table.columns).astype(table.dtypes)])
+        if self._density.system.residual:
+            with isolated():
+                shares = residual_shares(self._density, self.module_.draws)
+            table = pd.concat([table, shares.reindex(columns=table.columns).astype(table.dtypes)])
+        table.attrs["cells"] = {
+            channel: {"values": len(of.values), "below": int(of.is_below.sum()), "above": int(of.is_above.sum())}
+            for channel, of in self._density.cells.items()
+        }
+        return table
+
+    @property
+    def modes_(self) -> pd.DataFrame:
+        """Modes that starts have come to, the best first: log density, number of starts, parameters at the mode.
+
+        Of several problems each has its own, and the id of its series. Modes are those of the unbounded coordinates.
+        """
+        self._check_fitted()
+        kept, names = self._kept, list(self._kept.names)
+        values = self._density.space.constrain(kept.mode_points)
+        parts = []
+        for g in range(len(values)):
+            is_there = kept.mode_log_prob[g].isfinite()
+            table = pd.DataFrame(values[g][is_there].numpy(), columns=names)
+            table.insert(0, "n_starts", kept.mode_starts[g][is_there].numpy())
+            table.insert(0, "log_density", kept.mode_log_prob[g][is_there].numpy())
+            if len(values) > 1:
+                table.insert(0, str(self.id_col), [kept.data.ids[g]] * len(table))
+            parts.append(table)
+        return pd.concat(parts, ignore_index=True)
 
     @property
     def posterior_(self) -> pd.DataFrame:
@@ -148,45 +170,6 @@ class ReportsPosterior:
             table.loc[own.numpy(), "elpd"] = found.pointwise.numpy()
             table.loc[own.numpy(), "k"] = found.k.numpy()
         return _with_sums(table, n_effective)
-
-    def prior_predictive(self, n_samples: int = 100, random_state: Any = None) -> pd.DataFrame:
-        """Draw what the priors expect at the rows of fit: parameters from the prior, paths, and noise.
-
-        Paths whose solve fails are left out, and their number is ``attrs["n_failed"]``.
-
-        Returns
-        -------
-        DataFrame
-            Ids, times, ``sample`` and a column a channel.
-        """
-        self._check_fitted()
-        generator = new_generator(random_state)
-        data, timeline = self._kept.data, self.reader_.timeline
-        starts = dict(zip(data.ids, data.start.tolist())) | read_starts(self.initial_time, self._panel, self.reader_)
-        parts, n_failed = [], 0
-        for history in histories(self._panel, data.ids, starts, timeline):
-            with isolated(), torch.no_grad():
-                density = self._density_of([history], 1)
-                u = density.sample_prior(2 * n_samples, generator)
-                times = torch.from_numpy(history.times)[None]
-                is_fine = torch.stack(
-                    [law.is_fine[0, :, 0].all(dim=-1) for law in density.predictive(u, times).values()]
-                ).all(dim=0)
-                n_failed += int((~is_fine).sum())
-                u = u[:, is_fine][:, :n_samples]
-                if not u.shape[1]:
-                    continue
-                laws, _ = laws_of(density, u, times)
-                drawn = paths_of(laws, 0, len(history.times), u.shape[1], generator)
-            n, m = drawn.shape[:2]
-            parts.append(pd.DataFrame({
-                self.id_col: [history.key] * (n * m), self.time_col: np.tile(timeline.to_native(history.times), n),
-                "sample": np.repeat(np.arange(n), m),
-                **dict(zip(self.reader_.targets, drawn.reshape(n * m, -1).T)),
-            }))  # fmt: skip
-        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-        table.attrs["n_failed"] = n_failed
-        return table
 
     def trajectories(self, times: Sequence[Any], n_draws: int = 100) -> pd.DataFrame:
         """Draw the states of the series of fit along time, given all their rows in fit: without noise.

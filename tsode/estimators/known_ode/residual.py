@@ -64,8 +64,12 @@ def residual_terms(residual: Any, share: float, density: KnownDensity) -> dict[s
     n, m = data.times.shape
     rows = {name: value.transpose(0, 1).flatten(1)[:, :, None].expand(-1, -1, m).reshape(-1)
             for name, value in values.items()}  # fmt: skip
-    slope = system.known_derivatives(data.times.expand(N_POINTS, n, m).reshape(-1), way.states.flatten(0, 2),
-                                     Parameters(rows)).abs()  # fmt: skip
+    t, series = (
+        data.times.expand(N_POINTS, n, m).reshape(-1),
+        torch.arange(n)[:, None].expand(N_POINTS, n, m).reshape(-1),
+    )
+    p = Parameters(rows).beside(density.known_along(series)(t))
+    slope = system.known_derivatives(t, way.states.flatten(0, 2), p).abs()
     typical = torch.where(slope.isfinite(), slope, torch.nan).nanmedian(dim=0).values
     span = (data.times.amax(dim=1) - data.start).median().clamp(min=torch.finfo(torch.float64).tiny)
     sizes = density.size.median(dim=0).values
@@ -111,7 +115,8 @@ def residual_shares(density: KnownDensity, draws: Tensor) -> pd.DataFrame:
     rows = {name: value[..., None].expand(states.shape[:4]).reshape(-1) for name, value in values.items()}
     g, b, s, q, d = states.shape
     t = times.reshape(g, 1, s, q).expand(g, b, s, q).reshape(-1)
-    z, p = states.reshape(-1, d), Parameters(rows)
+    series = torch.arange(g * s).reshape(g, 1, s, 1).expand(g, b, s, q).reshape(-1)
+    z, p = states.reshape(-1, d), Parameters(rows).beside(density.known_along(series)(t))
     known = _size(system.known_derivatives(t, z, p), b, (g, b, s, q, d))
     table = {}
     for name, term in system.residual.items():

@@ -21,6 +21,13 @@ from tsode.frames.times import read_times
 __all__ = ["KnownSettings", "read_starts"]
 
 
+class _AnythingSeen(SystemSettings):
+    """Settings of data of which nothing may have been seen: then the prior stands."""
+
+    def check_seen(self, panel: Panel) -> None:
+        pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class KnownSettings(SystemSettings):
     """Settings of a known system; `observed` are its channels, `states` what doses go to."""
@@ -31,7 +38,7 @@ class KnownSettings(SystemSettings):
     def read(self, X: Any, y: Any = None) -> Panel:
         names = list(self.observed)
         target = None if y is not None or is_series_like(X) else names
-        panel = SystemSettings(
+        panel = _AnythingSeen(
             **{one.name: getattr(self, one.name) for one in fields(SystemSettings)} | {"target": target}
         ).read(X, y)
         if len(panel.channels) == 1 == len(names):

@@ -28,16 +28,18 @@ from tsode.inference.observations import Observations
 from tsode.inference.parameters import Parameters
 from tsode.inference.priors import LogNormal
 from tsode.inference.settings import Settings
+from tsode.numerics.dopri5 import Dopri5
 
 __all__ = ["known", "open_term", "run", "simulate"]
 
 ALPHA, BETA, GAMMA, DELTA = 0.55, 0.028, 0.8, 0.024
 START, SPAN, NOISE, N_TIMES = (34.0, 6.0), 15.0, 0.01, 30
 SIZES = (60.0, 40.0)
-EATEN = NeuralTerm("eaten", SIZES, scale=20.0, n_hidden=16)  # a year
+EATEN = NeuralTerm("eaten", SIZES, scale=40.0, n_hidden=24)  # a year
 # a tenth of what goes on
 RESIDUAL = {name: NeuralTerm(f"more_{name}", SIZES, scale=2.0, n_hidden=8) for name in ("prey", "predator")}
-FEW = Settings(n_prior=1024, n_starts=16, segments="auto")
+FEW = Settings(n_prior=512, n_starts=16, segments="auto")
+CLOSE = Dopri5(rtol=3e-7, atol=3e-7)  # noise is small, and curvatures are differences
 N_SEEDS, N_DRAWS = 3, 200
 
 
@@ -61,7 +63,7 @@ def _system(rates: Any, parameters: dict[str, Any], **others: Any) -> KnownSyste
     initial = {"prey": LogNormal(log(30.0), 0.5), "predator": LogNormal(log(10.0), 0.5)}
     observed = {name: LogNormalNoise(name, sd="sd") for name in initial}
     parameters = {**shared, "sd": LogNormal(log(0.05), 1.0), **parameters}
-    return KnownSystem(rates, list(initial), parameters, initial, observed, **others)
+    return KnownSystem(rates, list(initial), parameters, initial, observed, solver=CLOSE, **others)
 
 
 def open_term() -> KnownSystem:

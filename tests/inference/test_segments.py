@@ -166,7 +166,7 @@ def test_fifteen_periods_are_found_by_every_start_with_segments_and_by_few_witho
         {name: LogNormalNoise(name, sd="sd") for name in ("hare", "lynx")},
     )  # fmt: skip
     density = KnownDensity(system, observations(times, path))
-    few = Settings(n_prior=256, n_starts=4)
+    few = Settings(n_prior=128, n_starts=4)
     found = {k: infer(density, "mode", 0, replace(few, segments=k)).modes for k in (None, "auto")}
     best = found["auto"]
     at = density.space.constrain(best.point)[0, 0]

@@ -133,6 +133,7 @@ def test_derivatives_of_segments_are_those_of_every_state_by_itself(density):
     torch.testing.assert_close(model.jacobian[0, 0], ((up - down) / 2e-4).mT, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_posterior_by_segments_is_that_without_where_both_find_the_mode():
     few = Settings(n_prior=512, n_starts=16)
     plain, cut = (infer(lynx_hare(), "importance", 0, replace(few, segments=k)) for k in (None, "auto"))

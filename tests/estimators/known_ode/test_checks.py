@@ -101,6 +101,7 @@ def test_gradients_of_a_right_model_pass_and_of_one_that_hides_a_parameter_are_a
     assert table.loc[table["parameter"] == "drug_initial", "error"].max() < 1e-3
 
 
+@pytest.mark.slow
 def test_calibration_of_a_right_model_is_even_and_of_a_wrong_engine_is_not():
     # the mode alone is a posterior of no width: every rank is 0 or 99
     rows = pd.DataFrame({"unique_id": "a", "ds": TIMES})
@@ -115,6 +116,7 @@ def test_calibration_of_a_right_model_is_even_and_of_a_wrong_engine_is_not():
     assert wrong.attrs["is_rejected"]
 
 
+@pytest.mark.slow
 def test_calibration_counts_failed_simulations_and_stays_even():
     rows = pd.DataFrame({"unique_id": "a", "ds": [1.0, 3.0]})
     with pytest.warns(TsodeWarning, match="draws of the prior had no data, since a solve failed"):

@@ -138,8 +138,8 @@ def _between(when: Tensor, x: Tensor, times: Tensor) -> Tensor:
 class SegmentedDensity:
     """Log density of parameters and of the states in which segments start, relaxed: segments may end elsewhere.
 
-    Where a system has neither events nor triggers each segment is a row of one solve. Otherwise a series stays one row,
-    whose state is set at each cut, so that doses, inputs that go on and steady states act as ever.
+    Where a system has neither events nor triggers nor inputs along time each segment is a row of one solve. Otherwise a
+    series stays one row, whose state is set at each cut, so that doses, inputs and steady states act as ever.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ class SegmentedDensity:
             side = torch.full_like(data.times, 2**31, dtype=torch.long)
         self._side = side if isinstance(side, str) else torch.cat([side, side.new_zeros(len(side), q)], dim=1)
         is_plain = data.events is None or not bool(data.events.time.isfinite().any())
-        self._is_in_rows = is_plain and not density.system.triggers
+        self._is_in_rows = is_plain and data.known is None and not density.system.triggers
         self._rows = _in_pieces(data.start, data.times, self.cuts.times)
 
     @property
@@ -235,16 +235,14 @@ class SegmentedDensity:
         b, (n, k, w) = len(x), times.shape
         values = {name: value.transpose(0, 1).reshape(-1) for name, value in point.values.items()}
         series = torch.arange(n).repeat(b)
-        t_first = density.data.start.repeat(b)
-        p = Parameters(values).beside(density.known_along(series)(t_first))
-        start = density.system.start(p, series, t_first).unflatten(0, (b, n))
+        start = density.system.start(Parameters(values), series, density.data.start.repeat(b)).unflatten(0, (b, n))
         starts = torch.cat([start[:, :, None], self.cuts.state(x)], dim=2)
         series = series.repeat_interleave(k)
         solver = starting_by(density.system.solver, density.first_step[series] / k)
         states, status = solve_rows(
             density.system, {name: value.repeat_interleave(k) for name, value in values.items()},
             starts.flatten(0, 2), t0.flatten().repeat(b), times.flatten(0, 1).repeat(b, 1), "before",
-            no_events(b * n * k), density.size[series], solver, known_along=lambda at: density.known_along(series[at]),
+            no_events(b * n * k), density.size[series], solver,
         )  # fmt: skip
         states = states.reshape(b, n, k * w, -1)
         states = states.gather(2, place[None, ..., None].expand(b, -1, -1, states.shape[-1]))

@@ -54,18 +54,8 @@ class Dopri5(AdaptiveSolver):
 
     Parameters
     ----------
-    rtol, atol : float
-        A step is accepted when the root mean square over the state of ``error / (atol + rtol * |z|)`` is at most 1.
-        The defaults are tight because gradients need it: at 1e-3 a state that looks right can have a gradient that is
-        several times too large.
-    max_steps : int
-        Attempted steps of a row before it is_stopped with `Status.MAX_STEPS`.
-    first_step : float or Tensor[b], optional
-        Length of the first attempt, in the batch's time unit; by default estimated from the field. The estimate depends
-        on the unit of time, a length that is given does not.
-    max_step : float, optional
-        Longest step. For a field that is easy to follow beside inputs that change fast, or surfaces with short pulses:
-        what lasts less than a twentieth of a step may not be seen.
+    rtol, atol, max_steps, first_step, max_step
+        As in `AdaptiveSolver`.
 
     References
     ----------

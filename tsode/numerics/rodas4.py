@@ -54,7 +54,7 @@ class Rodas4(AdaptiveSolver):
     Parameters
     ----------
     rtol, atol, max_steps, first_step, max_step
-        As in `Dopri5`.
+        As in `AdaptiveSolver`.
 
     References
     ----------

@@ -12,24 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.estimators.known_ode.test_known_ode import LEVELS, TIMES, decay
 from tsode import KnownODEForecaster
 from tsode.errors import DataError, ParameterError
-from tsode.inference import AdditiveNoise, Between, LogNormal, LogNormalNoise, Normal, PoissonNoise
-
-TIMES, LEVELS = [0.5, 1.2, 2.0, 3.5, 6.0], [7.9, 5.3, 4.1, 2.2, 0.4]
-
-
-def decay_rates(t, z, p):
-    return (-p.k * z[:, 0],)
-
-
-def decay(**changes) -> KnownODEForecaster:
-    """y = A exp(-k t) plus noise of known width; A is the series' own."""
-    given = {
-        "states": ["drug"], "parameters": {"k": LogNormal(log(0.5), 0.5)}, "initial": {"drug": Normal(10.0, 2.0)},
-        "observed": {"level": AdditiveNoise("drug", sd=0.5)}, "initial_time": 0.0, "random_state": 0,
-    }  # fmt: skip
-    return KnownODEForecaster(decay_rates, **given | changes)
+from tsode.inference import AdditiveNoise, Between, LogNormal, LogNormalNoise, PoissonNoise
 
 
 def frame(ids=("a",), levels=LEVELS) -> pd.DataFrame:

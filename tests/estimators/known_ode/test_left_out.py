@@ -8,25 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsode import KnownODEForecaster, compare_models
+from tests.estimators.known_ode.test_known_ode import decay
+from tsode import compare_models
 from tsode.errors import ParameterError
 from tsode.estimators.known_ode import left_out
-from tsode.inference import AdditiveNoise, LogNormal, Normal
 
 TIMES = np.array([0.5, 1.2, 2.0, 3.5, 6.0])
 K = np.linspace(0.002, 8.0, 4000)  # less than 1e-7 of the prior lies beyond
-
-
-def decay_rates(t, z, p):
-    return (-p.k * z[:, 0],)
-
-
-def decay(**changes) -> KnownODEForecaster:
-    given = {
-        "states": ["drug"], "parameters": {"k": LogNormal(log(0.5), 0.5)}, "initial": {"drug": Normal(10.0, 2.0)},
-        "observed": {"level": AdditiveNoise("drug", sd=0.5)}, "initial_time": 0.0, "random_state": 0,
-    }  # fmt: skip
-    return KnownODEForecaster(decay_rates, **given | changes)
 
 
 def simulated(n: int) -> pd.DataFrame:

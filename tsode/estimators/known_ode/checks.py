@@ -147,7 +147,7 @@ class ChecksModel:
             lambda *_: drawn.u.transpose(0, 1).flatten(0, 1), density_of, n * g, generator, inference or self.inference,
             _OF_CALIBRATION, at_once=n_sets * g,
         )  # fmt: skip
-        table = pd.DataFrame(found.ranks.numpy(), columns=list(self._names(system, data)))
+        table = pd.DataFrame(found.ranks.numpy(), columns=list(KnownDensity(system, data).names))
         table.attrs = {
             "chi_square": dict(zip(table, found.chi_square().tolist())), "is_rejected": found.is_rejected(0.01),
             "n_failed": drawn.n_failed, "n_without_answer": found.n_failed,
@@ -280,9 +280,6 @@ class ChecksModel:
         if self.time_col not in X:
             raise DataError(f"X has neither times {self.time_col!r} nor channels {channels}: give a row a time.")
         return X.assign(**{str(name): 1.0 for name in channels})
-
-    def _names(self, system: KnownSystem, data: Observations) -> tuple[str, ...]:
-        return KnownDensity(system, data).names
 
 
 def _tell_of_failed(n_failed: int, n_without: int, n: int) -> None:

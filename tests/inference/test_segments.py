@@ -151,13 +151,13 @@ def test_a_decay_with_one_segment_or_none_is_the_same():
 
 
 @pytest.mark.slow
-def test_fifteen_periods_are_found_by_every_start_with_segments_and_by_few_without():
-    times = np.sort(np.random.default_rng(0).uniform(0.0, 147.0, 120))
+def test_starts_end_in_traps_of_ten_periods_without_segments_and_in_none_with():
+    times = np.sort(np.random.default_rng(0).uniform(0.0, 100.0, 80))
 
     def field(t, z):
         return [(0.55 - 0.028 * z[1]) * z[0], (0.024 * z[0] - 0.8) * z[1]]
 
-    path = scipy.integrate.solve_ivp(field, (0, 147), [34.0, 6.0], "DOP853", times, rtol=1e-10, atol=1e-10).y.T
+    path = scipy.integrate.solve_ivp(field, (0, 100), [34.0, 6.0], "DOP853", times, rtol=1e-10, atol=1e-10).y.T
     path = path * np.exp(0.1 * np.random.default_rng(1).standard_normal(path.shape))
     rates = {name: LogNormal(log(middle), 1.0) for name, middle in
              {"alpha": 1.0, "beta": 0.05, "gamma": 1.0, "delta": 0.05}.items()}  # fmt: skip
@@ -172,9 +172,10 @@ def test_fifteen_periods_are_found_by_every_start_with_segments_and_by_few_witho
     best = found["auto"]
     at = density.space.constrain(best.point)[0, 0]
     assert dict(zip(density.names, at.tolist()))["alpha"] == pytest.approx(0.55, rel=0.1)
-    assert int(best.n_starts[0, 0]) == int(best.n_starts.sum()) == 4
-    is_true = (found[None].log_prob[0] - best.log_prob[0, 0]).abs() < 1.0
-    assert int(found[None].n_starts[0][is_true].sum()) <= 2
+    n_true, n_ended = int(best.n_starts[0, 0]), int(best.n_starts.sum())
+    assert n_true == n_ended >= 2
+    is_trap = (found[None].log_prob[0] - best.log_prob[0, 0]).abs() > 1.0
+    assert int(found[None].n_starts[0][is_trap].sum()) >= 2
 
 
 @pytest.mark.slow

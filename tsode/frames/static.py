@@ -32,12 +32,15 @@ class StaticColumn:
     categories : tuple of label or None
         None for numbers.
     shift, scale : float
+    keeps_missing : bool
+        Whether a number that is missing stays NaN; else it is that of the mean.
     """
 
     name: Hashable
     categories: tuple[Hashable, ...] | None
     shift: float = 0.0
     scale: float = 1.0
+    keeps_missing: bool = False
 
     @property
     def width(self) -> int:
@@ -62,7 +65,7 @@ class StaticColumn:
             categories = tuple(decode_label(category) for category in categories)
         if categories == () or not np.isfinite(shift) or not 0.0 < scale < np.inf:
             raise ValueError(f"the covariate {state['name']!r} has no category, or no finite scale")
-        return cls(decode_label(state["name"]), categories, shift, scale)
+        return cls(decode_label(state["name"]), categories, shift, scale, bool(state.get("keeps_missing", False)))
 
 
 def read_static(
@@ -170,7 +173,7 @@ def encode_static(columns: Sequence[StaticColumn], frame: pd.DataFrame) -> dict[
             if not is_of_numbers(values) and values.notna().any():
                 raise DataError(f"Column {column.name!r} of static= held numbers in fit, but now {values.dtype}.")
             scaled = (_numbers(values) - column.shift) / column.scale
-            parts.append(np.nan_to_num(scaled, nan=0.0)[:, None])
+            parts.append((scaled if column.keeps_missing else np.nan_to_num(scaled, nan=0.0))[:, None])
             continue
         parts.append(one_hot(values, column.categories, "static=", frame.index.tolist()))
     table = np.concatenate(parts, axis=1) if parts else np.zeros((len(frame), 0))

@@ -18,7 +18,7 @@ from tsode.inference.known_paths import with_marks
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Cells, Observations, select_cells
-from tsode.inference.parameters import Parameters, ParameterSpace, Unpacked, check_name
+from tsode.inference.parameters import Parameters, Unpacked, check_name
 from tsode.inference.row_solve import solve_rows, starting_by
 from tsode.likelihoods.base import Likelihood
 from tsode.numerics.adaptive import AdaptiveSolver
@@ -81,6 +81,8 @@ class Evaluation(NamedTuple):
         Of the solve of each series.
     predictions : dict of str to Tensor[b k]
         What the noise of each channel is about.
+    laws : dict of str to Tensor[b k q]
+        Parameters of the family of each channel's noise.
     is_bad : dict of str to Tensor[b k], bool
         Cells without a log likelihood though their series was solved.
     """
@@ -90,6 +92,7 @@ class Evaluation(NamedTuple):
     causes: dict[str, Tensor]
     status: Tensor
     predictions: dict[str, Tensor]
+    laws: dict[str, Tensor]
     is_bad: dict[str, Tensor]
 
 
@@ -129,7 +132,7 @@ class KnownDensity:
 
     def __init__(self, system: KnownSystem, data: Observations, n_problems: int | None = None) -> None:
         self.system, self.data = system, data
-        self.space = ParameterSpace.build(system.all_parameters(), data.ids, system.own(), n_problems)
+        self.space = system.space(data, n_problems)
         self.names, self.n_problems = self.space.names, self.space.n_problems
         self.cells = select_cells(data, system.observed)
         self._doses = {system.place_of(target, "doses="): dosing for target, dosing in system.doses.items()}
@@ -279,7 +282,7 @@ class KnownDensity:
             if outcome != Status.OK:
                 causes[f"the solve {outcome.meaning}"] = status == outcome
         is_solved = (way.status == Status.OK) & point.is_fine.T.repeat_interleave(self.space.n_series, dim=1)
-        scores, predictions, is_bad_of = {}, {}, {}
+        scores, predictions, laws, is_bad_of = {}, {}, {}, {}
         for channel, noise in self.system.observed.items():
             cells = self.cells[channel]
             path = torch.cat([way.start[:, :, None], way.states], dim=2)
@@ -299,8 +302,8 @@ class KnownDensity:
             for cause, is_bad in reasons.items():
                 causes[cause] = (self._by_problem(cells, is_bad.double()) > 0) & (status == Status.OK) & point.is_fine
             is_bad_of[channel] = ~(is_possible & is_number) & is_solved[:, cells.series]
-            scores[channel] = torch.where(is_possible & is_number, score, 0.0)
-        return Evaluation(point.log_prior, scores, causes, way.status, predictions, is_bad_of)
+            scores[channel], laws[channel] = torch.where(is_possible & is_number, score, 0.0), params
+        return Evaluation(point.log_prior, scores, causes, way.status, predictions, laws, is_bad_of)
 
     def _by_problem(self, cells: Cells, score: Tensor) -> Tensor:
         """Sums (g b) of what cells have, (b k)."""

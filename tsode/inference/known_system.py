@@ -15,7 +15,9 @@ from tsode.errors import ParameterError, ShapeError
 from tsode.inference.dosing import Dosing
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.noise.base import Between, Noise
-from tsode.inference.parameters import Parameters
+from tsode.inference.observations import Observations
+from tsode.inference.parameters import Parameters, ParameterSpace
+from tsode.inference.population.space import Population, PopulationSpace
 from tsode.inference.priors import Prior
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
@@ -52,6 +54,8 @@ class KnownSystem:
         Whose functions are of ``(t, z, p)``.
     residual : mapping of str to NeuralTerm
         Of states: an unknown function of all states that is added to the rate.
+    population : Population, optional
+        Random effects and covariates: parameters of which each series has its own around a typical value.
     solver : Solver
         Tolerances are relative to the size of each state, which is taken from what the priors lead to. Where `Dopri5`
         finds a point stiff, `Rodas4` solves it to the same tolerances.
@@ -66,6 +70,7 @@ class KnownSystem:
     doses: Mapping[str, Dosing] = field(default_factory=dict)
     triggers: Sequence[Trigger] = ()
     residual: Mapping[str, NeuralTerm] = field(default_factory=dict)
+    population: Population | None = None
     solver: Solver = field(default_factory=Dopri5)
 
     def __post_init__(self) -> None:
@@ -82,6 +87,8 @@ class KnownSystem:
                 )
         for state in self.residual:
             self.place_of(state, "residual=")
+        if self.population is not None:
+            self.population.check(self._of_system(), self.own())
         if not self.observed:
             raise ParameterError("observed= is empty: say how at least one channel is observed.")
         for channel, noise in self.observed.items():
@@ -144,7 +151,10 @@ class KnownSystem:
             raise ParameterError(f"{where} is {value!r}, which cannot be negative, but is {given!r}.")
 
     def all_parameters(self) -> dict[str, Any]:
-        """The parameters with those that initial states and the residual add."""
+        """The parameters with those that initial states, the residual and random effects add."""
+        return self._of_system() | ({} if self.population is None else self.population.parameters())
+
+    def _of_system(self) -> dict[str, Any]:
         added = {f"{name}_initial": given for name, given in self.initial.items() if isinstance(given, Prior)}
         added |= {name: prior for term in self.residual.values() for name, prior in term.parameters().items()}
         for name in added:
@@ -157,7 +167,16 @@ class KnownSystem:
 
     def own(self) -> set[str]:
         """Parameters of which each series has its own."""
-        return {*self.per_series, *(f"{name}_initial" for name, v in self.initial.items() if isinstance(v, Prior))}
+        initial = {f"{name}_initial" for name, v in self.initial.items() if isinstance(v, Prior)}
+        effects = set() if self.population is None else self.population.effects.own()
+        return {*self.per_series, *initial, *effects}
+
+    def space(self, data: Observations, n_problems: int | None = None) -> ParameterSpace:
+        """Space of the parameters, given series; see `ParameterSpace.build`."""
+        parameters, own = self.all_parameters(), self.own()
+        if self.population is None:
+            return ParameterSpace.build(parameters, data.ids, own, n_problems)
+        return PopulationSpace.of(self.population, parameters, data.static, data.ids, own, n_problems)
 
     def select(self, rows: Tensor, n_series: int) -> KnownSystem:
         """The system of some of `n_series` series, by their places: known starts that each has its own are theirs."""
@@ -246,7 +265,8 @@ class KnownSystem:
         """Parameters that a function has read, or that noise or doses name."""
         numbers = [noise.settings() for noise in self.observed.values()]
         numbers += [dosing.settings() for dosing in self.doses.values()]
-        return {*p.names_read, *(value for each in numbers for value in each.values() if isinstance(value, str))}
+        used = {*p.names_read, *(value for each in numbers for value in each.values() if isinstance(value, str))}
+        return used if self.population is None else used | self.population.names_used(used)
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +39,8 @@ class Observations:
         As in `tsode.numerics.scheduled_events.solve_scheduled`.
     known : KnownPaths, optional
         Inputs along time that functions read as ``p.name``.
+    static : mapping of str to array[n]
+        Covariates of the series.
     """
 
     ids: Sequence[object]
@@ -47,6 +50,7 @@ class Observations:
     events: ScheduledEvents | None = None
     side: str | Tensor = "before"
     known: KnownPaths | None = None
+    static: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_shapes(start=(self.start, "n"), times=(self.times, "n m"), values=(self.values, "n m c"))
@@ -68,7 +72,8 @@ class Observations:
         side = self.side if isinstance(self.side, str) else self.side[rows]
         ids = [self.ids[k] for k in rows.tolist()]
         known = None if self.known is None else self.known.select(rows)
-        return Observations(ids, self.start[rows], self.times[rows], self.values[rows], events, side, known)
+        static = {name: np.asarray(column)[rows.numpy()] for name, column in self.static.items()}
+        return Observations(ids, self.start[rows], self.times[rows], self.values[rows], events, side, known, static)
 
 
 @dataclass(frozen=True, eq=False)

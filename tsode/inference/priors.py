@@ -184,6 +184,16 @@ class Prior(ABC):
         centre, scale = self._standard
         return (self._bijection.inv(x) - centre) / scale
 
+    @property
+    def line(self) -> Transform:
+        """Increasing map from the real line onto the support: exponential, logistic, or none at all."""
+        return self._bijection
+
+    @property
+    def width(self) -> float:
+        """How far a coordinate of 1 is from one of 0, on the line."""
+        return self._standard[1]
+
     def to_dict(self) -> dict[str, Any]:
         """Name and numbers, to be saved; see `prior_from_dict`."""
         return {"prior": type(self).__name__, **self._settings()}

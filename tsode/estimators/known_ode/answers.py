@@ -19,7 +19,7 @@ from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.known_ode.beside_fit import beside
 from tsode.estimators.known_ode.conditioned import Ask, Conditioning, key_of
 from tsode.estimators.known_ode.driving import path_digest
-from tsode.estimators.known_ode.histories import History, digest, histories
+from tsode.estimators.known_ode.histories import History, constants_digest, digest, histories
 from tsode.estimators.known_ode.laws import laws_of, mixtures, paths_of
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.schedules import event_rows
@@ -235,6 +235,7 @@ class AnswersByDraws:
         fitted = digest(float(data.start[row]), times, values, *events)
         if data.known is not None and len(times):
             fitted += path_digest(data.known, row, times[-1])
+        fitted += constants_digest(data.static, row)
         return self._of_series(row) if fitted == history.digest(self.reader_) else None
 
     def _of_series(self, row: int, draws: Tensor | None = None) -> Tensor:

@@ -52,7 +52,10 @@ def _joined(data: Observations, other: Observations) -> Observations:
             torch.cat([_wider(x.slopes, k, 0.0) for x in pairs]),
             torch.cat([x.until for x in pairs]),
         )
-    return Observations([*data.ids, *other.ids], torch.cat([data.start, other.start]), times, values, both, known=known)
+    static = {name: np.concatenate([column, other.static[name]]) for name, column in data.static.items()}
+    return Observations(
+        [*data.ids, *other.ids], torch.cat([data.start, other.start]), times, values, both, known=known, static=static
+    )
 
 
 def _count(data: Observations) -> int:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from tsode.errors import DataError, TsodeWarning
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.inference.draws import Posterior
 from tsode.inference.failures import Failure, best_draws, find_failures
 from tsode.inference.known_density import KnownDensity
+from tsode.inference.model_checks import uninformed
+from tsode.inference.priors import Uniform
 
-__all__ = ["bound_problems", "explained", "gradient_problems", "in_native_time", "no_start", "prior_draws"]
+__all__ = [
+    "bound_problems",
+    "check_informed",
+    "explained",
+    "gradient_problems",
+    "in_native_time",
+    "no_start",
+    "prior_draws",
+]
 
 N_LOOKED_AT = 256  # draws of the prior
 NEAR, CUT = 0.01, 0.01  # of the prior's width, and of its largest density, from which a bound is one that it is cut by
@@ -94,3 +106,21 @@ def bound_problems(found: Posterior, density: KnownDensity) -> list[list[str]]:
                         f"{prior!r} is cut off"
                     )
     return texts
+
+
+def check_informed(density: KnownDensity) -> None:
+    """Raise where the data say nothing of a parameter with a flat prior, and warn of one that nothing reads."""
+    names = sorted({name for of_problem in uninformed(density) for name in of_problem})
+    names = [name for name in names if density.space.parameter_of(name) not in density.unused]
+    flat = [name for name in names if isinstance(density.space.priors[density.space.parameter_of(name)], Uniform)]
+    if flat:
+        raise DataError(
+            f"The data say nothing of {', '.join(map(repr, flat))}, whose prior is flat: nothing that is observed "
+            "depends on it. Observe a channel that does (observed=), give it a prior of what is known, or a number."
+        )
+    if density.unused:
+        warnings.warn(
+            f"No function reads {', '.join(map(repr, density.unused))}: the posterior will be the prior.",
+            TsodeWarning,
+            stacklevel=5,
+        )

@@ -12,20 +12,20 @@ import torch
 
 from tsode._isolation import isolated
 from tsode._random import new_generator
-from tsode.errors import DataError, FileFormatError, ParameterError, SolverError, TsodeWarning
-from tsode.estimators.files.model_file import Header, Tensors, read_model_file
-from tsode.estimators.files.parameters import decode_parameters, encode_parameters
+from tsode.errors import ParameterError, SolverError, TsodeWarning
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.known_ode.answers import AnswersByDraws
 from tsode.estimators.known_ode.checks import ChecksModel
 from tsode.estimators.known_ode.conditioned import key_of, settings_for
-from tsode.estimators.known_ode.failures import bound_problems, explained, gradient_problems, no_start
+from tsode.estimators.known_ode.failures import bound_problems, check_informed, explained, gradient_problems, no_start
 from tsode.estimators.known_ode.fit_checks import ChecksFit
 from tsode.estimators.known_ode.histories import histories, observations
+from tsode.estimators.known_ode.model_files import PARTS, KeepsFiles
 from tsode.estimators.known_ode.module import PosteriorDraws
-from tsode.estimators.known_ode.parts_file import Unsaid, compare, decode, describe, encode, fingerprint, given_again
+from tsode.estimators.known_ode.parts_file import fingerprint
+from tsode.estimators.known_ode.population import OfPopulation, PopulationSettings, check_marginal
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.reports import ReportsPosterior
 from tsode.estimators.known_ode.residual import check_residual, of_physics, residual_states, residual_terms
@@ -36,20 +36,18 @@ from tsode.frames.panel import Panel
 from tsode.inference.infer import ENGINES, infer
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
-from tsode.inference.model_checks import direction_error, uninformed
+from tsode.inference.model_checks import direction_error
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.observations import Observations
-from tsode.inference.priors import Uniform
+from tsode.inference.population.infer import LIKELIHOOD, infer_population
 from tsode.inference.settings import check_segments
 
 __all__ = ["KnownODEForecaster"]
 
-PARTS = ("rates", "states", "parameters", "initial", "observed", "doses", "per_series", "triggers", "solver")
-
 
 def _check_inference(name: str, value: Any, default: Any) -> None:
-    if value not in ENGINES:
-        raise ParameterError(f"{name}={value!r} is no engine: choose one of {', '.join(ENGINES)}.")
+    if value not in ENGINES and value != LIKELIHOOD:
+        raise ParameterError(f"{name}={value!r} is no engine: choose one of {', '.join((*ENGINES, LIKELIHOOD))}.")
 
 
 def _check_double(name: str, value: Any, default: Any) -> None:
@@ -58,7 +56,16 @@ def _check_double(name: str, value: Any, default: Any) -> None:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksModel, BaseForecaster):
+class KnownODEForecaster(
+    KeepsFiles,
+    AnswersByDraws,
+    ReportsPosterior,
+    ChecksFit,
+    ChecksModel,
+    OfPopulation,
+    PopulationSettings,
+    BaseForecaster,
+):
     """Forecast with equations that are known, and parameters of which a prior is: Bayesian inference on frames.
 
     The equations are a function of time, state and named parameters; series may start when they like, be seen at any
@@ -104,7 +111,20 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
     segments : int or "auto", optional
         Pieces that each series is cut into while modes are sought (multiple shooting): for series over many periods,
         chaos, and where much of the rates is left to a residual. The posterior is that of whole series all the same.
+    random_effects : list of str, or dict, optional
+        Parameters that vary among series around a common mean, on the line that their prior is mapped to (log-normal
+        for positive ones). A dict has priors of their standard deviations ``omega_<name>``; the effects of a tuple of
+        names are correlated. See `tsode.inference.population.effects.RandomEffects`.
+    covariates : dict, optional
+        What explains part of a parameter that varies, by columns of `static`: ``{"cl": {"weight": 0.75}}`` is a power,
+        a prior in place of the number is a power to be found, ``{"cl": {"sex": {"F": Normal(0, 0.5)}}}`` a shift.
+    marginal : str
+        How random effects are integrated out: "fo", "foce", "focei", "laplace", "quadrature" or "importance"; "auto" is
+        "focei" where all noise is normal, else "laplace".
+    n_starts : int
+        Of maximum likelihood.
     inference : str
+        "likelihood" is maximum likelihood of a population: priors of what series share say where to begin, and no more.
         "auto": the cheapest engine that passes its check. See `tsode.inference.infer`.
     n_draws : int
         Draws of the posterior that forecasts are made from.
@@ -172,6 +192,8 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
         "inference": _check_inference,
         "dtype": _check_double,
         "n_draws": at_least(2),
+        "marginal": check_marginal,
+        "n_starts": at_least(1),
         "max_seconds": or_value(None, positive),
         "residual": check_residual,
         "residual_scale": positive,
@@ -183,7 +205,10 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
     def _given(self) -> KnownSystem:
         """The system as it was given, with the residual that fit has set up."""
         system, terms = self._said(), self.__dict__.get("_terms", {})
-        return replace(system, residual={**system.residual, **terms}) if terms else system
+        population = self.__dict__.get("_population") or self._read_population()
+        if terms or population is not None:
+            return replace(system, residual={**system.residual, **terms}, population=population)
+        return system
 
     def _said(self) -> KnownSystem:
         """The system as it was given, checked."""
@@ -238,9 +263,12 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
         """How data are read: in their own units, the columns that are observed."""
         system = self._given()
         settings = super().reader_settings()
-        refusals = {
-            "static": "KnownODEForecaster has no use for static=: make each a parameter, as a dict of id to number."
-        }
+        refusals = {}
+        if self.covariates is None:
+            refusals["static"] = (
+                "Nothing reads static=: say what it acts on by covariates= (with random_effects=), or make it a "
+                "parameter, as a dict of id to number."
+            )
         return KnownSettings(
             **vars(settings) | {"scale": "none", "can_rescale": False, "refusals": refusals},
             observed=tuple(system.observed),
@@ -264,7 +292,9 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
         X, y, events, known
             See `BaseForecaster.fit`. Events act exactly as in `tsode.solve`; a target is the name of a state. Columns
             of `known` are inputs of the equations along time, ``p.<column>``.
-        static, validation
+        static : DataFrame
+            Covariates of series, a row each, which `covariates` names.
+        validation
             Not read.
 
         Returns
@@ -279,6 +309,7 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
             If no posterior was found.
         """
         self._terms: dict[str, NeuralTerm] = {}
+        self._population = None
         if validation is not None:
             raise ParameterError("KnownODEForecaster uses all data for its posterior: leave out validation=.")
         self._infer_from(*self._read_data(X, y, events=events, static=static, known=known))
@@ -324,12 +355,20 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
     @isolated()
     def _infer_from(self, reader: DataReader, panel: Panel) -> None:
         data = self._observed(reader, panel)
+        self._population = self._fit_population(data)
         density = self._with_residual(panel.ids, data)
-        _check_informed(density)
+        check_informed(density)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
         keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
         settings = settings_for(self.n_draws, self.segments)
-        found = infer(density, self.inference, seed, settings, keys, self.max_seconds, verbose=bool(self.verbose))
+        self._estimate = None
+        if self._population is None:
+            found = infer(density, self.inference, seed, settings, keys, self.max_seconds, verbose=bool(self.verbose))
+        else:
+            found, self._estimate = infer_population(
+                density, self.inference, self.marginal, seed, settings, self.n_starts, self.max_seconds,
+                bool(self.verbose),
+            )  # fmt: skip
         draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
         if not bool(draws.isfinite().all()):
             raise SolverError(no_start(found, density, reader))
@@ -356,95 +395,3 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
         encoder = ScheduleEncoder.of(self._given().states, reader.time_unit)
         super()._keep(replace(reader, events=encoder), panel, module, history, n_iter)
         self._forget()
-
-    # -- files -----------------------------------------------------------------------------------------------------
-
-    def _to_file(self) -> tuple[Header, Tensors]:
-        plain = {
-            name: value
-            for name, value in self.get_params(deep=False).items()
-            if name not in (*PARTS, "system", "residual")
-        }
-        header: Header = {"class": type(self).__name__, "params": encode_parameters(type(self)(**plain))}
-        parts, unsaid = {}, ["system"] if self.system is not None else []
-        for name in PARTS:
-            try:
-                parts[name] = encode(getattr(self, name))
-            except Unsaid:
-                unsaid.append(name)
-        residual = {"residual": encode(self.residual), "terms": encode(self._terms)}
-        fitted, tensors = self._describe()
-        of_posterior, own = self._kept.to_file()
-        header |= {"parts": parts, "unsaid": unsaid, "posterior": of_posterior, "said": describe(self._given())}
-        return header | fitted | {"residual": residual}, tensors | own | {"fingerprint": self._fingerprint.clone()}
-
-    @classmethod
-    def load(cls, path: Any, device: str = "cpu", **parts: Any) -> Self:
-        """Read a fitted forecaster back; functions, which no file holds, are given again.
-
-        Parameters
-        ----------
-        path : path
-        device : str
-            Posteriors are on the CPU.
-        **parts
-            What holds functions, as at first: ``rates=``, or ``system=``; where they had any, ``initial=``,
-            ``observed=``, ``triggers=``. If they give other numbers at stored points, that is an error.
-
-        Raises
-        ------
-        ParameterError
-            If a part is missing, or is another than when the file was written.
-        FileFormatError
-            If the file is damaged, is not one of ours, or holds another class.
-        """
-        header, tensors = read_model_file(path)
-        if header["class"] != cls.__name__ or "unsaid" not in header:
-            raise FileFormatError(f"{str(path)!r} holds a {header['class']}, not a {cls.__name__}: load it as such.")
-        missing = [name for name in header["unsaid"] if name not in parts]
-        if missing:
-            raise ParameterError(
-                f"A model file holds no functions: give them again, {cls.__name__}.load(path, {given_again(missing)})."
-            )
-        unknown = [name for name in parts if name not in (*PARTS, "system")]
-        if unknown:
-            raise ParameterError(f"load takes parts of the system, but not {unknown[0]}=.")
-        try:
-            saved = {name: decode(value) for name, value in header["parts"].items()}
-            residual = {name: decode(value) for name, value in header["residual"].items()}
-            given = {"residual": residual["residual"], **saved, **parts}
-            own = cls(**decode_parameters(header["params"]) | given)
-            own._check_parameters()
-            own._terms = residual["terms"]
-            own._kept = KeptPosterior.from_file(header["posterior"], tensors)
-            with isolated():
-                own._restore(header, {k: v for k, v in tensors.items() if not k.startswith("posterior.")},
-                             torch.device("cpu"))  # fmt: skip
-                own._fingerprint = tensors["fingerprint"]
-                density = own._density
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise FileFormatError(f"{str(path)!r} is damaged ({error!r}): save the forecaster again.") from error
-        compare(density, header["said"], own._fingerprint)
-        return own
-
-    @classmethod
-    def _from_file(cls, header: Header, tensors: Tensors, device: torch.device) -> Self:
-        raise ParameterError(f"it holds no functions: load it by {cls.__name__}.load(path, rates=...)")
-
-
-def _check_informed(density: KnownDensity) -> None:
-    """Raise where the data say nothing of a parameter with a flat prior, and warn of one that nothing reads."""
-    names = sorted({name for of_problem in uninformed(density) for name in of_problem})
-    names = [name for name in names if density.space.parameter_of(name) not in density.unused]
-    flat = [name for name in names if isinstance(density.space.priors[density.space.parameter_of(name)], Uniform)]
-    if flat:
-        raise DataError(
-            f"The data say nothing of {', '.join(map(repr, flat))}, whose prior is flat: nothing that is observed "
-            "depends on it. Observe a channel that does (observed=), give it a prior of what is known, or a number."
-        )
-    if density.unused:
-        warnings.warn(
-            f"No function reads {', '.join(map(repr, density.unused))}: the posterior will be the prior.",
-            TsodeWarning,
-            stacklevel=5,
-        )

@@ -11,13 +11,14 @@ import torch
 from tsode.core.timeline import Timeline
 from tsode.errors import DataError
 from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.known_ode.constants import constants
 from tsode.estimators.known_ode.driving import known_digest, known_paths
 from tsode.estimators.known_ode.schedules import scheduled
 from tsode.frames.inputs import DosingInputs
 from tsode.frames.panel import CovariateRecord, Panel
 from tsode.inference.observations import Observations
 
-__all__ = ["History", "histories", "observations"]
+__all__ = ["History", "constants_digest", "histories", "observations"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class History:
     inputs : DosingInputs or None
         Its events.
     known : CovariateRecord or None
-        Its inputs along time.
+        Its inputs along time, and its constants.
     """
 
     key: Hashable
@@ -59,7 +60,8 @@ class History:
         if self.inputs is not None:
             times, events = reader.timeline.to_model(self.inputs.times), self.inputs.values
         known = known_digest(self.known, self.times[-1], reader) if len(self.times) else b""
-        return digest(self.start, self.times, self.values, times, events) + known
+        fixed = constants([self.known], reader)
+        return digest(self.start, self.times, self.values, times, events) + known + constants_digest(fixed, 0)
 
 
 def digest(start: float, times: np.ndarray, values: np.ndarray, event_times: np.ndarray, events: np.ndarray) -> bytes:
@@ -68,6 +70,11 @@ def digest(start: float, times: np.ndarray, values: np.ndarray, event_times: np.
     parts = np.float64(start), times, values, event_times[is_past], events[is_past]
     sizes = repr([np.shape(part) if np.size(part) else 0 for part in parts]).encode()
     return sizes + b"".join(np.ascontiguousarray(part, dtype=np.float64).tobytes() for part in parts)
+
+
+def constants_digest(columns: Mapping[str, np.ndarray], row: int) -> bytes:
+    """Bytes that are the same for the same constants of a series."""
+    return repr([(name, columns[name][row]) for name in sorted(columns)]).encode() if columns else b""
 
 
 def histories(
@@ -119,4 +126,5 @@ def observations(series: Sequence[History], reader: DataReader) -> Observations:
         torch.from_numpy(values),
         scheduled([one.inputs for one in series], reader.timeline),
         known=known,
+        static=constants([one.known for one in series], reader),
     )

@@ -17,6 +17,8 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.noise import NOISES, Noise
+from tsode.inference.population.covariates import Linear, Power
+from tsode.inference.population.effects import RandomEffects
 from tsode.inference.priors import Prior, prior_from_dict
 from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.dopri5 import Dopri5
@@ -35,7 +37,7 @@ def encode(value: Any) -> Any:
     """A part as JSON; `decode` undoes it. Raises `Unsaid` for functions, and what holds one."""
     if isinstance(value, Prior):
         return value.to_dict()
-    if isinstance(value, Noise | Dosing | AdaptiveSolver | NeuralTerm):
+    if isinstance(value, Noise | Dosing | AdaptiveSolver | NeuralTerm | Power | Linear | RandomEffects):
         entries = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
         if any(isinstance(entry, Tensor) for entry in entries.values()):
             raise Unsaid
@@ -61,6 +63,7 @@ def decode(saved: Any) -> Any:
         return prior_from_dict(saved)
     solvers = {"Dopri5": Dopri5, "Rodas4": Rodas4}
     classes: dict[str, Any] = {**NOISES, **solvers, "Dosing": Dosing, "NeuralTerm": NeuralTerm}
+    classes |= {"Power": Power, "Linear": Linear, "RandomEffects": RandomEffects}
     entries = {name: decode(entry) for name, entry in saved.items() if name != "of_class"}
     return lookup(classes, saved["of_class"], "part")(**entries)
 
@@ -81,6 +84,7 @@ def describe(system: KnownSystem) -> dict[str, str]:
         "per_series": repr(sorted(system.per_series)),
         "doses": repr({name: system.doses[name] for name in sorted(system.doses)}),
         "triggers": f"{len(system.triggers)} triggers",
+        "population": "" if system.population is None else repr(system.population.parameters()),
         "residual": repr({name: system.residual[name] for name in sorted(system.residual)}),
     }
 

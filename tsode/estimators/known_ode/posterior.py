@@ -124,6 +124,9 @@ class KeptPosterior:
         if self.data.known is not None:
             header["known"] = list(self.data.known.names)
             tensors |= {f"fitted.known.{name}": getattr(self.data.known, name).clone() for name in _OF_KNOWN}
+        header["static"] = {
+            name: [encode_label(x) for x in column.tolist()] for name, column in self.data.static.items()
+        }
         return header, tensors
 
     @classmethod
@@ -135,7 +138,10 @@ class KeptPosterior:
         known = None
         if "known" in header:
             known = KnownPaths(tuple(header["known"]), *(tensors[f"fitted.known.{name}"] for name in _OF_KNOWN))
-        data = Observations(ids, **rows, events=ScheduledEvents(**parts), known=known)
+        static = {str(name): _column([decode_label(x) for x in column]) for name, column in header["static"].items()}
+        data = Observations(
+            ids, rows["start"], rows["times"], rows["values"], ScheduledEvents(**parts), known=known, static=static
+        )
         of_draws = {name: tensors[f"posterior.{name}"] for name in _TENSORS}
         g, p = len(of_draws["nodes"]), len(header["names"])
         is_sound = of_draws["nodes"].dim() == 3 and of_draws["nodes"].shape[2] == p and len(ids) >= 1
@@ -146,3 +152,8 @@ class KeptPosterior:
             tuple(tuple(map(str, texts)) for texts in header["problems"]), **of_draws,
             gradient_error=np.nan if header.get("gradient_error") is None else float(header["gradient_error"]),
         )  # fmt: skip
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    is_of_numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
+    return np.array(values, dtype=np.float64 if is_of_numbers else object)

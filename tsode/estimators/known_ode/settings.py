@@ -13,9 +13,11 @@ from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import is_series_like
 from tsode.estimators.forecasters.known_system import SystemSettings
 from tsode.estimators.known_ode.schedules import ScheduleEncoder
+from tsode.frames.covariates import CovariateCoder
 from tsode.frames.inputs import EventEncoder
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Panel
+from tsode.frames.static import StaticColumn
 from tsode.frames.times import read_times
 
 __all__ = ["KnownSettings", "read_starts"]
@@ -62,6 +64,16 @@ class KnownSettings(SystemSettings):
 
     def rate_unit(self, time_unit: Any) -> Any:
         return time_unit if isinstance(time_unit, np.timedelta64) else None
+
+    def fit_covariates(
+        self, panel: Panel, static: Any, known: Any, others: Sequence[Hashable]
+    ) -> CovariateCoder | None:
+        """As they stand in the data: numbers are not standardised, and what is missing is not filled in."""
+        coder = super().fit_covariates(panel, static, known, others)
+        if coder is None:
+            return None
+        plain = tuple(StaticColumn(one.name, one.categories, keeps_missing=True) for one in coder.static)
+        return replace(coder, static=plain)
 
     def fit_events(self, rows: pd.DataFrame | None, horizon: Any, time_unit: Any) -> EventEncoder:
         return ScheduleEncoder.of(self.states, time_unit)

@@ -1,0 +1,1 @@
+"""Populations: nonlinear mixed effects of known systems."""

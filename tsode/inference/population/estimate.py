@@ -1,0 +1,201 @@
+"""Maximum likelihood of a population, from many starts at once, with standard errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsode.errors import ParameterError, SolverError
+from tsode.inference.engines.mode import choose_starts
+from tsode.inference.population.marginal import MarginalDensity
+from tsode.inference.population.methods.base import Answer
+from tsode.inference.population.methods.fo import FO
+from tsode.numerics.quasi_newton import minimise
+
+__all__ = ["Estimate", "maximum_likelihood"]
+
+SAME = 0.01  # units of the objective within which starts have come to the same
+TOLERANCE = 1e-7
+STEP = 0.02  # of differences of gradients, in standard errors
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Estimate of what a population shares.
+
+    Parameters
+    ----------
+    theta : Tensor[p]
+        Coordinates.
+    objective : float
+        ``-2 log L``, without ``n log 2 pi`` of the ``n`` observations.
+    n_observations : int
+    eta : Tensor[n q]
+        Most probable effects.
+    is_found : Tensor[n], bool
+    hessian : Tensor[p p]
+        Of the log likelihood, negative.
+    scores : Tensor[n p]
+        Derivatives of each series' log likelihood.
+    ends : Tensor[b]
+        Objectives that the starts have come to, the best first.
+    points : Tensor[b p]
+        Where they are.
+    is_done : Tensor[b], bool
+        Which of them have come to an end by their own gradient.
+    """
+
+    theta: Tensor
+    objective: float
+    n_observations: int
+    eta: Tensor
+    is_found: Tensor
+    hessian: Tensor
+    scores: Tensor
+    ends: Tensor
+    points: Tensor
+    is_done: Tensor
+
+    @property
+    def covariance(self) -> Tensor:
+        """By the Hessian, (p p); NaN in the rows of coordinates along which the likelihood is flat."""
+        return _inverse(self.hessian)
+
+    @property
+    def sandwich(self) -> Tensor:
+        """By the Hessian and the scores of the series, (p p): right also where the model is not quite."""
+        inverse = _inverse(self.hessian)
+        return inverse @ (self.scores.mT @ self.scores) @ inverse
+
+    def shrinkage(self, names: Sequence[str]) -> dict[str, float]:
+        """By how much less than they should the individual effects differ, of each parameter.
+
+        ``1 - sqrt(mean(eta ** 2))`` of standardised effects, not centred; series without information count as all.
+        """
+        root = self.eta.square().mean(dim=0).sqrt()
+        return dict(zip(names, (1.0 - root).tolist()))
+
+    def other_ends(self) -> list[float]:
+        """Objectives of ends that are not the best, each once."""
+        found: list[float] = []
+        for x in self.ends.tolist():
+            if x > self.ends[0] + SAME and math.isfinite(x) and not any(abs(x - y) < SAME for y in found):
+                found.append(x)
+        return found
+
+    @property
+    def n_at_best(self) -> int:
+        """Starts that have come to the best end."""
+        return int((self.ends < self.ends[0] + SAME).sum())
+
+
+def maximum_likelihood(
+    density: MarginalDensity,
+    generator: torch.Generator,
+    n_starts: int = 8,
+    n_prior: int = 128,
+    start: Tensor | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Estimate:
+    """Maximise the marginal likelihood of one problem; priors say no more than where to begin.
+
+    Starts climb side by side by quasi-Newton steps (`tsode.numerics.quasi_newton.minimise`) with exact gradients; the
+    search for individual modes goes on from where it was.
+
+    Parameters
+    ----------
+    density : MarginalDensity
+    generator : torch.Generator
+    n_starts, n_prior : int
+        Starts, and draws of the prior that they are chosen from.
+    start : Tensor[b p], optional
+        Coordinates to begin at instead.
+    tell : callable
+        Told what goes on.
+
+    Raises
+    ------
+    SolverError
+        If no start has a finite likelihood.
+    """
+    if density.n_problems != 1:
+        raise ValueError(f"maximum likelihood is of one problem, not {density.n_problems}")
+    if start is None:
+        tell("looking for starts")
+        draws = density.sample_prior(n_prior, generator)
+        value = _screened(density, draws)
+        if not bool(value.isfinite().any()):
+            raise SolverError(
+                f"None of {n_prior} draws of the prior gives every series a likelihood: look at priors and units, or "
+                "give starting values."
+            )
+        start = draws[0, choose_starts(draws, value, n_starts)[0]]
+    n, _, q = density.subjects.shape
+    modes = start.new_zeros(n, len(start), 1, q)
+    best = math.inf
+
+    def scores(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Answer]:
+        """Log likelihoods (n k) and slopes (n k p) of series."""
+        at = points.detach().expand(n, *points.shape).clone().requires_grad_()
+        with torch.enable_grad():
+            found = density.answer(at, modes[:, which])
+            value = found.value[..., 0]
+            is_fine = value.detach().isfinite()
+            (slope,) = torch.autograd.grad(value.where(is_fine, 0.0).sum(), at)
+        modes[:, which] = found.eta.detach().where(is_fine[..., None, None], modes[:, which])
+        return value.detach(), slope, found
+
+    def evaluate(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal best
+        value, slope, _ = scores(points, which)
+        total = -value.sum(dim=0)
+        best = min(best, float(total.min()))
+        tell(f"objective {2.0 * best - n_seen * LOG_2PI:.3f}")
+        return total, torch.where(total.isfinite()[:, None], -slope.sum(dim=0), torch.nan)
+
+    n_seen = sum(len(cells.values) for cells in density.joint.cells.values())
+    everyone = torch.arange(len(start))
+    _, slope, _ = scores(start, everyone)
+    spread = torch.einsum("nbp,nbq->bpq", slope, slope) + torch.eye(slope.shape[2], dtype=slope.dtype)
+    point, value, is_done = minimise(evaluate, start, tolerance=TOLERANCE, inverse=torch.linalg.inv(spread))
+    order = value.argsort(stable=True)
+    if not bool(value[order[0]].isfinite()):
+        raise SolverError(
+            "No start has come to a finite likelihood: look at priors and units, or give starting values."
+        )
+    tell("standard errors")
+    theta = point[order[0]]
+    own, slope, found = scores(theta[None], order[:1])
+    ends = 2.0 * value[order] - n_seen * LOG_2PI
+    # differences of exact gradients, with modes found anew, by steps of a part of each coordinate's own width
+    step = torch.diag_embed(STEP / slope[:, 0].square().sum(dim=0).sqrt().clamp(min=1.0))
+    around = torch.cat([theta + step, theta - step])
+    modes = modes[:, order[:1]].expand(-1, len(around), -1, -1).clone()
+    up, down = scores(around, torch.arange(len(around)))[1].sum(dim=0).chunk(2)
+    hessian = -(up - down) / (2.0 * step.diagonal()[:, None])
+    return Estimate(
+        theta, float(-2.0 * own.sum() - n_seen * LOG_2PI), n_seen, found.eta[:, 0, 0].detach(), found.is_found[:, 0, 0],
+        0.5 * (hessian + hessian.mT), slope[:, 0], ends, point[order], is_done[order],
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _screened(density: MarginalDensity, draws: Tensor) -> Tensor:
+    """What draws of the prior (1 k p) are worth, about: linearised, where noise is normal."""
+    try:
+        rough = MarginalDensity(density.joint, FO())
+    except ParameterError:
+        rough = density
+    return rough.log_prob(draws)
+
+
+def _inverse(hessian: Tensor) -> Tensor:
+    width, axes = torch.linalg.eigh(hessian)
+    if bool((width > 1e-10 * width.abs().max()).all()):
+        return (axes / width) @ axes.mT
+    return torch.full_like(hessian, torch.nan)

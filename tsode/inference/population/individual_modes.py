@@ -1,0 +1,74 @@
+"""Individual modes: the most probable effects of each subject, by Newton's steps for all subjects at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Local", "Modes", "find_individual_modes"]
+
+TOLERANCE = 1e-11  # nats that the next step promises
+FIRST, STIFFER, SOFTER = 0.3, 8.0, 0.1  # damping after a step that brought nothing, and what follows
+LEAST, MOST = 0.05, 1e8
+
+
+class Local(NamedTuple):
+    """A subject's log density of its effects about a point: value (g b s), slope (g b s q), curvature (g b s q q).
+
+    The curvature is positive definite; where a subject has no likelihood the value is -inf.
+    """
+
+    value: Tensor
+    slope: Tensor
+    curvature: Tensor
+
+
+class Modes(NamedTuple):
+    """Most probable effects (g b s q), and whether each subject has come to them (g b s)."""
+
+    eta: Tensor
+    is_found: Tensor
+
+
+def find_individual_modes(look: Callable[[Tensor], Local], start: Tensor, n_steps: int) -> Modes:
+    """Climb from `start` (g b s q), which every subject must have a likelihood at or near.
+
+    Each subject has a damping of its own: a step that brings nothing is taken back and made shorter.
+
+    Parameters
+    ----------
+    look : callable
+        Effects (g b s q) -> `Local`.
+    start : Tensor[g b s q]
+    n_steps : int
+    """
+    eta, here = start, look(start)
+    damping = torch.zeros_like(here.value)
+    is_found = torch.zeros_like(here.value, dtype=torch.bool)
+    for _ in range(n_steps):
+        unit = here.curvature.diagonal(dim1=-2, dim2=-1)
+        stiff = here.curvature + torch.diag_embed(damping[..., None] * unit)
+        move = torch.linalg.solve(stiff, here.slope[..., None])[..., 0]
+        promised = 0.5 * (here.slope * torch.linalg.solve(here.curvature, here.slope[..., None])[..., 0]).sum(dim=-1)
+        is_found = (promised < TOLERANCE) & here.value.isfinite()
+        if bool((is_found | (damping > MOST)).all()):
+            break
+        # without a likelihood there is no slope: back to where most subjects have one
+        move = torch.where(here.value.isfinite()[..., None], move, -0.5 * eta)
+        move = torch.where(is_found[..., None], 0.0, move)
+        there = look(eta + move)
+        is_better = ~is_found & (there.value >= here.value - 1e-12 * here.value.abs()) & there.value.isfinite()
+        is_better |= ~here.value.isfinite()
+        eta = torch.where(is_better[..., None], eta + move, eta)
+        here = Local(*(_where(is_better, new, old) for new, old in zip(there, here)))
+        softer = torch.where(damping * SOFTER < LEAST, 0.0, damping * SOFTER)
+        stiffer = (damping * STIFFER).clamp(min=FIRST)
+        damping = torch.where(is_found, damping, torch.where(is_better, softer, stiffer))
+    return Modes(eta, is_found)
+
+
+def _where(is_new: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(is_new.reshape(*is_new.shape, *[1] * (new.dim() - is_new.dim())), new, old)

@@ -1,0 +1,63 @@
+"""Nodes about individual modes, and integrals over them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsode.inference.population.methods.base import Answer
+from tsode.inference.population.methods.laplace import Laplace
+from tsode.inference.population.subjects import LOG_2PI, Subjects
+
+__all__ = ["Law", "integrate", "place_laws"]
+
+
+class Law(NamedTuple):
+    """Where the effects of each subject are.
+
+    Parameters
+    ----------
+    mean : Tensor[g b s q]
+    root : Tensor[g b s q q]
+        Of their covariance, upper triangular.
+    log_det_root : Tensor[g b s]
+    is_found : Tensor[g b s], bool
+        Whether the mode was found.
+    """
+
+    mean: Tensor
+    root: Tensor
+    log_det_root: Tensor
+    is_found: Tensor
+
+
+@torch.no_grad()
+def place_laws(subjects: Subjects, theta: Tensor, start: Tensor | None) -> Law:
+    """The normal law about the mode of each subject, by the curvature there."""
+    method = Laplace()
+    modes = method.search(subjects, theta.detach(), start)
+    curvature = method.look(subjects, theta.detach(), modes.eta).curvature
+    root = torch.linalg.inv(torch.linalg.cholesky(curvature)).mT
+    return Law(modes.eta, root, root.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1), modes.is_found)
+
+
+def integrate(subjects: Subjects, theta: Tensor, nodes: Tensor, log_weights: Tensor, law: Law) -> Answer:
+    """Log of the sum over nodes (g b k s q) of a subject's likelihood and standard normal density, times weights.
+
+    Parameters
+    ----------
+    subjects : Subjects
+    theta : Tensor[g b p]
+    nodes : Tensor[g b k s q]
+    log_weights : Tensor[g b k s]
+    law : Law
+    """
+    b, k = nodes.shape[1:3]
+    wide = theta[:, :, None].expand(-1, -1, k, -1).flatten(1, 2)
+    point = subjects.at(wide, nodes.flatten(1, 2))
+    score = point.score.where(point.is_fine, -torch.inf).unflatten(1, (b, k))
+    kernel = -0.5 * (nodes.square() + LOG_2PI).sum(dim=-1)
+    value = torch.logsumexp(score + kernel + log_weights, dim=2)
+    return Answer(value, point.log_prior.unflatten(1, (b, k))[:, :, 0], law.mean, law.is_found)

@@ -1,0 +1,121 @@
+"""Space of the parameters of a population: typical values, how series differ, and each series' deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import biject_to, constraints
+from torch.distributions.transforms import Transform, identity_transform
+
+from tsode.errors import ParameterError
+from tsode.inference.parameters import ParameterSpace, Unpacked
+from tsode.inference.population.covariates import Covariates
+from tsode.inference.population.effects import RandomEffects
+from tsode.inference.priors import Prior
+
+__all__ = ["Population", "PopulationSpace"]
+
+_FARTHEST = 500.0  # on the line: beyond it a positive number leaves floating point
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """How series of a system differ.
+
+    Parameters
+    ----------
+    effects : RandomEffects
+    covariates : Covariates, optional
+    """
+
+    effects: RandomEffects
+    covariates: Covariates | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """What they add to the parameters of a system."""
+        return self.effects.parameters() | ({} if self.covariates is None else self.covariates.parameters())
+
+    def names_used(self, used: set[str]) -> set[str]:
+        """Those of `parameters` that act on one that is used."""
+        terms = {} if self.covariates is None else self.covariates.terms
+        ends = tuple(f"_{name}" for name in (*self.effects.sd, *terms) if name in used)
+        return {
+            name for name in self.parameters() if name.endswith(ends) or name.startswith(tuple(e[1:] for e in ends))
+        }
+
+    def check(self, parameters: Mapping[str, Any], own: set[str]) -> None:
+        """Raise a ParameterError unless a system with these parameters can have it."""
+        self.effects.check(parameters, own)
+        if self.covariates is not None:
+            self.covariates.check(parameters)
+        twice = sorted(set(self.parameters()) & set(parameters))
+        if twice:
+            raise ParameterError(f"There is a parameter {twice[0]!r} already, which random effects add: rename yours.")
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationSpace(ParameterSpace):
+    """Parameters with random effects, of which each series has its own value, and what these are made of.
+
+    Parameters
+    ----------
+    effects : RandomEffects
+    lines : dict of str to Transform
+        Of each parameter that varies: the map from the real line.
+    design : dict of str to dict of str to Tensor[g 1 s]
+        What each coefficient of a parameter is multiplied by.
+    """
+
+    effects: RandomEffects = field(default_factory=lambda: RandomEffects({}))
+    lines: Mapping[str, Transform] = field(default_factory=dict)
+    design: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, population: Population, parameters: Mapping[str, Any], table: Mapping[str, np.ndarray],
+        ids: Sequence[Hashable], own: set[str], n_problems: int | None,
+    ) -> Self:  # fmt: skip
+        """Space of a system's `parameters`, with those of the population, of series whose covariates are a `table`."""
+        space = cls.build(parameters, ids, own, n_problems)
+        covariates = population.covariates
+        design = {} if covariates is None else covariates.design(table, ids)
+        lines = {name: _line(name, parameters[name]) for name in {**population.effects.sd, **design}}
+        shape = (space.n_problems, 1, space.n_series)
+        shaped = {name: {k: x.reshape(shape) for k, x in of.items()} for name, of in design.items()}
+        assert isinstance(space, cls)
+        return replace(space, effects=population.effects, lines=lines, design=shaped)
+
+    def select(self, problems: Tensor) -> ParameterSpace:
+        chosen = super().select(problems)
+        assert isinstance(chosen, PopulationSpace)
+        design = {name: {k: x[problems] for k, x in of.items()} for name, of in self.design.items()}
+        return replace(chosen, design=design)
+
+    def unpack(self, u: Tensor) -> Unpacked:
+        """Read the coordinates ``u`` (g b p); parameters that vary are those of each series."""
+        point = super().unpack(u)
+        values, is_fine = dict(point.values), point.is_fine
+        shifts = self.effects.shifts(values)
+        for name, line in self.lines.items():
+            place = line.inv(values[name])
+            if name in shifts:
+                place = place + shifts[name]
+            for coefficient, column in self.design.get(name, {}).items():
+                place = place + values[coefficient] * column
+            is_near = place.detach().abs() <= _FARTHEST
+            values[name] = line(torch.where(is_near, place, 0.0))
+            is_fine = is_fine & is_near.all(dim=-1)
+        return Unpacked(values, point.log_prior, is_fine)
+
+
+def _line(name: str, given: Any) -> Transform:
+    """Map from the line to a parameter: its prior's, and the exponential of one that is a positive number."""
+    if isinstance(given, Prior):
+        return given.line
+    numbers = torch.as_tensor(given, dtype=torch.float64)
+    return biject_to(constraints.positive) if bool((numbers > 0).all()) else identity_transform

@@ -12,7 +12,7 @@ import torch
 
 from tsode._isolation import isolated
 from tsode._random import new_generator
-from tsode.errors import DataError, FileFormatError, ParameterError, SolverError, TsodeWarning
+from tsode.errors import FileFormatError, ParameterError, SolverError, TsodeWarning
 from tsode.estimators.files.model_file import Header, Tensors, read_model_file
 from tsode.estimators.files.parameters import decode_parameters, encode_parameters
 from tsode.estimators.forecasters.base import BaseForecaster
@@ -21,7 +21,14 @@ from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.known_ode.answers import AnswersByDraws
 from tsode.estimators.known_ode.checks import ChecksModel
 from tsode.estimators.known_ode.conditioned import key_of, settings_for
-from tsode.estimators.known_ode.failures import bound_problems, explained, gradient_problems, no_start
+from tsode.estimators.known_ode.failures import (
+    bound_problems,
+    check_informed,
+    explained,
+    gradient_problems,
+    no_start,
+    tail_problems,
+)
 from tsode.estimators.known_ode.fit_checks import ChecksFit
 from tsode.estimators.known_ode.histories import histories, observations
 from tsode.estimators.known_ode.module import PosteriorDraws
@@ -36,10 +43,10 @@ from tsode.frames.panel import Panel
 from tsode.inference.infer import ENGINES, infer
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
-from tsode.inference.model_checks import direction_error, uninformed
+from tsode.inference.model_checks import direction_error
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.observations import Observations
-from tsode.inference.priors import Uniform
+from tsode.inference.residual_scales import with_found_scales
 from tsode.inference.settings import check_segments
 
 __all__ = ["KnownODEForecaster"]
@@ -99,8 +106,8 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
         Networks of all states that are added to the rates, of every state or of those named, for what the equations
         lack. Data have to move them away from zero; `summary` tells which share of the drift they explain.
     residual_scale : float
-        Typical size of a residual before any data, in parts of the rates that the priors lead to. The smaller, the more
-        data it takes.
+        Size of a residual before any data, in parts of the rates that the priors lead to: the median of a half-Cauchy
+        prior. `fit` finds the size that data make probable, next to none where the equations say it all.
     segments : int or "auto", optional
         Pieces that each series is cut into while modes are sought (multiple shooting): for series over many periods,
         chaos, and where much of the rates is left to a residual. The posterior is that of whole series all the same.
@@ -181,7 +188,7 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
     # -- the system ------------------------------------------------------------------------------------------------
 
     def _given(self) -> KnownSystem:
-        """The system as it was given, with the residual that fit has set up."""
+        """The system as it was given, with the residual as fit has set it up."""
         system, terms = self._said(), self.__dict__.get("_terms", {})
         return replace(system, residual={**system.residual, **terms}) if terms else system
 
@@ -307,6 +314,7 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
         """
         super().update(X, y, events=events, static=static, known=known)
         if refit:
+            self._terms = {}
             self._infer_from(self.reader_, self._panel)
         return self
 
@@ -325,16 +333,22 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
     def _infer_from(self, reader: DataReader, panel: Panel) -> None:
         data = self._observed(reader, panel)
         density = self._with_residual(panel.ids, data)
-        _check_informed(density)
+        check_informed(density)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
-        keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
         settings = settings_for(self.n_draws, self.segments)
-        found = infer(density, self.inference, seed, settings, keys, self.max_seconds, verbose=bool(self.verbose))
+        most = self.max_seconds
+        if density.system.residual:
+            most = None if most is None else most / 2
+            density = with_found_scales(density, seed, settings, most)
+            self._terms = dict(density.system.residual)
+        keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
+        found = infer(density, self.inference, seed, settings, keys, most, verbose=bool(self.verbose))
         draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
         if not bool(draws.isfinite().all()):
             raise SolverError(no_start(found, density, reader))
         found = replace(found, problems=tuple(of_physics(texts, density.system.residual) for texts in found.problems))
         found = found.with_problems(explained(found, density, reader)).with_problems(bound_problems(found, density))
+        found = found.with_problems(tail_problems(found, density))
         errors = direction_error(density, draws[:, :2])
         found = found.with_problems(gradient_problems(errors))
         self._kept = KeptPosterior.of(found, data, seed, float(errors.nanmedian()))
@@ -430,21 +444,3 @@ class KnownODEForecaster(AnswersByDraws, ReportsPosterior, ChecksFit, ChecksMode
     @classmethod
     def _from_file(cls, header: Header, tensors: Tensors, device: torch.device) -> Self:
         raise ParameterError(f"it holds no functions: load it by {cls.__name__}.load(path, rates=...)")
-
-
-def _check_informed(density: KnownDensity) -> None:
-    """Raise where the data say nothing of a parameter with a flat prior, and warn of one that nothing reads."""
-    names = sorted({name for of_problem in uninformed(density) for name in of_problem})
-    names = [name for name in names if density.space.parameter_of(name) not in density.unused]
-    flat = [name for name in names if isinstance(density.space.priors[density.space.parameter_of(name)], Uniform)]
-    if flat:
-        raise DataError(
-            f"The data say nothing of {', '.join(map(repr, flat))}, whose prior is flat: nothing that is observed "
-            "depends on it. Observe a channel that does (observed=), give it a prior of what is known, or a number."
-        )
-    if density.unused:
-        warnings.warn(
-            f"No function reads {', '.join(map(repr, density.unused))}: the posterior will be the prior.",
-            TsodeWarning,
-            stacklevel=5,
-        )

@@ -111,7 +111,11 @@ class Evaluator:
 
     def hurried(self) -> Evaluator:
         """Evaluation of what is cheap, on the same account."""
-        chosen = Evaluator(hurried(self.density), self.streams)
+        return self.of(hurried(self.density))
+
+    def of(self, density: Density) -> Evaluator:
+        """Evaluation of another density with the same problems, on the same account."""
+        chosen = Evaluator(density, self.streams)
         chosen._shared = self._shared
         return chosen
 

@@ -35,7 +35,9 @@ class NeuralTerm:
     sizes : sequence of float
         Typical size of each input: the function hardly bends over a small share of it.
     scale : float
-        Typical size of the term before any data, in its own unit. The smaller, the more data it takes to move it.
+        Typical size of the term before any data, in its own unit. The smaller, the more data it takes to move it. As
+        the residual of a system that is fitted it is where the search for a scale begins, see
+        `tsode.inference.residual_scales.with_found_scales`.
     n_hidden : int
         Weights.
     seed : int

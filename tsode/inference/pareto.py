@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["pareto_shape", "smooth_weights"]
+__all__ = ["pareto_shape", "smooth_weights", "tail_shape"]
 
 PRIOR_COUNT, PRIOR_SHAPE = 10, 0.5  # k is drawn to this shape as by so many draws (Vehtari et al. 2024, appendix C)
 FEWEST = 5  # draws of a tail
@@ -39,6 +39,23 @@ def pareto_shape(excess: Tensor) -> tuple[Tensor, Tensor]:
     return found, -found / best
 
 
+def tail_shape(x: Tensor) -> tuple[Tensor, int]:
+    """Pareto shape (...) of the upper tail of equally weighted draws ``x`` (... n), and of how many draws it is.
+
+    Draws have no variance from .5 and no mean from 1. Its standard error is some ``(1 + shape) / sqrt(n_tail)``.
+    """
+    n_tail = min(_n_tail(x.shape[-1]), x.shape[-1] - 1)
+    ordered = x.sort(dim=-1).values
+    excess = ordered[..., -n_tail:] - ordered[..., -n_tail - 1, None]
+    # ties at the cut have no logarithm
+    size = excess[..., -1:].clamp(min=torch.finfo(x.dtype).tiny)
+    return pareto_shape((excess / size).clamp(min=1e-12))[0], n_tail
+
+
+def _n_tail(n: int) -> int:
+    return max(FEWEST, min(int(0.2 * n), int(3.0 * math.sqrt(n))))
+
+
 def smooth_weights(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     """Normalised importance weights whose largest are the expected ones of a Pareto law fitted to them, and its shape.
 
@@ -59,7 +76,7 @@ def smooth_weights(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     Vehtari, Simpson, Gelman, Yao and Gabry, "Pareto smoothed importance sampling", JMLR 25, 2024.
     """
     s = log_weights.shape[-1]
-    n_tail = max(FEWEST, min(int(0.2 * s), int(3.0 * math.sqrt(s))))
+    n_tail = _n_tail(s)
     if s < 2 * FEWEST:
         return log_weights - log_weights.logsumexp(dim=-1, keepdim=True), torch.full_like(
             log_weights[..., 0], torch.inf

@@ -132,6 +132,11 @@ class Prior(ABC):
         x = np.where(below < 0.5, law.ppf(np.minimum(below, 0.5)), law.isf(np.minimum(above, 1.0)))
         return np.clip(x, low, high)
 
+    @property
+    def has_variance(self) -> bool:
+        """Whether its variance is a number: if so, a posterior's is one too, by likelihoods that are bounded."""
+        return bool(np.isfinite(self.bounds).all() or np.isfinite(self._law().var()))
+
     @cached_property
     def _median(self) -> float:
         return float(self.quantile(0.5))

@@ -27,6 +27,7 @@ from tsode.inference.noise import LogNormalNoise
 from tsode.inference.observations import Observations
 from tsode.inference.parameters import Parameters
 from tsode.inference.priors import LogNormal
+from tsode.inference.residual_scales import with_found_scales
 from tsode.inference.settings import Settings
 from tsode.numerics.dopri5 import Dopri5
 
@@ -102,12 +103,12 @@ def run(report: Report) -> None:
         rows, p = _rows(density, posterior, visited)
         drift = _mean(density.system.known_derivatives(torch.zeros_like(rows[:, 0]), rows, p))
         for k, name in enumerate(density.system.states):
-            share = _rms(_mean(RESIDUAL[name](rows, p))) / _rms(drift[:, k])
+            share = _rms(_mean(density.system.residual[name](rows, p))) / _rms(drift[:, k])
             report.at_most(f"seed {seed}: residual of {name}, in parts of the known drift", share, 0.05)
 
 
 def _fit(report: Report, what: str, system: KnownSystem, data: Observations) -> tuple[KnownDensity, Posterior]:
-    density = KnownDensity(system, data)
+    density = with_found_scales(KnownDensity(system, data), 0, FEW)
     posterior = infer(density, "laplace", 0, FEW)
     tell_cost(report, what, posterior)
     return density, posterior

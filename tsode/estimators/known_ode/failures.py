@@ -14,6 +14,7 @@ from tsode.inference.draws import Posterior
 from tsode.inference.failures import Failure, best_draws, find_failures
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.model_checks import uninformed
+from tsode.inference.pareto import tail_shape
 from tsode.inference.priors import Uniform
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "in_native_time",
     "no_start",
     "prior_draws",
+    "tail_problems",
 ]
 
 N_LOOKED_AT = 256  # draws of the prior
 NEAR, CUT = 0.01, 0.01  # of the prior's width, and of its largest density, from which a bound is one that it is cut by
+NO_VARIANCE = 0.5  # shape of a tail
 MOST_OFF = 0.05  # share by which a gradient may be off: solvers of usual tolerance are far below it
 
 
@@ -105,6 +108,31 @@ def bound_problems(found: Posterior, density: KnownDensity) -> list[list[str]]:
                         f"at a bound: the median of {name}, {median:.3g}, is within 1 % of {bound:g}, where its prior "
                         f"{prior!r} is cut off"
                     )
+    return texts
+
+
+def tail_problems(found: Posterior, density: KnownDensity) -> list[list[str]]:
+    """Parameters of each problem whose draws reach so far out that their mean and sd say nothing.
+
+    Only a prior without a variance can lead to a posterior without one; that it does is seen by the draws' own tails.
+    """
+    space = density.space
+    texts: list[list[str]] = [[] for _ in found.problems]
+    priors = [space.priors[space.parameter_of(name)] for name in density.names]
+    heavy = [place for place, prior in enumerate(priors) if not prior.has_variance]
+    if not heavy:
+        return texts
+    values = space.constrain(found.draws.flatten(1, 2)).mT  # (g p n)
+    for place in heavy:
+        shapes, n = tail_shape(torch.stack([values[:, place], -values[:, place]]))
+        is_open = torch.tensor([np.isinf(bound) for bound in priors[place].bounds[::-1]])
+        for g, shape in enumerate(shapes.where(is_open[:, None], -torch.inf).amax(dim=0).tolist()):
+            if shape + 2.0 * (1.0 + shape) / n**0.5 > NO_VARIANCE:
+                texts[g].append(
+                    f"no variance: draws of {density.names[place]} have a tail of Pareto shape {shape:.2f} (from .5 "
+                    f"there is no sd, from 1 no mean), as its prior {priors[place]!r} has: look at quantiles, or take "
+                    "a prior with lighter tails"
+                )
     return texts
 
 

@@ -19,7 +19,14 @@ from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.known_ode.answers import AnswersByDraws
 from tsode.estimators.known_ode.checks import ChecksModel
 from tsode.estimators.known_ode.conditioned import key_of, settings_for
-from tsode.estimators.known_ode.failures import bound_problems, check_informed, explained, gradient_problems, no_start
+from tsode.estimators.known_ode.failures import (
+    bound_problems,
+    check_informed,
+    explained,
+    gradient_problems,
+    no_start,
+    tail_problems,
+)
 from tsode.estimators.known_ode.fit_checks import ChecksFit
 from tsode.estimators.known_ode.histories import histories, observations
 from tsode.estimators.known_ode.model_files import PARTS, KeepsFiles
@@ -40,6 +47,7 @@ from tsode.inference.model_checks import direction_error
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.observations import Observations
 from tsode.inference.population.infer import LIKELIHOOD, infer_population
+from tsode.inference.residual_scales import with_found_scales
 from tsode.inference.settings import check_segments
 
 __all__ = ["KnownODEForecaster"]
@@ -106,8 +114,8 @@ class KnownODEForecaster(
         Networks of all states that are added to the rates, of every state or of those named, for what the equations
         lack. Data have to move them away from zero; `summary` tells which share of the drift they explain.
     residual_scale : float
-        Typical size of a residual before any data, in parts of the rates that the priors lead to. The smaller, the more
-        data it takes.
+        Size of a residual before any data, in parts of the rates that the priors lead to: the median of a half-Cauchy
+        prior. `fit` finds the size that data make probable, next to none where the equations say it all.
     segments : int or "auto", optional
         Pieces that each series is cut into while modes are sought (multiple shooting): for series over many periods,
         chaos, and where much of the rates is left to a residual. The posterior is that of whole series all the same.
@@ -203,7 +211,7 @@ class KnownODEForecaster(
     # -- the system ------------------------------------------------------------------------------------------------
 
     def _given(self) -> KnownSystem:
-        """The system as it was given, with the residual that fit has set up."""
+        """The system as it was given, with the residual as fit has set it up."""
         system, terms = self._said(), self.__dict__.get("_terms", {})
         population = self.__dict__.get("_population") or self._read_population()
         if terms or population is not None:
@@ -338,6 +346,7 @@ class KnownODEForecaster(
         """
         super().update(X, y, events=events, static=static, known=known)
         if refit:
+            self._terms = {}
             self._infer_from(self.reader_, self._panel)
         return self
 
@@ -359,21 +368,25 @@ class KnownODEForecaster(
         density = self._with_residual(panel.ids, data)
         check_informed(density)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
-        keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
         settings = settings_for(self.n_draws, self.segments)
-        self._estimate = None
-        if self._population is None:
-            found = infer(density, self.inference, seed, settings, keys, self.max_seconds, verbose=bool(self.verbose))
-        else:
+        most, self._estimate = self.max_seconds, None
+        if self._population is not None:
             found, self._estimate = infer_population(
-                density, self.inference, self.marginal, seed, settings, self.n_starts, self.max_seconds,
-                bool(self.verbose),
-            )  # fmt: skip
+                density, self.inference, self.marginal, seed, settings, self.n_starts, most, bool(self.verbose)
+            )
+        else:
+            if density.system.residual:
+                most = None if most is None else most / 2
+                density = with_found_scales(density, seed, settings, most)
+                self._terms = dict(density.system.residual)
+            keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
+            found = infer(density, self.inference, seed, settings, keys, most, verbose=bool(self.verbose))
         draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
         if not bool(draws.isfinite().all()):
             raise SolverError(no_start(found, density, reader))
         found = replace(found, problems=tuple(of_physics(texts, density.system.residual) for texts in found.problems))
         found = found.with_problems(explained(found, density, reader)).with_problems(bound_problems(found, density))
+        found = found.with_problems(tail_problems(found, density))
         errors = direction_error(density, draws[:, :2])
         found = found.with_problems(gradient_problems(errors))
         self._kept = KeptPosterior.of(found, data, seed, float(errors.nanmedian()))

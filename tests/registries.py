@@ -35,6 +35,7 @@ SMALL = {
     "n_hidden": 8,
     "n_encoder": 16,
     "n_samples": 8,
+    "n_members": 2,  # as few as an ensemble has
     "max_epochs": 1,
     "batch_size": 8,
     "random_state": 0,

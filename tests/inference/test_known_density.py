@@ -207,6 +207,7 @@ def explosive(n_points, n_failing):
         {"sd": LogNormal(-1.0, 0.5)},
         {"x": LogNormal(-1.0, 1.0)},
         {"x": AdditiveNoise("x", sd="sd")},
+        solver=Dopri5(max_steps=150),
     )
     density = KnownDensity(system, observations([0.5, 1.0], [[0.4], [0.5]]))
     u = density.space.pack({"sd": 0.3, "x_initial": 0.4}).repeat(1, n_points, 1)

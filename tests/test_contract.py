@@ -87,7 +87,15 @@ def test_latent_odes_keep_the_contract(encoder, evolution):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "solver"), [*((name, "heun_maruyama") for name in ENCODERS), ("set_attention", "milstein")]
+    ("encoder", "solver"),
+    # the default, and another solver; each encoder is of a latent ODE too
+    [
+        *(
+            pytest.param(name, "heun_maruyama", marks=[pytest.mark.slow] * (name != "backward_filter"))
+            for name in ENCODERS
+        ),
+        ("set_attention", "milstein"),
+    ],
 )
 def test_latent_sdes_keep_the_contract(encoder, solver):
     torch.manual_seed(0)

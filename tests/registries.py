@@ -60,6 +60,7 @@ def _forecasters() -> dict[str, BaseForecaster]:
     found = {}
     for dtype in ("float64", "float32"):
         found |= {f"{name}-{dtype}": small(made, dtype=dtype) for name, made in FORECASTERS.items()}
+        found[f"JumpODEForecaster-{dtype}"].set_params(n_members=2)  # as few as an ensemble has
     del found["AutoForecaster-float32"]  # its members have a dtype of their own
     # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below it,
     # and so are the features that it is given of the calendar
@@ -71,7 +72,8 @@ def _forecasters() -> dict[str, BaseForecaster]:
     variants["positive"] = {"support": {"a": "positive"}}
     variants["passes"] = {"n_members": 2, "n_passes": 2}
     made = FORECASTERS["JumpODEForecaster"]
-    found |= {f"{name}-float64": small(made, dtype="float64", calendar=None, **how) for name, how in variants.items()}
+    for name, how in variants.items():
+        found[f"{name}-float64"] = small(made, dtype="float64", calendar=None, **{"n_members": 2} | how)
     found["DirectForecaster-positive-float64"] = small(FORECASTERS["DirectForecaster"], support={"a": "positive"})
     found["DirectForecaster-boosting-float64"] = small(
         FORECASTERS["DirectForecaster"], regression="boosting", max_trees=6, max_rows=2000

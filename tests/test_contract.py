@@ -42,13 +42,15 @@ REFITS = {
 def contracts():
     """Every forecaster and check. In `make test`: each class in double precision, and the default in single.
 
-    A named filter is checked below the estimator too, by `test_filters_keep_the_contract`.
+    A named filter is checked below the estimator too, by `test_filters_keep_the_contract`; and the automatic choice,
+    which fits each of its members four times, is not fitted anew there.
     """
     in_double = {f"{name}-float64" for name in FORECASTERS}
     for name in SMALL_FORECASTERS:
         for check in FORECASTER_CHECKS:
             is_default = name == "JumpODEForecaster-float32" and check.__name__ not in REFITS
-            is_dear = name not in in_double and not is_default
+            is_choice_anew = name.startswith("AutoForecaster") and check.__name__ in REFITS
+            is_dear = (name not in in_double or is_choice_anew) and not is_default
             label = f"{name}-{check.__name__.removeprefix('check_')}"
             yield pytest.param(name, check, id=label, marks=[pytest.mark.slow] * is_dear)
 
@@ -85,7 +87,15 @@ def test_latent_odes_keep_the_contract(encoder, evolution):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "solver"), [*((name, "heun_maruyama") for name in ENCODERS), ("set_attention", "milstein")]
+    ("encoder", "solver"),
+    # the default, and another solver; each encoder is of a latent ODE too
+    [
+        *(
+            pytest.param(name, "heun_maruyama", marks=[pytest.mark.slow] * (name != "backward_filter"))
+            for name in ENCODERS
+        ),
+        ("set_attention", "milstein"),
+    ],
 )
 def test_latent_sdes_keep_the_contract(encoder, solver):
     torch.manual_seed(0)

@@ -192,7 +192,7 @@ def test_the_intensity_of_a_point_process_takes_settings():
 
 def test_a_search_goes_over_parts():
     frame = example_panel(4)
-    forecaster = small(JumpODEForecaster, evolution="mlp", solver="midpoint")
+    forecaster = small(JumpODEForecaster, evolution="mlp", solver="midpoint", n_members=1)
     solvers = ["rk4", part("rk4", max_step=0.5)]
     search = GridSearchCV(forecaster, {"solver": solvers}, cv=GroupKFold(2), error_score="raise")
     search.fit(frame, groups=frame["unique_id"])

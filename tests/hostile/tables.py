@@ -83,7 +83,9 @@ def tables(ids: str, times: str) -> dict[str, Table]:
 @cache
 def _fitted(ids: str, times: str) -> JumpODEForecaster:
     data = tables(ids, times)
-    made = small(JumpODEForecaster, n_modes=2, n_hidden=4, n_members=1, dtype="float64")
+    # a plain one, for it is asked some 4,000 times, and tables are read the same for all
+    plain = {"n_modes": 2, "n_hidden": 4, "n_members": 1, "zero_input_response": False}
+    made = small(JumpODEForecaster, **plain, dtype="float64")
     return made.fit(data["frame"], **{name: data[name] for name in ("events", "static", "known")})
 
 

@@ -14,13 +14,14 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise import LogNormalNoise, PoissonNoise
 from tsode.inference.priors import LogNormal
+from tsode.numerics.dopri5 import Dopri5
 
 
 def explosive(prior=None) -> KnownDensity:
     """z' = k z^2 from 1 leaves the finite numbers at 1 / k; of two series the second is seen for longer."""
     system = KnownSystem(
         lambda t, z, p: p.k[:, None] * z**2, ["z"], {"k": prior or LogNormal(log(0.3), 1.0)}, {"z": 1.0},
-        {"x": LogNormalNoise("z", sd=0.1)},
+        {"x": LogNormalNoise("z", sd=0.1)}, solver=Dopri5(max_steps=150),
     )  # fmt: skip
     data = observations([[0.5, 1.0], [1.5, 3.0]], np.ones((2, 2, 1)), ids=("short", "long"))
     return KnownDensity(system, data)

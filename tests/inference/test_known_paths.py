@@ -138,6 +138,28 @@ def test_gradients_by_a_lag_go_on_where_an_input_jumps_as_the_dose_arrives():
     assert slope[0, 0, 1] / lag_of_u == pytest.approx(4.0 * 0.7 * np.exp(-0.7 * 2.0), rel=1e-6)
 
 
+def test_the_gradient_by_a_lag_takes_few_more_steps_where_an_input_jumps():
+    # what shadows a solve must not see the jump early because the lag, which is moved, sets where the solve stops
+    asked = []
+
+    def counted(t, z, p):
+        asked.append(len(z))
+        return rates(t, z, p)
+
+    priors = {"k": LogNormal(log(0.7), 0.3), "lag": LogNormal(0.0, 0.3)}
+    own = density(
+        function=counted, parameters=priors, parts={"doses": {"z": Dosing(lag="lag")}}, events=doses([0.0], [4.0]),
+        solver=Dopri5(),
+    )  # fmt: skip
+    u = own.space.pack({"k": 0.7, "lag": 1.3})
+    asked.clear()
+    own.log_prob(u)
+    without = len(asked)
+    own.log_prob(u.requires_grad_())
+    # twice as many for the shadow, and a few to see whether it may be trusted
+    assert len(asked) - without < 4 * without
+
+
 def test_series_have_inputs_of_their_own():
     def both(ids, known):
         system = KnownSystem(rates, ["z"], {"k": LogNormal(log(0.7), 0.3)}, {"z": 2.0},

@@ -54,10 +54,10 @@ def test_only_those_that_are_not_through_begin_anew_and_stiff_ones_by_an_implici
 
 def test_a_points_answer_and_gradient_do_not_depend_on_the_stiff_ones_beside_it():
     density = sir()
-    u = draws(density, 32, seed=1).requires_grad_()
+    u = draws(density, 6, seed=1).requires_grad_()  # the first is stiff, the fourth is not
     value = density.log_prob(u)
     slope = torch.autograd.grad(value.where(value.isfinite(), 0.0).sum(), u)[0]
-    for place in (0, 3, 17):
+    for place in (0, 3):
         alone = u.detach()[:, place : place + 1].clone().requires_grad_()
         own = density.log_prob(alone)
         torch.testing.assert_close(own[:, 0], value[:, place], rtol=1e-12, atol=0)

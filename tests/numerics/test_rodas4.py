@@ -89,8 +89,8 @@ def test_gradients_of_a_stiff_solve_are_right():
 
         return field
 
-    exact = gradient(field_of, Dopri5(rtol=1e-10, atol=1e-15, max_steps=20_000), 1.0)
-    torch.testing.assert_close(gradient(field_of, TRACES, 1.0), exact, rtol=1e-5, atol=1e-9)
+    exact = gradient(field_of, Dopri5(rtol=1e-10, atol=1e-15, max_steps=20_000), 0.3)
+    torch.testing.assert_close(gradient(field_of, TRACES, 0.3), exact, rtol=1e-5, atol=1e-9)
 
 
 def test_derivatives_of_a_state_at_rest_are_right():

@@ -293,6 +293,8 @@ def _between(field: VectorField, start: Tensor, stop: Tensor) -> VectorField:
     """The field asked at times strictly between `start` and `stop` (b,) only."""
     if isinstance(field, AffineField):
         return field
+    # They only choose where to ask, so that no derivative, and no shadow of the solution, moves them over an event.
+    start, stop = start.detach(), stop.detach()
     first = torch.nextafter(start, torch.full_like(start, torch.inf))
     last = torch.nextafter(stop, torch.full_like(stop, -torch.inf))
 

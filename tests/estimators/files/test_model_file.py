@@ -50,7 +50,9 @@ def test_parameters_come_back(saved):
     assert loaded.get_params() == LastValueForecaster(target=["a"], horizon=pd.Timedelta("90min")).get_params()
 
 
-@pytest.mark.parametrize("name", SMALL_FORECASTERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.endswith("32")) for name in SMALL_FORECASTERS]
+)
 def test_the_base_class_loads_any_forecaster(name, tmp_path):
     fitted(name).save(tmp_path / "m")
     loaded = BaseForecaster.load(tmp_path / "m")

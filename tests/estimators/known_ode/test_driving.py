@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from math import log
 
 import numpy as np
@@ -58,9 +59,19 @@ def fitted() -> KnownODEForecaster:
     return model().fit(frame(ids=("a", "b")), known=known(("a", "b")))
 
 
+@pytest.fixture(scope="module")
+def alone() -> KnownODEForecaster:
+    return model().fit(frame(), known=known())
+
+
+@pytest.fixture(scope="module")
+def held() -> KnownODEForecaster:
+    return model(known_path="last").fit(frame("last"), known=known())
+
+
 @pytest.mark.parametrize("path", ["linear", "last"])
-def test_equations_read_a_known_column_by_name_by_the_rule_of_known_path(path):
-    own = model(known_path=path).fit(frame(path), known=known())
+def test_equations_read_a_known_column_by_name_by_the_rule_of_known_path(path, alone, held):
+    own = {"linear": alone, "last": held}[path]
     assert own.summary().loc["k", "mean"] == pytest.approx(K, abs=5 * own.summary().loc["k", "sd"])
     assert own.summary().loc["k", "sd"] < 0.01
     # the same path in forecasts, trajectories, and the pointwise likelihood
@@ -75,18 +86,18 @@ def test_equations_read_a_known_column_by_name_by_the_rule_of_known_path(path):
     np.testing.assert_allclose(likelihood, expected, atol=1e-3)
 
 
-def test_a_row_without_observation_changes_no_likelihood():
+def test_a_row_without_observation_changes_no_likelihood(alone):
     rows = frame()
     rows = pd.concat([rows, pd.DataFrame({"unique_id": "a", "ds": [2.2, 5.0], "level": np.nan})])
     table = known()
     between = pd.DataFrame({"unique_id": "a", "ds": [1.6, 5.0], "inflow": [3.0 - 5.0 / 1.5 * 0.6, 0.875]})
-    plain, more = model().fit(frame(), known=table), model().fit(rows, known=pd.concat([table, between]))
+    more = model().fit(rows, known=pd.concat([table, between]))
     points = pd.DataFrame({"k": [0.3, 0.7, 1.1]})
     one = model().evaluate(points, frame(), known=table)
     two = model().evaluate(points, rows, known=pd.concat([table, between]))
     np.testing.assert_allclose(one, two, rtol=1e-12)
-    assert plain.log_evidence_ == pytest.approx(more.log_evidence_, abs=1e-9)
-    np.testing.assert_allclose(plain.predict(times=[7.0])["level"], more.predict(times=[7.0])["level"], rtol=1e-6)
+    assert alone.log_evidence_ == pytest.approx(more.log_evidence_, abs=1e-9)
+    np.testing.assert_allclose(alone.predict(times=[7.0])["level"], more.predict(times=[7.0])["level"], rtol=1e-6)
 
 
 def test_forecasts_follow_known_values_of_the_future(fitted):
@@ -106,8 +117,8 @@ def test_forecasts_follow_known_values_of_the_future(fitted):
     np.testing.assert_allclose(before, fitted.predict(times=[7.5])["level"], rtol=1e-9)
 
 
-def test_update_goes_on_with_later_inputs(fitted):
-    own = model().fit(frame(), known=known())
+def test_update_goes_on_with_later_inputs(alone):
+    own = copy.deepcopy(alone)
     truth = 2.0 / K + (closed_form(8.0, K, "linear") - 2.0 / K) * np.exp(-0.5 * K)
     own.update(
         pd.DataFrame({"unique_id": "a", "ds": [8.5], "level": [truth]}),
@@ -163,13 +174,12 @@ def test_the_same_call_gives_the_draws_of_fit_when_nothing_is_new(fitted):
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
-def test_inputs_with_datetimes_are_those_with_numbers(fitted):
+def test_inputs_with_datetimes_are_those_with_numbers(alone):
     def clock(table):
         return table.assign(ds=pd.Timestamp("2026-01-01") + pd.to_timedelta(table["ds"], unit="h"))
 
     own = model(initial_time=pd.Timestamp("2026-01-01"), time_unit="1h").fit(clock(frame()), known=clock(known()))
-    plain = model().fit(frame(), known=known())
-    pd.testing.assert_frame_equal(own.summary(), plain.summary(), rtol=1e-6)
+    pd.testing.assert_frame_equal(own.summary(), alone.summary(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -193,12 +203,11 @@ def test_an_input_that_does_not_meet_the_model_or_the_data_is_said(table, change
         model(**changes).fit(frame(), known=table)
 
 
-def test_a_forecast_beyond_the_last_known_value_of_a_line_is_an_error_and_no_extrapolation(fitted):
+def test_a_forecast_beyond_the_last_known_value_of_a_line_is_an_error_and_no_extrapolation(fitted, held):
     with pytest.raises(DataError, match=r"ends at 8\.0, but is needed up to 8\.5"):
         fitted.predict(times=[8.5])
     with pytest.raises(DataError, match="known up to 8"):
         fitted.trajectories([8.5])
-    held = model(known_path="last").fit(frame("last"), known=known())
     assert np.isfinite(held.predict(times=[8.5])["level"]).all()
 
 

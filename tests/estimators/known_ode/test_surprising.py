@@ -12,6 +12,7 @@ import pytest
 from tests.estimators.known_ode.test_known_ode import TIMES, decay, frame
 from tsode import KnownODEForecaster
 from tsode.inference import LogNormal, LogNormalNoise
+from tsode.numerics import Dopri5
 
 SHARED = {"initial": {"drug": 10.0}, "inference": "quadrature", "n_draws": 4096}
 
@@ -71,7 +72,7 @@ def test_rows_that_no_draw_has_a_solve_for_are_inferred_anew_and_not_weighed_ali
     own = KnownODEForecaster(
         lambda t, z, p: (p.k * z[:, 0] ** 2,), states=["z"], parameters={"k": LogNormal(log(0.4), 0.5)},
         initial={"z": 1.0}, observed={"level": LogNormalNoise("z", sd=0.2)}, initial_time=0.0, random_state=0,
-        inference="quadrature", n_draws=256,
+        inference="quadrature", n_draws=256, solver=Dopri5(max_steps=150),
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of failed solves of the prior

@@ -38,6 +38,7 @@ from tsode.inference import (
     evaluation,
 )
 from tsode.inference.infer import infer
+from tsode.numerics import Dopri5
 
 RULE = {"inference": "quadrature", "n_draws": 64}
 QUICK = {"inference": "laplace", "n_draws": 64}
@@ -379,7 +380,8 @@ def test_wild_proposals_are_rejections_and_the_posterior_is_that_where_solves_su
     # a sixth of the prior fails
     own = KnownODEForecaster(
         lambda t, z, p: (p.k * z[:, 0] ** 2,), states=["z"], parameters={"k": Uniform(0.0, 0.6)}, initial={"z": 1.0},
-        observed={"level": LogNormalNoise("z", sd=0.3)}, initial_time=0.0, random_state=0, **RULE,
+        observed={"level": LogNormalNoise("z", sd=0.3)}, initial_time=0.0, random_state=0,
+        solver=Dopri5(max_steps=150), **RULE,
     )  # fmt: skip
     with pytest.warns(TsodeWarning, match="failed solves"):
         own.fit(pd.DataFrame({"unique_id": "a", "ds": times, "level": 1.0 / (1.0 - k * times)}))

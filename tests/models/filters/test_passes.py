@@ -24,7 +24,9 @@ def make(name: str = "innovation", n_passes: int = 2, seed: int = 0) -> JumpFilt
     return model
 
 
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "innovation")) for name in FILTERS]
+)
 def test_filters_of_two_passes_keep_the_contract(name):
     check_model(make(name))
 

@@ -10,7 +10,15 @@ from tsode import JumpODEForecaster
 from tsode.core.series import collate
 from tsode.models.filters.readout_posterior import PRECISION, ReadoutPosterior, last_read, with_one
 
-SETTINGS = {"n_modes": 4, "n_static": 2, "n_hidden": 8, "max_epochs": 3, "batch_size": 8, "horizon": 2.0}
+SETTINGS = {
+    "n_modes": 4,
+    "n_static": 2,
+    "n_hidden": 8,
+    "max_epochs": 3,
+    "batch_size": 8,
+    "horizon": 2.0,
+    "n_members": 2,
+}
 
 
 def _waves(n_series: int) -> pd.DataFrame:

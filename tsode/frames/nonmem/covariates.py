@@ -49,13 +49,13 @@ def read_covariates(
         if column.isna().all():
             use[name] = "not used: empty"
             continue
-        n_each = column.groupby(table[ID_COL], sort=False).nunique()
-        n_without = int((n_each == 0).sum())
+        n_each = dict(column.groupby(table[ID_COL], sort=False).nunique())
+        n_without = sum(not n for n in n_each.values())
         suffix = f", without a value in {n_without} IDs" if n_without else ""
         is_of_numbers = all(to_number(cell) is not None for cell in column.dropna())
         values = pd.Series(cells.numbers(name)) if is_of_numbers else column
-        if n_each.max() <= 1 or (is_of_numbers and values.groupby(table[ID_COL]).nunique().max() <= 1):
-            first = values.groupby(table[ID_COL], sort=False).first()
+        if max(n_each.values()) <= 1 or (is_of_numbers and values.groupby(table[ID_COL]).nunique().max() <= 1):
+            first = dict(values.groupby(table[ID_COL], sort=False).first())
             static[name] = [first[key] for key in keys]
             use[name] = f"static: constant in every ID{suffix}"
             continue
@@ -66,7 +66,7 @@ def read_covariates(
                 f"a number. Mend the cell, or leave the column out by columns={{{name!r}: 'DROP'}}."
             )
         if n_without:
-            key = n_each.index[n_each == 0][0]
+            key = next(key for key in keys if not n_each[key])
             raise DataError(
                 f"{name} changes along time, but ID {key!r} has no value of it: fill in one, or leave the column out "
                 f"by columns={{{name!r}: 'DROP'}}."

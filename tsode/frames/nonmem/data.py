@@ -128,7 +128,8 @@ def read_nonmem(
       estimates: the dose comes without one, for ``doses={state: Dosing(duration=...)}``, and a warning says so.
     - A value with CENS of 1 (-1) is not above (below) the one in DV, one with BLQ of 1 not above LLOQ. It stands at its
       limit, and ``below`` (``above``) has the limit of the channel.
-    - An observation with MDV of 1 or an empty DV is a row without a value: a time to be told of.
+    - An observation with MDV of 1 or an empty DV, and another event (EVID 2), is a row without a value: a time to be
+      told of. Two values of one channel at one time are two rows, see ``duplicates=`` of forecasters.
 
     Raises
     ------
@@ -155,6 +156,7 @@ def read_nonmem(
     clean = doses.table.assign(ID=pd.Series(ids, dtype=object), TIME=times, II=read_spans(cells, "II"))
     records, clean = read_records(clean, cells.places)
     table = record_events(records, clean, doses.states)
+    table = table[table["kind"] != "mark"].reset_index(drop=True)
     times = records["TIME"].to_numpy()
 
     # what happens to values and where
@@ -163,21 +165,23 @@ def read_nonmem(
     censored = read_censored(cells, is_said)
     is_seen = is_said & ~np.isnan(censored.values)
     kinds, names = find_channels(cells, is_observed, channels, endpoint)
-    is_kept = is_observed & np.array([kind in names for kind in kinds])
+    kinds[(records["EVID"] == 2).to_numpy()] = next(iter(names), None)  # a time to be told of, whatever the channel
+    is_kept = np.isin(records["EVID"], (0, 2)) & np.array([kind in names for kind in kinds])
     _check_dosed(ids, records, is_kept, cells)
 
     # when
     step = time_steps(ids, times)
     moves = np.zeros(len(times), dtype=np.int64)
     if at_event == "after":
-        compartments = [ANY if not cell else cell for cell in clean["CMT"]]
+        places = {state: number for number, state in enumerate(doses.states or [], start=1)}
+        compartments = [places.get(cell, cell) or ANY for cell in clean["CMT"]]
         observed = [of if kept else None for of, kept in zip(compartments, is_kept)]
         moves = count_moves(ids, times, observed, _changed(table, compartments))
         _check_repeats(table, ids, times, moves, is_kept, cells)
     moved = times + moves * step
     table[TIME_COL] = moved[table.pop("record").to_numpy(dtype=np.int64)]
     seen = pd.DataFrame({ID_COL: ids, TIME_COL: moved, "DV": np.where(is_seen, censored.values, np.nan)})
-    rows = spread_channels(seen[is_kept].reset_index(drop=True), kinds[is_kept], names)
+    rows = _without_idle(spread_channels(seen[is_kept].reset_index(drop=True), kinds[is_kept], names))
 
     taken = _find_covariates(cells, covariates, endpoint)
     most = pd.Series(moves).groupby(pd.Series(ids, dtype=object), sort=False).transform("max").to_numpy()
@@ -233,7 +237,7 @@ def _changed(table: pd.DataFrame, compartments: Sequence[Hashable]) -> list[Hash
     for event in table.to_dict("records"):
         kind, is_steady, record = event["kind"], event["steady_state"] > 0, int(event["record"])
         is_late = not np.isnan(event["lag"]) and not is_steady
-        if kind == "mark" or is_late or (kind == "add" and not is_steady and not np.isnan(event["rate"])):
+        if is_late or (kind == "add" and not is_steady and not np.isnan(event["rate"])):
             continue
         is_of_one = kind in ("add", "set", "multiply") and not is_steady and changed[record] is None
         changed[record] = compartments[record] if is_of_one else ANY
@@ -274,8 +278,16 @@ def _check_dosed(ids: Sequence[Hashable], records: pd.DataFrame, is_kept: np.nda
         if key not in seen and evid in (1, 4):
             raise DataError(
                 f"ID {key!r} has a dose in {cells.places[row]}, but no observation, so that it is no series: add a row "
-                "with EVID=0 and an empty DV when it is to be told of, or drop its rows."
+                "with EVID=2 when it is to be told of, or drop its rows."
             )
+
+
+def _without_idle(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without those that say nothing at a time of which there is another."""
+    keys = [ID_COL, TIME_COL]
+    is_idle = rows.drop(columns=keys).isna().all(axis=1)
+    has_other = (~is_idle).groupby([rows[key] for key in keys]).transform("any")
+    return rows[~is_idle | ~(has_other | rows.duplicated(keys))].reset_index(drop=True)
 
 
 def _find_covariates(cells: Cells, wanted: Sequence[Hashable] | None, endpoint: str) -> list[Hashable]:

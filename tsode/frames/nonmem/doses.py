@@ -86,8 +86,8 @@ def _rates(cells: Cells, table: pd.DataFrame, is_dose: np.ndarray) -> np.ndarray
         if is_open.any():
             first = cells.where(int(is_open.argmax()))
             warnings.warn(
-                f"{int(is_open.sum())} doses have a RATE of {code:g}, the first in {first}. Their {quantity} is for the "
-                f"model to say, by doses={{state: Dosing({quantity}=...)}}; without it they are given at once.",
+                f"{int(is_open.sum())} doses have a RATE of {code:g}, the first in {first}. Their {quantity} is for "
+                f"the model to say, by doses={{state: Dosing({quantity}=...)}}; without it they are given at once.",
                 TsodeWarning,
                 stacklevel=4,
             )

@@ -58,6 +58,8 @@ def make_tally(
 
 def _kind(row: Mapping[Hashable, object], is_seen: bool, is_kept: bool, is_censored: bool) -> str:
     evid = row["EVID"]
+    if evid == 2:
+        return "other event, a row without a value"
     if evid == 0:
         if not is_kept:
             return "observation left out by channels="
@@ -66,7 +68,7 @@ def _kind(row: Mapping[Hashable, object], is_seen: bool, is_kept: bool, is_censo
         kind = "infusion" if row["RATE"] > 0 else "dose"  # type: ignore[operator]
         kind = f"steady-state {kind}" if row["SS"] else kind
         return kind if evid == 1 else f"reset and {kind}"
-    return {2: "other event", 3: "reset", 5: "replacement", 6: "multiplication"}[evid]  # type: ignore[index]
+    return {3: "reset", 5: "replacement", 6: "multiplication"}[evid]  # type: ignore[index]
 
 
 def _note(kind: str, n_moved: int) -> str:

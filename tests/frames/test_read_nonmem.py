@@ -373,6 +373,28 @@ def test_a_row_without_an_observation_changes_no_likelihood():
     assert counts(more)["other event, a row without a value"] == 1
 
 
+def test_of_two_values_at_one_time_that_of_the_interval_counts():
+    table = CHANGING.assign(WT=[70.0, 80.0, 90.0, 60.0], EVID=[1, 0, 0, 0])
+    extra = table.iloc[1:2].assign(WT=99.0, EVID=1, AMT=0.0)  # as files have it where an occasion begins with a dose
+    for rule, where in (("next", 1.5), ("last", 0.5)):
+        both = pd.concat([table, extra]).set_axis([0, 1, 2, 3, where]).sort_index()
+        plain, more = (read_nonmem(one, states=["drug"], known_rule=rule, at_event="before") for one in (table, both))
+        pd.testing.assert_frame_equal(plain.known, more.known)
+
+
+def test_columns_that_are_kept_stand_beside_the_values():
+    table = CHANGING.assign(OCC=["1", "1", "2", "2"], ARM=["a", "a", None, "b"])
+    found = read_nonmem(table, states=["drug"], keep=["OCC", "ARM"])
+    assert found.rows["OCC"].tolist() == [1.0, 2.0, 2.0]
+    assert found.rows["ARM"].fillna("none").tolist() == ["a", "none", "b"]
+    assert found.rows["DV"].tolist() == [1.1, 0.8, 0.2]
+    assert found.known.columns.tolist() == ["unique_id", "ds", "WT"]
+    assert uses(found)["OCC"] == "kept beside the values"
+    assert likelihood(found) == likelihood(read_nonmem(CHANGING, states=["drug"]))
+    with pytest.raises(ParameterError, match=r"keep= names 'OC', which is no column .* Did you mean 'OCC'"):
+        read_nonmem(table, keep=["OC"])
+
+
 # -- what cannot be read -----------------------------------------------------------------------------------------------
 
 
@@ -409,7 +431,10 @@ def test_a_row_without_an_observation_changes_no_likelihood():
         ({"ID": [None, "p7"]}, "There is no ID in row 0"),
         ({"CENS": [2, 0]}, r"CENS is 2 in row 0 \(ID 'p7'\), but must be one of"),
         ({"BLQ": [1, 0]}, r"BLQ is 1 in row 0 \(ID 'p7'\), but there is no limit: add it in a column LLOQ"),
-        ({"TIME": [3, 3], "WT": [70, 80]}, r"WT has two values at TIME 3: 70 and 80 in row 1 \(ID 'p7'\)"),
+        (
+            {"TIME": [3, 3], "WT": [70, 80]},
+            r"WT has two values at TIME 3: 70, and 80 of the observation in row 1 \(ID 'p7'\)",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_place_and_id(columns, message):

@@ -12,11 +12,12 @@ import pandas as pd
 
 from tsode.core.time_sums import add_spans
 from tsode.errors import DataError, ParameterError
+from tsode.frames.labels import guess_label
 from tsode.frames.nonmem.cells import RESERVED, Cells, is_reserved, read_cells
 from tsode.frames.nonmem.censoring import find_limits, read_censored
 from tsode.frames.nonmem.channels import find_channels
 from tsode.frames.nonmem.clock import read_spans, read_times
-from tsode.frames.nonmem.covariates import RULES, read_covariates
+from tsode.frames.nonmem.covariates import RULES, read_covariates, read_kept
 from tsode.frames.nonmem.doses import read_doses
 from tsode.frames.nonmem.events import record_events, spread_channels
 from tsode.frames.nonmem.order import ANY, count_moves, time_steps
@@ -71,6 +72,7 @@ def read_nonmem(
     endpoint: str = "auto",
     columns: Sequence[Hashable] | Mapping[Hashable, Hashable] | None = None,
     covariates: Sequence[Hashable] | None = None,
+    keep: Sequence[Hashable] = (),
     known_rule: str = "next",
     at_event: str = "after",
     ignore: str | None = "@",
@@ -99,6 +101,8 @@ def read_nonmem(
         columns of another name are read as, ``{"CONC": "DV"}``. "DROP" leaves one out.
     covariates : list of str, optional
         Columns that are covariates. Default: all that have no meaning of their own.
+    keep : list of str, optional
+        Columns that are none, and stand in ``rows`` beside the values, such as an occasion.
     known_rule : {"next", "last", "linear"}
         What holds between two rows, of covariates that change. "next", which is NONMEM's: the value of a row has held
         since the row before. "last": it holds up to the next row. "linear": a straight line. An empty cell says
@@ -150,6 +154,7 @@ def read_nonmem(
     """
     _check_choices(known_rule, at_event)
     cells = read_cells(data, columns, ignore, missing)
+    taken = _find_covariates(cells, covariates, endpoint, keep)
     ids = _read_ids(cells)
     times, clock = read_times(cells)
     doses = read_doses(cells, states)
@@ -181,11 +186,13 @@ def read_nonmem(
     moved = times + moves * step
     table[TIME_COL] = moved[table.pop("record").to_numpy(dtype=np.int64)]
     seen = pd.DataFrame({ID_COL: ids, TIME_COL: moved, "DV": np.where(is_seen, censored.values, np.nan)})
-    rows = _without_idle(spread_channels(seen[is_kept].reset_index(drop=True), kinds[is_kept], names))
+    seen = seen.assign(**{str(name): read_kept(cells, name) for name in keep})
+    rows = spread_channels(seen[is_kept].reset_index(drop=True), kinds[is_kept], names)
+    rows = _without_idle(rows, list(names.values()))
 
-    taken = _find_covariates(cells, covariates, endpoint)
     most = pd.Series(moves).groupby(pd.Series(ids, dtype=object), sort=False).transform("max").to_numpy()
-    static, known, use = read_covariates(cells, taken, ids, times, known_rule, step * (most + 1))
+    static, known, use = read_covariates(cells, taken, ids, times, known_rule, step * (most + 1), is_kept)
+    use |= dict.fromkeys(keep, "kept beside the values")
     of_channel = {name: is_kept & (kinds == kind) for kind, name in names.items()}
     below, above = find_limits(censored, of_channel, is_seen)
     tally = make_tally(cells, records, table, censored, is_seen, is_kept, int((moves * is_kept > 0).sum()), use, clock)
@@ -282,23 +289,26 @@ def _check_dosed(ids: Sequence[Hashable], records: pd.DataFrame, is_kept: np.nda
             )
 
 
-def _without_idle(rows: pd.DataFrame) -> pd.DataFrame:
+def _without_idle(rows: pd.DataFrame, channels: list[Hashable]) -> pd.DataFrame:
     """The rows without those that say nothing at a time of which there is another."""
     keys = [ID_COL, TIME_COL]
-    is_idle = rows.drop(columns=keys).isna().all(axis=1)
+    is_idle = rows[channels].isna().all(axis=1)
     has_other = (~is_idle).groupby([rows[key] for key in keys]).transform("any")
     return rows[~is_idle | ~(has_other | rows.duplicated(keys))].reset_index(drop=True)
 
 
-def _find_covariates(cells: Cells, wanted: Sequence[Hashable] | None, endpoint: str) -> list[Hashable]:
-    if wanted is None:
-        return [name for name in cells.frame.columns if not is_reserved(name) and name != endpoint]
-    for name in wanted:
-        if name not in cells or name in RESERVED:
-            raise ParameterError(
-                f"covariates= names {name!r}, which is no covariate among {list(cells.frame.columns)}."
-            )
-    return list(wanted)
+def _find_covariates(
+    cells: Cells, wanted: Sequence[Hashable] | None, endpoint: str, keep: Sequence[Hashable]
+) -> list[Hashable]:
+    for argument, names in (("covariates", wanted or ()), ("keep", keep)):
+        for name in names:
+            if name not in cells or name in RESERVED:
+                raise ParameterError(
+                    f"{argument}= names {name!r}, which is no column without a meaning of its own."
+                    f"{guess_label(name, list(cells.frame.columns))} The columns are {list(cells.frame.columns)}."
+                )
+    found = [name for name in cells.frame.columns if not is_reserved(name) and name != endpoint]
+    return [name for name in (found if wanted is None else wanted) if name not in keep]
 
 
 def _brief(table: pd.DataFrame) -> pd.DataFrame:

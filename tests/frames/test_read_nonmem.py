@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 import tsode
+from tests.frames.test_nonmem_rules import draw_table, is_cut, oral, rule
 from tsode import KnownODEForecaster, read_nonmem, solve
 from tsode.datasets import load_theophylline, load_theophylline_doses, load_theophylline_static
 from tsode.errors import DataError, ParameterError, TsodeWarning
@@ -163,7 +164,7 @@ def test_compartments_are_named_by_their_numbers():
     assert read_nonmem(table).events["target"].tolist() == [1, 2]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -200,6 +201,22 @@ def test_the_amount_that_is_given_is_that_of_the_table(records):
     assert given_amount == pytest.approx(total, rel=1e-12)
     assert counts(found, "amounts")["given"] == given_amount
     assert counts(found, "amounts")["in the table"] == pytest.approx(total, rel=1e-12)
+
+
+def test_generated_tables_with_many_records_of_one_time_are_read_by_the_rules():
+    rng, tables = np.random.default_rng(5), {}
+    while len(tables) < 60:
+        table = draw_table(rng, len(tables)).assign(DV=1.0)
+        table["TIME"] = table["TIME"] // 8 * 8.0
+        table["CMT"] = table["CMT"].where(table["EVID"].isin([1, 4]), 0)  # observations look at all states here
+        if not is_cut(table):
+            tables[len(tables)] = table
+    found = read_nonmem(pd.concat(tables.values(), ignore_index=True))
+    seen = found.rows[found.rows["DV"].notna()]
+    states = solve(oral, np.zeros(2), seen, events=found.events, t0=0.0)[["state_0", "state_1"]]
+    truth = np.stack([rule(table, row) for table in tables.values() for row in np.flatnonzero(table["EVID"] == 0)])
+    assert (seen["ds"] != seen["ds"].round(6)).sum() > 10  # that were moved
+    np.testing.assert_allclose(states, truth, rtol=1e-8, atol=1e-8)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -376,9 +393,11 @@ def test_a_row_without_an_observation_changes_no_likelihood():
 def test_of_two_values_at_one_time_that_of_the_interval_counts():
     table = CHANGING.assign(WT=[70.0, 80.0, 90.0, 60.0], EVID=[1, 0, 0, 0])
     extra = table.iloc[1:2].assign(WT=99.0, EVID=1, AMT=0.0)  # as files have it where an occasion begins with a dose
-    for rule, where in (("next", 1.5), ("last", 0.5)):
+    for known_rule, where in (("next", 1.5), ("last", 0.5)):
         both = pd.concat([table, extra]).set_axis([0, 1, 2, 3, where]).sort_index()
-        plain, more = (read_nonmem(one, states=["drug"], known_rule=rule, at_event="before") for one in (table, both))
+        plain, more = (
+            read_nonmem(one, states=["drug"], known_rule=known_rule, at_event="before") for one in (table, both)
+        )
         pd.testing.assert_frame_equal(plain.known, more.known)
 
 

@@ -147,6 +147,7 @@ def read_nonmem(
     Examples
     --------
     >>> import pandas as pd
+    >>> import tsode
     >>> table = {"ID": 1, "TIME": [0, 1, 2], "AMT": [100, ".", "."], "DV": [".", 8.1, 6.7], "WT": 70}
     >>> found = tsode.read_nonmem(pd.DataFrame(table), states=["central"], channels="level")
     >>> found.rows["level"].tolist(), found.events["amount"].tolist(), found.static["WT"].tolist()

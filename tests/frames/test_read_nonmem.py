@@ -251,6 +251,15 @@ def test_files_are_read_however_they_are_written(tmp_path, text, options, left_o
     assert sum(counts(found).values()) == len(text.splitlines())
 
 
+def test_small_letters_are_read_as_capitals_but_for_those_that_may_mean_something_else():
+    found = read_nonmem(pd.DataFrame({"id": [1, 1], "time": [0, 1], "amt": [9.0, 0], "dv": [0, 1.0], "f": 0, "c": 2}))
+    assert found.events["amount"].tolist() == [9.0]
+    assert found.static.to_dict("list") == {"unique_id": [1], "f": [0.0], "c": [2.0]}
+    assert uses(found)["AMT"] == "amount of doses (given as 'amt')"
+    half = read_nonmem(pd.DataFrame({"ID": [1, 1], "TIME": [0, 1], "AMT": [9.0, 0], "DV": [0, 1.0], "F1": 0.5}))
+    assert half.events["amount"].tolist() == [4.5]
+
+
 def test_every_column_has_a_use(tmp_path):
     text = "ID,TIME,AMT,DV,WT,CRCL,EMPTY,CALL,NOTE\n1,0,9,.,70,90,.,.,a\n1,2,.,8.5,70,80,.,.,b\n"
     found = read_nonmem(write(tmp_path, text), columns={"NOTE": "DROP"})
@@ -259,9 +268,22 @@ def test_every_column_has_a_use(tmp_path):
         "WT": "static: constant in every ID", "CRCL": "known: changes along time, by the rule 'next'",
         "EMPTY": "not used: empty", "CALL": "not used", "NOTE": "not used: dropped",
     }  # fmt: skip
+    assert repr(found).splitlines()[2].split()[:3] == ["rows", "dose", "1.0"]
     few = read_nonmem(write(tmp_path, text), columns={"NOTE": "DROP"}, covariates=["WT"])
     assert uses(few)["CRCL"] == "not used: no covariate"
     assert few.known is None
+
+
+def test_frames_of_other_libraries_and_dtypes_are_read_as_those_of_pandas(tmp_path):
+    polars = pytest.importorskip("polars")
+    table = {"ID": [1, 1], "TIME": [0.0, 1.0], "EVID": [1, 0], "AMT": [9.0, None], "DV": [None, 3.0], "SEX": ["f", "f"]}
+    plain = read_nonmem(pd.DataFrame(table))
+    for other in (polars.DataFrame(table), pd.DataFrame(table).convert_dtypes()):
+        found = read_nonmem(other)
+        for name in ("rows", "events", "static", "tally"):
+            pd.testing.assert_frame_equal(getattr(found, name), getattr(plain, name), check_dtype=False)
+    new = read_nonmem(pd.DataFrame(table).drop(columns="DV"), channels="level")  # a patient of whom nothing was seen
+    assert new.rows["level"].isna().tolist() == [True]
 
 
 def test_ids_stay_as_they_are_written(tmp_path):

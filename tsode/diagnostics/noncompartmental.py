@@ -213,20 +213,16 @@ def _from_dose(
     t: np.ndarray, c: np.ndarray, interval: _Interval, is_bolus: bool, below: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The values with one at the time of the dose in front."""
-    is_there = t[0] <= 0
+    is_there, is_after = t[0] == 0, t > 0
+    is_alone = interval.is_first and not interval.is_steady
+    if is_there and (not is_bolus or (is_alone and c[0] > below) or not is_after.any()):
+        return t, c  # of a bolus: nothing but the dose has set it
+    t, c = t[is_after], c[is_after]
     if is_bolus:
-        if is_there and interval.is_first and not interval.is_steady and c[0] > below:
-            return t, c  # nothing but the dose has set it
-        t, c = t[t > 0], c[t > 0]
-        if not len(t):
-            return np.zeros(1), np.full(1, c[0] if len(c) else interval.values[0])
-        start = c[0]
-        if len(t) > 1 and 0 < c[1] < c[0]:
-            start = c[0] * (c[0] / c[1]) ** (t[0] / (t[1] - t[0]))
-    elif is_there:
-        return t, c
+        falls = len(t) > 1 and 0 < c[1] < c[0]
+        start = c[0] * (c[0] / c[1]) ** (t[0] / (t[1] - t[0])) if falls else c[0]
     else:
-        start = 0.0 if interval.is_first and not interval.is_steady else c.min()
+        start = 0.0 if is_alone else c.min()
     return np.r_[0.0, t], np.r_[start, c]
 
 

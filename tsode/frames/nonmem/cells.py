@@ -172,7 +172,8 @@ def _names(labels: Sequence[Hashable], given: Mapping[Hashable, Hashable]) -> di
     names: dict[Hashable, Hashable] = {}
     for label in labels:
         upper = str(label).strip().upper()
-        is_free = is_reserved(upper) and upper not in labels and upper not in given.values()
+        # a small f may be of females
+        is_free = upper in RESERVED and len(upper) > 1 and upper not in labels and upper not in given.values()
         names[label] = given.get(label, upper if is_free else label)
     return names
 
@@ -180,7 +181,7 @@ def _names(labels: Sequence[Hashable], given: Mapping[Hashable, Hashable]) -> di
 def _read_file(
     path: Path, columns: Sequence[Hashable] | Mapping[Hashable, Hashable] | None, ignore: str | None
 ) -> tuple[pd.DataFrame, list[str], dict[str, int]]:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     header: list[Hashable] | None = list(columns) if isinstance(columns, Sequence) else None
     is_listed, left_out = header is not None, {}
     rows, places = [], []

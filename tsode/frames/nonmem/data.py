@@ -30,7 +30,7 @@ __all__ = ["NonmemData", "read_nonmem"]
 AT_EVENT = ("after", "before")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NonmemData:
     """What a data file says, as frames that ``fit`` takes.
 
@@ -62,6 +62,9 @@ class NonmemData:
     below: dict[Hashable, float]
     above: dict[Hashable, float]
     tally: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return f"NonmemData with the tally\n{self.tally.to_string(index=False)}"
 
 
 def read_nonmem(
@@ -130,6 +133,8 @@ def read_nonmem(
       reset has set back goes on, as in `tsode.frames.events_from_nonmem`.
     - DUR is how long a dose takes, of which RATE follows. RATE of -1 or -2 asks for a rate or duration that the model
       estimates: the dose comes without one, for ``doses={state: Dosing(duration=...)}``, and a warning says so.
+    - ALAG and F, or ALAG1, F1, ALAG2, F2, ... of compartments, are lag and bioavailability of doses. Names in small
+      letters are read as those in capitals, but for C, F and those with a number.
     - A value with CENS of 1 (-1) is not above (below) the one in DV, one with BLQ of 1 not above LLOQ. It stands at its
       limit, and ``below`` (``above``) has the limit of the channel.
     - An observation with MDV of 1 or an empty DV, and another event (EVID 2), is a row without a value: a time to be

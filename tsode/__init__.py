@@ -25,6 +25,7 @@ from tsode.estimators import (
     compare_models,
 )
 from tsode.frames.events import EventTable
+from tsode.frames.nonmem import NonmemData, read_nonmem
 from tsode.frames.unsplit import Unsplit
 from tsode.numerics.crossings import integrate_triggers
 from tsode.numerics.surfaces import Trigger
@@ -42,6 +43,7 @@ __all__ = [
     "LatentODEForecaster",
     "LatentSDEForecaster",
     "LinearSDEForecaster",
+    "NonmemData",
     "Part",
     "PathRegressor",
     "PointProcessForecaster",
@@ -57,6 +59,7 @@ __all__ = [
     "find_crossings",
     "integrate_triggers",
     "part",
+    "read_nonmem",
     "register",
     "solve",
     "solve_schedule",

@@ -11,10 +11,17 @@ import pandas as pd
 from tsode.core.time_sums import add_spans, shift_times
 from tsode.errors import DataError
 from tsode.frames.events import EventTable, read_event_rows, read_events
-from tsode.frames.nonmem_columns import find_compartments, read_numbers, read_records
+from tsode.frames.nonmem.records import find_compartments, read_numbers, read_records
 from tsode.frames.table import ID_COL, TIME_COL
 
-__all__ = ["events_from_nonmem", "observations_from_nonmem", "to_nonmem"]
+__all__ = [
+    "events_from_nonmem",
+    "observations_from_nonmem",
+    "record_events",
+    "spread_channels",
+    "tidy_endpoint",
+    "to_nonmem",
+]
 
 _KINDS = {1: "add", 2: "mark", 3: "reset", 4: "reset_add", 5: "set", 6: "multiply"}
 _EVIDS = {kind: evid for evid, kind in _KINDS.items()} | {"rate": 1}
@@ -60,7 +67,7 @@ def events_from_nonmem(frame: Any, *, states: Sequence[Hashable] | None = None) 
     Beal, Sheiner, Boeckmann and Bauer, *NONMEM Users Guides*, part VI, chapter V. EVID 5 and 6: rxode2.
     """
     records, table = read_records(frame)
-    return EventTable(_read_events(records, table, states).drop(columns="record"))
+    return EventTable(record_events(records, table, states).drop(columns="record"))
 
 
 def observations_from_nonmem(
@@ -97,12 +104,15 @@ def observations_from_nonmem(
         raise DataError(f"There is no column 'DV' to observe. The columns are {list(frame.columns)}.")
     table = pd.DataFrame({ID_COL: records["ID"], TIME_COL: records["TIME"]})
     if side:
-        table["side"] = _count_before(_read_events(records, frame, states), records)
+        table["side"] = _count_before(record_events(records, frame, states), records)
     table["DV"] = read_numbers(frame, "DV", missing=np.nan)
     is_seen = ((records["EVID"] == 0) & (read_numbers(frame, "MDV") == 0)).to_numpy()
     table = table[is_seen].reset_index(drop=True)
     kinds = _find_endpoints(frame[is_seen], endpoint)
-    return table if kinds is None else _spread(table, kinds)
+    if kinds is None:
+        return table
+    known = sorted(set(kinds), key=lambda kind: (len(kind), kind) if isinstance(kind, str) else (0, str(kind)))
+    return spread_channels(table, kinds, {kind: f"DV_{kind}" for kind in known})
 
 
 def to_nonmem(
@@ -143,8 +153,16 @@ def to_nonmem(
     return short if _are_same(wanted, written, states) else _write(wanted.assign(n_more=0.0), states)
 
 
-def _read_events(records: pd.DataFrame, frame: pd.DataFrame, states: Sequence[Hashable] | None) -> pd.DataFrame:
-    """Columns of an `EventTable`, the ``record`` that each row is of, and whether it happens at the time of it."""
+def record_events(records: pd.DataFrame, frame: pd.DataFrame, states: Sequence[Hashable] | None) -> pd.DataFrame:
+    """Columns of an `EventTable`, and the ``record`` that each row is of.
+
+    Parameters
+    ----------
+    records, frame : DataFrame
+        From `tsode.frames.nonmem.records.read_records`.
+    states : sequence of label or None
+        As in `events_from_nonmem`.
+    """
     table = records.assign(later=_cancelling_times(records))
     # What earlier records left for a time, additional and late doses, comes after its own records.
     is_new = table["TIME"].groupby(table["ID"]).diff() != 0
@@ -229,7 +247,7 @@ def _of_compartment(
 
 def _check_records(table: pd.DataFrame) -> None:
     for row in table.to_dict("records"):
-        where = f"of ID {row['ID']!r} at TIME {row['TIME']:g}"
+        where = f"of ID {row['ID']!r} at TIME {row['TIME']:g} ({row['place']})"
         if row["EVID"] in (1, 4):
             _check_dose(row, where)
         elif row["EVID"] in (0, 2, 3) and (np.nan_to_num(row["AMT"]) or row["RATE"]):
@@ -296,29 +314,39 @@ def _find_endpoints(frame: pd.DataFrame, endpoint: str | None) -> np.ndarray | N
         raise DataError(f"There is no column {endpoint!r} to tell endpoints by. The columns are {list(frame.columns)}.")
     for name in ("DVID", "CMT") if endpoint == "auto" else (endpoint,):
         if name in frame.columns:
-            kinds = frame[name].map(_tidy).to_numpy(dtype=object)
+            kinds = frame[name].map(tidy_endpoint).to_numpy(dtype=object)
             if endpoint != "auto" or len(set(kinds)) > 1:
                 return kinds
     return None
 
 
-def _tidy(entry: Any) -> Any:
+def tidy_endpoint(entry: Any) -> Any:
     """Name of an endpoint: 1 of "1", 1.0 and True alike."""
     number = pd.to_numeric(entry, errors="coerce")
     return entry if pd.isna(number) else f"{number:g}"
 
 
-def _spread(table: pd.DataFrame, kinds: np.ndarray) -> pd.DataFrame:
-    """One channel an endpoint; observations of one time in one row, but for those of the same endpoint."""
+def spread_channels(table: pd.DataFrame, kinds: np.ndarray, names: Mapping[Any, Hashable]) -> pd.DataFrame:
+    """One channel an endpoint; observations of one time in one row, but for those of the same endpoint.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the column ``DV``; the others tell rows apart.
+    kinds : array
+        Endpoint of each row.
+    names : mapping
+        Channel of each endpoint.
+    """
     keys = [name for name in table.columns if name != "DV"]
     table = table.assign(kind=kinds)
     table["again"] = table.groupby([*keys, "kind"], dropna=False).cumcount()
     row = table.groupby([*keys, "again"], sort=False, dropna=False).ngroup()
     wide = table.drop_duplicates([*keys, "again"])[keys].reset_index(drop=True)
-    for kind in sorted(set(kinds), key=lambda kind: (len(kind), kind) if isinstance(kind, str) else (0, str(kind))):
+    for kind, name in names.items():
         channel = np.full(len(wide), np.nan)
         channel[row[kinds == kind]] = table["DV"][kinds == kind]
-        wide[f"DV_{kind}"] = channel
+        wide[name] = channel
     return wide
 
 

@@ -18,15 +18,21 @@ __all__ = ["find_compartments", "read_numbers", "read_records"]
 _NUMBERS = ("TIME", "EVID", "AMT", "RATE", "II", "ADDL", "SS", "CMT", "MDV", "DV", "DVID", "ALAG")
 
 
-def read_records(data: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_records(data: Any, places: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the records of a table, and the table as a pandas frame.
+
+    Parameters
+    ----------
+    data : DataFrame or polars frame
+    places : sequence of str, optional
+        Where each row stands, for messages.
 
     Returns
     -------
     records : DataFrame
         ``ID``, ``TIME``, ``EVID``, ``AMT`` (NaN where there is none), ``CMT`` (as given), ``RATE``, ``II``, ``ADDL``,
-        ``SS`` (0 where there is none), and ``is_unsaid``: whether neither of the last two is given. A clock that a
-        reset has set back goes on: see `events_from_nonmem`.
+        ``SS`` (0 where there is none), ``is_unsaid``: whether neither of the last two is given, and ``place``, for
+        messages. A clock that a reset has set back goes on: see `events_from_nonmem`.
     frame : DataFrame
 
     Raises
@@ -57,6 +63,7 @@ def read_records(data: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     unknown = ~table["EVID"].isin([0, 1, 2, 3, 4, 5, 6])
     if unknown.any():
         raise DataError(f"EVID={table['EVID'][unknown].iloc[0]:g} is not known: NONMEM's are 0 to 4, and 5 and 6 here.")
+    table["place"] = [f"row {row}" for row in range(len(table))] if places is None else list(places)
     return table.assign(TIME=_running_times(table)), frame
 
 
@@ -117,8 +124,8 @@ def _running_times(table: pd.DataFrame) -> np.ndarray:
         row = int(is_wrong.to_numpy().argmax())
         label = table["ID"].tolist()[row]
         raise DataError(
-            f"TIME goes back to {table['TIME'][row]:g} in ID {label!r} at row {row}: sort the table; only a reset "
-            "(EVID 3 or 4) starts the clock again."
+            f"TIME goes back to {table['TIME'][row]:g} in ID {label!r} at {table['place'][row]}: sort the table; only "
+            "a reset (EVID 3 or 4) starts the clock again."
         )
     times = table["TIME"].to_numpy()
     if not goes_back.any():

@@ -17,6 +17,7 @@ __all__ = ["AffineFlow"]
 _MOST = 2**20  # numbers in the matrices that are worked out at once
 _SMALL = 0.25  # a matrix of this norm needs twelve terms of the series: the thirteenth is nothing beside 1
 _MOST_SQUARINGS = 60  # of a matrix of norm 1e17: rounding leaves nothing of what is said by more
+_SMALL_PRODUCT = 400  # operations below which torch multiplies each matrix of a batch by plain loops
 _ONE_OVER = [1.0 / math.factorial(k) for k in range(13)]
 
 
@@ -85,4 +86,6 @@ def _exponential(x: Tensor) -> Tensor:
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
     """Product of matrices (... i j) and (... j k), each summed in the same order whatever there are besides."""
+    if x.shape[-2] * x.shape[-1] * y.shape[-1] < _SMALL_PRODUCT:
+        return x @ y
     return (x[..., None] * y[..., None, :, :]).sum(dim=-2)

@@ -170,8 +170,8 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         `JumpODEForecaster`, what the data leave unknown of its readouts and of its expert (Laplace's approximation).
 
         It foretells the size of an error better than its place: on panels of 10, 30 and 100 Ornstein-Uhlenbeck paths it
-        was 0.2, 1.0 and 0.6 times the squared distance of means from those of one who knows the law, with rank
-        correlations over forecasts of 0.9, 0.0 and 0.2 (`tests/benchmarks/epistemic.py`, one seed). It does not hold
+        was 0.6, 2.1 and 0.8 times the squared distance of means from those of one who knows the law, with rank
+        correlations over forecasts of 0.5, 0.3 and 0.2 (`tests/benchmarks/epistemic.py`, three seeds). It does not hold
         what no parameters of the model could say, and off the range of training it falls behind the errors.
 
         The whole history of a series is run over, whatever came by `update`. See `predict` for the parameters.

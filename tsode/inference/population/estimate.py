@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from tsode.errors import ParameterError, SolverError
 from tsode.inference.engines.mode import choose_starts
+from tsode.inference.evaluation import INTERRUPTED, Stopped
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods.base import Answer
 from tsode.inference.population.methods.fo import FO
@@ -48,6 +50,8 @@ class Estimate:
         Where they are.
     is_done : Tensor[b], bool
         Which of them have come to an end by their own gradient.
+    why_stopped : str
+        Why it was ended before that; empty if it was not.
     """
 
     theta: Tensor
@@ -60,6 +64,7 @@ class Estimate:
     ends: Tensor
     points: Tensor
     is_done: Tensor
+    why_stopped: str = ""
 
     @property
     def covariance(self) -> Tensor:
@@ -101,6 +106,7 @@ def maximum_likelihood(
     n_prior: int = 128,
     start: Tensor | None = None,
     tell: Callable[[str], None] = lambda text: None,
+    max_seconds: float | None = None,
 ) -> Estimate:
     """Maximise the marginal likelihood of one problem; priors say no more than where to begin.
 
@@ -117,6 +123,8 @@ def maximum_likelihood(
         Coordinates to begin at instead.
     tell : callable
         Told what goes on.
+    max_seconds : float, optional
+        Of the clock, after which no more steps are made; the best point so far is kept, as it is after Ctrl-C.
 
     Raises
     ------
@@ -137,7 +145,9 @@ def maximum_likelihood(
         start = draws[0, choose_starts(draws, value, n_starts)[0]]
     n, _, q = density.subjects.shape
     modes = start.new_zeros(n, len(start), 1, q)
-    best = math.inf
+    reached, places = torch.full_like(start[:, 0], math.inf), start.clone()
+    until = math.inf if max_seconds is None else time.monotonic() + max_seconds
+    why = ""
 
     def scores(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Answer]:
         """Log likelihoods (n k) and slopes (n k p) of series."""
@@ -151,18 +161,25 @@ def maximum_likelihood(
         return value.detach(), slope, found
 
     def evaluate(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        nonlocal best
+        if time.monotonic() > until and bool(reached.isfinite().any()):
+            raise Stopped(f"stopped after max_seconds={max_seconds:g}")
         value, slope, _ = scores(points, which)
         total = -value.sum(dim=0)
-        best = min(best, float(total.min()))
-        tell(f"objective {2.0 * best - n_seen * LOG_2PI:.3f}")
+        is_better = total < reached[which]
+        reached[which] = torch.where(is_better, total, reached[which])
+        places[which] = torch.where(is_better[:, None], points, places[which])
+        tell(f"objective {2.0 * float(reached.min()) - n_seen * LOG_2PI:.3f}")
         return total, torch.where(total.isfinite()[:, None], -slope.sum(dim=0), torch.nan)
 
     n_seen = sum(len(cells.values) for cells in density.joint.cells.values())
     everyone = torch.arange(len(start))
     _, slope, _ = scores(start, everyone)
     spread = torch.einsum("nbp,nbq->bpq", slope, slope) + torch.eye(slope.shape[2], dtype=slope.dtype)
-    point, value, is_done = minimise(evaluate, start, tolerance=TOLERANCE, inverse=torch.linalg.inv(spread))
+    try:
+        point, value, is_done = minimise(evaluate, start, tolerance=TOLERANCE, inverse=torch.linalg.inv(spread))
+    except (Stopped, KeyboardInterrupt) as stopped:
+        point, value, is_done = places, reached, torch.zeros_like(reached, dtype=torch.bool)
+        why = str(stopped) or INTERRUPTED
     order = value.argsort(stable=True)
     if not bool(value[order[0]].isfinite()):
         raise SolverError(
@@ -180,7 +197,7 @@ def maximum_likelihood(
     hessian = -(up - down) / (2.0 * step.diagonal()[:, None])
     return Estimate(
         theta, float(-2.0 * own.sum() - n_seen * LOG_2PI), n_seen, found.eta[:, 0, 0].detach(), found.is_found[:, 0, 0],
-        0.5 * (hessian + hessian.mT), slope[:, 0], ends, point[order], is_done[order],
+        0.5 * (hessian + hessian.mT), slope[:, 0], ends, point[order], is_done[order], why,
     )  # fmt: skip
 
 

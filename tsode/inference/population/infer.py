@@ -84,7 +84,7 @@ def infer_population(
             bar.set_postfix_str(text)
             bar.update()
 
-        estimate = maximum_likelihood(density, generator, n_starts, tell=tell)
+        estimate = maximum_likelihood(density, generator, n_starts, tell=tell, max_seconds=max_seconds)
     covariance, problems = estimate.covariance, problems_of(estimate, density)
     n = settings.n_draws
     z = torch.randn(1, n, len(estimate.theta), generator=generator, dtype=torch.float64)
@@ -99,7 +99,9 @@ def problems_of(estimate: Estimate, density: MarginalDensity) -> tuple[str, ...]
     """What is wrong with an estimate, in words."""
     texts = []
     n_starts = len(estimate.ends)
-    if not bool(estimate.is_done[0]):
+    if estimate.why_stopped:
+        texts.append(f"unfinished: {estimate.why_stopped}")
+    elif not bool(estimate.is_done[0]):
         texts.append("not converged: the gradient does not vanish where the best start has stopped")
     if n_starts > 2 and estimate.n_at_best < FEW_STARTS * n_starts:
         texts.append(

@@ -27,6 +27,7 @@ from tsode.inference.settings import Settings
 __all__ = ["LIKELIHOOD", "choose_method", "infer_population"]
 
 LIKELIHOOD = "likelihood"
+MOST = {"n_prior": 128, "n_starts": 6, "n_importance": 512, "n_check": 64}  # of `Settings`
 FEW_STARTS = 0.5  # of them at the best end, below which it is said
 LARGE_SHRINKAGE = 0.3
 
@@ -70,6 +71,8 @@ def infer_population(
     verbose : bool
     """
     settings = settings or Settings()
+    # each point is a search for the modes of all series
+    settings = replace(settings, **{name: min(getattr(settings, name), most) for name, most in MOST.items()})
     density = MarginalDensity(joint, choose_method(joint, marginal))
     generator = new_generator(seed)
     if engine != LIKELIHOOD:

@@ -133,7 +133,9 @@ class Subjects:
         score = torch.where(is_fine, score.reshape(shaped).transpose(0, 1), 0.0)
         # effects are standard normal in the joint density, and are counted where they are integrated out
         log_prior = point.log_prior + 0.5 * (eta.square() + LOG_2PI).sum(dim=(2, 3))
-        return Point(score, log_prior, is_fine, torch.cat(means, dim=1), torch.cat(log_sds, dim=1))
+        none = theta.new_zeros(b, 0)  # where no noise is normal
+        mean, log_sd = torch.cat([none, *means], dim=1), torch.cat([none, *log_sds], dim=1)
+        return Point(score, log_prior, is_fine, mean, log_sd)
 
     def by_subject(self, cells: Tensor, series: Tensor) -> Tensor:
         """Sums (g b s ...) of what cells (b k ...) have."""

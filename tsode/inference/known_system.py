@@ -13,11 +13,11 @@ from torch import Tensor
 
 from tsode.errors import ParameterError, ShapeError
 from tsode.inference.dosing import Dosing
+from tsode.inference.effects.space import Population, PopulationSpace
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Observations
 from tsode.inference.parameters import Parameters, ParameterSpace
-from tsode.inference.population.space import Population, PopulationSpace
 from tsode.inference.priors import Prior
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5

@@ -1,6 +1,6 @@
 """Calibration of the two-level model: ranks of true typical values, spreads and noise over simulated populations.
 
-Eight series of four values each, a decay whose rate differs among series; effects are integrated out by Laplace's method.
+Eight series of four values each, a decay whose rate differs among series; effects are integrated out by Laplace's way.
 All data sets are problems of one density.
 """
 
@@ -17,14 +17,14 @@ from tests.benchmarks.structural_parts.report import Report
 from tests.inference.known_examples import numbers
 from tsode.inference.calibration import calibrate
 from tsode.inference.draws import Posterior
+from tsode.inference.effects.random_effects import RandomEffects
+from tsode.inference.effects.space import Population
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise import LogNormalNoise
 from tsode.inference.observations import Observations
-from tsode.inference.population.effects import RandomEffects
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods.laplace import Laplace
-from tsode.inference.population.space import Population
 from tsode.inference.population.subjects import Subjects
 from tsode.inference.priors import LogNormal
 from tsode.inference.settings import Settings

@@ -212,7 +212,7 @@ def test_a_forecast_beyond_the_last_known_value_of_a_line_is_an_error_and_no_ext
 
 
 def test_static_columns_are_refused_by_name():
-    with pytest.raises(DataError, match="static=: make each a parameter"):
+    with pytest.raises(DataError, match="static=: say what it acts on by covariates="):
         model().fit(frame(), known=known(), static=pd.DataFrame({"unique_id": ["a"], "age": [3.0]}))
 
 

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 
 from tests.inference.known_examples import observations
+from tsode.core.scheduled_events import EventKind, ScheduledEvents
+from tsode.datasets import load_theophylline, load_theophylline_doses
+from tsode.inference.effects.random_effects import RandomEffects
+from tsode.inference.effects.space import Population
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
-from tsode.inference.noise import ProportionalNoise
-from tsode.inference.population.effects import RandomEffects
-from tsode.inference.population.space import Population
+from tsode.inference.noise import AdditiveNoise, ProportionalNoise
+from tsode.inference.observations import Observations
 from tsode.inference.population.subjects import Subjects
 from tsode.inference.priors import LogNormal
 
@@ -44,3 +47,40 @@ def shared(subjects: Subjects, values) -> torch.Tensor:
     """Shared coordinates (g 1 p) of parameters by name."""
     etas = {f"eta_{name}": 0.0 for name in subjects.effects}
     return subjects.joint.space.pack({**etas, **values})[..., subjects.shared_places]
+
+
+def oral_rates(t, z, p):
+    gut, body = z.unbind(-1)
+    return -p.ka * gut, p.ka * gut - p.cl / p.v * body
+
+
+def oral(times, values, amounts) -> KnownDensity:
+    """One compartment and a dose at 0 that is swallowed, additive noise: absorption, clearance, volume vary."""
+    middles = {"ka": 1.5, "cl": 3.0, "v": 30.0, "sd": 1.0}
+    system = KnownSystem(
+        oral_rates,
+        ["gut", "body"],
+        {name: LogNormal(log(middle), 0.5) for name, middle in middles.items()},
+        {"gut": 0.0, "body": 0.0},
+        {"level": AdditiveNoise(lambda t, z, p: z[:, 1] / p.v, sd="sd")},
+        population=Population(RandomEffects.read(["ka", "cl", "v"])),
+    )
+    n = len(amounts)
+    zero = torch.zeros(n, 1, dtype=torch.float64)
+    whole = zero.long()
+    amount = torch.as_tensor(np.asarray(amounts, dtype=float))[:, None]
+    doses = ScheduledEvents(
+        zero, torch.full((n, 1), int(EventKind.ADD)), whole, amount, zero, zero, whole, zero, whole.bool()
+    )
+    rows = (torch.as_tensor(np.asarray(x, dtype=float)) for x in (times, values))
+    t, y = rows
+    return KnownDensity(system, Observations(range(n), torch.zeros(n, dtype=torch.float64), t, y[..., None], doses))
+
+
+def theophylline() -> KnownDensity:
+    """The twelve people of the bundled set, 132 values."""
+    levels = load_theophylline()
+    doses = load_theophylline_doses().set_index("unique_id")["dose_mg"]
+    of = [rows for _, rows in levels.groupby("unique_id")]
+    times, values = (np.stack([rows[name] for rows in of]) for name in ("ds", "theophylline_mg_l"))
+    return oral(times, values, [doses[rows["unique_id"].iloc[0]] for rows in of])

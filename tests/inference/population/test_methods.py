@@ -11,14 +11,14 @@ import torch
 from tests.inference.known_examples import numbers, observations
 from tests.inference.population.known_populations import WANG, decays, shared
 from tsode.errors import ParameterError
+from tsode.inference.effects.random_effects import RandomEffects
+from tsode.inference.effects.space import Population
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise import AdditiveNoise, PoissonNoise
-from tsode.inference.population.effects import RandomEffects
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods import METHODS
 from tsode.inference.population.methods.quadrature import Quadrature
-from tsode.inference.population.space import Population
 from tsode.inference.population.subjects import Subjects, apart
 from tsode.inference.priors import LogNormal, Normal
 

@@ -122,7 +122,7 @@ class KnownODEForecaster(
     random_effects : list of str, or dict, optional
         Parameters that vary among series around a common mean, on the line that their prior is mapped to (log-normal
         for positive ones). A dict has priors of their standard deviations ``omega_<name>``; the effects of a tuple of
-        names are correlated. See `tsode.inference.population.effects.RandomEffects`.
+        names are correlated. See `tsode.inference.effects.random_effects.RandomEffects`.
     covariates : dict, optional
         What explains part of a parameter that varies, by columns of `static`: ``{"cl": {"weight": 0.75}}`` is a power,
         a prior in place of the number is a power to be found, ``{"cl": {"sex": {"F": Normal(0, 0.5)}}}`` a shift.

@@ -14,8 +14,8 @@ from tsode.estimators.files.model_file import Header, Tensors, read_model_file
 from tsode.estimators.files.parameters import decode_parameters, encode_parameters
 from tsode.estimators.known_ode.parts_file import Unsaid, compare, decode, describe, encode, given_again
 from tsode.estimators.known_ode.posterior import KeptPosterior
+from tsode.inference.effects.space import Population
 from tsode.inference.known_system import KnownSystem
-from tsode.inference.population.space import Population
 
 __all__ = ["PARTS", "KeepsFiles"]
 

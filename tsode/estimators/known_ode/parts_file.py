@@ -13,12 +13,12 @@ from tsode._registry import lookup
 from tsode.errors import ParameterError
 from tsode.frames.labels import decode_label, encode_label
 from tsode.inference.dosing import Dosing
+from tsode.inference.effects.covariates import Linear, Power
+from tsode.inference.effects.random_effects import RandomEffects
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.noise import NOISES, Noise
-from tsode.inference.population.covariates import Linear, Power
-from tsode.inference.population.effects import RandomEffects
 from tsode.inference.priors import Prior, prior_from_dict
 from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.dopri5 import Dopri5

@@ -12,14 +12,14 @@ import torch
 
 from tsode.errors import ParameterError
 from tsode.estimators.known_ode.posterior import KeptPosterior
+from tsode.inference.effects.covariates import Covariates
+from tsode.inference.effects.random_effects import RandomEffects
+from tsode.inference.effects.space import Population
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.observations import Observations
-from tsode.inference.population.covariates import Covariates
-from tsode.inference.population.effects import RandomEffects
 from tsode.inference.population.estimate import Estimate
 from tsode.inference.population.infer import LIKELIHOOD
 from tsode.inference.population.methods import METHODS
-from tsode.inference.population.space import Population
 
 __all__ = ["OfPopulation", "PopulationSettings", "check_marginal"]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tsode.core.status import Status
 from tsode.errors import ParameterError
+from tsode.inference.effects.space import PopulationSpace
 from tsode.inference.known_density import KnownDensity
-from tsode.inference.population.space import PopulationSpace
 from tsode.likelihoods.log_normal import LogNormal
 from tsode.likelihoods.normal import Normal
 

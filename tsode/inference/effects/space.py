@@ -13,9 +13,9 @@ from torch.distributions import biject_to, constraints
 from torch.distributions.transforms import Transform, identity_transform
 
 from tsode.errors import ParameterError
+from tsode.inference.effects.covariates import Covariates
+from tsode.inference.effects.random_effects import RandomEffects
 from tsode.inference.parameters import ParameterSpace, Unpacked
-from tsode.inference.population.covariates import Covariates
-from tsode.inference.population.effects import RandomEffects
 from tsode.inference.priors import Prior
 
 __all__ = ["Population", "PopulationSpace"]

@@ -142,7 +142,7 @@ class Covariates:
                 values = list(term.values()) if isinstance(term, Mapping) else [term.coefficient]
                 if any(isinstance(value, Prior) for value in values) and len(set(column.tolist())) < 2:
                     raise DataError(
-                        f"Covariate {covariate!r} is {column[0]!r} in all series, so nothing can be learned of its "
+                        f"Covariate {covariate!r} is {column.tolist()[0]!r} in all series, so nothing can be learned of its "
                         f"coefficient on {name!r}: give the coefficient as a number, or leave it out."
                     )
                 if not isinstance(term, Mapping):

@@ -1,0 +1,1 @@
+"""Random effects and covariates: how series of a known system differ."""

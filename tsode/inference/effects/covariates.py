@@ -142,8 +142,8 @@ class Covariates:
                 values = list(term.values()) if isinstance(term, Mapping) else [term.coefficient]
                 if any(isinstance(value, Prior) for value in values) and len(set(column.tolist())) < 2:
                     raise DataError(
-                        f"Covariate {covariate!r} is {column.tolist()[0]!r} in all series, so nothing can be learned of its "
-                        f"coefficient on {name!r}: give the coefficient as a number, or leave it out."
+                        f"Covariate {covariate!r} is {column.tolist()[0]!r} in all series, so nothing can be learned "
+                        f"of its coefficient on {name!r}: give the coefficient as a number, or leave it out."
                     )
                 if not isinstance(term, Mapping):
                     middle[covariate] = float(np.median(_numbers(column, covariate, ids)))

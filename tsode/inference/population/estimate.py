@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from tsode.numerics.quasi_newton import minimise
 
 __all__ = ["Estimate", "maximum_likelihood"]
 
+ROUNDS = 3  # of the search, the later ones for starts that have not come to the best end
 SAME = 0.01  # units of the objective within which starts have come to the same
 TOLERANCE = 1e-7
 STEP = 0.02  # of differences of gradients, in standard errors
@@ -160,7 +162,8 @@ def maximum_likelihood(
         modes[:, which] = found.eta.detach().where(is_fine[..., None, None], modes[:, which])
         return value.detach(), slope, found
 
-    def evaluate(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(some: Tensor, points: Tensor, places_of: Tensor) -> tuple[Tensor, Tensor]:
+        which = some[places_of]
         if time.monotonic() > until and bool(reached.isfinite().any()):
             raise Stopped(f"stopped after max_seconds={max_seconds:g}")
         value, slope, _ = scores(points, which)
@@ -172,13 +175,22 @@ def maximum_likelihood(
         return total, torch.where(total.isfinite()[:, None], -slope.sum(dim=0), torch.nan)
 
     n_seen = sum(len(cells.values) for cells in density.joint.cells.values())
-    everyone = torch.arange(len(start))
-    _, slope, _ = scores(start, everyone)
-    spread = torch.einsum("nbp,nbq->bpq", slope, slope) + torch.eye(slope.shape[2], dtype=slope.dtype)
+    point, value = start.clone(), torch.full_like(reached, math.inf)
+    is_done = torch.zeros_like(reached, dtype=torch.bool)
+    left = torch.arange(len(start))
     try:
-        point, value, is_done = minimise(evaluate, start, tolerance=TOLERANCE, inverse=torch.linalg.inv(spread))
+        for _ in range(ROUNDS):
+            _, slope, _ = scores(point[left], left)
+            spread = torch.einsum("nbp,nbq->bpq", slope, slope) + torch.eye(slope.shape[2], dtype=slope.dtype)
+            point[left], value[left], is_done[left] = minimise(
+                partial(evaluate, left), point[left], tolerance=TOLERANCE, inverse=torch.linalg.inv(spread)
+            )
+            # where a spread has come near 0, or the metric has gone stale, a start begins anew by its scores there
+            left = (~is_done | (2.0 * (value - value.min()) > SAME)).nonzero()[:, 0]
+            if not len(left):
+                break
     except (Stopped, KeyboardInterrupt) as stopped:
-        point, value, is_done = places, reached, torch.zeros_like(reached, dtype=torch.bool)
+        point, value, is_done = places, reached, torch.zeros_like(is_done)
         why = str(stopped) or INTERRUPTED
     order = value.argsort(stable=True)
     if not bool(value[order[0]].isfinite()):

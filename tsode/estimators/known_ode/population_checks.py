@@ -205,13 +205,14 @@ class ChecksPopulation:
             population = subjects.joint.system.population
             assert population is not None
             shifts = population.effects.shifts(values)
-            of: dict[Hashable, np.ndarray] = {
-                f"eta_{name}": (shifts[name] / values[f"omega_{name}"]).flatten().numpy()
-                for name in population.effects.names
+            found = {
+                name: (shifts[name] / values[f"omega_{name}"]).flatten().numpy() for name in population.effects.names
             }
         data = subjects.joint.data
-        table = pd.DataFrame({self.id_col: list(data.ids)} | of | dict(data.static))
-        table.attrs["shrinkage"] = {name: 1.0 - float(np.sqrt(np.mean(x**2))) for name, x in of.items()}
+        columns: dict[Hashable, Any] = {self.id_col: list(data.ids)}
+        columns |= {f"eta_{name}": x for name, x in found.items()}
+        table = pd.DataFrame(columns | dict(data.static))
+        table.attrs["shrinkage"] = {name: 1.0 - float(np.sqrt(np.mean(x**2))) for name, x in found.items()}
         return table
 
     def _population_point(self) -> tuple[Subjects, Tensor, str]:

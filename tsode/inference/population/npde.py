@@ -48,8 +48,8 @@ def npde(
     for places in cells.of_series():
         if len(places) > MOST_SHARE * n:
             raise ParameterError(
-                f"Series {ids[cells.series[places[0]]]!r} has {len(places)} values: their covariance {n} simulations do "
-                f"not tell: take n={4 * len(places)} or more."
+                f"Series {ids[cells.series[places[0]]]!r} has {len(places)} values: their covariance {n} simulations "
+                f"do not tell: take n={4 * len(places)} or more."
             )
         both = np.concatenate([cells.values[None, places], simulated[:, places]])
         for j, place in enumerate(places):

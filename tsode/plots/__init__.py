@@ -2,8 +2,10 @@
 
 from tsode.plots.calibration import plot_calibration
 from tsode.plots.decomposition import plot_decomposition
+from tsode.plots.effects import plot_effects
 from tsode.plots.fan import plot_fan
 from tsode.plots.gaps import plot_gaps
+from tsode.plots.goodness_of_fit import plot_goodness_of_fit
 from tsode.plots.history import plot_history
 from tsode.plots.individual_fits import plot_individual_fits
 from tsode.plots.intensity import plot_intensity
@@ -16,15 +18,18 @@ from tsode.plots.posterior import plot_forest, plot_prior_posterior
 from tsode.plots.posterior_pairs import plot_pairs
 from tsode.plots.posterior_predictive import plot_posterior_predictive
 from tsode.plots.ranks import plot_rank_histogram
+from tsode.plots.visual_predictive_check import plot_visual_predictive_check
 from tsode.plots.what_if import plot_what_if
 
 __all__ = [
     "Page",
     "plot_calibration",
     "plot_decomposition",
+    "plot_effects",
     "plot_fan",
     "plot_forest",
     "plot_gaps",
+    "plot_goodness_of_fit",
     "plot_history",
     "plot_individual_fits",
     "plot_intensity",
@@ -36,5 +41,6 @@ __all__ = [
     "plot_posterior_predictive",
     "plot_prior_posterior",
     "plot_rank_histogram",
+    "plot_visual_predictive_check",
     "plot_what_if",
 ]

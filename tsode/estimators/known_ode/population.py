@@ -27,6 +27,7 @@ LEVEL = 1.959963984540054
 
 
 def check_marginal(name: str, value: Any, default: Any) -> None:
+    """Raise a ParameterError unless a value is the name of a method."""
     if value != "auto" and value not in METHODS:
         raise ParameterError(f"{name}={value!r} is no method: choose 'auto' or one of {', '.join(METHODS)}.")
 

@@ -26,15 +26,18 @@ from tsode.datasets import (
     load_physionet2012,
     load_theophylline,
     load_theophylline_doses,
+    load_theophylline_static,
 )
 from tsode.errors import TsodeWarning
 from tsode.plots import (
     Page,
     plot_calibration,
     plot_decomposition,
+    plot_effects,
     plot_fan,
     plot_forest,
     plot_gaps,
+    plot_goodness_of_fit,
     plot_history,
     plot_individual_fits,
     plot_intensity,
@@ -45,6 +48,7 @@ from tsode.plots import (
     plot_pit,
     plot_posterior_predictive,
     plot_prior_posterior,
+    plot_visual_predictive_check,
     plot_what_if,
 )
 from tsode.systems import one_compartment_oral
@@ -163,6 +167,23 @@ page.figure(plot_posterior_predictive(known).axes[0], "The data beside replicate
 page.figure(plot_pairs(known, [f"{name}[3]" for name in own]).axes[0], "What the data tell of one of them together.")
 page.figure(plot_prior_posterior(known, [f"{name}[3]" for name in own]).axes[0], "Each by itself, with its prior.")
 page.figure(plot_forest(known, [f"clearance[{key}]" for key in (3, 6, 9)]), "Clearance of the three.")
+
+page.heading("plot_goodness_of_fit and two more: populations")
+people = KnownODEForecaster(
+    system=body.with_(per_series=(), parameters={"sd": body.parameters["sd"]}),
+    random_effects=own,
+    covariates={"clearance": {"weight_kg": 0.75}},
+    inference="likelihood",
+    n_starts=1,
+    random_state=0,
+).fit(
+    drug.rename(columns={"theophylline_mg_l": "concentration"}).query("ds > 0"),
+    events=dosed.assign(target="depot"),
+    static=load_theophylline_static(),
+)
+page.figure(plot_goodness_of_fit(people).axes[0], "Twelve people of one population: values beside predictions.")
+page.figure(plot_visual_predictive_check(people).axes[0], "Quantiles of the data beside bands of simulated ones.")
+page.figure(plot_effects(people).axes[0], "What people differ in, beside their weight.")
 
 page.heading("plot_intensity: when the next event comes")
 quakes = load_earthquakes().query("split == 'train'").drop(columns="split")

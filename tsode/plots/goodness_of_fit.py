@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tsode.errors import ParameterError
+from tsode.inference.population.predictive_check import bin_edges
 from tsode.plots.axis import format_dates, log_scale, plain_text, time_axis
 from tsode.plots.fan import DOTS
 from tsode.plots.individual_fits import is_multiplicative, read_channels
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_goodness_of_fit"]
 
 HOLLOW: dict[str, Any] = DOTS | {"markerfacecolor": "none", "alpha": 0.8, "markersize": 4.0}
-FEWEST = 8  # values that a middle is drawn through
+FEWEST, N_MIDDLES = 8, 10  # values that middles are drawn through, and how many of these
 
 
 def plot_goodness_of_fit(
@@ -35,8 +36,8 @@ def plot_goodness_of_fit(
 
     Above stand values beside the predictions for the typical series and for the individual modes: they should lie about
     the diagonal. Below stand residuals beside the typical prediction and beside time: they should lie about 0, nine of
-    ten between the dotted lines, and the blue line, the running median of a fifth of the values, should be flat. The
-    residuals that lie farthest out have the ids of their series. Censored values are left out, but for "NPDE".
+    ten between the dotted lines, and the blue line, through medians of neighbours, should be flat. The residuals
+    that lie farthest out have the ids of their series. Censored values are left out, but for "NPDE".
 
     Parameters
     ----------
@@ -113,9 +114,13 @@ def _draw_residuals(axis: Axes, x: Any, scores: np.ndarray, labels: np.ndarray) 
     x, scores, labels = np.asarray(x)[is_shown], scores[is_shown], labels[is_shown]
     axis.plot(x, scores, **HOLLOW)
     if len(x) >= FEWEST:
+        # ranks, since edges are of numbers: values at one time share a bin
+        rank = np.unique(x, return_inverse=True)[1].astype(np.float64)
+        bins = np.searchsorted(bin_edges(rank, 1, min(N_MIDDLES, len(x) // 5 + 1))[1:-1], rank, side="right")
+        groups = [np.flatnonzero(bins == k) for k in np.unique(bins)]
         order = np.argsort(x, kind="stable")
-        middle = pd.Series(scores[order]).rolling(max(5, len(x) // 5), center=True, min_periods=3).median()
-        axis.plot(x[order], middle.to_numpy(), color="C0", linewidth=1.4)
+        at = [x[order[np.isin(order, own)][len(own) // 2]] for own in groups]
+        axis.plot(at, [np.median(scores[own]) for own in groups], color="C0", linewidth=1.4)
     for place in np.argsort(-np.abs(scores), kind="stable")[:3]:
         if abs(scores[place]) > 2.0:
             axis.annotate(

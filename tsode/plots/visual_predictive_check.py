@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_visual_predictive_check"]
 
+SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
+
 
 def plot_visual_predictive_check(
     model: Any,
@@ -78,28 +80,23 @@ def plot_visual_predictive_check(
         for axis in column:
             axis.spines[["top", "right"]].set_visible(False)
     handles = {label: one for one, label in zip(*axes[0, 0].get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False,
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False,
                   fontsize="small")  # fmt: skip
     return figure
 
 
 def _draw_quantiles(axis: Axes, table: pd.DataFrame) -> None:
     levels = sorted(table["level"].unique())
+    outer = ", ".join(f"{100 * level:g} %" for level in levels if level != 0.5)
     for level in levels:
         own = table[table["level"] == level]
-        is_middle = level == 0.5
-        color = "C3" if is_middle else "C0"
-        name = "median" if is_middle else "other quantiles"
-        _draw_bands(axis, own, color, f"90 % of simulated: {name}")
+        color, line, name = ("C3", "-", "median") if level == 0.5 else ("C0", "--", f"quantiles at {outer}")
+        _draw_bands(axis, own, color, f"90 % of simulated {name}")
         axis.plot(
-            own["at"], own["observed"], color="black", linewidth=1.4, linestyle="-" if is_middle else "--", marker="o",
-            markersize=3.0, label=f"observed {name}",
+            own["at"], own["observed"], color="black", linewidth=1.4, linestyle=line, marker="o", markersize=3.0,
+            label=f"observed {name}",
         )  # fmt: skip
-        axis.annotate(
-            f"{100 * level:g} %", (own["at"].iloc[-1], own["observed"].iloc[-1]), xytext=(6, 0), va="center",
-            textcoords="offset points", fontsize="x-small",
-        )  # fmt: skip
-    axis.margins(x=0.05)
+    axis.margins(x=0.02)
 
 
 def _draw_shares(axis: Axes, table: pd.DataFrame) -> None:
@@ -124,7 +121,9 @@ def _draw_bands(axis: Axes, own: pd.DataFrame, color: str, label: str) -> None:
 def _label_of_time(model: Any) -> str:
     """What times since the start are numbers of."""
     unit = model.time_unit_
-    if isinstance(unit, np.timedelta64):
-        return f"time since the start ({pd.Timedelta(unit)})".replace(" 0 days ", "")
-    name = plain_text(model.time_col)
-    return f"{name} since the start" if unit == 1 else f"{name} since the start (in units of {unit:g})"
+    if not isinstance(unit, np.timedelta64):
+        name = plain_text(model.time_col)
+        return f"{name} since the start" if unit == 1 else f"{name} since the start (in units of {unit:g})"
+    seconds = unit / np.timedelta64(1, "s")
+    name, length = next((one for one in SECONDS.items() if seconds >= one[1]), ("seconds", 1.0))
+    return f"time since the start ({name if seconds == length else f'in units of {seconds / length:g} {name}'})"

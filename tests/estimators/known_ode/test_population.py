@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import tsode
-from tsode.errors import DataError, ParameterError
+from tsode.errors import DataError, ParameterError, SolverError
 from tsode.inference.noise import LogNormalNoise
 from tsode.inference.priors import LogNormal
 
@@ -35,7 +35,7 @@ def model(**settings) -> tsode.KnownODEForecaster:
     given = {"random_effects": ["ke"], "inference": "likelihood", "n_starts": 1, "random_state": 0, "n_draws": 128}
     return tsode.KnownODEForecaster(
         rates, states=["c"], parameters={"ke": LogNormal(-0.5, 0.5), "sd": LogNormal(-2.0, 0.5)}, initial={"c": 0.0},
-        observed={"y": LogNormalNoise("c", sd="sd")}, **(given | settings),
+        **(given | {"observed": {"y": LogNormalNoise("c", sd="sd")}} | settings),
     )  # fmt: skip
 
 
@@ -97,6 +97,8 @@ def test_a_file_gives_the_same_forecasts(weighed, tmp_path):
     one, other = (m.predict(ASKED, events=doses("new"), static=static) for m in (weighed, again))
     pd.testing.assert_frame_equal(one, other)
     pd.testing.assert_frame_equal(weighed.individual_parameters(), again.individual_parameters())
+    pd.testing.assert_frame_equal(weighed.estimates(), again.estimates())
+    assert weighed.estimates().attrs == again.estimates().attrs
 
 
 def test_covariates_move_forecasts_of_new_series_as_their_power_says(weighed):
@@ -120,6 +122,16 @@ def test_a_posterior_of_a_population_holds_its_estimates(fitted):
     estimates = fitted.estimates()
     for name in ("ke", "sd"):
         assert abs(table.loc[name, "mean"] - estimates.loc[name, "estimate"]) < table.loc[name, "sd"]
+
+
+def test_a_population_without_any_start_says_what_is_not_finite():
+    rows = frame().assign(y=-1.0)
+    with pytest.raises(DataError, match="numbers above 0"):
+        model(inference="laplace").fit(rows, events=doses())
+    falls = LogNormalNoise(lambda t, z, p: -z[:, 0] - 1.0, sd="sd")
+    for inference in ("laplace", "likelihood"):
+        with pytest.raises(SolverError):
+            model(inference=inference, observed={"y": falls}).fit(frame(), events=doses())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from tests.benchmarks.population_parts.theophylline import ERRORS, FOCEI, PUBLISHED, ROUGH, _fit
 from tests.inference.population.known_populations import decays, theophylline
 from tsode.errors import SolverError
-from tsode.inference.noise import AdditiveNoise
+from tsode.inference.noise import AdditiveNoise, LogNormalNoise
 from tsode.inference.population.estimate import maximum_likelihood
 from tsode.inference.population.infer import problems_of
 from tsode.inference.population.marginal import MarginalDensity
@@ -63,8 +63,6 @@ def test_no_start_with_a_likelihood_is_an_error_that_says_what_to_look_at():
 
     def falls(t, z, p):  # a prediction that the noise cannot be about
         return -z[:, 0]
-
-    from tsode.inference.noise import LogNormalNoise
 
     noise = LogNormalNoise(falls, sd=0.3)
     density = MarginalDensity(decays([[abs(x) for x in row] for row in values], noise=noise, sd=0.3), METHODS["fo"]())

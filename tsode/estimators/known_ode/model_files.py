@@ -16,6 +16,7 @@ from tsode.estimators.known_ode.parts_file import Unsaid, compare, decode, descr
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.inference.effects.space import Population
 from tsode.inference.known_system import KnownSystem
+from tsode.inference.population.estimate import Estimate
 
 __all__ = ["PARTS", "KeepsFiles"]
 
@@ -31,6 +32,7 @@ class KeepsFiles:
     _terms: Any
     _population: Any
     _check_parameters: Any
+    _estimate: Estimate | None
     _kept: KeptPosterior
     _fingerprint: Tensor
     _density: Any
@@ -57,7 +59,13 @@ class KeepsFiles:
         fitted, tensors = self._describe()
         of_posterior, own = self._kept.to_file()
         header |= {"parts": parts, "unsaid": unsaid, "posterior": of_posterior, "said": describe(self._given())}
-        return header | fitted | {"more": more}, tensors | own | {"fingerprint": self._fingerprint.clone()}
+        tensors |= own | {"fingerprint": self._fingerprint.clone()}
+        if self._estimate is not None:
+            entries = vars(self._estimate)
+            of_tensors = {name: x for name, x in entries.items() if isinstance(x, torch.Tensor)}
+            more["estimate"] = encode({name: x for name, x in entries.items() if name not in of_tensors})
+            tensors |= {f"estimate.{name}": x.contiguous().clone() for name, x in of_tensors.items()}
+        return header | fitted | {"more": more}, tensors
 
     @classmethod
     def load(cls, path: Any, device: str = "cpu", **parts: Any) -> Self:
@@ -97,10 +105,16 @@ class KeepsFiles:
             own = cls(**decode_parameters(header["params"]) | given)
             own._check_parameters()
             own._terms, own._population = more["terms"], own._read_population(more["middle"])
+            own._estimate = None
+            if "estimate" in more:
+                of_tensors: dict[str, Any] = {
+                    k.removeprefix("estimate."): x for k, x in tensors.items() if k.startswith("estimate.")
+                }
+                own._estimate = Estimate(**more["estimate"], **of_tensors)
             own._kept = KeptPosterior.from_file(header["posterior"], tensors)
             with isolated():
-                own._restore(header, {k: v for k, v in tensors.items() if not k.startswith("posterior.")},
-                             torch.device("cpu"))  # fmt: skip
+                rest = {k: v for k, v in tensors.items() if not k.startswith(("posterior.", "estimate."))}
+                own._restore(header, rest, torch.device("cpu"))
                 own._fingerprint = tensors["fingerprint"]
                 density = own._density
         except (KeyError, TypeError, AttributeError, IndexError) as error:

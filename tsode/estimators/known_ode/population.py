@@ -137,7 +137,7 @@ class OfPopulation:
         width = torch.linalg.eigvalsh((covariance * unit[:, None] * unit).nan_to_num(posinf=0.0))
         p, n_series = len(names), len(density.data.ids)
         table.attrs = {
-            "objective": found.objective, "method": self._method_title, "errors": errors,
+            "objective": found.objective, "method": METHODS[self._kept.engine[0]].title, "errors": errors,
             "aic": found.objective + 2 * p, "bic": found.objective + p * np.log(found.n_observations),
             "bic_series": found.objective + p * np.log(n_series),
             "condition": float(width[-1] / width[0]) if bool((width > 0).all()) else np.inf,
@@ -148,10 +148,6 @@ class OfPopulation:
     @property
     def _names_shared(self) -> list[str]:
         return [name for name in self._density.space.priors if name not in self._density.space.own]
-
-    @property
-    def _method_title(self) -> str:
-        return METHODS[self._kept.engine[0]].title if self._kept.engine[0] in METHODS else ""
 
     def individual_parameters(self) -> pd.DataFrame:
         """Parameters of each series of fit that vary: mean and standard deviation over the draws of its posterior.

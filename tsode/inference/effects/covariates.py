@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -110,11 +110,12 @@ class Covariates:
         """Covariates that are read."""
         return tuple(dict.fromkeys(name for of in self.terms.values() for name in of))
 
-    def parameters(self) -> dict[str, float | Prior]:
+    def parameters(self, acting_on: Collection[str] | None = None) -> dict[str, float | Prior]:
         """Coefficients, as parameters of a system: ``<parameter>_<covariate>``, and with the category of a shift."""
         return {
             coefficient: given
             for name, of in self.terms.items()
+            if acting_on is None or name in acting_on
             for covariate, term in of.items()
             for coefficient, given in _coefficients(name, covariate, term).items()
         }

@@ -111,6 +111,12 @@ class RandomEffects:
                 added["corr_{}_{}".format(*pair)] = self.correlation.get(pair, DEFAULT_CORRELATION)
         return added
 
+    def acting_on(self, used: Collection[str]) -> set[str]:
+        """Those of `parameters` that act on one of these."""
+        found = {f"{kind}_{name}" for kind in ("omega", "eta") for name in self.sd if name in used}
+        pairs = (pair for block in self.blocks for pair in combinations(block, 2))
+        return found | {"corr_{}_{}".format(*pair) for pair in pairs if any(name in used for name in pair)}
+
     def own(self) -> set[str]:
         """Those of `parameters` that each series has its own of."""
         return {f"eta_{name}" for name in self.sd}

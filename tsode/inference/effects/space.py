@@ -42,11 +42,8 @@ class Population:
 
     def names_used(self, used: set[str]) -> set[str]:
         """Those of `parameters` that act on one that is used."""
-        terms = {} if self.covariates is None else self.covariates.terms
-        ends = tuple(f"_{name}" for name in (*self.effects.sd, *terms) if name in used)
-        return {
-            name for name in self.parameters() if name.endswith(ends) or name.startswith(tuple(e[1:] for e in ends))
-        }
+        found = self.effects.acting_on(used)
+        return found if self.covariates is None else found | set(self.covariates.parameters(used))
 
     def check(self, parameters: Mapping[str, Any], own: set[str]) -> None:
         """Raise a ParameterError unless a system with these parameters can have it."""

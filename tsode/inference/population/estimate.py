@@ -17,6 +17,7 @@ from tsode.inference.evaluation import INTERRUPTED, Stopped
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods.base import Answer
 from tsode.inference.population.methods.fo import FO
+from tsode.inference.population.subjects import LOG_2PI
 from tsode.numerics.quasi_newton import minimise
 
 __all__ = ["Estimate", "maximum_likelihood"]
@@ -25,7 +26,6 @@ ROUNDS = 3  # of the search, the later ones for starts that have not come to the
 SAME = 0.01  # units of the objective within which starts have come to the same
 TOLERANCE = 1e-7
 STEP = 0.02  # of differences of gradients, in standard errors
-LOG_2PI = math.log(2.0 * math.pi)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Estimate:
 
     @property
     def covariance(self) -> Tensor:
-        """By the Hessian, (p p); NaN in the rows of coordinates along which the likelihood is flat."""
+        """By the Hessian, (p p); NaN where the likelihood is flat along any direction."""
         return _inverse(self.hessian)
 
     @property
@@ -82,7 +82,7 @@ class Estimate:
     def shrinkage(self, names: Sequence[str]) -> dict[str, float]:
         """By how much less than they should the individual effects differ, of each parameter.
 
-        ``1 - sqrt(mean(eta ** 2))`` of standardised effects, not centred; series without information count as all.
+        ``1 - sqrt(mean(eta ** 2))`` of standardised effects, not centred; series without information are not left out.
         """
         root = self.eta.square().mean(dim=0).sqrt()
         return dict(zip(names, (1.0 - root).tolist()))
@@ -190,6 +190,8 @@ def maximum_likelihood(
             if not len(left):
                 break
     except (Stopped, KeyboardInterrupt) as stopped:
+        if not bool(reached.isfinite().any()):  # nothing is there to be kept
+            raise
         point, value, is_done = places, reached, torch.zeros_like(is_done)
         why = str(stopped) or INTERRUPTED
     order = value.argsort(stable=True)

@@ -77,10 +77,7 @@ def infer_population(
     generator = new_generator(seed)
     if engine != LIKELIHOOD:
         found = infer(density, engine, seed, settings, None, max_seconds, verbose=verbose)
-        theta = found.draws.flatten(1, 2)
-        if not bool(theta.isfinite().all()):
-            return _whole(joint, density, found, theta.nan_to_num(), None, generator), None
-        return _whole(joint, density, found, theta, None, generator), None
+        return _whole(joint, density, found, found.draws.flatten(1, 2), None, generator), None
     with tqdm(disable=not verbose, desc="likelihood", unit="call") as bar:
 
         def tell(text: str) -> None:
@@ -157,7 +154,9 @@ def _whole(
     s, q = joint.space.n_series, len(density.subjects.effects)
     n = g * s
     some = theta[:, : max(1, min(k, MOST_ROWS // n))]
-    effects = draw_effects(density, some.repeat_interleave(s, dim=0), eta, generator)
+    effects = some.new_full((n, some.shape[1], q), torch.nan)
+    if bool(some.isfinite().all()):  # else there is no posterior, and whoever asked says why
+        effects = draw_effects(density, some.repeat_interleave(s, dim=0), eta, generator)
     effects = effects.reshape(g, s, some.shape[1], q).transpose(1, 2)
     whole = Subjects(joint)
     again = torch.arange(k) % some.shape[1]

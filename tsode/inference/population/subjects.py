@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from tsode.likelihoods.log_normal import LogNormal
 from tsode.likelihoods.normal import Normal
 
 __all__ = ["LOG_2PI", "Normals", "Point", "Subjects", "apart", "derivatives", "hessian", "normal_cells"]
+
+LOG_2PI = math.log(2.0 * math.pi)
 
 
 class Point(NamedTuple):
@@ -142,9 +145,6 @@ class Subjects:
         b, n = len(cells), len(self.joint.data.ids)
         total = cells.new_zeros(b, n, *cells.shape[2:]).index_add(1, series, cells)
         return total.reshape(b, *self.shape[:2], *cells.shape[2:]).transpose(0, 1)
-
-
-LOG_2PI = 1.8378770664093453
 
 
 def apart(joint: KnownDensity) -> KnownDensity:

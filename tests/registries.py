@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 
 from tsode import part
@@ -27,6 +30,7 @@ from tsode.numerics import RK4, EulerMaruyama, Midpoint
 from tsode.numerics.brownian import BrownianPath
 from tsode.numerics.surfaces import Trigger
 from tsode.testing import example_panel
+from tsode.training import windows
 
 SMALL = {
     "n_modes": 4,
@@ -84,10 +88,19 @@ def _forecasters() -> dict[str, BaseForecaster]:
 SMALL_FORECASTERS = _forecasters()
 
 
+@contextmanager
+def quick_epochs() -> Iterator[None]:
+    """Epochs of small panels have six steps, where else they have as many as make up for their size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "FEWEST_BATCHES", 6)
+        yield
+
+
 @functools.cache
 def fitted(name: str) -> BaseForecaster:
     """The forecaster of this name, fitted on `example_panel`; do not change it."""
-    return SMALL_FORECASTERS[name].fit(example_panel())
+    with quick_epochs():
+        return SMALL_FORECASTERS[name].fit(example_panel())
 
 
 def small_filter(name: str, n_channels: int = 2, **how: Any) -> JumpFilter:

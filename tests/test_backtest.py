@@ -17,6 +17,8 @@ from tsode.errors import DataError, ParameterError
 from tsode.metrics import mae
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 CUTOFFS = ["2024-03-02 06:00", "2024-03-02 20:00"]
 
 

@@ -20,6 +20,8 @@ from tsode.cli.tables import read_table
 from tsode.errors import DataError
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 QUICK = ["--model", "jump-ode", "--max-epochs", "1", "--set", "n_modes=4", "n_static=2", "n_hidden=8", "n_members=1"]
 
 

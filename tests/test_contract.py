@@ -28,6 +28,8 @@ from tsode.testing import (
     check_model,
 )
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 # these fit a forecaster anew
 REFITS = {
     "check_constructor_only_stores",

@@ -29,6 +29,8 @@ from tsode._random import OwnDraws
 from tsode.dynamics.base import Dynamics
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(6, 5))
 EVENTS = pd.DataFrame({"ds": np.sort(RNG.uniform(0.0, 20.0, 30)), "mark": RNG.choice(["a", "b"], 30)})

@@ -36,6 +36,8 @@ from tsode.models.latent.sde import build_latent_sde
 from tsode.numerics import RK4, SOLVERS, TorchSDE
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 # -- a part as a value -------------------------------------------------------------------------------------------------
 
 PARTS = [

@@ -11,6 +11,8 @@ from tsode.backtest import backtest
 from tsode.backtest.following import Following
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 FRAME = example_panel(6)
 HALF, STEP = FRAME["ds"].quantile(0.5), 0.1 * (FRAME["ds"].max() - FRAME["ds"].min())
 

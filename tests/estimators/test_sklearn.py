@@ -18,6 +18,8 @@ from tsode.errors import DataError, TsodeWarning
 from tsode.estimators import FORECASTERS
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 ALL = list(FORECASTERS.values())
 
 

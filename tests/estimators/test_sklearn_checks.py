@@ -21,6 +21,8 @@ from tsode import (
 )
 from tsode.estimators import FORECASTERS
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 N_CHECKS = {PathRegressor: 52, SeriesEncoder: 46, SeriesClassifier: 60, SeriesRegressor: 58}  # scikit-learn 1.9
 N_API_CHECKS = 15
 GIVEN = {SeasonalNaiveForecaster: {"period": 0.5}}  # the times of scikit-learn's arrays are random numbers

@@ -40,6 +40,8 @@ from tsode.errors import DataError
 from tsode.estimators import FORECASTERS
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 
 def encoder(**params) -> SeriesEncoder:
     return SeriesEncoder(small(JumpODEForecaster, n_members=1, batch_size=4), random_state=0, **params)

@@ -17,6 +17,8 @@ from tsode.numerics import RK4
 from tsode.numerics.surfaces import Trigger
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 
 class Guard(nn.Module):
     """A plane in the state that can be learned."""

@@ -11,7 +11,10 @@ from tsode.core.covariates import CovariatePath
 from tsode.errors import DataError, ParameterError
 
 # asks for times far beyond a history, on purpose
-pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+pytestmark = [
+    pytest.mark.usefixtures("short_epochs"),
+    pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning"),
+]
 
 RNG = np.random.default_rng(0)
 ROWS = pd.DataFrame(

@@ -22,6 +22,8 @@ from tests.registries import small
 from tsode import ConstantForecaster, DriftForecaster, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster
 from tsode.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 # `make test` draws the first few; one in four of a defect's containers; and a twelfth of the tables beside the data
 OF_A_CONTAINER, OF_A_TIME = 46, 26
 FEW_OF_A_CONTAINER, FEW_OF_A_TIME = 12, 6

@@ -22,6 +22,8 @@ from tsode.errors import DataError, ParameterError, UnknownNameError
 from tsode.integrations.optuna import tune
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 RATE = {"learning_rate": FloatDistribution(1e-3, 1e-1, log=True)}
 
 

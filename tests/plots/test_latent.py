@@ -14,6 +14,8 @@ from tsode.estimators import FORECASTERS
 from tsode.plots import plot_latent
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 FILTER = "JumpODEForecaster-float64"
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "validation_windows",
 ]
 
+FEWEST_BATCHES = 20  # of an epoch, so that small panels train as long as large ones
 FEWEST_WINDOWS = 16  # of a batch of a panel that has few
 FEWEST_SERIES = 10  # with fewer, a share of the series is too few to validate on, so the last part of each is held out
 WINDOWS_WANTED = 200
@@ -126,9 +127,9 @@ class WindowSampler:
         Longest lead time, in model time.
     batch_size, max_context : int
         At most; panels that have few windows an epoch, by their series and spans, are seen no more than twice a batch.
-    min_batches, max_batches : int
-        Least number of batches an epoch, so that small panels train as long as large ones, and most, so that large ones
-        train little longer: then an epoch is a part of the panel.
+    min_batches, max_batches : int, optional
+        Least number of batches an epoch, None = `FEWEST_BATCHES`, and most, so that large panels train little longer:
+        then an epoch is a part of the panel.
     drop : float
         See `drop_values`; 0 = off.
     """
@@ -139,7 +140,7 @@ class WindowSampler:
         horizon: float,
         batch_size: int = 64,
         max_context: int = 128,
-        min_batches: int = 20,
+        min_batches: int | None = None,
         max_batches: int = 40,
         drop: float = 0.3,
         dtype: torch.dtype = torch.float32,
@@ -156,7 +157,8 @@ class WindowSampler:
         weight = np.array([max(1, round(clock[-1] / (2.0 * horizon))) for clock in self.clocks], dtype=float)
         self.weight = torch.from_numpy(weight)
         self.batch_size = min(batch_size, max(FEWEST_WINDOWS, 2 * int(weight.sum())))
-        self.n_batches = min(max(min_batches, int(weight.sum() // batch_size)), max_batches) if len(weight) else 0
+        fewest = FEWEST_BATCHES if min_batches is None else min_batches
+        self.n_batches = min(max(fewest, int(weight.sum() // batch_size)), max_batches) if len(weight) else 0
 
     def cut(self, row: int, share: float, is_standard: bool) -> float:
         """Time of a cut: one horizon before the end of the series at `row`, or at `share` of its inner part."""

@@ -15,6 +15,8 @@ from tsode import AutoForecaster, DirectForecaster, LastValueForecaster, LinearS
 from tsode.errors import DataError, ParameterError, TsodeError, TsodeWarning
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 QUICK = ("LastValueForecaster", "ConstantForecaster", "DirectForecaster")
 LEVELS = [0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975]
 

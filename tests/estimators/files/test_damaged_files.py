@@ -36,6 +36,8 @@ from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.point_process.forecaster import PointProcessForecaster
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 N_FLIPS = 150  # a forecaster
 AT_MOST = 1.0  # CPU seconds a file
 

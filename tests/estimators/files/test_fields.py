@@ -21,6 +21,8 @@ from tsode.estimators.files.model_file import read_model_file, write_model_file
 from tsode.estimators.files.tensor_file import LONGEST_HEADER
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):

@@ -21,6 +21,8 @@ from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.evolutions import DiagonalFlow
 from tsode.testing import check_forecaster, example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 
 class MyForecaster(LastValueForecaster):
     """A stranger's class, in no registry."""

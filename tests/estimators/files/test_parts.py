@@ -21,6 +21,8 @@ from tsode.likelihoods import NormalMixture
 from tsode.numerics import RK4
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 FRAME = example_panel(4)
 SERIES = [series.set_index("ds")["a"] for _, series in FRAME.groupby("unique_id")]
 SOLVED = {"evolution": part("mlp", width=8), "solver": part("rk4", max_step=0.1)}

@@ -26,6 +26,8 @@ from tsode import (
 from tsode.errors import FileFormatError, ParameterError
 from tsode.estimators.forecasters.base import BaseForecaster
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 
 def encoder(made=JumpODEForecaster, **params) -> SeriesEncoder:
     sizes = {"n_members": 1} if made is JumpODEForecaster else {}

@@ -11,6 +11,8 @@ from tsode.estimators.forecasters import pieces as module_of_pieces
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 FRAME = example_panel(8)
 SIZES = {"max_epochs": 1, "random_state": 0, "dtype": "float64"}
 MAKERS = {

@@ -21,7 +21,10 @@ from tsode.models.filters.build import FILTERS
 from tsode.testing import example_panel
 
 # many of these ask for times far beyond a history, on purpose
-pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+pytestmark = [
+    pytest.mark.usefixtures("short_epochs"),
+    pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning"),
+]
 
 AT = pd.DatetimeIndex(["2024-03-03 15:00", "2024-03-03 16:00", "2024-03-04 02:30", "2024-03-06 00:15"])
 NAMES = [name for name in SMALL_FORECASTERS if name.endswith("float64")]

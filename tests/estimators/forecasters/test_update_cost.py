@@ -18,7 +18,10 @@ from tsode.frames.growing import GrowingDict
 from tsode.testing import example_panel
 
 # rows that come in are unlike any in fit, to be told apart
-pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+pytestmark = [
+    pytest.mark.usefixtures("short_epochs"),
+    pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning"),
+]
 
 NAMES = [f"{kind}Forecaster-float64" for kind in ("LastValue", "JumpODE", "LinearSDE", "LatentODE")]
 LATER = pd.Timestamp("2024-03-20")

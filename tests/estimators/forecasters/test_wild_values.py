@@ -19,7 +19,10 @@ from tsode.errors import SolverError, TsodeWarning
 from tsode.testing import example_panel
 
 # what is told of wild values is tested with the reports
-pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+pytestmark = [
+    pytest.mark.usefixtures("short_epochs"),
+    pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning"),
+]
 
 FRAME = example_panel(6)
 LAST = FRAME["ds"].max()

@@ -28,6 +28,8 @@ from tsode.core.series import Series
 from tsode.errors import DataError, ParameterError, UnknownNameError
 from tsode.estimators.series.summaries import SUMMARIES, summarise
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 
 def waves(n: int, seed: int) -> tuple[list[pd.Series], np.ndarray]:
     """Irregular noisy waves of random phase; the class is the period."""

@@ -139,3 +139,33 @@ def test_the_first_step_may_be_one_for_each_row():
     for row, length in enumerate(lengths.tolist()):
         alone = Dopri5(first_step=length).solve(field, z, t, t + 1.0, "backprop").z[row]
         torch.testing.assert_close(both[row], alone, rtol=1e-14, atol=0.0)  # steps of other lengths are 1e-8 apart
+
+
+def test_values_on_the_way_to_events_cost_no_solve_of_their_own():
+    calls = []
+
+    def field(t, z):
+        calls.append(len(t))
+        return torch.cos(3.0 * z) - z
+
+    def ask(*at):
+        calls.clear()
+        times = torch.tensor([at], dtype=torch.float64)
+        state = torch.tensor([[START]], dtype=torch.float64)
+        events = schedule([1.0, 2.5, 4.0], [DOSE, DOSE, DOSE])
+        found = solve_scheduled(field, state, times.new_zeros(1), times, events, SOLVER)
+        return found.z[0, :, 0], len(calls)
+
+    few, n_few = ask(4.0)
+    many, n_many = ask(0.2, 0.9, 1.5, 1.7, 2.5, 3.9, 4.0)
+    assert n_many == n_few
+    assert many[-1] == few[0]
+    fine = Dopri5(rtol=1e-12, atol=1e-13)
+    z, clock = torch.tensor([[START]], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for at, expected in zip((0.2, 0.9, 1.0, 1.5), (many[0], many[1], None, many[2])):
+        until = torch.tensor([at], dtype=torch.float64)
+        z, clock = fine.solve(field, z, clock, until, "backprop").z, until
+        if expected is None:
+            z = z + DOSE
+        else:
+            torch.testing.assert_close(z[0, 0], expected, rtol=1e-7, atol=1e-8)

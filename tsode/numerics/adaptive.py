@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tsode.core.status import Status
 from tsode.errors import ParameterError
-from tsode.numerics.base import VectorField, constant, is_finite_row
+from tsode.numerics.base import Solution, VectorField, constant, is_finite_row
 from tsode.numerics.shadow import Shadow, is_differentiated
 from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, run_step
 
@@ -98,7 +98,7 @@ class AdaptiveSolver(StepwiseSolver):
 
     def advance(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
-        stop_rule: StopRule | None = None, first_length: Tensor | None = None,
+        stop_rule: StopRule | None = None, first_length: Tensor | None = None, has_end: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
         is_usable = is_finite_row(z) & distance.isfinite()
@@ -115,7 +115,9 @@ class AdaptiveSolver(StepwiseSolver):
         for _ in range(self.max_steps):
             # Steps that are read from must not be cut to their queries: they would depend on them.
             step_length = step_length.clamp(max=self.max_step or torch.inf)
-            is_last = (step_length >= distance - elapsed) & (query_step is None)
+            is_last = step_length >= distance - elapsed
+            if query_step is not None:
+                is_last = torch.zeros_like(is_last) if has_end is None else is_last & has_end
             attempt = torch.where(is_last, distance - elapsed, step_length)
             t = t0 + direction * elapsed
             dt = torch.where(active, direction * attempt, 0.0)
@@ -153,6 +155,18 @@ class AdaptiveSolver(StepwiseSolver):
         reason = torch.where(self.is_stiff(dt, step), int(Status.STIFF), int(Status.MAX_STEPS))
         record.status = torch.where(active, reason, record.status)
         return record
+
+    def solve_through(
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, gradient: str, query_step: float
+    ) -> tuple[Tensor, Solution]:
+        has_end = t1.isfinite()
+        far = t1.where(has_end, torch.maximum(times.amax(dim=1), t0))
+        record = self.advance(field, z, t0, far, gradient, query_step, has_end=has_end)
+        states = z[:, None].expand(-1, times.shape[1], -1)
+        if record.ends:
+            states = self.read(record, times - t0[:, None], 1.0)
+        end = torch.where(has_end[:, None], record.z, z)
+        return end, Solution(states, record.status, record.n_steps)
 
     @torch.no_grad()
     def _error_norm(self, start: Tensor, end: Tensor, dt: Tensor, stages: Sequence[Tensor]) -> Tensor:

@@ -10,6 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from tsode.core.status import worst
+
 __all__ = ["Solution", "Solver", "VectorField"]
 
 VectorField = Callable[[Tensor, Tensor], Tensor]
@@ -69,6 +71,17 @@ class Solver(ABC):
         self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float
     ) -> Solution:
         """Carry ``z`` (b d) from ``t0`` (b,) to each of ``times`` (b m), all finite, before or after ``t0``."""
+
+    def solve_through(
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, gradient: str, query_step: float
+    ) -> tuple[Tensor, Solution]:
+        """States at ``t1`` (b,), and at ``times`` (b m) on the way; a row whose ``t1`` is infinite ends where it began.
+
+        A solver that can read its steps does both in one pass.
+        """
+        end = self.solve(field, z, t0, t1.where(t1.isfinite(), t0), gradient)
+        way = self.solve_to(field, z, t0, times, gradient, query_step)
+        return end.z, Solution(way.z, worst(end.status, way.status), end.n_steps + way.n_steps)
 
 
 def constant(like: Tensor, value: int) -> Tensor:

@@ -10,7 +10,7 @@ from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solution, Solver, VectorField, is_finite_row
 
-__all__ = ["check_field", "check_gradient", "integrate", "integrate_to"]
+__all__ = ["check_field", "check_gradient", "integrate", "integrate_through", "integrate_to"]
 
 
 def integrate(
@@ -109,6 +109,58 @@ def integrate_to(
         torch.where(is_usable[:, None, None], solution.z, states),
         solution.status.where(is_usable, int(Status.NON_FINITE)),
         solution.n_steps,
+    )
+
+
+def integrate_through(
+    field: VectorField,
+    z: Tensor,
+    t0: Tensor,
+    t1: Tensor,
+    times: Tensor,
+    solver: Solver,
+    gradient: str = "backprop",
+    query_step: float = 0.25,
+) -> tuple[Tensor, Solution]:
+    """Carry each state to its own end, and to its own times on the way there.
+
+    Parameters
+    ----------
+    field, z, t0, solver, gradient, query_step
+        As in `integrate_to`.
+    t1 : Tensor[b], float64
+        End of each row, which the steps are laid out for; a row that has none, infinite, ends where it began.
+    times : Tensor[b m], float64
+        Not before ``t0``, and not after the end of a row that has one.
+
+    Returns
+    -------
+    Tensor[b d]
+        States at the ends.
+    Solution
+        As of `integrate_to`.
+    """
+    check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"), times=(times, "b m"))
+    check_gradient(solver, gradient)
+    check_field(solver, field)
+    states = z[:, None].expand(-1, times.shape[1], -1)
+    if times.numel() == 0:
+        alone = solver.solve(field, z, t0, t1.where(t1.isfinite(), t0), gradient)
+        return alone.z, Solution(states, alone.status, alone.n_steps)
+    is_usable = is_finite_row(z) & is_finite_row(times - t0[:, None])
+    end, way = solver.solve_through(
+        field,
+        torch.where(is_usable[:, None], z, 0.0),
+        t0.where(is_usable, 0.0),
+        torch.where(is_usable, t1, torch.inf),
+        times.where(is_usable[:, None], 0.0),
+        gradient,
+        query_step,
+    )
+    return torch.where(is_usable[:, None], end, z), Solution(
+        torch.where(is_usable[:, None, None], way.z, states),
+        way.status.where(is_usable, int(Status.NON_FINITE)),
+        way.n_steps,
     )
 
 

@@ -16,7 +16,7 @@ from tsode.numerics.affine_flow import AffineFlow
 from tsode.numerics.base import Solver, VectorField, constant, is_finite_row
 from tsode.numerics.crossings import Crossings, integrate_triggers
 from tsode.numerics.dopri5 import Dopri5
-from tsode.numerics.integrate import integrate, integrate_to
+from tsode.numerics.integrate import integrate, integrate_through
 from tsode.numerics.newton import find_root
 from tsode.numerics.shadow import is_differentiated
 from tsode.numerics.surfaces import Trigger
@@ -178,14 +178,13 @@ def _carry(
     """
     between = _between(field, clock, stop)
     there = torch.where(stop.isfinite(), stop, clock)
-    end = integrate(between, z, clock, there, solver, gradient)
-    z_end = _moved(between, end.z, clock, there[:, None])[:, 0]
     at_stop = times == stop[:, None]
-    way = integrate_to(between, z, clock, torch.where(at_stop, clock[:, None], times), solver, gradient)
+    end, way = integrate_through(between, z, clock, stop, torch.where(at_stop, clock[:, None], times), solver, gradient)
+    z_end = _moved(between, end, clock, there[:, None])[:, 0]
     at_clock = (times == clock[:, None])[..., None]
     read = torch.where(at_clock, _moved(between, z, clock, times), way.z)
     states = torch.where(at_stop[..., None], _moved(between, z_end, there, times), read)
-    return _Segment(z_end, states, worst(end.status, way.status), end.n_steps + way.n_steps, there, [])
+    return _Segment(z_end, states, way.status, way.n_steps, there, [])
 
 
 def _carry_over(

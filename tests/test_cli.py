@@ -105,6 +105,7 @@ def test_doses_are_read_from_a_file_of_their_own(tmp_path):
     assert (pd.read_csv(out[0])["hr"] != pd.read_csv(out[1])["hr"]).all()
 
 
+@pytest.mark.slow
 def test_covariates_are_read_from_files_of_their_own(tmp_path, capsys):
     frame = panel()
     static = pd.DataFrame({"unique_id": [f"p{k}" for k in range(4)], "age": [1.0, 9.0, 2.0, 8.0], "ward": list("abab")})
@@ -264,6 +265,7 @@ def test_fit_tries_forecasters_and_prints_what_came_of_it(tmp_path, capsys):
     assert AutoForecaster.load(Path(model, "model.safetensors")).budget == 7.0
 
 
+@pytest.mark.slow
 def test_the_report_of_an_automatic_choice_has_its_leaderboard_with_picture_and_explanation(tmp_path):
     data, out = write(tmp_path, "a.csv", panel()), tmp_path / "report.html"
     assert main(["report", data, "--horizon", "12h", "--out", str(out), *AUTO]) == 0

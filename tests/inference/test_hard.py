@@ -165,6 +165,7 @@ def test_no_finite_density_is_an_answer_with_a_name_and_the_other_problem_is_ans
     assert not posterior.draws[0].isnan().any()
 
 
+@pytest.mark.slow
 def test_a_density_that_rises_without_end_is_named():
     posterior = infer(Written(lambda u: u[..., 0] - 0.5 * u[..., 1:].square().sum(-1), ("a", "b", "c")), random_state=0)
     assert kinds(posterior) & {"no mode", "Pareto k", "effective draws", "R-hat"}

@@ -47,6 +47,7 @@ def test_before_data_a_term_is_of_the_size_of_its_scale_and_centred_at_zero():
     assert abs(float(found.mean())) < 6 * sd / n**0.5
 
 
+@pytest.mark.slow
 def test_a_residual_is_added_to_the_rates_of_its_state_alone():
     term = NeuralTerm("more", [50.0, 30.0], 2.0, n_hidden=3)
     plain = lynx_hare()

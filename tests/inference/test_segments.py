@@ -106,6 +106,7 @@ def test_segments_in_rows_are_those_of_states_that_are_set():
     torch.testing.assert_close(rows.gaps, one.gaps, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", [two_series(), dosed()], ids=["two series", "doses"])
 def test_derivatives_of_segments_are_those_of_every_state_by_itself(density):
     segmented = SegmentedDensity(density, 4)

@@ -22,6 +22,7 @@ def solves(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [sir, lynx_hare])
 def test_rounds_change_no_state_by_more_than_the_tolerance(make, monkeypatch):
     u, times = draws(make(), 24, seed=1), torch.linspace(1.0, 20.0, 8, dtype=torch.float64)[None]
@@ -52,6 +53,7 @@ def test_only_those_that_are_not_through_begin_anew_and_stiff_ones_by_an_implici
     assert not stiff[0].any()
 
 
+@pytest.mark.slow
 def test_a_points_answer_and_gradient_do_not_depend_on_the_stiff_ones_beside_it():
     density = sir()
     u = draws(density, 6, seed=1).requires_grad_()  # the first is stiff, the fourth is not

@@ -61,6 +61,7 @@ def searched() -> dict[str, ChannelFit]:
     return {name: _fit(times[:240], values[:240], how) for name, how in (("all", ALL), ("part", PART))}
 
 
+@pytest.mark.slow
 def test_a_search_on_part_of_the_rows_forecasts_as_one_on_all(searched: dict[str, ChannelFit]) -> None:
     assert "unit" in _names(searched["part"]) & _names(searched["all"])
     assert {"slope", "damped_slope"}.isdisjoint(_names(searched["part"]) | _names(searched["all"]))
@@ -69,6 +70,7 @@ def test_a_search_on_part_of_the_rows_forecasts_as_one_on_all(searched: dict[str
     assert ((sd / spread).log().abs() < 0.15).all()
 
 
+@pytest.mark.slow
 def test_a_fit_that_goes_on_keeps_components_and_weights_and_ends_at_the_mode(searched: dict[str, ChannelFit]) -> None:
     times, values = _simulated()
     early = _fit(times[:190], values[:190], ALL)

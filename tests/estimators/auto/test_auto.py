@@ -236,6 +236,7 @@ class Telling(LinearSDEForecaster):
         return super().fit(X, y, **tables)
 
 
+@pytest.mark.slow
 def test_tables_reach_the_members_that_read_them_and_no_others():
     frame = example_panel()
     ids = frame["unique_id"].unique()

@@ -70,6 +70,7 @@ def test_a_callback_sees_each_epoch_and_stops_training():
     assert {"epoch", "train_loss", "valid_loss", "learning_rate", "n_skipped", "seconds"} <= set(forecaster.history_)
 
 
+@pytest.mark.slow
 def test_training_cools_and_stops_when_validation_has_not_improved_for_the_patience():
     params = {"max_epochs": 9, "patience": 1, "learning_rate": 1e-12}
     # at such a rate nothing is learned; scores change in their last digits at most

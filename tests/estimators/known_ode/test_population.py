@@ -117,6 +117,7 @@ def test_a_missing_covariate_is_named_with_its_series(weighed):
         weighed.predict(ASKED, events=doses("new"), static=pd.DataFrame({"unique_id": ["new"], "weight": [np.nan]}))
 
 
+@pytest.mark.slow
 def test_a_posterior_of_a_population_holds_its_estimates(fitted):
     table = model(inference="laplace").fit(frame(), events=doses()).summary()
     estimates = fitted.estimates()

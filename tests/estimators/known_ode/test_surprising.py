@@ -67,6 +67,7 @@ def test_what_is_inferred_anew_depends_on_no_other_series_no_order_and_no_later_
     pd.testing.assert_frame_equal(both[:1], changed)
 
 
+@pytest.mark.slow
 def test_rows_that_no_draw_has_a_solve_for_are_inferred_anew_and_not_weighed_alike():
     # z' = k z^2 from 1 is infinite at 1 / k: fit says k near .6, and a row at 3 that it is below a third
     own = KnownODEForecaster(

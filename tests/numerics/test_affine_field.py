@@ -83,3 +83,32 @@ def test_gradients_go_through_what_the_field_holds():
     found = find_affine(lambda t, z: 2.0 - rate[:, None] * z, TIME, STATE)
     gradient = torch.autograd.grad(found(TIME, STATE).sum(), rate)[0]
     torch.testing.assert_close(gradient, -STATE.sum(dim=1))
+
+
+WITHOUT_OFFSET = ("a rate", "compartments", "a matrix", "a sum of products")
+
+
+@pytest.mark.parametrize("name", AFFINE)
+def test_only_a_field_that_is_linear_by_its_operations_has_no_offset(name):
+    assert (find_affine(AFFINE[name], TIME, STATE).offset is None) == (name in WITHOUT_OFFSET)
+
+
+OFFSETS = {
+    "a number": lambda t, z: 0.0 - z,
+    "a number that is zero now": lambda t, z: 0.0 * RATE[:, None] - z,
+    "a constant beside": lambda t, z: torch.stack([RATE, -z[:, 1]], dim=-1),
+    "a constant under what is filled in": lambda t, z: torch.ones_like(z).index_copy(1, torch.tensor([0]), z[:, :1]),
+    "a view of constants": lambda t, z: torch.ones_like(z).T.mul_(torch.ones(1)).T + z,
+    "a sum of products": lambda t, z: torch.addmm(RATE, z, MATRIX),
+}
+
+
+@pytest.mark.parametrize("name", OFFSETS)
+def test_what_may_be_an_offset_is_never_left_out(name):
+    found = find_affine(OFFSETS[name], TIME, STATE)
+    assert found is None or found.offset is not None
+
+
+def test_an_input_on_top_of_a_linear_field_is_its_offset():
+    found = find_affine(AFFINE["a rate"], TIME, STATE).plus(torch.ones_like(STATE))
+    torch.testing.assert_close(found(TIME, STATE), 1.0 - 0.1 * STATE)

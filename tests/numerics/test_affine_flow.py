@@ -34,6 +34,15 @@ def test_the_flow_is_that_of_the_matrix_exponential():
         np.testing.assert_allclose(found[k], truth, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("d", [1, 2])
+def test_the_flow_of_a_linear_field_is_that_of_the_exponential_of_its_matrix(d):
+    field, z, span = example(d=d)
+    found = integrate(AffineField(field.matrix, None), z, 0 * span, span, AffineFlow()).z
+    for k in range(len(z)):
+        truth = expm(float(span[k]) * field.matrix[k].numpy()) @ z[k].numpy()
+        np.testing.assert_allclose(found[k], truth, rtol=1e-12, atol=1e-13)
+
+
 def test_an_answer_does_not_depend_on_the_others_to_the_bit():
     field, z, span = example()
     times = span[:, None] * torch.linspace(0, 3, 50, dtype=torch.float64)

@@ -25,18 +25,20 @@ class AffineField:
     Parameters
     ----------
     matrix : Tensor[b d d]
-    offset : Tensor[b d]
+    offset : Tensor[b d], optional
+        None of a field that is linear, whatever its parameters.
     """
 
     matrix: Tensor
-    offset: Tensor
+    offset: Tensor | None
 
     def __call__(self, t: Tensor, z: Tensor) -> Tensor:
-        return (self.matrix @ z[..., None])[..., 0] + self.offset
+        slope = (self.matrix @ z[..., None])[..., 0]
+        return slope if self.offset is None else slope + self.offset
 
     def plus(self, inputs: Tensor) -> AffineField:
         """The field with a constant input (b d) on top."""
-        return replace(self, offset=self.offset + inputs)
+        return replace(self, offset=inputs if self.offset is None else self.offset + inputs)
 
 
 _MOST = 2**20  # numbers in the matrices of all rows; beyond it steps cost less
@@ -46,8 +48,9 @@ class _Use(IntEnum):
     """What a tensor has of the state."""
 
     NONE = 0
-    AFFINE = 1
-    OTHER = 2
+    LINEAR = 1  # zero where the state is
+    AFFINE = 2
+    OTHER = 3
 
 
 def _names(text: str) -> frozenset[str]:
@@ -60,8 +63,11 @@ _MOVES = _names(
     slice unbind split split_with_sizes chunk cat stack copy _to_copy sum mean repeat flip roll index index_select
     gather diagonal unfold as_strided positive conj add_ sub_ neg_ copy_ cumsum"""
 )
+# Of these a number is a term by itself.
+_SUMS = _names("add sub rsub")
 # Of these one factor may be, or the numerator alone.
 _PRODUCTS = _names("mul mm bmm mv dot addmm addmv baddbmm mul_ matmul")
+_SUMS_OF_PRODUCTS = _names("addmm addmv baddbmm")
 _QUOTIENTS = _names("div div_")
 # What comes out has the shape of what is read, and none of its values.
 _SHAPES = _names(
@@ -82,7 +88,7 @@ class _Follower(TorchDispatchMode):
         super().__init__()
         self.use: dict[int, _Use] = {}
         self.kept: list[Tensor] = []  # while it lives nothing else has its storage
-        self._note(state, _Use.AFFINE)
+        self._note(state, _Use.LINEAR)
         self._note(time, _Use.OTHER)
 
     def __torch_dispatch__(
@@ -96,7 +102,11 @@ class _Follower(TorchDispatchMode):
             self._highest(tree_leaves((args, kwargs or {}))),
             "rounding_mode" in (kwargs or {}),
         )
+        if used == _Use.LINEAR and not (name in _PRODUCTS | _QUOTIENTS or self._is_linear(name, args)):
+            used = _Use.AFFINE
         changed = [args[0]] if func._schema.is_mutable else []
+        if changed and used:
+            used = max(used, _Use.AFFINE)  # what else shares the storage may be a constant
         for x in tree_leaves((result, changed)):
             if isinstance(x, Tensor):
                 self._note(x, used if x.is_floating_point() or not used else _Use.OTHER)
@@ -106,6 +116,13 @@ class _Follower(TorchDispatchMode):
 
     def of(self, x: Any) -> _Use:
         return self._highest(tree_leaves(x))
+
+    def _is_linear(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Whether no constant stands beside what is linear."""
+        if name in _SUMS and not all(isinstance(x, Tensor) for x in args[:2]):
+            return False
+        numbers = [x for x in tree_leaves(args) if isinstance(x, Tensor) and x.is_floating_point()]
+        return all(self.of(x) == _Use.LINEAR for x in numbers)
 
     def _highest(self, leaves: Iterable[Any]) -> _Use:
         return max((self.use.get(_place(x), _Use.NONE) for x in leaves if isinstance(x, Tensor)), default=_Use.NONE)
@@ -142,6 +159,8 @@ class _NotAffine(Exception):
 def _use_of(name: str, uses: list[_Use], highest: _Use, is_rounded: bool) -> _Use:
     if name in _SHAPES or highest == _Use.NONE:
         return _Use.NONE
+    if name in _SUMS_OF_PRODUCTS:
+        highest = max(highest, _Use.AFFINE)
     is_affine = (
         name in _MOVES
         or (name in _PRODUCTS and sum(use > _Use.NONE for use in _factors(name, uses)) <= 1)
@@ -152,7 +171,7 @@ def _use_of(name: str, uses: list[_Use], highest: _Use, is_rounded: bool) -> _Us
 
 
 def _factors(name: str, uses: list[_Use]) -> list[_Use]:
-    return uses[1:3] if name in ("addmm", "addmv", "baddbmm") else uses
+    return uses[1:3] if name in _SUMS_OF_PRODUCTS else uses
 
 
 def find_affine(field: VectorField, t: Tensor, z: Tensor) -> AffineField | None:
@@ -172,16 +191,16 @@ def find_affine(field: VectorField, t: Tensor, z: Tensor) -> AffineField | None:
     try:
         with torch.no_grad(), _Follower(state, time) as follower, _Guard(follower):
             slope = field(time, state)
-            is_affine = follower.of(slope) <= _Use.AFFINE
-        if not is_affine or slope.shape != z.shape or slope.dtype != z.dtype:
+            use = follower.of(slope)
+        if use > _Use.AFFINE or slope.shape != z.shape or slope.dtype != z.dtype:
             return None
-        found = _coefficients(field, t, z)
+        found = _coefficients(field, t, z, is_linear=use == _Use.LINEAR)
         return found if _is_same(found, field, t, z) else None
     except Exception:  # of whatever kind: then the field is solved as any other, and says so itself
         return None
 
 
-def _coefficients(field: VectorField, t: Tensor, z: Tensor) -> AffineField:
+def _coefficients(field: VectorField, t: Tensor, z: Tensor, is_linear: bool) -> AffineField:
     has_gradient = torch.is_grad_enabled()
     with torch.enable_grad():
         zero = torch.zeros_like(z, requires_grad=True)
@@ -200,7 +219,8 @@ def _coefficients(field: VectorField, t: Tensor, z: Tensor) -> AffineField:
             for part in slope.unbind(dim=1)
         ]
         matrix = torch.stack(rows, dim=1)
-    return AffineField(matrix if has_gradient else matrix.detach(), field(t, torch.zeros_like(z)))
+    offset = None if is_linear else field(t, torch.zeros_like(z))
+    return AffineField(matrix if has_gradient else matrix.detach(), offset)
 
 
 @torch.no_grad()
@@ -208,7 +228,7 @@ def _is_same(found: AffineField, field: VectorField, t: Tensor, z: Tensor) -> bo
     """Whether slopes agree at some states: values that left torch and came back would not have been followed."""
     probe = torch.linspace(1.7, -0.9, z.numel()).to(z).reshape(z.shape)
     for x in (probe, 1e3 * probe + 1.0, -(probe**2)):
-        size = AffineField(found.matrix.abs(), found.offset.abs())(t, x.abs())
+        size = AffineField(found.matrix.abs(), None if found.offset is None else found.offset.abs())(t, x.abs())
         if ((found(t, x) - field(t, x)).abs() > 1e-12 * size).any():
             return False
     return True

@@ -26,7 +26,7 @@ class AffineFlow(Solver):
     """Exact flow of ``dz/dt = matrix @ z + offset``, however long the time and stiff the matrix.
 
     The state and the offset go through one matrix exponential, of ``[[matrix, offset], [0, 0]]`` times the length of
-    the interval.
+    the interval; without an offset it is that of the matrix alone.
 
     References
     ----------
@@ -58,6 +58,8 @@ class AffineFlow(Solver):
 
 def _flow(field: AffineField, z: Tensor, spans: Tensor) -> Tensor:
     """States after `spans` (b m) of time, (b m d)."""
+    if field.offset is None:
+        return _product(_exponential(field.matrix[:, None] * spans[..., None, None].to(z)), z[:, None, :, None])[..., 0]
     generator = nn.functional.pad(torch.cat([field.matrix, field.offset[..., None]], dim=2), (0, 0, 0, 1))
     powers = _exponential(generator[:, None] * spans[..., None, None].to(z))
     return _product(powers[..., :-1, :-1], z[:, None, :, None])[..., 0] + powers[..., :-1, -1]
@@ -68,6 +70,8 @@ def _exponential(x: Tensor) -> Tensor:
 
     Not `torch.linalg.matrix_exp`, of which the last bit depends on what other matrices there are.
     """
+    if x.shape[-1] == 1:
+        return x.exp()
     size = x.detach().abs().sum(dim=-1).amax(dim=-1)
     n = (size / _SMALL).clamp(min=1.0).log2().ceil()
     has_meaning = n <= _MOST_SQUARINGS  # which NaN has not

@@ -19,6 +19,7 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.modes import Modes, Prior
 from tsode.inference.population.draw_effects import MOST_ROWS, draw_effects
 from tsode.inference.population.estimate import Estimate, maximum_likelihood
+from tsode.inference.population.labels import label_problems
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods import METHODS, Marginal
 from tsode.inference.population.subjects import Subjects, normal_cells
@@ -108,6 +109,8 @@ def problems_of(estimate: Estimate, density: MarginalDensity) -> tuple[str, ...]
             f"several ends: {estimate.n_at_best} of {n_starts} starts came to the best objective "
             f"{estimate.ends[0]:.3f}, others to {', '.join(f'{x:.3f}' for x in estimate.other_ends())}"
         )
+    priors = density.joint.space.priors
+    texts += label_problems(estimate, density.names, {name: priors[name] for name in density.names})
     if bool(estimate.covariance.isnan().any()):
         flat = density.names[int(torch.linalg.eigh(estimate.hessian)[1][:, 0].abs().argmax())]
         texts.append(f"no standard errors: the likelihood is flat along {flat}")

@@ -19,7 +19,7 @@ from tsode.frames.meeting import check_meeting
 from tsode.frames.numbers import as_numbers
 from tsode.frames.unsplit import unwrap
 
-__all__ = ["StaticColumn", "encode_static", "fit_static", "read_static"]
+__all__ = ["StaticColumn", "encode_static", "fit_static", "ids_of_static", "read_static"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,18 @@ class StaticColumn:
         if categories == () or not np.isfinite(shift) or not 0.0 < scale < np.inf:
             raise ValueError(f"the covariate {state['name']!r} has no category, or no finite scale")
         return cls(decode_label(state["name"]), categories, shift, scale, bool(state.get("keeps_missing", False)))
+
+
+def ids_of_static(static: Any, id_col: Hashable) -> list[Hashable]:
+    """Series that a table of one row a series names; empty where it names none."""
+    static = unwrap(static)
+    frame = nw.from_native(static, eager_only=True, pass_through=True)
+    frame = native_to_pandas(frame) if isinstance(frame, nw.DataFrame) else static
+    if not isinstance(frame, pd.DataFrame):
+        return []
+    if id_col in frame.columns:
+        return pd.unique(frame[id_col].dropna()).tolist()
+    return frame.index.unique().tolist() if _names_series(frame.index, id_col) else []
 
 
 def read_static(

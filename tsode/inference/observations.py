@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,8 +99,10 @@ class Cells:
     is_above: Tensor
 
 
-def select_cells(data: Observations, observed: Mapping[str, Noise]) -> dict[str, Cells]:
-    """Cells of each channel.
+def select_cells(
+    data: Observations, observed: Mapping[str, Noise], shown: Callable[[float], Any] = "{:g}".format
+) -> dict[str, Cells]:
+    """Cells of each channel; `shown` is how an error writes a time.
 
     Raises
     ------
@@ -109,10 +111,10 @@ def select_cells(data: Observations, observed: Mapping[str, Noise]) -> dict[str,
     """
     if data.values.shape[2] != len(observed):
         raise DataError(f"There are values of {data.values.shape[2]} channels, but observed= has {len(observed)}.")
-    return {channel: _cells_of(data, k, channel, noise) for k, (channel, noise) in enumerate(observed.items())}
+    return {channel: _cells_of(data, k, channel, noise, shown) for k, (channel, noise) in enumerate(observed.items())}
 
 
-def _cells_of(data: Observations, k: int, channel: str, noise: Noise) -> Cells:
+def _cells_of(data: Observations, k: int, channel: str, noise: Noise, shown: Callable[[float], Any]) -> Cells:
     values = data.values[:, :, k].double()
     is_seen = ~values.isnan()
     series, column = is_seen.nonzero(as_tuple=True)
@@ -124,7 +126,7 @@ def _cells_of(data: Observations, k: int, channel: str, noise: Noise) -> Cells:
         where: Any = data.ids[int(series[at])]
         raise DataError(
             f"Channel {channel!r} of series {where!r} is {float(seen[at]):g} at time "
-            f"{float(data.times[series[at], column[at]]):g}, but {type(noise).__name__} is of {noise.support} "
+            f"{shown(float(data.times[series[at], column[at]]))}, but {type(noise).__name__} is of {noise.support} "
             f"({int(is_strange.sum())} such values): leave the cell empty, set a limit of quantification (below=), or "
             "take another noise."
         )

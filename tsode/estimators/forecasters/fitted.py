@@ -151,6 +151,11 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         measure = partial(interval_measure, levels=read_levels(level, "level", 100.0))
         return self._predict(measure, X, times, horizon, context, events, static, known)
 
+    @property
+    def _spread_measure(self) -> Callable[[Sequence[Hashable]], Measure]:
+        """The parts that `predict_spread` tells."""
+        return spread_measure
+
     def predict_spread(
         self,
         X: Any = None,
@@ -174,12 +179,16 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         correlations over forecasts of 0.5, 0.3 and 0.2 (`tests/benchmarks/epistemic.py`, three seeds). It does not hold
         what no parameters of the model could say, and off the range of training it falls behind the errors.
 
+        Of a population (``random_effects=``) the epistemic part is split too: ``channel-sd-individual`` is what the
+        series may have of its own, ``channel-sd-population`` what is not known of what all share, to first order in
+        it; the squares of both add up to that of ``channel-sd-epistemic``.
+
         The whole history of a series is run over, whatever came by `update`. See `predict` for the parameters.
         """
         asked = copy.copy(self)
         if isinstance(getattr(self, "module_", None), MarginalModel):
             asked._checkpoints = None  # a state does not tell what else parameters would have made of the history
-        return asked._predict(spread_measure, X, times, horizon, context, events, static, known)
+        return asked._predict(asked._spread_measure, X, times, horizon, context, events, static, known)
 
     def sample(
         self,
@@ -329,6 +338,10 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         if not hasattr(self, "module_"):
             raise NotFittedError(f"This {type(self).__name__} is not fitted yet: call fit(X) first.")
 
+    def _ids_of_static(self, static: Any) -> list[Hashable]:
+        """Series that can be asked about for nothing but their row in a table of covariates."""
+        return []
+
     def _read_query(
         self, X: Any, times: Any, horizon: Any, context: Any, events: Any, static: Any = None, known: Any = None,
         scenarios: Sequence[Any] = (),
@@ -337,7 +350,8 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         self._check_fitted()
         self.reader_.check_width(X, type(self).__name__)
         tables = [events, *scenarios]
-        query, panel = self.reader_.read_query(X, times, horizon, context, self._panel, tables)
+        new = self._ids_of_static(static)
+        query, panel = self.reader_.read_query(X, times, horizon, context, self._panel, tables, new)
         return query, self.reader_.with_tables(panel, self._panel, events, static, known)
 
     def _predict(

@@ -240,11 +240,13 @@ class DataReader:
         return self.with_covariates(self.with_events(panel, events, history), static, known, history.covariates)
 
     def read_query(
-        self, X: Any, times: Any, horizon: Any, context: Any, history: Panel, events: Sequence[Any]
-    ) -> tuple[Query, Panel]:
+        self, X: Any, times: Any, horizon: Any, context: Any, history: Panel, events: Sequence[Any],
+        others: Sequence[Hashable] = (),
+    ) -> tuple[Query, Panel]:  # fmt: skip
         """Read what is asked, and the observations to answer it from: those of `context`, or of `history`.
 
-        A series that is named in the question and has none, but events in one of these tables, has an empty history.
+        A series that is named in the question and has none, but events in one of these tables or is one of `others`,
+        has an empty history.
         """
         panel = history if context is None else self.read(context, beside=history, name="context=")
         if X is None and times is None and horizon is None:
@@ -258,6 +260,7 @@ class DataReader:
         told: list[Hashable] = []
         if panel.layout.has_ids and (X is not None or isinstance(times, Mapping)):  # which name series
             told = ids_of_events(events, history, self.settings.id_col, self.settings.time_col)
+            told += [key for key in others if key not in told]
         return ask_with_new(lambda asked: self.query_of(asked, X, times=times, horizon=horizon), panel, history, told)
 
     def query_of(self, panel: Panel, X: Any = None, *, times: Any = None, horizon: Any = None) -> Query:

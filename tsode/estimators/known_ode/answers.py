@@ -20,7 +20,7 @@ from tsode.estimators.known_ode.beside_fit import beside
 from tsode.estimators.known_ode.conditioned import Ask, Conditioning, key_of
 from tsode.estimators.known_ode.driving import path_digest
 from tsode.estimators.known_ode.histories import History, constants_digest, digest, histories
-from tsode.estimators.known_ode.laws import laws_of, mixtures, paths_of
+from tsode.estimators.known_ode.laws import laws_by_draws, mixtures, paths_of
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.schedules import event_rows
 from tsode.estimators.known_ode.settings import read_starts
@@ -88,12 +88,12 @@ class AnswersByDraws:
     ) -> Iterator[Predictive]:
         failed: dict[int, int] = {}
         n_answered = 0
-        for pieces, laws, is_lost in self._laws(query, panel, "all" if impute else "each"):
+        for pieces, laws, is_lost, shared in self._laws(query, panel, "all" if impute else "each"):
             for place, piece in enumerate(pieces):
                 if bool(is_lost[place]):
                     failed[piece.row] = int(Status.NON_FINITE)
                 n_answered += not bool(is_lost[place])
-                yield mixtures(laws, place, len(piece.times), piece.at, bool(is_lost[place]))
+                yield mixtures(laws, place, len(piece.times), piece.at, bool(is_lost[place]), shared[place])
         if report is not None:
             report.fail(failed)
         report_failed(query, failed, must_hold or not n_answered)
@@ -105,7 +105,7 @@ class AnswersByDraws:
         seed = int(torch.randint(0, 2**31, (), generator=generator))
         failed: dict[int, int] = {}
         asked = set()
-        for pieces, laws, is_lost in self._laws(query, panel, "first"):
+        for pieces, laws, is_lost, _ in self._laws(query, panel, "first"):
             paths = []
             for place, piece in enumerate(pieces):
                 own = torch.Generator().manual_seed(seed + key_of(piece.history.key))
@@ -122,7 +122,10 @@ class AnswersByDraws:
             yield rest, [np.empty((n_samples, 0, n_channels)) for _ in rest]
         report_failed(query, failed, len(failed) == len(query.ids) > 0)
 
-    def _laws(self, query: Query, panel: Panel, rows_used: str) -> Iterator[tuple[list[_Piece], list[Law], Tensor]]:
+    def _laws(
+        self, query: Query, panel: Panel, rows_used: str
+    ) -> Iterator[tuple[list[_Piece], list[Law], Tensor, Tensor]]:
+        """Pieces, their laws, which have none, and the coordinates (n k s) of their draws that all series share."""
         for pieces in self._cut(self._pieces(query, panel, rows_used)):
             with isolated():
                 u = torch.stack(self._draws([piece.history for piece in pieces]))
@@ -132,8 +135,9 @@ class AnswersByDraws:
                                   np.pad(piece.times, (0, n_most - len(piece.times)), mode="edge")
                                   for piece in pieces])  # fmt: skip
                 density = self._density_of(given, len(given))
-                laws, is_lost = laws_of(density, u, torch.from_numpy(times))
-            yield pieces, laws, is_lost
+                laws, is_lost, u = laws_by_draws(density, u, torch.from_numpy(times))
+                places = [start for name, _, start, _ in density.space._blocks() if name not in density.space.own]
+            yield pieces, laws, is_lost, u[..., places]
 
     def _pieces(self, query: Query, panel: Panel, rows_used: str) -> Iterator[_Piece]:
         """Times of each series that are answered from the same rows: those before "each", before the "first", "all"."""

@@ -34,6 +34,7 @@ from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.parts_file import fingerprint
 from tsode.estimators.known_ode.population import OfPopulation, PopulationSettings, check_marginal
 from tsode.estimators.known_ode.population_checks import ChecksPopulation
+from tsode.estimators.known_ode.population_input import check_population
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.reports import ReportsPosterior
 from tsode.estimators.known_ode.residual import check_residual, of_physics, residual_states, residual_terms
@@ -46,7 +47,7 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.model_checks import direction_error
 from tsode.inference.neural_term import NeuralTerm
-from tsode.inference.observations import Observations
+from tsode.inference.observations import Observations, select_cells
 from tsode.inference.population.infer import LIKELIHOOD, infer_population
 from tsode.inference.residual_scales import with_found_scales
 from tsode.inference.settings import check_segments
@@ -264,7 +265,7 @@ class KnownODEForecaster(
 
     def _density_of(self, series: Sequence[Any], n_problems: int | None = None) -> KnownDensity:
         """The density of some histories."""
-        data = observations(series, self.reader_)
+        data = self._checked(observations(series, self.reader_), self.reader_)
         return KnownDensity(self._system_of([one.key for one in series]), data, n_problems)
 
     # -- fit -------------------------------------------------------------------------------------------------------
@@ -337,7 +338,13 @@ class KnownODEForecaster(
 
     def _observed(self, reader: DataReader, panel: Panel) -> Observations:
         starts = read_starts(self.initial_time, panel, reader)
-        return observations(histories(panel, panel.ids, starts, reader.timeline), reader)
+        return self._checked(observations(histories(panel, panel.ids, starts, reader.timeline), reader), reader)
+
+    def _checked(self, data: Observations, reader: DataReader) -> Observations:
+        """Data whose values can come from their noise; an error has the times of the user's own clock."""
+        clock = reader.timeline
+        select_cells(data, self._given().observed, lambda t: clock.to_native(np.array([t]))[0])
+        return data
 
     def update(
         self, X: Any, y: Any = None, *, events: Any = None, static: Any = None, known: Any = None, refit: bool = False
@@ -369,6 +376,8 @@ class KnownODEForecaster(
         self._population = self._fit_population(data)
         density = self._with_residual(panel.ids, data)
         check_informed(density)
+        if self._population is not None:
+            check_population(density, reader, self.inference == LIKELIHOOD)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
         settings = settings_for(self.n_draws, self.segments)
         most, self._estimate = self.max_seconds, None

@@ -16,7 +16,7 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_density import Predictive as Law
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture
 
-__all__ = ["MixedPredictive", "laws_of", "mixtures", "paths_of"]
+__all__ = ["MixedPredictive", "laws_by_draws", "laws_of", "mixtures", "paths_of", "variance_explained"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,17 @@ class MixedPredictive(Predictive):
     ----------
     channels : sequence of Predictive
         Of one channel each; `family` and `params` are those of the first.
+    shared : Tensor[k s], optional
+        Of the members' draws, the coordinates that all series of a population share.
     """
 
     channels: Sequence[Predictive] = ()
+    shared: Tensor | None = None
 
     @classmethod
-    def of(cls, channels: Sequence[Predictive]) -> MixedPredictive:
+    def of(cls, channels: Sequence[Predictive], shared: Tensor | None = None) -> MixedPredictive:
         """The channels side by side; each has one."""
-        return cls(channels[0].family, channels[0].params, channels[0].at, channels)
+        return cls(channels[0].family, channels[0].params, channels[0].at, channels, shared)
 
     @property
     def mean(self) -> np.ndarray:
@@ -45,6 +48,17 @@ class MixedPredictive(Predictive):
         total, epistemic = zip(*(one.variances for one in self.channels))
         return np.concatenate(total, axis=1), np.concatenate(epistemic, axis=1)
 
+    @property
+    def shared_variance(self) -> np.ndarray:
+        """Part (n c) of the epistemic variance that is of what series share."""
+        assert self.shared is not None
+        columns = []
+        for one in self.channels:
+            assert isinstance(one.family, EnsembleMixture)
+            means = one.family.member.mean(one.family.members(one.params[:, 0]))
+            columns.append(variance_explained(means.T, self.shared))
+        return torch.stack(columns, dim=1).numpy()
+
     def quantiles(self, levels: Sequence[float]) -> np.ndarray:
         return np.concatenate([one.quantiles(levels) for one in self.channels], axis=1)
 
@@ -54,7 +68,12 @@ class MixedPredictive(Predictive):
 
 
 def laws_of(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list[Law], Tensor]:
-    """Laws of each channel, whose parameters are (n k q r), and the series (n,) none of whose draws has any.
+    """`laws_by_draws` without the draws."""
+    return laws_by_draws(density, u, times)[:2]
+
+
+def laws_by_draws(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list[Law], Tensor, Tensor]:
+    """Laws of each channel, whose parameters are (n k q r), the series (n,) none of whose draws has any, and draws.
 
     Draws that predict nothing, because their solve fails or noise cannot be about it, give way to others of the same
     series, and a warning says how many.
@@ -70,7 +89,7 @@ def laws_of(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list[Law],
         laws = list(density.predictive(u, times).values())
     is_fine = torch.stack([law.is_fine[:, :, 0].all(dim=-1) for law in laws]).all(dim=0)  # (n k)
     if bool(is_fine.all()):
-        return [law._replace(params=law.params[:, :, 0]) for law in laws], torch.zeros(len(u), dtype=torch.bool)
+        return [law._replace(params=law.params[:, :, 0]) for law in laws], torch.zeros(len(u), dtype=torch.bool), u
     is_lost = ~is_fine.any(dim=1)
     share = 1.0 - is_fine.double().mean(dim=1)
     row = int(torch.where(is_lost, 0.0, share).argmax())
@@ -88,18 +107,36 @@ def laws_of(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list[Law],
     place = torch.arange(u.shape[1]).expand_as(order)
     chosen = torch.where(is_fine, place, order.gather(1, place % count))
     rows = torch.arange(len(u))[:, None]
-    return [law._replace(params=law.params[:, :, 0][rows, chosen]) for law in laws], is_lost
+    return [law._replace(params=law.params[:, :, 0][rows, chosen]) for law in laws], is_lost, u[rows, chosen]
 
 
-def mixtures(laws: Sequence[Law], row: int, n_times: int, at: np.ndarray, is_lost: bool) -> MixedPredictive:
-    """Mixtures over the draws at the first so many times of a series."""
+def mixtures(
+    laws: Sequence[Law], row: int, n_times: int, at: np.ndarray, is_lost: bool, shared: Tensor | None = None
+) -> MixedPredictive:
+    """Mixtures over the draws at the first so many times of a series, whose coordinates are `shared` (k s) by all."""
     channels = []
     for law in laws:
         params = law.params[row, :, :n_times].transpose(0, 1)  # (q k r)
         family = EnsembleMixture(params.shape[1], law.family)
         joined = params.flatten(1)[:, None]
         channels.append(Predictive(family, torch.full_like(joined, torch.nan) if is_lost else joined, at))
-    return MixedPredictive.of(channels)
+    return MixedPredictive.of(channels, shared)
+
+
+def variance_explained(y: Tensor, x: Tensor) -> Tensor:
+    """Variance (q) of ``y`` (k q) that is that of a linear function of ``x`` (k s), less what chance explains."""
+    y, x = y - y.mean(dim=0), x - x.mean(dim=0)
+    moves = x.abs().amax(dim=0) > 0.0
+    if not bool(moves.any()):
+        return torch.zeros_like(y[0])
+    left, size, _ = torch.linalg.svd(x[:, moves] / x[:, moves].std(dim=0), full_matrices=False)
+    left = left[:, size > 1e-10 * size[0]]
+    rest = len(y) - 1 - left.shape[1]
+    if rest < 1:
+        return torch.full_like(y[0], torch.nan)
+    total, explained = y.square().sum(dim=0), (left.mT @ y).square().sum(dim=0)
+    chance = left.shape[1] * (total - explained) / rest
+    return ((explained - chance) / len(y)).clamp(min=0.0)
 
 
 def paths_of(laws: Sequence[Law], row: int, n_times: int, n_samples: int, generator: torch.Generator) -> np.ndarray:

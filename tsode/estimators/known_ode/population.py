@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,10 @@ import pandas as pd
 import torch
 
 from tsode.errors import ParameterError
+from tsode.estimators.forecasters.predictive import Measure, spread_measure
+from tsode.estimators.known_ode.population_spread import population_spread_measure
 from tsode.estimators.known_ode.posterior import KeptPosterior
+from tsode.frames.static import ids_of_static
 from tsode.inference.effects.covariates import Covariates
 from tsode.inference.effects.random_effects import RandomEffects
 from tsode.inference.effects.space import Population
@@ -75,6 +78,13 @@ class OfPopulation:
         if population is None or population.covariates is None:
             return population
         return Population(population.effects, population.covariates.fitted(data.static, data.ids))
+
+    def _ids_of_static(self, static: Any) -> list[Hashable]:
+        return [] if self.random_effects is None or static is None else ids_of_static(static, self.id_col)
+
+    @property
+    def _spread_measure(self) -> Callable[[Sequence[Hashable]], Measure]:
+        return spread_measure if self.random_effects is None else population_spread_measure
 
     @property
     def estimate_(self) -> Estimate:

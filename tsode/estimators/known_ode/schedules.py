@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tsode.core.scheduled_events import ScheduledEvents
 from tsode.core.timeline import Timeline
+from tsode.errors import DataError
 from tsode.frames.inputs import DosingInputs, EventEncoder
 from tsode.frames.schedule import SCHEDULE_COLUMNS, schedule_columns
 
@@ -43,6 +44,13 @@ class ScheduleEncoder(EventEncoder):
         return cls(columns, (1.0,) * len(columns), states=tuple(states), unit=unit)
 
     def encode(self, rows: pd.DataFrame) -> dict[Hashable, DosingInputs]:
+        is_empty = ((rows["kind"] == "mark") & rows["target"].notna()).to_numpy()
+        if is_empty.any():
+            key, at, target = (rows[name].iat[int(is_empty.argmax())] for name in ("id", "time", "target"))
+            raise DataError(
+                f"An event of series {key!r} at {at} is of {target!r}, but has no amount: fill it in, or drop the row "
+                "(or its target, if it only marks a time)."
+            )
         table = schedule_columns(rows, self.states, self.unit)
         table["duration"] = table["duration"].replace(np.inf, _ENDLESS)
         return {

@@ -148,7 +148,36 @@ class Covariates:
                     )
                 if not isinstance(term, Mapping):
                     middle[covariate] = float(np.median(_numbers(column, covariate, ids)))
-        return Covariates(self.terms, middle)
+        fitted = Covariates(self.terms, middle)
+        fitted._check_apart(table, ids)
+        return fitted
+
+    def _check_apart(self, table: Mapping[str, np.ndarray], ids: Sequence[Hashable]) -> None:
+        """Raise a DataError if coefficients that are to be found cannot be told from each other."""
+        for name, columns in self.design(table, ids).items():
+            for covariate, term in self.terms[name].items():
+                shifts = term if isinstance(term, Mapping) else {}
+                for category, shift in shifts.items():
+                    coefficient = f"{name}_{covariate}_{category}"
+                    if isinstance(shift, Prior) and not bool(columns[coefficient].any()):
+                        known = ", ".join(sorted({str(x) for x in np.asarray(table[covariate]).tolist()}))
+                        raise DataError(
+                            f"No series has the category {category!r} of covariate {covariate!r}, so nothing can be "
+                            f"learned of {coefficient!r}: its categories are {known}."
+                        )
+            given = self.parameters([name])
+            free = {
+                coefficient: x.numpy() for coefficient, x in columns.items() if isinstance(given[coefficient], Prior)
+            }
+            if not free:
+                continue
+            matrix = np.column_stack([np.ones(len(ids)), *free.values()])
+            if np.linalg.matrix_rank(matrix / np.abs(matrix).max(axis=0).clip(min=1e-300)) < matrix.shape[1]:
+                raise DataError(
+                    f"The coefficients {', '.join(map(repr, free))} cannot be told from each other and the typical "
+                    f"value of {name!r} in these {len(ids)} series: leave one out (a category that is not named has "
+                    "the typical value), or give numbers."
+                )
 
     def design(self, table: Mapping[str, np.ndarray], ids: Sequence[Hashable]) -> dict[str, dict[str, Tensor]]:
         """What each coefficient is multiplied by, by parameter and coefficient: Tensor[n]."""

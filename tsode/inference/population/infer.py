@@ -19,9 +19,11 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.modes import Modes, Prior
 from tsode.inference.population.draw_effects import MOST_ROWS, draw_effects
 from tsode.inference.population.estimate import Estimate, maximum_likelihood
+from tsode.inference.population.labels import label_problems
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods import METHODS, Marginal
 from tsode.inference.population.subjects import Subjects, normal_cells
+from tsode.inference.population.support import far_from_priors, few_data, misfits
 from tsode.inference.settings import Settings
 
 __all__ = ["LIKELIHOOD", "choose_method", "infer_population"]
@@ -77,6 +79,7 @@ def infer_population(
     generator = new_generator(seed)
     if engine != LIKELIHOOD:
         found = infer(density, engine, seed, settings, None, max_seconds, verbose=verbose)
+        found = found.with_problems([few_data(joint)])
         return _whole(joint, density, found, found.draws.flatten(1, 2), None, generator), None
     with tqdm(disable=not verbose, desc="likelihood", unit="call") as bar:
 
@@ -97,17 +100,24 @@ def infer_population(
 
 def problems_of(estimate: Estimate, density: MarginalDensity) -> tuple[str, ...]:
     """What is wrong with an estimate, in words."""
-    texts = []
+    texts, priors = few_data(density.joint), density.joint.space.priors
     n_starts = len(estimate.ends)
     if estimate.why_stopped:
-        texts.append(f"unfinished: {estimate.why_stopped}")
+        texts.append(
+            f"unfinished: {estimate.why_stopped}; estimates are the best so far and standard errors mean nothing: give "
+            "it more time (max_seconds=), or better starts by narrower priors"
+        )
     elif not bool(estimate.is_done[0]):
-        texts.append("not converged: the gradient does not vanish where the best start has stopped")
+        texts.append(
+            "not converged: the gradient does not vanish where the best start has stopped: take more starts "
+            "(n_starts=), narrower priors, or fewer effects"
+        )
     if n_starts > 2 and estimate.n_at_best < FEW_STARTS * n_starts:
         texts.append(
             f"several ends: {estimate.n_at_best} of {n_starts} starts came to the best objective "
             f"{estimate.ends[0]:.3f}, others to {', '.join(f'{x:.3f}' for x in estimate.other_ends())}"
         )
+    texts += label_problems(estimate, density.names, priors)
     if bool(estimate.covariance.isnan().any()):
         flat = density.names[int(torch.linalg.eigh(estimate.hessian)[1][:, 0].abs().argmax())]
         texts.append(f"no standard errors: the likelihood is flat along {flat}")
@@ -117,7 +127,7 @@ def problems_of(estimate: Estimate, density: MarginalDensity) -> tuple[str, ...]
     for name, share in estimate.shrinkage(density.subjects.effects).items():
         if share > LARGE_SHRINKAGE:
             texts.append(f"shrinkage of {name} {100 * share:.0f} %: individual values say little of how series differ")
-    return tuple(texts)
+    return (*texts, *far_from_priors(estimate, density.names, priors), *misfits(density.subjects, estimate))
 
 
 def _as_posterior(

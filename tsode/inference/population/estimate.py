@@ -17,6 +17,7 @@ from tsode.inference.evaluation import INTERRUPTED, Stopped
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods.base import Answer
 from tsode.inference.population.methods.fo import FO
+from tsode.inference.population.series_scores import series_scores
 from tsode.inference.population.subjects import LOG_2PI
 from tsode.numerics.quasi_newton import minimise
 
@@ -153,14 +154,10 @@ def maximum_likelihood(
 
     def scores(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Answer]:
         """Log likelihoods (n k) and slopes (n k p) of series."""
-        at = points.detach().expand(n, *points.shape).clone().requires_grad_()
-        with torch.enable_grad():
-            found = density.answer(at, modes[:, which])
-            value = found.value[..., 0]
-            is_fine = value.detach().isfinite()
-            (slope,) = torch.autograd.grad(value.where(is_fine, 0.0).sum(), at)
-        modes[:, which] = found.eta.detach().where(is_fine[..., None, None], modes[:, which])
-        return value.detach(), slope, found
+        at = modes[:, which]
+        value, slope, found = series_scores(density, points, at)
+        modes[:, which] = at
+        return value, slope, found
 
     def evaluate(some: Tensor, points: Tensor, places_of: Tensor) -> tuple[Tensor, Tensor]:
         which = some[places_of]

@@ -80,3 +80,19 @@ def test_what_cannot_be_asked_is_refused_by_name(fitted):
     posterior = bolus(inference="laplace").fit(data, events=doses, static=static)
     with pytest.raises(ParameterError, match="no estimate"):
         posterior.bootstrap(10)
+
+
+def test_series_without_values_are_left_out_of_shrinkage_and_counted(fitted):
+    data, doses, static = simulated_bolus()
+    more, ids = [data], ["silent", "mute", "dumb"]
+    more += [pd.DataFrame({"unique_id": key, "ds": [1.0, 2.0], "level": np.nan}) for key in ids]
+    doses = pd.concat([doses, pd.DataFrame({"unique_id": ids, "ds": 0.0, "target": "drug", "amount": 100.0})])
+    static = pd.concat([static, pd.DataFrame({"unique_id": ids, "weight": static["weight"].median()})])
+    wider = bolus().fit(pd.concat(more), events=doses, static=static)
+    one, other = fitted.estimates(), wider.estimates()
+    assert other.attrs["n_without_values"] == 3
+    assert one.attrs["n_without_values"] == 0
+    np.testing.assert_allclose(other["estimate"], one["estimate"], rtol=1e-3)
+    np.testing.assert_allclose(other["shrinkage"]["omega_cl"], one["shrinkage"]["omega_cl"], atol=1e-3)
+    effects = wider.individual_effects()
+    assert effects.attrs["shrinkage"]["cl"] == pytest.approx(one["shrinkage"]["omega_cl"], abs=1e-3)

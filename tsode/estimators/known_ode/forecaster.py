@@ -32,9 +32,10 @@ from tsode.estimators.known_ode.histories import histories, observations
 from tsode.estimators.known_ode.model_files import PARTS, KeepsFiles
 from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.parts_file import fingerprint
-from tsode.estimators.known_ode.population import OfPopulation, PopulationSettings, check_marginal
+from tsode.estimators.known_ode.population import PopulationSettings, check_marginal
 from tsode.estimators.known_ode.population_checks import ChecksPopulation
 from tsode.estimators.known_ode.population_input import check_population
+from tsode.estimators.known_ode.population_uncertainty import UncertaintyOfPopulation
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.reports import ReportsPosterior
 from tsode.estimators.known_ode.residual import check_residual, of_physics, residual_states, residual_terms
@@ -72,7 +73,7 @@ class KnownODEForecaster(
     ReportsPosterior,
     ChecksFit,
     ChecksModel,
-    OfPopulation,
+    UncertaintyOfPopulation,
     ChecksPopulation,
     PopulationSettings,
     BaseForecaster,

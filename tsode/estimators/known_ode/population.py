@@ -110,7 +110,8 @@ class OfPopulation:
             interval ``lower``, ``upper`` that keeps to the bounds of the parameter, ``se_line``, the standard error of
             its place on the line (of the logarithm of a positive one), and for spreads of effects ``shrinkage``.
             ``attrs`` have the ``objective`` (-2 log L without n log 2 pi), what it is (``method``), the ``aic`` and
-            ``bic``, the ``condition`` number of the correlations of estimates, and the ends of all starts.
+            ``bic``, the ``condition`` number of the correlations of estimates, the series ``n_without_values`` that
+            shrinkage leaves out, and the ends of all starts.
         """
         found = self.estimate_
         density: KnownDensity = self._density
@@ -151,7 +152,7 @@ class OfPopulation:
             "aic": found.objective + 2 * p, "bic": found.objective + p * np.log(found.n_observations),
             "bic_series": found.objective + p * np.log(n_series),
             "condition": float(width[-1] / width[0]) if bool((width > 0).all()) else np.inf,
-            "ends": found.ends.tolist(), "n_at_best": found.n_at_best,
+            "n_without_values": int((~found.is_seen).sum()), "ends": found.ends.tolist(), "n_at_best": found.n_at_best,
         }  # fmt: skip
         return table
 

@@ -194,8 +194,8 @@ class ChecksPopulation:
         DataFrame
             A row a series: ``eta_<parameter>``, the effect on the parameter's line (on the logarithm of a positive one)
             over its ``omega``, 0 for the typical series of the same covariates; then the covariates that fit has read.
-            ``attrs["shrinkage"]`` is 1 less the root mean square of each: where it is above .3, what effects show of
-            covariates is little.
+            ``attrs["shrinkage"]`` is 1 less the root mean square of each, of series that have any value: where it is
+            above .3, what effects show of covariates is little.
         """
         subjects, theta, _ = self._population_point()
         with isolated(), torch.no_grad():
@@ -212,7 +212,8 @@ class ChecksPopulation:
         columns: dict[Hashable, Any] = {self.id_col: list(data.ids)}
         columns |= {f"eta_{name}": x for name, x in found.items()}
         table = pd.DataFrame(columns | dict(data.static))
-        table.attrs["shrinkage"] = {name: 1.0 - float(np.sqrt(np.mean(x**2))) for name, x in found.items()}
+        seen = subjects.is_seen.numpy()
+        table.attrs["shrinkage"] = {name: 1.0 - float(np.sqrt(np.mean(x[seen] ** 2))) for name, x in found.items()}
         return table
 
     def _population_point(self) -> tuple[Subjects, Tensor, str]:

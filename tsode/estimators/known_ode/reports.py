@@ -14,6 +14,7 @@ from tsode._isolation import isolated
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.known_ode.left_out import leave_out_series
+from tsode.estimators.known_ode.likelihood_comparison import compare_likelihoods
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.residual import residual_shares
 from tsode.frames.panel import Panel
@@ -240,8 +241,9 @@ def compare_models(models: dict[str, Any], by: str = "value") -> pd.DataFrame:
     Parameters
     ----------
     models : dict of name to KnownODEForecaster
-    by : {"value", "series"}
-        See `KnownODEForecaster.loo`.
+    by : {"value", "series", "likelihood"}
+        See `KnownODEForecaster.loo`; "likelihood" compares fits of populations by maximum likelihood, see
+        `tsode.estimators.known_ode.likelihood_comparison.compare_likelihoods`.
 
     Returns
     -------
@@ -249,6 +251,8 @@ def compare_models(models: dict[str, Any], by: str = "value") -> pd.DataFrame:
         A row a model, the best first: ``elpd``, its difference from the best ``elpd_diff`` with its standard error
         ``se_diff``, ``n_effective``, ``worst_k``.
     """
+    if by == "likelihood":
+        return compare_likelihoods(models)
     tables = {name: model.loo(by) for name, model in models.items()}
     first = next(iter(tables.values()))
     keys: Sequence[Any] = [name for name in first.columns if name not in ("elpd", "k")]

@@ -17,6 +17,7 @@ from tsode.inference.evaluation import INTERRUPTED, Stopped
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods.base import Answer
 from tsode.inference.population.methods.fo import FO
+from tsode.inference.population.series_scores import observed_information, series_scores
 from tsode.inference.population.subjects import LOG_2PI
 from tsode.numerics.quasi_newton import minimise
 
@@ -25,7 +26,6 @@ __all__ = ["Estimate", "maximum_likelihood"]
 ROUNDS = 3  # of the search, the later ones for starts that have not come to the best end
 SAME = 0.01  # units of the objective within which starts have come to the same
 TOLERANCE = 1e-7
-STEP = 0.02  # of differences of gradients, in standard errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,8 @@ class Estimate:
     eta : Tensor[n q]
         Most probable effects.
     is_found : Tensor[n], bool
+    is_seen : Tensor[n], bool
+        Series that have any value.
     hessian : Tensor[p p]
         Of the log likelihood, negative.
     scores : Tensor[n p]
@@ -61,6 +63,7 @@ class Estimate:
     n_observations: int
     eta: Tensor
     is_found: Tensor
+    is_seen: Tensor
     hessian: Tensor
     scores: Tensor
     ends: Tensor
@@ -82,9 +85,10 @@ class Estimate:
     def shrinkage(self, names: Sequence[str]) -> dict[str, float]:
         """By how much less than they should the individual effects differ, of each parameter.
 
-        ``1 - sqrt(mean(eta ** 2))`` of standardised effects, not centred; series without information are not left out.
+        ``1 - sqrt(mean(eta ** 2))`` of standardised effects, not centred, of the series that have any value: others are
+        at 0 whatever the population is.
         """
-        root = self.eta.square().mean(dim=0).sqrt()
+        root = self.eta[self.is_seen].square().mean(dim=0).sqrt()
         return dict(zip(names, (1.0 - root).tolist()))
 
     def other_ends(self) -> list[float]:
@@ -153,14 +157,10 @@ def maximum_likelihood(
 
     def scores(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Answer]:
         """Log likelihoods (n k) and slopes (n k p) of series."""
-        at = points.detach().expand(n, *points.shape).clone().requires_grad_()
-        with torch.enable_grad():
-            found = density.answer(at, modes[:, which])
-            value = found.value[..., 0]
-            is_fine = value.detach().isfinite()
-            (slope,) = torch.autograd.grad(value.where(is_fine, 0.0).sum(), at)
-        modes[:, which] = found.eta.detach().where(is_fine[..., None, None], modes[:, which])
-        return value.detach(), slope, found
+        at = modes[:, which]
+        value, slope, found = series_scores(density, points, at)
+        modes[:, which] = at
+        return value, slope, found
 
     def evaluate(some: Tensor, points: Tensor, places_of: Tensor) -> tuple[Tensor, Tensor]:
         which = some[places_of]
@@ -203,15 +203,10 @@ def maximum_likelihood(
     theta = point[order[0]]
     own, slope, found = scores(theta[None], order[:1])
     ends = 2.0 * value[order] - n_seen * LOG_2PI
-    # differences of exact gradients, with modes found anew, by steps of a part of each coordinate's own width
-    step = torch.diag_embed(STEP / slope[:, 0].square().sum(dim=0).sqrt().clamp(min=1.0))
-    around = torch.cat([theta + step, theta - step])
-    modes = modes[:, order[:1]].expand(-1, len(around), -1, -1).clone()
-    up, down = scores(around, torch.arange(len(around)))[1].sum(dim=0).chunk(2)
-    hessian = -(up - down) / (2.0 * step.diagonal()[:, None])
+    hessian = observed_information(density, theta, slope[:, 0], modes[:, order[:1]])
     return Estimate(
         theta, float(-2.0 * own.sum() - n_seen * LOG_2PI), n_seen, found.eta[:, 0, 0].detach(), found.is_found[:, 0, 0],
-        0.5 * (hessian + hessian.mT), slope[:, 0], ends, point[order], is_done[order], why,
+        density.subjects.is_seen, hessian, slope[:, 0], ends, point[order], is_done[order], why,
     )  # fmt: skip
 
 

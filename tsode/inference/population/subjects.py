@@ -108,6 +108,14 @@ class Subjects:
         """Problems, subjects of each, and effects."""
         return self.joint.n_problems, self.joint.space.n_series, len(self.effects)
 
+    @property
+    def is_seen(self) -> Tensor:
+        """Which series (n) have a value of any channel."""
+        n_values = torch.zeros(len(self.joint.data.ids), dtype=torch.int64)
+        for cells in self.joint.cells.values():
+            n_values = n_values.index_add(0, cells.series, torch.ones_like(cells.series))
+        return n_values > 0
+
     def points(self, theta: Tensor, eta: Tensor) -> Tensor:
         """Coordinates (g b P) of the joint density, of shared ones (g b p) and effects (g b s q)."""
         u = theta.new_zeros(*theta.shape[:2], len(self.joint.names))

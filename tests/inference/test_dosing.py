@@ -156,7 +156,7 @@ def test_a_steady_state_with_a_lag_is_where_many_late_doses_lead(bends, every):
 def test_events_without_parameters_stay_as_they_are():
     events = doses([0.0, 1.0], [5.0, 3.0])
     assert split_resets(events, {0: Dosing()}) is events
-    placed = place_doses(events, {0: Dosing()}, lambda given: numbers([given]))
+    placed = place_doses(events, {0: Dosing()}, lambda given: numbers([[given]]))
     assert all(torch.equal(value, getattr(events, name)) for name, value in vars(placed).items())
 
 

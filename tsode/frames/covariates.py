@@ -114,6 +114,8 @@ class CovariateCoder:
         Names in `tsode.frames.calendar.CYCLES`.
     levels : dict of label to tuple of label
         Columns of categories among those that are known ahead, and these. A category holds up to the next row.
+    steps : tuple of label
+        Columns of numbers that hold up to the next row too, whatever the path.
     """
 
     static: tuple[StaticColumn, ...]
@@ -122,6 +124,7 @@ class CovariateCoder:
     path: str
     cycles: tuple[str, ...]
     levels: Mapping[Hashable, tuple[Hashable, ...]] = field(default_factory=dict)
+    steps: tuple[Hashable, ...] = ()
 
     @classmethod
     def fit(
@@ -207,7 +210,7 @@ class CovariateCoder:
     @property
     def _holds(self) -> np.ndarray:
         """Which of the columns hold their value up to the next row: array[p], bool."""
-        spread = {label for name in self.levels for label in spread_labels(name, self.levels)}
+        spread = {label for name in self.levels for label in spread_labels(name, self.levels)} | set(self.steps)
         return np.array([self.path == "last" or label in spread for label in self.known], dtype=bool)
 
     def check_reach(self, key: Hashable, record: CovariateRecord | None, until: np.ndarray, panel: Panel) -> None:
@@ -237,6 +240,7 @@ class CovariateCoder:
             "path": self.path,
             "cycles": list(self.cycles),
             "levels": [[encode_label(name), [*map(encode_label, kinds)]] for name, kinds in self.levels.items()],
+            "steps": [encode_label(name) for name in self.steps],
         }
 
     @classmethod
@@ -258,6 +262,7 @@ class CovariateCoder:
             tuple(state["cycles"]),
             # files of before had numbers alone
             {decode_label(name): tuple(map(decode_label, kinds)) for name, kinds in state.get("levels", [])},
+            tuple(map(decode_label, state.get("steps", []))),
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.errors import ParameterError
 
-__all__ = ["Dosing", "merge_events", "place_doses", "repeat_rows", "split_resets"]
+__all__ = ["Dosing", "merge_events", "no_events", "place_doses", "repeat_rows", "split_resets"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ class Dosing:
     @property
     def has_lag(self) -> bool:
         return self.lag != 0.0
+
+
+def no_events(n: int) -> ScheduledEvents:
+    """The events of `n` rows that have none."""
+    empty = torch.zeros(n, 0, dtype=torch.float64)
+    whole = empty.long()
+    return ScheduledEvents(empty, whole, whole, empty, empty, empty, whole, empty, whole.bool())
 
 
 def repeat_rows(events: ScheduledEvents, n: int) -> ScheduledEvents:
@@ -104,21 +111,21 @@ def place_doses(
     doses : mapping of int to Dosing
         By the number of the state.
     number : callable
-        Gives what an entry of `Dosing` stands for, (r,).
+        Gives what an entry of `Dosing` stands for at each of the events, (r k), or (r 1) where it is the same.
     """
     late = [events]
     for target, dosing in doses.items():
         is_dose = _is_of(events, [target])
         amount, duration, time, since = events.amount, events.duration, events.time, events.since
         if dosing.bioavailability != 1.0:
-            amount = torch.where(is_dose, amount * number(dosing.bioavailability)[:, None], amount)
+            amount = torch.where(is_dose, amount * number(dosing.bioavailability), amount)
         is_open = is_dose & (duration == 0) & (amount != 0)
         if dosing.rate is not None:
-            duration = torch.where(is_open, amount / number(dosing.rate)[:, None], duration)
+            duration = torch.where(is_open, amount / number(dosing.rate), duration)
         if dosing.duration is not None:
-            duration = torch.where(is_open, number(dosing.duration)[:, None].expand_as(duration), duration)
+            duration = torch.where(is_open, number(dosing.duration).expand_as(duration), duration)
         if dosing.has_lag:
-            lag = number(dosing.lag)[:, None].expand_as(time)
+            lag = number(dosing.lag).expand_as(time)
             is_steady = is_dose & (events.steady_state > 0)
             time = torch.where(is_dose & ~is_steady, time + lag, time)
             if is_steady.any():

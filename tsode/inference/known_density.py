@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,13 +12,14 @@ from torch import Tensor
 
 from tsode.core.scheduled_events import ScheduledEvents
 from tsode.core.status import Status
-from tsode.errors import ParameterError
-from tsode.inference.dosing import merge_events, place_doses, repeat_rows, split_resets
+from tsode.inference.along_time import AlongTime, along_time, at_events, check_inputs
+from tsode.inference.dosing import merge_events, no_events, place_doses, repeat_rows, split_resets
+from tsode.inference.effects.occasions import Occasions
 from tsode.inference.known_paths import with_marks
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Cells, Observations, select_cells
-from tsode.inference.parameters import Parameters, Unpacked, check_name
+from tsode.inference.parameters import Parameters, Unpacked
 from tsode.inference.row_solve import solve_rows, starting_by
 from tsode.likelihoods.base import Likelihood
 from tsode.numerics.adaptive import AdaptiveSolver
@@ -131,6 +132,8 @@ class KnownDensity:
     """
 
     def __init__(self, system: KnownSystem, data: Observations, n_problems: int | None = None) -> None:
+        if system.population is not None:
+            system = replace(system, population=system.population.meeting(data.known))
         self.system, self.data = system, data
         self.space = system.space(data, n_problems)
         self.names, self.n_problems = self.space.names, self.space.n_problems
@@ -138,7 +141,7 @@ class KnownDensity:
         self._doses = {system.place_of(target, "doses="): dosing for target, dosing in system.doses.items()}
         self._events = split_resets(no_events(len(data.ids)) if data.events is None else data.events, self._doses)
         if data.known is not None:
-            _check_names(data.known.names, system.all_parameters())
+            check_inputs(data, self._occasions, system.all_parameters())
             bends = data.known.bends()
             self._events = with_marks(self._events, torch.where(bends > data.start[:, None], bends, torch.inf))
         n, d = len(data.ids), len(system.states)
@@ -330,11 +333,11 @@ class KnownDensity:
         def rows(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.expand(b, k).reshape(-1) if x.dim() == 1 else x.flatten(0, 1)
 
-        known = {name: value.repeat(b) for name, value in self.known_along(series)(t).items()}
-        p = Parameters(values, lambda value: at_cells(value).reshape(-1), known)
         t_rows, z_rows = rows(t), rows(z)
         assert t_rows is not None
         assert z_rows is not None
+        p = Parameters(values, lambda value: at_cells(value).reshape(-1))
+        p = p.beside(self.known_along(series.repeat(b), p, is_seen=True)(t_rows))
         mean = self.system.predict(noise, t_rows, z_rows, p, rows(t_before), rows(z_before)).reshape(b, k)
         size = mean.detach().abs().nan_to_num(posinf=0.0)
         rtol = getattr(self.system.solver, "rtol", Dopri5.rtol)
@@ -351,7 +354,7 @@ class KnownDensity:
         is_possible = noise.is_possible(mean.detach(), tolerance)
         held = noise.held(torch.where(is_possible, mean, 1.0), tolerance)
         own = {
-            number: at_cells(values[given]) if isinstance(given, str) else held.new_tensor(given)
+            number: p[given].reshape(b, k) if isinstance(given, str) else held.new_tensor(given)
             for number, given in noise.settings().items()
         }
         return noise.params(held, own), is_possible, mean.detach()
@@ -380,18 +383,26 @@ class KnownDensity:
         if self.data.known is not None:
             self.data.known.check_reach(self.data.ids, times)
 
-        def number(given: str | float) -> Tensor:
-            return p[given] if isinstance(given, str) else torch.full_like(t0, given)
+        events = repeat_rows(self._events, b)
+        when = events.time.where(events.time.isfinite(), t0[:, None])
 
-        events = place_doses(repeat_rows(self._events, b), self._doses, number)
+        def number(given: str | float) -> Tensor:
+            if not isinstance(given, str):
+                return torch.full_like(t0, given)[:, None]
+            if self._occasions is None:
+                return p[given][:, None]
+            of_events = series.repeat_interleave(when.shape[1])
+            return at_events(given, rows, when, lambda each: self.known_along(of_events, each))
+
+        events = place_doses(events, self._doses, number)
         if forced is not None:
             events = merge_events([forced, events])
-        start = self.system.start(p.beside(self.known_along(series)(t0)), series, t0)
+        start = self.system.start(p.beside(self.known_along(series, p)(t0)), series, t0)
         side = side if isinstance(side, str) else side.repeat(b, 1)
         solver = starting_by(solver or self.system.solver, self.first_step[series])
         states, status = solve_rows(
             self.system, rows, start, t0, times.repeat(b, 1), side, events, self.size[series], solver,
-            self._shuns_stiff, lambda at: self.known_along(series[at]),
+            self._shuns_stiff, lambda at: self.known_along(series[at], Parameters(rows, lambda value: value[at])),
         )  # fmt: skip
         return Trajectories(start.unflatten(0, (b, n)), states.unflatten(0, (b, n)), status.unflatten(0, (b, n)))
 
@@ -406,11 +417,16 @@ class KnownDensity:
 
     def parameters_at(self, values: Mapping[str, Tensor], t: Tensor) -> Parameters:
         """Parameters (r,) with the inputs of the first series at times (r,): as its functions read them."""
-        return Parameters(values, None, self.known_along(torch.zeros_like(t).long())(t))
+        p = Parameters(values)
+        return p.beside(self.known_along(torch.zeros_like(t).long(), p)(t))
 
-    def known_along(self, series: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
-        """Inputs of rows that belong to the `series` (r,), as a function of the time of each."""
-        return (lambda t: {}) if self.data.known is None else self.data.known.along(series)
+    @property
+    def _occasions(self) -> Occasions | None:
+        return None if self.system.population is None else self.system.population.occasions
+
+    def known_along(self, series: Tensor, values: Mapping[str, Tensor], is_seen: bool = False) -> AlongTime:
+        """What changes along time, of rows that belong to the `series` (r,); see `along_time`."""
+        return along_time(self.data, self._occasions, series, values, is_seen)
 
     @torch.no_grad()
     def _find_sizes(self) -> Tensor:
@@ -432,17 +448,3 @@ class KnownDensity:
                     torch.where(seen > 0, torch.minimum(own.nan_to_num(nan=torch.inf), _MOST_OF_SEEN * seen), own)
                 )
         return torch.where((size > 0) & size.isfinite(), size, 1.0)
-
-
-def _check_names(names: Iterable[str], parameters: Mapping[str, object]) -> None:
-    for name in names:
-        check_name(name)
-        if name in parameters:
-            raise ParameterError(f"{name!r} is a parameter, and an input along time too: rename one of them.")
-
-
-def no_events(n: int) -> ScheduledEvents:
-    """The events of `n` rows that have none."""
-    empty = torch.zeros(n, 0, dtype=torch.float64)
-    whole = empty.long()
-    return ScheduledEvents(empty, whole, whole, empty, empty, empty, whole, empty, whole.bool())

@@ -168,7 +168,7 @@ class KnownSystem:
     def own(self) -> set[str]:
         """Parameters of which each series has its own."""
         initial = {f"{name}_initial" for name, v in self.initial.items() if isinstance(v, Prior)}
-        effects = set() if self.population is None else self.population.effects.own()
+        effects = set() if self.population is None else self.population.own()
         return {*self.per_series, *initial, *effects}
 
     def space(self, data: Observations, n_problems: int | None = None) -> ParameterSpace:

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
+from tsode.inference.along_time import AlongTime
+from tsode.inference.effects.occasions import AlongOccasions
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.parameters import Parameters
 from tsode.inference.stragglers import solve_in_rounds
 from tsode.numerics.adaptive import AdaptiveSolver
-from tsode.numerics.base import Solver
+from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
+from tsode.numerics.staged_field import StagedField
 
 __all__ = ["solve_rows", "starting_by"]
 
@@ -32,7 +35,7 @@ def starting_by(solver: Solver, first_step: Tensor) -> Solver:
 def solve_rows(
     system: KnownSystem, values: Mapping[str, Tensor], start: Tensor, t0: Tensor, times: Tensor, side: str | Tensor,
     events: ScheduledEvents, size: Tensor, solver: Solver, shuns_stiff: bool = False,
-    known_along: Callable[[Tensor | slice], Callable[[Tensor], dict[str, Tensor]]] = lambda at: lambda t: {},
+    known_along: Callable[[Tensor | slice], AlongTime] = lambda at: lambda t: {},
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """States (r m d) and status (r,) of each row; it is solved in units of the `size` of its states.
 
@@ -62,9 +65,13 @@ def solve_rows(
         def own_at(t: Tensor) -> Parameters:
             return own.beside(known_at(t))
 
-        def field(t: Tensor, z: Tensor) -> Tensor:
-            return system.derivatives(t, z * unit, own_at(t)) / unit
+        def field_by(along: AlongTime) -> VectorField:
+            return lambda t, z: system.derivatives(t, z * unit, own.beside(along(t))) / unit
 
+        field = field_by(known_at)
+        if isinstance(known_at, AlongOccasions):
+            of_occasions = known_at
+            field = StagedField(lambda t: field_by(of_occasions.during(t)))
         if isinstance(solver, AdaptiveSolver) and isinstance(solver.first_step, Tensor):
             solver = replace(solver, first_step=solver.first_step[at])
         return solve_scheduled(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
-from tsode.inference.known_density import KnownDensity, Trajectories, no_events
+from tsode.inference.dosing import no_events
+from tsode.inference.known_density import KnownDensity, Trajectories
 from tsode.inference.noise.base import Noise
 from tsode.inference.observations import Cells
 from tsode.inference.parameters import Parameters, Unpacked

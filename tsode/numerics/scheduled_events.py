@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from tsode._checks import check_shapes
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.core.status import Status, worst
-from tsode.numerics.affine_field import AffineField, find_affine
-from tsode.numerics.affine_flow import AffineFlow
+from tsode.numerics.affine_field import AffineField
 from tsode.numerics.base import Solver, VectorField, constant, is_finite_row
 from tsode.numerics.crossings import Crossings, integrate_triggers
-from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.integrate import integrate, integrate_through
 from tsode.numerics.newton import find_root
 from tsode.numerics.shadow import is_differentiated
+from tsode.numerics.staged_field import StagedField, easier
 from tsode.numerics.surfaces import Trigger
 
 __all__ = ["ScheduledSolution", "solve_scheduled"]
@@ -111,9 +110,9 @@ def solve_scheduled(
         Past the point where a row failed its states mean nothing.
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), times=(times, "b m"), event_times=(events.time, "b k"))
-    if isinstance(solver, Dopri5) and not triggers:  # which is only asked to be near enough
-        affine = find_affine(field, t0, z)
-        field, solver = (field, solver) if affine is None else (affine, AffineFlow())
+    stages, as_given = field if isinstance(field, StagedField) else None, solver
+    if stages is None:
+        field, solver = easier(field, solver, t0, z, bool(triggers))
     status, n_steps = constant(z, Status.OK), constant(z, 0)
     if not times.numel():
         return ScheduledSolution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps, [])
@@ -139,6 +138,8 @@ def solve_scheduled(
         # A place that is not of this segment asks for the state there is.
         within = torch.where((segment == k).gather(1, columns) & ~has_ended[:, None], within, clock[:, None])
         stop = stop.where(~has_ended, torch.inf)
+        if stages is not None:
+            field, solver = easier(stages.during(clock), as_given, clock, z, bool(triggers))
         driven = _driven(field, _inputs(rates, running, targets)) if has_input else field
         if triggers:
             way = _carry_over(driven, z, clock, stop, within, solver, gradient, triggers, side)

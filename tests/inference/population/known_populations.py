@@ -45,7 +45,7 @@ def decays(values=WANG, noise=None, effects=None, times=(0.0, 1.0), **parameters
 
 def shared(subjects: Subjects, values) -> torch.Tensor:
     """Shared coordinates (g 1 p) of parameters by name."""
-    etas = {f"eta_{name}": 0.0 for name in subjects.effects}
+    etas = dict.fromkeys(subjects.standard, 0.0)
     return subjects.joint.space.pack({**etas, **values})[..., subjects.shared_places]
 
 

@@ -57,7 +57,9 @@ def describe_forecaster(forecaster: Any) -> tuple[Header, Tensors]:
         kind = np.result_type(*(series.times.dtype for series in inputs))
         times = np.concatenate([series.times.astype(kind) for series in inputs])
         tensors["inputs.times"] = torch.from_numpy(times.view(np.int64))
-        tensors["inputs.values"] = torch.from_numpy(np.concatenate([series.values for series in inputs]))
+        tensors["inputs.values"] = torch.from_numpy(
+            np.concatenate([series.values for series in inputs], dtype=np.float64).copy(order="C")
+        )
         tensors["inputs.lengths"] = torch.tensor([len(series.times) for series in inputs])
         header["time_dtype_of_inputs"] = str(kind)
     if reader.covariates is not None:

@@ -259,7 +259,8 @@ class DataReader:
             X = array_rows(X, self.settings.time_col)
         told: list[Hashable] = []
         if panel.layout.has_ids and (X is not None or isinstance(times, Mapping)):  # which name series
-            told = ids_of_events(events, history, self.settings.id_col, self.settings.time_col)
+            own = [self.settings.plain_events(table) for table in events]
+            told = ids_of_events(own, history, self.settings.id_col, self.settings.time_col)
             told += [key for key in others if key not in told]
         return ask_with_new(lambda asked: self.query_of(asked, X, times=times, horizon=horizon), panel, history, told)
 
@@ -335,7 +336,7 @@ class DataReader:
     def _read_events(self, events: Any, panel: Panel, history: Panel) -> pd.DataFrame:
         settings = self.settings
         rows = read_events(
-            events, panel.ids, id_col=settings.id_col, time_col=settings.time_col,
+            settings.plain_events(events), panel.ids, id_col=settings.id_col, time_col=settings.time_col,
             time_unit=settings.rate_unit(self.time_unit),
         )  # fmt: skip
         check_rows_about(rows["id"], panel, history.ids, "events=")

@@ -114,6 +114,10 @@ class ReaderSettings:
         """What a rate in an event table is per, where times are a clock's; None: it needs a duration."""
         return None
 
+    def plain_events(self, events: Any) -> Any:
+        """A table of events without columns that are of something else."""
+        return events
+
     def fit_events(self, rows: pd.DataFrame, horizon: Any, time_unit: Any) -> EventEncoder:
         """Learn the columns of events."""
         return EventEncoder.fit(rows, self.has_linear_inputs, (horizon, time_unit) if self.holds_rates else None)

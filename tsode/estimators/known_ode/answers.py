@@ -56,6 +56,8 @@ class AnswersByDraws:
     _kept: KeptPosterior
     _system_of: Callable[[Sequence[Hashable]], KnownSystem]
     _density_of: Callable[..., KnownDensity]
+    _n_occasions: Callable[[History], int]
+    _on_all_occasions: Callable[[Tensor, History, KnownDensity], Tensor]
     inference: str
     n_draws: int
     max_seconds: float | None
@@ -64,7 +66,7 @@ class AnswersByDraws:
 
     def _forget(self) -> None:
         """Nothing was asked yet."""
-        self._found: dict[tuple[Hashable, bytes, bytes], Tensor] = {}
+        self._found: dict[tuple[Hashable, bytes, bytes, int], Tensor] = {}
         self.__dict__.pop("_fitted_density", None)
 
     @property
@@ -128,13 +130,16 @@ class AnswersByDraws:
         """Pieces, their laws, which have none, and the coordinates (n k s) of their draws that all series share."""
         for pieces in self._cut(self._pieces(query, panel, rows_used)):
             with isolated():
-                u = torch.stack(self._draws([piece.history for piece in pieces]))
+                draws = self._draws([piece.history for piece in pieces])
                 given = [piece.history.as_told(panel) for piece in pieces]
                 n_most = max(len(piece.times) for piece in pieces)
                 times = np.stack([np.resize(piece.times, n_most) if len(piece.times) == n_most else
                                   np.pad(piece.times, (0, n_most - len(piece.times)), mode="edge")
                                   for piece in pieces])  # fmt: skip
                 density = self._density_of(given, len(given))
+                u = torch.stack([
+                    self._on_all_occasions(one, piece.history, density) for one, piece in zip(draws, pieces)
+                ])  # fmt: skip
                 laws, is_lost, u = laws_by_draws(density, u, torch.from_numpy(times))
                 places = [start for name, _, start, _ in density.space._blocks() if name not in density.space.own]
             yield pieces, laws, is_lost, u[..., places]
@@ -203,20 +208,22 @@ class AnswersByDraws:
         known = self._known_rows()
         if len(self._found) > MOST_KEPT:
             self._found = {}
-        names, asks = [], {}
+        names: list[tuple[Hashable, bytes, bytes, int]] = []
+        asks: dict[int, dict[Any, Ask]] = {}
         for one in series:
             rows = known.get(one.key, {})
             is_known = np.array([rows.get(t) == x.tobytes() for t, x in zip(one.times, one.values)], dtype=bool)
-            name = (one.key, one.digest(self.reader_), is_known.tobytes())
+            n_occasions = self._n_occasions(one)
+            name = (one.key, one.digest(self.reader_), is_known.tobytes(), n_occasions)
             names.append(name)
             if name not in self._found:
                 same = self._as_in_fit(one)
                 if same is None:
-                    asks[name] = Ask(one, is_known)
+                    asks.setdefault(n_occasions, {})[name] = Ask(one, is_known)
                 else:
                     self._found[name] = same
-        if asks:
-            self._found |= dict(zip(asks, self._conditioning().draws(list(asks.values()))))
+        for of_same in asks.values():  # numbers of coordinates, on which draws depend, are a history's own
+            self._found |= dict(zip(of_same, self._conditioning().draws(list(of_same.values()))))
         return [self._found[name] for name in names]
 
     def _known_rows(self) -> Mapping[Hashable, Mapping[float, bytes]]:

@@ -31,6 +31,7 @@ from tsode.estimators.known_ode.fit_checks import ChecksFit
 from tsode.estimators.known_ode.histories import histories, observations
 from tsode.estimators.known_ode.model_files import PARTS, KeepsFiles
 from tsode.estimators.known_ode.module import PosteriorDraws
+from tsode.estimators.known_ode.of_occasions import OfOccasions
 from tsode.estimators.known_ode.parts_file import fingerprint
 from tsode.estimators.known_ode.population import PopulationSettings, check_marginal
 from tsode.estimators.known_ode.population_checks import ChecksPopulation
@@ -74,6 +75,7 @@ class KnownODEForecaster(
     ChecksFit,
     ChecksModel,
     UncertaintyOfPopulation,
+    OfOccasions,
     ChecksPopulation,
     PopulationSettings,
     BaseForecaster,
@@ -130,6 +132,13 @@ class KnownODEForecaster(
     covariates : dict, optional
         What explains part of a parameter that varies, by columns of `static`: ``{"cl": {"weight": 0.75}}`` is a power,
         a prior in place of the number is a power to be found, ``{"cl": {"sex": {"F": Normal(0, 0.5)}}}`` a shift.
+    occasion : label, optional
+        Column of rows, of events or of `known` that tells occasions of a series apart (visits, dosing intervals, runs),
+        by numbers; an occasion begins at the first row or event that has its number. A row comes before events of its
+        time.
+    occasion_effects : list of str, or dict, optional
+        Parameters that also change from occasion to occasion of a series, and stay as they are while one lasts; as in
+        `random_effects`. Their spreads are ``omega_occasion_<name>``; see `occasion_parameters`.
     marginal : str
         How random effects are integrated out: "fo", "foce", "focei", "laplace", "quadrature" or "importance"; "auto" is
         "focei" where all noise is normal, else "laplace".
@@ -285,6 +294,7 @@ class KnownODEForecaster(
             **vars(settings) | {"scale": "none", "can_rescale": False, "refusals": refusals},
             observed=tuple(system.observed),
             states=tuple(system.states),
+            occasion=self.occasion,
         )
 
     def fit(
@@ -330,6 +340,7 @@ class KnownODEForecaster(
     def _read_data(self, X: Any, y: Any = None, **tables: Any) -> tuple[DataReader, Panel]:
         """Read what is to be inferred from."""
         self._check_parameters()
+        tables["known"] = self._with_occasions(tables["known"], {"X": X}, {"events": tables["events"]}, is_fit=True)
         reader, panel, _ = DataReader.fit(self.reader_settings(), X, y, **tables, validation=None)
         timeline = reader.timeline
         if timeline.kind != "datetime":  # times in rates are those of the data

@@ -59,7 +59,7 @@ class History:
         times, events = np.empty(0), np.empty((0, 0))
         if self.inputs is not None:
             times, events = reader.timeline.to_model(self.inputs.times), self.inputs.values
-        known = known_digest(self.known, self.times[-1], reader) if len(self.times) else b""
+        known = known_digest(self.known, self.start, self.times[-1], reader) if len(self.times) else b""
         fixed = constants([self.known], reader)
         return digest(self.start, self.times, self.values, times, events) + known + constants_digest(fixed, 0)
 

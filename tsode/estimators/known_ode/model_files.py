@@ -21,7 +21,7 @@ from tsode.inference.population.estimate import Estimate
 __all__ = ["PARTS", "KeepsFiles"]
 
 PARTS = ("rates", "states", "parameters", "initial", "observed", "doses", "per_series", "triggers", "solver")
-SAID = ("residual", "random_effects", "covariates")  # entries that a file holds as it holds parts
+SAID = ("residual", "random_effects", "covariates", "occasion_effects")  # entries that a file holds as it holds parts
 
 
 class KeepsFiles:
@@ -112,6 +112,8 @@ class KeepsFiles:
                 }
                 own._estimate = Estimate(**more["estimate"], **of_tensors)
             own._kept = KeptPosterior.from_file(header["posterior"], tensors)
+            if own._population is not None:
+                own._population = own._population.meeting(own._kept.data.known)
             with isolated():
                 rest = {k: v for k, v in tensors.items() if not k.startswith(("posterior.", "estimate."))}
                 own._restore(header, rest, torch.device("cpu"))

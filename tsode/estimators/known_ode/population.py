@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.predictive import Measure, spread_measure
+from tsode.estimators.known_ode.occasions import check_two_levels, read_occasions
 from tsode.estimators.known_ode.population_spread import population_spread_measure
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.frames.static import ids_of_static
@@ -23,6 +24,7 @@ from tsode.inference.observations import Observations
 from tsode.inference.population.estimate import Estimate
 from tsode.inference.population.infer import LIKELIHOOD
 from tsode.inference.population.methods import METHODS
+from tsode.inference.population.shrinkage import shrinkage_of_occasions
 
 __all__ = ["OfPopulation", "PopulationSettings", "check_marginal"]
 
@@ -41,6 +43,8 @@ class PopulationSettings:
 
     random_effects: Any = None
     covariates: Any = None
+    occasion: Any = None
+    occasion_effects: Any = None
     marginal: str = "auto"
     n_starts: int = 8
 
@@ -50,6 +54,8 @@ class OfPopulation:
 
     random_effects: Any
     covariates: Any
+    occasion: Any
+    occasion_effects: Any
     inference: str
     id_col: Hashable
     module_: Any
@@ -62,6 +68,8 @@ class OfPopulation:
         if self.random_effects is None:
             if self.covariates is not None:
                 raise ParameterError("covariates= act beside random effects: name some, random_effects=[...].")
+            if self.occasion_effects is not None or self.occasion is not None:
+                raise ParameterError("occasion_effects= act beside random effects: name some, random_effects=[...].")
             if self.inference == LIKELIHOOD:
                 raise ParameterError(
                     f"inference={LIKELIHOOD!r} is for populations: name random_effects=, or take 'mode'."
@@ -70,14 +78,18 @@ class OfPopulation:
         covariates = None if self.covariates is None else Covariates.read(self.covariates)
         if covariates is not None:
             covariates = Covariates(covariates.terms, dict(middle or {}))
-        return Population(RandomEffects.read(self.random_effects), covariates)
+        occasions = read_occasions(self.occasion, self.occasion_effects)
+        return Population(RandomEffects.read(self.random_effects), covariates, occasions)
 
     def _fit_population(self, data: Observations) -> Population | None:
         """The same, with typical values where the middle of these series is."""
         population = self._read_population()
-        if population is None or population.covariates is None:
-            return population
-        return Population(population.effects, population.covariates.fitted(data.static, data.ids))
+        if population is None:
+            return None
+        if population.covariates is not None:
+            population = replace(population, covariates=population.covariates.fitted(data.static, data.ids))
+        check_two_levels(population, data)
+        return population.meeting(data.known)
 
     def _ids_of_static(self, static: Any) -> list[Hashable]:
         return [] if self.random_effects is None or static is None else ids_of_static(static, self.id_col)
@@ -141,6 +153,7 @@ class OfPopulation:
         )
         assert density.system.population is not None
         shrinkage = found.shrinkage(density.system.population.effects.names)
+        shrinkage |= shrinkage_of_occasions(found.eta, density)
         table["shrinkage"] = [
             shrinkage.get(name[6:], np.nan) if name.startswith("omega_") else np.nan for name in names
         ]
@@ -162,6 +175,9 @@ class OfPopulation:
 
     def individual_parameters(self) -> pd.DataFrame:
         """Parameters of each series of fit that vary: mean and standard deviation over the draws of its posterior.
+
+        Of those that change from occasion to occasion, the value that a series' occasions lie about; for theirs see
+        `occasion_parameters`.
 
         Returns
         -------

@@ -55,7 +55,7 @@ class ReportsPosterior:
         self._check_fitted()
         table = self._kept.table(self._density.space.constrain(self._kept.nodes))
         if self._density.system.population is not None:  # effects are told by `individual_parameters`
-            effects = self._density.system.population.effects.own()
+            effects = self._density.system.population.own()
             table = table[[name.split("[")[0] not in effects for name in table.index]]
         if self._density.system.residual:
             with isolated():

@@ -68,7 +68,8 @@ def residual_terms(residual: Any, share: float, density: KnownDensity) -> dict[s
         data.times.expand(N_POINTS, n, m).reshape(-1),
         torch.arange(n)[:, None].expand(N_POINTS, n, m).reshape(-1),
     )
-    p = Parameters(rows).beside(density.known_along(series)(t))
+    p = Parameters(rows)
+    p = p.beside(density.known_along(series, p)(t))
     slope = system.known_derivatives(t, way.states.flatten(0, 2), p).abs()
     typical = torch.where(slope.isfinite(), slope, torch.nan).nanmedian(dim=0).values
     span = (data.times.amax(dim=1) - data.start).median().clamp(min=torch.finfo(torch.float64).tiny)
@@ -116,7 +117,8 @@ def residual_shares(density: KnownDensity, draws: Tensor) -> pd.DataFrame:
     g, b, s, q, d = states.shape
     t = times.reshape(g, 1, s, q).expand(g, b, s, q).reshape(-1)
     series = torch.arange(g * s).reshape(g, 1, s, 1).expand(g, b, s, q).reshape(-1)
-    z, p = states.reshape(-1, d), Parameters(rows).beside(density.known_along(series)(t))
+    z, p = states.reshape(-1, d), Parameters(rows)
+    p = p.beside(density.known_along(series, p)(t))
     known = _size(system.known_derivatives(t, z, p), b, (g, b, s, q, d))
     table = {}
     for name, term in system.residual.items():

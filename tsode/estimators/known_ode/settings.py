@@ -12,6 +12,7 @@ import pandas as pd
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.array_inputs import is_series_like
 from tsode.estimators.forecasters.known_system import SystemSettings
+from tsode.estimators.known_ode.occasions import OccasionTables
 from tsode.estimators.known_ode.schedules import ScheduleEncoder
 from tsode.frames.covariates import CovariateCoder
 from tsode.frames.inputs import EventEncoder
@@ -32,10 +33,11 @@ class _AnythingSeen(SystemSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSettings(SystemSettings):
-    """Settings of a known system; `observed` are its channels, `states` what doses go to."""
+    """Settings of a known system; `observed` are its channels, `states` what doses go to, `occasion` a known column."""
 
     observed: Sequence[Hashable] = ()
     states: Sequence[Hashable] = ()
+    occasion: Hashable = None
 
     def read(self, X: Any, y: Any = None) -> Panel:
         names = list(self.observed)
@@ -73,7 +75,11 @@ class KnownSettings(SystemSettings):
         if coder is None:
             return None
         plain = tuple(StaticColumn(one.name, one.categories, keeps_missing=True) for one in coder.static)
-        return replace(coder, static=plain)
+        return replace(coder, static=plain, steps=tuple(name for name in coder.known if name == self.occasion))
+
+    def plain_events(self, events: Any) -> Any:
+        tables = OccasionTables(self.occasion, self.id_col, self.time_col)
+        return events if self.occasion is None else tables.without(events)
 
     def fit_events(self, rows: pd.DataFrame | None, horizon: Any, time_unit: Any) -> EventEncoder:
         return ScheduleEncoder.of(self.states, time_unit)

@@ -14,7 +14,9 @@ from torch.distributions.transforms import Transform, identity_transform
 
 from tsode.errors import ParameterError
 from tsode.inference.effects.covariates import Covariates
+from tsode.inference.effects.occasions import Occasions, on_occasion
 from tsode.inference.effects.random_effects import RandomEffects
+from tsode.inference.known_paths import KnownPaths
 from tsode.inference.parameters import ParameterSpace, Unpacked
 from tsode.inference.priors import Prior
 
@@ -31,18 +33,38 @@ class Population:
     ----------
     effects : RandomEffects
     covariates : Covariates, optional
+    occasions : Occasions, optional
     """
 
     effects: RandomEffects
     covariates: Covariates | None = None
+    occasions: Occasions | None = None
+
+    def meeting(self, known: KnownPaths | None) -> Population:
+        """The same for series with these inputs along time."""
+        return self if self.occasions is None else replace(self, occasions=self.occasions.meeting(known))
 
     def parameters(self) -> dict[str, Any]:
         """What they add to the parameters of a system."""
-        return self.effects.parameters() | ({} if self.covariates is None else self.covariates.parameters())
+        added = self.effects.parameters() | ({} if self.covariates is None else self.covariates.parameters())
+        return added | ({} if self.occasions is None else self.occasions.parameters())
+
+    def own(self) -> set[str]:
+        """Those of `parameters` that each series has its own of."""
+        return self.effects.own() | (set() if self.occasions is None else self.occasions.own())
+
+    def standard(self) -> tuple[str, ...]:
+        """Those that are standard normal and integrated out: of series, then of their occasions one by one."""
+        of_series = [f"eta_{name}" for name in self.effects.names]
+        if self.occasions is None:
+            return tuple(of_series)
+        return (*of_series, *(name for k in range(self.occasions.n) for name in self.occasions.names_on(k)))
 
     def names_used(self, used: set[str]) -> set[str]:
         """Those of `parameters` that act on one that is used."""
         found = self.effects.acting_on(used)
+        if self.occasions is not None:
+            found |= self.occasions.acting_on(used)
         return found if self.covariates is None else found | set(self.covariates.parameters(used))
 
     def check(self, parameters: Mapping[str, Any], own: set[str]) -> None:
@@ -50,6 +72,10 @@ class Population:
         self.effects.check(parameters, own)
         if self.covariates is not None:
             self.covariates.check(parameters)
+        added = set(self.effects.parameters())
+        if self.occasions is not None:
+            self.occasions.check(parameters, own)
+            parameters = {**parameters, **dict.fromkeys(added & set(self.occasions.parameters()))}
         twice = sorted(set(self.parameters()) & set(parameters))
         if twice:
             raise ParameterError(f"There is a parameter {twice[0]!r} already, which random effects add: rename yours.")
@@ -66,11 +92,14 @@ class PopulationSpace(ParameterSpace):
         Of each parameter that varies: the map from the real line.
     design : dict of str to dict of str to Tensor[g 1 s]
         What each coefficient of a parameter is multiplied by.
+    occasions : Occasions or None
+        With which values have parameters of each occasion, by `on_occasion`, beside those of the series.
     """
 
     effects: RandomEffects = field(default_factory=lambda: RandomEffects({}))
     lines: Mapping[str, Transform] = field(default_factory=dict)
     design: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    occasions: Occasions | None = None
 
     @classmethod
     def of(
@@ -81,11 +110,12 @@ class PopulationSpace(ParameterSpace):
         space = cls.build(parameters, ids, own, n_problems)
         covariates = population.covariates
         design = {} if covariates is None else covariates.design(table, ids)
-        lines = {name: _line(name, parameters[name]) for name in {**population.effects.sd, **design}}
+        of_occasions = {} if population.occasions is None else population.occasions.effects.sd
+        lines = {name: _line(name, parameters[name]) for name in {**population.effects.sd, **design, **of_occasions}}
         shape = (space.n_problems, 1, space.n_series)
         shaped = {name: {k: x.reshape(shape) for k, x in of.items()} for name, of in design.items()}
         assert isinstance(space, cls)
-        return replace(space, effects=population.effects, lines=lines, design=shaped)
+        return replace(space, effects=population.effects, lines=lines, design=shaped, occasions=population.occasions)
 
     def select(self, problems: Tensor) -> ParameterSpace:
         chosen = super().select(problems)
@@ -98,15 +128,20 @@ class PopulationSpace(ParameterSpace):
         point = super().unpack(u)
         values, is_fine = dict(point.values), point.is_fine
         shifts = self.effects.shifts(values)
+        occasions = self.occasions
+        of_occasions = [] if occasions is None else [occasions.shifts(values, k) for k in range(occasions.n)]
         for name, line in self.lines.items():
             place = line.inv(values[name])
             if name in shifts:
                 place = place + shifts[name]
             for coefficient, column in self.design.get(name, {}).items():
                 place = place + values[coefficient] * column
-            is_near = place.detach().abs() <= _FARTHEST
-            values[name] = line(torch.where(is_near, place, 0.0))
-            is_fine = is_fine & is_near.all(dim=-1)
+            places = {name: place}
+            places |= {on_occasion(name, k): place + of[name] for k, of in enumerate(of_occasions) if name in of}
+            for key, at in places.items():
+                is_near = at.detach().abs() <= _FARTHEST
+                values[key] = line(torch.where(is_near, at, 0.0))
+                is_fine = is_fine & is_near.all(dim=-1)
         return Unpacked(values, point.log_prior, is_fine)
 
 

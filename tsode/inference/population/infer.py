@@ -22,6 +22,7 @@ from tsode.inference.population.estimate import Estimate, maximum_likelihood
 from tsode.inference.population.labels import label_problems
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods import METHODS, Marginal
+from tsode.inference.population.shrinkage import shrinkage_of_occasions
 from tsode.inference.population.subjects import Subjects, normal_cells
 from tsode.inference.population.support import far_from_priors, few_data, misfits
 from tsode.inference.settings import Settings
@@ -124,7 +125,11 @@ def problems_of(estimate: Estimate, density: MarginalDensity) -> tuple[str, ...]
     if not bool(estimate.is_found.all()):
         lost = (~estimate.is_found).nonzero()[:, 0].tolist()
         texts.append(f"individual modes not found of {len(lost)} series, the first {density.joint.data.ids[lost[0]]!r}")
-    for name, share in estimate.shrinkage(density.subjects.effects).items():
+    of_occasions = {
+        f"{name.removeprefix('occasion_')} on occasions": x
+        for name, x in shrinkage_of_occasions(estimate.eta, density.joint).items()
+    }
+    for name, share in (estimate.shrinkage(density.subjects.effects) | of_occasions).items():
         if share > LARGE_SHRINKAGE:
             texts.append(f"shrinkage of {name} {100 * share:.0f} %: individual values say little of how series differ")
     return (*texts, *far_from_priors(estimate, density.names, priors), *misfits(density.subjects, estimate))
@@ -161,7 +166,7 @@ def _whole(
 ) -> Posterior:  # fmt: skip
     """The posterior with effects of every series beside what they share."""
     g, k, _ = theta.shape
-    s, q = joint.space.n_series, len(density.subjects.effects)
+    s, q = joint.space.n_series, len(density.subjects.standard)
     n = g * s
     some = theta[:, : max(1, min(k, MOST_ROWS // n))]
     effects = some.new_full((n, some.shape[1], q), torch.nan)

@@ -75,22 +75,24 @@ class Subjects:
     names : tuple of str
         Of the ``p`` coordinates that are not effects.
     effects : tuple of str
-        Parameters with effects, ``q`` of them.
+        Parameters that differ among series.
+    standard : tuple of str
+        Effects that are integrated out, ``q`` of them: of these, then on the occasions of each series.
     """
 
     def __init__(self, joint: KnownDensity) -> None:
         population = joint.system.population
         if population is None:
             raise ParameterError("A population has random effects: name some, random_effects=[...].")
-        self.joint, self.effects = joint, population.effects.names
+        self.joint, self.effects, self.standard = joint, population.effects.names, population.standard()
         width = joint.space.n_series
         start = {name: at for name, _, at, _ in joint.space._blocks()}
         self.effect_places = torch.tensor(
-            [[start[f"eta_{name}"] + k for name in self.effects] for k in range(width)], dtype=torch.long
+            [[start[name] + k for name in self.standard] for k in range(width)], dtype=torch.long
         )
         is_effect = torch.zeros(len(joint.names), dtype=torch.bool)
         is_effect[self.effect_places.flatten()] = True
-        own = [name for name in joint.space.own if name not in {f"eta_{effect}" for effect in self.effects}]
+        own = [name for name in joint.space.own if name not in self.standard]
         if own:
             raise ParameterError(
                 f"Each series has its own {own[0]!r} beside random effects: give it an effect too "
@@ -106,7 +108,7 @@ class Subjects:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Problems, subjects of each, and effects."""
-        return self.joint.n_problems, self.joint.space.n_series, len(self.effects)
+        return self.joint.n_problems, self.joint.space.n_series, len(self.standard)
 
     @property
     def is_seen(self) -> Tensor:

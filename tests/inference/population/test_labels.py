@@ -70,8 +70,8 @@ def ends(*points: dict[str, float], objectives=None, is_done=None) -> Estimate:
     done = torch.ones(n, dtype=torch.bool) if is_done is None else torch.tensor(is_done)
     objective = torch.zeros(n, dtype=torch.float64) if objectives is None else torch.tensor(objectives).double()
     eye = torch.eye(p, dtype=torch.float64)
-    return Estimate(u[0], 0.0, 9, torch.zeros(2, 2), torch.ones(2).bool(), 400.0 * eye, torch.zeros(2, p), objective,
-                    u, done)  # fmt: skip
+    some = torch.ones(2, dtype=torch.bool)
+    return Estimate(u[0], 0.0, 9, torch.zeros(2, 2), some, some, 400.0 * eye, torch.zeros(2, p), objective, u, done)
 
 
 BEST = {"cl": 1.0, "q": 3.0, "v": -1.0, "omega_cl": 0.2, "omega_q": 0.4}

@@ -23,7 +23,7 @@ def test_only_an_estimate_that_its_prior_all_but_excludes_is_named_and_no_spread
     priors = {"cl": LogNormal(0.0, 0.5), "omega_cl": LogNormal(-1.0, 0.5), "v": LogNormal(0.0, 0.5)}
     theta = torch.tensor([-6.0, -9.0, 3.0], dtype=torch.float64)
     nothing = torch.zeros(1, 3, dtype=torch.float64)
-    estimate = Estimate(theta, 0.0, 9, nothing, torch.ones(1).bool(), torch.eye(3), nothing, theta[:1], nothing,
-                        torch.ones(1).bool())  # fmt: skip
+    one = torch.ones(1, dtype=torch.bool)
+    estimate = Estimate(theta, 0.0, 9, nothing, one, one, torch.eye(3), nothing, theta[:1], nothing, one)
     (text,) = far_from_priors(estimate, ("cl", "omega_cl", "v"), priors)
     assert text.startswith("far from its prior: cl 0.04979 is 6.0 standard deviations of LogNormal(0, 0.5) off")

@@ -83,9 +83,20 @@ def _exponential(x: Tensor) -> Tensor:
     power = (weights[8:] * powers).sum(dim=0)  # the last five terms, by the eighth power
     for k in (4, 0):
         power = (weights[k : k + 4] * powers[:4]).sum(dim=0) + _product(powers[4], power)
-    for k in range(int(n.max()) if n.numel() else 0):
-        power = torch.where((k < n)[..., None, None], _product(power, power), power)
+    power = _squared(power.flatten(0, -3), n.flatten().long()).reshape(x.shape)
     return power.where(has_meaning[..., None, None], torch.nan)
+
+
+def _squared(x: Tensor, n: Tensor) -> Tensor:
+    """Each matrix (m d d) squared `n` (m,) times: side by side those of which more are left to do."""
+    order = n.argsort(descending=True, stable=True)
+    x, done = x.index_select(0, order), []
+    for k in range(int(n.max()) if len(n) else 0):
+        n_left = int((n > k).sum())
+        x, over = x.split([n_left, len(x) - n_left])
+        x = _product(x, x)
+        done.append(over)
+    return torch.cat([x, *reversed(done)]).index_select(0, order.argsort())
 
 
 def _product(x: Tensor, y: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ __all__ = ["Local", "Modes", "find_individual_modes"]
 TOLERANCE = 1e-9  # nats that the last step promises: what is left of them after it is about their square
 FIRST, STIFFER, SOFTER = 0.3, 8.0, 0.1  # damping after a step that brought nothing, and what follows
 LEAST, MOST = 0.05, 1e8
+MOST_STEPS = 40
 
 
 class Local(NamedTuple):
@@ -26,6 +27,9 @@ class Local(NamedTuple):
     curvature: Tensor
 
 
+Look = Callable[[Tensor], Local]
+
+
 class Modes(NamedTuple):
     """Most probable effects (g b s q), and whether each subject has come to them (g b s)."""
 
@@ -33,31 +37,38 @@ class Modes(NamedTuple):
     is_found: Tensor
 
 
-def find_individual_modes(look: Callable[[Tensor], Local], start: Tensor, n_steps: int) -> Modes:
+def find_individual_modes(look_at: Callable[[Tensor], Look], start: Tensor) -> Modes:
     """Climb from `start` (g b s q), which every subject must have a likelihood at or near.
 
     Each subject has a damping of its own: a step that brings nothing is taken back and made shorter. The last one is
-    not looked at again: so near to the mode Newton's step lands on it.
+    not looked at again: so near to the mode Newton's step lands on it. Whenever half of the problems are done, the
+    others go on without them.
 
     Parameters
     ----------
-    look : callable
-        Effects (g b s q) -> `Local`.
+    look_at : callable
+        Places of problems (k,) -> how to look at their effects (k b s q).
     start : Tensor[g b s q]
-    n_steps : int
     """
+    modes = Modes(start.clone(), torch.zeros(start.shape[:3], dtype=torch.bool))
+    left = torch.arange(len(start))
+    look = look_at(left)
     eta, here = start, look(start)
     damping = torch.zeros_like(here.value)
-    is_found, newton = torch.zeros_like(here.value, dtype=torch.bool), torch.zeros_like(eta)
-    for _ in range(n_steps):
+    for n_left in reversed(range(MOST_STEPS + 1)):
+        newton = torch.linalg.solve(here.curvature, here.slope[..., None])[..., 0]
+        is_found = (0.5 * (here.slope * newton).sum(dim=-1) < TOLERANCE) & here.value.isfinite()
+        is_over = (is_found | (damping > MOST)).flatten(1).all(dim=1) | (n_left == 0)
+        if 2 * int(is_over.sum()) >= len(left):
+            modes.eta[left[is_over]] = torch.where(is_found[..., None], eta + newton, eta)[is_over]
+            modes.is_found[left[is_over]] = is_found[is_over]
+            left, eta, damping, is_found = (x[~is_over] for x in (left, eta, damping, is_found))
+            if not len(left):
+                break
+            here, look = Local(*(x[~is_over] for x in here)), look_at(left)
         unit = here.curvature.diagonal(dim1=-2, dim2=-1)
         stiff = here.curvature + torch.diag_embed(damping[..., None] * unit)
         move = torch.linalg.solve(stiff, here.slope[..., None])[..., 0]
-        newton = torch.linalg.solve(here.curvature, here.slope[..., None])[..., 0]
-        promised = 0.5 * (here.slope * newton).sum(dim=-1)
-        is_found = (promised < TOLERANCE) & here.value.isfinite()
-        if bool((is_found | (damping > MOST)).all()):
-            break
         # without a likelihood there is no slope: back to where most subjects have one
         move = torch.where(here.value.isfinite()[..., None], move, -0.5 * eta)
         move = torch.where(is_found[..., None], 0.0, move)
@@ -69,7 +80,7 @@ def find_individual_modes(look: Callable[[Tensor], Local], start: Tensor, n_step
         softer = torch.where(damping * SOFTER < LEAST, 0.0, damping * SOFTER)
         stiffer = (damping * STIFFER).clamp(min=FIRST)
         damping = torch.where(is_found, damping, torch.where(is_better, softer, stiffer))
-    return Modes(torch.where(is_found[..., None], eta + newton, eta), is_found)
+    return modes
 
 
 def _where(is_new: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -10,13 +10,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from tsode.inference.population.individual_modes import Local, Modes, find_individual_modes
+from tsode.inference.population.individual_modes import Local, Look, Modes, find_individual_modes
 from tsode.inference.population.subjects import LOG_2PI, Normals, Point, Subjects, hessian, normal_cells
 
 __all__ = ["Answer", "ByModes", "LinearisedMethod", "Marginal"]
-
-
-ROUNDS = (4, 6, 10, 20)  # steps of the search for modes, after each of which those that are there are left out
 
 
 class Answer(NamedTuple):
@@ -112,20 +109,16 @@ class ByModes(Marginal):
         """Negative curvature (g b s q q) of the log density of the effects, or what stands for it."""
 
     def search(self, subjects: Subjects, theta: Tensor, start: Tensor | None = None) -> Modes:
-        """The most probable effects of each subject; those that need many steps go on without the others."""
+        """The most probable effects of each subject."""
         g, s, q = subjects.shape
         fixed = theta.detach()
-        eta = theta.new_zeros(g, theta.shape[1], s, q) if start is None else start.detach().clone()
-        is_found = torch.zeros(eta.shape[:3], dtype=torch.bool)
-        left, chosen = torch.arange(g), subjects
-        for n_steps in ROUNDS:
-            found = find_individual_modes(partial(self.look, chosen, fixed[left]), eta[left], n_steps)
-            eta[left], is_found[left] = found
-            left = left[~found.is_found.flatten(1).all(dim=1)]
-            if not len(left):
-                break
-            chosen = subjects.select(left)
-        return Modes(eta, is_found)
+        eta = theta.new_zeros(g, theta.shape[1], s, q) if start is None else start.detach()
+
+        def look_at(problems: Tensor) -> Look:
+            chosen = subjects if len(problems) == g else subjects.select(problems)
+            return partial(self.look, chosen, fixed[problems])
+
+        return find_individual_modes(look_at, eta)
 
     def look(self, subjects: Subjects, theta: Tensor, eta: Tensor) -> Local:
         """The log density of the effects about a point, with its exact curvature, for the search.

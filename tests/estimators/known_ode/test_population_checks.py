@@ -10,7 +10,7 @@ from tests.estimators.known_ode.small_population import IDS, bolus, simulated_bo
 from tests.estimators.known_ode.test_known_ode import decay
 from tsode import KnownODEForecaster
 from tsode.errors import ParameterError
-from tsode.inference import AdditiveNoise
+from tsode.inference import AdditiveNoise, ProportionalNoise
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,18 @@ def test_checks_are_the_same_for_the_same_seed_and_after_a_file(fitted, tmp_path
     fitted.save(tmp_path / "bolus.tsode")
     again = KnownODEForecaster.load(tmp_path / "bolus.tsode", rates=fitted.rates, observed=fitted.observed)
     pd.testing.assert_frame_equal(first, again.goodness_of_fit(n=60, random_state=3), rtol=1e-6)
+
+
+def test_curves_have_no_value_where_noise_in_proportion_is_about_nothing_before_the_dose():
+    data, doses, static = simulated_bolus()
+    noise = ProportionalNoise(lambda t, z, p: z[:, 0] / 20.0, cv=0.1)
+    fitted = bolus(observed={"level": noise}, n_starts=1).fit(data, events=doses, static=static)
+    curves = fitted.fitted_curves(series=IDS[:1], n_times=5)
+    columns = curves.columns.drop(["unique_id", "ds"])
+    assert curves.loc[0, "ds"] == 0.0
+    assert curves.loc[0, columns].isna().all()
+    assert curves.loc[1:, columns].notna().all(axis=None)
+    assert curves.loc[1, "level"] == pytest.approx(5.0, rel=1e-3)
 
 
 def test_effects_stand_beside_the_covariates_of_their_series(fitted):

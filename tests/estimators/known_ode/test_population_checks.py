@@ -9,7 +9,7 @@ import pytest
 from tests.estimators.known_ode.small_population import IDS, bolus, simulated_bolus
 from tests.estimators.known_ode.test_known_ode import decay
 from tsode import KnownODEForecaster
-from tsode.errors import ParameterError
+from tsode.errors import ParameterError, TsodeWarning
 from tsode.inference import AdditiveNoise, ProportionalNoise
 
 
@@ -79,6 +79,14 @@ def test_curves_have_no_value_where_noise_in_proportion_is_about_nothing_before_
     assert curves.loc[0, columns].isna().all()
     assert curves.loc[1:, columns].notna().all(axis=None)
     assert curves.loc[1, "level"] == pytest.approx(5.0, rel=1e-3)
+    assert (curves.loc[2:, "level-state-lo-90"] < 0.999 * curves.loc[2:, "level-state-hi-90"]).all()
+    new = {"events": doses.iloc[:1].assign(unique_id="new"), "static": static.iloc[:1].assign(unique_id="new")}
+    asked = pd.DataFrame({"unique_id": "new", "ds": [0.0, 1.0, 2.0]})
+    with pytest.warns(TsodeWarning, match=r"'new' is asked for times at which its noise cannot be about"):
+        found = fitted.predict_interval(asked, level=90, **new)
+    assert found.loc[0, ["level", "level-lo-90", "level-hi-90"]].isna().all()
+    alone = fitted.predict_interval(asked.iloc[1:], level=90, **new)
+    pd.testing.assert_frame_equal(found.iloc[1:], alone, rtol=1e-5)
 
 
 def test_effects_stand_beside_the_covariates_of_their_series(fitted):

@@ -212,9 +212,7 @@ class ChecksFit:
         self, density: KnownDensity, u: Tensor, grids: Sequence[Tensor], level: float
     ) -> dict[Hashable, np.ndarray]:
         n_most = max(map(len, grids))
-        laws, is_lost = laws_of(
-            density, u, torch.stack([torch.cat([x, x[-1:].expand(n_most - len(x))]) for x in grids])
-        )
+        laws, _ = laws_of(density, u, torch.stack([torch.cat([x, x[-1:].expand(n_most - len(x))]) for x in grids]))
         columns: dict[Hashable, np.ndarray] = {}
         for c, (channel, noise) in enumerate(density.system.observed.items()):
             counts = isinstance(noise.of, Between)
@@ -226,10 +224,9 @@ class ChecksFit:
             parts = []
             for row, (grid, when) in enumerate(zip(grids, whens)):
                 found = np.full((len(grid), 5), np.nan)
-                bands = _bands(law.family, law.params[row, :, : len(when)], level)
-                if bool(is_lost[row]) and not counts:  # of noise in proportion before the first dose, say
-                    bands[~law.is_fine[row, :, 0, : len(when)].any(dim=0).numpy()] = np.nan
-                found[torch.searchsorted(grid, when).numpy()] = bands
+                found[torch.searchsorted(grid, when).numpy()] = _bands(
+                    law.family, law.params[row, :, : len(when)], level
+                )
                 if counts and len(when):
                     found[0] = found[int(torch.searchsorted(grid, when[0]))]  # it counts from the start on
                 parts.append(found)

@@ -9,8 +9,8 @@ import pytest
 from tests.estimators.known_ode.small_population import IDS, bolus, simulated_bolus
 from tests.estimators.known_ode.test_known_ode import decay
 from tsode import KnownODEForecaster
-from tsode.errors import ParameterError
-from tsode.inference import AdditiveNoise
+from tsode.errors import ParameterError, TsodeWarning
+from tsode.inference import AdditiveNoise, ProportionalNoise
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,26 @@ def test_checks_are_the_same_for_the_same_seed_and_after_a_file(fitted, tmp_path
     fitted.save(tmp_path / "bolus.tsode")
     again = KnownODEForecaster.load(tmp_path / "bolus.tsode", rates=fitted.rates, observed=fitted.observed)
     pd.testing.assert_frame_equal(first, again.goodness_of_fit(n=60, random_state=3), rtol=1e-6)
+
+
+def test_curves_have_no_value_where_noise_in_proportion_is_about_nothing_before_the_dose():
+    data, doses, static = simulated_bolus()
+    noise = ProportionalNoise(lambda t, z, p: z[:, 0] / 20.0, cv=0.1)
+    fitted = bolus(observed={"level": noise}, n_starts=1).fit(data, events=doses, static=static)
+    curves = fitted.fitted_curves(series=IDS[:1], n_times=5)
+    columns = curves.columns.drop(["unique_id", "ds"])
+    assert curves.loc[0, "ds"] == 0.0
+    assert curves.loc[0, columns].isna().all()
+    assert curves.loc[1:, columns].notna().all(axis=None)
+    assert curves.loc[1, "level"] == pytest.approx(5.0, rel=1e-3)
+    assert (curves.loc[2:, "level-state-lo-90"] < 0.999 * curves.loc[2:, "level-state-hi-90"]).all()
+    new = {"events": doses.iloc[:1].assign(unique_id="new"), "static": static.iloc[:1].assign(unique_id="new")}
+    asked = pd.DataFrame({"unique_id": "new", "ds": [0.0, 1.0, 2.0]})
+    with pytest.warns(TsodeWarning, match=r"'new' is asked for times at which its noise cannot be about"):
+        found = fitted.predict_interval(asked, level=90, **new)
+    assert found.loc[0, ["level", "level-lo-90", "level-hi-90"]].isna().all()
+    alone = fitted.predict_interval(asked.iloc[1:], level=90, **new)
+    pd.testing.assert_frame_equal(found.iloc[1:], alone, rtol=1e-5)
 
 
 def test_effects_stand_beside_the_covariates_of_their_series(fitted):

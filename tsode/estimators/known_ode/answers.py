@@ -20,7 +20,7 @@ from tsode.estimators.known_ode.beside_fit import beside
 from tsode.estimators.known_ode.conditioned import Ask, Conditioning, key_of
 from tsode.estimators.known_ode.driving import path_digest
 from tsode.estimators.known_ode.histories import History, constants_digest, digest, histories
-from tsode.estimators.known_ode.laws import laws_by_draws, mixtures, paths_of
+from tsode.estimators.known_ode.laws import laws_by_draws, mixtures, paths_of, tell_of_blanks
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.schedules import event_rows
 from tsode.estimators.known_ode.settings import read_starts
@@ -141,6 +141,7 @@ class AnswersByDraws:
                     self._on_all_occasions(one, piece.history, density) for one, piece in zip(draws, pieces)
                 ])  # fmt: skip
                 laws, is_lost, u = laws_by_draws(density, u, torch.from_numpy(times))
+                tell_of_blanks(density, laws, is_lost)
                 places = [start for name, _, start, _ in density.space._blocks() if name not in density.space.own]
             yield pieces, laws, is_lost, u[..., places]
 

@@ -16,7 +16,15 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_density import Predictive as Law
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture
 
-__all__ = ["MixedPredictive", "laws_by_draws", "laws_of", "mixtures", "paths_of", "variance_explained"]
+__all__ = [
+    "MixedPredictive",
+    "laws_by_draws",
+    "laws_of",
+    "mixtures",
+    "paths_of",
+    "tell_of_blanks",
+    "variance_explained",
+]
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ def laws_by_draws(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list
     """Laws of each channel, whose parameters are (n k q r), the series (n,) none of whose draws has any, and draws.
 
     Draws that predict nothing, because their solve fails or noise cannot be about it, give way to others of the same
-    series, and a warning says how many.
+    series, and a warning says how many. At times at which no draw predicts anything parameters are NaN.
 
     Parameters
     ----------
@@ -87,9 +95,19 @@ def laws_by_draws(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list
     """
     with torch.no_grad():
         laws = list(density.predictive(u, times).values())
-    is_fine = torch.stack([law.is_fine[:, :, 0].all(dim=-1) for law in laws]).all(dim=0)  # (n k)
-    if bool(is_fine.all()):
+    every = torch.stack([law.is_fine[:, :, 0] for law in laws])  # (c n k q)
+    # a time at which no draw has a law, as noise in proportion has none before a dose, says nothing of the draws
+    is_blank = ~every.any(dim=2)
+    is_fine = (every | is_blank[:, :, None]).all(dim=3).all(dim=0)  # (n k)
+    is_lost = is_blank.all(dim=2).any(dim=0)
+    is_kept = ~is_blank | is_lost[:, None]
+    laws = [
+        law._replace(params=law.params.where(kept[:, None, None, :, None], torch.nan))
+        for law, kept in zip(laws, is_kept)
+    ]
+    if bool(is_fine.all()) and not bool(is_lost.any()):
         return [law._replace(params=law.params[:, :, 0]) for law in laws], torch.zeros(len(u), dtype=torch.bool), u
+    is_fine = is_fine & ~is_lost[:, None]
     is_lost = ~is_fine.any(dim=1)
     share = 1.0 - is_fine.double().mean(dim=1)
     row = int(torch.where(is_lost, 0.0, share).argmax())
@@ -108,6 +126,19 @@ def laws_by_draws(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list
     chosen = torch.where(is_fine, place, order.gather(1, place % count))
     rows = torch.arange(len(u))[:, None]
     return [law._replace(params=law.params[:, :, 0][rows, chosen]) for law in laws], is_lost, u[rows, chosen]
+
+
+def tell_of_blanks(density: KnownDensity, laws: Sequence[Law], is_lost: Tensor) -> None:
+    """A warning where laws of `laws_by_draws` have times at which no draw says anything."""
+    is_blank = torch.stack([law.params.isnan().flatten(1).any(dim=1) for law in laws]).any(dim=0) & ~is_lost
+    if bool(is_blank.any()):
+        warnings.warn(
+            f"Series {density.data.ids[int(is_blank.long().argmax())]!r} is asked for times at which its noise cannot "
+            "be about what is predicted (noise in proportion before a dose, or at the time of one, which is just "
+            "before it): there is no forecast of these.",
+            TsodeWarning,
+            stacklevel=2,
+        )
 
 
 def mixtures(

@@ -48,8 +48,8 @@ class ScheduleEncoder(EventEncoder):
         if is_empty.any():
             key, at, target = (rows[name].iat[int(is_empty.argmax())] for name in ("id", "time", "target"))
             raise DataError(
-                f"An event of series {key!r} at {at!s} is of {target!r}, but has no amount: fill it in, or drop the "
-                "row (or its target, if it only marks a time)."
+                f"An event of series {key!r} at {at!s} is of {target!r}, but has no amount: fill it in, or drop "
+                "the row (or its target, if it only marks a time)."
             )
         table = schedule_columns(rows, self.states, self.unit)
         table["duration"] = table["duration"].replace(np.inf, _ENDLESS)

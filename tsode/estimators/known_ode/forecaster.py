@@ -131,7 +131,8 @@ class KnownODEForecaster(
         a prior in place of the number is a power to be found, ``{"cl": {"sex": {"F": Normal(0, 0.5)}}}`` a shift.
     marginal : str
         How random effects are integrated out: "fo", "foce", "focei", "laplace", "quadrature" or "importance"; "auto" is
-        "focei" where all noise is normal, else "laplace".
+        "focei" where all noise is normal, else "laplace". "stochastic" climbs by chains of the effects, of which there
+        may be many, and is "importance" at its end.
     n_starts : int
         Of maximum likelihood.
     inference : str

@@ -21,6 +21,8 @@ from tsode.inference.population.draw_effects import MOST_ROWS, draw_effects
 from tsode.inference.population.estimate import Estimate, maximum_likelihood
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods import METHODS, Marginal
+from tsode.inference.population.methods.stochastic import Stochastic
+from tsode.inference.population.stochastic import maximum_by_chains
 from tsode.inference.population.subjects import Subjects, normal_cells
 from tsode.inference.settings import Settings
 
@@ -84,7 +86,8 @@ def infer_population(
             bar.set_postfix_str(text)
             bar.update()
 
-        estimate = maximum_likelihood(density, generator, n_starts, tell=tell, max_seconds=max_seconds)
+        maximise = maximum_by_chains if isinstance(density.method, Stochastic) else maximum_likelihood
+        estimate = maximise(density, generator, n_starts, tell=tell, max_seconds=max_seconds)
     covariance, problems = estimate.covariance, problems_of(estimate, density)
     n = settings.n_draws
     z = torch.randn(1, n, len(estimate.theta), generator=generator, dtype=torch.float64)

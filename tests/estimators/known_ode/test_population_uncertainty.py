@@ -96,3 +96,12 @@ def test_series_without_values_are_left_out_of_shrinkage_and_counted(fitted):
     np.testing.assert_allclose(other["shrinkage"]["omega_cl"], one["shrinkage"]["omega_cl"], atol=1e-3)
     effects = wider.individual_effects()
     assert effects.attrs["shrinkage"]["cl"] == pytest.approx(one["shrinkage"]["omega_cl"], abs=1e-3)
+
+
+def test_a_fit_by_chains_has_the_estimates_of_one_by_focei(fitted):
+    data, doses, static = simulated_bolus()
+    found = bolus(marginal="stochastic", n_starts=1).fit(data, events=doses, static=static).estimates()
+    assert "stochastic" in found.attrs["method"]
+    # both integrals are nearly exact here
+    np.testing.assert_allclose(found["estimate"], fitted.estimates()["estimate"], rtol=0.02)
+    np.testing.assert_allclose(found["se"], fitted.estimates()["se"], rtol=0.1)

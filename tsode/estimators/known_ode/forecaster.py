@@ -141,7 +141,8 @@ class KnownODEForecaster(
         `random_effects`. Their spreads are ``omega_occasion_<name>``; see `occasion_parameters`.
     marginal : str
         How random effects are integrated out: "fo", "foce", "focei", "laplace", "quadrature" or "importance"; "auto" is
-        "focei" where all noise is normal, else "laplace".
+        "focei" where all noise is normal, else "laplace". "stochastic" climbs by chains of the effects, of which there
+        may be many, and is "importance" at its end.
     n_starts : int
         Of maximum likelihood.
     inference : str

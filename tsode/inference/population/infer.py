@@ -22,7 +22,9 @@ from tsode.inference.population.estimate import Estimate, maximum_likelihood
 from tsode.inference.population.labels import label_problems
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods import METHODS, Marginal
+from tsode.inference.population.methods.stochastic import Stochastic
 from tsode.inference.population.shrinkage import shrinkage_of_occasions
+from tsode.inference.population.stochastic import maximum_by_chains
 from tsode.inference.population.subjects import Subjects, normal_cells
 from tsode.inference.population.support import far_from_priors, few_data, misfits
 from tsode.inference.settings import Settings
@@ -88,7 +90,8 @@ def infer_population(
             bar.set_postfix_str(text)
             bar.update()
 
-        estimate = maximum_likelihood(density, generator, n_starts, tell=tell, max_seconds=max_seconds)
+        maximise = maximum_by_chains if isinstance(density.method, Stochastic) else maximum_likelihood
+        estimate = maximise(density, generator, n_starts, tell=tell, max_seconds=max_seconds)
     covariance, problems = estimate.covariance, problems_of(estimate, density)
     n = settings.n_draws
     z = torch.randn(1, n, len(estimate.theta), generator=generator, dtype=torch.float64)

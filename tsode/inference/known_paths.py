@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,9 +13,31 @@ from tsode._checks import check_shapes
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.errors import DataError
 
-__all__ = ["KnownPaths", "with_marks"]
+__all__ = ["KnownPaths", "Stages", "Steps", "with_marks"]
 
 _SAME = 1e-12  # of the largest value: by how much a line may bend at a knot that is none
+
+
+class Stages(ABC):
+    """Numbers of rows (r,) as a function of the time of each, parts of which change at stops of a solver alone."""
+
+    def __call__(self, t: Tensor) -> dict[str, Tensor]:
+        return self.during(t)(t)
+
+    @abstractmethod
+    def during(self, t: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+        """The same from times (r,) up to the next stop."""
+
+
+@dataclass(frozen=True)
+class Steps(Stages):
+    """Numbers that stay as they are from stop to stop."""
+
+    at: Callable[[Tensor], dict[str, Tensor]]
+
+    def during(self, t: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+        held = self.at(t)
+        return lambda later: held
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +74,11 @@ class KnownPaths:
         parts = {name: getattr(self, name)[rows] for name in ("times", "values", "slopes", "until")}
         return replace(self, **parts)
 
+    @property
+    def is_of_steps(self) -> bool:
+        """Whether all stay as they are from knot to knot."""
+        return not bool(self.slopes.any())
+
     def along(self, series: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
         """Inputs of rows that belong to the `series` (r,), as a function of the time (r,) of each: by name, (r,)."""
         knots, first = self.times[series].contiguous(), series * self.times.shape[1] - 1
@@ -63,7 +91,7 @@ class KnownPaths:
             value = line[:, 1 : 1 + q] + line[:, 1 + q :] * (t - line[:, 0])[:, None]
             return dict(zip(self.names, value.unbind(-1)))
 
-        return at
+        return Steps(at) if self.is_of_steps else at
 
     def bends(self) -> Tensor:
         """Knots (n k) at which a path bends or jumps; infinite elsewhere."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.inference.along_time import AlongTime
-from tsode.inference.effects.occasions import AlongOccasions
+from tsode.inference.known_paths import Stages
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.parameters import Parameters
 from tsode.inference.stragglers import solve_in_rounds
@@ -69,9 +69,9 @@ def solve_rows(
             return lambda t, z: system.derivatives(t, z * unit, own.beside(along(t))) / unit
 
         field = field_by(known_at)
-        if isinstance(known_at, AlongOccasions):
-            of_occasions = known_at
-            field = StagedField(lambda t: field_by(of_occasions.during(t)))
+        if isinstance(known_at, Stages):
+            stages = known_at
+            field = StagedField(lambda t: field_by(stages.during(t)))
         if isinstance(solver, AdaptiveSolver) and isinstance(solver.first_step, Tensor):
             solver = replace(solver, first_step=solver.first_step[at])
         return solve_scheduled(

@@ -139,7 +139,7 @@ def solve_scheduled(
         within = torch.where((segment == k).gather(1, columns) & ~has_ended[:, None], within, clock[:, None])
         stop = stop.where(~has_ended, torch.inf)
         if stages is not None:
-            field, solver = easier(stages.during(clock), as_given, clock, z, bool(triggers))
+            field, solver = easier(stages.during(_inside(clock, stop)), as_given, clock, z, bool(triggers))
         driven = _driven(field, _inputs(rates, running, targets)) if has_input else field
         if triggers:
             way = _carry_over(driven, z, clock, stop, within, solver, gradient, triggers, side)
@@ -306,6 +306,12 @@ def _between(field: VectorField, start: Tensor, stop: Tensor) -> VectorField:
         return field(inside, z)
 
     return between
+
+
+def _inside(start: Tensor, stop: Tensor) -> Tensor:
+    """Times between `start` and `stop` (b,), just before where they are one: as `_between` has them."""
+    first = torch.nextafter(start.detach(), torch.full_like(start, torch.inf))
+    return torch.minimum(first, torch.nextafter(stop.detach(), torch.full_like(stop, -torch.inf)))
 
 
 def _driven(field: VectorField, inputs: Tensor) -> VectorField:

@@ -24,7 +24,7 @@ class StagedField:
     Parameters
     ----------
     during : callable
-        Times (b,), at which a stop may lie -> the field up to the next stop after them.
+        Times (b,) between two stops -> the field there.
     """
 
     during: Callable[[Tensor], VectorField]

@@ -13,7 +13,7 @@ from tsode.errors import DataError, ParameterError
 from tsode.inference.noise import LogNormalNoise
 from tsode.inference.priors import LogNormal
 
-N, N_OCCASIONS, EVERY = 24, 3, 12.0
+N, N_OCCASIONS, EVERY = 8, 3, 12.0
 AFTER = np.array([1.0, 3.0, 6.0, 12.0])  # a dose; the last is when the next is given
 IDS = [f"s{k}" for k in range(N)]
 KE, OMEGA, OMEGA_OCCASION, SD = 0.2, 0.35, 0.25, 0.05
@@ -52,7 +52,7 @@ def model(**settings: Any) -> tsode.KnownODEForecaster:
     given = {
         "states": ["c"], "parameters": {"ke": LogNormal(-1.5, 0.5), "sd": LogNormal(-3.0, 0.5)}, "initial": {"c": 0.0},
         "observed": {"y": LogNormalNoise("c", sd="sd")}, "random_effects": ["ke"], "occasion": "visit",
-        "occasion_effects": ["ke"], "inference": "likelihood", "n_starts": 1, "random_state": 0, "n_draws": 128,
+        "occasion_effects": ["ke"], "inference": "likelihood", "n_starts": 1, "random_state": 0, "n_draws": 64,
     }  # fmt: skip
     return tsode.KnownODEForecaster(rates, **given | settings)
 
@@ -83,7 +83,7 @@ def test_spreads_of_both_levels_are_those_of_the_analysis_of_variance(fitted):
         assert table.loc[name, "estimate"] == pytest.approx(truth, rel=0.1), name
     for name, truth in (("omega_ke", OMEGA), ("omega_occasion_ke", OMEGA_OCCASION)):
         assert table.loc[name, "lower"] * 0.8 < truth < table.loc[name, "upper"] * 1.25
-    assert table.loc["omega_occasion_ke", "rse"] < 25.0
+    assert table.loc["omega_occasion_ke", "rse"] < 40.0
     assert 0.0 < table.loc["omega_occasion_ke", "shrinkage"] < 0.3
     assert not fitted.summary().index.str.startswith("kappa").any()
 
@@ -113,20 +113,23 @@ def test_an_occasion_to_come_is_as_wide_as_occasions_differ(fitted):
     # without another occasion the rate of the last one is known well
     assert same.std() < 0.12
     # the level falls for six hours at a rate that varies by omega_occasion, and little is left of the dose before
-    expected = 6.0 * fitted.individual_parameters().loc[IDS[0], ("ke", "mean")] * OMEGA_OCCASION
+    expected = 6.0 * fitted.individual_parameters().loc[IDS[0], ("ke", "mean")]
+    expected *= fitted.estimates().loc["omega_occasion_ke", "estimate"]
     assert new.std() == pytest.approx(expected, rel=0.35)
     assert own["ke", "sd"] < 0.02
 
 
 def test_a_new_series_is_forecast_before_and_after_its_first_rows(fitted):
     events = doses(1, 2).assign(unique_id="new")
-    asked = pd.DataFrame({"unique_id": "new", "ds": [15.0, 18.0]})
+    asked = pd.DataFrame({"unique_id": "new", "ds": [9.0, 18.0]})
     seen = pd.DataFrame({"unique_id": "new", "ds": [1.0, 6.0], "y": [8.0, 2.6], "visit": 1})
     before, after = (
         fitted.predict_interval(asked, context=context, events=events, level=90) for context in (seen.iloc[:0], seen)
     )
     width = [(band["y-hi-90"] / band["y-lo-90"]).to_numpy() for band in (before, after)]
-    assert (width[1] < 0.9 * width[0]).all()
+    # its rows tell much of their own occasion, and of the next one what series have in common with themselves
+    assert width[1][0] < 0.7 * width[0][0]
+    assert width[1][1] < width[0][1]
     # nobody has said anything of occasions: there is one
     plain = fitted.predict(asked, context=seen.drop(columns="visit"), events=events.drop(columns="visit"))
     assert np.isfinite(plain["y"]).all()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsode.errors import DataError, ParameterError
 from tsode.inference.effects.random_effects import RandomEffects
-from tsode.inference.known_paths import KnownPaths
+from tsode.inference.known_paths import KnownPaths, Stages
 from tsode.inference.priors import Prior
 
 __all__ = ["AlongOccasions", "Occasions", "on_occasion"]
@@ -115,7 +115,7 @@ class Occasions:
 
 
 @dataclass(frozen=True)
-class AlongOccasions:
+class AlongOccasions(Stages):
     """Inputs, and parameters of the occasion that lasts, as a function of the time of each row.
 
     Parameters
@@ -132,14 +132,11 @@ class AlongOccasions:
     number_at: Callable[[Tensor], dict[str, Tensor]]
     by_occasion: Mapping[str, Tensor]
 
-    def __call__(self, t: Tensor) -> dict[str, Tensor]:
-        return self.during(t)(t)
-
     def during(self, t: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
-        """The same while the occasions of times (r,) last."""
         number = self.number_at(t)[self.by].detach().long()[:, None]
         own = {name: table.gather(1, number)[:, 0] for name, table in self.by_occasion.items()}
-        return lambda at: {name: x for name, x in self.known_at(at).items() if name != self.by} | own
+        known = self.known_at.during(t) if isinstance(self.known_at, Stages) else self.known_at
+        return lambda at: {name: x for name, x in known(at).items() if name != self.by} | own
 
 
 def _outer(name: str, k: int) -> str:

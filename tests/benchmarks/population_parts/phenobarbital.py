@@ -93,8 +93,7 @@ class Newborns:
             lambda t, z, p: (-p.cl / p.v * z[:, 0],),
             ["body"],
             {"cl": LogNormal(math.log(0.005), 0.7), "v": LogNormal(0.0, 0.7)}
-            | {name: WIDTHS[name] for name in NOISES[noise].numbers}
-            | ({"cv": WIDTHS["cv"]} if noise == "log-normal" else {}),
+            | {name: WIDTHS[name] for name in NOISES[noise].settings().values()},
             {"body": 0.0},
             {"level": NOISES[noise]},
             population=Population(RandomEffects.read(effects), terms),

@@ -12,6 +12,7 @@ __all__ = ["minimise"]
 DECREASE = 1e-4  # share of the decrease a slope promises that a step must bring
 FARTHEST = 2.0  # that any coordinate moves in a step
 MOST_CUTS = 12
+PATIENCE = 25  # evaluations
 
 
 def minimise(
@@ -20,6 +21,7 @@ def minimise(
     max_evaluations: int = 150,
     tolerance: float = 1e-4,
     inverse: Tensor | None = None,
+    least_gain: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Minimise functions of a few variables each, by BFGS with backtracking (Nocedal & Wright 2006, algorithm 6.1).
 
@@ -35,6 +37,8 @@ def minimise(
         A problem is done where Newton's step promises to bring less.
     inverse : Tensor[b p p], optional
         Of the curvature at the start, about; the identity where it is not known.
+    least_gain : float
+        A problem that has not fallen by so much in the last `PATIENCE` evaluations stops, and is not done.
 
     Returns
     -------
@@ -55,6 +59,7 @@ def minimise(
     length, n_cuts = torch.ones_like(value), torch.zeros_like(everyone)
     is_done = ~slope.isfinite().all(dim=1)
     stopped = is_done.clone()
+    mark, n_idle = value.clone(), torch.zeros_like(everyone)  # what it has to fall below, and for how long it has not
     for _ in range(max_evaluations - 1):
         active = everyone[~stopped]
         if not len(active):
@@ -84,7 +89,10 @@ def minimise(
         cut = _shorter(length[failed], promised[~is_taken], new_value[~is_taken] - value[failed])
         length[failed] *= torch.where(is_fine[~is_taken], cut, 0.1)
         n_cuts[failed] += 1
-        stopped = is_done | (n_cuts > MOST_CUTS)
+        has_gained = value[active] < mark[active] - least_gain
+        mark[active] = torch.where(has_gained, value[active], mark[active])
+        n_idle[active] = torch.where(has_gained, 0, n_idle[active] + 1)
+        stopped = is_done | (n_cuts > MOST_CUTS) | (n_idle >= PATIENCE)
     return point, value, is_done
 
 

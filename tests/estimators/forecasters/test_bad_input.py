@@ -23,7 +23,10 @@ from tsode.estimators import FORECASTERS
 from tsode.testing import example_panel
 
 # asks for times far beyond a history, on purpose
-pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+pytestmark = [
+    pytest.mark.usefixtures("short_epochs"),
+    pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning"),
+]
 
 BASELINES = [made for made in FORECASTERS.values() if made.is_baseline]
 LEARNED = [made for made in FORECASTERS.values() if not made.is_baseline]

@@ -15,7 +15,6 @@ from tsode.errors import ParameterError, SolverError
 from tsode.inference.engines.mode import choose_starts
 from tsode.inference.evaluation import INTERRUPTED, Stopped
 from tsode.inference.population.marginal import MarginalDensity
-from tsode.inference.population.methods.base import Answer
 from tsode.inference.population.methods.fo import FO
 from tsode.inference.population.series_scores import observed_information, series_scores
 from tsode.inference.population.subjects import LOG_2PI
@@ -26,6 +25,8 @@ __all__ = ["Estimate", "maximum_likelihood"]
 ROUNDS = 3  # of the search, the later ones for starts that have not come to the best end
 SAME = 0.01  # units of the objective within which starts have come to the same
 TOLERANCE = 1e-7
+LEAST_GAIN = 1e-3  # nats
+FARTHEST = 12.0  # standard deviations of the prior: a spread that goes on falling there is 0 for all that data say
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,20 +156,15 @@ def maximum_likelihood(
     until = math.inf if max_seconds is None else time.monotonic() + max_seconds
     why = ""
 
-    def scores(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Answer]:
-        """Log likelihoods (n k) and slopes (n k p) of series."""
-        at = modes[:, which]
-        value, slope, found = series_scores(density, points, at)
-        modes[:, which] = at
-        return value, slope, found
-
     def evaluate(some: Tensor, points: Tensor, places_of: Tensor) -> tuple[Tensor, Tensor]:
         which = some[places_of]
         if time.monotonic() > until and bool(reached.isfinite().any()):
             raise Stopped(f"stopped after max_seconds={max_seconds:g}")
-        value, slope, _ = scores(points, which)
-        total = -value.sum(dim=0)
+        at = modes[:, which]
+        value, slope, _ = series_scores(density, points, at)
+        total = torch.where((points.abs() <= FARTHEST).all(dim=1), -value.sum(dim=0), torch.inf)
         is_better = total < reached[which]
+        modes[:, which[is_better]] = at[:, is_better]  # those of a step that is not taken may be of another branch
         reached[which] = torch.where(is_better, total, reached[which])
         places[which] = torch.where(is_better[:, None], points, places[which])
         tell(f"objective {2.0 * float(reached.min()) - n_seen * LOG_2PI:.3f}")
@@ -180,11 +176,12 @@ def maximum_likelihood(
     left = torch.arange(len(start))
     try:
         for _ in range(ROUNDS):
-            _, slope, _ = scores(point[left], left)
+            slope = series_scores(density, point[left], modes[:, left])[1]
             spread = torch.einsum("nbp,nbq->bpq", slope, slope) + torch.eye(slope.shape[2], dtype=slope.dtype)
             point[left], value[left], is_done[left] = minimise(
-                partial(evaluate, left), point[left], tolerance=TOLERANCE, inverse=torch.linalg.inv(spread)
-            )
+                partial(evaluate, left), point[left], tolerance=TOLERANCE, inverse=torch.linalg.inv(spread),
+                least_gain=LEAST_GAIN,
+            )  # fmt: skip
             # where a spread has come near 0, or the metric has gone stale, a start begins anew by its scores there
             left = (~is_done | (2.0 * (value - value.min()) > SAME)).nonzero()[:, 0]
             if not len(left):
@@ -201,7 +198,7 @@ def maximum_likelihood(
         )
     tell("standard errors")
     theta = point[order[0]]
-    own, slope, found = scores(theta[None], order[:1])
+    own, slope, found = series_scores(density, theta[None], modes[:, order[:1]])
     ends = 2.0 * value[order] - n_seen * LOG_2PI
     hessian = observed_information(density, theta, slope[:, 0], modes[:, order[:1]])
     return Estimate(

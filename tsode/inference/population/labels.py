@@ -18,6 +18,7 @@ APART = 0.5  # standard errors from which two ends are not the same; a quadratic
 CLOSE = 0.2  # of them within which two numbers are taken to be exchanged
 LEAST_WIDTH = 0.05  # where standard errors are smaller than a search is exact
 MOST_NAMED = 6
+NO_SPREAD = 0.02  # of effects on the line, below which two are alike: series do not differ
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,13 @@ def equal_ends(estimate: Estimate, names: Sequence[str], priors: Mapping[str, Pr
     for point, n in kinds[1:]:
         other = _natural(point, names, priors)
         moved = ((point - estimate.points[0]).abs() > APART * unit).tolist()
-        differs = {name: (best[name], other[name]) for name, has_moved in zip(names, moved) if has_moved}
+        differs = {
+            name: (best[name], other[name])
+            for name, has_moved in zip(names, moved)
+            if has_moved and not (name.startswith("omega_") and max(best[name], other[name]) < NO_SPREAD)
+        }
+        if not differs:
+            continue
         found.append(EqualEnd(n, differs, _exchange(best, other, _widths(names, unit, priors))))
     return found
 

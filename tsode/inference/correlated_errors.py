@@ -41,8 +41,9 @@ class CorrelatedErrors:
     """Correlation of the errors of two channels of one series at one time, each on the scale on which it is normal.
 
     Of a pair (a, b) it is the parameter ``corr_error_<a>_<b>``. Errors of different times are independent, and so are
-    those of channels that form no pair. What is predicted of one channel at a time, as where gaps are filled, is by the
-    posterior alone: it does not know the error of the other channel at that time.
+    those of channels that form no pair. A value beyond a limit of quantification counts by its mass given the other
+    one; where both lie beyond limits data are refused. What is predicted of one channel at a time, as where gaps are
+    filled, is by the posterior alone: it does not know the error of the other channel at that time.
 
     Parameters
     ----------

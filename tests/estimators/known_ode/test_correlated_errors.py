@@ -8,7 +8,7 @@ import pytest
 
 import tsode
 from tsode.errors import ParameterError
-from tsode.inference import AdditiveNoise, LogNormal, LogNormalNoise
+from tsode.inference import AdditiveNoise, LogNormal, LogNormalNoise, Normal
 
 RHO = 0.7
 PAIRS = [("conc", "effect")]
@@ -100,16 +100,18 @@ def test_left_out_values_of_a_right_model_have_uniform_levels(fitted):
     assert fitted.loo()["elpd"].sum() > model(correlated_errors=None).fit(simulated()).loo()["elpd"].sum()
 
 
-def test_a_file_holds_the_pairs_and_another_pair_is_told(fitted, tmp_path):
+@pytest.mark.parametrize(
+    "pairs", [PAIRS, {("conc", "effect"): 0.5}, {("conc", "effect"): Normal(0.5, 0.2, upper=0.9, lower=0)}]
+)
+def test_a_file_holds_the_pairs_and_others_are_told(pairs, tmp_path):
     path = tmp_path / "pairs.tsode"
-    fitted.save(path)
+    one = model(correlated_errors=pairs).fit(simulated(n=20))
+    one.save(path)
     again = tsode.KnownODEForecaster.load(path, rates=rates)
-    pd.testing.assert_frame_equal(
-        again.sample(horizon=[2.0], n_samples=5, random_state=1),
-        fitted.sample(horizon=[2.0], n_samples=5, random_state=1),
-    )
-    with pytest.raises(ParameterError, match="another than when the file was written"):
-        tsode.KnownODEForecaster.load(path, rates=rates, correlated_errors={("conc", "effect"): 0.5})
+    drawn = [x.sample(horizon=[2.0], n_samples=5, random_state=1) for x in (one, again)]
+    pd.testing.assert_frame_equal(*drawn)
+    with pytest.raises(ParameterError, match="correlated_errors= is another than when the file was written"):
+        tsode.KnownODEForecaster.load(path, rates=rates, correlated_errors={("conc", "effect"): 0.4})
 
 
 def test_a_ready_system_has_its_pairs_by_itself():

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tsode.core.status import Status
-from tsode.inference.known_density import Evaluation, KnownDensity
+from tsode.inference.known_density import KnownDensity
+from tsode.inference.known_laws import Evaluation
 
 __all__ = ["Failure", "best_draws", "find_failures"]
 

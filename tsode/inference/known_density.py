@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,86 +14,25 @@ from tsode.core.status import Status
 from tsode.inference.along_time import AlongTime, along_time, at_events, check_inputs
 from tsode.inference.dosing import merge_events, no_events, place_doses, repeat_rows, split_resets
 from tsode.inference.effects.occasions import Occasions
+from tsode.inference.known_laws import Evaluation, Predictive, Trajectories
 from tsode.inference.known_paths import with_marks
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Cells, Observations, select_cells
+from tsode.inference.paired_cells import PairedCells, at_cells, both_ways, given_partners, paired_cells
 from tsode.inference.parameters import Parameters, Unpacked
 from tsode.inference.row_solve import solve_rows, starting_by
-from tsode.likelihoods.base import Likelihood
 from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
 
-__all__ = ["Evaluation", "KnownDensity", "Predictive", "Trajectories"]
+__all__ = ["KnownDensity"]
 
 _PILOT_RTOL, _N_PILOT = 1e-3, 9
 _MOST_OF_SEEN = 10.0  # times what was seen of a state, its size at most
 _STEPS_AT_FIRST = 64  # into how many steps a series is cut at first
 _SLACK = 10.0  # errors of a prediction, in tolerances of the solver
 _AT_ONCE = 2**14  # rows of a solve without a gradient
-
-
-class Trajectories(NamedTuple):
-    """States of every series along time.
-
-    Parameters
-    ----------
-    start : Tensor[b n d]
-        Initial states.
-    states : Tensor[b n m d]
-    status : Tensor[b n], int64
-        `tsode.core.status.Status` of each solve.
-    """
-
-    start: Tensor
-    states: Tensor
-    status: Tensor
-
-
-class Predictive(NamedTuple):
-    """Law of a channel at some times, for each point.
-
-    Parameters
-    ----------
-    family : Likelihood
-    params : Tensor[g b s m q]
-    is_fine : Tensor[g b s m], bool
-        Where there is one; elsewhere the parameters mean nothing.
-    """
-
-    family: Likelihood
-    params: Tensor
-    is_fine: Tensor
-
-
-class Evaluation(NamedTuple):
-    """Parts of a log density at points.
-
-    Parameters
-    ----------
-    log_prior : Tensor[g b]
-    scores : dict of str to Tensor[b k]
-        Log likelihoods of the cells of each channel; 0 where there is none.
-    causes : dict of str to Tensor[g b], bool
-        Why points are impossible, in words.
-    status : Tensor[b n]
-        Of the solve of each series.
-    predictions : dict of str to Tensor[b k]
-        What the noise of each channel is about.
-    laws : dict of str to Tensor[b k q]
-        Parameters of the family of each channel's noise.
-    is_bad : dict of str to Tensor[b k], bool
-        Cells without a log likelihood though their series was solved.
-    """
-
-    log_prior: Tensor
-    scores: dict[str, Tensor]
-    causes: dict[str, Tensor]
-    status: Tensor
-    predictions: dict[str, Tensor]
-    laws: dict[str, Tensor]
-    is_bad: dict[str, Tensor]
 
 
 class KnownDensity:
@@ -124,6 +62,8 @@ class KnownDensity:
         ``g``, of ``s = n / g`` series each.
     cells : dict of str to Cells
         Where each channel was seen.
+    pairs : list of PairedCells
+        Cells whose errors are correlated.
     unused : tuple of str
         Parameters with a prior that no function reads.
     size : Tensor[n d]
@@ -138,6 +78,7 @@ class KnownDensity:
         self.space = system.space(data, n_problems)
         self.names, self.n_problems = self.space.names, self.space.n_problems
         self.cells = select_cells(data, system.observed)
+        self.pairs = self._paired()
         self._doses = {system.place_of(target, "doses="): dosing for target, dosing in system.doses.items()}
         self._events = split_resets(no_events(len(data.ids)) if data.events is None else data.events, self._doses)
         if data.known is not None:
@@ -184,6 +125,7 @@ class KnownDensity:
         chosen.system, chosen.data = self.system.select(rows, n), self.data.select(rows)
         chosen.space, chosen.n_problems = self.space.select(problems), len(problems)
         chosen.cells = select_cells(chosen.data, self.system.observed)
+        chosen.pairs = chosen._paired()
         chosen._events = ScheduledEvents(**{name: value[rows] for name, value in vars(self._events).items()})
         chosen.first_step, chosen.size = self.first_step[rows], self.size[rows]
         return chosen
@@ -194,6 +136,12 @@ class KnownDensity:
         chosen._shuns_stiff = True
         return chosen
 
+    def of_values(self) -> KnownDensity:
+        """The density whose `pointwise` is of each value given the value that its error is correlated with."""
+        chosen = copy(self)
+        chosen.pairs = both_ways(self.pairs, self.cells)
+        return chosen
+
     def failures(self, u: Tensor) -> dict[str, Tensor]:
         """Why points ``u`` (g b p) are impossible: each cause, in words, and the points (g b) that it holds for."""
         with torch.no_grad():
@@ -202,6 +150,7 @@ class KnownDensity:
     def pointwise(self, u: Tensor) -> dict[str, Tensor]:
         """Log likelihood (g b k) of each cell of each channel, in the order of `cells`, at ``u`` (g b p).
 
+        Their sum is the log likelihood: of two cells whose errors are correlated one is judged given the other.
         With several problems a cell that is not of the problem has 0. Where a point is impossible stands -inf.
         """
         found = self.evaluate(u)
@@ -248,6 +197,7 @@ class KnownDensity:
                 noise.family,
                 params.reshape(*shape, -1).transpose(0, 1),
                 (is_possible & is_solved).reshape(shape).transpose(0, 1),
+                self.system.errors.given(channel, list(self.system.observed), point.values),
             )
         return result
 
@@ -285,17 +235,20 @@ class KnownDensity:
             if outcome != Status.OK:
                 causes[f"the solve {outcome.meaning}"] = status == outcome
         is_solved = (way.status == Status.OK) & point.is_fine.T.repeat_interleave(self.space.n_series, dim=1)
-        scores, predictions, laws, is_bad_of = {}, {}, {}, {}
+        path = torch.cat([way.start[:, :, None], way.states], dim=2)
+        t_path = torch.cat([self.data.start[:, None], self.data.times], dim=1)
+        scores, predictions, laws, is_bad_of, is_possible_of = {}, {}, {}, {}, {}
         for channel, noise in self.system.observed.items():
             cells = self.cells[channel]
-            path = torch.cat([way.start[:, :, None], way.states], dim=2)
-            t_path = torch.cat([self.data.start[:, None], self.data.times], dim=1)
             place, before = cells.column + 1, cells.before + 1
-            params, is_possible, predictions[channel] = self._law(
+            laws[channel], is_possible_of[channel], predictions[channel] = self._law(
                 noise, point.values, cells.series, t_path[cells.series, place], path[:, cells.series, place],
                 t_path[cells.series, before], path[:, cells.series, before],
             )  # fmt: skip
-            score = noise.log_prob(params, cells.values, cells.is_below, cells.is_above)
+        judged = given_partners(self.pairs, self.cells, self.system.observed, laws, point.values)
+        for channel, noise in self.system.observed.items():
+            cells, is_possible = self.cells[channel], is_possible_of[channel]
+            score = noise.log_prob(judged[channel], cells.values, cells.is_below, cells.is_above)
             is_number = score.detach().isfinite()
             kind = type(noise).__name__
             reasons = {
@@ -305,8 +258,11 @@ class KnownDensity:
             for cause, is_bad in reasons.items():
                 causes[cause] = (self._by_problem(cells, is_bad.double()) > 0) & (status == Status.OK) & point.is_fine
             is_bad_of[channel] = ~(is_possible & is_number) & is_solved[:, cells.series]
-            scores[channel], laws[channel] = torch.where(is_possible & is_number, score, 0.0), params
+            scores[channel] = torch.where(is_possible & is_number, score, 0.0)
         return Evaluation(point.log_prior, scores, causes, way.status, predictions, laws, is_bad_of)
+
+    def _paired(self) -> list[PairedCells]:
+        return paired_cells(self.system.errors, self.cells, self.data.ids)
 
     def _by_problem(self, cells: Cells, score: Tensor) -> Tensor:
         """Sums (g b) of what cells have, (b k)."""
@@ -327,16 +283,13 @@ class KnownDensity:
         """
         b, k = z.shape[:2]
 
-        def at_cells(value: Tensor) -> Tensor:
-            return value.transpose(0, 1).flatten(1)[:, series]
-
         def rows(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.expand(b, k).reshape(-1) if x.dim() == 1 else x.flatten(0, 1)
 
         t_rows, z_rows = rows(t), rows(z)
         assert t_rows is not None
         assert z_rows is not None
-        p = Parameters(values, lambda value: at_cells(value).reshape(-1))
+        p = Parameters(values, lambda value: at_cells(value, series).reshape(-1))
         p = p.beside(self.known_along(series.repeat(b), p, is_seen=True)(t_rows))
         mean = self.system.predict(noise, t_rows, z_rows, p, rows(t_before), rows(z_before)).reshape(b, k)
         size = mean.detach().abs().nan_to_num(posinf=0.0)

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tsode.errors import ParameterError, ShapeError
+from tsode.inference.correlated_errors import CorrelatedErrors
 from tsode.inference.dosing import Dosing
 from tsode.inference.effects.space import Population, PopulationSpace
 from tsode.inference.neural_term import NeuralTerm
@@ -56,6 +58,8 @@ class KnownSystem:
         Of states: an unknown function of all states that is added to the rate.
     population : Population, optional
         Random effects and covariates: parameters of which each series has its own around a typical value.
+    correlated_errors : list of pairs of channels, or mapping of pairs to Prior or number
+        Channels whose errors at one time are correlated; see `CorrelatedErrors`.
     solver : Solver
         Tolerances are relative to the size of each state, which is taken from what the priors lead to. Where `Dopri5`
         finds a point stiff, `Rodas4` solves it to the same tolerances.
@@ -71,6 +75,7 @@ class KnownSystem:
     triggers: Sequence[Trigger] = ()
     residual: Mapping[str, NeuralTerm] = field(default_factory=dict)
     population: Population | None = None
+    correlated_errors: Any = ()
     solver: Solver = field(default_factory=Dopri5)
 
     def __post_init__(self) -> None:
@@ -101,6 +106,8 @@ class KnownSystem:
                 self.place_of(noise.of, f"The noise of channel {channel!r}")
             for number, value in noise.settings().items():
                 self._check_number(value, f"{number} of the noise of channel {channel!r}", is_positive=True)
+        plain = self._of_system() | ({} if self.population is None else self.population.parameters())
+        self.errors.check(self.observed, plain)
         for target, dosing in self.doses.items():
             self.place_of(target, "doses=")
             for number, value in dosing.settings().items():
@@ -150,9 +157,15 @@ class KnownSystem:
         if not isinstance(given, Prior) and not bool((torch.as_tensor(given) >= 0).all()):
             raise ParameterError(f"{where} is {value!r}, which cannot be negative, but is {given!r}.")
 
+    @cached_property
+    def errors(self) -> CorrelatedErrors:
+        """Which errors are correlated."""
+        return CorrelatedErrors.read(self.correlated_errors)
+
     def all_parameters(self) -> dict[str, Any]:
-        """The parameters with those that initial states, the residual and random effects add."""
-        return self._of_system() | ({} if self.population is None else self.population.parameters())
+        """The parameters with those that initial states, the residual, random effects and correlated errors add."""
+        added = {} if self.population is None else self.population.parameters()
+        return self._of_system() | added | self.errors.parameters()
 
     def _of_system(self) -> dict[str, Any]:
         added = {f"{name}_initial": given for name, given in self.initial.items() if isinstance(given, Prior)}
@@ -266,6 +279,7 @@ class KnownSystem:
         numbers = [noise.settings() for noise in self.observed.values()]
         numbers += [dosing.settings() for dosing in self.doses.values()]
         used = {*p.names_read, *(value for each in numbers for value in each.values() if isinstance(value, str))}
+        used |= set(self.errors.parameters())
         return used if self.population is None else used | self.population.names_used(used)
 
 

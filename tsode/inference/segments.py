@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.inference.dosing import no_events
-from tsode.inference.known_density import KnownDensity, Trajectories
+from tsode.inference.known_density import KnownDensity
+from tsode.inference.known_laws import Trajectories
 from tsode.inference.noise.base import Noise
 from tsode.inference.observations import Cells
 from tsode.inference.parameters import Parameters, Unpacked

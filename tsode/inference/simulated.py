@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tsode.errors import SolverError
+from tsode.inference.correlated_errors import correlated_columns
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.observations import Observations
@@ -63,7 +64,8 @@ def simulate(
         with torch.no_grad():
             laws = list(density.predictive(u, data.times).values())
             p = torch.rand(*laws[0].is_fine.shape, len(laws), generator=generator, dtype=torch.float64)
-            p = p.clamp(1e-15, 1.0 - 1e-15)
+            given = [law.given and law.given._replace(rho=law.given.rho[..., None]) for law in laws]
+            p = correlated_columns(p.clamp(1e-15, 1.0 - 1e-15), given)
             drawn = torch.stack([law.family.quantile(law.params, p[..., c]) for c, law in enumerate(laws)], dim=-1)
         is_fine = torch.stack([law.is_fine for law in laws]).all(dim=0).flatten(2).all(dim=2)
         is_fine = is_fine & drawn.isfinite().flatten(2).all(dim=2)

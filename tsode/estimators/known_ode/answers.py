@@ -27,7 +27,7 @@ from tsode.estimators.known_ode.settings import read_starts
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
 from tsode.inference.known_density import KnownDensity
-from tsode.inference.known_density import Predictive as Law
+from tsode.inference.known_laws import Predictive as Law
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.parameters import ParameterSpace
 

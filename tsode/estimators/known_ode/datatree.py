@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsode._isolation import isolated
-from tsode.estimators.known_ode.cell_laws import drawn_from, laws_at_cells
+from tsode.estimators.known_ode.cell_laws import drawn_at_cells
 from tsode.estimators.known_ode.conditioned import settings_for
 
 __all__ = ["datatree_of"]
@@ -25,7 +25,8 @@ def datatree_of(model: Any) -> Any:
     with isolated(), torch.no_grad():
         values = density.space.unpack(draws).values  # each (g k s)
         log_prob, log_likelihood = density.log_prob(draws), model._pointwise(draws)
-        laws = laws_at_cells(*model._of_fit(draws=draws))
+        of_series, u = model._of_fit(draws=draws)
+        drawn = drawn_at_cells(of_series, u, torch.Generator().manual_seed(model._kept.seed))
 
     def variable(of_draws: Tensor, *along: str) -> tuple[list[str], np.ndarray]:
         """Values (k ...) of all draws, chain after chain."""
@@ -42,7 +43,6 @@ def datatree_of(model: Any) -> Any:
     }
     cells: dict[str, Any] = {}
     observed, scores, replicated = {}, {}, {}
-    generator = torch.Generator().manual_seed(model._kept.seed)
     parts = log_likelihood.split([len(of_channel.values) for of_channel in density.cells.values()], dim=1)
     for (channel, of_channel), score in zip(density.cells.items(), parts):
         cell = f"{channel}_cell"
@@ -51,7 +51,7 @@ def datatree_of(model: Any) -> Any:
                   f"{channel}_time": (cell, times)}  # fmt: skip
         observed[channel] = ([cell], of_channel.values.numpy())
         scores[channel] = variable(score, cell)
-        replicated[channel] = variable(drawn_from(*laws[channel], generator).T, cell)
+        replicated[channel] = variable(drawn[channel].T, cell)
     lp = variable(log_prob.T, *series) if len(log_prob) > 1 else variable(log_prob[0])
     groups = {
         "posterior": Dataset(posterior, places | series),

@@ -14,7 +14,7 @@ from tsode._isolation import isolated
 from tsode._random import new_generator
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.reader import DataReader
-from tsode.estimators.known_ode.cell_laws import drawn_from, laws_at_cells, own_times
+from tsode.estimators.known_ode.cell_laws import drawn_at_cells, laws_given_others, own_times
 from tsode.estimators.known_ode.datatree import datatree_of
 from tsode.estimators.known_ode.laws import laws_of
 from tsode.estimators.known_ode.posterior import KeptPosterior
@@ -71,9 +71,9 @@ class ChecksFit:
         chosen = torch.cat([torch.randperm(n_draws, generator=generator) for _ in range(rounds)])[:n_samples]
         data, values = density.data, torch.full((n_samples, *density.data.values.shape), torch.nan).double()
         with isolated(), torch.no_grad():
-            laws = laws_at_cells(density, u[:, chosen])
+            drawn_of = drawn_at_cells(density, u[:, chosen], generator)
             for c, (channel, cells) in enumerate(density.cells.items()):
-                values[:, cells.series, cells.column, c] = drawn_from(*laws[channel], generator).T
+                values[:, cells.series, cells.column, c] = drawn_of[channel].T
         series, column = (~data.values.isnan()).any(dim=2).nonzero(as_tuple=True)
         m = len(series)
         ids, times = self._labels(series, data.times[series, column])
@@ -110,7 +110,7 @@ class ChecksFit:
         is_rule = torch.tensor([engine == "quadrature" for engine in kept.engine])
         parts = []
         with isolated(), torch.no_grad():
-            for channel, (family, params) in laws_at_cells(density, u).items():
+            for channel, (family, params) in laws_given_others(density, u).items():
                 cells, noise = density.cells[channel], density.system.observed[channel]
                 score = noise.log_prob(params.transpose(0, 1), cells.values, cells.is_below, cells.is_above).T
                 low, high = _levels(family, params, cells.values, cells.is_below, cells.is_above, noise)

@@ -114,6 +114,9 @@ class KnownODEForecaster(
     triggers : list of Trigger
         Events by the state itself, see `tsode.Trigger`; functions are of ``(t, z, p)``.
     solver : Solver, optional
+    correlated_errors : list of pairs of channels, or dict of pairs to prior or number, optional
+        Channels whose errors at one time are correlated, on the scales on which they are normal; a pair has the
+        correlation ``corr_error_<a>_<b>``. See `tsode.inference.correlated_errors.CorrelatedErrors`.
     system : KnownSystem, optional
         All of the above together, such as a ready one from `tsode.systems`; then leave them out.
     residual : "mlp", list of str, or dict of state to NeuralTerm, optional
@@ -197,6 +200,7 @@ class KnownODEForecaster(
     per_series: Any = ()
     triggers: Any = ()
     solver: Any = None
+    correlated_errors: Any = None
     system: Any = None
     residual: Any = None
     residual_scale: float = 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tsode.errors import TsodeWarning
 from tsode.estimators.forecasters.predictive import Predictive
+from tsode.inference.correlated_errors import correlated_columns
 from tsode.inference.known_density import KnownDensity
-from tsode.inference.known_density import Predictive as Law
+from tsode.inference.known_laws import Predictive as Law
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture
 
 __all__ = [
@@ -106,7 +107,7 @@ def laws_by_draws(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list
         for law, kept in zip(laws, is_kept)
     ]
     if bool(is_fine.all()) and not bool(is_lost.any()):
-        return [law._replace(params=law.params[:, :, 0]) for law in laws], torch.zeros(len(u), dtype=torch.bool), u
+        return [_picked(law, lambda x: x) for law in laws], torch.zeros(len(u), dtype=torch.bool), u
     is_fine = is_fine & ~is_lost[:, None]
     is_lost = ~is_fine.any(dim=1)
     share = 1.0 - is_fine.double().mean(dim=1)
@@ -125,7 +126,13 @@ def laws_by_draws(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list
     place = torch.arange(u.shape[1]).expand_as(order)
     chosen = torch.where(is_fine, place, order.gather(1, place % count))
     rows = torch.arange(len(u))[:, None]
-    return [law._replace(params=law.params[:, :, 0][rows, chosen]) for law in laws], is_lost, u[rows, chosen]
+    return [_picked(law, lambda x: x[rows, chosen]) for law in laws], is_lost, u[rows, chosen]
+
+
+def _picked(law: Law, pick: Callable[[Tensor], Tensor]) -> Law:
+    """Law of series that are problems of their own, for some of the draws."""
+    given = law.given and law.given._replace(rho=pick(law.given.rho[:, :, 0]))
+    return law._replace(params=pick(law.params[:, :, 0]), given=given)
 
 
 def tell_of_blanks(density: KnownDensity, laws: Sequence[Law], is_lost: Tensor) -> None:
@@ -171,12 +178,17 @@ def variance_explained(y: Tensor, x: Tensor) -> Tensor:
 
 
 def paths_of(laws: Sequence[Law], row: int, n_times: int, n_samples: int, generator: torch.Generator) -> np.ndarray:
-    """Joint paths (s m c): each from one draw, with noise of its own at every time; fewer are the first of more."""
+    """Joint paths (s m c): each from one draw, with noise of its own at every time; fewer are the first of more.
+
+    Noise of channels whose errors are correlated is so at each time.
+    """
     own = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
     n_draws = laws[0].params.shape[1]
     rounds = -(-n_samples // n_draws)
     chosen = torch.cat([torch.randperm(n_draws, generator=generator) for _ in range(rounds)])[:n_samples]
     p = torch.rand(n_samples, n_times, len(laws), generator=own, dtype=torch.float64).clamp(1e-15, 1.0 - 1e-15)
+    given = [law.given and law.given._replace(rho=law.given.rho[row, chosen][:, None]) for law in laws]
+    p = correlated_columns(p, given)
     with torch.no_grad():
         columns = [law.family.quantile(law.params[row, chosen, :n_times], p[..., c]) for c, law in enumerate(laws)]
     return torch.stack(columns, dim=-1).numpy()

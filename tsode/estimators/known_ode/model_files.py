@@ -20,7 +20,8 @@ from tsode.inference.population.estimate import Estimate
 
 __all__ = ["PARTS", "KeepsFiles"]
 
-PARTS = ("rates", "states", "parameters", "initial", "observed", "doses", "per_series", "triggers", "solver")
+PARTS = ("rates", "states", "parameters", "initial", "observed", "doses", "per_series", "triggers", "solver",
+         "correlated_errors")  # fmt: skip
 SAID = ("residual", "random_effects", "covariates", "occasion_effects")  # entries that a file holds as it holds parts
 
 

@@ -76,7 +76,7 @@ def describe(system: KnownSystem) -> dict[str, str]:
         noises[channel] = (
             f"{type(noise).__name__} {entries} of {noise.of if isinstance(noise.of, str) else 'a function'}"
         )
-    return {
+    said = {
         "states": repr(list(system.states)),
         "parameters": repr({name: _shown(system.parameters[name]) for name in sorted(system.parameters)}),
         "initial": repr({name: _shown(system.initial[name]) for name in sorted(system.initial)}),
@@ -87,6 +87,8 @@ def describe(system: KnownSystem) -> dict[str, str]:
         "population": "" if system.population is None else repr(system.population.parameters()),
         "residual": repr({name: system.residual[name] for name in sorted(system.residual)}),
     }
+    # absent without any, as in files from before there were some
+    return said | ({"correlated_errors": repr(system.errors.parameters())} if system.errors.correlation else {})
 
 
 def _shown(value: Any) -> Any:
@@ -118,10 +120,11 @@ def fingerprint(density: KnownDensity) -> Tensor:
 def compare(density: KnownDensity, said: Mapping[str, str], outputs: Tensor) -> None:
     """Raise a ParameterError unless a system is the one that a file was written with."""
     now = describe(density.system)
-    for name, text in now.items():
-        if said.get(name) != text:
+    for name in {**now, **said}:
+        if said.get(name) != now.get(name):
             raise ParameterError(
-                f"{name}= is another than when the file was written: it was {said.get(name)}, but is now {text}."
+                f"{name}= is another than when the file was written: it was {said.get(name)}, but is now "
+                f"{now.get(name)}."
             )
     found = fingerprint(density)
     if found.shape != outputs.shape or not torch.allclose(found, outputs, rtol=RTOL, atol=0.0):

@@ -158,7 +158,7 @@ class ReportsPosterior:
             )
             return _with_sums(table, float(found.n_effective))
         weights = kept.log_weights
-        scores = self._pointwise(kept.nodes)
+        scores = self._pointwise(kept.nodes, by == "value")
         is_rule = [engine == "quadrature" for engine in kept.engine]
         problem = torch.tensor(cells["series"].tolist()) // self._density.space.n_series
         table = cells[["channel", self.id_col, self.time_col]].assign(elpd=np.nan, k=np.nan)
@@ -221,10 +221,14 @@ class ReportsPosterior:
         return pd.concat(parts, ignore_index=True)
 
     @isolated()
-    def _pointwise(self, u: Tensor) -> Tensor:
-        """Log likelihood (k n) of every value at points (g k p); each value belongs to one problem."""
+    def _pointwise(self, u: Tensor, is_given_others: bool = False) -> Tensor:
+        """Log likelihood (k n) of every value at points (g k p); each value belongs to one problem.
+
+        They add up, unless each is asked for given all others, with which its error may be correlated.
+        """
+        density = self._density.of_values() if is_given_others else self._density
         with torch.no_grad():
-            return torch.cat(list(self._density.pointwise(u).values()), dim=-1).sum(dim=0)
+            return torch.cat(list(density.pointwise(u).values()), dim=-1).sum(dim=0)
 
 
 def _with_sums(table: pd.DataFrame, n_effective: float) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsode.core.status import Status
 from tsode.errors import SolverError
+from tsode.inference.paired_cells import Links
 from tsode.inference.population.subjects import Subjects
 
 __all__ = ["LawsGivenEffects", "laws_given_effects", "simulate_population"]
@@ -26,10 +27,13 @@ class LawsGivenEffects(NamedTuple):
         Of the family of the channel's noise.
     is_fine : Tensor[b n], bool
         Series that have them; elsewhere they mean nothing.
+    links : Links
+        Cells whose errors are correlated; each law is of a cell by itself.
     """
 
     params: dict[str, Tensor]
     is_fine: Tensor
+    links: Links
 
 
 def laws_given_effects(subjects: Subjects, theta: Tensor, eta: Tensor) -> LawsGivenEffects:
@@ -42,7 +46,7 @@ def laws_given_effects(subjects: Subjects, theta: Tensor, eta: Tensor) -> LawsGi
     for channel, cells in joint.cells.items():
         n_bad = torch.zeros(is_fine.shape, dtype=torch.int64)
         is_fine = is_fine & (n_bad.index_add(1, cells.series, found.is_bad[channel].long()) == 0)
-    return LawsGivenEffects(found.laws, is_fine)
+    return LawsGivenEffects(found.laws, is_fine, subjects.links(point.values))
 
 
 @torch.no_grad()
@@ -89,7 +93,9 @@ def simulate_population(
                 f"No data can be simulated of series {lost!r}: its solve fails with {ROUNDS} draws of its effects. "
                 "Look at the spreads (omega) and at the equations far from typical parameters."
             )
-        for channel, params in laws.params.items():
-            level = torch.rand(params.shape[:2], generator=generator, dtype=torch.float64).clamp(1e-15, 1.0 - 1e-15)
+        widths = [params.shape[1] for params in laws.params.values()]
+        levels = [torch.rand(b, k, generator=generator, dtype=torch.float64).clamp(1e-15, 1.0 - 1e-15) for k in widths]
+        together = laws.links.correlated(torch.cat(levels, dim=1)).split(widths, dim=1)
+        for (channel, params), level in zip(laws.params.items(), together):
             parts[channel].append(observed[channel].family.quantile(params, level))
     return {channel: torch.cat(drawn) for channel, drawn in parts.items()}, n_again

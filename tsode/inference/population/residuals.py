@@ -86,7 +86,7 @@ def residuals(subjects: Subjects, theta: Tensor, eta: Tensor, root: str = "chole
 
     The linearisation is that of FOCE with interaction: of the values ``y`` of a series the mean is ``f(eta) - J eta``
     and the covariance ``J J' + V``, with the derivatives ``J`` of the predictions by effects that are standard normal,
-    and the variances ``V`` of the noise at the mode. Censored values have no part in it.
+    and the covariance ``V`` of the noise at the mode. Censored values have no part in it.
 
     Parameters
     ----------
@@ -109,9 +109,12 @@ def residuals(subjects: Subjects, theta: Tensor, eta: Tensor, root: str = "chole
         typical, _ = _moments(subjects, laws_given_effects(subjects, at, torch.zeros_like(eta)[:, None]))
     with torch.enable_grad():
         effects = eta.detach()[:, None].requires_grad_()
-        mean, sd = _moments(subjects, laws_given_effects(subjects, at, effects))
+        laws = laws_given_effects(subjects, at, effects)
+        mean, sd = _moments(subjects, laws)
         (by_effects,) = derivatives([mean], effects, False)
     slope = by_effects[0].detach().numpy()
+    partner, rho = np.full(len(cells.values), -1), np.zeros(len(cells.values))
+    partner[laws.links.of.numpy()], rho[laws.links.of.numpy()] = laws.links.given.numpy(), laws.links.rho[0].detach()
     f, g, own = typical[0].numpy(), mean[0].detach().numpy(), sd[0].detach().numpy()
     is_log = np.array([isinstance(x.family, LogNormal) for x in subjects.joint.system.observed.values()])[cells.channel]
     values = cells.values.copy()
@@ -122,7 +125,9 @@ def residuals(subjects: Subjects, theta: Tensor, eta: Tensor, root: str = "chole
     for places in cells.of_series():
         seen = places[~cells.is_censored[places] & np.isfinite(own[places])]
         if len(seen):
-            covariance = slope[seen] @ slope[seen].T + np.diag(own[seen] ** 2)
+            half = np.where(partner[seen][:, None] == seen, rho[seen][:, None], 0.0)
+            correlation = np.eye(len(seen)) + half + half.T
+            covariance = slope[seen] @ slope[seen].T + correlation * np.outer(own[seen], own[seen])
             cwres[seen] = decorrelate((values[seen] - expected[seen])[None], covariance, root)[0]
     pred, ipred = f.copy(), g.copy()
     pred[is_log], ipred[is_log] = np.exp(f[is_log]), np.exp(g[is_log])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.inference.effects.space import PopulationSpace
 from tsode.inference.known_density import KnownDensity
+from tsode.inference.paired_cells import Links, at_cells, links_of
 from tsode.likelihoods.log_normal import LogNormal
 from tsode.likelihoods.normal import Normal
 
@@ -35,7 +36,9 @@ class Point(NamedTuple):
     is_fine : Tensor[g b s], bool
         Whether a subject has a likelihood; elsewhere its score is 0 and means nothing.
     mean, log_sd : Tensor[b k]
-        Of all cells on the scale on which they are normal, if they are.
+        Of all cells on the scale on which they are normal, if they are, each by itself.
+    links : Links
+        Which of them have correlated errors.
     """
 
     score: Tensor
@@ -43,6 +46,7 @@ class Point(NamedTuple):
     is_fine: Tensor
     mean: Tensor
     log_sd: Tensor
+    links: Links
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +152,14 @@ class Subjects:
         log_prior = point.log_prior + 0.5 * (eta.square() + LOG_2PI).sum(dim=(2, 3))
         none = theta.new_zeros(b, 0)  # where no noise is normal
         mean, log_sd = torch.cat([none, *means], dim=1), torch.cat([none, *log_sds], dim=1)
-        return Point(score, log_prior, is_fine, mean, log_sd)
+        return Point(score, log_prior, is_fine, mean, log_sd, self.links(point.values))
+
+    def links(self, values: Mapping[str, Tensor]) -> Links:
+        """Cells whose errors are correlated, by parameters (g b s)."""
+        b = next(iter(values.values())).shape[1]
+        return links_of(
+            self.joint.pairs, self.joint.cells, b, lambda pair: at_cells(values[pair.parameter], pair.series)
+        )
 
     def by_subject(self, cells: Tensor, series: Tensor) -> Tensor:
         """Sums (g b s ...) of what cells (b k ...) have."""

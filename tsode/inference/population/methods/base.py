@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from tsode.inference.paired_cells import Links
 from tsode.inference.population.individual_modes import Local, Look, Modes, find_individual_modes
 from tsode.inference.population.subjects import LOG_2PI, Normals, Point, Subjects, hessian, normal_cells
 
@@ -69,18 +70,20 @@ class Marginal(ABC):
 
 def normal_score(subjects: Subjects, point: Point, log_sd: Tensor, cells: Normals) -> Tensor:
     """Log likelihood (g b s) of normal cells with these logarithms of standard deviations (b k)."""
-    score = -0.5 * ((cells.values - point.mean) * (-log_sd).exp()).square() - log_sd - 0.5 * LOG_2PI
+    error = point.links.freed((cells.values - point.mean) * (-log_sd).exp())
+    score = -0.5 * error.square() - log_sd - point.links.log_root(log_sd) - 0.5 * LOG_2PI
     return subjects.by_subject(score + cells.log_jacobian, cells.series)
 
 
 def information(
-    subjects: Subjects, by_mean: Tensor, by_log_sd: Tensor | None, log_sd: Tensor, series: Tensor
+    subjects: Subjects, links: Links, by_mean: Tensor, by_log_sd: Tensor | None, log_sd: Tensor, series: Tensor
 ) -> Tensor:
     """Expected information of the effects (g b s q q), with that of their own standard normal law."""
-    weighted = by_mean * (-log_sd).exp()[..., None]
+    weighted = links.freed(by_mean * (-log_sd).exp()[..., None])
     total = weighted[..., :, None] * weighted[..., None, :]
     if by_log_sd is not None:
         total = total + 2.0 * by_log_sd[..., :, None] * by_log_sd[..., None, :]
+        total = total + links.of_widths(by_log_sd) if len(links.of) else total
     q = by_mean.shape[-1]
     return subjects.by_subject(total, series) + torch.eye(q, dtype=by_mean.dtype)
 

@@ -36,9 +36,10 @@ class FO(Marginal):
             eta = theta.new_zeros(g, theta.shape[1], s, q).requires_grad_()
             point = subjects.at(theta, eta)
             (by_mean,) = derivatives([point.mean], eta, has_gradient)
-            curvature = information(subjects, by_mean, None, point.log_sd, cells.series)
-            residual = (cells.values - point.mean) * (-2.0 * point.log_sd).exp()
-            pull = subjects.by_subject(by_mean * residual[..., None], cells.series)
+            curvature = information(subjects, point.links, by_mean, None, point.log_sd, cells.series)
+            error = point.links.freed((cells.values - point.mean) * (-point.log_sd).exp())
+            weighted = point.links.freed(by_mean * (-point.log_sd).exp()[..., None])
+            pull = subjects.by_subject(weighted * error[..., None], cells.series)
             # the quadratic form and determinant of J J' + V by those of I + J' V^-1 J
             gain = (pull * torch.linalg.solve(curvature, pull[..., None])[..., 0]).sum(dim=-1)
             value = normal_score(subjects, point, point.log_sd, cells) + 0.5 * gain - 0.5 * log_det(curvature)

@@ -32,7 +32,7 @@ class FOCE(LinearisedMethod):
     ) -> Tensor:
         series = normal_cells(subjects.joint, self.name).series
         (by_mean,) = derivatives([point.mean], eta, is_kept)
-        return information(subjects, by_mean, None, self._log_sd(subjects, theta), series)
+        return information(subjects, point.links, by_mean, None, self._log_sd(subjects, theta), series)
 
     def _log_sd(self, subjects: Subjects, theta: Tensor) -> Tensor:
         g, s, q = subjects.shape

@@ -32,4 +32,4 @@ class FOCEI(LinearisedMethod):
     ) -> Tensor:
         series = normal_cells(subjects.joint, self.name).series
         by_mean, by_log_sd = derivatives([point.mean, point.log_sd], eta, is_kept)
-        return information(subjects, by_mean, by_log_sd, point.log_sd, series)
+        return information(subjects, point.links, by_mean, by_log_sd, point.log_sd, series)

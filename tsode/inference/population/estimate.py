@@ -11,12 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tsode.errors import ParameterError, SolverError
-from tsode.inference.engines.mode import choose_starts
+from tsode.errors import SolverError
 from tsode.inference.evaluation import INTERRUPTED, Stopped
 from tsode.inference.population.marginal import MarginalDensity
-from tsode.inference.population.methods.fo import FO
 from tsode.inference.population.series_scores import observed_information, series_scores
+from tsode.inference.population.starts import find_starts
 from tsode.inference.population.subjects import LOG_2PI
 from tsode.numerics.quasi_newton import minimise
 
@@ -140,16 +139,7 @@ def maximum_likelihood(
     """
     if density.n_problems != 1:
         raise ValueError(f"maximum likelihood is of one problem, not {density.n_problems}")
-    if start is None:
-        tell("looking for starts")
-        draws = density.sample_prior(n_prior, generator)
-        value = _screened(density, draws)
-        if not bool(value.isfinite().any()):
-            raise SolverError(
-                f"None of {n_prior} draws of the prior gives every series a likelihood: look at priors and units, or "
-                "give starting values."
-            )
-        start = draws[0, choose_starts(draws, value, n_starts)[0]]
+    start = find_starts(density, generator, n_starts, n_prior, tell) if start is None else start
     n, _, q = density.subjects.shape
     modes = start.new_zeros(n, len(start), 1, q)
     reached, places = torch.full_like(start[:, 0], math.inf), start.clone()
@@ -205,16 +195,6 @@ def maximum_likelihood(
         theta, float(-2.0 * own.sum() - n_seen * LOG_2PI), n_seen, found.eta[:, 0, 0].detach(), found.is_found[:, 0, 0],
         density.subjects.is_seen, hessian, slope[:, 0], ends, point[order], is_done[order], why,
     )  # fmt: skip
-
-
-@torch.no_grad()
-def _screened(density: MarginalDensity, draws: Tensor) -> Tensor:
-    """What draws of the prior (1 k p) are worth, about: linearised, where noise is normal."""
-    try:
-        rough = MarginalDensity(density.joint, FO())
-    except ParameterError:
-        rough = density
-    return rough.log_prob(draws)
 
 
 def _inverse(hessian: Tensor) -> Tensor:

@@ -9,15 +9,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tsode.errors import ParameterError, SolverError
-from tsode.inference.engines.mode import choose_starts
+from tsode.errors import SolverError
 from tsode.inference.evaluation import INTERRUPTED
 from tsode.inference.population.effect_chains import EffectChains
 from tsode.inference.population.estimate import Estimate
 from tsode.inference.population.marginal import MarginalDensity
-from tsode.inference.population.methods.fo import FO
 from tsode.inference.population.methods.laplace import Laplace
 from tsode.inference.population.series_scores import observed_information, series_scores
+from tsode.inference.population.starts import find_starts
 from tsode.inference.population.subjects import LOG_2PI
 
 __all__ = ["maximum_by_chains"]
@@ -62,18 +61,9 @@ def maximum_by_chains(
     latent variable models", ICML 2023; Polyak and Juditsky, "Acceleration of stochastic approximation by averaging",
     SIAM J. Control Optim. 30, 1992.
     """
-    if start is None:
-        tell("looking for starts")
-        draws = density.sample_prior(n_prior, generator)
-        value = _rough(density).log_prob(draws)
-        if not bool(value.isfinite().any()):
-            raise SolverError(
-                f"None of {n_prior} draws of the prior gives every series a likelihood: look at priors and units, or "
-                "give starting values."
-            )
-        start = draws[0, choose_starts(draws, value, n_starts)[0]]
+    theta = find_starts(density, generator, n_starts, n_prior, tell) if start is None else start.clone()
     until, why = math.inf if max_seconds is None else time.monotonic() + max_seconds, ""
-    theta, mean = start.clone(), start.clone()
+    mean = theta.clone()
     chains = EffectChains(density.subjects, theta, generator, FEW if len(theta) > 1 else MANY)
     score, n_averaged = chains.scores(theta), 0
     n_steps, delay = N_FIRST + N_SHORTER + N_AVERAGED, LENGTH ** (-1.0 / POWER)
@@ -144,11 +134,3 @@ def _at_end(density: MarginalDensity, theta: Tensor, modes: Tensor, why: str, te
         hessian, slope[:, 0], torch.tensor([objective], dtype=torch.float64), theta[None],
         torch.tensor([promised < DONE]), why,
     )  # fmt: skip
-
-
-def _rough(density: MarginalDensity) -> MarginalDensity:
-    """A cheap likelihood, to choose starts by."""
-    try:
-        return MarginalDensity(density.joint, FO())
-    except ParameterError:
-        return MarginalDensity(density.joint, Laplace())

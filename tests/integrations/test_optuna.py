@@ -49,6 +49,7 @@ def test_the_best_is_that_with_the_lowest_score_on_the_ends_of_the_series_and_is
     assert estimator.random_state is None
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trials_in_one_go_or_resumed_from_a_file(tmp_path):
     frame, how = example_panel(3), {"refit": False, "random_state": 1}
     whole = tune(made(), frame, RATE, n_trials=4, **how)[1]
@@ -161,6 +162,7 @@ def test_a_callable_space_may_suggest_some_parameters_only_for_others_and_is_ask
     assert best.likelihood == study.best_params.get("family", "normal_mixture")
 
 
+@pytest.mark.slow
 def test_forecasters_without_epochs_and_such_that_wrap_another_are_tuned_too():
     frame = example_panel(3)
     flat = {"scale": CategoricalDistribution(["standard", "robust"])}

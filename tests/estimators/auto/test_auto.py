@@ -184,6 +184,7 @@ def test_the_order_of_series_changes_neither_members_nor_answers(n_series, membe
 # -- nothing to be found -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_of_random_walks_the_last_value_is_the_forecast_and_it_is_said():
     rng = np.random.default_rng(0)
     walks = [one_series(rng.normal(size=60).cumsum()) for _ in range(24)]
@@ -252,6 +253,7 @@ def test_tables_reach_the_members_that_read_them_and_no_others():
     assert Telling.given
 
 
+@pytest.mark.slow
 def test_a_registered_forecaster_joins_by_itself():
     class Own(LastValueForecaster):
         """Of a user."""
@@ -273,6 +275,7 @@ def test_files_keep_the_leaderboard_the_explanation_and_the_members(fitted, tmp_
     pd.testing.assert_frame_equal(answers(again), answers(fitted), rtol=0.0, atol=0.0)
 
 
+@pytest.mark.slow
 def test_update_takes_the_members_along():
     frame = example_panel()
     cut = frame["ds"].min() + pd.Timedelta("48h")

@@ -289,10 +289,8 @@ def test_a_class_of_another_name_is_refused(name, other, files, path):
 VALUES = (None, True, -1, 2**70, 1e400, "x", "", [], [[]], [None], {}, {"label": None}, {"tuple": 3}, {"timestamp": 0})
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * name.endswith("ODEForecaster")) for name in FITTED],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FITTED)
 def test_any_entry_of_the_header_may_be_of_a_wrong_type_and_what_loads_still_answers_or_says_why(name, files, path):
     path.write_bytes(files[name])
     header, tensors = read(path)

@@ -46,6 +46,7 @@ def linear() -> LinearSDEForecaster:
     return LinearSDEForecaster(n_state=2, max_epochs=20, horizon=20.0, random_state=0).fit(FRAME, events=DOSES)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_told_of_doses_forecasts_better(linear):
     without = LinearSDEForecaster(n_state=2, max_epochs=20, horizon=20.0, random_state=0).fit(FRAME)
     later = FRAME.assign(unique_id="new " + FRAME["unique_id"])

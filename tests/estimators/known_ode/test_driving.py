@@ -86,6 +86,7 @@ def test_equations_read_a_known_column_by_name_by_the_rule_of_known_path(path, a
     np.testing.assert_allclose(likelihood, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_row_without_observation_changes_no_likelihood(alone):
     rows = frame()
     rows = pd.concat([rows, pd.DataFrame({"unique_id": "a", "ds": [2.2, 5.0], "level": np.nan})])
@@ -216,6 +217,7 @@ def test_static_columns_are_refused_by_name():
         model().fit(frame(), known=known(), static=pd.DataFrame({"unique_id": ["a"], "age": [3.0]}))
 
 
+@pytest.mark.slow
 def test_inputs_of_own_starts_are_followed_inside_the_history():
     # each series' own start, inferred before each row: no look ahead at later inputs or rows
     own = model(initial={"z": Normal(2.0, 1.0)}, inference="laplace").fit(

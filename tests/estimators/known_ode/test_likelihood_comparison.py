@@ -59,6 +59,7 @@ def test_a_spread_at_its_bound_has_the_mixture_and_one_inside_has_not(models):
         assert 0 <= table.loc["plain", "p_value"] < part
 
 
+@pytest.mark.slow
 def test_a_larger_model_that_is_worse_has_no_p_value_and_is_named(models):
     elsewhere = fit(covariates=None, observed={"level": LogNormalNoise(lambda t, z, p: 3.0 * level(t, z, p), sd="sd")})
     with pytest.warns(TsodeWarning, match="'elsewhere' has all parameters of 'fixed'"):
@@ -66,6 +67,7 @@ def test_a_larger_model_that_is_worse_has_no_p_value_and_is_named(models):
     assert np.isnan(table.loc["elsewhere", "p_value"])
 
 
+@pytest.mark.slow
 def test_objectives_that_cannot_be_compared_are_refused_by_name(models):
     data, doses, _ = simulated_bolus()
     plain, settings = models["plain"], EFFECTS | {"covariates": None}

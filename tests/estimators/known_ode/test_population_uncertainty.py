@@ -82,6 +82,7 @@ def test_what_cannot_be_asked_is_refused_by_name(fitted):
         posterior.bootstrap(10)
 
 
+@pytest.mark.slow
 def test_series_without_values_are_left_out_of_shrinkage_and_counted(fitted):
     data, doses, static = simulated_bolus()
     more, ids = [data], ["silent", "mute", "dumb"]
@@ -98,6 +99,7 @@ def test_series_without_values_are_left_out_of_shrinkage_and_counted(fitted):
     assert effects.attrs["shrinkage"]["cl"] == pytest.approx(one["shrinkage"]["omega_cl"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_fit_by_chains_has_the_estimates_of_one_by_focei(fitted):
     data, doses, static = simulated_bolus()
     found = bolus(marginal="stochastic", n_starts=1).fit(data, events=doses, static=static).estimates()

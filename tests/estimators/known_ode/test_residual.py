@@ -58,6 +58,7 @@ def test_a_residual_finds_what_the_equations_lack(hybrid):
     assert abs(ahead - truth) < 0.2 < abs(plain.predict(times=[6.5])["level"].iloc[0] - truth)
 
 
+@pytest.mark.slow
 def test_the_summary_tells_the_share_of_the_drift_that_a_residual_explains(hybrid):
     share = hybrid.summary().loc["residual share of drug"]
     assert 0.1 < share["q05"] < share["mean"] < share["q95"] < 0.9
@@ -68,6 +69,7 @@ def test_the_summary_tells_the_share_of_the_drift_that_a_residual_explains(hybri
     assert not model().fit(frame(EXPONENTIAL)).summary().index.str.startswith("residual").any()
 
 
+@pytest.mark.slow
 def test_a_file_holds_the_residual_and_the_segments(tmp_path):
     fitted = model(residual={"drug": NeuralTerm("more", [5.0], 0.2, n_hidden=3)}, segments=3).fit(frame(EXPONENTIAL))
     path = tmp_path / "model.tsode"

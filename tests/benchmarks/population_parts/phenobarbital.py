@@ -35,8 +35,8 @@ from tsode.inference.population.draw_effects import draw_effects
 from tsode.inference.population.estimate import Estimate, maximum_likelihood
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods import METHODS
+from tsode.inference.population.refit import Refitted, first_metric, refit
 from tsode.inference.priors import LogNormal, Normal
-from tsode.numerics.quasi_newton import minimise
 
 __all__ = ["run"]
 
@@ -128,16 +128,21 @@ def run(report: Report) -> None:
     for name in METHODS:
         _fit(report, newborns, name, {"noise": "additive"})
     fits = {name: _fit(report, newborns, "focei", variant) for name, variant in VARIANTS.items()}
-    n_levels = sum(map(len, newborns.levels))
-    bic = {name: fit[1].objective + len(fit[1].theta) * math.log(n_levels) for name, fit in fits.items()}
-    best = min(bic, key=lambda name: bic[name])
-    report.note("BIC: " + ", ".join(f"{name} {value:.1f}" for name, value in bic.items()) + f"; taken: {best}")
     started = time.process_time()
-    density, estimate, _ = fits[best]
-    folds, is_done = _left_out(density, estimate)
-    report.at_least("folds fitted to 58 that have converged, of 59", float(is_done.sum()), 59.0)
-    errors = _later_errors(newborns, VARIANTS[best], folds)
-    report.at_most(f"log RMSE of {len(errors)} later levels", float(np.sqrt(np.mean(errors**2))), RECORD)
+    lengths = np.array([len(x) for x in newborns.levels])
+    folds = {name: _left_out(*fit[:2]) for name, fit in fits.items()}
+    n_undone = sum(int((~fold.is_done).sum()) for fold in folds.values())
+    report.at_most(f"fits to 58 that have not converged, of {59 * len(folds)}", n_undone, 0.0)
+    bic = np.stack([2.0 * fold.loss.numpy() + fold.theta.shape[1] * np.log(lengths.sum() - lengths)
+                    for fold in folds.values()])  # fmt: skip
+    taken, errors = bic.argmin(axis=0), []
+    for place, (name, fold) in enumerate(folds.items()):
+        which = np.flatnonzero(taken == place)
+        report.note(f"{name}: lowest BIC in {len(which)} folds")
+        if len(which):
+            errors.append(_later_errors(newborns, VARIANTS[name], which, fold.theta))
+    error = np.concatenate(errors)
+    report.at_most(f"log RMSE of {len(error)} later levels", float(np.sqrt(np.mean(error**2))), RECORD)
     report.note(f"{time.process_time() - started:.1f} CPU-s for all folds and forecasts")
 
 
@@ -155,30 +160,18 @@ def _fit(
     return density, found, values
 
 
-def _left_out(density: MarginalDensity, whole: Estimate) -> tuple[Tensor, Tensor]:
-    """Estimates (n p) from all but one of the newborns each, side by side, and which have converged."""
+def _left_out(density: MarginalDensity, whole: Estimate) -> Refitted:
+    """Estimates from all but one of the newborns each, side by side."""
     n = len(whole.eta)
-    inverse = whole.covariance
-    modes = whole.eta[:, None, None].expand(-1, n, -1, -1).clone()
-
-    def evaluate(points: Tensor, folds: Tensor) -> tuple[Tensor, Tensor]:
-        at = points.detach().expand(n, *points.shape).clone().requires_grad_()
-        found = density.answer(at, modes[:, folds])
-        is_in = torch.arange(n)[:, None] != folds
-        value = torch.where(is_in, found.value[..., 0], 0.0)
-        (slope,) = torch.autograd.grad(value.sum(), at)
-        modes[:, folds] = found.eta.detach()
-        return -value.detach().sum(dim=0), -slope.sum(dim=0)
-
+    inverse = first_metric(whole)
     # what a newborn adds to the slope, by the curvature: Newton's step from the estimate with it
     start = whole.theta - whole.scores @ inverse
-    point, _, is_done = minimise(evaluate, start, tolerance=1e-6, inverse=inverse.expand(n, -1, -1))
-    return point, is_done
+    return refit(density, whole, start, inverse.expand(n, -1, -1), 1.0 - torch.eye(n, dtype=torch.float64))
 
 
-def _later_errors(newborns: Newborns, variant: dict, folds: Tensor) -> np.ndarray:
-    """Errors of the logarithms of all later levels."""
-    asks = [(k, j) for k, levels in enumerate(newborns.levels) for j in range(1, len(levels))]
+def _later_errors(newborns: Newborns, variant: dict, which: np.ndarray, folds: Tensor) -> np.ndarray:
+    """Errors of the logarithms of all later levels of some newborns."""
+    asks = [(k, j) for k in which.tolist() for j in range(1, len(newborns.levels[k]))]
     rows = [k for k, _ in asks]
     density = MarginalDensity(newborns.density(rows, [j for _, j in asks], **variant), METHODS["laplace"]())
     theta = folds[rows][:, None].expand(-1, N_DRAWS, -1)

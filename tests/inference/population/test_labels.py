@@ -17,7 +17,6 @@ from tsode.inference.population.infer import problems_of
 from tsode.inference.population.labels import equal_ends
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods import METHODS
-from tsode.inference.population.starts import exchanges
 from tsode.inference.priors import LogNormal, Normal
 
 TIMES = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
@@ -100,10 +99,3 @@ def test_ends_that_are_worse_or_unfinished_or_the_same_are_no_other_labels():
     near = {**BEST, "v": -1.001}
     assert equal_ends(ends(BEST, near, SWAPPED, objectives=[0.0, 0.001, 3.0]), NAMES, PRIORS) == []
     assert equal_ends(ends(BEST, SWAPPED, is_done=[True, False]), NAMES, PRIORS) == []
-
-
-def test_only_parameters_of_one_prior_are_tried_in_exchange_and_their_spreads_with_them():
-    volume = LogNormal(3.0, 0.7)
-    priors = {"cl": LogNormal(1.0, 0.7), "v1": volume, "v2": LogNormal(3.0, 0.7), "omega_v1": LogNormal(-1.0, 1.0),
-              "omega_v2": LogNormal(-1.0, 1.0), "omega_cl": LogNormal(-1.0, 1.0)}  # fmt: skip
-    assert exchanges(list(priors), priors) == [[0, 2, 1, 4, 3, 5]]

@@ -15,7 +15,7 @@ from tsode.errors import SolverError
 from tsode.inference.evaluation import INTERRUPTED, Stopped
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.series_scores import observed_information, series_scores
-from tsode.inference.population.starts import exchanges, find_starts
+from tsode.inference.population.starts import find_starts
 from tsode.inference.population.subjects import LOG_2PI
 from tsode.numerics.quasi_newton import minimise
 
@@ -142,59 +142,44 @@ def maximum_likelihood(
     start = find_starts(density, generator, n_starts, n_prior, tell) if start is None else start
     n, _, q = density.subjects.shape
     modes = start.new_zeros(n, len(start), 1, q)
-    point, value = start.clone(), torch.full_like(start[:, 0], math.inf)
-    is_done = torch.zeros_like(value, dtype=torch.bool)
-    reached, places = value.clone(), start.clone()  # by the climb that goes on
+    reached, places = torch.full_like(start[:, 0], math.inf), start.clone()
     until = math.inf if max_seconds is None else time.monotonic() + max_seconds
     why = ""
 
     def evaluate(some: Tensor, points: Tensor, places_of: Tensor) -> tuple[Tensor, Tensor]:
         which = some[places_of]
-        least = torch.minimum(reached, value)
-        if time.monotonic() > until and bool(least.isfinite().any()):
+        if time.monotonic() > until and bool(reached.isfinite().any()):
             raise Stopped(f"stopped after max_seconds={max_seconds:g}")
         at = modes[:, which]
-        own, slope, _ = series_scores(density, points, at)
-        total = torch.where((points.abs() <= FARTHEST).all(dim=1), -own.sum(dim=0), torch.inf)
+        value, slope, _ = series_scores(density, points, at)
+        total = torch.where((points.abs() <= FARTHEST).all(dim=1), -value.sum(dim=0), torch.inf)
         is_better = total < reached[which]
         modes[:, which[is_better]] = at[:, is_better]  # those of a step that is not taken may be of another branch
         reached[which] = torch.where(is_better, total, reached[which])
         places[which] = torch.where(is_better[:, None], points, places[which])
-        tell(f"objective {2.0 * float(torch.minimum(reached, value).min()) - n_seen * LOG_2PI:.3f}")
+        tell(f"objective {2.0 * float(reached.min()) - n_seen * LOG_2PI:.3f}")
         return total, torch.where(total.isfinite()[:, None], -slope.sum(dim=0), torch.nan)
 
     n_seen = sum(len(cells.values) for cells in density.joint.cells.values())
+    point, value = start.clone(), torch.full_like(reached, math.inf)
+    is_done = torch.zeros_like(reached, dtype=torch.bool)
     left = torch.arange(len(start))
-    orders = exchanges(density.names, density.joint.space.priors)
     try:
         for _ in range(ROUNDS):
-            begin, before = point[left], modes[:, left].clone()
-            is_beaten = is_done[left]  # where it began, at an end that is not the best
-            if orders and bool(is_beaten.any()):
-                begin[is_beaten] = _exchanged(density, begin[is_beaten], orders)
-                modes[:, left[is_beaten]] = 0.0
-            reached[left] = math.inf
-            slope = series_scores(density, begin, modes[:, left])[1]
+            slope = series_scores(density, point[left], modes[:, left])[1]
             spread = torch.einsum("nbp,nbq->bpq", slope, slope) + torch.eye(slope.shape[2], dtype=slope.dtype)
-            end, loss, is_end = minimise(
-                partial(evaluate, left), begin, tolerance=TOLERANCE, inverse=torch.linalg.inv(spread),
+            point[left], value[left], is_done[left] = minimise(
+                partial(evaluate, left), point[left], tolerance=TOLERANCE, inverse=torch.linalg.inv(spread),
                 least_gain=LEAST_GAIN,
             )  # fmt: skip
-            is_better = loss < value[left] + TOLERANCE * (is_end & ~is_done[left])
-            gained = left[is_better]
-            modes[:, left[~is_better]] = before[:, ~is_better]
-            point[gained], value[gained], is_done[gained] = end[is_better], loss[is_better], is_end[is_better]
-            # where a spread has come near 0, or the metric has gone stale, a start begins anew by its scores there; at
-            # the end of a lesser top, where parameters that could be taken for each other are exchanged
+            # where a spread has come near 0, or the metric has gone stale, a start begins anew by its scores there
             left = (~is_done | (2.0 * (value - value.min()) > SAME)).nonzero()[:, 0]
             if not len(left):
                 break
     except (Stopped, KeyboardInterrupt) as stopped:
-        is_better = reached < value
-        point, value = torch.where(is_better[:, None], places, point), torch.where(is_better, reached, value)
-        if not bool(value.isfinite().any()):  # nothing is there to be kept
+        if not bool(reached.isfinite().any()):  # nothing is there to be kept
             raise
-        is_done = torch.zeros_like(is_done)
+        point, value, is_done = places, reached, torch.zeros_like(is_done)
         why = str(stopped) or INTERRUPTED
     order = value.argsort(stable=True)
     if not bool(value[order[0]].isfinite()):
@@ -210,17 +195,6 @@ def maximum_likelihood(
         theta, float(-2.0 * own.sum() - n_seen * LOG_2PI), n_seen, found.eta[:, 0, 0].detach(), found.is_found[:, 0, 0],
         density.subjects.is_seen, hessian, slope[:, 0], ends, point[order], is_done[order], why,
     )  # fmt: skip
-
-
-@torch.no_grad()
-def _exchanged(density: MarginalDensity, points: Tensor, orders: list[list[int]]) -> Tensor:
-    """The likeliest of the points (b p) that each becomes if its coordinates stand in one of these orders."""
-    found = torch.stack([points[:, order] for order in orders], dim=1)  # (b e p)
-    n, (b, e, p) = density.subjects.shape[0], found.shape
-    value = density.answer(found.reshape(1, b * e, p).expand(n, -1, -1)).value[..., 0].sum(dim=0).reshape(b, e)
-    best = value.nan_to_num(nan=-math.inf).argmax(dim=1)
-    chosen = found[torch.arange(b), best]
-    return torch.where(value.isfinite().any(dim=1)[:, None], chosen, points)
 
 
 def _inverse(hessian: Tensor) -> Tensor:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,9 +12,8 @@ from tsode.inference.engines.mode import choose_starts
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods.fo import FO
 from tsode.inference.population.methods.laplace import Laplace
-from tsode.inference.priors import Prior
 
-__all__ = ["exchanges", "find_starts"]
+__all__ = ["find_starts"]
 
 
 def find_starts(
@@ -38,24 +36,6 @@ def find_starts(
             "starting values."
         )
     return draws[0, choose_starts(draws, value, n_starts)[0]]
-
-
-def exchanges(names: Sequence[str], priors: Mapping[str, Prior]) -> list[list[int]]:
-    """Orders of the coordinates in which two parameters of the same prior, and their spreads, have changed places.
-
-    Such as two volumes or two rates, of which a start may end with one in the place of the other.
-    """
-    found = []
-    place = {name: k for k, name in enumerate(names)}
-    for a, b in combinations([name for name in names if not name.startswith(("omega_", "corr_"))], 2):
-        if repr(priors[a]) != repr(priors[b]):
-            continue
-        order = list(range(len(names)))
-        for one, other in ((a, b), (f"omega_{a}", f"omega_{b}")):
-            if one in place and other in place:
-                order[place[one]], order[place[other]] = place[other], place[one]
-        found.append(order)
-    return found
 
 
 def _rough(density: MarginalDensity) -> MarginalDensity:

@@ -18,10 +18,7 @@ from tsode.estimators import FORECASTERS
 from tsode.testing.assertions import assert_frames_close
 
 # asks for times far beyond a history, on purpose
-pytestmark = [
-    pytest.mark.usefixtures("short_epochs"),
-    pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
 
 READERS = [made for made in FORECASTERS.values() if made.reads_covariates]
 N_SERIES, TAU, NOISE, END = 20, 1.5, 0.05, 20.0

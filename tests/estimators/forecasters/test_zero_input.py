@@ -13,8 +13,6 @@ from tsode import JumpODEForecaster
 from tsode.errors import ParameterError
 from tsode.models.filters.zero_input import ResponseReadout
 
-pytestmark = pytest.mark.usefixtures("short_epochs")
-
 FRAME, DOSES = one_compartment(n_series=12)
 INFUSED = DOSES.assign(duration=np.where(np.arange(len(DOSES)) % 2, 5.0, np.nan))
 

@@ -14,7 +14,7 @@ from tsode.core.status import Status
 from tsode.numerics.base import Solution, Solver, VectorField
 from tsode.numerics.brownian import BrownianPath
 from tsode.numerics.dopri5 import Dopri5
-from tsode.numerics.integrate import integrate, integrate_to
+from tsode.numerics.integrate import integrate, integrate_through, integrate_to
 from tsode.numerics.sde import DiagonalSDE, SDESolver, integrate_sde, integrate_sde_to
 from tsode.numerics.stepwise import StepwiseSolver
 from tsode.testing.assertions import assert_close, assert_gradient
@@ -76,11 +76,11 @@ def check_solver(solver: Solver, field: Any = None) -> None:
 
     The contract: states keep their shape and dtype, with one int64 status and one number of steps a row; a row of
     length zero comes back bit for bit; rows and queries do not see each other (with `shares_steps`, within a
-    tolerance); time runs backward too, and a shift of it changes nothing for an autonomous field; a row that is not
-    finite comes back as it is, one that blows up keeps its last finite state, and both say so in their status;
-    gradients by "backprop" are right and those by "checkpoint" the same; the error falls with the stated `order`, and
-    inside the steps of a `StepwiseSolver` with order 3, or that of the method where it is lower; settings can be
-    compared, hashed and pickled.
+    tolerance), nor does an end see what is read on the way to it; time runs backward too, and a shift of it changes
+    nothing for an autonomous field; a row that is not finite comes back as it is, one that blows up keeps its last
+    finite state, and both say so in their status; gradients by "backprop" are right and those by "checkpoint" the
+    same; the error falls with the stated `order`, and inside the steps of a `StepwiseSolver` with order 3, or that
+    of the method where it is lower; settings can be compared, hashed and pickled.
 
     Parameters
     ----------
@@ -114,6 +114,7 @@ def check_solver(solver: Solver, field: Any = None) -> None:
     if "checkpoint" in solver.gradients:
         _check_checkpoints(problem, z, driven)
     _check_order(solver, driven, z)
+    _check_way(problem, z, close)
 
 
 def check_sde_solver(solver: SDESolver) -> None:
@@ -219,6 +220,21 @@ def _check_shift(problem: Problem, z: Tensor, close: float) -> None:
     later = T0 + 1024.0
     shifted, plain = (problem.solve(z, ALL, t0, t0 + problem.spans).z for t0 in (later, T0))
     assert_close(shifted, plain, "the origin of time changes nothing", close)
+
+
+def _check_way(problem: _ODEProblem, z: Tensor, close: float) -> None:
+    length = problem.spans.abs()
+    t1 = torch.where(ALL == 1, torch.inf, T0 + length)
+    times = T0[:, None] + length[:, None] * torch.tensor([0.61, 0.23], dtype=torch.float64)
+    end, way = integrate_through(problem.field, z, T0, t1, times, problem.solver, problem.gradient)
+    alone = problem.solve(z, ALL, T0, t1.where(t1.isfinite(), T0)).z
+    assert_close(
+        end, alone, "values on the way to an end do not change it, and a row without one is where it was", close
+    )
+    apart = problem.solve_to(z, ALL, T0, times).z
+    assert_close(way.z[1], apart[1], "without an end values are those of `solve_to`", close)
+    assert_close(way.z, apart, "values on the way to an end are those of the solution", COARSE)
+    assert not bool(way.status.any()), f"rows reach their ends: status {way.status.tolist()}."
 
 
 def _check_failures(problem: Problem, z: Tensor, close: float) -> None:

@@ -24,7 +24,7 @@ from tsode.inference.observations import Observations
 from tsode.inference.population.estimate import Estimate
 from tsode.inference.population.infer import LIKELIHOOD
 from tsode.inference.population.methods import METHODS
-from tsode.inference.population.shrinkage import shrinkage_of_occasions
+from tsode.inference.population.shrinkage import shrinkage
 
 __all__ = ["OfPopulation", "PopulationSettings", "check_marginal"]
 
@@ -152,11 +152,8 @@ class OfPopulation:
             index=pd.Index(names, name="parameter"),
         )
         assert density.system.population is not None
-        shrinkage = found.shrinkage(density.system.population.effects.names)
-        shrinkage |= shrinkage_of_occasions(found.eta, density)
-        table["shrinkage"] = [
-            shrinkage.get(name[6:], np.nan) if name.startswith("omega_") else np.nan for name in names
-        ]
+        shrunk = shrinkage(found, density)
+        table["shrinkage"] = [shrunk.get(name[6:], np.nan) if name.startswith("omega_") else np.nan for name in names]
         unit = covariance.diagonal().rsqrt()
         width = torch.linalg.eigvalsh((covariance * unit[:, None] * unit).nan_to_num(posinf=0.0))
         p, n_series = len(names), len(density.data.ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,7 +25,7 @@ ROUNDS = 3  # of the search, the later ones for starts that have not come to the
 SAME = 0.01  # units of the objective within which starts have come to the same
 TOLERANCE = 1e-7
 LEAST_GAIN = 1e-3  # nats
-FARTHEST = 12.0  # standard deviations of the prior: a spread that goes on falling there is 0 for all that data say
+FARTHEST = 12.0  # standard deviations of a prior that a search goes: a spread that still falls there is 0 by the data
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +82,6 @@ class Estimate:
         inverse = _inverse(self.hessian)
         return inverse @ (self.scores.mT @ self.scores) @ inverse
 
-    def shrinkage(self, names: Sequence[str]) -> dict[str, float]:
-        """By how much less than they should the individual effects differ, of each parameter.
-
-        ``1 - sqrt(mean(eta ** 2))`` of standardised effects, not centred, of the series that have any value: others are
-        at 0 whatever the population is.
-        """
-        root = self.eta[self.is_seen].square().mean(dim=0).sqrt()
-        return dict(zip(names, (1.0 - root).tolist()))
-
     def other_ends(self) -> list[float]:
         """Objectives of ends that are not the best, each once."""
         found: list[float] = []
@@ -114,10 +105,10 @@ def maximum_likelihood(
     tell: Callable[[str], None] = lambda text: None,
     max_seconds: float | None = None,
 ) -> Estimate:
-    """Maximise the marginal likelihood of one problem; priors say no more than where to begin.
+    """Maximise the marginal likelihood of one problem; priors say where to begin, and how far to look (`FARTHEST`).
 
     Starts climb side by side by quasi-Newton steps (`tsode.numerics.quasi_newton.minimise`) with exact gradients; the
-    search for individual modes goes on from where it was.
+    search for individual modes goes on from where it was. A start that brings nothing any more ends, and is not done.
 
     Parameters
     ----------

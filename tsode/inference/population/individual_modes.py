@@ -58,11 +58,12 @@ def find_individual_modes(look_at: Callable[[Tensor], Look], start: Tensor) -> M
     for n_left in reversed(range(MOST_STEPS + 1)):
         newton = torch.linalg.solve(here.curvature, here.slope[..., None])[..., 0]
         is_found = (0.5 * (here.slope * newton).sum(dim=-1) < TOLERANCE) & here.value.isfinite()
-        is_over = (is_found | (damping > MOST)).flatten(1).all(dim=1) | (n_left == 0)
+        is_idle = is_found | (damping > MOST)  # and stays so: nobody's way depends on how long others need
+        is_over = is_idle.flatten(1).all(dim=1) | (n_left == 0)
         if 2 * int(is_over.sum()) >= len(left):
             modes.eta[left[is_over]] = torch.where(is_found[..., None], eta + newton, eta)[is_over]
             modes.is_found[left[is_over]] = is_found[is_over]
-            left, eta, damping, is_found = (x[~is_over] for x in (left, eta, damping, is_found))
+            left, eta, damping, is_idle = (x[~is_over] for x in (left, eta, damping, is_idle))
             if not len(left):
                 break
             here, look = Local(*(x[~is_over] for x in here)), look_at(left)
@@ -71,15 +72,15 @@ def find_individual_modes(look_at: Callable[[Tensor], Look], start: Tensor) -> M
         move = torch.linalg.solve(stiff, here.slope[..., None])[..., 0]
         # without a likelihood there is no slope: back to where most subjects have one
         move = torch.where(here.value.isfinite()[..., None], move, -0.5 * eta)
-        move = torch.where(is_found[..., None], 0.0, move)
+        move = torch.where(is_idle[..., None], 0.0, move)
         there = look(eta + move)
-        is_better = ~is_found & (there.value >= here.value - 1e-12 * here.value.abs()) & there.value.isfinite()
-        is_better |= ~here.value.isfinite()
+        is_better = (there.value >= here.value - 1e-12 * here.value.abs()) & there.value.isfinite()
+        is_better = ~is_idle & (is_better | ~here.value.isfinite())
         eta = torch.where(is_better[..., None], eta + move, eta)
         here = Local(*(_where(is_better, new, old) for new, old in zip(there, here)))
         softer = torch.where(damping * SOFTER < LEAST, 0.0, damping * SOFTER)
         stiffer = (damping * STIFFER).clamp(min=FIRST)
-        damping = torch.where(is_found, damping, torch.where(is_better, softer, stiffer))
+        damping = torch.where(is_idle, damping, torch.where(is_better, softer, stiffer))
     return modes
 
 

@@ -23,7 +23,7 @@ from tsode.inference.population.labels import label_problems
 from tsode.inference.population.marginal import MarginalDensity
 from tsode.inference.population.methods import METHODS, Marginal
 from tsode.inference.population.methods.stochastic import Stochastic
-from tsode.inference.population.shrinkage import shrinkage_of_occasions
+from tsode.inference.population.shrinkage import shrinkage
 from tsode.inference.population.stochastic import maximum_by_chains
 from tsode.inference.population.subjects import Subjects, normal_cells
 from tsode.inference.population.support import far_from_priors, few_data, misfits
@@ -128,11 +128,8 @@ def problems_of(estimate: Estimate, density: MarginalDensity) -> tuple[str, ...]
     if not bool(estimate.is_found.all()):
         lost = (~estimate.is_found).nonzero()[:, 0].tolist()
         texts.append(f"individual modes not found of {len(lost)} series, the first {density.joint.data.ids[lost[0]]!r}")
-    of_occasions = {
-        f"{name.removeprefix('occasion_')} on occasions": x
-        for name, x in shrinkage_of_occasions(estimate.eta, density.joint).items()
-    }
-    for name, share in (estimate.shrinkage(density.subjects.effects) | of_occasions).items():
+    for key, share in shrinkage(estimate, density.joint).items():
+        name = f"{key.removeprefix('occasion_')} on occasions" if key.startswith("occasion_") else key
         if share > LARGE_SHRINKAGE:
             texts.append(f"shrinkage of {name} {100 * share:.0f} %: individual values say little of how series differ")
     return (*texts, *far_from_priors(estimate, density.names, priors), *misfits(density.subjects, estimate))

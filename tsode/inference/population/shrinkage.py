@@ -1,4 +1,4 @@
-"""Shrinkage of the effects of occasions: by how much less than they should they differ."""
+"""Shrinkage: by how much less than they should most probable effects differ."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from torch import Tensor
 
 from tsode.inference.along_time import occasions_seen
 from tsode.inference.known_density import KnownDensity
+from tsode.inference.population.estimate import Estimate
 
-__all__ = ["shrinkage_of_occasions"]
+__all__ = ["shrinkage"]
 
 
-def shrinkage_of_occasions(eta: Tensor, joint: KnownDensity) -> dict[str, float]:
-    """``1 - sqrt(mean(kappa ** 2))`` of each parameter over the occasions on which anything was seen.
+def shrinkage(estimate: Estimate, joint: KnownDensity) -> dict[str, float]:
+    """``1 - sqrt(mean(eta ** 2))`` of standardised effects, not centred, by what their spreads have behind ``omega_``.
 
-    By ``occasion_<name>``, as spreads are called behind their ``omega_``.
-
-    Parameters
-    ----------
-    eta : Tensor[n q]
-        Most probable effects of each series, those of occasions last.
-    joint : KnownDensity
+    Of the series that have any value, and of the occasions on which anything was seen: others are at 0 whatever the
+    population is.
     """
     population = joint.system.population
-    if population is None or population.occasions is None:
-        return {}
-    names = population.occasions.effects.names
-    seen = occasions_seen(joint.data, population.occasions)
-    kappa = eta[:, len(population.effects.names) :].unflatten(1, (-1, len(names)))  # (n k m)
-    root = kappa[seen].square().mean(dim=0).sqrt()
-    return {f"occasion_{name}": 1.0 - x for name, x in zip(names, root.tolist())}
+    assert population is not None
+    names, q = population.effects.names, len(population.effects.names)
+    found = dict(zip(names, _shrunk(estimate.eta[estimate.is_seen, :q])))
+    if population.occasions is not None:
+        of_occasions = population.occasions.effects.names
+        kappa = estimate.eta[:, q:].unflatten(1, (-1, len(of_occasions)))  # (n k m)
+        seen = occasions_seen(joint.data, population.occasions)
+        found |= {f"occasion_{name}": x for name, x in zip(of_occasions, _shrunk(kappa[seen]))}
+    return found
+
+
+def _shrunk(effects: Tensor) -> list[float]:
+    return (1.0 - effects.square().mean(dim=0).sqrt()).tolist()

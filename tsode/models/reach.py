@@ -233,10 +233,13 @@ class Reach(nn.Module):
     ) -> Forecast:
         """The forecast with the laws of the class where a lead is beyond the horizon."""
         is_far, limit = self.is_far(lead), SLACK * self.horizon.to(lead)
-        here = ask(self.still(batch, query_times, lead, side))
         seen_at = query_times - lead
-        there, full, half = (
-            ask(torch.where(is_far, seen_at + share * limit, query_times)) for share in (1.0, 1.0 / SLACK, 0.5)
+        shares = (1.0, 1.0 / SLACK, 0.5)
+        at = [torch.where(is_far, seen_at + share * limit, query_times) for share in shares]
+        at.insert(0, self.still(batch, query_times, lead, side))
+        asked = ask(torch.cat(at, dim=1))  # at once: the histories are read once
+        here, there, full, half = (
+            replace(asked, query_times=times, params=params) for times, params in zip(at, asked.params.chunk(4, dim=1))
         )
         far, family, now = is_far[..., None], here.family, there.variance.sqrt()
         spread, early = torch.maximum(now, full.variance.sqrt()), half.variance.sqrt()

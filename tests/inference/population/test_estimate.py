@@ -51,6 +51,20 @@ def test_a_parameter_that_nothing_reads_has_no_errors_and_is_named():
     assert any("flat along unread" in text for text in problems_of(found, density))
 
 
+def test_a_start_whose_spread_has_fallen_to_zero_rises_to_the_top_that_another_has_found():
+    levels = [[9.0, 8.1], [8.3, 6.7], [6.6, 4.5], [5.1, 2.4], [2.9, 1.0]]
+    noise = AdditiveNoise("c", sd="sd")
+    joint = decays(levels, noise, {"ke": LogNormal(-1.5, 0.5)}, times=(1.0, 2.0), sd=LogNormal(-1.0, 0.5))
+    density = MarginalDensity(joint, METHODS["focei"]())
+    start = torch.zeros(2, len(density.names), dtype=torch.float64)
+    start[1, density.names.index("omega_ke")] = -9.0
+    alone = maximum_likelihood(density, torch.Generator(), start=start[1:])
+    assert bool(alone.is_done[0])  # by its gradient this is an end
+    together = maximum_likelihood(density, torch.Generator(), start=start)
+    assert float(alone.ends[0]) > together.objective + 1.0
+    assert together.n_at_best == 2
+
+
 def test_a_search_that_time_is_up_for_keeps_its_best_and_says_so():
     density = known_noise("focei")
     found = maximum_likelihood(density, torch.Generator().manual_seed(0), n_starts=2, n_prior=8, max_seconds=1e-9)

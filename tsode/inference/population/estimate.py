@@ -151,12 +151,16 @@ def maximum_likelihood(
         tell(f"objective {2.0 * float(reached.min()) - n_seen * LOG_2PI:.3f}")
         return total, torch.where(total.isfinite()[:, None], -slope.sum(dim=0), torch.nan)
 
+    is_spread = torch.tensor([name.startswith("omega_") for name in density.names])
     n_seen = sum(len(cells.values) for cells in density.joint.cells.values())
     point, value = start.clone(), torch.full_like(reached, math.inf)
     is_done = torch.zeros_like(reached, dtype=torch.bool)
     left = torch.arange(len(start))
     try:
         for _ in range(ROUNDS):
+            # near a spread of 0 the likelihood is flat in its logarithm, so that a start can end there far from a top
+            is_fallen = (2.0 * (value - value.min()) > SAME)[:, None] & is_spread & (point < point[value.argmin()])
+            point = torch.where(is_fallen, point[value.argmin()], point)
             slope = series_scores(density, point[left], modes[:, left])[1]
             spread = torch.einsum("nbp,nbq->bpq", slope, slope) + torch.eye(slope.shape[2], dtype=slope.dtype)
             point[left], value[left], is_done[left] = minimise(

@@ -48,6 +48,7 @@ from tsode.plots import (
     plot_pit,
     plot_posterior_predictive,
     plot_prior_posterior,
+    plot_profiles,
     plot_visual_predictive_check,
     plot_what_if,
 )
@@ -168,7 +169,7 @@ page.figure(plot_pairs(known, [f"{name}[3]" for name in own]).axes[0], "What the
 page.figure(plot_prior_posterior(known, [f"{name}[3]" for name in own]).axes[0], "Each by itself, with its prior.")
 page.figure(plot_forest(known, [f"clearance[{key}]" for key in (3, 6, 9)]), "Clearance of the three.")
 
-page.heading("plot_goodness_of_fit and two more: populations")
+page.heading("plot_goodness_of_fit and three more: populations")
 people = KnownODEForecaster(
     system=body.with_(per_series=(), parameters={"sd": body.parameters["sd"]}),
     random_effects=own,
@@ -184,6 +185,8 @@ people = KnownODEForecaster(
 page.figure(plot_goodness_of_fit(people).axes[0], "Twelve people of one population: values beside predictions.")
 page.figure(plot_visual_predictive_check(people).axes[0], "Quantiles of the data beside bands of simulated ones.")
 page.figure(plot_effects(people).axes[0], "What people differ in, beside their weight.")
+profiles = people.profile(["clearance", "volume", "omega_clearance", "omega_volume"])
+page.figure(plot_profiles(profiles).axes[0], "How far what they share may be off, by the likelihood.")
 
 page.heading("plot_intensity: when the next event comes")
 quakes = load_earthquakes().query("split == 'train'").drop(columns="split")

@@ -10,7 +10,7 @@ import pytest
 from tests.estimators.known_ode.small_population import IDS, bolus, level, simulated_bolus
 from tsode.errors import DataError, ParameterError
 from tsode.inference import AdditiveNoise
-from tsode.plots import plot_effects, plot_goodness_of_fit, plot_visual_predictive_check
+from tsode.plots import plot_effects, plot_goodness_of_fit, plot_profiles, plot_visual_predictive_check
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +107,20 @@ def test_effects_without_covariates_ask_for_some_by_name(censored, fitted):
         plot_effects(fitted, static=pd.DataFrame({"unique_id": IDS[:7], "age": 1.0}))
     with pytest.raises(DataError, match=r"no covariate 'weigth'\. Did you mean 'weight'"):
         plot_effects(fitted, ["weigth"])
+
+
+def test_profiles_are_drawn_through_their_points_up_to_the_rise_that_ends_the_interval(fitted):
+    profiles = fitted.profile(level=90)
+    intervals, curves = profiles
+    figure = plot_profiles(profiles)
+    assert [axis.get_title() for axis in figure.axes] == ["cl", "omega_cl"]
+    for axis, name in zip(figure.axes, intervals.index):
+        own = curves[curves["parameter"] == name].sort_values("value")
+        at = points(axis)
+        np.testing.assert_allclose(at[0], own["value"])
+        np.testing.assert_allclose(at[1], own["rise"])
+        line = axis.lines[0]
+        height = np.interp(intervals.loc[name, ["lower", "upper"]].to_numpy(dtype=float), *line.get_data())
+        np.testing.assert_allclose(height, intervals.attrs["rise"], rtol=0.05)
+    with pytest.raises(ParameterError, match=r"no profile of 'clm'\. Did you mean 'cl'"):
+        plot_profiles(profiles, ["clm"])

@@ -17,6 +17,7 @@ from tsode.plots.pit import plot_pit
 from tsode.plots.posterior import plot_forest, plot_prior_posterior
 from tsode.plots.posterior_pairs import plot_pairs
 from tsode.plots.posterior_predictive import plot_posterior_predictive
+from tsode.plots.profiles import plot_profiles
 from tsode.plots.ranks import plot_rank_histogram
 from tsode.plots.visual_predictive_check import plot_visual_predictive_check
 from tsode.plots.what_if import plot_what_if
@@ -40,6 +41,7 @@ __all__ = [
     "plot_pit",
     "plot_posterior_predictive",
     "plot_prior_posterior",
+    "plot_profiles",
     "plot_rank_histogram",
     "plot_visual_predictive_check",
     "plot_what_if",

@@ -10,6 +10,7 @@ from tsode.dynamics.mlp import MLPDynamics
 from tsode.dynamics.neural_sde import NeuralSDE
 from tsode.dynamics.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from tsode.dynamics.semilinear import SemilinearDynamics
+from tsode.dynamics.structured import Guarantee, Structured
 from tsode.numerics.sde import DiagonalSDE
 
 __all__ = [
@@ -17,12 +18,14 @@ __all__ = [
     "GRUODE",
     "SDES",
     "GeometricBrownian",
+    "Guarantee",
     "LinearDynamics",
     "MLPDynamics",
     "MeanReverting",
     "NeuralSDE",
     "OrnsteinUhlenbeck",
     "SemilinearDynamics",
+    "Structured",
 ]
 
 DYNAMICS: Registry[type[Dynamics]] = Registry(
@@ -35,7 +38,7 @@ DYNAMICS: Registry[type[Dynamics]] = Registry(
         "mlp": MLPDynamics,
         "semilinear": SemilinearDynamics,
     },
-    sizes=("n_state",),
+    sizes=("n_state", "n_static"),
 )
 
 SDES: Registry[type[DiagonalSDE]] = Registry(

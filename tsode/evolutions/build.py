@@ -7,6 +7,7 @@ from typing import Any
 from tsode._registry import Part, Registry, build, class_of
 from tsode.dynamics import DYNAMICS
 from tsode.dynamics.semilinear import SemilinearDynamics
+from tsode.dynamics.structured import Structured
 from tsode.dynamics.with_static import WithStatic
 from tsode.evolutions.base import Evolution, Solved
 from tsode.evolutions.diagonal import DiagonalFlow
@@ -57,8 +58,8 @@ def build_evolution(
     if issubclass(cls, SemilinearDynamics):
         field = build(DYNAMICS, evolution, "evolution", n_state=2 * n_modes + n_static, n_modes=n_modes)
     else:
-        field = build(DYNAMICS, evolution, "evolution", n_state=n_state + n_static)
-        if n_static:
+        field = build(DYNAMICS, evolution, "evolution", n_state=n_state + n_static, n_static=n_static)
+        if n_static and not isinstance(field, Structured):
             field = WithStatic(field, n_static)
     return Solved(field, build(SOLVERS, solver, "solver"), query_step=query_step)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tsode.core.status import Status
 from tsode.dynamics.base import Dynamics, Relaxing
+from tsode.dynamics.structured import Structured
 from tsode.numerics.integrate import integrate
 from tsode.numerics.rk4 import RK4
 from tsode.numerics.sde import DiagonalSDE, Ito, Stratonovich
@@ -22,6 +23,8 @@ __all__ = ["check_dynamics", "check_sde"]
 T = torch.tensor([0.0, 1.5, -2.0, 7.0], dtype=torch.float64)
 ORDER = torch.tensor([2, 0, 3, 1])
 LONG = 10.0
+N_STATES = 200
+N_OPTIMISER_STEPS = 200
 
 
 def check_dynamics(dynamics: Dynamics) -> None:
@@ -30,7 +33,8 @@ def check_dynamics(dynamics: Dynamics) -> None:
     The contract: the drift has the shape and dtype of the state, and that of a row depends on this row alone; with
     `is_autonomous` it does not read the time; the `relaxation` of a `Relaxing` field gives its drift; gradients are
     right, and every weight has one, finite and not zero, through a solve; a solve over ten units of time stays finite;
-    a pickle and a state dict carry all there is.
+    a pickle and a state dict carry all there is. A `Structured` field keeps what it promises at random weights of any
+    size, in both precisions, after steps of an optimiser that decays weights, and after a copy.
 
     Parameters
     ----------
@@ -58,6 +62,37 @@ def check_dynamics(dynamics: Dynamics) -> None:
     assert_gradient(lambda state, *_: field(T, state), inputs, "gradients of the drift are right")
     _check_solve(field, z)
     _check_copies(field, lambda other: (other(T, z),), "the drift")
+    if isinstance(field, Structured):
+        _check_guarantees(field)
+
+
+def _check_guarantees(field: Structured) -> None:
+    generator = torch.Generator().manual_seed(3)
+    states = torch.randn(N_STATES, field.n_state, dtype=torch.float64, generator=generator)
+    states *= torch.logspace(-3, 3, N_STATES, dtype=torch.float64)[:, None]
+    _assert_kept(field, states, "as built")
+    for size in (0.1, 1.0, 10.0):
+        other = copy.deepcopy(field)
+        with torch.no_grad():
+            for weight in other.parameters():
+                weight.copy_(size * torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
+        _assert_kept(other, states, f"at random weights of size {size:g}")
+        _assert_kept(copy.deepcopy(other).float(), states, f"in single precision, at random weights of size {size:g}")
+        blank = copy.deepcopy(field)
+        blank.load_state_dict(other.state_dict())
+        _assert_kept(blank, states, "after loading a state dict")
+    trained = copy.deepcopy(field)
+    optimiser = torch.optim.AdamW(trained.parameters(), lr=0.1, weight_decay=1.0)
+    for _ in range(N_OPTIMISER_STEPS):
+        optimiser.zero_grad()
+        trained(T, states[: len(T)]).square().sum().backward()
+        optimiser.step()
+    _assert_kept(trained, states, f"after {N_OPTIMISER_STEPS} steps of AdamW with weight decay 1")
+
+
+def _assert_kept(field: Structured, states: Tensor, when: str) -> None:
+    for guarantee in field.check(states):
+        assert guarantee.holds, f"a structured field keeps its promise {when}: {guarantee}."
 
 
 def _check_solve(field: Dynamics, z: Tensor) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -76,6 +76,11 @@ class AdaptiveSolver(StepwiseSolver):
             length = getattr(self, name)
             if length is not None and not (torch.as_tensor(length) > 0).all():
                 raise ParameterError(f"{name} must be a positive length of time or None, but is {length}.")
+
+    def coarser(self, factor: float) -> Self:
+        """The same method with tolerances at which steps are about so many times as long."""
+        looser = factor ** (self.error_order + 1)
+        return replace(self, rtol=min(looser * self.rtol, 0.1), atol=looser * self.atol)
 
     @abstractmethod
     def attempt(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, slope: Tensor | None = None) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -71,6 +71,10 @@ class Solver(ABC):
         self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float
     ) -> Solution:
         """Carry ``z`` (b d) from ``t0`` (b,) to each of ``times`` (b m), all finite, before or after ``t0``."""
+
+    def coarser(self, factor: float) -> Self:
+        """The same method with steps about so many times as long, where its settings allow for that."""
+        return self
 
     def solve_through(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, gradient: str, query_step: float

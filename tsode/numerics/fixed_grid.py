@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -71,6 +71,12 @@ class FixedSteps:
             raise ParameterError(
                 f"Both n_steps={self.n_steps} and max_step={self.max_step} were given: give one of them."
             )
+
+    def coarser(self, factor: float) -> Self:
+        """The same method with steps so many times as long; of those that are counted one is left at least."""
+        if self.max_step is not None:
+            return replace(self, max_step=factor * self.max_step)
+        return replace(self, n_steps=max(1, round(self.n_steps / factor)))
 
     def take_steps(
         self,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tsode.errors import SolverError, TsodeWarning
 from tsode.models.filters.base import MarginalModel
 from tsode.training.function_evaluations import EvaluationCounter
+from tsode.training.multilevel import Levels
 from tsode.training.soap import SOAP
 
 __all__ = ["Rate", "TrainingPlan", "train"]
@@ -49,6 +50,8 @@ class TrainingPlan:
     max_seconds : float or None
         Time after which training ends, about: cooling begins when no more is left than it takes, and takes its share of
         the epochs that there is time for.
+    n_levels : int
+        Of the steps of solvers, see `tsode.training.multilevel.Levels`.
     """
 
     max_epochs: int = 30
@@ -59,6 +62,7 @@ class TrainingPlan:
     cooling: float = 0.33
     average: float = 0.99
     max_seconds: float | None = None
+    n_levels: int = 1
 
 
 class Rate:
@@ -164,7 +168,7 @@ def train(
     list of dict
         One row an epoch: epoch, train_loss, its parts, valid_loss and other scores, learning_rate, gradient_norm,
         n_skipped (series left out because their solve failed), seconds; n_evaluations of vector fields a batch, where a
-        solver steps through them.
+        solver steps through them, and the level of its steps, where there are several.
 
     Raises
     ------
@@ -182,12 +186,15 @@ def train(
     averaged = _AveragedWeights(model, plan.average)
     history: list[dict[str, float]] = []
     best_state, best_loss, best_epoch = _snapshot(model), math.inf, 0
+    levels = Levels(model, plan.n_levels, plan.max_epochs, round(plan.cooling * plan.max_epochs))
+    refined = 0
     first_loss = math.nan
     n_seen = n_skipped = 0
     progress = tqdm(total=plan.max_epochs, disable=not verbose, desc="fit", unit="epoch")
     counter = EvaluationCounter(model)
     try:
-        first_loss = _scores(model, validate)["loss"]
+        with levels.finest():
+            first_loss = _scores(model, validate)["loss"]
         counter.take()
         began = time.perf_counter()
         for epoch in range(1, plan.max_epochs + 1):
@@ -198,13 +205,15 @@ def train(
             n_calls = counter.take()
             if n_calls:
                 row["n_evaluations"] = n_calls / n_batches
-            with averaged.shown():
+            with averaged.shown(), levels.finest():
                 scores = _scores(model, validate)
                 if scores["loss"] < best_loss:
                     best_state, best_loss, best_epoch = _snapshot(model), scores["loss"], epoch
             counter.take()
             row = {"epoch": epoch, **row, **{f"valid_{name}": value for name, value in scores.items()}}
             row["seconds"] = time.perf_counter() - started
+            if levels.n_levels > 1:
+                row["level"] = levels.level
             history.append(row)
             progress.update()
             progress.set_postfix(train=f"{row['train_loss']:.4f}", valid=f"{scores['loss']:.4f}", best=best_epoch)
@@ -213,7 +222,10 @@ def train(
                 break
             n_epochs = _epochs_in_time(plan, epoch, time.perf_counter() - began)
             n_cooling = max(1, round(plan.cooling * n_epochs))
-            if epoch + n_cooling >= n_epochs or (plan.patience is not None and epoch - best_epoch >= plan.patience):
+            has_stalled = plan.patience is not None and epoch - max(best_epoch, refined) >= plan.patience
+            if levels.end_epoch(epoch, has_stalled):
+                refined = epoch
+            elif epoch + n_cooling >= n_epochs or has_stalled:
                 rate.cool(epoch, averaged.n_updates, n_cooling)
     except KeyboardInterrupt:
         kept = f"the best weights so far (epoch {best_epoch}) are kept."
@@ -224,6 +236,7 @@ def train(
     finally:
         progress.close()
         counter.close()
+        levels.close()
         model.load_state_dict(best_state)
         model.eval()
     remedy = (

@@ -125,6 +125,9 @@ class JumpODEForecaster(WindowedForecaster):
     balance : float
         How far channels that are seldom seen are made up for in training, from 0 (every value counts the same) to 1
         (every channel does), see `tsode.training.objective.channel_weights`.
+    n_levels : int
+        Of multilevel training, for evolutions that are solved: with 3 the first third of the epochs takes steps four
+        times as long as those of the solver, the second third steps twice as long, for fewer evaluations of the field.
     early_stopping : bool
         Bring the learning rate down, and then stop, when the validation score has not improved for `patience` epochs;
         else at the end of `max_epochs`. The best epoch is kept either way.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 
-from tsode.errors import DataError
+from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import Callback, LearnedForecaster
-from tsode.estimators.parameters import Check, not_negative, share
+from tsode.estimators.parameters import Check, at_least, not_negative, share
+from tsode.evolutions.base import Solved
 from tsode.training.loop import train
 from tsode.training.windows import Split, Window, WindowSampler, validation_windows
 
 __all__ = ["WindowedForecaster"]
+
+MOST_LEVELS = 8  # steps 128 times as long
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -23,8 +26,13 @@ class WindowedForecaster(LearnedForecaster):
 
     weight_decay: float = 0.01
     drop: float = 0.3
+    n_levels: int = 1
 
-    checks: ClassVar[dict[str, Check]] = {"drop": share(), "weight_decay": not_negative}
+    checks: ClassVar[dict[str, Check]] = {
+        "drop": share(),
+        "weight_decay": not_negative,
+        "n_levels": at_least(1, MOST_LEVELS),
+    }
 
     def _windows(self, split: Split, horizon: float) -> tuple[WindowSampler, list[Window]]:
         """What to draw training windows from, and the windows to validate on."""
@@ -51,6 +59,11 @@ class WindowedForecaster(LearnedForecaster):
     ) -> list[dict[str, float]]:
         """Run the training loop by the parameters of this forecaster; the user's callbacks come first."""
         device = self._torch_device()
+        if self.n_levels > 1 and not any(isinstance(part, Solved) for part in module.modules()):
+            raise ParameterError(
+                f"n_levels={self.n_levels} is of steps in time, but nothing in this model takes any: leave n_levels "
+                'out, or choose an evolution that is solved, as evolution="mlp" is.'
+            )
         self._check_memory(module, sampler.batch_size, *sampler.size())
         return train(
             module,
@@ -58,7 +71,7 @@ class WindowedForecaster(LearnedForecaster):
             sampler.n_batches,
             objective,
             validate,
-            self._plan(self.weight_decay),
+            replace(self._plan(self.weight_decay), n_levels=self.n_levels),
             verbose=self.verbose,
             callbacks=[*(self.callbacks or ()), *callbacks],
         )

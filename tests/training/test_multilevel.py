@@ -59,7 +59,7 @@ def test_steps_are_halved_from_level_to_level_and_judged_at_the_models_own():
 
 
 def test_levels_reach_the_loss_of_fine_steps_at_less_than_six_tenths_of_the_evaluations():
-    (_, coarse, _), (_, fine, _) = fit(n_levels=3, n_epochs=30), fit(n_levels=1, n_epochs=30)
+    (_, coarse, _), (_, fine, _) = fit(n_levels=3, n_epochs=18), fit(n_levels=1, n_epochs=18)
     assert sum(row["n_evaluations"] for row in coarse) <= 0.6 * sum(row["n_evaluations"] for row in fine)
     assert coarse[-1]["valid_loss"] == pytest.approx(fine[-1]["valid_loss"], abs=1e-4)
     assert fine[-1]["valid_loss"] < 1e-3
@@ -105,6 +105,14 @@ def test_a_coarser_solver_takes_fewer_steps(name):
         for one in (solver, solver.coarser(4.0))
     )
     assert coarse <= 0.6 * fine  # a quarter, but for the first ones, which adaptive solvers have to find
+
+
+def test_steps_to_queries_are_coarsened_once():
+    model = Solved(DYNAMICS["linear"](1), RK4(n_steps=4), query_step=1.0)
+    levels = Levels(model, 3, 9, 3)
+    assert model.query_step / model.solver.n_steps == 1.0  # four times the quarter that is the model's own
+    levels.close()
+    assert model.query_step / model.solver.n_steps == 0.25
 
 
 def test_counted_steps_and_tolerances_are_coarsened_too():

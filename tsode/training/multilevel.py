@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from tsode.evolutions.base import Solved
+from tsode.numerics.base import Solver
 
 __all__ = ["Levels"]
 
@@ -88,4 +89,9 @@ class Levels:
         self.level, factor = level, COARSER**level
         for part, (solver, query_step) in zip(self._parts, self._own):
             part.solver = solver.coarser(factor) if level else solver
-            part.query_step = query_step * factor
+            # queries are answered in steps of this length by the number of steps, which has fallen where there is one
+            part.query_step = query_step * factor * _count(part.solver) / _count(solver)
+
+
+def _count(solver: Solver) -> int:
+    return getattr(solver, "n_steps", 1)

@@ -15,11 +15,11 @@ from tsode._random import OwnDraws
 from tsode._registry import Part, lookup
 from tsode.core.series import Series
 from tsode.errors import ParameterError
+from tsode.estimators.forecasters.growing import GrowingForecaster
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.reader_settings import ReaderSettings
 from tsode.estimators.forecasters.supports import check_law
-from tsode.estimators.forecasters.windowed import WindowedForecaster
 from tsode.estimators.parameters import Check, at_least, boolean_or_auto, one_of, or_value, part_of, share
 from tsode.evolutions.base import Evolution
 from tsode.frames.inputs import GIVEN
@@ -52,7 +52,7 @@ MOST_PASSES = 1000  # lest a number in a file keep a forecast busy for ever
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class JumpODEForecaster(WindowedForecaster):
+class JumpODEForecaster(GrowingForecaster):
     """Forecast irregular series with a latent state that flows by an ODE and jumps at observations.
 
     The default is a filter of complex modes that rotate and decay in closed form, with rates set per series by static

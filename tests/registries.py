@@ -47,11 +47,15 @@ SMALL = {
     "device": "cpu",
 }
 
+PARTS = {"model", "evolution", "jump", "likelihood"}
+
 
 def small(made: type[BaseForecaster], **params: Any) -> BaseForecaster:
     """A forecaster of this class that fits in well under a second."""
     known = inspect.signature(made.__init__).parameters
     how = {name: value for name, value in SMALL.items() if name in known}
+    if "n_members" in known and not PARTS & params.keys():
+        how["n_members"] = 2  # as few as an ensemble has; of parts that share no pass one is the default
     if "members" in known:  # none is naive: where these win, a forecaster may be unbounded and know no events
         # each of them is fitted four times, so one learns by epochs and the other solves for its weights
         sizes = {"n_modes": 4, "n_static": 2, "n_hidden": 8, "n_members": 1, "max_epochs": 1, "batch_size": 8}
@@ -64,7 +68,6 @@ def _forecasters() -> dict[str, BaseForecaster]:
     found = {}
     for dtype in ("float64", "float32"):
         found |= {f"{name}-{dtype}": small(made, dtype=dtype) for name, made in FORECASTERS.items()}
-        found[f"JumpODEForecaster-{dtype}"].set_params(n_members=2)  # as few as an ensemble has
     del found["AutoForecaster-float32"]  # its members have a dtype of their own
     # a named filter is the same model in either dtype, which `test_filters_keep_the_contract` shows below it,
     # and so are the features that it is given of the calendar

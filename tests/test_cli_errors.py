@@ -20,6 +20,8 @@ from tsode.cli.tables import read_table
 from tsode.errors import DataError
 from tsode.estimators import BaseForecaster
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 ROWS = "".join(f"a,{t},{t % 3}\n" for t in range(12))
 LAST = ["--model", "last-value"]
 

@@ -24,6 +24,8 @@ from tsode.testing import (
     example_panel,
 )
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 MOST_LINES = 30
 
 DYNAMICS = '''

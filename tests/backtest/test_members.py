@@ -10,6 +10,8 @@ from tsode.backtest import score_table
 from tsode.errors import ParameterError
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 FRAME = example_panel()
 CUT = FRAME["ds"].min() + pd.Timedelta("48h")
 

@@ -137,7 +137,7 @@ def test_lags_that_bring_doses_to_the_time_of_a_value_have_the_derivative_of_bef
 
 
 @BENDS
-@pytest.mark.parametrize("every", [4.0, 0.4])
+@pytest.mark.parametrize("every", [pytest.param(4.0, marks=pytest.mark.slow), 0.4])
 def test_a_steady_state_with_a_lag_is_where_many_late_doses_lead(bends, every):
     # with an interval of 0.4 up to two doses are on their way at once
     steady = replace(doses([0.25], [5.0]), every=numbers([[every]]), steady_state=torch.ones(1, 1, dtype=torch.int64))

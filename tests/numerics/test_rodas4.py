@@ -42,7 +42,8 @@ def test_robertsons_reaction_is_right_over_six_decades(until, truth):
 
 
 @pytest.mark.parametrize(
-    ("mu", "period", "amplitude"), [(1, 6.663286859, 2.008619861), (10, 19.078369567, 2.014285361)]
+    ("mu", "period", "amplitude"),
+    [(1, 6.663286859, 2.008619861), pytest.param(10, 19.078369567, 2.014285361, marks=pytest.mark.slow)],
 )
 def test_van_der_pols_oscillator_has_its_period_and_amplitude(mu, period, amplitude):
     solver = Rodas4(rtol=1e-8, atol=1e-10, max_steps=20_000)

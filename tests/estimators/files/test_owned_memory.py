@@ -23,6 +23,8 @@ from tsode import (
 )
 from tsode.testing import example_panel
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 FRAME = example_panel(6)
 IDS = FRAME["unique_id"].unique()
 KNOWN = pd.DataFrame({"ds": pd.date_range(FRAME["ds"].min(), FRAME["ds"].max() + pd.Timedelta("9D"), 40)})

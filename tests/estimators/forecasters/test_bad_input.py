@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from tests.registries import fitted, small
 from tsode import (
+    AutoForecaster,
     ConstantForecaster,
     DriftForecaster,
     JumpODEForecaster,
@@ -117,7 +118,8 @@ def test_before_its_first_observation_a_series_is_forecast_like_one_never_seen(n
     assert np.isfinite(known.iloc[:, 2:].to_numpy()).all()
 
 
-@pytest.mark.parametrize("made", LEARNED)
+# the automatic choice is one of its members, which read the times
+@pytest.mark.parametrize("made", [pytest.param(x, marks=[pytest.mark.slow] * (x is AutoForecaster)) for x in LEARNED])
 def test_learned_forecasters_lose_nothing_at_times_of_1e15(made):
     frame = example_panel()
     hours = (frame["ds"] - frame["ds"].min()) / pd.Timedelta("1h")

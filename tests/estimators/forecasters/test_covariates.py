@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import sklearn
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from tests.registries import small
+from tests.registries import quick_epochs, small
 from tsode import JumpODEForecaster, LatentODEForecaster, LinearSDEForecaster, Unsplit
 from tsode.errors import DataError, ParameterError
 from tsode.estimators import FORECASTERS
@@ -19,6 +21,14 @@ from tsode.testing.assertions import assert_frames_close
 
 # asks for times far beyond a history, on purpose
 pytestmark = pytest.mark.filterwarnings("ignore:The history of series:tsode.errors.TsodeWarning")
+
+
+@pytest.fixture(autouse=True)
+def epochs(request) -> Iterator[None]:
+    """Short, but for the slow tests, whose claims are of how well was learned."""
+    with contextlib.nullcontext() if request.node.get_closest_marker("slow") else quick_epochs():
+        yield
+
 
 READERS = [made for made in FORECASTERS.values() if made.reads_covariates]
 N_SERIES, TAU, NOISE, END = 20, 1.5, 0.05, 20.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.registries import quick_epochs
 from tsode import JumpODEForecaster, LatentODEForecaster
 
 LEVELS = (0.01, 0.05, 0.5, 0.95, 0.99)
@@ -77,7 +79,8 @@ def test_scores_are_no_worse_with_ends_and_finite_at_them(
 
 def test_data_without_ends_are_forecast_as_if_none_were_looked_for() -> None:
     panel = _panel().drop(columns="score")
-    forecaster = JumpODEForecaster(horizon=3.0, **SMALL).fit(panel)
+    with quick_epochs():
+        forecaster = JumpODEForecaster(horizon=3.0, **SMALL).fit(panel)
     assert forecaster.reader_.ends is None
 
 
@@ -98,14 +101,15 @@ def test_a_forecast_does_not_depend_on_who_shares_the_batch(fitted: JumpODEForec
         pd.testing.assert_frame_equal(alone.reset_index(drop=True), here, rtol=1e-5)
 
 
-def test_a_series_whose_latest_value_has_passed_an_end_is_forecast_up_to_it_from_a_history_or_a_state() -> None:
-    fitted = JumpODEForecaster(horizon=3.0, **SMALL).fit(_panel())
+def test_a_series_whose_latest_value_has_passed_an_end_is_forecast_up_to_it_from_a_history_or_a_state(
+    fitted: JumpODEForecaster,
+) -> None:
     new = pd.DataFrame({"unique_id": ["s00"], "ds": [11.0], "score": [16.0], "free": [0.0]})
     whole = pd.concat([_panel(), new], ignore_index=True)
     question = {"X": pd.DataFrame({"unique_id": "s00", "ds": [11.5, 12.0]}), "quantiles": (0.999,)}
     of_whole = fitted.predict_quantiles(context=whole, **question)
     assert of_whole["score-q-0.999"].between(15.1, 16.0 + 1e-5).all()  # in single precision
-    updated = fitted.update(new)
+    updated = copy.deepcopy(fitted).update(new)
     pd.testing.assert_frame_equal(updated.predict_quantiles(**question), of_whole, rtol=1e-5)
     others = updated.predict_quantiles(quantiles=(0.999,))
     assert (others.loc[others["unique_id"] != "s00", "score-q-0.999"] <= 15.0).all()
@@ -128,14 +132,16 @@ def test_filled_gaps_stay_between_the_ends(fitted: JumpODEForecaster) -> None:
 
 
 def test_latent_forecasters_keep_to_the_ends_too() -> None:
-    fitted = LatentODEForecaster(horizon=3.0, max_epochs=1, random_state=0).fit(_panel())
+    with quick_epochs():
+        fitted = LatentODEForecaster(horizon=3.0, max_epochs=1, random_state=0).fit(_panel())
     for name, answer in _answers(fitted).items():
         assert _columns(answer, "score").max() <= 15.0, name
         assert _columns(answer, "score").min() >= 3.0, name
 
 
 def test_a_support_that_was_given_holds_instead() -> None:
-    fitted = JumpODEForecaster(horizon=3.0, support={"score": (0.0, 20.0)}, **SMALL).fit(_panel())
+    with quick_epochs():
+        fitted = JumpODEForecaster(horizon=3.0, support={"score": (0.0, 20.0)}, **SMALL).fit(_panel())
     assert fitted.reader_.ends is None
 
 
@@ -162,4 +168,5 @@ def test_records_of_very_many_series_hold_unless_events_or_covariates_may_drive_
     assert (low[held] >= panel["y"].min()).all()
     assert (low.drop(held) < panel["y"].min()).any()  # what is not held is as it was
     static = pd.DataFrame({"unique_id": latest.index, "weight": np.arange(len(latest), dtype=float)})
-    assert JumpODEForecaster(**settings).fit(panel, static=static).reader_.ends is None
+    with quick_epochs():
+        assert JumpODEForecaster(**settings).fit(panel, static=static).reader_.ends is None

@@ -14,6 +14,8 @@ from tests.registries import SMALL
 from tsode import EventTable, JumpODEForecaster, LastValueForecaster, LinearSDEForecaster
 from tsode.errors import DataError, ParameterError
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 KEYS = ("n_modes", "n_static", "n_hidden", "max_epochs", "batch_size", "random_state")
 QUICK = {key: SMALL[key] for key in KEYS} | {"zero_input_response": False}
 

@@ -13,6 +13,8 @@ from tsode.errors import DataError, ParameterError, SolverError, TsodeWarning, U
 from tsode.testing import example_panel
 from tsode.training.reach import reset_reach
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 WHEN = [pd.Timestamp("2024-03-03 16:00")]
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.registries import fitted, small
+from tests.registries import fitted, quick_epochs, small
 from tsode import LastValueForecaster, LatentODEForecaster
 from tsode.diagnostics import latent_usage
 from tsode.errors import ParameterError, TsodeWarning
@@ -16,17 +16,21 @@ from tsode.testing import example_panel
 
 @pytest.mark.parametrize("loss", ["crps", "nll", "mse", "quantile", "elbo", "iwae"])
 def test_every_loss_trains(loss):
-    model = small(LatentODEForecaster, loss=loss, n_train_samples=2).fit(example_panel())
+    with quick_epochs():
+        model = small(LatentODEForecaster, loss=loss, n_train_samples=2).fit(example_panel())
     assert np.isfinite(model.history_["valid_loss"]).all()
     assert (model.history_["train_kl"] > 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:The latent state is not used:tsode.errors.TsodeWarning")
 @pytest.mark.parametrize("encoder", ["backward_ode_rnn", "set_attention"])
 @pytest.mark.parametrize("evolution", ["mlp", "linear"])
 def test_parts_go_together(encoder, evolution):
     settings = {"kl_schedule": "cyclical", "free_bits": 0.05, "n_static": 1}
     model = small(LatentODEForecaster, encoder=encoder, evolution=evolution, **settings)
-    assert model.fit(example_panel(4)).predict(horizon=pd.Timedelta("8h"))[["a", "b"]].notna().all(axis=None)
+    with quick_epochs():
+        model.fit(example_panel(4))
+    assert model.predict(horizon=pd.Timedelta("8h"))[["a", "b"]].notna().all(axis=None)
 
 
 @pytest.mark.slow
@@ -50,7 +54,8 @@ def test_usage_is_measured_and_a_posterior_that_tells_nothing_is_warned_of():
     assert usage.n_series == 12
     assert usage.n_units == len(usage.kl) == 10
     assert usage.is_used
-    blind = small(LatentODEForecaster, dtype="float64").fit(example_panel())
+    with quick_epochs():
+        blind = small(LatentODEForecaster, dtype="float64").fit(example_panel())
     with torch.no_grad():
         blind.module_.posterior.weight.zero_()
         blind.module_.posterior.bias.zero_()

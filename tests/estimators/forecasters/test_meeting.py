@@ -11,6 +11,8 @@ from tsode.backtest import backtest
 from tsode.conformal import ConformalForecaster
 from tsode.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 Y = pd.DataFrame({"unique_id": np.repeat([1, 2], 12), "ds": np.tile(np.arange(12.0), 2), "y": np.sin(np.arange(24.0))})
 DOSES = pd.DataFrame({"unique_id": [1, 2], "ds": 6.0, "amount": 5.0})
 STATIC = pd.DataFrame({"unique_id": [1, 2], "age": [30.0, 50.0]})

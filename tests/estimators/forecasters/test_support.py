@@ -15,6 +15,8 @@ from tsode.backtest import backtest
 from tsode.conformal import ConformalForecaster
 from tsode.errors import DataError, ParameterError, TsodeError, TsodeWarning
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 LEARNED = (JumpODEForecaster, LatentODEForecaster, LatentSDEForecaster, LinearSDEForecaster)
 LEVELS = [1e-6, 0.05, 0.5, 0.95, 1.0 - 1e-6]
 

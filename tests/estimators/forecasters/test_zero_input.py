@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.estimators.forecasters.test_events import QUICK, one_compartment
+from tests.registries import quick_epochs
 from tsode import JumpODEForecaster
 from tsode.errors import ParameterError
 from tsode.models.filters.zero_input import ResponseReadout
@@ -22,13 +23,19 @@ def fit(frame=FRAME, events=DOSES, static=None, **how) -> JumpODEForecaster:
     return JumpODEForecaster(**settings).fit(frame, events=events, static=static)
 
 
+def quick_fit(**how) -> JumpODEForecaster:
+    """Where it does not matter how well was learned."""
+    with quick_epochs():
+        return fit(**how)
+
+
 def answers_alone(forecaster: JumpODEForecaster) -> bool:
     return all(isinstance(member.readout, ResponseReadout) for member in forecaster.module_.members)
 
 
 @pytest.fixture(scope="module")
 def response() -> JumpODEForecaster:
-    return fit(events=INFUSED, zero_input_response=True)
+    return quick_fit(events=INFUSED, zero_input_response=True)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +51,7 @@ def medians(forecaster: JumpODEForecaster, events: pd.DataFrame, value: float = 
 
 
 def test_twice_the_dose_has_twice_the_effect_and_without_any_nothing_is_left_of_what_was_seen():
-    forecaster = fit(zero_input_response=True, likelihood="normal")
+    forecaster = quick_fit(zero_input_response=True, likelihood="normal")
     one = DOSES[DOSES["unique_id"] == "s1"].assign(ds=[1.0, 5.0, 9.0])
     none, once, twice = (medians(forecaster, one.assign(amount=k * one["amount"])) for k in (0.0, 1.0, 2.0))
     assert none.std() == pytest.approx(0.0, abs=1e-6)
@@ -82,7 +89,7 @@ def test_auto_leaves_a_panel_that_no_dose_moves_as_it_is():
 @pytest.mark.parametrize("events", [None, "marks"])
 def test_without_doses_nothing_changes(events):
     marks = None if events is None else DOSES.assign(kind="mark").drop(columns="amount")
-    found, usual = fit(events=marks, zero_input_response="auto"), fit(events=marks, zero_input_response=False)
+    found, usual = (quick_fit(events=marks, zero_input_response=how) for how in ("auto", False))
     pd.testing.assert_frame_equal(found.predict(horizon=5.0), usual.predict(horizon=5.0), check_exact=True)
 
 
@@ -103,7 +110,7 @@ def test_an_update_forecasts_as_a_history_read_at_once(response):
 def test_bioavailability_reads_the_constants_of_a_series_and_is_kept_in_files(tmp_path):
     ids = FRAME["unique_id"].unique()
     static = pd.DataFrame({"unique_id": ids, "is_fed": np.arange(len(ids)) % 2})
-    forecaster = fit(events=INFUSED, static=static, bioavailability=True, n_members=1)
+    forecaster = quick_fit(events=INFUSED, static=static, bioavailability=True, n_members=1)
     assert forecaster.module_.availability.weight.abs().min() > 0.0
     forecaster.save(tmp_path / "model.safetensors")
     loaded = JumpODEForecaster.load(tmp_path / "model.safetensors")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.registries import quick_epochs
 from tsode import JumpODEForecaster
 from tsode.errors import ParameterError
 
@@ -38,9 +39,10 @@ def test_an_intensity_is_per_hour_of_datetimes_and_knows_no_later_data():
         for k in range(12)
     )
     size = {"n_modes": 4, "n_static": 2, "n_hidden": 8, "max_epochs": 2, "random_state": 0, "dtype": "float64"}
-    in_hours = JumpODEForecaster(**size, informative_times=True, horizon=12.0).fit(frame)
     dated = frame.assign(ds=start + pd.to_timedelta(frame["ds"], unit="h"))
-    by_clock = JumpODEForecaster(**size, informative_times=True, horizon="12h").fit(dated)
+    with quick_epochs():
+        in_hours = JumpODEForecaster(**size, informative_times=True, horizon=12.0).fit(frame)
+        by_clock = JumpODEForecaster(**size, informative_times=True, horizon="12h").fit(dated)
     when = [20.0, 40.0, 60.0]
     expected = in_hours.predict_intensity(times=when)["intensity"]
     clock = by_clock.predict_intensity(times=start + pd.to_timedelta(when, unit="h"))["intensity"]

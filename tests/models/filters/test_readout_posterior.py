@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tests.registries import quick_epochs
 from tsode import JumpODEForecaster
 from tsode.core.series import collate
 from tsode.models.filters.readout_posterior import PRECISION, ReadoutPosterior, last_read, with_one
@@ -58,7 +59,8 @@ def test_that_of_an_ensemble_is_the_mean_of_the_members() -> None:
 
 def test_what_the_last_layer_reads_gives_its_locations() -> None:
     frame = _waves(20)
-    model = JumpODEForecaster(expert=None, random_state=0, **SETTINGS).fit(frame)
+    with quick_epochs():
+        model = JumpODEForecaster(expert=None, random_state=0, **SETTINGS).fit(frame)
     member = model.module_.members[0]
     rows = collate(model.reader_.series(model._panel)[:1], torch.float32)
     times = rows.times[:, -1:] + torch.tensor([[0.1, 0.2]], dtype=torch.float64)
@@ -94,7 +96,8 @@ def test_more_series_leave_less_unknown_and_a_file_keeps_it(tmp_path) -> None:
 
 
 def test_a_file_without_a_posterior_is_read_and_answers_by_its_members(tmp_path) -> None:
-    model = JumpODEForecaster(random_state=0, **SETTINGS).fit(_waves(12))
+    with quick_epochs():
+        model = JumpODEForecaster(random_state=0, **SETTINGS).fit(_waves(12))
     model.module_.posterior = None
     if model.module_.expert is not None:
         model.module_.expert.moves = None

@@ -79,7 +79,9 @@ class DirectModel(MarginalModel):
         law = QuantileKnots(COARSE if has_trees else FINE)
         super().__init__(n_channels, law)
         width = n_regressors(n_channels, n_features, n_inputs)
-        start = law.knots(law.from_moments(torch.zeros(()), torch.ones(())))
+        # few numbers, which are computed where that is quick: a load looks at shapes on the device "meta" first
+        zero, one = torch.tensor([0.0, 1.0], device="cpu")
+        start = law.knots(law.from_moments(zero, one))
         for name in ("span", "gap"):
             self.register_buffer(name, torch.ones((), dtype=torch.float64))
         self.register_buffer("quick", torch.ones(n_channels, dtype=torch.float64))

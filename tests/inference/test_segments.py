@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from math import log
 
@@ -104,6 +105,32 @@ def test_segments_in_rows_are_those_of_states_that_are_set():
     one = segmented.relaxed(u, x)
     torch.testing.assert_close(rows.log_prob, one.log_prob, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(rows.gaps, one.gaps, rtol=1e-5, atol=1e-6)
+
+
+def test_hurried_segments_are_the_same_or_impossible_where_one_takes_many_steps(monkeypatch):
+    density = lynx_hare(solver=replace(CLOSE, max_steps=200))
+    segmented = SegmentedDensity(density, 4)
+    u = draws(density, 3, spread=0.3)
+    x = closed(density, segmented, u)
+    found, quick = segmented.relaxed(u, x), segmented.hurried().relaxed(u, x)
+    assert found.log_prob.isfinite().all()
+    assert torch.equal(quick.log_prob, found.log_prob)
+    assert torch.equal(quick.gaps, found.gaps)
+    monkeypatch.setattr("tsode.inference.segments.MANY_STEPS", 1)  # so that each has a quarter of the steps of all
+    fewer = segmented.hurried().relaxed(u, x).log_prob
+    assert fewer.isneginf().any()
+    assert ((fewer == found.log_prob) | fewer.isneginf()).all()
+
+
+def test_a_start_at_which_every_move_is_dear_is_climbed_all_the_same(monkeypatch):
+    def impossible(self: SegmentedDensity) -> SegmentedDensity:
+        chosen = copy(self)
+        chosen.relaxed = lambda u, x: self.relaxed(u, x)._replace(log_prob=u.new_full(u.shape[:2], -torch.inf))
+        return chosen
+
+    monkeypatch.setattr(SegmentedDensity, "hurried", impossible)
+    modes = infer(decay(), "mode", 0, Settings(n_prior=64, n_starts=4, segments=3)).modes
+    torch.testing.assert_close(modes.relaxed, modes.log_prob[:, 0], rtol=0.0, atol=0.01)
 
 
 @pytest.mark.slow

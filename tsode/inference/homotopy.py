@@ -228,11 +228,18 @@ def _move(
     u = at.u[:, :, None] + moves[..., :p]
     x = at.x[:, :, None] + moves[..., p:].unflatten(-1, at.x.shape[2:])
     n = u.shape[2]
-    with torch.no_grad():
-        found = evaluator.ask(
-            lambda: density.relaxed((u * scale[:, None, None]).flatten(1, 2), x.flatten(1, 2)), g * b * n, False
-        )
-    values = merit(found, stage).unflatten(1, (b, n))
+
+    @torch.no_grad()
+    def values_by(density: SegmentedDensity) -> Tensor:
+        asked = (u * scale[:, None, None]).flatten(1, 2), x.flatten(1, 2)
+        found = evaluator.ask(lambda: density.relaxed(*asked), g * b * n, False)
+        return merit(found, stage).unflatten(1, (b, n))
+
+    # far moves are many, and seldom good where they are dear: all would wait for the dearest
+    values = values_by(density.hurried())
+    is_dear = model.log_prob.isfinite() & ~values[:, :, 0].isfinite()
+    if is_dear.any():
+        values = torch.where(is_dear[..., None], values_by(density), values)
     best = values.argmax(dim=2)
     every_g, every_b = torch.arange(g)[:, None], torch.arange(b)
     new = Start(u[every_g, every_b, best], x[every_g, every_b, best])

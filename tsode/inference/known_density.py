@@ -69,6 +69,8 @@ class KnownDensity:
     size : Tensor[n d]
         Of the states of each series.
     first_step : Tensor[n]
+    shuns_stiff : bool
+        Whether a point is impossible where a solve is stiff.
     """
 
     def __init__(self, system: KnownSystem, data: Observations, n_problems: int | None = None) -> None:
@@ -88,7 +90,7 @@ class KnownDensity:
         n, d = len(data.ids), len(system.states)
         span = data.times.amax(dim=1) - data.start if data.times.shape[1] else torch.ones_like(data.start)
         self.first_step = torch.where(span > 0, span, 1.0) / _STEPS_AT_FIRST
-        self._shuns_stiff = False
+        self.shuns_stiff = False
         self.unused = self._check_functions()
         self.size = torch.ones(n, d, dtype=torch.float64)
         self.size = self._find_sizes()
@@ -133,7 +135,7 @@ class KnownDensity:
     def hurried(self) -> KnownDensity:
         """The density, impossible where a solve is stiff."""
         chosen = copy(self)
-        chosen._shuns_stiff = True
+        chosen.shuns_stiff = True
         return chosen
 
     def of_values(self) -> KnownDensity:
@@ -355,7 +357,7 @@ class KnownDensity:
         solver = starting_by(solver or self.system.solver, self.first_step[series])
         states, status = solve_rows(
             self.system, rows, start, t0, times.repeat(b, 1), side, events, self.size[series], solver,
-            self._shuns_stiff, lambda at: self.known_along(series[at], Parameters(rows, lambda value: value[at])),
+            self.shuns_stiff, lambda at: self.known_along(series[at], Parameters(rows, lambda value: value[at])),
         )  # fmt: skip
         return Trajectories(start.unflatten(0, (b, n)), states.unflatten(0, (b, n)), status.unflatten(0, (b, n)))
 

@@ -25,6 +25,7 @@ __all__ = ["Cuts", "Relaxed", "SegmentedDensity"]
 MOST_SEGMENTS = 32
 MOST_ROWS = 2**14  # of a solve
 ROUGH_RTOL, FEW_STEPS = 1e-3, 40
+MANY_STEPS = 100  # of a segment that is solved closely
 LEAST_RANGE = 0.1  # of a state, on its scale
 
 
@@ -210,6 +211,16 @@ class SegmentedDensity:
         gaps = torch.where(self.cuts.is_cut[..., None], ends - start, 0.0)
         return Relaxed(found, self._by_series(gaps))
 
+    def hurried(self) -> SegmentedDensity:
+        """The density, impossible where a segment is stiff or takes very many steps."""
+        chosen = copy(self)
+        chosen.density = self.density.hurried()
+        solver = self.density.system.solver
+        if isinstance(solver, Dopri5):
+            most = min(solver.max_steps, max(MANY_STEPS, solver.max_steps // (self.n_cuts + 1)))
+            chosen.density.system = replace(self.density.system, solver=replace(solver, max_steps=most))
+        return chosen
+
     def _by_series(self, x: Tensor) -> Tensor:
         """(b n q d) -> (g b s q d)."""
         return x.unflatten(1, (self.density.n_problems, -1)).transpose(0, 1)
@@ -244,7 +255,7 @@ class SegmentedDensity:
         states, status = solve_rows(
             density.system, {name: value.repeat_interleave(k) for name, value in values.items()},
             starts.flatten(0, 2), t0.flatten().repeat(b), times.flatten(0, 1).repeat(b, 1), "before",
-            no_events(b * n * k), density.size[series], solver,
+            no_events(b * n * k), density.size[series], solver, density.shuns_stiff,
         )  # fmt: skip
         states = states.reshape(b, n, k * w, -1)
         states = states.gather(2, place[None, ..., None].expand(b, -1, -1, states.shape[-1]))

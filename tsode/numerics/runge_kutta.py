@@ -35,6 +35,11 @@ class Tableau:
     b: tuple[float, ...]
     dense: tuple[tuple[float, ...], ...]
 
+    @property
+    def ends_at_last_stage(self) -> bool:
+        """Whether the state of the last stage is that at the end of the step."""
+        return bool(self.a) and self.b == (*self.a[-1], 0.0)
+
 
 def combine(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
     """Weighted sum of slopes; a weight of zero costs nothing and lets no infinity through."""
@@ -63,6 +68,8 @@ def runge_kutta_step(
         is_finite = is_finite & is_finite_row(stage)
         # The field never sees a value that is not finite: a gradient of zero times infinity would reach its weights.
         slopes.append(field(t + node * dt, torch.where(is_finite[:, None], stage, z)))
+    if tableau.ends_at_last_stage:
+        return Step(stage, slopes, is_finite)
     end = torch.addcmul(z, length, combine(tableau.b, slopes))
     return Step(end, slopes, is_finite & is_finite_row(end))
 

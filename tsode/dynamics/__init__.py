@@ -1,10 +1,12 @@
 """Vector fields of the latent state, and its stochastic differential equations."""
 
 from tsode._registry import Registry
+from tsode.dynamics.antisymmetric import Antisymmetric
 from tsode.dynamics.base import Dynamics
 from tsode.dynamics.geometric_brownian import GeometricBrownian
 from tsode.dynamics.gru_ode import GRUODE
 from tsode.dynamics.linear import LinearDynamics
+from tsode.dynamics.lipschitz import Lipschitz
 from tsode.dynamics.mean_reverting import MeanReverting
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.dynamics.neural_sde import NeuralSDE
@@ -17,9 +19,11 @@ __all__ = [
     "DYNAMICS",
     "GRUODE",
     "SDES",
+    "Antisymmetric",
     "GeometricBrownian",
     "Guarantee",
     "LinearDynamics",
+    "Lipschitz",
     "MLPDynamics",
     "MeanReverting",
     "NeuralSDE",
@@ -32,8 +36,10 @@ DYNAMICS: Registry[type[Dynamics]] = Registry(
     "dynamics",
     Dynamics,
     {
+        "antisymmetric": Antisymmetric,
         "gru_ode": GRUODE,
         "linear": LinearDynamics,
+        "lipschitz": Lipschitz,
         "mean_reverting": MeanReverting,
         "mlp": MLPDynamics,
         "semilinear": SemilinearDynamics,

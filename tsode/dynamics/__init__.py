@@ -11,6 +11,8 @@ from tsode.dynamics.mean_reverting import MeanReverting
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.dynamics.neural_sde import NeuralSDE
 from tsode.dynamics.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from tsode.dynamics.parabolic import Parabolic
+from tsode.dynamics.second_order import SecondOrder
 from tsode.dynamics.semilinear import SemilinearDynamics
 from tsode.dynamics.structured import Guarantee, Structured
 from tsode.numerics.sde import DiagonalSDE
@@ -28,6 +30,8 @@ __all__ = [
     "MeanReverting",
     "NeuralSDE",
     "OrnsteinUhlenbeck",
+    "Parabolic",
+    "SecondOrder",
     "SemilinearDynamics",
     "Structured",
 ]
@@ -42,6 +46,8 @@ DYNAMICS: Registry[type[Dynamics]] = Registry(
         "lipschitz": Lipschitz,
         "mean_reverting": MeanReverting,
         "mlp": MLPDynamics,
+        "parabolic": Parabolic,
+        "second_order": SecondOrder,
         "semilinear": SemilinearDynamics,
     },
     sizes=("n_state", "n_static"),

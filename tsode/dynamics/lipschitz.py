@@ -38,8 +38,8 @@ class Lipschitz(Structured):
         Coordinates of ``theta``, which shifts the first layer.
     slope : float
         The bound ``L``, per unit of time. The field starts at a tenth of it.
-    width : int
-        Of the hidden layers; at least that of what moves.
+    width : int, optional
+        Of the hidden layers; at least that of what moves. By default 64, and more where more moves.
     depth : int
         Number of hidden layers.
     group : int
@@ -57,7 +57,7 @@ class Lipschitz(Structured):
         n_state: int,
         n_static: int = 0,
         slope: float = 1.0,
-        width: int = 64,
+        width: int | None = None,
         depth: int = 2,
         group: int = 2,
         weights: str = "householder",
@@ -65,6 +65,8 @@ class Lipschitz(Structured):
         super().__init__(n_state, n_static)
         if not 0.0 < slope < float("inf"):
             raise ParameterError(f"slope={slope!r} must be positive and finite.")
+        if width is None:
+            width = -(-max(64, self.n_moving) // group) * group if group > 0 else 64
         if depth < 1 or width < self.n_moving:
             raise ParameterError(
                 f"depth={depth} must be at least 1, and width={width} at least the {self.n_moving} that move."

@@ -28,11 +28,11 @@ def test_it_keeps_the_contract(n_static):
 @pytest.mark.parametrize("size", SIZES)
 def test_two_solutions_never_part(size):
     field = with_random_weights(size, n_state=5, n_static=1, width=12)
-    z = 3 * torch.randn(200, 5, dtype=torch.float64)
+    z = 3 * torch.randn(50, 5, dtype=torch.float64)
     z[:, 4] = 0.7  # of one series
-    t0, times = torch.zeros(200, dtype=torch.float64), torch.linspace(0, 2, 41, dtype=torch.float64).expand(200, -1)
+    t0, times = torch.zeros(50, dtype=torch.float64), torch.linspace(0, 2, 41, dtype=torch.float64).expand(50, -1)
     with torch.no_grad():
-        path = integrate_to(field, z, t0, times, RK4(max_step=1e-3))
+        path = integrate_to(field, z, t0, times, RK4(max_step=5e-3))
     assert path.status.eq(int(Status.OK)).all()
     distance = torch.linalg.vector_norm(path.z - path.z.roll(1, dims=0), dim=2)
     assert (distance.diff(dim=1) <= 1e-9 * distance[:, :1]).all()

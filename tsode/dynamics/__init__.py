@@ -1,6 +1,7 @@
 """Vector fields of the latent state, and its stochastic differential equations."""
 
 from tsode._registry import Registry
+from tsode.dynamics.anti_feedback import AntiFeedback
 from tsode.dynamics.antisymmetric import Antisymmetric
 from tsode.dynamics.base import Dynamics
 from tsode.dynamics.geometric_brownian import GeometricBrownian
@@ -11,16 +12,19 @@ from tsode.dynamics.mean_reverting import MeanReverting
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.dynamics.neural_sde import NeuralSDE
 from tsode.dynamics.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from tsode.dynamics.oscillator import Oscillator
 from tsode.dynamics.parabolic import Parabolic
 from tsode.dynamics.second_order import SecondOrder
 from tsode.dynamics.semilinear import SemilinearDynamics
 from tsode.dynamics.structured import Guarantee, Structured
+from tsode.dynamics.uncoupled_oscillator import UncoupledOscillator
 from tsode.numerics.sde import DiagonalSDE
 
 __all__ = [
     "DYNAMICS",
     "GRUODE",
     "SDES",
+    "AntiFeedback",
     "Antisymmetric",
     "GeometricBrownian",
     "Guarantee",
@@ -30,25 +34,30 @@ __all__ = [
     "MeanReverting",
     "NeuralSDE",
     "OrnsteinUhlenbeck",
+    "Oscillator",
     "Parabolic",
     "SecondOrder",
     "SemilinearDynamics",
     "Structured",
+    "UncoupledOscillator",
 ]
 
 DYNAMICS: Registry[type[Dynamics]] = Registry(
     "dynamics",
     Dynamics,
     {
+        "anti_feedback": AntiFeedback,
         "antisymmetric": Antisymmetric,
         "gru_ode": GRUODE,
         "linear": LinearDynamics,
         "lipschitz": Lipschitz,
         "mean_reverting": MeanReverting,
         "mlp": MLPDynamics,
+        "oscillator": Oscillator,
         "parabolic": Parabolic,
         "second_order": SecondOrder,
         "semilinear": SemilinearDynamics,
+        "uncoupled_oscillator": UncoupledOscillator,
     },
     sizes=("n_state", "n_static"),
 )

@@ -21,13 +21,13 @@ class Lipschitz(Structured):
     Promise, for all weights and every fixed ``theta``: ``|f(x) - f(y)| <= slope |x - y|`` in the Euclidean norm of the
     moving part of the state, in model units per unit of model time. Layers are ``W x + b`` with orthonormal columns (or
     rows, of the last one), which keep distances (or never increase them), and GroupSort, which orders the numbers of a
-    group and keeps norms too (Anil et al., theorem 3: with it such networks come as near as one likes to every function
-    of that slope). Nothing is iterated, so the bound holds in training and evaluation, and before the first call. A
-    step of Euler's method is a map of slope ``1 + slope * h``, not `slope`, and a flow grows distances by
-    ``exp(slope * t)`` at most. Tested by `tsode.testing.check_dynamics` at random weights, and by
-    ``tests/benchmarks/structure.py``.
+    group and keeps norms too, where a tanh would lose slope in every layer (Anil et al.). Nothing is iterated, so the
+    bound holds in training and evaluation, and before the first call. A step of Euler's method is a map of slope
+    ``1 + slope * h``, not `slope`, and a flow grows distances by ``exp(slope * t)`` at most. Tested by
+    `tsode.testing.check_dynamics` at random weights, and by ``tests/benchmarks/structure.py``.
 
-    What it costs: no field that is anywhere steeper than `slope` can be learned, and the field has kinks, at which a
+    What it costs: no field that is anywhere steeper than `slope` can be learned; that all others can is proved for the
+    maximum norm only (there, theorem 3), and ``|x|`` is learned to 0.001 in the tests. The field has kinks, at which a
     solver of high order takes smaller steps. A call takes several times that of the plain perceptron.
 
     Parameters

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from tsode.dynamics.structured import Guarantee, Structured
-from tsode.errors import ParameterError
 from tsode.nn.convex_layer import ConvexLayer
 
 __all__ = ["SecondOrder"]
@@ -41,13 +40,7 @@ class SecondOrder(Structured):
 
     def __init__(self, n_state: int, n_static: int = 0, width: int = 64) -> None:
         super().__init__(n_state, n_static)
-        if self.n_moving % 2:
-            raise ParameterError(
-                f"A state [q, v] has as many velocities as positions: n_state={n_state} less n_static={n_static} must "
-                "be even."
-            )
-        self.n_positions = self.n_moving // 2
-        self.surface = ConvexLayer(self.n_positions, n_static, width)
+        self.surface = ConvexLayer(self.n_pairs, n_static, width)
 
     def velocity(self, t: Tensor, v: Tensor, theta: Tensor) -> Tensor:
         """Rate of ``q``: ``t`` (b,), ``v`` (b n), ``theta`` (b n_static) -> (b n)."""
@@ -72,7 +65,7 @@ class SecondOrder(Structured):
             (slope,) = torch.autograd.grad(self.energy(at, theta.detach().clone()).sum(), at)
         rate = self.motion(t, x, theta).detach()
         # in shares of the most power that any position could have at these weights
-        most = self.surface.weight.detach().abs().sum() * torch.linalg.vector_norm(x[:, self.n_positions :], dim=1)
+        most = self.surface.weight.detach().abs().sum() * torch.linalg.vector_norm(x[:, self.n_pairs :], dim=1)
         power = torch.where(most > 0, (slope * rate).sum(dim=1) / most, 0.0)
         rounding = 10 * torch.finfo(x.dtype).eps
         return (Guarantee("max |dE/dt|, scaled", float(power.abs().max()), 0.0, rounding),)

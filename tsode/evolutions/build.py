@@ -47,8 +47,8 @@ def build_evolution(
     ----------
     evolution : str, Part or Evolution
         "linear" (`DiagonalFlow` of `n_modes` modes and `n_static` statics), "orthogonal" (`OrthogonalFlow`, of the same
-        sizes), "semilinear" (the linear one with a neural correction, solved), or the name of another field in `tsode.dynamics.DYNAMICS` (of `n_state` coordinates that
-        move and `n_static` that stand still).
+        sizes), "semilinear" (the linear one with a neural correction, solved), or the name of another field in
+        `tsode.dynamics.DYNAMICS` (of `n_state` coordinates that move and `n_static` that stand still).
     solver : str, Part or Solver
         Name in `tsode.numerics.SOLVERS`, or an instance; not used by "linear".
     query_step : float

@@ -26,7 +26,7 @@ class CayleyMatrix(OrthonormalMatrix):
 
     References
     ----------
-    Helfrich, Willmott, Ye, "Orthogonal recurrent neural networks with scaled Cayley transform", ICML 2018, eq. 1.
+    Helfrich, Willmott, Ye, "Orthogonal recurrent neural networks with scaled Cayley transform", ICML 2018.
     """
 
     def __init__(self, n_rows: int, n_columns: int | None = None, start: str = "random") -> None:

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tsode.errors import ParameterError
 from tsode.nn.orthonormal import OrthonormalMatrix
@@ -14,7 +15,7 @@ __all__ = ["GivensMatrix"]
 
 
 class GivensMatrix(OrthonormalMatrix):
-    """First columns of a product of Givens rotations, tunable as in EUNN (Jing et al., eq. 6), over the reals.
+    """First columns of a product of Givens rotations, tunable as in EUNN (Jing et al.), over the reals.
 
     Each layer turns pairs of coordinates by angles of their own: (0, 1), (2, 3) ... in even layers, (1, 2), (3, 4) ...
     in odd ones. Angles of zero are the identity, so that a weight decay leads there. The determinant is 1.
@@ -48,16 +49,24 @@ class GivensMatrix(OrthonormalMatrix):
         return self.angles
 
     def exact(self, weight: Tensor) -> Tensor:
-        cosines, sines = weight.cos(), weight.sin()
-        matrix = self.first_columns(weight)
+        n, matrix = self.n_rows, self.first_columns(weight)
+        turns = [_pairs(weight[layer::2], n, layer) for layer in (0, 1)]
         for layer in range(len(weight)):
-            first = layer % 2
-            n_pairs = (self.n_rows - first) // 2
-            last = first + 2 * n_pairs
-            pairs = matrix[first:last].reshape(n_pairs, 2, self.n_columns)
-            cosine, sine = cosines[layer, :n_pairs, None], sines[layer, :n_pairs, None]
-            turned = torch.stack(
-                [cosine * pairs[:, 0] - sine * pairs[:, 1], sine * pairs[:, 0] + cosine * pairs[:, 1]], dim=1
-            )
-            matrix = torch.cat([matrix[:first], turned.reshape(2 * n_pairs, self.n_columns), matrix[last:]])
+            cosines, sines, partners = turns[layer % 2]
+            matrix = cosines[layer // 2] * matrix + sines[layer // 2] * matrix[partners]
         return matrix
+
+
+def _pairs(angles: Tensor, n: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cosines, signed sines (l n 1) and partners (n) of all coordinates in layers whose pairs begin at `first`."""
+    n_pairs = (n - first) // 2
+    each = angles[:, :n_pairs].repeat_interleave(2, dim=1)
+    signs = torch.tensor([-1.0, 1.0], dtype=angles.dtype, device=angles.device).repeat(n_pairs)
+    rest = n - first - 2 * n_pairs
+    cosines = functional.pad(each.cos(), (first, rest), value=1.0)
+    sines = functional.pad(signs * each.sin(), (first, rest))
+    partners = torch.arange(n, device=angles.device)
+    partners[first : first + 2 * n_pairs] = (
+        partners[first : first + 2 * n_pairs].unflatten(0, (-1, 2)).flip(1).flatten()
+    )
+    return cosines[..., None], sines[..., None], partners

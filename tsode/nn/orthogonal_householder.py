@@ -12,12 +12,13 @@ __all__ = ["HouseholderMatrix"]
 
 
 class HouseholderMatrix(OrthonormalMatrix):
-    """First columns of ``H_1 H_2 ... H_k D`` with ``H = I - 2 v v' / v'v``, as in Mhammedi et al. (eq. 5).
+    """First columns of ``H_1 H_2 ... H_k D`` with ``H = I - 2 v v' / v'v``, as in Mhammedi et al.
 
     ``k`` reflections have the determinant ``(-1)^k``; ``D`` is the identity but for a matrix given to start from. Only
-    directions of the ``v`` count, so that a weight decay changes nothing, however small they become. All reflections
-    are applied at once by the compact form ``I - V' T V`` with ``T^-1 = triu(VV', 1) + diag(VV') / 2`` (Joffrain et
-    al., theorem 2) for unit rows: three products of matrices and a triangular solve instead of ``k`` steps.
+    directions of the ``v`` count, so that a weight decay changes nothing, however small they become (at zero there is
+    no reflection, and the columns are orthonormal all the same). All reflections are applied at once by the compact
+    form ``I - V' T V`` with ``T^-1 = triu(VV', 1) + diag(VV') / 2`` (Joffrain et al.) for unit rows: products of
+    matrices and a triangular solve instead of ``k`` steps.
 
     Parameters
     ----------
@@ -58,20 +59,11 @@ class HouseholderMatrix(OrthonormalMatrix):
         return self.vectors
 
     def exact(self, weight: Tensor) -> Tensor:
-        unit = _unit(weight)
+        length = torch.linalg.vector_norm(weight, dim=1, keepdim=True)
+        unit = weight / length.clamp(min=torch.finfo(weight.dtype).tiny)
         inverse = (unit @ unit.mT).triu(1) + 0.5 * torch.eye(len(unit), dtype=unit.dtype, device=unit.device)
         carried = torch.linalg.solve_triangular(inverse, unit[:, : self.n_columns], upper=True)
         return (self.first_columns(unit) - unit.mT @ carried) * self.signs
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    """Rows of length 1; of no length at all: the first axis."""
-    largest = vectors.detach().abs().amax(dim=1, keepdim=True)  # squares of tiny or huge numbers are none
-    is_zero = largest == 0
-    axis = torch.zeros_like(vectors)
-    axis[:, 0] = 1.0
-    scaled = torch.where(is_zero, axis, vectors / largest.where(~is_zero, 1.0))
-    return scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
 
 
 def _reflections(matrix: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,9 @@ def test_a_trained_field_keeps_its_promise_and_a_file_carries_it(name, made, tmp
 
 
 def test_settings_reach_the_field():
-    forecaster = small(JumpODEForecaster, evolution=part("lipschitz", slope=3.0, weights="cayley")).fit(example_panel(4))
+    forecaster = small(JumpODEForecaster, evolution=part("lipschitz", slope=3.0, weights="cayley")).fit(
+        example_panel(4)
+    )
     assert structured_part(forecaster).slope == 3.0
     assert type(structured_part(forecaster).matrices[0]).__name__ == "CayleyMatrix"
 

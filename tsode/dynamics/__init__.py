@@ -1,4 +1,24 @@
-"""Vector fields of the latent state, and its stochastic differential equations."""
+"""Vector fields of the latent state, and its stochastic differential equations.
+
+Of a system something may be known that no weights should break. The field that cannot:
+
+=================================================  =====================================================================
+what you know                                      field
+=================================================  =====================================================================
+nothing                                            "mlp", and `Relaxing` "gru_ode", whose states stay within 1
+small errors neither grow nor are forgotten        "antisymmetric": real parts of the Jacobian at most 0
+states of one series never move apart              "parabolic": contraction
+waves or swings about one rest, nothing fades      "second_order"; "uncoupled_oscillator": an energy each
+swings that fade and stay bounded                  "oscillator": amplitude at most ``1 / damping``
+nothing reacts faster than ``L``                   "lipschitz", ``slope=L``
+levels stay bounded over any span of time          "anti_feedback": at most ``1 / floor - 1``
+only rotations: every norm is kept, exactly        the evolution "orthogonal", in closed form
+rates but for a part                               "residual", or ``KnownODEForecaster(residual=)``
+=================================================  =====================================================================
+
+Each is taken by its name in every forecaster (``evolution=part("lipschitz", slope=2.0)``), and a `Structured` field
+measures what it promises: ``field.check(states)``.
+"""
 
 from tsode._registry import Registry
 from tsode.dynamics.anti_feedback import AntiFeedback
@@ -14,6 +34,7 @@ from tsode.dynamics.neural_sde import NeuralSDE
 from tsode.dynamics.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from tsode.dynamics.oscillator import Oscillator
 from tsode.dynamics.parabolic import Parabolic
+from tsode.dynamics.residual import ResidualDynamics
 from tsode.dynamics.second_order import SecondOrder
 from tsode.dynamics.semilinear import SemilinearDynamics
 from tsode.dynamics.structured import Guarantee, Structured
@@ -36,6 +57,7 @@ __all__ = [
     "OrnsteinUhlenbeck",
     "Oscillator",
     "Parabolic",
+    "ResidualDynamics",
     "SecondOrder",
     "SemilinearDynamics",
     "Structured",
@@ -55,6 +77,7 @@ DYNAMICS: Registry[type[Dynamics]] = Registry(
         "mlp": MLPDynamics,
         "oscillator": Oscillator,
         "parabolic": Parabolic,
+        "residual": ResidualDynamics,
         "second_order": SecondOrder,
         "semilinear": SemilinearDynamics,
         "uncoupled_oscillator": UncoupledOscillator,

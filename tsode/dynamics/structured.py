@@ -64,6 +64,22 @@ class Structured(Dynamics):
         self.n_static = n_static
         self.n_moving = n_state - n_static
 
+    @property
+    def n_pairs(self) -> int:
+        """Half of what moves, in a field of as many positions as velocities.
+
+        Raises
+        ------
+        ParameterError
+            If it has no half.
+        """
+        if self.n_moving % 2:
+            raise ParameterError(
+                f"There are as many velocities as positions: n_state={self.n_state} less n_static={self.n_static} must "
+                "be even."
+            )
+        return self.n_moving // 2
+
     @abstractmethod
     def motion(self, t: Tensor, x: Tensor, theta: Tensor) -> Tensor:
         """Rate of change of what moves: ``t`` (b,) float64, ``x`` (b n_moving), ``theta`` (b n_static) -> as `x`."""

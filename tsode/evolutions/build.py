@@ -11,13 +11,18 @@ from tsode.dynamics.structured import Structured
 from tsode.dynamics.with_static import WithStatic
 from tsode.evolutions.base import Evolution, Solved
 from tsode.evolutions.diagonal import DiagonalFlow
+from tsode.evolutions.orthogonal import OrthogonalFlow
 from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 
 __all__ = ["EVOLUTIONS", "build_evolution", "is_modal"]
 
 EVOLUTIONS: Registry[type[Evolution]] = Registry(
-    "evolution", Evolution, {"linear": DiagonalFlow}, sizes=("n_state", "n_modes", "n_static"), beside=DYNAMICS
+    "evolution",
+    Evolution,
+    {"linear": DiagonalFlow, "orthogonal": OrthogonalFlow},
+    sizes=("n_state", "n_modes", "n_static"),
+    beside=DYNAMICS,
 )
 """Evolutions that are taken by name, beside the dynamics, which are solved."""
 
@@ -41,9 +46,9 @@ def build_evolution(
     Parameters
     ----------
     evolution : str, Part or Evolution
-        "linear" (`DiagonalFlow` of `n_modes` modes and `n_static` statics), "semilinear" (the same with a neural
-        correction, solved), or the name of another field in `tsode.dynamics.DYNAMICS` (of `n_state` coordinates that
-        move and `n_static` that stand still).
+        "linear" (`DiagonalFlow` of `n_modes` modes and `n_static` statics), "orthogonal" (`OrthogonalFlow`, of the same
+        sizes), "semilinear" (the linear one with a neural correction, solved), or the name of another field in
+        `tsode.dynamics.DYNAMICS` (of `n_state` coordinates that move and `n_static` that stand still).
     solver : str, Part or Solver
         Name in `tsode.numerics.SOLVERS`, or an instance; not used by "linear".
     query_step : float

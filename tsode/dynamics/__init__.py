@@ -4,12 +4,14 @@ from tsode._registry import Registry
 from tsode.dynamics.base import Dynamics
 from tsode.dynamics.geometric_brownian import GeometricBrownian
 from tsode.dynamics.gru_ode import GRUODE
+from tsode.dynamics.hamiltonian import Hamiltonian
 from tsode.dynamics.linear import LinearDynamics
 from tsode.dynamics.mean_reverting import MeanReverting
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.dynamics.neural_sde import NeuralSDE
 from tsode.dynamics.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from tsode.dynamics.semilinear import SemilinearDynamics
+from tsode.dynamics.separable_hamiltonian import SeparableHamiltonian
 from tsode.dynamics.structured import Guarantee, Structured
 from tsode.numerics.sde import DiagonalSDE
 
@@ -19,12 +21,14 @@ __all__ = [
     "SDES",
     "GeometricBrownian",
     "Guarantee",
+    "Hamiltonian",
     "LinearDynamics",
     "MLPDynamics",
     "MeanReverting",
     "NeuralSDE",
     "OrnsteinUhlenbeck",
     "SemilinearDynamics",
+    "SeparableHamiltonian",
     "Structured",
 ]
 
@@ -33,10 +37,12 @@ DYNAMICS: Registry[type[Dynamics]] = Registry(
     Dynamics,
     {
         "gru_ode": GRUODE,
+        "hamiltonian": Hamiltonian,
         "linear": LinearDynamics,
         "mean_reverting": MeanReverting,
         "mlp": MLPDynamics,
         "semilinear": SemilinearDynamics,
+        "separable_hamiltonian": SeparableHamiltonian,
     },
     sizes=("n_state", "n_static"),
 )

@@ -141,8 +141,8 @@ def test_samples_are_tied_in_time_and_have_the_forecasts_marginals(family):
 @pytest.mark.parametrize("jump", JUMPS)
 def test_any_solver_goes_with_any_jump(solver, jump):
     torch.manual_seed(0)
-    evolution = next(name for name in ("mlp", *DYNAMICS) if isinstance(DYNAMICS[name](3), SOLVERS[solver].field_type))
-    model = build_filter(2, evolution=evolution, solver=solver, jump=jump, n_modes=2, n_static=1, n_state=3, n_hidden=4)
+    evolution = next(name for name in ("mlp", *DYNAMICS) if isinstance(DYNAMICS[name](4), SOLVERS[solver].field_type))
+    model = build_filter(2, evolution=evolution, solver=solver, jump=jump, n_modes=2, n_static=1, n_state=4, n_hidden=4)
     batch, queries = example_batch(2, torch.float32)
     forecast = model.forecast(batch, queries)
     assert torch.isfinite(forecast.params).all()

@@ -10,8 +10,10 @@ from tsode.dynamics.mean_reverting import MeanReverting
 from tsode.dynamics.mlp import MLPDynamics
 from tsode.dynamics.neural_sde import NeuralSDE
 from tsode.dynamics.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from tsode.dynamics.port_hamiltonian import PortHamiltonian
 from tsode.dynamics.semilinear import SemilinearDynamics
 from tsode.dynamics.separable_hamiltonian import SeparableHamiltonian
+from tsode.dynamics.stable import Stable
 from tsode.dynamics.structured import Guarantee, Structured
 from tsode.numerics.sde import DiagonalSDE
 
@@ -27,8 +29,10 @@ __all__ = [
     "MeanReverting",
     "NeuralSDE",
     "OrnsteinUhlenbeck",
+    "PortHamiltonian",
     "SemilinearDynamics",
     "SeparableHamiltonian",
+    "Stable",
     "Structured",
 ]
 
@@ -41,8 +45,10 @@ DYNAMICS: Registry[type[Dynamics]] = Registry(
         "linear": LinearDynamics,
         "mean_reverting": MeanReverting,
         "mlp": MLPDynamics,
+        "port_hamiltonian": PortHamiltonian,
         "semilinear": SemilinearDynamics,
         "separable_hamiltonian": SeparableHamiltonian,
+        "stable": Stable,
     },
     sizes=("n_state", "n_static"),
 )

@@ -26,6 +26,7 @@ from tsode.dynamics.antisymmetric import Antisymmetric
 from tsode.dynamics.base import Dynamics
 from tsode.dynamics.geometric_brownian import GeometricBrownian
 from tsode.dynamics.gru_ode import GRUODE
+from tsode.dynamics.hamiltonian import Hamiltonian
 from tsode.dynamics.linear import LinearDynamics
 from tsode.dynamics.lipschitz import Lipschitz
 from tsode.dynamics.mean_reverting import MeanReverting
@@ -34,9 +35,12 @@ from tsode.dynamics.neural_sde import NeuralSDE
 from tsode.dynamics.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from tsode.dynamics.oscillator import Oscillator
 from tsode.dynamics.parabolic import Parabolic
+from tsode.dynamics.port_hamiltonian import PortHamiltonian
 from tsode.dynamics.residual import ResidualDynamics
 from tsode.dynamics.second_order import SecondOrder
 from tsode.dynamics.semilinear import SemilinearDynamics
+from tsode.dynamics.separable_hamiltonian import SeparableHamiltonian
+from tsode.dynamics.stable import Stable
 from tsode.dynamics.structured import Guarantee, Structured
 from tsode.dynamics.uncoupled_oscillator import UncoupledOscillator
 from tsode.numerics.sde import DiagonalSDE
@@ -49,6 +53,7 @@ __all__ = [
     "Antisymmetric",
     "GeometricBrownian",
     "Guarantee",
+    "Hamiltonian",
     "LinearDynamics",
     "Lipschitz",
     "MLPDynamics",
@@ -57,9 +62,12 @@ __all__ = [
     "OrnsteinUhlenbeck",
     "Oscillator",
     "Parabolic",
+    "PortHamiltonian",
     "ResidualDynamics",
     "SecondOrder",
     "SemilinearDynamics",
+    "SeparableHamiltonian",
+    "Stable",
     "Structured",
     "UncoupledOscillator",
 ]
@@ -71,15 +79,19 @@ DYNAMICS: Registry[type[Dynamics]] = Registry(
         "anti_feedback": AntiFeedback,
         "antisymmetric": Antisymmetric,
         "gru_ode": GRUODE,
+        "hamiltonian": Hamiltonian,
         "linear": LinearDynamics,
         "lipschitz": Lipschitz,
         "mean_reverting": MeanReverting,
         "mlp": MLPDynamics,
         "oscillator": Oscillator,
         "parabolic": Parabolic,
+        "port_hamiltonian": PortHamiltonian,
         "residual": ResidualDynamics,
         "second_order": SecondOrder,
         "semilinear": SemilinearDynamics,
+        "separable_hamiltonian": SeparableHamiltonian,
+        "stable": Stable,
         "uncoupled_oscillator": UncoupledOscillator,
     },
     sizes=("n_state", "n_static"),

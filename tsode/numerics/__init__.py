@@ -2,12 +2,14 @@
 
 from tsode._registry import Registry
 from tsode.numerics.base import Solver
+from tsode.numerics.blanes_moan import BlanesMoan
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.euler import Euler
 from tsode.numerics.euler_maruyama import EulerMaruyama
 from tsode.numerics.exponential import ExponentialEuler
 from tsode.numerics.exponential_difference import ExponentialDifference
 from tsode.numerics.heun_maruyama import HeunMaruyama
+from tsode.numerics.leapfrog import Leapfrog
 from tsode.numerics.midpoint import Midpoint
 from tsode.numerics.milstein import Milstein
 from tsode.numerics.rk4 import RK4
@@ -20,12 +22,14 @@ __all__ = [
     "RK4",
     "SDE_SOLVERS",
     "SOLVERS",
+    "BlanesMoan",
     "Dopri5",
     "Euler",
     "EulerMaruyama",
     "ExponentialDifference",
     "ExponentialEuler",
     "HeunMaruyama",
+    "Leapfrog",
     "Midpoint",
     "Milstein",
     "Rodas4",
@@ -37,10 +41,12 @@ SOLVERS: Registry[type[Solver]] = Registry(
     "solver",
     Solver,
     {
+        "blanes_moan": BlanesMoan,
         "dopri5": Dopri5,
         "euler": Euler,
         "exponential_difference": ExponentialDifference,
         "exponential_euler": ExponentialEuler,
+        "leapfrog": Leapfrog,
         "midpoint": Midpoint,
         "rk4": RK4,
         "rodas4": Rodas4,

@@ -10,6 +10,7 @@ from torch.nn import functional
 from tsode.numerics.base import VectorField
 from tsode.numerics.exponential import RelaxingField
 from tsode.numerics.exponential_difference import SemilinearField
+from tsode.numerics.symplectic import SeparableField
 
 __all__ = ["driven"]
 
@@ -17,7 +18,7 @@ SLOWEST = 1e-6  # rate, times a step of any sensible length, of a coordinate tha
 
 
 def driven(field: VectorField, drive: Tensor) -> VectorField:
-    """The field with ``drive`` (b d) added, of the kind that it was: what has a `relaxation` has one still.
+    """The field with ``drive`` (b d) added, of the kind that it was: relaxing, semilinear or separable.
 
     The last ``field.n_static`` coordinates, where a field says that it has such, stand still all the same.
     """
@@ -26,6 +27,8 @@ def driven(field: VectorField, drive: Tensor) -> VectorField:
         drive = functional.pad(drive[:, : drive.shape[1] - n_static], (0, n_static))
     if isinstance(field, SemilinearField):
         return _DrivenSemilinear(field, drive)
+    if isinstance(field, SeparableField):
+        return _DrivenSeparable(field, drive)
     return _DrivenRelaxing(field, drive) if isinstance(field, RelaxingField) else _Driven(field, drive)
 
 
@@ -58,3 +61,18 @@ class _DrivenSemilinear(_Driven):
 
     def turn(self, z: Tensor) -> Tensor:
         return self.field.turn(z)
+
+
+@dataclass(frozen=True, eq=False)
+class _DrivenSeparable(_Driven):
+    field: SeparableField
+
+    @property
+    def n_static(self) -> int:
+        return self.field.n_static
+
+    def velocity(self, t: Tensor, p: Tensor, theta: Tensor) -> Tensor:
+        return self.field.velocity(t, p, theta) + self.drive[:, : p.shape[1]]
+
+    def force(self, t: Tensor, q: Tensor, theta: Tensor) -> Tensor:
+        return self.field.force(t, q, theta) + self.drive[:, q.shape[1] : 2 * q.shape[1]]

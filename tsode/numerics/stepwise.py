@@ -154,11 +154,16 @@ class StepwiseSolver(Solver):
         elapsed = times - t0[:, None]
         states = z[:, None].expand(-1, times.shape[1], -1)
         if ahead.ends:
-            states = self.read(ahead, elapsed.clamp(min=0), 1.0)
+            states = self.states_at(ahead, field, t0, elapsed.clamp(min=0), 1.0)
         if behind.ends:
             is_behind = (elapsed < 0)[..., None]
-            states = torch.where(is_behind, self.read(behind, (-elapsed).clamp(min=0), -1.0), states)
+            before = self.states_at(behind, field, t0, (-elapsed).clamp(min=0), -1.0)
+            states = torch.where(is_behind, before, states)
         return Solution(states, worst(ahead.status, behind.status), ahead.n_steps + behind.n_steps)
+
+    def states_at(self, record: StepRecord, field: VectorField, t0: Tensor, elapsed: Tensor, sign: float) -> Tensor:
+        """States of a path that was recorded from ``t0`` (b,), as of `read`; a method may ask the field again."""
+        return self.read(record, elapsed, sign)
 
     def read(self, record: StepRecord, elapsed: Tensor, sign: float, side: str = "left") -> Tensor:
         """States of a recorded path at the times `elapsed` (b m), float64, not negative, since its start.

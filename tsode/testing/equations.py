@@ -1,20 +1,21 @@
-"""Example equations that every solver of tsode can take, for the checks of solvers."""
+"""Example equations for the checks of solvers: each can take one of them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from tsode.dynamics.base import Relaxing
+from tsode.dynamics.base import Dynamics, Relaxing
 from tsode.numerics.sde import DiagonalSDE
 
-__all__ = ["ExampleField", "ExampleSDE", "Growth"]
+__all__ = ["ExampleField", "ExampleOscillator", "ExampleSDE", "Growth"]
 
 
 class ExampleField(Relaxing):
     """Nonlinear field ``(1 - |z|**2) z + omega(t) J z`` of a plane: a spiral onto the unit circle.
 
-    Every solver of tsode can take it: it has the forms of a `RelaxingField` and of a `SemilinearField` too.
+    Every solver of tsode but the symplectic ones can take it: it has the forms of a `RelaxingField` and of a
+    `SemilinearField` too.
 
     Parameters
     ----------
@@ -47,6 +48,43 @@ class ExampleField(Relaxing):
         growth = (square + (1.0 - square) * torch.exp(-2.0 * (t1 - t0))).rsqrt()
         angle = self.omega * (t1 - t0 if self.is_autonomous else t1.sin() - t0.sin())
         return growth[:, None] * (angle.cos()[:, None] * z + angle.sin()[:, None] * self.turn(z))
+
+
+class ExampleOscillator(Dynamics):
+    """Separable field ``q' = p + w'(t), p' = -omega exp(q - w(t))``: a ball on a soft slope, in a frame that moves.
+
+    Parameters
+    ----------
+    is_autonomous : bool
+        Whether the frame rests, ``w = 0``, or swings, ``w = sin t``.
+    """
+
+    n_static = 0
+
+    def __init__(self, is_autonomous: bool) -> None:
+        super().__init__(n_state=2)
+        self.is_autonomous = is_autonomous
+        self.omega = nn.Parameter(torch.tensor(2.0))
+
+    def velocity(self, t: Tensor, p: Tensor, theta: Tensor) -> Tensor:
+        return p if self.is_autonomous else p + t.cos().to(p.dtype)[:, None]
+
+    def force(self, t: Tensor, q: Tensor, theta: Tensor) -> Tensor:
+        return -self.omega * (q - self._frame(t).to(q.dtype)[:, None]).exp()
+
+    def drift(self, t: Tensor, z: Tensor) -> Tensor:
+        return torch.cat([self.velocity(t, z[:, 1:], z[:, 2:]), self.force(t, z[:, :1], z[:, 2:])], dim=1)
+
+    def exact(self, z: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
+        """State at ``t1`` (b,) from ``z`` (b 2) at ``t0`` (b,)."""
+        q, p = z[:, 0] - self._frame(t0), z[:, 1]
+        energy = 0.5 * p.square() + self.omega * q.exp()
+        phase = (0.5 * energy).sqrt() * (t1 - t0) - torch.atanh(p / (2.0 * energy).sqrt())
+        moved = (energy / self.omega).log() - 2.0 * phase.cosh().log()
+        return torch.stack([moved + self._frame(t1), -(2.0 * energy).sqrt() * phase.tanh()], dim=1)
+
+    def _frame(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t) if self.is_autonomous else t.sin()
 
 
 class ExampleSDE(DiagonalSDE):

@@ -19,7 +19,7 @@ from tsode.numerics.sde import DiagonalSDE, SDESolver, integrate_sde, integrate_
 from tsode.numerics.stepwise import StepwiseSolver
 from tsode.testing.assertions import assert_close, assert_gradient
 from tsode.testing.convergence import convergence_order, strong_errors, strong_order
-from tsode.testing.equations import ExampleField, ExampleSDE, Growth
+from tsode.testing.equations import ExampleField, ExampleOscillator, ExampleSDE, Growth
 
 __all__ = ["check_sde_solver", "check_solver"]
 
@@ -95,8 +95,9 @@ def check_solver(solver: Solver, field: Any = None) -> None:
     """
     assert isinstance(getattr(solver, "order", None), int), "a solver states its order of convergence, an int."
     _check_settings(solver)
-    driven: Any = ExampleField(False) if field is None else field
-    autonomous: Any = ExampleField(True) if field is None else field
+    example = ExampleField if isinstance(ExampleField(True), solver.field_type) else ExampleOscillator
+    driven: Any = example(False) if field is None else field
+    autonomous: Any = example(True) if field is None else field
     is_served = isinstance(driven, solver.field_type)
     assert is_served, f"field= is a {solver.field_type.__name__}, which the solver needs."
     for dtype in (torch.float32, torch.float64):
@@ -330,7 +331,7 @@ def _check_order(solver: Solver, field: VectorField, z: Tensor) -> None:
     tight = Dopri5(rtol=1e-13, atol=1e-14, max_steps=10_000)
 
     def exact(times: Tensor) -> Tensor:
-        if isinstance(field, ExampleField):
+        if isinstance(field, ExampleField | ExampleOscillator):
             return field.exact(z, T0, times)
         return integrate(field, z, T0, times, tight).z
 

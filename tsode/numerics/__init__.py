@@ -17,6 +17,7 @@ from tsode.numerics.rodas4 import Rodas4
 from tsode.numerics.sde import SDESolver
 from tsode.numerics.torch_diffeq import TorchDiffEq
 from tsode.numerics.torch_sde import TorchSDE
+from tsode.numerics.tsit5 import Tsit5
 
 __all__ = [
     "RK4",
@@ -35,6 +36,7 @@ __all__ = [
     "Rodas4",
     "TorchDiffEq",
     "TorchSDE",
+    "Tsit5",
 ]
 
 SOLVERS: Registry[type[Solver]] = Registry(
@@ -51,6 +53,7 @@ SOLVERS: Registry[type[Solver]] = Registry(
         "rk4": RK4,
         "rodas4": Rodas4,
         "torchdiffeq": TorchDiffEq,
+        "tsit5": Tsit5,
     },
 )
 

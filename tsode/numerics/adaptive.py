@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -108,54 +109,65 @@ class AdaptiveSolver(StepwiseSolver):
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
         is_usable = is_finite_row(z) & distance.isfinite()
         record = StepRecord(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
-        elapsed, is_free = torch.zeros_like(t0), torch.ones_like(is_usable)
+        elapsed = nothing = torch.zeros_like(t0)
         active = is_usable & (elapsed < distance)
         if not active.any():
             return record
         slope = field(t0, z)
         shadow = Shadow(field, z, self.rtol, self.atol) if is_differentiated(z, slope, t0, t1) else None
-        step_length = first_step = self._first_step(field, t0, z, slope, direction, first_length).detach()
-        power = -1.0 / (self.error_order + 1)
+        length = first = self._first_step(field, t0, z, slope, direction, first_length).detach()
         known: Tensor | None = slope
+        infinite = torch.full_like(z[:, 0], torch.inf).detach()
+        everyone, no_one = torch.ones_like(active), torch.zeros_like(active)
+        # Steps that are read from must not be cut to their queries: they would depend on them.
+        cut = query_step is None or has_end is not None
         for _ in range(self.max_steps):
-            # Steps that are read from must not be cut to their queries: they would depend on them.
-            step_length = step_length.clamp(max=self.max_step or torch.inf)
-            is_last = step_length >= distance - elapsed
-            if query_step is not None:
-                is_last = torch.zeros_like(is_last) if has_end is None else is_last & has_end
-            attempt = torch.where(is_last, distance - elapsed, step_length)
-            t = t0 + direction * elapsed
-            dt = torch.where(active, direction * attempt, 0.0)
+            if self.max_step is not None:
+                length = length.clamp(max=self.max_step)
+            tried, left = length, distance - elapsed
+            if cut:
+                is_last = length >= left if has_end is None else (length >= left) & has_end
+                tried = torch.where(is_last, left, length)
+            t = torch.addcmul(t0, direction, elapsed)
+            dt = torch.where(active, direction * tried, nothing)
             step = run_step(gradient, self.attempt, field, t, dt, record.z, known)
 
-            norm = self._error_norm(record.z, step.z, dt, step.stages).where(step.is_finite, torch.inf).detach()
-            is_right = norm <= 1
-            if shadow is not None:
-                bound = shadow.error_norm(self.attempt, self.error, t, dt, record.z, step)
-                is_idle = (bound > _TELLING) & (bound > _AT_REST * norm)
-                norm = torch.maximum(norm, torch.where(is_idle, bound, bound / _IN_MOTION))
-            accepted = active & (norm <= 1)
             # The step length is a choice, not a function of the state: no gradient through it.
-            change = (_SAFETY * norm**power).clamp(_SHRINK, _GROW).to(t0.dtype)
-            step_length = torch.where(active, attempt.detach() * change, step_length)
-            stuck = active & ~accepted & (step_length < 4 * torch.finfo(t0.dtype).eps * (t.abs() + first_step))
-            reason = torch.where(norm.isinf(), int(Status.NON_FINITE), int(Status.STEP_TOO_SMALL))
-            record.status = torch.where(stuck, reason, record.status)
-
+            with torch.no_grad():
+                norm = self._error_norm(record.z, step, dt, infinite)
+                if shadow is not None:
+                    is_right = norm <= 1
+                    bound = shadow.error_norm(self.attempt, self.error, t, dt, record.z, step)
+                    is_idle = (bound > _TELLING) & (bound > _AT_REST * norm)
+                    norm = torch.maximum(norm, torch.where(is_idle, bound, bound / _IN_MOTION))
+                accepted = active & (norm <= 1)
+                length = torch.where(active, self._change(norm).to(t0.dtype).mul_(tried), length)
+            if not torch.equal(accepted, active):
+                stuck = active & ~accepted & (length < 4 * torch.finfo(t0.dtype).eps * (t.abs() + first))
+                reason = torch.where(norm.isinf(), int(Status.NON_FINITE), int(Status.STEP_TOO_SMALL))
+                record.status = torch.where(stuck, reason, record.status)
+                active = active & ~stuck
             if stop_rule is not None:
                 is_stopped = stop_rule(record.z, step, t, dt, accepted)
-                accepted, is_free = accepted & ~is_stopped, is_free & ~is_stopped
-            start, elapsed = record.z, torch.where(accepted, torch.where(is_last, distance, elapsed + attempt), elapsed)
-            record.z = torch.where(accepted[:, None], step.z, start)
+                accepted, active = accepted & ~is_stopped, active & ~is_stopped
+
+            start, reached = record.z, elapsed + tried
+            if cut:
+                reached = torch.where(is_last, distance, reached)
+            following = None if known is None else self.next_slope(step)
+            if torch.equal(accepted, everyone):  # as mostly, of a row alone
+                elapsed, record.z, known = reached, step.z, following
+            else:
+                elapsed = torch.where(accepted, reached, elapsed)
+                record.z = torch.where(accepted[:, None], step.z, start)
+                known = None if following is None or known is None else torch.where(accepted[:, None], following, known)
             if shadow is not None:
                 shadow.follow(record.z, accepted, is_right & (norm > 1))
-            following = self.next_slope(step)
-            known = None if following is None or known is None else torch.where(accepted[:, None], following, known)
             record.n_steps = record.n_steps + accepted
             if query_step is not None or stop_rule is not None:
                 record.add(start, step, elapsed)
-            active = is_free & (elapsed < distance) & (record.status == Status.OK)
-            if not active.any():  # the loop test
+            active = active & (elapsed < distance)
+            if torch.equal(active, no_one):  # the loop test
                 return record
         reason = torch.where(self.is_stiff(dt, step), int(Status.STIFF), int(Status.MAX_STEPS))
         record.status = torch.where(active, reason, record.status)
@@ -173,12 +185,18 @@ class AdaptiveSolver(StepwiseSolver):
         end = torch.where(has_end[:, None], record.z, z)
         return end, Solution(states, record.status, record.n_steps)
 
-    @torch.no_grad()
-    def _error_norm(self, start: Tensor, end: Tensor, dt: Tensor, stages: Sequence[Tensor]) -> Tensor:
-        """Error of a step relative to the tolerance, (b,); infinite where it is not finite."""
-        error = self.error(dt, stages)
-        norm = _rms(error / (self.atol + self.rtol * torch.maximum(start.abs(), end.abs())))
-        return norm.nan_to_num(nan=torch.inf)
+    def _error_norm(self, start: Tensor, step: Step, dt: Tensor, infinite: Tensor) -> Tensor:
+        """Error of a step relative to the tolerance, (b,); infinite where it, or the step, is not finite."""
+        size = math.sqrt(max(start.shape[1], 1))
+        scale = torch.maximum(start.abs(), step.z.abs()).mul_(size * self.rtol).add_(size * self.atol)
+        norm = torch.linalg.vector_norm(self.error(dt, step.stages) / scale, dim=1)
+        return torch.fmin(torch.where(step.is_finite, norm, infinite), infinite)  # not NaN, where it was
+
+    def _change(self, norm: Tensor) -> Tensor:
+        """By how much the next step is longer, (b,)."""
+        # by its logarithm: a power of many numbers at once may differ in its last digit from that of each
+        change = norm.log().mul_(-1.0 / (self.error_order + 1)).add_(math.log(_SAFETY))
+        return change.clamp_(math.log(_SHRINK), math.log(_GROW)).exp_()
 
     @torch.no_grad()
     def _first_step(
@@ -204,4 +222,4 @@ class AdaptiveSolver(StepwiseSolver):
 
 
 def _rms(x: Tensor) -> Tensor:
-    return x.square().mean(dim=1).sqrt()
+    return torch.linalg.vector_norm(x, dim=1) / math.sqrt(max(x.shape[1], 1))

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from tsode.numerics.adaptive import AdaptiveSolver
-from tsode.numerics.base import VectorField
-from tsode.numerics.runge_kutta import Tableau, combine, runge_kutta_dense, runge_kutta_step
-from tsode.numerics.stepwise import Step
+from tsode.numerics.embedded_pair import EmbeddedPair
+from tsode.numerics.runge_kutta import Tableau
 
 __all__ = ["Dopri5"]
 
@@ -43,13 +38,10 @@ _TABLEAU = Tableau(
 )  # fmt: skip
 # The fifth-order weights minus the embedded fourth-order ones.
 _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
-# From the stage before the last to the last, of which the field's change tells how stiff it is.
-_LAST_MOVE = tuple(b - a for b, a in zip(_TABLEAU.b, (*_TABLEAU.a[4], 0.0, 0.0)))
-_UNSTABLE = 1.2  # length of a step times the steepest slope: stable up to 3.3, and accuracy asks for less
 
 
 @dataclass(frozen=True)
-class Dopri5(AdaptiveSolver):
+class Dopri5(EmbeddedPair):
     """Dormand and Prince's method of order 5(4), adaptive row by row, with a quartic inside the step.
 
     Parameters
@@ -60,25 +52,10 @@ class Dopri5(AdaptiveSolver):
     References
     ----------
     Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comp. Appl. Math. 6, 1980. Inside the step:
-    Shampine, "Some practical Runge-Kutta formulas", Math. Comp. 46, 1986. Stiffness: Hairer and Wanner, "Solving
-    Ordinary Differential Equations II", section IV.2.
+    Shampine, "Some practical Runge-Kutta formulas", Math. Comp. 46, 1986.
     """
 
     order = 5
     error_order = 4
-
-    def attempt(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, slope: Tensor | None = None) -> Step:
-        return runge_kutta_step(_TABLEAU, field, t, dt, z, slope)
-
-    def error(self, dt: Tensor, stages: Sequence[Tensor]) -> Tensor:
-        return dt.to(stages[0].dtype)[:, None] * combine(_ERROR, stages)
-
-    def next_slope(self, step: Step) -> Tensor:
-        return step.stages[-1]
-
-    def is_stiff(self, dt: Tensor, step: Step) -> Tensor:
-        change, move = step.stages[-1] - step.stages[-2], combine(_LAST_MOVE, step.stages)
-        return change.detach().norm(dim=1) > _UNSTABLE * move.detach().norm(dim=1)
-
-    def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
-        return runge_kutta_dense(_TABLEAU, z, stages, dt, theta)
+    tableau = _TABLEAU
+    error_weights = _ERROR

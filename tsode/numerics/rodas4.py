@@ -14,7 +14,7 @@ from tsode.numerics.row_jacobian import linearise
 from tsode.numerics.runge_kutta import combine
 from tsode.numerics.stepwise import Step
 
-__all__ = ["Rodas4"]
+__all__ = ["Rodas4", "RosenbrockStep"]
 
 # In the letters of the code RODAS, whose stages spare products by the Jacobian.
 _GAMMA = 0.25
@@ -43,6 +43,13 @@ _TWIST = (-0.6762803392801253, 6.087714651680015, 16.43084320892478, 24.76722511
 
 
 @dataclass(frozen=True)
+class RosenbrockStep(Step):
+    """A step, and the field's derivatives by the state at its begin (b d d); 0 where they are not finite."""
+
+    jacobian: Tensor
+
+
+@dataclass(frozen=True)
 class Rodas4(AdaptiveSolver):
     """Hairer and Wanner's Rosenbrock method RODAS of order 4(3): L-stable, stiffly accurate, adaptive row by row.
 
@@ -67,26 +74,35 @@ class Rodas4(AdaptiveSolver):
     def attempt(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, slope: Tensor | None = None) -> Step:
         length = dt.to(z.dtype)[:, None]
         value, jacobian, by_time = linearise(field, t, z)
-        is_finite = is_finite_row(jacobian.flatten(1)) & is_finite_row(by_time) & is_finite_row(value)
+        is_finite = is_finite_row(torch.cat([jacobian.flatten(1), by_time, value], dim=1))
         jacobian = torch.where(is_finite[:, None, None], jacobian, 0.0)
         by_time = torch.where(is_finite[:, None], by_time, 0.0)
         system = torch.eye(z.shape[1], dtype=z.dtype, device=z.device) - _GAMMA * length[..., None] * jacobian
         factors, pivots, _ = torch.linalg.lu_factor_ex(system)
         stages: list[Tensor] = []
+        is_guarded, slope_by_time = torch.is_grad_enabled(), length * by_time
         for node, to_time, a, c in zip(_NODES, _BY_TIME, _A, _C):
             if stages:
                 stage = z + combine(a, stages)
-                is_finite = is_finite & is_finite_row(stage)
-                value = field(t + node * dt, torch.where(is_finite[:, None], stage, z))
-            right = length * (value + to_time * length * by_time)
-            if stages:
-                right = right + combine(c, stages)
-            stages.append(torch.linalg.lu_solve(factors, pivots, _GAMMA * right[..., None])[..., 0])
+                if is_guarded:  # see `runge_kutta_step`
+                    is_finite = is_finite & is_finite_row(stage)
+                    stage = torch.where(is_finite[:, None], stage, z)
+                value = field(torch.add(t, dt, alpha=node), stage if is_guarded else stage.nan_to_num_())
+            right = torch.add(value, slope_by_time, alpha=to_time) if to_time else value
+            right = torch.addcmul(combine(c, stages), length, right) if stages else length * right
+            stages.append(torch.linalg.lu_solve(factors, pivots, (_GAMMA * right)[..., None])[..., 0])
         end = z + combine(_END, stages)
-        return Step(end, stages, is_finite & is_finite_row(end))
+        if not is_guarded:
+            is_finite = is_finite & is_finite_row(torch.cat(stages, dim=1))
+        return RosenbrockStep(end, stages, is_finite & is_finite_row(end), jacobian)
 
     def error(self, dt: Tensor, stages: Sequence[Tensor]) -> Tensor:
         return stages[-1]
+
+    def coefficients(self, dt: Tensor, step: Step) -> list[Tensor]:
+        """The path inside the step as a polynomial of the share that has passed, see `tsode.numerics.switching`."""
+        end, bend, twist = (combine(weights, step.stages) for weights in (_END, _BEND, _TWIST))
+        return [end + bend, twist - bend, -twist]
 
     def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
         left = 1.0 - theta

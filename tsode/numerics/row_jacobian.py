@@ -15,25 +15,25 @@ from tsode.numerics.shadow import is_differentiated
 
 __all__ = ["linearise"]
 
+_FEW = 3  # coordinates that are differentiated as fast one by one
+_LARGEST = 4_000_000  # numbers in a tensor of the derivatives of several coordinates
+
 
 def linearise(field: VectorField, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Value (b d), Jacobian (b d d) and derivative by the time (b d) of a field at ``t`` (b,) and ``z`` (b d).
 
     All can be differentiated where the value can, once.
     """
-    value = field(t, z)
-    goes_on = is_differentiated(t, z, value)
+    value = field(t, z) if torch.is_grad_enabled() else None
+    goes_on = is_differentiated(t, z, *([] if value is None else [value]))
     with torch.enable_grad():
         # apart from their history, which every one of the derivatives below would be looked for in
         when, at = (x.detach().requires_grad_() for x in (t, z))
         image = field(when, at)
         if not image.requires_grad:  # constant, or one that keeps gradients to itself
-            return value, *_forward(field, t, z)
-        rows = [
-            torch.autograd.grad(part.sum(), (at, when), create_graph=goes_on, retain_graph=True, materialize_grads=True)
-            for part in image.unbind(dim=1)
-        ]
-    by_state, by_time = (torch.stack(parts, dim=1) for parts in zip(*rows))
+            return image if value is None else value, *_forward(field, t, z)
+        by_state, by_time = _backward(image, at, when, goes_on)
+    value = image.detach() if value is None else value
     slopes = torch.cat([by_state, by_time.to(z)[..., None]], dim=2)
     if goes_on and slopes.requires_grad:
         slopes = _Rejoined.apply(slopes, when, at, t, z)
@@ -56,6 +56,33 @@ class _Rejoined(torch.autograd.Function):
             result, (when, at), slope, retain_graph=True, materialize_grads=True, allow_unused=True
         )
         return slope, None, None, by_time, by_state
+
+
+def _backward(image: Tensor, at: Tensor, when: Tensor, goes_on: bool) -> tuple[Tensor, Tensor]:
+    """Jacobian and derivative by the time in reverse mode, of several coordinates at once where the field lets them."""
+    b, d = image.shape
+    some = max(1, _LARGEST // max(image.numel(), 1))
+    ones = torch.eye(d, dtype=image.dtype, device=image.device)[:, None].expand(d, b, d)
+
+    def slopes(of: Tensor, is_batched: bool) -> tuple[Tensor, ...]:
+        found = torch.autograd.grad(
+            image, (at, when), of, create_graph=goes_on, retain_graph=True, allow_unused=True,
+            is_grads_batched=is_batched,
+        )  # fmt: skip
+        count = of.shape[: of.dim() - 2]
+        return tuple(x.new_zeros(*count, *x.shape) if y is None else y for x, y in zip((at, when), found))
+
+    if d > _FEW:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # that some operation goes one by one
+                parts = [slopes(of, True) for of in ones.split(some)]
+            by_state, by_time = (torch.cat(part).movedim(0, 1) for part in zip(*parts))
+            return by_state, by_time
+        except RuntimeError:  # an operation of the field's own has no rule for it
+            pass
+    by_state, by_time = (torch.stack(part, dim=1) for part in zip(*(slopes(of, False) for of in ones.unbind())))
+    return by_state, by_time
 
 
 def _forward(field: VectorField, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.stepwise import Step
 
-__all__ = ["Tableau", "combine", "runge_kutta_dense", "runge_kutta_step"]
+__all__ = ["Tableau", "combine", "polynomial", "runge_kutta_dense", "runge_kutta_step"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Tableau:
         Weights of the earlier slopes in the second, third, ... stage.
     b : tuple of float
         Weights of the slopes in the step.
-    inside : tuple of tuple of float
+    dense : tuple of tuple of float
         Dense output: row p holds each slope's coefficient of ``theta ** (p + 1)``; the columns sum to `b`.
     """
 
@@ -35,19 +37,42 @@ class Tableau:
     b: tuple[float, ...]
     dense: tuple[tuple[float, ...], ...]
 
-    @property
-    def ends_at_last_stage(self) -> bool:
-        """Whether the state of the last stage is that at the end of the step."""
-        return bool(self.a) and self.b == (*self.a[-1], 0.0)
+    @cached_property
+    def ends_in_stage(self) -> bool:
+        """Whether the step ends where its last slope is taken, which is the first of the next step."""
+        return bool(self.a) and (*self.a[-1], 0.0) == self.b
 
 
 def combine(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
     """Weighted sum of slopes; a weight of zero costs nothing and lets no infinity through."""
-    (weight, slope), *rest = [(w, k) for w, k in zip(weights, slopes) if w != 0]
-    total = weight * slope
-    for weight, slope in rest:
-        total = torch.add(total, slope, alpha=weight)
-    return total
+    weight, total = _proportion(tuple(weights), slopes)
+    return total * weight
+
+
+def _add_combined(z: Tensor, length: Tensor, weights: tuple[float, ...], slopes: Sequence[Tensor]) -> Tensor:
+    """``z + length * combine(weights, slopes)``, in fewer operations."""
+    weight, total = _proportion(weights, slopes)
+    return torch.addcmul(z, length, total, value=weight)
+
+
+def _proportion(weights: tuple[float, ...], slopes: Sequence[Tensor]) -> tuple[float, Tensor]:
+    """The first weight that is not zero, and what a weighted sum is in proportion to it."""
+    weight, first, rest = _terms(weights)
+    if not rest:
+        return weight, slopes[first]
+    share, place = rest[0]
+    total = torch.add(slopes[first], slopes[place], alpha=share)
+    for share, place in rest[1:]:
+        total.add_(slopes[place], alpha=share)
+    return weight, total
+
+
+@cache
+def _terms(weights: tuple[float, ...]) -> tuple[float, int, tuple[tuple[float, int], ...]]:
+    """The first weight that is not zero, its place, and the others in proportion to it with theirs."""
+    places = [place for place, weight in enumerate(weights) if weight]
+    first = weights[places[0]]
+    return first, places[0], tuple((weights[place] / first, place) for place in places[1:])
 
 
 def runge_kutta_step(
@@ -62,22 +87,33 @@ def runge_kutta_step(
     """
     length = dt.to(z.dtype)[:, None]
     slopes = [field(t, z) if slope is None else slope]
-    is_finite = torch.ones_like(dt, dtype=torch.bool)
+    end, is_finite = z, is_finite_row(z) if torch.is_grad_enabled() else None
     for node, weights in zip(tableau.c[1:], tableau.a):
-        stage = torch.addcmul(z, length, combine(weights, slopes))
-        is_finite = is_finite & is_finite_row(stage)
+        end = _add_combined(z, length, weights, slopes)
         # The field never sees a value that is not finite: a gradient of zero times infinity would reach its weights.
-        slopes.append(field(t + node * dt, torch.where(is_finite[:, None], stage, z)))
-    if tableau.ends_at_last_stage:
-        return Step(stage, slopes, is_finite)
-    end = torch.addcmul(z, length, combine(tableau.b, slopes))
-    return Step(end, slopes, is_finite & is_finite_row(end))
+        if is_finite is not None:
+            is_finite = is_finite & is_finite_row(end)
+            seen = torch.where(is_finite[:, None], end, z)
+        else:
+            seen = end.nan_to_num() if node == 1.0 else end.nan_to_num_()
+        slopes.append(field(torch.add(t, dt, alpha=node), seen))
+    if not tableau.ends_in_stage:
+        end = _add_combined(z, length, tableau.b, slopes)
+    if is_finite is not None:
+        return Step(end, slopes, is_finite & is_finite_row(end))
+    # a stage is finite where the slopes before it are
+    return Step(end, slopes, is_finite_row(torch.cat([*slopes[: len(tableau.a)], end], dim=1)))
 
 
 def runge_kutta_dense(tableau: Tableau, z: Tensor, slopes: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
     """State after the fraction `theta` (... 1) of the step of length `dt` (... 1) that began at `z` (... d)."""
-    powers = [theta ** (p + 1) for p in range(len(tableau.dense))]
+    powers = list(accumulate([theta] * len(tableau.dense), torch.mul))  # to the bit the same alone and in any batch
     for weights, slope in zip(zip(*tableau.dense), slopes):
         if any(weights):
             z = torch.addcmul(z, dt * combine(weights, powers), slope)
     return z
+
+
+def polynomial(tableau: Tableau, slopes: Sequence[Tensor], length: Tensor) -> list[Tensor]:
+    """Coefficients (b d) of the powers of the share that has passed, from the first, of a step of this length (b 1)."""
+    return [combine(weights, slopes) * length for weights in tableau.dense]

@@ -109,10 +109,15 @@ def _at_once(
     """All channels by one Cholesky factor; and where that has lost half the digits or more, (...)."""
     seen, observed, noise, error = _seen_only(error, mask, readout, variance)
     together = observed @ cov @ observed.mT + torch.diag_embed(noise)
-    factor, info = torch.linalg.cholesky_ex(together)
+    both = torch.cat([observed, error[..., None]], dim=-1)
+    if together.shape[-1] == 1:  # one channel: LAPACK would be called for each number
+        factor, info = together.clamp(min=0.0).sqrt(), ~(together > 0.0)[..., 0, 0]
+        weighted = both / together
+    else:
+        factor, info = torch.linalg.cholesky_ex(together)
+        weighted = torch.cholesky_solve(both, factor)
     pivots, size = factor.detach().diagonal(dim1=-2, dim2=-1).square(), together.detach().diagonal(dim1=-2, dim2=-1)
     is_lost = (info > 0) | (pivots < torch.finfo(cov.dtype).eps ** 0.5 * size).any(dim=-1)
-    weighted = torch.cholesky_solve(torch.cat([observed, error[..., None]], dim=-1), factor)
     gain = (weighted[..., :-1] @ cov).mT
     kept = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device) - gain @ observed
     updated = kept @ cov @ kept.mT + (gain * (seen * noise)[..., None, :]) @ gain.mT

@@ -10,7 +10,7 @@ import torch
 
 from tsode import LastValueForecaster
 from tsode.core.forecast import Forecast
-from tsode.dynamics import LinearDynamics, MeanReverting, OrnsteinUhlenbeck
+from tsode.dynamics import Antisymmetric, LinearDynamics, Lipschitz, MeanReverting, OrnsteinUhlenbeck
 from tsode.evolutions import DiagonalFlow
 from tsode.evolutions.base import Evolved
 from tsode.frames.growing import GrowingDict
@@ -348,6 +348,16 @@ class Explodes(LinearDynamics):
         return super().drift(t, z) + z**3
 
 
+class PromisesTooMuch(Antisymmetric):
+    def motion(self, t, x, theta):
+        return super().motion(t, x, theta) + 0.1 * x
+
+
+class KeepsItsPromiseUntilTrained(Lipschitz):
+    def motion(self, t, x, theta):
+        return (1.0 + self.share**2) * super().motion(t, x, theta)
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -356,6 +366,8 @@ class Explodes(LinearDynamics):
         (RelaxesElsewhere, "relaxation gives the drift"),
         (HasIdleWeights, "every weight moves the flow: idle has no gradient"),
         (Explodes, "a solve over 10 units of time stays finite"),
+        (PromisesTooMuch, "a structured field keeps its promise as built"),
+        (KeepsItsPromiseUntilTrained, "a structured field keeps its promise at random weights of size 1"),
     ],
 )
 def test_dynamics_that_break_a_promise_are_told_which(broken, message):

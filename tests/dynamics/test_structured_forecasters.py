@@ -5,7 +5,7 @@ import torch
 
 from tests.registries import small
 from tsode import JumpODEForecaster, LatentODEForecaster, part
-from tsode.dynamics import DYNAMICS, Structured
+from tsode.dynamics import DYNAMICS, ResidualDynamics, Structured
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.evolutions.orthogonal import OrthogonalFlow
 from tsode.testing import check_forecaster, example_panel
@@ -39,6 +39,14 @@ def test_settings_reach_the_field():
     )
     assert structured_part(forecaster).slope == 3.0
     assert type(structured_part(forecaster).matrices[0]).__name__ == "CayleyMatrix"
+
+
+def test_a_field_with_known_rates_is_taken_as_it_is():
+    field = ResidualDynamics(4, lambda t, z: z.flip(1) * torch.tensor([1.0, 1.0, -1.0, -1.0]))
+    forecaster = small(JumpODEForecaster, evolution=field, n_members=1).fit(example_panel(4))
+    made = next(m for m in forecaster.module_.modules() if isinstance(m, ResidualDynamics))
+    assert made.known is field.known
+    assert forecaster.predict(horizon="5h").notna().all(axis=None)
 
 
 @pytest.mark.slow

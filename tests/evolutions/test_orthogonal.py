@@ -35,9 +35,8 @@ def test_every_basis_keeps_the_contract(basis):
     check_evolution(OrthogonalFlow(2, 1, basis=basis))
 
 
-@pytest.mark.parametrize("n_static", [0, 2])
-def test_the_norm_is_kept_over_ten_thousand_irregular_gaps(n_static):
-    flow = with_random_weights(n_modes=4, n_static=n_static)
+def test_the_norm_is_kept_over_ten_thousand_irregular_gaps():
+    flow = with_random_weights(n_modes=4, n_static=2)
     z = start = torch.randn(3, flow.n_state, dtype=torch.float64)
     t = torch.zeros(3, dtype=torch.float64)
     with torch.no_grad():

@@ -26,8 +26,8 @@ class ResidualDynamics(Dynamics):
         Width of the state.
     known : callable, optional
         ``(t, z) -> rates``: ``t`` (b,), ``z`` (b d) -> (b d), each row by itself; a module's weights are learned along.
-        By its name alone, "residual" has none: a perceptron that starts at rest. With one, give a forecaster
-        ``evolution=Solved(ResidualDynamics(n, known), RK4())``.
+        By its name alone, "residual" has none: a perceptron that starts at rest. With one, give a forecaster the
+        field itself: ``evolution=ResidualDynamics(n, known)``.
     width : int
         Hidden units of ``N``.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tsode._registry import Part, Registry, build, class_of
 from tsode.dynamics import DYNAMICS
+from tsode.dynamics.base import Dynamics
 from tsode.dynamics.semilinear import SemilinearDynamics
 from tsode.dynamics.structured import Structured
 from tsode.dynamics.with_static import WithStatic
@@ -33,7 +34,7 @@ def is_modal(evolution: Any) -> bool:
 
 
 def build_evolution(
-    evolution: str | Part | Evolution,
+    evolution: str | Part | Evolution | Dynamics,
     *,
     solver: str | Part | Solver = "midpoint",
     n_modes: int = 64,
@@ -41,14 +42,15 @@ def build_evolution(
     n_state: int = 64,
     query_step: float = 0.25,
 ) -> Evolution:
-    """Make an evolution; an instance is returned as it is.
+    """Make an evolution; one that is made already is returned as it is.
 
     Parameters
     ----------
-    evolution : str, Part or Evolution
+    evolution : str, Part, Evolution or Dynamics
         "linear" (`DiagonalFlow` of `n_modes` modes and `n_static` statics), "orthogonal" (`OrthogonalFlow`, of the same
         sizes), "semilinear" (the linear one with a neural correction, solved), or the name of another field in
-        `tsode.dynamics.DYNAMICS` (of `n_state` coordinates that move and `n_static` that stand still).
+        `tsode.dynamics.DYNAMICS` (of `n_state` coordinates that move and `n_static` that stand still);
+        or a field of your own as it is, of its own size, solved.
     solver : str, Part or Solver
         Name in `tsode.numerics.SOLVERS`, or an instance; not used by "linear".
     query_step : float
@@ -56,6 +58,8 @@ def build_evolution(
     """
     if isinstance(evolution, Evolution):
         return evolution
+    if isinstance(evolution, Dynamics):
+        return Solved(evolution, build(SOLVERS, solver, "solver"), query_step=query_step)
     cls = _class_of(evolution)
     sizes = {"n_state": n_state, "n_modes": n_modes, "n_static": n_static}
     if issubclass(cls, Evolution):
@@ -70,4 +74,6 @@ def build_evolution(
 
 
 def _class_of(evolution: Any) -> type:
+    if isinstance(evolution, Evolution | Dynamics):
+        return type(evolution)
     return class_of({**DYNAMICS, **EVOLUTIONS}, evolution, "evolution")

@@ -8,6 +8,7 @@ the start, summed up, and carried on to where they are asked for.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,10 @@ from tsode.evolutions.orthogonal import OrthogonalFlow
 
 __all__ = ["run"]
 
+Sample = Callable[[int, torch.Generator], tuple[Tensor, Tensor, Tensor]]
+
 LENGTH, BLANKS, N_SYMBOLS, N_COPIED = 2000, 200, 8, 10
-N_ADDING_STEPS, N_COPY_STEPS, N_ROWS, N_TEST = 1500, 3000, 32, 500
+N_ADDING_STEPS, N_COPY_STEPS, N_ROWS, N_TEST = 1200, 600, 32, 500
 
 
 class Remembering(nn.Module):
@@ -53,6 +56,9 @@ class Remembering(nn.Module):
         return self.flow.evolve(jumps.flatten(0, 1), times.flatten(), end.flatten()).z.view_as(jumps).sum(dim=1)
 
 
+Loss = Callable[[Remembering, Tensor, Tensor, Tensor], Tensor]
+
+
 def adding(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Times (n LENGTH) at irregular gaps over about one unit, values with marks, and the sum of the two marked."""
     gaps = torch.empty(n, LENGTH, dtype=torch.float64).exponential_(generator=generator) / LENGTH
@@ -77,10 +83,10 @@ def run(report: Report) -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     model = Remembering(2, 1, n_modes=8, frequencies=(0.1, 10.0))
-    error = train(model, adding, adding_loss, report.count(N_ADDING_STEPS), generator)
+    error = train(report, model, adding, adding_loss, report.count(N_ADDING_STEPS), generator)
     report.at_most(f"adding problem, length {LENGTH:,}, irregular gaps: MSE", error, 1e-3)
     model = Remembering(N_SYMBOLS + 2, N_SYMBOLS + 2, n_modes=64, frequencies=(0.05, 3.0))
-    error = train(model, copying, copying_loss, report.count(N_COPY_STEPS), generator)
+    error = train(report, model, copying, copying_loss, report.count(N_COPY_STEPS), generator)
     memoryless = N_COPIED * math.log(N_SYMBOLS) / (BLANKS + 2 * N_COPIED)
     report.at_most(f"copy task, T = {BLANKS}: cross-entropy, the bar being that without memory", error, memoryless)
 
@@ -93,7 +99,9 @@ def copying_loss(model: Remembering, times: Tensor, x: Tensor, wanted: Tensor) -
     return functional.cross_entropy(model.readout(model.states(times, x)).flatten(0, 1), wanted.flatten())
 
 
-def train(model, sample, loss, n_steps: int, generator: torch.Generator) -> float:  # type: ignore[no-untyped-def]
+def train(
+    report: Report, model: Remembering, sample: Sample, loss: Loss, n_steps: int, generator: torch.Generator
+) -> float:
     """Loss on new series after training on series that are never seen twice."""
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=1e-2, total_steps=n_steps)
@@ -105,7 +113,7 @@ def train(model, sample, loss, n_steps: int, generator: torch.Generator) -> floa
         optimiser.step()
         schedule.step()
         if step % (n_steps // 10 or 1) == 0:
-            print(f"     step {step}: {value.item():.5f}", flush=True)
+            report.note(f"step {step}: {value.item():.5f}")
     with torch.no_grad():
         parts = [loss(model, *sample(N_ROWS, generator)).item() for _ in range(N_TEST // N_ROWS)]
     return sum(parts) / len(parts)

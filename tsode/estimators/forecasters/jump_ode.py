@@ -65,7 +65,8 @@ class JumpODEForecaster(GrowingForecaster):
         A named member of the filter family; it sets `evolution`, `jump` and `solver`. None: they are taken as given.
     evolution : str, Part or Evolution
         "linear" (closed form, default), "semilinear" (the same with a neural correction), "mlp", "gru_ode",
-        "mean_reverting" ..., such a name with settings (``tsode.part("mlp", width=32)``), or an instance.
+        "mean_reverting", one that keeps a promise (see `tsode.dynamics`), such a name with settings
+        (``tsode.part("mlp", width=32)``), or an instance.
     jump : str, Part or callable
         "innovation_gru" (default), "gru", "bayes_gru", "neural_jump", or ``(n_state, n_channels) -> JumpMap``.
     likelihood : {"normal_mixture", "normal", "student_t", "laplace"}, Part or Likelihood

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from tsode.errors import ParameterError
 
-__all__ = ["Captured", "check_complete"]
+__all__ = ["Captured", "check_complete", "made_inside"]
 
 
 class Captured:
@@ -52,8 +52,8 @@ class Captured:
     def check_complete(self, run: Callable[[], Tensor], mode: str) -> None:
         """Raise a `ParameterError` if what `run` gives is made of a tensor that requires a gradient and was not met."""
         values = [x.detach().requires_grad_() for x in self.tensors]
-        with torch.enable_grad(), self.replaced(values):
-            check_complete([run()], values, mode)
+        with torch.enable_grad(), self.replaced(values), made_inside() as made:
+            check_complete([run()], [*values, *made.values()], mode)
 
 
 class _Watcher(TorchFunctionMode):
@@ -101,6 +101,14 @@ class _Replacement(TorchFunctionMode):
         if type(x) in (list, tuple):
             return type(x)(map(self._of, x))
         return self.values.get(id(x), x) if isinstance(x, Tensor) else x
+
+
+@contextmanager
+def made_inside() -> Iterator[dict[int, Tensor]]:
+    """What asks for a gradient and is made inside, by its identity: a step may take derivatives itself."""
+    watcher = _Watcher([])
+    with watcher:
+        yield watcher.made
 
 
 def check_complete(results: Sequence[Tensor], known: Sequence[Tensor], mode: str) -> None:

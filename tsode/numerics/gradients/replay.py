@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.core.status import worst
 from tsode.errors import ParameterError
 from tsode.numerics.base import Gradient, Solution, Solver, VectorField
-from tsode.numerics.captured import check_complete
+from tsode.numerics.captured import check_complete, made_inside
 from tsode.numerics.gradients.tape import Clock, Keep, Tape
 from tsode.numerics.stepwise import StepwiseSolver
 
@@ -121,20 +121,22 @@ class _Replay(torch.autograd.Function):
         if g_answers is not None:
             assert tape.beyond is not None
             g = g + torch.where(tape.beyond[..., None], g_answers, 0.0).sum(dim=1)
-        is_checked = False
+        made: dict[int, Tensor] | None = None
         replacement = [value if value is not None else x for value, x in zip(values, tape.captured.tensors)]
         with tape.captured.replaced(replacement) if is_replaced else nullcontext():
             for k, before in tape.keep.backward(tape):
-                with torch.enable_grad():
+                is_first = made is None
+                with torch.enable_grad(), made_inside() if is_first else nullcontext(made) as made:
                     before = before.detach().requires_grad_()
                     after, inside = tape.take(k, before, clock)
                 results, slopes = [after], [g]
                 place = tape.inside(k)
                 if inside is not None and place is not None and g_answers is not None:
                     results, slopes = [after, inside], [g, g_answers[place]]
-                if not is_checked:
-                    is_checked = True
-                    check_complete(results, [before, *others, *tape.captured.tensors], ctx.name)
+                if is_first:
+                    known = [before, *others, *tape.captured.tensors, *(made or {}).values()]
+                    check_complete(results, known, ctx.name)
+                    made = {}
                 pairs = [(x, slope) for x, slope in zip(results, slopes) if x.requires_grad]
                 g, *parts = torch.autograd.grad(
                     [x for x, _ in pairs], [before, *others], [slope for _, slope in pairs], allow_unused=True

@@ -80,5 +80,5 @@ def test_an_exponential_step_reaches_through_the_module(z):
 
 
 def test_a_gradient_the_solver_does_not_offer_is_refused_at_once(field):
-    with pytest.raises(ParameterError, match="'adjoint' is not offered by RK4"):
-        Solved(field, RK4(), gradient="adjoint")
+    with pytest.raises(ParameterError, match="'reversible' needs steps that can be taken back, which RK4"):
+        Solved(field, RK4(), gradient="reversible")

@@ -13,8 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from tsode._registry import Part
 from tsode.errors import ParameterError
-from tsode.numerics.base import Solution, Solver, VectorField
+from tsode.numerics.base import Gradient, Solution, Solver, VectorField
 from tsode.numerics.driven import driven
 from tsode.numerics.integrate import check_gradient, integrate, integrate_to
 from tsode.numerics.stepwise import StepwiseSolver
@@ -114,7 +115,7 @@ class Solved(DrivenEvolution):
         Right-hand side: a member of `tsode.dynamics`.
     solver : Solver
         A member of `tsode.numerics.SOLVERS`.
-    gradient : {"backprop", "checkpoint", "adjoint"}
+    gradient : str, Part or Gradient
         See `tsode.numerics.integrate.integrate`.
     query_step : float
         Step of `evolve_to` for solvers with `n_steps`, see `tsode.numerics.integrate.integrate_to`. Model time is
@@ -124,13 +125,16 @@ class Solved(DrivenEvolution):
     runs_backward = True
 
     def __init__(
-        self, dynamics: StateField, solver: Solver, gradient: str = "backprop", query_step: float = 0.25
+        self,
+        dynamics: StateField,
+        solver: Solver,
+        gradient: str | Part | Gradient = "backprop",
+        query_step: float = 0.25,
     ) -> None:
         super().__init__()
-        check_gradient(solver, gradient)
         self.dynamics = dynamics
         self.solver = solver
-        self.gradient = gradient
+        self.gradient = check_gradient(solver, gradient)
         self.query_step = query_step
         self.n_state = dynamics.n_state
 
@@ -146,9 +150,10 @@ class Solved(DrivenEvolution):
     def _field(self, drive: Tensor | None) -> VectorField:
         if drive is None:
             return self.dynamics
-        if self.gradient == "adjoint":
+        if self.gradient.name == "adjoint" and not isinstance(self.solver, StepwiseSolver):
             raise ParameterError(
-                "gradient='adjoint' gives no gradient to the rates of infusions: use gradient='backprop'."
+                f"gradient='adjoint' of {type(self.solver).__name__} gives no gradient to the rates of infusions: use "
+                "gradient='backprop', or a solver of tsode."
             )
         return driven(self.dynamics, drive)
 

@@ -14,7 +14,7 @@ from tsode.evolutions.base import Evolution, Solved
 from tsode.evolutions.diagonal import DiagonalFlow
 from tsode.evolutions.orthogonal import OrthogonalFlow
 from tsode.numerics import SOLVERS
-from tsode.numerics.base import Solver
+from tsode.numerics.base import Gradient, Solver
 
 __all__ = ["EVOLUTIONS", "build_evolution", "is_modal"]
 
@@ -37,6 +37,7 @@ def build_evolution(
     evolution: str | Part | Evolution | Dynamics,
     *,
     solver: str | Part | Solver = "midpoint",
+    gradient: str | Part | Gradient = "backprop",
     n_modes: int = 64,
     n_static: int = 32,
     n_state: int = 64,
@@ -53,6 +54,8 @@ def build_evolution(
         or a field of your own as it is, of its own size, solved.
     solver : str, Part or Solver
         Name in `tsode.numerics.SOLVERS`, or an instance; not used by "linear".
+    gradient : str, Part or Gradient
+        See `tsode.evolutions.base.Solved`; not used by "linear".
     query_step : float
         See `tsode.evolutions.base.Solved`.
     """
@@ -70,7 +73,7 @@ def build_evolution(
         field = build(DYNAMICS, evolution, "evolution", n_state=n_state + n_static, n_static=n_static)
         if n_static and not isinstance(field, Structured):
             field = WithStatic(field, n_static)
-    return Solved(field, build(SOLVERS, solver, "solver"), query_step=query_step)
+    return Solved(field, build(SOLVERS, solver, "solver"), gradient, query_step=query_step)
 
 
 def _class_of(evolution: Any) -> type:

@@ -15,7 +15,7 @@ from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solution, VectorField, constant, is_finite_row
 from tsode.numerics.shadow import Shadow, is_differentiated
-from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, run_step
+from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, Taping, run_step
 
 __all__ = ["AdaptiveSolver"]
 
@@ -103,7 +103,7 @@ class AdaptiveSolver(StepwiseSolver):
         return self.attempt(field, t, dt, z)
 
     def advance(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object, query_step: float | None = None,
         stop_rule: StopRule | None = None, first_length: Tensor | None = None, has_end: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
@@ -114,7 +114,9 @@ class AdaptiveSolver(StepwiseSolver):
         if not active.any():
             return record
         slope = field(t0, z)
-        shadow = Shadow(field, z, self.rtol, self.atol) if is_differentiated(z, slope, t0, t1) else None
+        is_taped = isinstance(gradient, Taping)
+        is_live = is_differentiated(z, slope, t0, t1) or (isinstance(gradient, Taping) and gradient.is_live)
+        shadow = Shadow(field, z, self.rtol, self.atol) if is_live else None
         length = first = self._first_step(field, t0, z, slope, direction, first_length).detach()
         known: Tensor | None = slope
         infinite = torch.full_like(z[:, 0], torch.inf).detach()
@@ -164,7 +166,7 @@ class AdaptiveSolver(StepwiseSolver):
             if shadow is not None:
                 shadow.follow(record.z, accepted, is_right & (norm > 1))
             record.n_steps = record.n_steps + accepted
-            if query_step is not None or stop_rule is not None:
+            if (query_step is not None or stop_rule is not None) and not is_taped:
                 record.add(start, step, elapsed)
             active = active & (elapsed < distance)
             if torch.equal(active, no_one):  # the loop test
@@ -174,7 +176,7 @@ class AdaptiveSolver(StepwiseSolver):
         return record
 
     def solve_through(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, gradient: str, query_step: float
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, gradient: object, query_step: float
     ) -> tuple[Tensor, Solution]:
         has_end = t1.isfinite()
         far = t1.where(has_end, torch.maximum(times.amax(dim=1), t0))

@@ -36,7 +36,7 @@ class AffineFlow(Solver):
     order = 99
     field_type = AffineField
 
-    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str) -> Solution:
+    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object) -> Solution:
         assert isinstance(field, AffineField)
         end = _flow(field, z, (t1 - t0)[:, None])[:, 0]
         is_fine = is_finite_row(end) & is_finite_row(z)
@@ -44,7 +44,7 @@ class AffineFlow(Solver):
         return Solution(torch.where((is_fine & (t0 != t1))[:, None], end, z), status, (t0 != t1).long())
 
     def solve_to(
-        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float
+        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: object, query_step: float
     ) -> Solution:
         assert isinstance(field, AffineField)
         width = max(1, _MOST // (z.shape[0] * (z.shape[1] + 1) ** 2))

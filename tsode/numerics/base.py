@@ -1,4 +1,4 @@
-"""Solver of ordinary differential equations: the base class, and what a member promises."""
+"""Solver of ordinary differential equations and way to its gradient: the base classes, and what a member promises."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from tsode.core.status import worst
+from tsode.errors import ParameterError
 
-__all__ = ["Solution", "Solver", "VectorField"]
+__all__ = ["Gradient", "Solution", "Solver", "VectorField"]
 
 VectorField = Callable[[Tensor, Tensor], Tensor]
 """Right-hand side of ``dz/dt = field(t, z)``: ``t`` (b,) float64, ``z`` (b d) -> (b d), each row by itself."""
@@ -30,11 +31,14 @@ class Solution:
         `tsode.core.status.Status` of each row.
     n_steps : Tensor[b], int64
         Steps that carried the row forward; -1 where the solver does not tell.
+    gradient : Gradient, optional
+        The way to the gradient that was taken, where it was asked for at the door (`tsode.numerics.integrate`).
     """
 
     z: Tensor
     status: Tensor
     n_steps: Tensor
+    gradient: Gradient | None = None
 
 
 class Solver(ABC):
@@ -49,7 +53,8 @@ class Solver(ABC):
     order : int
         Global order of convergence: the error at the end falls as this power of the length of the steps.
     gradients : tuple of str
-        Ways in which the gradient can be had, see `tsode.numerics.integrate.integrate`.
+        Names of the ways in which the gradient can be had (`tsode.numerics.gradients`). A solver that is no
+        `StepwiseSolver` is handed the way's object, by the name of which it has to go.
     field_type : type
         Protocol of the vector fields that can be solved, where not every one can.
     shares_steps : bool
@@ -63,12 +68,12 @@ class Solver(ABC):
     shares_steps: ClassVar[bool] = False
 
     @abstractmethod
-    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str) -> Solution:
+    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object) -> Solution:
         """Carry ``z`` (b d) from ``t0`` (b,) to ``t1`` (b,)."""
 
     @abstractmethod
     def solve_to(
-        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float
+        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: object, query_step: float
     ) -> Solution:
         """Carry ``z`` (b d) from ``t0`` (b,) to each of ``times`` (b m), all finite, before or after ``t0``."""
 
@@ -77,7 +82,7 @@ class Solver(ABC):
         return self
 
     def solve_through(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, gradient: str, query_step: float
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, gradient: object, query_step: float
     ) -> tuple[Tensor, Solution]:
         """States at ``t1`` (b,), and at ``times`` (b m) on the way; a row whose ``t1`` is infinite ends where it began.
 
@@ -86,6 +91,44 @@ class Solver(ABC):
         end = self.solve(field, z, t0, t1.where(t1.isfinite(), t0), gradient)
         way = self.solve_to(field, z, t0, times, gradient, query_step)
         return end.z, Solution(way.z, worst(end.status, way.status), end.n_steps + way.n_steps)
+
+
+class Gradient(ABC):
+    """Family of ways to the gradient of a solve: settings only, and no change of the states themselves.
+
+    By default the solver is left to do it, with this object handed on to each step.
+
+    Attributes
+    ----------
+    name : str
+        By which solvers say what they offer, and users may ask for the default settings.
+    """
+
+    name: ClassVar[str]
+
+    def check(self, solver: Solver) -> None:
+        """Raise a `ParameterError` unless the solver offers this way."""
+        if self.name not in solver.gradients:
+            raise ParameterError(
+                f"gradient={self.name!r} is not offered by {type(solver).__name__}: "
+                f"use one of {', '.join(solver.gradients)}."
+            )
+
+    def solve(self, solver: Solver, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor) -> Solution:
+        """As `Solver.solve`."""
+        return solver.solve(field, z, t0, t1, self)
+
+    def solve_to(
+        self, solver: Solver, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, query_step: float
+    ) -> Solution:
+        """As `Solver.solve_to`."""
+        return solver.solve_to(field, z, t0, times, self, query_step)
+
+    def solve_through(
+        self, solver: Solver, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, query_step: float
+    ) -> tuple[Tensor, Solution]:
+        """As `Solver.solve_through`."""
+        return solver.solve_through(field, z, t0, t1, times, self, query_step)
 
 
 def constant(like: Tensor, value: int) -> Tensor:

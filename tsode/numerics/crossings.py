@@ -14,7 +14,7 @@ from torch import Tensor
 from tsode._checks import check_shapes
 from tsode.core.status import Status, worst
 from tsode.errors import ParameterError, ShapeError, SolverError, TsodeWarning, ZenoError
-from tsode.numerics.base import Solver, VectorField, constant, is_finite_row
+from tsode.numerics.base import Gradient, Solver, VectorField, constant, is_finite_row
 from tsode.numerics.contact import stays_in_contact
 from tsode.numerics.first_crossing import CrossingStep, find_first_crossing, step_to_crossing
 from tsode.numerics.integrate import check_field, check_gradient
@@ -110,7 +110,7 @@ def integrate_triggers(
     *,
     times: Tensor | None = None,
     side: str = "left",
-    gradient: str = "backprop",
+    gradient: str | Gradient = "backprop",
     query_step: float | None = None,
     tol: float = 1e-10,
     max_events: int | None = None,
@@ -228,7 +228,7 @@ class _TriggerLoop:
     field: VectorField
     solver: StepwiseSolver
     events: tuple[Trigger, ...]
-    gradient: str
+    gradient: str | Gradient
     query_step: float | None
     tol: float
     max_events: int | None
@@ -406,7 +406,7 @@ def _collect(
 
 def _check(
     field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, solver: Solver, events: Sequence[Trigger], times: Tensor,
-    side: str, gradient: str, query_step: float | None, tol: float, max_events: int | None,
+    side: str, gradient: str | Gradient, query_step: float | None, tol: float, max_events: int | None,
 ) -> None:  # fmt: skip
     check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"), times=(times, "b m"))
     if not isinstance(solver, StepwiseSolver):
@@ -414,7 +414,7 @@ def _check(
             f"Events need a solver that goes step by step, which {type(solver).__name__} does not: use for instance "
             "Dopri5() or RK4(max_step=0.1)."
         )
-    check_gradient(solver, gradient)
+    check_gradient(solver, gradient, ("backprop", "checkpoint"))
     check_field(solver, field)
     if not events:
         raise ParameterError("events is empty: give at least one Trigger, or call integrate.")

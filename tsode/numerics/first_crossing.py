@@ -159,7 +159,7 @@ def find_first_crossing(
 
 
 def step_to_crossing(
-    crossing: FirstCrossing, field: VectorField, solver: StepwiseSolver, events: Sequence[Trigger], gradient: str
+    crossing: FirstCrossing, field: VectorField, solver: StepwiseSolver, events: Sequence[Trigger], gradient: object
 ) -> CrossingStep:
     """Take a true step of the solver to the crossing, with the gradient of its time."""
     elapsed, step = _polish(crossing, field, solver, events)

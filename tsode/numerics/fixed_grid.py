@@ -84,7 +84,7 @@ class FixedSteps:
         z: Tensor,
         t0: Tensor,
         grid: StepGrid,
-        gradient: str = "backprop",
+        gradient: object = "backprop",
         is_recorded: bool = False,
         stop_rule: StopRule | None = None,
     ) -> StepRecord:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.numerics.base import VectorField
 from tsode.numerics.fixed_grid import FixedSteps
 from tsode.numerics.runge_kutta import Tableau, runge_kutta_dense, runge_kutta_step
-from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule
+from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, Taping
 
 __all__ = ["FixedRungeKutta", "FixedStep"]
 
@@ -22,11 +22,11 @@ class FixedStep(FixedSteps, StepwiseSolver):
     """Family of solvers whose steps do not depend on the state; the settings are those of `FixedSteps`."""
 
     def advance(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object, query_step: float | None = None,
         stop_rule: StopRule | None = None, first_length: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
         grid = self.grid(t1 - t0, query_step)
-        is_recorded = query_step is not None or stop_rule is not None
+        is_recorded = (query_step is not None or stop_rule is not None) and not isinstance(gradient, Taping)
         return self.take_steps(partial(self.step, field), z, t0, grid, gradient, is_recorded, stop_rule)
 
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from tsode._checks import check_shapes
+from tsode._registry import Part, build
 from tsode.core.status import Status
 from tsode.errors import ParameterError
-from tsode.numerics.base import Solution, Solver, VectorField, is_finite_row
+from tsode.numerics.base import Gradient, Solution, Solver, VectorField, is_finite_row
+from tsode.numerics.gradients import GRADIENTS
 
 __all__ = ["check_field", "check_gradient", "integrate", "integrate_through", "integrate_to"]
 
 
 def integrate(
-    field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, solver: Solver, gradient: str = "backprop"
+    field: VectorField,
+    z: Tensor,
+    t0: Tensor,
+    t1: Tensor,
+    solver: Solver,
+    gradient: str | Part | Gradient = "backprop",
 ) -> Solution:
     """Carry each state from its own start time to its own end time, forward or backward.
 
@@ -30,10 +41,11 @@ def integrate(
         Start and end of each row's interval.
     solver : Solver
         A member of `tsode.numerics.SOLVERS`.
-    gradient : {"backprop", "checkpoint", "adjoint"}
-        "backprop" goes back through the stored steps; "checkpoint" stores the states between steps only and computes
-        each step again, for the same gradient at less memory; "adjoint" solves the adjoint equation (`TorchDiffEq`
-        alone), for an approximate gradient at constant memory.
+    gradient : str, Part or Gradient
+        Way to the gradient, by name or as an object of `tsode.numerics.gradients`: "backprop" keeps every step,
+        "checkpoint" the states between them, "binomial" few of these; "reversible" takes steps back, where the solver
+        can; "adjoint" solves the adjoint equation, for an approximate gradient; "forward" carries the derivatives by
+        few numbers along; "auto" chooses. It is the one that is taken, and the solution says which.
 
     Returns
     -------
@@ -48,9 +60,9 @@ def integrate(
         If the solver has no such gradient, or the field is not of the kind the solver needs.
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"))
-    check_gradient(solver, gradient)
+    way = check_gradient(solver, gradient)
     check_field(solver, field)
-    return solver.solve(field, z, t0, t1, gradient)
+    return _by(way, way.solve(solver, field, z, t0, t1))
 
 
 def integrate_to(
@@ -59,7 +71,7 @@ def integrate_to(
     t0: Tensor,
     times: Tensor,
     solver: Solver,
-    gradient: str = "backprop",
+    gradient: str | Part | Gradient = "backprop",
     query_step: float = 0.25,
 ) -> Solution:
     """Carry each state from its own start time to each of its own times, before or after the start.
@@ -89,7 +101,7 @@ def integrate_to(
         As in `integrate`, and if `query_step` is not positive.
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), times=(times, "b m"))
-    check_gradient(solver, gradient)
+    way = check_gradient(solver, gradient)
     check_field(solver, field)
     if not query_step > 0:
         raise ParameterError(f"query_step must be a positive length of time, but is {query_step}.")
@@ -97,18 +109,19 @@ def integrate_to(
     if times.numel() == 0:
         return Solution(states, torch.zeros_like(t0, dtype=torch.int64), torch.zeros_like(t0, dtype=torch.int64))
     is_usable = is_finite_row(z) & is_finite_row(times - t0[:, None])
-    solution = solver.solve_to(
+    solution = way.solve_to(
+        solver,
         field,
         torch.where(is_usable[:, None], z, 0.0),
         t0.where(is_usable, 0.0),
         times.where(is_usable[:, None], 0.0),
-        gradient,
         query_step,
     )
     return Solution(
         torch.where(is_usable[:, None, None], solution.z, states),
         solution.status.where(is_usable, int(Status.NON_FINITE)),
         solution.n_steps,
+        solution.gradient or way,
     )
 
 
@@ -119,7 +132,7 @@ def integrate_through(
     t1: Tensor,
     times: Tensor,
     solver: Solver,
-    gradient: str = "backprop",
+    gradient: str | Part | Gradient = "backprop",
     query_step: float = 0.25,
 ) -> tuple[Tensor, Solution]:
     """Carry each state to its own end, and to its own times on the way there.
@@ -141,36 +154,54 @@ def integrate_through(
         As of `integrate_to`.
     """
     check_shapes(z=(z, "b d"), t0=(t0, "b"), t1=(t1, "b"), times=(times, "b m"))
-    check_gradient(solver, gradient)
+    way = check_gradient(solver, gradient)
     check_field(solver, field)
     states = z[:, None].expand(-1, times.shape[1], -1)
     if times.numel() == 0:
-        alone = solver.solve(field, z, t0, t1.where(t1.isfinite(), t0), gradient)
-        return alone.z, Solution(states, alone.status, alone.n_steps)
+        alone = way.solve(solver, field, z, t0, t1.where(t1.isfinite(), t0))
+        return alone.z, Solution(states, alone.status, alone.n_steps, alone.gradient or way)
     is_usable = is_finite_row(z) & is_finite_row(times - t0[:, None])
-    end, way = solver.solve_through(
+    end, on_the_way = way.solve_through(
+        solver,
         field,
         torch.where(is_usable[:, None], z, 0.0),
         t0.where(is_usable, 0.0),
         torch.where(is_usable, t1, torch.inf),
         times.where(is_usable[:, None], 0.0),
-        gradient,
         query_step,
     )
     return torch.where(is_usable[:, None], end, z), Solution(
-        torch.where(is_usable[:, None, None], way.z, states),
-        way.status.where(is_usable, int(Status.NON_FINITE)),
-        way.n_steps,
+        torch.where(is_usable[:, None, None], on_the_way.z, states),
+        on_the_way.status.where(is_usable, int(Status.NON_FINITE)),
+        on_the_way.n_steps,
+        on_the_way.gradient or way,
     )
 
 
-def check_gradient(solver: Solver, gradient: str) -> None:
-    """Raise a `ParameterError` unless the solver offers this way to the gradient."""
-    if gradient not in solver.gradients:
+def check_gradient(solver: Solver, gradient: str | Part | Gradient, offered: tuple[str, ...] | None = None) -> Gradient:
+    """The way to the gradient as an object; a `ParameterError` unless the solver offers it.
+
+    Parameters
+    ----------
+    offered : tuple of str, optional
+        Names of the ways that can be gone where the question comes from.
+    """
+    way = gradient if isinstance(gradient, Gradient) else _named(gradient)
+    way.check(solver)
+    if offered is not None and way.name not in offered:
         raise ParameterError(
-            f"gradient={gradient!r} is not offered by {type(solver).__name__}: "
-            f"use one of {', '.join(solver.gradients)}."
+            f"gradient={way.name!r} is not offered by {type(solver).__name__} here: use one of {', '.join(offered)}."
         )
+    return way
+
+
+@cache
+def _named(gradient: str | Part) -> Gradient:
+    return cast("Gradient", build(GRADIENTS, gradient, "gradient"))
+
+
+def _by(way: Gradient, solution: Solution) -> Solution:
+    return solution if solution.gradient is not None else replace(solution, gradient=way)
 
 
 def check_field(solver: Solver, field: VectorField) -> None:

@@ -70,6 +70,7 @@ class Rodas4(AdaptiveSolver):
 
     order = 4
     error_order = 3
+    gradients = ("backprop", "checkpoint", "binomial", "adjoint")  # its steps take derivatives of the field themselves
 
     def attempt(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, slope: Tensor | None = None) -> Step:
         length = dt.to(z.dtype)[:, None]

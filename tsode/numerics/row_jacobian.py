@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from tsode.numerics.base import VectorField
 from tsode.numerics.shadow import is_differentiated
 
-__all__ = ["linearise"]
+__all__ = ["linearise", "load_rules"]
 
 _FEW = 3  # coordinates that are differentiated as fast one by one
 _LARGEST = 4_000_000  # numbers in a tensor of the derivatives of several coordinates
@@ -87,7 +87,7 @@ def _backward(image: Tensor, at: Tensor, when: Tensor, goes_on: bool) -> tuple[T
 
 def _forward(field: VectorField, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Jacobian and derivative by the time in forward mode, one direction after the other."""
-    _load_rules()
+    load_rules()
     still, nothing = torch.zeros_like(t), torch.zeros_like(z)
     by_time = torch.func.jvp(field, (t, z), (torch.ones_like(t), nothing))[1]
     columns = []
@@ -99,7 +99,7 @@ def _forward(field: VectorField, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _load_rules() -> None:
+def load_rules() -> None:
     """Let PyTorch load its rules for forward mode, at which it warns of its own use of what it has deprecated."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -12,7 +12,7 @@ from tsode._checks import check_shapes
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.core.status import Status, worst
 from tsode.numerics.affine_field import AffineField
-from tsode.numerics.base import Solver, VectorField, constant, is_finite_row
+from tsode.numerics.base import Gradient, Solver, VectorField, constant, is_finite_row
 from tsode.numerics.crossings import Crossings, integrate_triggers
 from tsode.numerics.integrate import integrate, integrate_through
 from tsode.numerics.newton import find_root
@@ -74,7 +74,7 @@ def solve_scheduled(
     events: ScheduledEvents,
     solver: Solver,
     side: str | Tensor = "before",
-    gradient: str = "backprop",
+    gradient: str | Gradient = "backprop",
     triggers: Sequence[Trigger] = (),
 ) -> ScheduledSolution:
     """Carry each state from its own start through its own events to each of its own times.
@@ -166,7 +166,7 @@ def solve_scheduled(
 
 
 def _carry(
-    field: VectorField, z: Tensor, clock: Tensor, stop: Tensor, times: Tensor, solver: Solver, gradient: str
+    field: VectorField, z: Tensor, clock: Tensor, stop: Tensor, times: Tensor, solver: Solver, gradient: str | Gradient
 ) -> _Segment:
     """Carry each state to its row's next stop, and read it at times on the way.
 
@@ -195,7 +195,7 @@ def _carry_over(
     stop: Tensor,
     times: Tensor,
     solver: Solver,
-    gradient: str,
+    gradient: str | Gradient,
     triggers: Sequence[Trigger],
     side: str | Tensor,
 ) -> _Segment:
@@ -343,7 +343,7 @@ def _apply(
     happens: Tensor,
     targets: Tensor,
     solver: Solver,
-    gradient: str,
+    gradient: str | Gradient,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The state after one event of every row, the number of running inputs of each event, and the status."""
 
@@ -394,7 +394,7 @@ def _reach_steady_state(
     before: Tensor,
     since: Tensor,
     solver: Solver,
-    gradient: str,
+    gradient: str | Gradient,
 ) -> tuple[Tensor, Tensor]:
     """The states in steady state, just before a dose or `since` after it; rows with ``steady == 0`` stay as they are.
 

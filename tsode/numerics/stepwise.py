@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,17 @@ from torch.utils.checkpoint import checkpoint
 from tsode.core.status import worst
 from tsode.numerics.base import Solution, Solver, VectorField
 
-__all__ = ["Located", "Step", "StepRecord", "StepwiseSolver", "StopRule", "locate", "run_step"]
+__all__ = [
+    "Located",
+    "Step",
+    "StepRecord",
+    "StepwiseSolver",
+    "StopRule",
+    "Taping",
+    "gradient_name",
+    "locate",
+    "run_step",
+]
 
 T = TypeVar("T")
 
@@ -111,15 +121,34 @@ def locate(record: StepRecord, elapsed: Tensor, side: str = "left") -> Located:
     return Located(start, length, theta, z, stages)
 
 
-def run_step(gradient: str, step: Callable[..., T], *args: object) -> T:
+class Taping(ABC):
+    """Stands for a gradient in `StepwiseSolver.advance` where the stop rule notes the steps, and no record is kept."""
+
+    @property
+    @abstractmethod
+    def is_live(self) -> bool:
+        """Whether derivatives will be taken, so that steps must be right for them too."""
+
+
+def gradient_name(gradient: object) -> object:
+    """Name of a way to the gradient, which may be given by its name or as an object."""
+    return getattr(gradient, "name", gradient)
+
+
+def run_step(gradient: object, step: Callable[..., T], *args: object) -> T:
     """Call ``step(*args)``; with "checkpoint" only its inputs are stored and it runs again in the backward pass."""
-    if gradient == "checkpoint" and torch.is_grad_enabled():
+    if gradient_name(gradient) == "checkpoint" and torch.is_grad_enabled():
         return checkpoint(step, *args, use_reentrant=False)
     return step(*args)
 
 
 class StepwiseSolver(Solver):
-    """Family of solvers that go step by step, with a formula for the state inside a step."""
+    """Family of solvers that go step by step, with a formula for the state inside a step.
+
+    Any step can be taken again by `step`, so that all ways to the gradient are open but those that take steps back.
+    """
+
+    gradients: ClassVar[tuple[str, ...]] = ("backprop", "checkpoint", "binomial", "adjoint", "forward")
 
     @abstractmethod
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
@@ -127,7 +156,7 @@ class StepwiseSolver(Solver):
 
     @abstractmethod
     def advance(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object, query_step: float | None = None,
         stop_rule: StopRule | None = None, first_length: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
         """Step from `t0` to `t1` exactly, or, given a `query_step`, past `t1` on steps that do not know `t1`.
@@ -141,12 +170,12 @@ class StepwiseSolver(Solver):
     def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
         """State after the fraction `theta` (... 1) of a step of length `dt` (... 1) that began at `z` (... d)."""
 
-    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str) -> Solution:
+    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object) -> Solution:
         record = self.advance(field, z, t0, t1, gradient)
         return Solution(record.z, record.status, record.n_steps)
 
     def solve_to(
-        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float
+        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: object, query_step: float
     ) -> Solution:
         # Queries on either side of t0 need a record each; one with nowhere to go takes no rounds.
         ahead = self.advance(field, z, t0, torch.maximum(times.amax(dim=1), t0), gradient, query_step)

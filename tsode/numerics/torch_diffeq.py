@@ -12,7 +12,7 @@ from torchdiffeq import odeint, odeint_adjoint
 from tsode.core.status import Status
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solution, Solver, VectorField, constant, is_finite_row
-from tsode.numerics.stepwise import run_step
+from tsode.numerics.stepwise import gradient_name, run_step
 
 __all__ = ["TorchDiffEq"]
 
@@ -84,8 +84,8 @@ class TorchDiffEq(Solver):
         """Whether the method is adaptive."""
         return self.method in _ADAPTIVE
 
-    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str) -> Solution:
-        if gradient == "adjoint" and not isinstance(field, nn.Module):
+    def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object) -> Solution:
+        if gradient_name(gradient) == "adjoint" and not isinstance(field, nn.Module):
             raise ParameterError(
                 f"gradient='adjoint' needs a field that is an nn.Module, to know its parameters, but got a "
                 f"{type(field).__name__}: make it a module or use gradient='backprop'."
@@ -103,26 +103,26 @@ class TorchDiffEq(Solver):
         return Solution(torch.where(moved[:, None], end, z), status, constant(z, -1))
 
     def solve_to(
-        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: str, query_step: float
+        self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: object, query_step: float
     ) -> Solution:
         b, m = times.shape
         rows = torch.arange(b, device=z.device).repeat_interleave(m)
         flat = self.solve(field, z[rows], t0[rows], times.reshape(-1), gradient)
         return Solution(flat.z.reshape(b, m, -1), flat.status.reshape(b, m).amax(dim=1), constant(z, -1))
 
-    def _solve(self, field: _Rescaled, z: Tensor, gradient: str) -> Tensor:
+    def _solve(self, field: _Rescaled, z: Tensor, gradient: object) -> Tensor:
         def run(z: Tensor, s: Tensor, **options: float) -> Tensor:
-            solve: Callable[..., Tensor] = odeint_adjoint if gradient == "adjoint" else odeint
+            solve: Callable[..., Tensor] = odeint_adjoint if gradient_name(gradient) == "adjoint" else odeint
             return solve(field, z, s, rtol=self.rtol, atol=self.atol, method=self.method, options=options)[-1]
 
         grid = torch.linspace(0, 1, self.n_steps + 1, dtype=torch.float64, device=z.device)
         if self.method in _ADAPTIVE:
             return run(z, grid[[0, -1]], max_num_steps=self.max_steps)
-        if gradient == "checkpoint":
+        if gradient_name(gradient) == "checkpoint":
             for step in grid.unfold(0, 2, 1):
                 z = run_step(gradient, run, z, step)
             return z
-        if gradient == "adjoint":  # asked for at its end alone: every time asked for is stored
+        if gradient_name(gradient) == "adjoint":  # asked for at its end alone: every time asked for is stored
             return run(z, grid[[0, -1]], step_size=1.0 / self.n_steps)
         return run(z, grid)
 

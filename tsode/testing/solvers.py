@@ -27,6 +27,7 @@ T0 = torch.tensor([0.0, 2.0, -1.0, 5.0, 0.3], dtype=torch.float64)
 ALL, MIXED = torch.arange(5), torch.tensor([3, 0, 4, 2, 1])
 CLOSE = 1e-12
 COARSE = 1e-3  # steps that a solver chooses itself, for each row or all of them, are at least so good
+SAME_AS_BACKPROP = ("checkpoint", "binomial", "reversible", "forward")  # ways that differentiate the steps
 HUGE = 1e200  # its square is infinite
 
 
@@ -79,8 +80,9 @@ def check_solver(solver: Solver, field: Any = None) -> None:
     tolerance), nor does an end see what is read on the way to it; time runs backward too, and a shift of it changes
     nothing for an autonomous field; a row that is not finite comes back as it is, one that blows up keeps its last
     finite state, and both say so in their status; gradients by "backprop" are right and those by "checkpoint" the
-    same; the error falls with the stated `order`, and inside the steps of a `StepwiseSolver` with order 3, or that
-    of the method where it is lower; settings can be compared, hashed and pickled.
+    same, as are those by "binomial", "reversible" and "forward" where the solver offers them; the error falls with the
+    stated `order`, and inside the steps of a `StepwiseSolver` with order 3, or that of the method where it is lower;
+    settings can be compared, hashed and pickled.
 
     Parameters
     ----------
@@ -112,8 +114,9 @@ def check_solver(solver: Solver, field: Any = None) -> None:
     if autonomous.is_autonomous:
         _check_shift(_ODEProblem(autonomous, solver), z, max(close, 1e-9))
     _check_gradients(problem, z, driven, (T0, problem.spans, problem.offsets))
-    if "checkpoint" in solver.gradients:
-        _check_checkpoints(problem, z, driven)
+    for name in solver.gradients:
+        if name in SAME_AS_BACKPROP:
+            _check_gradient_way(replace(problem, gradient=name), z, driven)
     _check_order(solver, driven, z)
     _check_way(problem, z, close)
 
@@ -298,18 +301,19 @@ def _check_gradients(problem: Problem, z: Tensor, module: nn.Module, clocks: tup
     assert are_same, "states are the same with and without gradients."
 
 
-def _check_checkpoints(problem: _ODEProblem, z: Tensor, module: nn.Module) -> None:
-    z, stored = z.clone().requires_grad_(), replace(problem, gradient="checkpoint")
+def _check_gradient_way(problem: _ODEProblem, z: Tensor, module: nn.Module) -> None:
+    z, plain = z.clone().requires_grad_(), replace(problem, gradient="backprop")
     inputs = [z, *module.parameters()]
     t1, times = T0 + problem.spans, T0[:, None] + problem.offsets
+    way = f"gradient={problem.gradient!r}"
     for left, right in (
-        (problem.solve(z, ALL, T0, t1).z, stored.solve(z, ALL, T0, t1).z),
-        (problem.solve_to(z, ALL, T0, times).z, stored.solve_to(z, ALL, T0, times).z),
+        (plain.solve(z, ALL, T0, t1).z, problem.solve(z, ALL, T0, t1).z),
+        (plain.solve_to(z, ALL, T0, times).z, problem.solve_to(z, ALL, T0, times).z),
     ):
-        assert_close(right, left, "a solve with checkpoints is the same solve", 1e-13)
+        assert_close(right, left, f"a solve with {way} is the same solve", 1e-13)
         gradients = [torch.autograd.grad(end.square().sum(), inputs) for end in (left, right)]
         for a, b in zip(*gradients):
-            assert_close(b, a, "the gradient with checkpoints is the gradient", 1e-10)
+            assert_close(b, a, f"the gradient by {way} is that by backprop", 1e-10)
 
 
 def _check_noise(problem: _SDEProblem, z: Tensor) -> None:

@@ -34,7 +34,8 @@ from tsode.models.filters.build import FILTERS, build_filter
 from tsode.models.filters.ensemble import Ensemble, can_be_several
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.numerics import SOLVERS
-from tsode.numerics.base import Solver
+from tsode.numerics.base import Gradient, Solver
+from tsode.numerics.gradients import GRADIENTS
 from tsode.training.calibration import calibrate, each_of
 from tsode.training.cross_fit import MANY_SERIES, N_FOLDS, cross_fitted
 from tsode.training.expert import MOST_CHANNELS, fit_expert
@@ -82,6 +83,9 @@ class JumpODEForecaster(GrowingForecaster):
     solver : str, Part or Solver
         For evolutions that are solved: "midpoint", "rk4", "euler", "dopri5", "exponential_euler" (for "gru_ode"),
         "exponential_difference" (for "semilinear"), ..., or an instance.
+    gradient : str, Part or Gradient
+        Way to the gradient of evolutions that are solved, see `tsode.numerics.integrate.integrate`: "backprop",
+        "checkpoint" or "binomial" for less memory, "forward", "adjoint", "auto" ..., or an instance.
     n_members : "auto" or int
         Models with random weights of their own that are trained on the same windows in one pass. The forecast is the
         equal-weight mixture of theirs; what they disagree about is a part of `predict_spread`. Parts given as instances
@@ -226,6 +230,7 @@ class JumpODEForecaster(GrowingForecaster):
     n_state: int = 64
     n_hidden: int = 64
     solver: str | Part | Solver = "midpoint"
+    gradient: str | Part | Gradient = "backprop"
     n_members: int | str = "auto"
     expert: str | None = "auto"
     gate: bool = True
@@ -251,6 +256,7 @@ class JumpODEForecaster(GrowingForecaster):
         "dropout": share(),
         "balance": share("[", "]"),
         "solver": part_of(SOLVERS),
+        "gradient": part_of(GRADIENTS),
         "jump": lambda name, value, default: None if callable(value) else part_of(JUMPS)(name, value, default),
     }
 
@@ -328,6 +334,7 @@ class JumpODEForecaster(GrowingForecaster):
             return build_filter(
                 n_channels,
                 **parts,
+                gradient=self.gradient,
                 likelihood=self.likelihood,
                 n_modes=self.n_modes,
                 n_static=self.n_static,

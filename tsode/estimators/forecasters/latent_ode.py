@@ -11,7 +11,8 @@ from tsode.estimators.parameters import Check, at_least, part_of
 from tsode.evolutions.base import Evolution
 from tsode.models.latent.ode import LatentODE, build_latent_ode
 from tsode.numerics import SOLVERS
-from tsode.numerics.base import Solver
+from tsode.numerics.base import Gradient, Solver
+from tsode.numerics.gradients import GRADIENTS
 
 __all__ = ["LatentODEForecaster"]
 
@@ -63,6 +64,8 @@ class LatentODEForecaster(LatentForecaster):
     solver : str or Solver
         For evolutions that are solved: "rk4", "midpoint", "dopri5", "exponential_difference" (for "semilinear"), ...,
         or an instance.
+    gradient : str, Part or Gradient
+        As in `JumpODEForecaster`.
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
     horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, max_seconds,
@@ -102,9 +105,15 @@ class LatentODEForecaster(LatentForecaster):
     n_static: int = 16
     observation_scale: str = "state"
     solver: str | Part | Solver = "rk4"
+    gradient: str | Part | Gradient = "backprop"
 
     reads_events = True
-    checks: ClassVar[dict[str, Check]] = {"n_modes": at_least(1), "n_static": at_least(0), "solver": part_of(SOLVERS)}
+    checks: ClassVar[dict[str, Check]] = {
+        "n_modes": at_least(1),
+        "n_static": at_least(0),
+        "solver": part_of(SOLVERS),
+        "gradient": part_of(GRADIENTS),
+    }
 
     def _build(self, n_channels: int, n_inputs: int, n_features: int) -> LatentODE:
         return build_latent_ode(
@@ -112,6 +121,7 @@ class LatentODEForecaster(LatentForecaster):
             encoder=self.encoder,
             evolution=self.evolution,
             solver=self.solver,
+            gradient=self.gradient,
             n_modes=self.n_modes,
             n_state=self.n_state,
             n_static=self.n_static,

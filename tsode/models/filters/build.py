@@ -14,7 +14,7 @@ from tsode.likelihoods import LIKELIHOODS, Likelihood
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.models.filters.observation_times import ObservationIntensity
 from tsode.models.filters.zero_input import ResponseReadout, SeriesJump, decaying
-from tsode.numerics.base import Solver
+from tsode.numerics.base import Gradient, Solver
 from tsode.readouts import Readout
 
 __all__ = ["FILTERS", "build_filter"]
@@ -60,6 +60,7 @@ def build_filter(
     jump: str | Part | Callable[[int, int], JumpMap] = "innovation_gru",
     likelihood: str | Part | Likelihood = "normal",
     solver: str | Part | Solver = "midpoint",
+    gradient: str | Part | Gradient = "backprop",
     n_modes: int = 64,
     n_static: int = 32,
     n_state: int = 64,
@@ -88,6 +89,8 @@ def build_filter(
     likelihood : str, Part or Likelihood
     solver : str, Part or Solver
         Name in `tsode.numerics.SOLVERS`, or an instance; not used by "linear".
+    gradient : str, Part or Gradient
+        Of an evolution that is solved, see `tsode.evolutions.base.Solved`.
     n_hidden : int
         Hidden units of the readout.
     gate, dropout
@@ -103,7 +106,9 @@ def build_filter(
     """
     if not isinstance(evolution, Evolution):
         n_static = n_static if is_modal(evolution) else 0
-    flow = build_evolution(evolution, solver=solver, n_modes=n_modes, n_static=n_static, n_state=n_state)
+    flow = build_evolution(
+        evolution, solver=solver, gradient=gradient, n_modes=n_modes, n_static=n_static, n_state=n_state
+    )
     family = build(LIKELIHOODS, likelihood, "likelihood")
     width = flow.n_state
     # the jump comes first: parts draw their weights in the order in which they are made

@@ -193,7 +193,7 @@ def _grows(data: Tensor | None) -> bool:
 
 def is_neural(evolution: Evolution) -> bool:
     """A perceptron with tanh by a Runge-Kutta method, or a GRU-ODE by exponential steps."""
-    if type(evolution) is not Solved or evolution.gradient != "backprop":
+    if type(evolution) is not Solved or evolution.gradient.name != "backprop":
         return False
     dynamics: Any = evolution.dynamics
     if type(dynamics) is WithStatic and type(dynamics.dynamics) is MLPDynamics:

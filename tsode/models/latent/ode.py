@@ -22,7 +22,7 @@ from tsode.models.filters.build import build_filter
 from tsode.models.filters.kernels import evolve_to, run_recurrent
 from tsode.models.latent.base import Draws, Inference, LatentModel, LatentPaths
 from tsode.models.query_groups import QueryGroups
-from tsode.numerics.base import Solver
+from tsode.numerics.base import Gradient, Solver
 from tsode.numerics.euler import Euler
 from tsode.readouts import Emission
 
@@ -148,6 +148,7 @@ def build_latent_ode(
     encoder: str | Part | Callable[[int, int], Encoder] = "backward_filter",
     evolution: str | Part | Evolution = "linear",
     solver: str | Part | Solver = "rk4",
+    gradient: str | Part | Gradient = "backprop",
     n_modes: int = 32,
     n_state: int = 32,
     n_static: int = 16,
@@ -165,7 +166,7 @@ def build_latent_ode(
     ----------
     encoder : str, Part or callable
         Name in `tsode.encoders.ENCODERS`, or ``(n_channels, n_hidden) -> Encoder``.
-    evolution, solver, n_modes, n_state, n_static
+    evolution, solver, gradient, n_modes, n_state, n_static
         See `tsode.evolutions.build.build_evolution`.
     n_encoder : int
         Width of the encoder.
@@ -180,7 +181,7 @@ def build_latent_ode(
     """
     # with RK4, two steps to a horizon leave an error of 1e-6 in a smooth field
     flow = build_evolution(
-        evolution, solver=solver, n_modes=n_modes, n_state=n_state, n_static=n_static, query_step=0.5
+        evolution, solver=solver, gradient=gradient, n_modes=n_modes, n_state=n_state, n_static=n_static, query_step=0.5
     )
     emission = Emission(flow.n_state, n_channels, n_hidden, observation_scale)
     reader = build_encoder(encoder, n_channels, n_encoder, n_inputs=n_inputs)

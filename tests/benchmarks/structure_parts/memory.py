@@ -1,6 +1,6 @@
 """Long memory of the orthogonal flow: the adding problem with irregular gaps, and the copy task.
 
-The state rotates between events and jumps by what a small network makes of each event, ``z_plus = z_minus + g(x)``.
+The state rotates between events and jumps by what a small gated network makes of each, ``z_plus = z_minus + g(x)``.
 Since the flow is linear and runs backward without loss, all states of a series come at once: jumps are carried back to
 the start, summed up, and carried on to where they are asked for.
 """
@@ -31,16 +31,25 @@ class Remembering(nn.Module):
     Parameters
     ----------
     n_inputs, n_outputs, n_modes : int
+    openness : float
+        Logit of the gate of a jump at the start: where few of many events matter it begins nearly closed.
     frequencies : (float, float)
         At the start, in radians per unit of time.
     """
 
-    def __init__(self, n_inputs: int, n_outputs: int, n_modes: int, frequencies: tuple[float, float]) -> None:
+    def __init__(
+        self, n_inputs: int, n_outputs: int, n_modes: int, openness: float, frequencies: tuple[float, float]
+    ) -> None:
         super().__init__()
         self.flow = OrthogonalFlow(n_modes, frequencies=frequencies)
         n_state = self.flow.n_state
-        self.jump = nn.Sequential(nn.Linear(n_inputs, 32), nn.SiLU(), nn.Linear(32, n_state))
+        self.value = nn.Sequential(nn.Linear(n_inputs, 32), nn.SiLU(), nn.Linear(32, n_state))
+        self.gate = nn.Linear(n_inputs, n_state)
+        nn.init.constant_(self.gate.bias, openness)
         self.readout = nn.Sequential(nn.Linear(n_state, 128), nn.SiLU(), nn.Linear(128, n_outputs))
+
+    def jump(self, x: Tensor) -> Tensor:
+        return self.gate(x).sigmoid() * self.value(x)
 
     def states(self, times: Tensor, x: Tensor) -> Tensor:
         """States right after each event (b n d): ``times`` (b n) from 0, ``x`` (b n k)."""
@@ -82,10 +91,10 @@ def copying(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]
 def run(report: Report) -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
-    model = Remembering(2, 1, n_modes=8, frequencies=(0.1, 10.0))
+    model = Remembering(2, 1, n_modes=8, openness=-math.log(LENGTH), frequencies=(0.1, 10.0))
     error = train(report, model, adding, adding_loss, report.count(N_ADDING_STEPS), generator)
     report.at_most(f"adding problem, length {LENGTH:,}, irregular gaps: MSE", error, 1e-3)
-    model = Remembering(N_SYMBOLS + 2, N_SYMBOLS + 2, n_modes=64, frequencies=(0.05, 3.0))
+    model = Remembering(N_SYMBOLS + 2, N_SYMBOLS + 2, n_modes=64, openness=0.0, frequencies=(0.05, 3.0))
     error = train(report, model, copying, copying_loss, report.count(N_COPY_STEPS), generator)
     memoryless = N_COPIED * math.log(N_SYMBOLS) / (BLANKS + 2 * N_COPIED)
     report.at_most(f"copy task, T = {BLANKS}: cross-entropy, the bar being that without memory", error, memoryless)

@@ -2,10 +2,12 @@
 
 import math
 
+import pandas as pd
 import pytest
 import torch
 
 from tests.helpers import solve
+from tsode import solve as solve_frame
 from tsode.dynamics import Hamiltonian, SeparableHamiltonian
 from tsode.errors import ParameterError
 from tsode.evolutions.base import Solved
@@ -122,3 +124,14 @@ def test_an_infusion_goes_into_a_separable_field_as_into_any_other():
     ]
     torch.testing.assert_close(*ends, rtol=1e-8, atol=1e-8)
     assert ends[0][0, 4] == 0.3
+
+
+def test_known_energies_are_solved_through_doses_and_infusions():
+    field = SeparableHamiltonian(2, kinetic=free, potential=lambda q, theta: 0.5 * q.square().sum(dim=1))
+    events = pd.DataFrame({"ds": [1.0, 2.0], "target": ["p", "p"], "amount": [1.0, 0.5], "duration": [0.0, 1.0]})
+    answers = [
+        solve_frame(field, {"q": 1.0, "p": 0.0}, [0.5, 1.5, 2.5, 6.0], t0=0.0, events=events, solver=solver)
+        for solver in (BlanesMoan(max_step=0.02), RK4(max_step=0.01))
+    ]
+    for name in ("q", "p"):
+        assert answers[0][name].to_numpy() == pytest.approx(answers[1][name].to_numpy(), abs=1e-8)

@@ -14,8 +14,10 @@ from tsode.core.status import Status, worst
 from tsode.numerics.affine_field import AffineField
 from tsode.numerics.base import Gradient, Solver, VectorField, constant, is_finite_row
 from tsode.numerics.crossings import Crossings, integrate_triggers
+from tsode.numerics.driven import driven
 from tsode.numerics.integrate import integrate, integrate_through
 from tsode.numerics.newton import find_root
+from tsode.numerics.retimed import retimed
 from tsode.numerics.shadow import is_differentiated
 from tsode.numerics.staged_field import StagedField, easier
 from tsode.numerics.surfaces import Trigger
@@ -140,11 +142,11 @@ def solve_scheduled(
         stop = stop.where(~has_ended, torch.inf)
         if stages is not None:
             field, solver = easier(stages.during(_inside(clock, stop)), as_given, clock, z, bool(triggers))
-        driven = _driven(field, _inputs(rates, running, targets)) if has_input else field
+        fed = _driven(field, _inputs(rates, running, targets)) if has_input else field
         if triggers:
-            way = _carry_over(driven, z, clock, stop, within, solver, gradient, triggers, side)
+            way = _carry_over(fed, z, clock, stop, within, solver, gradient, triggers, side)
         else:
-            way = _carry(driven, z, clock, stop, within, solver, gradient)
+            way = _carry(fed, z, clock, stop, within, solver, gradient)
         z = way.z
         answers.append(way.states)
         n_answers += way.states.shape[1]
@@ -298,14 +300,14 @@ def _between(field: VectorField, start: Tensor, stop: Tensor) -> VectorField:
     first = torch.nextafter(start, torch.full_like(start, torch.inf))
     last = torch.nextafter(stop, torch.full_like(stop, -torch.inf))
 
-    def between(t: Tensor, z: Tensor) -> Tensor:
+    def clock(t: Tensor) -> Tensor:
         inside = t.clamp(first, last)
         if is_differentiated(t):  # at start and stop themselves the derivative by the time is that of the side asked
             is_edge = (t >= start) & (t <= stop)
             inside = torch.where(is_edge, inside.detach() + (t - t.detach()), inside)
-        return field(inside, z)
+        return inside
 
-    return between
+    return retimed(field, clock)
 
 
 def _inside(start: Tensor, stop: Tensor) -> Tensor:
@@ -315,7 +317,7 @@ def _inside(start: Tensor, stop: Tensor) -> Tensor:
 
 
 def _driven(field: VectorField, inputs: Tensor) -> VectorField:
-    return field.plus(inputs) if isinstance(field, AffineField) else lambda t, z: field(t, z) + inputs
+    return field.plus(inputs) if isinstance(field, AffineField) else driven(field, inputs)
 
 
 def _rates(events: ScheduledEvents) -> Tensor:

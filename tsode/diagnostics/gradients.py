@@ -98,9 +98,9 @@ class _Solve:
         self.field, self.span, self.way = field, t1 - t0, _Way(solver, gradient)
         self.z = (z[None] if z.dim() == 1 else z).detach().clone().requires_grad_()
         self.t0, self.t1 = (torch.full((len(self.z),), t, dtype=torch.float64) for t in (t0, t1))
-        captured = Captured()
+        captured, start = Captured(), self.z.detach()
         with captured.watching():
-            field(self.t0, self.z.detach())
+            field(self.t0, start)
         names = {id(p): name for name, p in field.named_parameters()} if isinstance(field, nn.Module) else {}
         others = list(captured.tensors)
         if isinstance(field, nn.Module):
@@ -204,8 +204,10 @@ def _other(way: _Way) -> _Way:
     """A way that does not share the faults of the one in question."""
     if way.gradient.name == "adjoint":
         return _Way(way.solver, Backprop())
-    if hasattr(way.solver, "rtol") and "adjoint" in way.solver.gradients:
-        return _Way(way.solver, Adjoint())
+    if hasattr(way.solver, "rtol"):
+        like: Any = way.solver
+        plain = Dopri5(rtol=like.rtol, atol=like.atol, max_steps=max(10_000, like.max_steps))
+        return _Way(plain, Adjoint())
     return _Way(way.solver, Backprop() if way.gradient.name != "backprop" else Checkpoint())
 
 

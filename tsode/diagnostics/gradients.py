@@ -25,6 +25,7 @@ from tsode.numerics.integrate import check_gradient, integrate
 __all__ = ["gradient_check"]
 
 FINER = 32  # steps at the least that a span is cut into, to see a gradient that steps were too long for
+ROUNDING = 1e-9  # of the largest gradient of all: what is smaller is rounding where it should be zero
 OFF = 1e-3  # difference above which the summary says that something is wrong, unless tolerances are as loose
 
 
@@ -53,7 +54,7 @@ def gradient_check(
     -------
     DataFrame
         A row a tensor that requires a gradient: its ``size``, the ``largest`` entry of its gradient, and the largest
-        differences from it in parts of the larger largest entry: ``steps_error`` on other steps, ``mode_error`` by the
+        differences from it in parts of the larger of both: ``steps_error`` on other steps, ``mode_error`` by the
         other way. What is differentiated is a sum of all forecasts (of the states at `t1`) with weights. ``attrs`` have
         the ``gradient`` in question, the ``solver``, the ``other_gradient``, the ``other_solver`` and a ``summary``.
 
@@ -98,9 +99,9 @@ class _Solve:
         self.field, self.span, self.way = field, t1 - t0, _Way(solver, gradient)
         self.z = (z[None] if z.dim() == 1 else z).detach().clone().requires_grad_()
         self.t0, self.t1 = (torch.full((len(self.z),), t, dtype=torch.float64) for t in (t0, t1))
-        captured = Captured()
+        captured, start = Captured(), self.z.detach()
         with captured.watching():
-            field(self.t0, self.z.detach())
+            field(self.t0, start)
         names = {id(p): name for name, p in field.named_parameters()} if isinstance(field, nn.Module) else {}
         others = list(captured.tensors)
         if isinstance(field, nn.Module):
@@ -155,13 +156,15 @@ def _compare(question: _Solve | _Forecasts) -> pd.DataFrame:
         finer = replace(finer, gradient=Backprop())
     asked, on_steps, by_other = (_gradients(question.run, each) for each in (way, finer, other))
     rows = []
+    largest = max((float(x.abs().max()) for x in asked.values() if x is not None and x.numel()), default=0.0)
+    least = ROUNDING * largest
     for name, found in asked.items():
         if found is None:
             _check_idle(question, name, by_other[name])
             continue
         rows.append({
             "tensor": name, "size": found.numel(), "largest": float(found.abs().max()) if found.numel() else 0.0,
-            "steps_error": _error(found, on_steps[name]), "mode_error": _error(found, by_other[name]),
+            "steps_error": _error(found, on_steps[name], least), "mode_error": _error(found, by_other[name], least),
         })  # fmt: skip
     table = pd.DataFrame(rows, columns=["tensor", "size", "largest", "steps_error", "mode_error"])
     table.attrs = {
@@ -178,11 +181,13 @@ def _gradients(run: Callable[[_Way], tuple[Tensor, Mapping[str, Tensor]]], way: 
     return dict(zip(asked, found))
 
 
-def _error(found: Tensor, truth: Tensor | None) -> float:
-    """Largest difference in parts of the larger of the largest entries; infinite beside NaN."""
+def _error(found: Tensor, truth: Tensor | None, least: float) -> float:
+    """Largest difference in parts of the larger of the largest entries, or of the `least`; infinite beside NaN."""
     truth = torch.zeros_like(found) if truth is None else truth
-    size = torch.maximum(found.abs().max(), truth.abs().max()) if found.numel() else torch.zeros(())
-    error = (found - truth).abs().max() / size if float(size) > 0 else size
+    if not found.numel():
+        return 0.0
+    size = torch.maximum(found.abs().max(), truth.abs().max()).clamp(min=least)
+    error = (found - truth).abs().max() / size if float(size) != 0 else size
     return float(error.nan_to_num(nan=torch.inf))
 
 
@@ -204,8 +209,10 @@ def _other(way: _Way) -> _Way:
     """A way that does not share the faults of the one in question."""
     if way.gradient.name == "adjoint":
         return _Way(way.solver, Backprop())
-    if hasattr(way.solver, "rtol") and "adjoint" in way.solver.gradients:
-        return _Way(way.solver, Adjoint())
+    if hasattr(way.solver, "rtol"):
+        like: Any = way.solver
+        plain = Dopri5(rtol=like.rtol, atol=like.atol, max_steps=max(10_000, like.max_steps))
+        return _Way(plain, Adjoint())
     return _Way(way.solver, Backprop() if way.gradient.name != "backprop" else Checkpoint())
 
 

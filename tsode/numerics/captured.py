@@ -49,9 +49,12 @@ class Captured:
         with _Replacement(dict(zip(map(id, self.tensors), values))):
             yield
 
-    def check_complete(self, run: Callable[[], Tensor], mode: str) -> None:
-        """Raise a `ParameterError` if what `run` gives is made of a tensor that requires a gradient and was not met."""
-        values = [x.detach().requires_grad_() for x in self.tensors]
+    def check_complete(self, run: Callable[[], Tensor], mode: str, is_replaced: bool) -> None:
+        """Raise a `ParameterError` if what `run` gives is made of a tensor that requires a gradient and was not met.
+
+        With `is_replaced`, also if one that was met cannot be replaced.
+        """
+        values = [x.detach().requires_grad_() for x in self.tensors] if is_replaced else self.tensors
         with torch.enable_grad(), self.replaced(values), made_inside() as made:
             check_complete([run()], [*values, *made.values()], mode)
 

@@ -77,7 +77,8 @@ class Adjoint(Taped):
         if not any(x is not None and x.requires_grad for x in inputs) or not tape.n_steps:
             return record.z, tape.answers, record.status, record.n_steps
         path.close(tape)
-        tape.captured.check_complete(lambda: field(tape.t0, tape.start), self.name)
+        is_replaced = not tape.captured.are_leaves
+        tape.captured.check_complete(lambda: field(tape.t0, tape.start), self.name, is_replaced)
         end, answers = _Adjoint.apply(tape, path, backward, *inputs)
         return end, answers, record.status, record.n_steps
 

@@ -45,7 +45,7 @@ class Forward(Taped):
             return record.z, tape.answers, record.status, record.n_steps
         first = keep.z
         if first is not None:
-            tape.captured.check_complete(lambda: tape.take(0, first)[0], self.name)
+            tape.captured.check_complete(lambda: tape.take(0, first)[0], self.name, is_replaced=True)
         end, answers = _Carried.apply(tape, *inputs)
         return end, answers, record.status, record.n_steps
 

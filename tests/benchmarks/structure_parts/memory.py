@@ -22,7 +22,7 @@ __all__ = ["run"]
 Sample = Callable[[int, torch.Generator], tuple[Tensor, Tensor, Tensor]]
 
 LENGTH, BLANKS, N_SYMBOLS, N_COPIED = 2000, 200, 8, 10
-N_ADDING_STEPS, N_COPY_STEPS, N_ROWS, N_TEST = 1200, 600, 32, 500
+N_ADDING_STEPS, N_COPY_STEPS, N_ROWS, N_TEST = 1200, 500, 32, 500
 
 
 class Remembering(nn.Module):
@@ -79,12 +79,15 @@ def adding(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def copying(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Times (n m), one-hot inputs (n m 10) and classes (n m): symbols, blanks, a sign to start, the symbols again."""
+    """Times (n m) over one unit, one-hot inputs (n m 10) and classes (n m).
+
+    Symbols, blanks, a sign to start; and the symbols again.
+    """
     symbols = torch.randint(N_SYMBOLS, (n, N_COPIED), generator=generator)
     m, blank, sign = BLANKS + 2 * N_COPIED, N_SYMBOLS, N_SYMBOLS + 1
     shown, wanted = torch.full((n, m), blank), torch.full((n, m), blank)
     shown[:, :N_COPIED], shown[:, m - N_COPIED - 1], wanted[:, m - N_COPIED :] = symbols, sign, symbols
-    times = torch.arange(m, dtype=torch.float64).expand(n, -1)
+    times = (torch.arange(m, dtype=torch.float64) / m).expand(n, -1)
     return times, functional.one_hot(shown, N_SYMBOLS + 2).float(), wanted
 
 
@@ -94,7 +97,7 @@ def run(report: Report) -> None:
     model = Remembering(2, 1, n_modes=8, openness=-math.log(LENGTH), frequencies=(0.1, 10.0))
     error = train(report, model, adding, adding_loss, report.count(N_ADDING_STEPS), generator)
     report.at_most(f"adding problem, length {LENGTH:,}, irregular gaps: MSE", error, 1e-3)
-    model = Remembering(N_SYMBOLS + 2, N_SYMBOLS + 2, n_modes=64, openness=0.0, frequencies=(0.05, 3.0))
+    model = Remembering(N_SYMBOLS + 2, N_SYMBOLS + 2, n_modes=64, openness=4.0, frequencies=(10.0, 700.0))
     error = train(report, model, copying, copying_loss, report.count(N_COPY_STEPS), generator)
     memoryless = N_COPIED * math.log(N_SYMBOLS) / (BLANKS + 2 * N_COPIED)
     report.at_most(f"copy task, T = {BLANKS}: cross-entropy, the bar being that without memory", error, memoryless)

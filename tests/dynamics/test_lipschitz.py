@@ -117,4 +117,4 @@ def test_what_cannot_be_is_told():
     with pytest.raises(ParameterError, match="width=2"):
         Lipschitz(3, width=2)
     with pytest.raises(ParameterError, match="group=3 must divide width=64"):
-        Lipschitz(3, group=3)
+        Lipschitz(3, width=64, group=3)

@@ -97,7 +97,12 @@ def test_a_coarser_solver_takes_fewer_steps(name):
     cls = SOLVERS[name]
     solver = cls(rtol=1e-10, atol=1e-12) if hasattr(cls, "error_order") else cls(max_step=0.05)
     torch.manual_seed(0)
-    field = {"exponential_euler": "gru_ode", "exponential_difference": "semilinear"}.get(name, "mlp")
+    field = {
+        "blanes_moan": "separable_hamiltonian",
+        "exponential_difference": "semilinear",
+        "exponential_euler": "gru_ode",
+        "leapfrog": "separable_hamiltonian",
+    }.get(name, "mlp")
     dynamics = DYNAMICS[field](4).double()
     t = torch.zeros(2, dtype=torch.float64)
     fine, coarse = (

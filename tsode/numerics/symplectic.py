@@ -52,6 +52,8 @@ class SymplecticComposition(FixedStep):
     """
 
     field_type = SeparableField
+    # other ways read between steps by a polynomial, which is another answer than a step of its own
+    gradients: ClassVar[tuple[str, ...]] = ("backprop",)
     drifts: ClassVar[tuple[float, ...]]
     """Shares of a step along the velocities, one more than `kicks`; an end of 0 is left out."""
     kicks: ClassVar[tuple[float, ...]]
@@ -80,7 +82,7 @@ class SymplecticComposition(FixedStep):
         return Step(end, (), is_finite_row(end) & dt.isfinite())
 
     def advance(
-        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: str, query_step: float | None = None,
+        self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object, query_step: float | None = None,
         stop_rule: StopRule | None = None, first_length: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
         step = self.bare_step if stop_rule is None else self.step

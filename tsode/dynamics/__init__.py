@@ -12,6 +12,9 @@ waves or swings about one rest, nothing fades      "second_order"; "uncoupled_os
 swings that fade and stay bounded                  "oscillator": amplitude at most ``1 / damping``
 nothing reacts faster than ``L``                   "lipschitz", ``slope=L``
 levels stay bounded over any span of time          "anti_feedback": at most ``1 / floor - 1``
+an energy is kept, q and p mixed or not            "hamiltonian"; "separable_hamiltonian" with "leapfrog"
+energy comes in by inputs alone and fades          "port_hamiltonian": dH/dt at most the inputs' work
+all states run to one rest                         "stable": a Lyapunov function falls at a ``rate``
 only rotations: every norm is kept, exactly        the evolution "orthogonal", in closed form
 rates but for a part                               "residual", or ``KnownODEForecaster(residual=)``
 =================================================  =====================================================================

@@ -57,9 +57,7 @@ def test_a_weight_taken_out_of_the_graph_is_named():
         def forward(self, t, z):
             return self.rate.detach() * z
 
-    with pytest.raises(
-        ParameterError, match=r"'rate' requires a gradient and gets none by .* though the result depends"
-    ):
+    with pytest.raises(ParameterError, match="'rate' requires a gradient and gets none by"):
         gradient_check(Detached(-1.0), tensor([[1.0]]), t1=1.0, solver=RK4(n_steps=4))
 
 

@@ -13,6 +13,7 @@ from tsode.numerics.milstein import Milstein
 from tsode.numerics.rk4 import RK4
 from tsode.numerics.rodas4 import Rodas4
 from tsode.numerics.sde import SDESolver
+from tsode.numerics.switching import Switching
 from tsode.numerics.torch_diffeq import TorchDiffEq
 from tsode.numerics.torch_sde import TorchSDE
 from tsode.numerics.tsit5 import Tsit5
@@ -30,6 +31,7 @@ __all__ = [
     "Midpoint",
     "Milstein",
     "Rodas4",
+    "Switching",
     "TorchDiffEq",
     "TorchSDE",
     "Tsit5",
@@ -39,6 +41,7 @@ SOLVERS: Registry[type[Solver]] = Registry(
     "solver",
     Solver,
     {
+        "auto": Switching,
         "dopri5": Dopri5,
         "euler": Euler,
         "exponential_difference": ExponentialDifference,

@@ -30,11 +30,14 @@ class Solution:
         `tsode.core.status.Status` of each row.
     n_steps : Tensor[b], int64
         Steps that carried the row forward; -1 where the solver does not tell.
+    n_switches : Tensor[b], int64, optional
+        Changes between methods, of a solver that has several.
     """
 
     z: Tensor
     status: Tensor
     n_steps: Tensor
+    n_switches: Tensor | None = None
 
 
 class Solver(ABC):

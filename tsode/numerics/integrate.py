@@ -109,6 +109,7 @@ def integrate_to(
         torch.where(is_usable[:, None, None], solution.z, states),
         solution.status.where(is_usable, int(Status.NON_FINITE)),
         solution.n_steps,
+        solution.n_switches,
     )
 
 
@@ -146,7 +147,7 @@ def integrate_through(
     states = z[:, None].expand(-1, times.shape[1], -1)
     if times.numel() == 0:
         alone = solver.solve(field, z, t0, t1.where(t1.isfinite(), t0), gradient)
-        return alone.z, Solution(states, alone.status, alone.n_steps)
+        return alone.z, Solution(states, alone.status, alone.n_steps, alone.n_switches)
     is_usable = is_finite_row(z) & is_finite_row(times - t0[:, None])
     end, way = solver.solve_through(
         field,
@@ -161,6 +162,7 @@ def integrate_through(
         torch.where(is_usable[:, None, None], way.z, states),
         way.status.where(is_usable, int(Status.NON_FINITE)),
         way.n_steps,
+        way.n_switches,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tsode._registry import Part, as_part, build, lookup
 from tsode.core.status import Status
 from tsode.errors import DataError, ParameterError, ShapeError, SolverError
 from tsode.frames.meeting import check_meeting
 from tsode.frames.schedule import Schedule, read_schedule
 from tsode.frames.table import ID_COL, TIME_COL
-from tsode.numerics import Dopri5
+from tsode.numerics import SOLVERS, Switching
 from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
 from tsode.numerics.surfaces import Trigger
@@ -26,7 +27,7 @@ SIDES = {"before": 0, "after": 2**31}  # as numbers of events
 __all__ = ["TIGHT", "find_crossings", "solve", "solve_schedule"]
 
 # Tight enough that what is printed of a state is right; many steps, as an input may go on for years.
-TIGHT = Dopri5(rtol=1e-10, atol=1e-12, max_steps=10_000)
+TIGHT = Switching(rtol=1e-10, atol=1e-12, max_steps=10_000)
 
 
 def solve(
@@ -38,7 +39,7 @@ def solve(
     states: Sequence[Hashable] | None = None,
     t0: Any = None,
     time_unit: Any = None,
-    solver: Solver = TIGHT,
+    solver: str | Part | Solver = TIGHT,
     side: Any = "before",
     triggers: Sequence[Trigger] = (),
     id_col: Hashable = ID_COL,
@@ -48,7 +49,8 @@ def solve(
 
     The solver stops at each series' own events exactly, applies them and starts again; an infusion is an input to its
     target's right-hand side from its begin to its end. Series do not see each other. A field that is affine in the
-    state and does not read the time is solved exactly, by the matrix exponential, where the solver is a `Dopri5`.
+    state and does not read the time is solved exactly, by the matrix exponential, where the solver is the default, a
+    `Dopri5` or a `Tsit5`.
 
     Parameters
     ----------
@@ -73,8 +75,10 @@ def solve(
     time_unit : duration such as "1h", optional
         One unit of the field's time, where times are datetimes or timedeltas: needed there. Numbers are the field's
         time as they are; timedeltas are counted from zero, datetimes from the first time of all (`t0` included).
-    solver : Solver
-        Of fixed steps give `max_step`: they are laid out anew from every event.
+    solver : Solver, str or Part
+        By default one that finds out for each series whether it is stiff, `tsode.numerics.Switching`. By name, as
+        "rodas4" or ``part("rk4", max_step=0.1)``, an adaptive one has the tolerances of the default where none are
+        given. Of fixed steps give `max_step`: they are laid out anew from every event.
     side : {"before", "after"}, or array[n] of these or of whole numbers
         What is answered at the time of an event: the state before the first event of that time, or after the last; a
         number is after so many of them. An array has one entry a row of the answer, as
@@ -88,7 +92,8 @@ def solve(
     -------
     DataFrame
         ``id_col``, ``time_col`` and a column a state; one row a time asked for, in the order and with the index of
-        `times`. Of an array: series by series.
+        `times`. Of an array: series by series. Its ``attrs["solver"]`` has the solver, and for each series its steps
+        (``n_steps``) and changes between an explicit and an implicit method (``n_switches``).
 
     Raises
     ------
@@ -122,11 +127,16 @@ def solve(
         time_col=time_col,
     )  # fmt: skip
     with torch.no_grad():
-        values = solve_schedule(field, z0, schedule, solver=solver, side=side, triggers=triggers)
+        solution = _solve(field, z0, schedule, solver, _read_side(side, schedule), triggers)
+        values = _asked(solution, schedule)
     if t0 is None and events is None:
         _check_has_span(schedule, time_col)
     columns = pd.DataFrame(values.numpy(), schedule.answers.index, pd.Index(schedule.states, tupleize_cols=False))
-    return pd.concat([schedule.answers, columns], axis=1)
+    answers = pd.concat([schedule.answers, columns], axis=1)
+    counts = {"n_steps": solution.n_steps, "n_switches": solution.n_switches}
+    told = {name: dict(zip(schedule.ids, count.tolist())) for name, count in counts.items()}
+    answers.attrs["solver"] = {"solver": repr(solver), **told}
+    return answers
 
 
 def find_crossings(
@@ -139,7 +149,7 @@ def find_crossings(
     states: Sequence[Hashable] | None = None,
     t0: Any = None,
     time_unit: Any = None,
-    solver: Solver = TIGHT,
+    solver: str | Part | Solver = TIGHT,
     id_col: Hashable = ID_COL,
     time_col: Hashable = TIME_COL,
 ) -> pd.DataFrame:
@@ -213,7 +223,7 @@ def solve_schedule(
     z0: Any,
     schedule: Schedule,
     *,
-    solver: Solver = TIGHT,
+    solver: str | Part | Solver = TIGHT,
     side: Any = "before",
     triggers: Sequence[Trigger] = (),
 ) -> Tensor:
@@ -239,18 +249,33 @@ def solve_schedule(
     SolverError
         As in `solve`.
     """
-    z = _solve(field, z0, schedule, solver, _read_side(side, schedule), triggers).z
-    return z[schedule.row, schedule.column]
+    return _asked(_solve(field, z0, schedule, solver, _read_side(side, schedule), triggers), schedule)
+
+
+def _asked(solution: ScheduledSolution, schedule: Schedule) -> Tensor:
+    """States (n d) in the order of the answers."""
+    return solution.z[schedule.row, schedule.column]
+
+
+def _read_solver(spec: str | Part | Solver) -> Solver:
+    """The solver meant; of one that is named what is not said of its tolerances is that of `TIGHT`."""
+    if isinstance(spec, Solver):
+        return spec
+    named = as_part(spec)
+    settings = {setting.name for setting in fields(lookup(SOLVERS, named.name, "solver"))}  # type: ignore[arg-type]
+    usual = {name: getattr(TIGHT, name) for name in ("rtol", "atol", "max_steps") if {"rtol", name} <= settings}
+    return build(SOLVERS, Part(named.name, (*usual.items(), *named.settings)), "solver")
 
 
 def _solve(
-    field: VectorField, z0: Any, schedule: Schedule, solver: Solver, side: str | Tensor, triggers: Sequence[Trigger]
-) -> ScheduledSolution:
+    field: VectorField, z0: Any, schedule: Schedule, solver: str | Part | Solver, side: str | Tensor,
+    triggers: Sequence[Trigger],
+) -> ScheduledSolution:  # fmt: skip
     """Solve, and raise one named error for all series that failed."""
     start = _read_states(z0, schedule.ids, schedule.states)
     _check_field(field, schedule.t0, start)
     solution = solve_scheduled(
-        field, start, schedule.t0, schedule.times, schedule.events, solver, side, triggers=triggers
+        field, start, schedule.t0, schedule.times, schedule.events, _read_solver(solver), side, triggers=triggers
     )
     for met in solution.crossings:
         replace(met, status=torch.where(met.status >= Status.ZENO, met.status, 0)).checked(schedule.ids)

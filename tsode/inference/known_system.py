@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsode._registry import build
 from tsode.errors import ParameterError, ShapeError
 from tsode.inference.correlated_errors import CorrelatedErrors
 from tsode.inference.dosing import Dosing
@@ -21,6 +22,7 @@ from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Observations
 from tsode.inference.parameters import Parameters, ParameterSpace
 from tsode.inference.priors import Prior
+from tsode.numerics import SOLVERS
 from tsode.numerics.base import Solver
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.surfaces import Trigger
@@ -60,7 +62,7 @@ class KnownSystem:
         Random effects and covariates: parameters of which each series has its own around a typical value.
     correlated_errors : list of pairs of channels, or mapping of pairs to Prior or number
         Channels whose errors at one time are correlated; see `CorrelatedErrors`.
-    solver : Solver
+    solver : Solver, str or Part
         Tolerances are relative to the size of each state, which is taken from what the priors lead to. Where `Dopri5`
         finds a point stiff, `Rodas4` solves it to the same tolerances.
     """
@@ -79,6 +81,7 @@ class KnownSystem:
     solver: Solver = field(default_factory=Dopri5)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "solver", build(SOLVERS, self.solver, "solver"))
         if not callable(self.rates):
             raise ParameterError(f"rates must be a function of (t, z, p), but is {self.rates!r}.")
         if isinstance(self.states, str) or not self.states or len(set(self.states)) < len(self.states):

@@ -15,6 +15,7 @@ from tsode.numerics.milstein import Milstein
 from tsode.numerics.rk4 import RK4
 from tsode.numerics.rodas4 import Rodas4
 from tsode.numerics.sde import SDESolver
+from tsode.numerics.switching import Switching
 from tsode.numerics.torch_diffeq import TorchDiffEq
 from tsode.numerics.torch_sde import TorchSDE
 from tsode.numerics.tsit5 import Tsit5
@@ -34,6 +35,7 @@ __all__ = [
     "Midpoint",
     "Milstein",
     "Rodas4",
+    "Switching",
     "TorchDiffEq",
     "TorchSDE",
     "Tsit5",
@@ -43,6 +45,7 @@ SOLVERS: Registry[type[Solver]] = Registry(
     "solver",
     Solver,
     {
+        "auto": Switching,
         "blanes_moan": BlanesMoan,
         "dopri5": Dopri5,
         "euler": Euler,

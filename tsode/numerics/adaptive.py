@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import ClassVar, Self
 
 import torch
@@ -17,7 +18,7 @@ from tsode.numerics.base import Solution, VectorField, constant, is_finite_row
 from tsode.numerics.shadow import Shadow, is_differentiated
 from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, Taping, run_step
 
-__all__ = ["AdaptiveSolver"]
+__all__ = ["AdaptiveSolver", "Turns"]
 
 # Usual limits of the step controller (Hairer, Norsett, Wanner I, section II.4).
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
@@ -95,6 +96,10 @@ class AdaptiveSolver(StepwiseSolver):
         """Field at the end of a step, where the step has it."""
         return None
 
+    def turns(self, z: Tensor) -> Turns | None:
+        """Turns of its methods, for a solver that is made of several: over one solve that begins at ``z`` (b d)."""
+        return None
+
     def is_stiff(self, dt: Tensor, step: Step) -> Tensor:
         """Whether stability, not accuracy, has kept a step as short as it is, (b,)."""
         return torch.zeros_like(dt, dtype=torch.bool)
@@ -118,37 +123,51 @@ class AdaptiveSolver(StepwiseSolver):
         is_live = is_differentiated(z, slope, t0, t1) or (isinstance(gradient, Taping) and gradient.is_live)
         shadow = Shadow(field, z, self.rtol, self.atol) if is_live else None
         length = first = self._first_step(field, t0, z, slope, direction, first_length).detach()
-        known: Tensor | None = slope
-        infinite = torch.full_like(z[:, 0], torch.inf).detach()
+        known = slope
+        infinite, root = torch.full_like(z[:, 0], torch.inf).detach(), math.sqrt(max(z.shape[1], 1))
         everyone, no_one = torch.ones_like(active), torch.zeros_like(active)
         # Steps that are read from must not be cut to their queries: they would depend on them.
         cut = query_step is None or has_end is not None
-        for _ in range(self.max_steps):
+        turns = self.turns(z)
+        method: AdaptiveSolver = self
+        for _ in range(self.max_steps) if turns is None else count():
+            t = torch.addcmul(t0, direction, elapsed)
+            if turns is None:
+                rows = active
+            else:
+                method, rows = turns.begin(active)
+                known = turns.slope(field, t, record.z, known)
             if self.max_step is not None:
                 length = length.clamp(max=self.max_step)
             tried, left = length, distance - elapsed
             if cut:
                 is_last = length >= left if has_end is None else (length >= left) & has_end
                 tried = torch.where(is_last, left, length)
-            t = torch.addcmul(t0, direction, elapsed)
-            dt = torch.where(active, direction * tried, nothing)
-            step = run_step(gradient, self.attempt, field, t, dt, record.z, known)
+            dt = torch.where(rows, direction * tried, nothing)
+            step = run_step(gradient, method.attempt, field, t, dt, record.z, known)
 
             # The step length is a choice, not a function of the state: no gradient through it.
             with torch.no_grad():
-                norm = self._error_norm(record.z, step, dt, infinite)
+                size = torch.maximum(record.z.abs(), step.z.abs()).mul_(self.rtol).add_(self.atol)
+                norm = torch.linalg.vector_norm(method.error(dt, step.stages) / size, dim=1) / root
+                norm = torch.fmin(torch.where(step.is_finite, norm, infinite), infinite)  # not NaN, where it was
                 if shadow is not None:
                     is_right = norm <= 1
-                    bound = shadow.error_norm(self.attempt, self.error, t, dt, record.z, step)
+                    bound = shadow.error_norm(method.attempt, method.error, t, dt, record.z, step)
                     is_idle = (bound > _TELLING) & (bound > _AT_REST * norm)
                     norm = torch.maximum(norm, torch.where(is_idle, bound, bound / _IN_MOTION))
-                accepted = active & (norm <= 1)
-                length = torch.where(active, self._change(norm).to(t0.dtype).mul_(tried), length)
-            if not torch.equal(accepted, active):
-                stuck = active & ~accepted & (length < 4 * torch.finfo(t0.dtype).eps * (t.abs() + first))
+                accepted = rows & (norm <= 1)
+                length = torch.where(rows, method.change(norm).to(t0.dtype).mul_(tried), length)
+                if turns is not None:
+                    length = turns.end(step, dt.abs(), left, size, accepted, length)
+            if not torch.equal(accepted, rows):
+                stuck = rows & ~accepted & (length < 4 * torch.finfo(t0.dtype).eps * (t.abs() + first))
                 reason = torch.where(norm.isinf(), int(Status.NON_FINITE), int(Status.STEP_TOO_SMALL))
                 record.status = torch.where(stuck, reason, record.status)
                 active = active & ~stuck
+            following = method.next_slope(step)
+            if turns is not None and (query_step is not None or stop_rule is not None):
+                step = turns.as_read(step, dt)
             if stop_rule is not None:
                 is_stopped = stop_rule(record.z, step, t, dt, accepted)
                 accepted, active = accepted & ~is_stopped, active & ~is_stopped
@@ -156,20 +175,24 @@ class AdaptiveSolver(StepwiseSolver):
             start, reached = record.z, elapsed + tried
             if cut:
                 reached = torch.where(is_last, distance, reached)
-            following = None if known is None else self.next_slope(step)
             if torch.equal(accepted, everyone):  # as mostly, of a row alone
-                elapsed, record.z, known = reached, step.z, following
+                elapsed, record.z = reached, step.z
+                known = known if following is None else following
             else:
                 elapsed = torch.where(accepted, reached, elapsed)
                 record.z = torch.where(accepted[:, None], step.z, start)
-                known = None if following is None or known is None else torch.where(accepted[:, None], following, known)
+                known = known if following is None else torch.where(accepted[:, None], following, known)
             if shadow is not None:
                 shadow.follow(record.z, accepted, is_right & (norm > 1))
             record.n_steps = record.n_steps + accepted
             if (query_step is not None or stop_rule is not None) and not is_taped:
                 record.add(start, step, elapsed)
             active = active & (elapsed < distance)
+            if turns is not None and (is_spent := turns.is_spent()) is not None:
+                record.status = torch.where(active & is_spent, int(Status.MAX_STEPS), record.status)
+                active = active & ~is_spent
             if torch.equal(active, no_one):  # the loop test
+                record.n_switches = None if turns is None else turns.n_switches
                 return record
         reason = torch.where(self.is_stiff(dt, step), int(Status.STIFF), int(Status.MAX_STEPS))
         record.status = torch.where(active, reason, record.status)
@@ -185,17 +208,10 @@ class AdaptiveSolver(StepwiseSolver):
         if record.ends:
             states = self.read(record, times - t0[:, None], 1.0)
         end = torch.where(has_end[:, None], record.z, z)
-        return end, Solution(states, record.status, record.n_steps)
+        return end, Solution(states, record.status, record.n_steps, record.n_switches)
 
-    def _error_norm(self, start: Tensor, step: Step, dt: Tensor, infinite: Tensor) -> Tensor:
-        """Error of a step relative to the tolerance, (b,); infinite where it, or the step, is not finite."""
-        size = math.sqrt(max(start.shape[1], 1))
-        scale = torch.maximum(start.abs(), step.z.abs()).mul_(size * self.rtol).add_(size * self.atol)
-        norm = torch.linalg.vector_norm(self.error(dt, step.stages) / scale, dim=1)
-        return torch.fmin(torch.where(step.is_finite, norm, infinite), infinite)  # not NaN, where it was
-
-    def _change(self, norm: Tensor) -> Tensor:
-        """By how much the next step is longer, (b,)."""
+    def change(self, norm: Tensor) -> Tensor:
+        """By how much the next step is longer than one of such an error (b,) relative to its tolerance, (b,)."""
         # by its logarithm: a power of many numbers at once may differ in its last digit from that of each
         change = norm.log().mul_(-1.0 / (self.error_order + 1)).add_(math.log(_SAFETY))
         return change.clamp_(math.log(_SHRINK), math.log(_GROW)).exp_()
@@ -217,7 +233,9 @@ class AdaptiveSolver(StepwiseSolver):
         probe = torch.where(is_finite_row(probe)[:, None], probe, z)
         bend = _rms((field(t0 + direction * trial, probe) - slope) / scale) / trial
         steepest = torch.maximum(speed, bend)
-        length = torch.where(steepest <= 1e-15, (trial * 1e-3).clamp(min=1e-6), (0.01 / steepest) ** (1.0 / self.order))
+        length = torch.where(
+            steepest <= 1e-15, (trial * 1e-3).clamp(min=1e-6), ((0.01 / steepest).log() / self.order).exp()
+        )
         length = torch.minimum(100 * trial, length).nan_to_num(nan=1e-6)
         length = length.clamp(min=1e-12).to(t0.dtype)
         return length if known is None else torch.where(known > 0, known, length)
@@ -225,3 +243,45 @@ class AdaptiveSolver(StepwiseSolver):
 
 def _rms(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=1) / math.sqrt(max(x.shape[1], 1))
+
+
+class Turns(ABC):
+    """Which rows move in a round of a solve, and by which method; those of the other one wait.
+
+    Attributes
+    ----------
+    n_switches : Tensor[b], int64
+        Changes of the method of each row so far.
+    """
+
+    n_switches: Tensor
+
+    @abstractmethod
+    def begin(self, active: Tensor) -> tuple[AdaptiveSolver, Tensor]:
+        """Method of the next round, and the rows (b,) of the `active` ones that move in it."""
+
+    @abstractmethod
+    def slope(self, field: VectorField, t: Tensor, z: Tensor, known: Tensor) -> Tensor:
+        """The field at ``t`` and ``z``, which is `known` (b d) save where another method has moved a row meanwhile."""
+
+    @abstractmethod
+    def end(self, step: Step, dt: Tensor, left: Tensor, size: Tensor, accepted: Tensor, length: Tensor) -> Tensor:
+        """See how a round went; length of the next step of each row (b,), which it has found to be `length`.
+
+        Parameters
+        ----------
+        step : Step
+        dt, left : Tensor[b]
+            Length of the step and what was left before it, without a sign.
+        size : Tensor[b d]
+            What the error of the step is measured in.
+        accepted : Tensor[b], bool
+        """
+
+    @abstractmethod
+    def is_spent(self) -> Tensor | None:
+        """Rows (b,) that have no steps left; None where all have."""
+
+    @abstractmethod
+    def as_read(self, step: Step, dt: Tensor) -> Step:
+        """The step in the form that the solver reads it in."""

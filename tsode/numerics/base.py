@@ -31,6 +31,8 @@ class Solution:
         `tsode.core.status.Status` of each row.
     n_steps : Tensor[b], int64
         Steps that carried the row forward; -1 where the solver does not tell.
+    n_switches : Tensor[b], int64, optional
+        Changes between methods, of a solver that has several.
     gradient : Gradient, optional
         The way to the gradient that was taken, where it was asked for at the door (`tsode.numerics.integrate`).
     """
@@ -38,6 +40,7 @@ class Solution:
     z: Tensor
     status: Tensor
     n_steps: Tensor
+    n_switches: Tensor | None = None
     gradient: Gradient | None = None
 
 

@@ -121,6 +121,7 @@ def integrate_to(
         torch.where(is_usable[:, None, None], solution.z, states),
         solution.status.where(is_usable, int(Status.NON_FINITE)),
         solution.n_steps,
+        solution.n_switches,
         solution.gradient or way,
     )
 
@@ -159,7 +160,7 @@ def integrate_through(
     states = z[:, None].expand(-1, times.shape[1], -1)
     if times.numel() == 0:
         alone = way.solve(solver, field, z, t0, t1.where(t1.isfinite(), t0))
-        return alone.z, Solution(states, alone.status, alone.n_steps, alone.gradient or way)
+        return alone.z, Solution(states, alone.status, alone.n_steps, alone.n_switches, alone.gradient or way)
     is_usable = is_finite_row(z) & is_finite_row(times - t0[:, None])
     end, on_the_way = way.solve_through(
         solver,
@@ -174,6 +175,7 @@ def integrate_through(
         torch.where(is_usable[:, None, None], on_the_way.z, states),
         on_the_way.status.where(is_usable, int(Status.NON_FINITE)),
         on_the_way.n_steps,
+        on_the_way.n_switches,
         on_the_way.gradient or way,
     )
 

@@ -44,8 +44,8 @@ class ScheduledSolution:
     ----------
     z : Tensor[b m d]
         States at the times asked for.
-    status, n_steps : Tensor[b], int64
-        As in `tsode.numerics.base.Solution`.
+    status, n_steps, n_switches : Tensor[b], int64
+        As in `tsode.numerics.base.Solution`; no changes between methods are counted with triggers.
     crossings : list of Crossings
         State-triggered events met, stretch by stretch; nothing without triggers.
     """
@@ -54,6 +54,7 @@ class ScheduledSolution:
     status: Tensor
     n_steps: Tensor
     crossings: list[Crossings]
+    n_switches: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class _Segment:
     n_steps: Tensor
     t_end: Tensor
     crossings: list[Crossings]
+    n_switches: Tensor | None = None
 
 
 def solve_scheduled(
@@ -115,9 +117,9 @@ def solve_scheduled(
     stages, as_given = field if isinstance(field, StagedField) else None, solver
     if stages is None:
         field, solver = easier(field, solver, t0, z, bool(triggers))
-    status, n_steps = constant(z, Status.OK), constant(z, 0)
+    status, n_steps, n_switches = constant(z, Status.OK), constant(z, 0), constant(z, 0)
     if not times.numel():
-        return ScheduledSolution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps, [])
+        return ScheduledSolution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps, [], n_switches)
     # The length that an input has between its stops: all of its amount is given, at once where rounding leaves none.
     length = (events.time + events.duration) - events.time
     events = replace(events, duration=length.where(events.time.isfinite(), events.duration))
@@ -130,8 +132,7 @@ def solve_scheduled(
     answers: list[Tensor] = []
     n_answers, n_queries = 0, segment.flatten().bincount(minlength=stops.time.shape[1] + 1).tolist()
     crossings: list[Crossings] = []
-    has_ended = torch.zeros_like(status, dtype=torch.bool)
-    clock, place = t0, torch.zeros_like(segment)
+    clock, place, has_ended = t0, torch.zeros_like(segment), torch.zeros_like(status, dtype=torch.bool)
     for k in range(stops.time.shape[1] + 1):
         is_last = k == stops.time.shape[1]
         stop = stops.time[:, k] if not is_last else torch.full_like(clock, torch.inf)
@@ -152,6 +153,7 @@ def solve_scheduled(
         n_answers += way.states.shape[1]
         crossings += way.crossings
         status, n_steps = worst(status, way.status), n_steps + way.n_steps
+        n_switches = n_switches if way.n_switches is None else n_switches + way.n_switches
         has_ended = has_ended | (way.t_end < torch.where(stop.isfinite(), stop, clock))
         clock = torch.where(has_ended, way.t_end.detach(), clock)
         if not is_last:
@@ -164,7 +166,7 @@ def solve_scheduled(
             status = worst(status, outcome)
     states = torch.cat(answers, dim=1)
     states = states.gather(1, place[..., None].expand(-1, -1, z.shape[1]))
-    return ScheduledSolution(states, status, n_steps, crossings)
+    return ScheduledSolution(states, status, n_steps, crossings, n_switches)
 
 
 def _carry(
@@ -187,7 +189,7 @@ def _carry(
     at_clock = (times == clock[:, None])[..., None]
     read = torch.where(at_clock, _moved(between, z, clock, times), way.z)
     states = torch.where(at_stop[..., None], _moved(between, z_end, there, times), read)
-    return _Segment(z_end, states, way.status, way.n_steps, there, [])
+    return _Segment(z_end, states, way.status, way.n_steps, there, [], way.n_switches)
 
 
 def _carry_over(

@@ -11,6 +11,7 @@ from tsode.numerics.affine_field import find_affine
 from tsode.numerics.affine_flow import AffineFlow
 from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.embedded_pair import EmbeddedPair
+from tsode.numerics.switching import Switching
 
 __all__ = ["StagedField", "easier"]
 
@@ -35,5 +36,5 @@ class StagedField:
 
 def easier(field: VectorField, solver: Solver, t: Tensor, z: Tensor, has_triggers: bool) -> tuple[VectorField, Solver]:
     """The field and its solver, or what is exact where it is affine and the solver only asked to be near enough."""
-    affine = find_affine(field, t, z) if isinstance(solver, EmbeddedPair) and not has_triggers else None
+    affine = find_affine(field, t, z) if isinstance(solver, EmbeddedPair | Switching) and not has_triggers else None
     return (field, solver) if affine is None else (affine, AffineFlow())

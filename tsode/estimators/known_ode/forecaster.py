@@ -113,7 +113,8 @@ class KnownODEForecaster(
         Parameters of which each series has its own, with the same prior.
     triggers : list of Trigger
         Events by the state itself, see `tsode.Trigger`; functions are of ``(t, z, p)``.
-    solver : Solver, optional
+    solver : Solver, str or Part, optional
+        Such as "auto"; by default `Dopri5`, and `Rodas4` where it finds stiff what it is to solve.
     correlated_errors : list of pairs of channels, or dict of pairs to prior or number, optional
         Channels whose errors at one time are correlated, on the scales on which they are normal; a pair has the
         correlation ``corr_error_<a>_<b>``. See `tsode.inference.correlated_errors.CorrelatedErrors`.

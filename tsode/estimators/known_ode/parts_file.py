@@ -23,6 +23,8 @@ from tsode.inference.priors import Prior, prior_from_dict
 from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.rodas4 import Rodas4
+from tsode.numerics.switching import Switching
+from tsode.numerics.tsit5 import Tsit5
 
 __all__ = ["Unsaid", "compare", "decode", "describe", "encode", "fingerprint", "given_again"]
 
@@ -61,7 +63,7 @@ def decode(saved: Any) -> Any:
         return {decode_label(key): decode(entry) for key, entry in saved["entries"]}
     if "prior" in saved:
         return prior_from_dict(saved)
-    solvers = {"Dopri5": Dopri5, "Rodas4": Rodas4}
+    solvers = {made.__name__: made for made in (Dopri5, Rodas4, Switching, Tsit5)}
     classes: dict[str, Any] = {**NOISES, **solvers, "Dosing": Dosing, "NeuralTerm": NeuralTerm}
     classes |= {"Power": Power, "Linear": Linear, "RandomEffects": RandomEffects}
     entries = {name: decode(entry) for name, entry in saved.items() if name != "of_class"}

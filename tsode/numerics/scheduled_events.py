@@ -193,16 +193,9 @@ def _carry(
 
 
 def _carry_over(
-    field: VectorField,
-    z: Tensor,
-    clock: Tensor,
-    stop: Tensor,
-    times: Tensor,
-    solver: Solver,
-    gradient: str | Gradient,
-    triggers: Sequence[Trigger],
-    side: str | Tensor,
-) -> _Segment:
+    field: VectorField, z: Tensor, clock: Tensor, stop: Tensor, times: Tensor, solver: Solver,
+    gradient: str | Gradient, triggers: Sequence[Trigger], side: str | Tensor,
+) -> _Segment:  # fmt: skip
     """As `_carry`, over the surfaces of state-triggered events."""
     between = _between(field, clock, stop)
     has_stop = stop.isfinite()

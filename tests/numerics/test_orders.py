@@ -23,7 +23,7 @@ def test_error_falls_with_the_stated_order(solver, name):
     exact = lambda t: system.exact(system.z0, t)  # noqa: E731
     order, order_inside = convergence_order(made, system.field, system.z0, start, start + 1.5, exact)
     # The slope comes within a few hundredths of the order at these lengths; a wrong coefficient loses a whole order.
-    # Where the error's own term is very small, as that of tsit5, errors fall by that of the next order at first.
-    assert made.order - 0.15 < order < made.order + 0.5
+    # The error's own term of tsit5 is very small: errors fall by that of the next order at first.
+    assert made.order - 0.15 < order < made.order + (0.5 if solver == "tsit5" else 0.15)
     # 3 is the order of a cubic; at some lengths it is hidden by the higher order at the ends of the steps.
     assert order_inside > min(0.9 * made.order, 3.0)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from tsode.dynamics.structured import Guarantee, Structured
-from tsode.errors import ParameterError
 
 __all__ = ["EnergyField", "relative_power"]
 
@@ -52,14 +51,3 @@ def relative_power(field: EnergyField, x: Tensor, theta: Tensor, rate: Tensor, w
     if work is not None:
         gained = gained - work.detach()
     return torch.where(gained == 0, 0.0, gained / (slope.norm(dim=1) * rate.detach().norm(dim=1)))
-
-
-def halves(n_state: int, n_static: int) -> int:
-    """Coordinates of ``q``, as many as of ``p``."""
-    n_moving = n_state - n_static
-    if n_moving % 2:
-        raise ParameterError(
-            f"The state [q, p] has as many momenta p as positions q: n_state={n_state} less n_static={n_static} must "
-            "be even."
-        )
-    return n_moving // 2

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tsode.dynamics.energy import EnergyField, halves
+from tsode.dynamics.energy import EnergyField
 from tsode.dynamics.structured import Guarantee
 from tsode.nn.potential import GivenPotential, Potential
 
@@ -51,8 +51,8 @@ class Hamiltonian(EnergyField):
         given: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(n_state, n_static)
-        self.n_positions = halves(n_state, n_static)
-        made = Potential(self.n_moving, n_static, width, depth) if given is None else GivenPotential(given)
+        n = 2 * self.n_pairs
+        made = Potential(n, n_static, width, depth) if given is None else GivenPotential(given)
         self.potential: Potential | GivenPotential = made
 
     def energy(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Hamiltonian(EnergyField):
 
     def motion(self, t: Tensor, x: Tensor, theta: Tensor) -> Tensor:
         slope = self.potential.slope(x, theta)
-        return torch.cat([slope[:, self.n_positions :], -slope[:, : self.n_positions]], dim=1)
+        return torch.cat([slope[:, self.n_pairs :], -slope[:, : self.n_pairs]], dim=1)
 
     def measure(self, t: Tensor, x: Tensor, theta: Tensor) -> tuple[Guarantee, ...]:
         return (self.conservation(t, x, theta),)

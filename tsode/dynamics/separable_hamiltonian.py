@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tsode.dynamics.energy import EnergyField, halves
+from tsode.dynamics.energy import EnergyField
 from tsode.dynamics.structured import Guarantee
 from tsode.nn.potential import GivenPotential, Potential
 
@@ -52,7 +52,7 @@ class SeparableHamiltonian(EnergyField):
         potential: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(n_state, n_static)
-        n = self.n_positions = halves(n_state, n_static)
+        n = self.n_pairs
         self.kinetic: Potential | GivenPotential
         self.potential: Potential | GivenPotential
         self.kinetic = Potential(n, n_static, width, depth) if kinetic is None else GivenPotential(kinetic)
@@ -67,10 +67,10 @@ class SeparableHamiltonian(EnergyField):
         return -self.potential.slope(q, theta)
 
     def energy(self, x: Tensor, theta: Tensor) -> Tensor:
-        return self.kinetic(x[:, self.n_positions :], theta) + self.potential(x[:, : self.n_positions], theta)
+        return self.kinetic(x[:, self.n_pairs :], theta) + self.potential(x[:, : self.n_pairs], theta)
 
     def motion(self, t: Tensor, x: Tensor, theta: Tensor) -> Tensor:
-        q, p = x[:, : self.n_positions], x[:, self.n_positions :]
+        q, p = x[:, : self.n_pairs], x[:, self.n_pairs :]
         return torch.cat([self.velocity(t, p, theta), self.force(t, q, theta)], dim=1)
 
     def measure(self, t: Tensor, x: Tensor, theta: Tensor) -> tuple[Guarantee, ...]:

@@ -66,7 +66,7 @@ class Structured(Dynamics):
 
     @property
     def n_pairs(self) -> int:
-        """Half of what moves, in a field of as many positions as velocities.
+        """Half of what moves, in a field of as many positions as velocities or momenta.
 
         Raises
         ------
@@ -75,8 +75,8 @@ class Structured(Dynamics):
         """
         if self.n_moving % 2:
             raise ParameterError(
-                f"There are as many velocities as positions: n_state={self.n_state} less n_static={self.n_static} must "
-                "be even."
+                "There are as many velocities, or momenta, as positions: "
+                f"n_state={self.n_state} less n_static={self.n_static} must be even."
             )
         return self.n_moving // 2
 

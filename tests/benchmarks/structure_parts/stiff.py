@@ -117,10 +117,7 @@ def _choice(report: Report) -> None:
 
 
 def _overhead(report: Report) -> None:
-    """A step of Dopri5 of a field that costs nothing, in additions of its state, the cheapest operation there is.
-
-    Before the steps were slimmed it was 590 of them on the machine where they are 250 now.
-    """
+    """A step of Dopri5 of a field that costs nothing, in additions of its state, the cheapest operation there is."""
     z = _numbers([1.0, 0.5])
     field = lambda t, z: -z  # noqa: E731
     ratios = []

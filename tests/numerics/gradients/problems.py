@@ -16,7 +16,7 @@ from tsode.numerics.stepwise import Step
 SAME = [Checkpoint(), Checkpoint(every=3), Binomial(), Binomial(snapshots=3), Forward()]
 ALL = [Backprop(), *SAME, Adjoint()]
 MATRIX = [[-0.3, 1.2, 0.0], [-1.0, -0.1, 0.4], [0.2, 0.0, -0.7]]
-FINE = Dopri5(rtol=1e-9, atol=1e-11, max_steps=10_000)
+FINE = Dopri5(rtol=1e-10, atol=1e-12, max_steps=10_000)
 STEPS = RK4(max_step=0.11)
 
 

@@ -114,11 +114,11 @@ def check_solver(solver: Solver, field: Any = None) -> None:
     if autonomous.is_autonomous:
         _check_shift(_ODEProblem(autonomous, solver), z, max(close, 1e-9))
     _check_gradients(problem, z, driven, (T0, problem.spans, problem.offsets))
+    _check_order(solver, driven, z)
+    _check_way(problem, z, close)
     for name in solver.gradients:
         if name in SAME_AS_BACKPROP:
             _check_gradient_way(replace(problem, gradient=name), z, driven)
-    _check_order(solver, driven, z)
-    _check_way(problem, z, close)
 
 
 def check_sde_solver(solver: SDESolver) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tsode.dynamics.structured import Guarantee, Structured
+from tsode.dynamics.structured import Guarantee, Structured, finite_exp
 from tsode.errors import ParameterError
 from tsode.nn.static_offset import StaticOffset
 
@@ -59,7 +59,7 @@ class Oscillator(Structured):
     def motion(self, t: Tensor, x: Tensor, theta: Tensor) -> Tensor:
         y, v = x.chunk(2, dim=1)
         force = torch.addmm(self.offset(theta), x, self.weight.mT).tanh()
-        rate = self.log_rate.exp()
+        rate = finite_exp(self.log_rate)
         return torch.cat([rate * v, rate * (force - y - 2 * self.damping * v)], dim=1)
 
     @torch.no_grad()
@@ -68,7 +68,7 @@ class Oscillator(Structured):
         dy, dv = self.motion(t, x, theta).chunk(2, dim=1)
         square = y.square() + v.square() + 2 * self.damping * y * v
         amplitude = square.sqrt()
-        growth = ((y + self.damping * v) * dy + (v + self.damping * y) * dv) / self.log_rate.exp()
+        growth = ((y + self.damping * v) * dy + (v + self.damping * y) * dv) / finite_exp(self.log_rate)
         # in shares of the terms, which may be large
         excess = (growth - amplitude * (1 - self.damping * amplitude)) / (square + amplitude)
         rounding = 100 * torch.finfo(x.dtype).eps / (1 - self.damping)

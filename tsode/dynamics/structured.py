@@ -12,7 +12,9 @@ from torch.nn import functional
 from tsode.dynamics.base import Dynamics
 from tsode.errors import ParameterError, ShapeError
 
-__all__ = ["Guarantee", "Structured"]
+__all__ = ["Guarantee", "Structured", "finite_exp"]
+
+MOST = 20.0  # of the logarithm of a rate: a field faster than that no solver could follow
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,8 @@ class Structured(Dynamics):
         like = next(self.parameters(), states)
         states = states.to(like)
         return self.measure(times, states[:, : self.n_moving], states[:, self.n_moving :])
+
+
+def finite_exp(logarithm: Tensor) -> Tensor:
+    """Exponential of a weight, whatever it is: between 2e-9 and 5e8."""
+    return logarithm.clamp(-MOST, MOST).exp()

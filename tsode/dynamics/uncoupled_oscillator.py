@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tsode.dynamics.structured import Guarantee, Structured
+from tsode.dynamics.structured import Guarantee, Structured, finite_exp
 from tsode.errors import ParameterError
 from tsode.nn.static_offset import StaticOffset
 
@@ -58,12 +58,12 @@ class UncoupledOscillator(Structured):
 
     def velocity(self, t: Tensor, v: Tensor, theta: Tensor) -> Tensor:
         """Rate of ``y``: ``t`` (b,), ``v`` (b n), ``theta`` (b n_static) -> (b n)."""
-        return self.log_rate.exp() * v
+        return finite_exp(self.log_rate) * v
 
     def force(self, t: Tensor, y: Tensor, theta: Tensor) -> Tensor:
         """Rate of ``v``: ``t`` (b,), ``y`` (b n), ``theta`` (b n_static) -> (b n)."""
         pull = self.weight * torch.addcmul(self.offset(theta), self.weight, y).tanh()
-        return -self.log_rate.exp() * (pull + self.stiffness * y)
+        return -finite_exp(self.log_rate) * (pull + self.stiffness * y)
 
     def motion(self, t: Tensor, x: Tensor, theta: Tensor) -> Tensor:
         y, v = x.chunk(2, dim=1)
@@ -84,7 +84,7 @@ class UncoupledOscillator(Structured):
         power = (slope * rate).unflatten(1, (2, -1)).sum(dim=1)
         y, v = x.chunk(2, dim=1)
         # in shares of the most power that a force could have there
-        most = self.log_rate.detach().exp() * v.abs() * (self.weight.detach().abs() + self.stiffness * y.abs())
+        most = finite_exp(self.log_rate.detach()) * v.abs() * (self.weight.detach().abs() + self.stiffness * y.abs())
         share = torch.where(most > 0, power / most, 0.0)
         rounding = 10 * torch.finfo(x.dtype).eps
         return (Guarantee("max |dE/dt| of each oscillator, scaled", float(share.abs().max()), 0.0, rounding),)

@@ -71,7 +71,7 @@ def _check_guarantees(field: Structured) -> None:
     states = torch.randn(N_STATES, field.n_state, dtype=torch.float64, generator=generator)
     states *= torch.logspace(-3, 3, N_STATES, dtype=torch.float64)[:, None]
     _assert_kept(field, states, "as built")
-    for size in (0.1, 1.0, 10.0):
+    for size in (0.0, 0.1, 1.0, 10.0, 1e4):
         other = copy.deepcopy(field)
         with torch.no_grad():
             for weight in other.parameters():

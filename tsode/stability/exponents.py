@@ -1,0 +1,297 @@
+"""Lyapunov exponents of flows and maps, with errors, and what follows from them: horizon, dimension, entropy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tsode.errors import ParameterError, SolverError
+from tsode.numerics.affine_field import find_affine
+from tsode.numerics.base import Solver
+from tsode.stability.fixed_points import eigenvalues, polish
+from tsode.stability.flow import FieldFlow, Flow, as_flow, check_arrived, read_states
+
+__all__ = ["UnsettledError", "lyapunov_spectrum", "predictability_horizon"]
+
+GROWTH = 5.0  # of tangents between two orthonormalisations, in powers of e, by the size of the Jacobian
+N_BLOCKS = 32  # at the least, over all orbits together
+LENGTH = 500.0  # of an orbit by default, in times that its fastest coordinate takes to cross its range
+SETTLED = 4.0  # standard errors that the two halves of the orbits may lie apart
+AT_REST = 1e-6  # of what the coordinates are: an orbit slower than this, near a fixed point, has come to it
+
+
+class UnsettledError(SolverError):
+    """Exponents whose running mean still moves."""
+
+
+def lyapunov_spectrum(
+    system: Any, starts: Any, *, k: int | None = None, duration: float | None = None, transient: float | None = None,
+    interval: float | None = None, n_starts: int = 64, t0: float = 0.0, names: Sequence[str] | None = None,
+    solver: Solver | None = None, random_state: Any = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Lyapunov exponents by the growth of orthonormal tangents along many orbits at once.
+
+    Tangents are solved for beside the state, in its error norm, and made orthonormal again by QR every `interval`
+    (Benettin et al. 1980). What is in closed form is answered so: the eigenvalues' real parts of an affine field, and of
+    the fixed point that all orbits have come to.
+
+    Parameters
+    ----------
+    system : callable, Dynamics, Evolution or Map
+        ``f(t, z)``. One that reads the time (a driven one) has ``d`` exponents; its clock would have one more, zero,
+        which is left out.
+    starts : array[d] or array[s d], dict or frame
+        A start, around which `n_starts` are laid at distances of a hundredth of it, or several.
+    k : int, optional
+        Exponents from the largest on; all by default. The sum is compared with the divergence where there are all.
+    duration : float, optional
+        Of every orbit after its `transient`, in the time of the system (steps of a map). By default 500 times as long
+        as the coordinates take to cross their range.
+    transient : float, optional
+        As long as the duration by default.
+    interval : float, optional
+        Between orthonormalisations; by default in which no tangent grows by more than about exp(5).
+    n_starts : int
+    t0 : float
+        When orbits start.
+    solver : Solver, optional
+        By default one that sees stiffness, at 1e-8.
+
+    Returns
+    -------
+    DataFrame
+        A row an exponent, sorted downwards: ``exponent_per_unit`` (natural logarithm; ``_per_step`` of a map) and
+        ``standard_error``, from blocks of the orbits. ``attrs`` have ``sum``, ``divergence`` (its mean along the
+        orbits, which the sum should equal; None where not all exponents were asked for), ``trace_error``, the
+        ``kaplan_yorke_dimension``, ``duration`` (of all orbits together), ``transient``, ``interval``, and ``running``
+        (mean of the exponents after each tenth of the duration). ``method`` is "orbits" or "closed form".
+
+    Raises
+    ------
+    UnsettledError
+        If exponents in the two halves of the duration differ by more than 4 standard errors; with both.
+    SolverError
+        If an orbit does not stay finite.
+
+    References
+    ----------
+    Benettin, Galgani, Giorgilli, Strelcyn, "Lyapunov characteristic exponents for smooth dynamical systems and for
+    Hamiltonian systems", Meccanica 15, 1980. Kaplan, Yorke, "Chaotic behavior of multidimensional difference
+    equations", 1979.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tsode.stability import lyapunov_spectrum
+    >>> table = lyapunov_spectrum(lambda t, z: z @ torch.tensor([[-1.0, 2.0], [0.0, -3.0]], dtype=torch.float64), [1.0, 1.0])
+    >>> table["exponent_per_unit"].tolist()
+    [-1.0, -3.0]
+    """
+    z = read_states(starts)
+    flow = as_flow(system, z.shape[1], names, solver)
+    d = flow.n_state
+    k = d if k is None else k
+    if not 1 <= k <= d:
+        raise ParameterError(f"k={k} must be between 1 and the {d} states.")
+    t = torch.full((1,), t0, dtype=torch.float64)
+    if isinstance(flow, FieldFlow) and find_affine(flow.rate, t, z[:1]) is not None:
+        return _closed_form(flow, z[:1], t0, k)
+    if len(z) == 1 and n_starts > 1:
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(random_state).generate_state(1)[0]))
+        z = z + 0.01 * (z.abs() + 1e-3) * torch.randn(n_starts, d, dtype=z.dtype, generator=generator)
+    with torch.no_grad():
+        plan = _plan(flow, z, t0, duration, transient, interval)
+        if plan.rest is not None:
+            return _closed_form(flow, plan.rest, t0, k)
+        growth, divergence = _grow(flow, plan, k)
+    return _table(flow, plan, growth, divergence, d)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Orbits: where they stand after their transient, and how they are cut."""
+
+    z: Tensor
+    t: Tensor
+    transient: float
+    interval: float
+    n_intervals: int
+    rest: Tensor | None = None
+
+
+def _plan(
+    flow: Flow, z: Tensor, t0: float, duration: float | None, transient: float | None, interval: float | None
+) -> _Plan:
+    t = torch.full((len(z),), t0, dtype=torch.float64)
+    if flow.is_map:
+        duration = 1_000 if duration is None else duration
+        transient = round(duration) if transient is None else round(transient)
+        t1 = t + transient
+        return _Plan(flow.arrive(z, t, t1), t1, transient, interval or 1, max(round(duration / (interval or 1)), 1))
+    crossing, z, t, spent = _crossing_time(flow, z, t, transient)
+    duration = LENGTH * crossing if duration is None else duration
+    if not duration > 0:
+        raise ParameterError(f"duration must be positive, but is {duration}.")
+    transient = duration if transient is None else transient
+    if transient > spent:
+        t1 = t + (transient - spent)
+        z, t = flow.arrive(z, t, t1), t1
+    rest = _resting(flow, z, t)
+    slopes = flow.linearise(t, z)[1]
+    size = float(torch.linalg.matrix_norm(slopes, ord=2).mean())
+    length = GROWTH / size if interval is None and size > 0 else (interval or duration / 100)
+    n = max(math.ceil(duration / length), 20)
+    return _Plan(z, t, max(transient, spent), duration / n, n, rest)
+
+
+def _crossing_time(flow: Flow, z: Tensor, t: Tensor, transient: float | None) -> tuple[float, Tensor, Tensor, float]:
+    """Time in which the fastest coordinate crosses its range, met on the way, and where that has led."""
+    begin = t.clone()
+    longest = math.inf if transient is None else transient
+    seen = [z]
+    speed = flow.slope(t, z).abs().amax(dim=0)
+    step = float(0.1 * ((z.abs().amax(dim=0) + 1e-6) / speed.clamp(min=1e-12)).amin().clamp(max=1e6))
+    for n in range(1, 257):
+        if float(t[0] - begin[0]) + step > longest:
+            break
+        z, t = flow.arrive(z, t, t + step), t + step
+        seen.append(z)
+        if n in (16, 32, 64, 128):  # a step too short to see anything grows
+            crossing = _crossing(flow, seen, t)
+            step = max(step, 0.2 * crossing)
+    return _crossing(flow, seen, t), z, t, float(t[0] - begin[0])
+
+
+def _crossing(flow: Flow, seen: list[Tensor], t: Tensor) -> float:
+    late = torch.stack(seen[len(seen) // 2 :])
+    spread = late.flatten(0, 1).std(dim=0) if late.shape[0] * late.shape[1] > 1 else late[0, 0].abs()
+    speed = torch.stack([flow.slope(t, z) for z in late]).flatten(0, 1).square().mean(dim=0).sqrt()
+    times = (spread / speed.clamp(min=1e-300))[(speed > 0) & (spread > 0)]
+    return float(times.amin()) if len(times) else 1.0
+
+
+def _resting(flow: Flow, z: Tensor, t: Tensor) -> Tensor | None:
+    """The fixed point that all orbits stand at, or None."""
+    slope, jacobian = flow.linearise(t, z)
+    if not bool((slope == flow.slope(t + 0.37, z)).all()):  # reads the time
+        return None
+    rate = torch.linalg.matrix_norm(jacobian, ord=2)[:, None]
+    if bool((slope.abs() > AT_REST * rate * (1 + z.abs())).any()):
+        return None
+    point, is_root = polish(flow, t, z)
+    near = (point - z).abs().amax() <= 1e3 * AT_REST * (1 + z.abs().amax())
+    same = (point - point[:1]).abs().amax() <= AT_REST * (1 + point.abs().amax())
+    return point[:1] if bool(is_root.all() & near & same) else None
+
+
+def _grow(flow: Flow, plan: _Plan, k: int) -> tuple[Tensor, Tensor | None]:
+    """Logarithmic growth of tangents (n s k) in every interval, and the integrated divergence (n s)."""
+    z, t = plan.z, plan.t
+    s, d = z.shape
+    generator = torch.Generator().manual_seed(0)
+    tangents = torch.linalg.qr(torch.randn(s, d, k, dtype=z.dtype, generator=generator)).Q
+    growth, divergence = [], []
+    whole = k == d and not flow.is_map
+    # tangents find their directions before they are counted
+    n_before = max(plan.n_intervals // 10, 1)
+    for n in range(n_before + plan.n_intervals):
+        t1 = t + plan.interval
+        start = z
+        z, tangents, turned, status = flow.carry(z, tangents, t, t1)
+        check_arrived(status, start, t1)
+        tangents, upper = torch.linalg.qr(tangents)
+        if n >= n_before:
+            growth.append(upper.diagonal(dim1=1, dim2=2).abs().log())
+            if whole:
+                divergence.append(flow.divergence(start, t, t1) if turned is None else turned)
+        t = t1
+    return torch.stack(growth), torch.stack(divergence) if whole else None
+
+
+def _closed_form(flow: Flow, z: Tensor, t0: float, k: int) -> pd.DataFrame:
+    values = eigenvalues(flow, t0, z)[0]
+    exponents = (values.abs().log() if flow.is_map else values.real)[:k].numpy()
+    table = pd.DataFrame(
+        {f"exponent_per_{flow.unit}": exponents, "standard_error": 0.0}, pd.RangeIndex(1, k + 1, name="exponent")
+    )
+    total = float(exponents.sum()) if k == flow.n_state else None
+    table.attrs = {
+        "method": "closed form", "sum": float(exponents.sum()), "divergence": total,
+        "trace_error": None if total is None else 0.0, "kaplan_yorke_dimension": _dimension(exponents),
+        "duration": math.inf, "transient": 0.0, "interval": math.inf, "running": [],
+    }  # fmt: skip
+    return table
+
+
+def _table(flow: Flow, plan: _Plan, growth: Tensor, divergence: Tensor | None, d: int) -> pd.DataFrame:
+    n, s, k = growth.shape
+    rates = growth.numpy() / plan.interval
+    exponents = rates.mean(axis=(0, 1))
+    blocks = np.concatenate([part.mean(axis=0) for part in np.array_split(rates, max(math.ceil(N_BLOCKS / s), 2))])
+    error = blocks.std(axis=0, ddof=1) / math.sqrt(len(blocks))
+    halves = [half.mean(axis=(0, 1)) for half in np.array_split(rates, 2)]
+    size = float(np.abs(exponents).max())
+    if ((np.abs(halves[0] - halves[1]) > SETTLED * 2 * error + 1e-6 * size)).any():
+        worst = int(np.argmax(np.abs(halves[0] - halves[1]) / (error + 1e-300)))
+        raise UnsettledError(
+            f"Exponent {worst + 1} has not settled: {halves[0][worst]:.6g} per {flow.unit} in the first half of "
+            f"{n * plan.interval:.6g}, {halves[1][worst]:.6g} in the second, with a standard error of {error[worst]:.2g}. "
+            f"Give a longer duration= or transient= (now {plan.transient:.6g})."
+        )
+    order = np.argsort(-exponents, kind="stable")
+    table = pd.DataFrame(
+        {f"exponent_per_{flow.unit}": exponents[order], "standard_error": error[order]},
+        pd.RangeIndex(1, k + 1, name="exponent"),
+    )
+    mean = None if divergence is None else float(divergence.mean()) / plan.interval
+    running = [rates[: max(n * i // 10, 1)].mean(axis=(0, 1))[order].tolist() for i in range(1, 11)]
+    total = float(exponents.sum())
+    table.attrs = {
+        "method": "orbits", "sum": total, "divergence": mean,
+        "trace_error": None if mean is None else abs(total - mean),
+        "kaplan_yorke_dimension": _dimension(exponents[order]) if k == d else None,
+        "duration": n * s * plan.interval, "transient": plan.transient, "interval": plan.interval, "running": running,
+    }  # fmt: skip
+    return table
+
+
+def _dimension(exponents: np.ndarray) -> float:
+    """Kaplan and Yorke's dimension of sorted exponents."""
+    total = np.cumsum(exponents)
+    if total[0] < 0:
+        return 0.0
+    last = int(np.flatnonzero(total >= 0)[-1])
+    if last + 1 == len(exponents):
+        return float(len(exponents))
+    return float(last + 1 + total[last] / abs(exponents[last + 1]))
+
+
+def predictability_horizon(exponent: Any, error: float, tolerance: float) -> float:
+    """Time in which an error grows to a tolerance: ``log(tolerance / error) / exponent``.
+
+    Parameters
+    ----------
+    exponent : float or frame of `lyapunov_spectrum`
+        The largest one, per the unit in which the answer is.
+    error, tolerance : float
+        Of the state, in the same unit.
+
+    Returns
+    -------
+    float
+        0 where the error is too large from the start; infinite where errors do not grow.
+    """
+    if isinstance(exponent, pd.DataFrame):
+        exponent = float(exponent.iloc[0, 0])
+    if not (error > 0 and tolerance > 0):
+        raise ParameterError(f"error and tolerance must be positive, but are {error} and {tolerance}.")
+    if error >= tolerance:
+        return 0.0
+    return math.log(tolerance / error) / exponent if exponent > 0 else math.inf

@@ -1,0 +1,308 @@
+"""Flows and maps as stability analysis sees them: states forward, tangents along, slopes and Jacobians."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from tsode.core.status import Status
+from tsode.errors import ParameterError, ShapeError, SolverError
+from tsode.evolutions.base import Evolution, Solved
+from tsode.numerics import Switching
+from tsode.numerics.base import Solver, VectorField
+from tsode.numerics.integrate import integrate
+from tsode.numerics.row_jacobian import linearise
+
+__all__ = ["EvolvedFlow", "FieldFlow", "Flow", "Map", "MapFlow", "as_flow", "read_states"]
+
+# Tangents are in the error norm, so that they are as right as the states.
+SOLVER = Switching(rtol=1e-7, atol=1e-9, max_steps=100_000)
+
+
+class Carried(NamedTuple):
+    """States and tangents at the end of a span.
+
+    Parameters
+    ----------
+    z : Tensor[b d]
+    tangents : Tensor[b d k]
+    divergence : Tensor[b] or None
+        Trace of the Jacobian, integrated over the span, where it was at hand.
+    status : Tensor[b], int64
+    """
+
+    z: Tensor
+    tangents: Tensor
+    divergence: Tensor | None
+    status: Tensor
+
+
+class Flow(ABC):
+    """Family of what can be analysed: a vector field, a map, a flow in closed form.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the coordinates.
+    unit : str
+        What one unit of its time is called: "unit" of a field, "step" of a map, "hour" and the like of data.
+    is_map : bool
+    """
+
+    names: tuple[str, ...]
+    unit: str = "unit"
+    is_map: bool = False
+
+    @property
+    def n_state(self) -> int:
+        """Number of coordinates."""
+        return len(self.names)
+
+    @abstractmethod
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        """What is zero at a fixed point: the field at ``t`` (b,) and ``z`` (b d), or the step that a map takes."""
+
+    def linearise(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope (b d) and its Jacobian (b d d)."""
+        value, jacobian, _ = linearise(self.slope, t, z)
+        return value, jacobian
+
+    @abstractmethod
+    def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        """States (b d) at ``t1`` (b,) of those at ``t0`` (b,), and the status (b,) of each row."""
+
+    @abstractmethod
+    def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
+        """As `advance`, with ``tangents`` (b d k) carried along."""
+
+    def divergence(self, z: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
+        """Trace of the Jacobian integrated from ``t0`` to ``t1``, (b,): here by Gauss's rule of five points."""
+        total = torch.zeros_like(t0)
+        for node, weight in zip(*np.polynomial.legendre.leggauss(5)):
+            t = t0 + (node + 1) / 2 * (t1 - t0)
+            jacobian = self.linearise(t, self.advance(z, t0, t)[0])[1]
+            total = total + weight / 2 * (t1 - t0) * jacobian.diagonal(dim1=1, dim2=2).sum(dim=1)
+        return total
+
+    def arrive(self, z: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
+        """States of `advance`.
+
+        Raises
+        ------
+        SolverError
+            If a row did not get there.
+        """
+        end, status = self.advance(z, t0, t1)
+        check_arrived(status, z, t1)
+        return end
+
+
+def check_arrived(status: Tensor, z: Tensor, t1: Tensor) -> None:
+    """Raise a `SolverError` with the first start that did not get to its time."""
+    if not status.any():
+        return
+    row = int(status.ne(0).nonzero()[0, 0])
+    start = ", ".join(f"{x:.6g}" for x in z[row].tolist())
+    raise SolverError(
+        f"The flow from ({start}) did not reach t = {float(t1[row]):.6g}: {Status(int(status[row])).meaning}. "
+        "Start from states that stay bounded, or shorten the duration."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FieldFlow(Flow):
+    """Flow of a vector field, solved.
+
+    Parameters
+    ----------
+    rate : callable
+        ``rate(t, z)``: ``t`` (b,), ``z`` (b d) -> (b d), each row by itself.
+    names : tuple of str
+    solver : Solver
+    unit : str
+    """
+
+    rate: VectorField
+    names: tuple[str, ...]
+    solver: Solver = SOLVER
+    unit: str = "unit"
+
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.rate(t, z)
+
+    def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        return self.advance_with(self.rate, z, t0, t1)
+
+    def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
+        (b, d), k = z.shape, tangents.shape[2]
+        is_whole = d <= 2 * k  # of few tangents in a large state the Jacobian is not asked for
+
+        def along(t: Tensor, x: Tensor) -> Tensor:
+            state, spread = x[:, :d], x[:, d : d + d * k].reshape(b, d, k)
+            if not is_whole:
+                moved = vmap(lambda v: jvp(lambda x: self.rate(t, x), (state,), (v,)), in_dims=2, out_dims=(None, 2))
+                slope, turned = moved(spread)
+                return torch.cat([slope, turned.reshape(b, d * k)], dim=1)
+            slope, jacobian, _ = linearise(self.rate, t, state)
+            trace = jacobian.diagonal(dim1=1, dim2=2).sum(dim=1, keepdim=True)
+            return torch.cat([slope, (jacobian @ spread).reshape(b, d * k), trace], dim=1)
+
+        parts = [z, tangents.reshape(b, d * k)] + [torch.zeros_like(z[:, :1])] * is_whole
+        end, status = self.advance_with(along, torch.cat(parts, dim=1), t0, t1)
+        turned = end[:, d : d + d * k].reshape(b, d, k)
+        return Carried(end[:, :d], turned, end[:, -1] if is_whole else None, status)
+
+    def advance_with(self, rate: VectorField, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        """States and status of another field by the same solver."""
+        solution = integrate(rate, z, t0, t1, self.solver)
+        return solution.z, solution.status
+
+
+@dataclass(frozen=True, eq=False)
+class EvolvedFlow(Flow):
+    """Flow of an evolution that has a closed form, or brings its solver.
+
+    Parameters
+    ----------
+    evolution : Evolution
+    names : tuple of str
+    unit : str
+    scale : float
+        Units of the evolution's own time in one unit of the flow's.
+    """
+
+    evolution: Evolution
+    names: tuple[str, ...]
+    unit: str = "unit"
+    scale: float = 1.0
+
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        if isinstance(self.evolution, Solved):
+            return self.scale * self.evolution.dynamics(self.scale * t, z)
+        with torch.enable_grad():  # the derivative of the flow where it begins
+            _, rate = jvp(lambda end: self.evolution.evolve(z, t, end).z, (t,), (torch.ones_like(t),))
+        return self.scale * rate
+
+    def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        evolved = self.evolution.evolve(z, self.scale * t0, self.scale * t1)
+        return evolved.z, evolved.status
+
+    def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
+        _, turned = _push(lambda x: self.advance(x, t0, t1)[0], z, tangents)
+        end, status = self.advance(z, t0, t1)
+        return Carried(end, turned, None, status)
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map whose steps take the place of time.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(z)``: (b d) -> (b d), each row by itself.
+    """
+
+    step: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class MapFlow(Flow):
+    """Steps of a map; times are whole numbers of them."""
+
+    step: Callable[[Tensor], Tensor]
+    names: tuple[str, ...]
+    unit: str = "step"
+    is_map: bool = field(default=True, init=False)
+
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.step(z) - z
+
+    def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        for _ in range(self._n_steps(t0, t1)):
+            z = self.step(z)
+        return z, _status(z)
+
+    def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
+        for _ in range(self._n_steps(t0, t1)):
+            value, jacobian, _ = linearise(lambda t, x: self.step(x), t0, z)
+            z, tangents = value, jacobian @ tangents
+        return Carried(z, tangents, None, _status(z))
+
+    def _n_steps(self, t0: Tensor, t1: Tensor) -> int:
+        spans = (t1 - t0).unique()
+        if len(spans) != 1 or float(spans) != round(float(spans)) or float(spans) < 0:
+            raise ParameterError(f"A map takes whole steps forward, all rows as many, but was asked for {spans}.")
+        return int(spans)
+
+
+def _status(z: Tensor) -> Tensor:
+    return torch.where(z.isfinite().all(dim=1), int(Status.OK), int(Status.NON_FINITE))
+
+
+def _push(function: Callable[[Tensor], Tensor], z: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+    """Value (b d) and derivatives (b d k) of a function of each row along `tangents`, by reverse mode."""
+    with torch.enable_grad():
+        start = z.detach().requires_grad_()
+        end = function(start)
+        rows = [torch.autograd.grad(x.sum(), start, retain_graph=True)[0] for x in end.unbind(dim=1)]
+    return end.detach(), torch.stack(rows, dim=1) @ tangents
+
+
+def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None = None, solver: Solver | None = None
+            ) -> Flow:  # fmt: skip
+    """Read what a user gives as a flow: a function ``f(t, z)``, a field or an evolution of tsode, or a `Map`.
+
+    Parameters
+    ----------
+    n_state : int, optional
+        Number of coordinates, where `system` does not tell.
+    names : sequence of str, optional
+        Of the coordinates; by default z1, z2, ...
+    """
+    if isinstance(system, Flow):
+        return system
+    known = getattr(system, "n_state", n_state)
+    if known is None:
+        raise ParameterError("How many states there are is not known: give starts, or n_state=.")
+    labels = tuple(names) if names is not None else tuple(f"z{i + 1}" for i in range(known))
+    if len(labels) != known:
+        raise ParameterError(f"There are {known} states, but {len(labels)} names: {', '.join(labels)}.")
+    if isinstance(system, Map):
+        return MapFlow(system.step, labels)
+    if isinstance(system, Evolution):
+        return EvolvedFlow(system, labels)
+    if not callable(system):
+        raise ParameterError(
+            f"A {type(system).__name__} cannot be analysed: give a function f(t, z) of tensors (b,) and (b d), a field "
+            "or an evolution of tsode, a Map, or a fitted forecaster."
+        )
+    return FieldFlow(system, labels, solver or SOLVER)
+
+
+def read_states(states: Any, names: Sequence[str] | None = None) -> Tensor:
+    """States (b d) in float64 of what a user gives: a vector, rows of them, a dict of names, or a frame.
+
+    Raises
+    ------
+    ShapeError
+        If they are neither.
+    """
+    if isinstance(states, dict):
+        states = np.stack([np.asarray(value, dtype=float) for value in states.values()], axis=-1)
+    if hasattr(states, "to_numpy"):
+        states = states.to_numpy(dtype=float)
+    z = torch.as_tensor(states).detach().to(torch.float64)
+    z = z[None] if z.dim() == 1 else z
+    if z.dim() != 2 or not z.numel():
+        raise ShapeError(f"States must be a vector (d,) or rows of them (b, d), not of the shape {tuple(z.shape)}.")
+    if not z.isfinite().all():
+        raise ParameterError("States must be finite numbers.")
+    return z

@@ -1,8 +1,12 @@
 """Stability of fields, maps and fitted forecasters: fixed points, Lyapunov exponents, horizons."""
 
+from tsode.stability.cycle import limit_cycle
 from tsode.stability.exponents import UnsettledError, lyapunov_spectrum, predictability_horizon
+from tsode.stability.finite_time import finite_time_exponents
 from tsode.stability.fixed_points import fixed_points
 from tsode.stability.flow import EvolvedFlow, FieldFlow, Flow, Map, MapFlow, as_flow
+from tsode.stability.manifold import invariant_manifold
+from tsode.stability.normal_form import normal_form
 
 __all__ = [
     "EvolvedFlow",
@@ -12,7 +16,11 @@ __all__ = [
     "MapFlow",
     "UnsettledError",
     "as_flow",
+    "finite_time_exponents",
     "fixed_points",
+    "invariant_manifold",
+    "limit_cycle",
     "lyapunov_spectrum",
+    "normal_form",
     "predictability_horizon",
 ]

@@ -18,7 +18,7 @@ from tsode.numerics.base import Solver
 from tsode.stability.fixed_points import eigenvalues, polish
 from tsode.stability.flow import FieldFlow, Flow, as_flow, check_arrived, read_states
 
-__all__ = ["UnsettledError", "lyapunov_spectrum", "predictability_horizon"]
+__all__ = ["UnsettledError", "crossing_time", "lyapunov_spectrum", "predictability_horizon"]
 
 GROWTH = 5.0  # of tangents between two orthonormalisations, in powers of e, by the size of the Jacobian
 N_BLOCKS = 32  # at the least, over all orbits together
@@ -135,7 +135,7 @@ def _plan(
         transient = round(duration) if transient is None else round(transient)
         t1 = t + transient
         return _Plan(flow.arrive(z, t, t1), t1, transient, interval or 1, max(round(duration / (interval or 1)), 1))
-    crossing, z, t, spent = _crossing_time(flow, z, t, transient)
+    crossing, z, t, spent = crossing_time(flow, z, t, transient)
     duration = LENGTH * crossing if duration is None else duration
     if not duration > 0:
         raise ParameterError(f"duration must be positive, but is {duration}.")
@@ -151,7 +151,7 @@ def _plan(
     return _Plan(z, t, max(transient, spent), duration / n, n, rest)
 
 
-def _crossing_time(flow: Flow, z: Tensor, t: Tensor, transient: float | None) -> tuple[float, Tensor, Tensor, float]:
+def crossing_time(flow: Flow, z: Tensor, t: Tensor, transient: float | None) -> tuple[float, Tensor, Tensor, float]:
     """Time in which the fastest coordinate crosses its range, met on the way, and where that has led."""
     begin = t.clone()
     longest = math.inf if transient is None else transient

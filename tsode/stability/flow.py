@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from tsode.errors import ParameterError, ShapeError, SolverError
 from tsode.evolutions.base import Evolution, Solved
 from tsode.numerics import Switching
 from tsode.numerics.base import Solver, VectorField
-from tsode.numerics.integrate import integrate
+from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.row_jacobian import linearise
 
 __all__ = ["EvolvedFlow", "FieldFlow", "Flow", "Map", "MapFlow", "as_flow", "read_states"]
@@ -81,6 +82,19 @@ class Flow(ABC):
     @abstractmethod
     def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
         """As `advance`, with ``tangents`` (b d k) carried along."""
+
+    def path(self, z: Tensor, times: Tensor) -> Tensor:
+        """States (b m d) of those at the first of ``times`` (m,), which rise, at each of them.
+
+        Raises
+        ------
+        SolverError
+            If a row did not get there.
+        """
+        states = [z]
+        for begin, end in pairwise(times):
+            states.append(self.arrive(states[-1], begin.expand(len(z)), end.expand(len(z))))
+        return torch.stack(states, dim=1)
 
     def divergence(self, z: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
         """Trace of the Jacobian integrated from ``t0`` to ``t1``, (b,): here by Gauss's rule of five points."""
@@ -158,6 +172,12 @@ class FieldFlow(Flow):
         end, status = self.advance_with(along, torch.cat(parts, dim=1), t0, t1)
         turned = end[:, d : d + d * k].reshape(b, d, k)
         return Carried(end[:, :d], turned, end[:, -1] if is_whole else None, status)
+
+    def path(self, z: Tensor, times: Tensor) -> Tensor:
+        start, asked = times[:1].expand(len(z)), times.expand(len(z), -1)
+        solution = integrate_to(self.rate, z, start, asked, self.solver)
+        check_arrived(solution.status, z, asked[:, -1])
+        return solution.z
 
     def advance_with(self, rate: VectorField, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
         """States and status of another field by the same solver."""

@@ -156,8 +156,11 @@ def crossing_time(flow: Flow, z: Tensor, t: Tensor, transient: float | None) -> 
     begin = t.clone()
     longest = math.inf if transient is None else transient
     seen = [z]
-    speed = flow.slope(t, z).abs().amax(dim=0)
-    step = float(0.1 * ((z.abs().amax(dim=0) + 1e-6) / speed.clamp(min=1e-12)).amin().clamp(max=1e6))
+    slope, jacobian = flow.linearise(t, z)
+    # no longer than the state takes to change by a tenth, nor than its steepest direction takes to turn
+    steepest = torch.linalg.matrix_norm(jacobian, ord=2).amax().clamp(min=1e-12)
+    moving = slope.abs().amax(dim=0) / (z.abs().amax(dim=0) + z.abs().amax() + 1e-6)
+    step = 0.1 / float(torch.maximum(steepest, moving.amax()))
     for n in range(1, 257):
         if float(t[0] - begin[0]) + step > longest:
             break

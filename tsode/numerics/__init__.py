@@ -14,6 +14,7 @@ from tsode.numerics.midpoint import Midpoint
 from tsode.numerics.milstein import Milstein
 from tsode.numerics.rk4 import RK4
 from tsode.numerics.rodas4 import Rodas4
+from tsode.numerics.ros34pw2 import Ros34PW2
 from tsode.numerics.sde import SDESolver
 from tsode.numerics.switching import Switching
 from tsode.numerics.torch_diffeq import TorchDiffEq
@@ -35,6 +36,7 @@ __all__ = [
     "Midpoint",
     "Milstein",
     "Rodas4",
+    "Ros34PW2",
     "Switching",
     "TorchDiffEq",
     "TorchSDE",
@@ -55,6 +57,7 @@ SOLVERS: Registry[type[Solver]] = Registry(
         "midpoint": Midpoint,
         "rk4": RK4,
         "rodas4": Rodas4,
+        "ros34pw2": Ros34PW2,
         "torchdiffeq": TorchDiffEq,
         "tsit5": Tsit5,
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,10 @@ from torch import Tensor
 from tsode.numerics.adaptive import AdaptiveSolver, Turns
 from tsode.numerics.base import VectorField
 from tsode.numerics.dopri5 import Dopri5
-from tsode.numerics.rodas4 import Rodas4, RosenbrockStep
-from tsode.numerics.stepwise import Step
+from tsode.numerics.given_jacobian import GivenJacobian, check_jacobian
+from tsode.numerics.rodas4 import Rodas4
+from tsode.numerics.rosenbrock import RosenbrockStep
+from tsode.numerics.stepwise import Step, StepRecord
 
 __all__ = ["Switching"]
 
@@ -43,6 +46,8 @@ class Switching(AdaptiveSolver):
     ----------
     rtol, atol, max_steps, first_step, max_step
         As in `AdaptiveSolver`; `max_steps` are those of both methods together.
+    jacobian
+        As in `Rosenbrock`, for the implicit method.
 
     References
     ----------
@@ -54,10 +59,19 @@ class Switching(AdaptiveSolver):
     order = Dopri5.order
     error_order = Dopri5.error_order
 
+    jacobian: GivenJacobian | None = None
+
     def methods(self) -> tuple[Dopri5, Rodas4]:
         """The explicit and the implicit one, with the settings of this solver."""
         settings = {setting.name: getattr(self, setting.name) for setting in fields(self)}
-        return Dopri5(**settings), Rodas4(**settings)
+        implicit = Rodas4(**settings)
+        del settings["jacobian"]
+        return Dopri5(**settings), implicit
+
+    def advance(self, field: VectorField, z: Tensor, t0: Tensor, *args: Any, **kwargs: Any) -> StepRecord:
+        if self.jacobian is not None:
+            check_jacobian(self.jacobian, field, t0, z, Rodas4.needs_exact_jacobian)
+        return super().advance(field, z, t0, *args, **kwargs)
 
     def attempt(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, slope: Tensor | None = None) -> Step:
         """Take a step by the explicit method or, in rows where it is not stable, by the implicit one."""

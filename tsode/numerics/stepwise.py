@@ -155,6 +155,14 @@ class StepwiseSolver(Solver):
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         """Take one step of length ``dt`` (b,) from ``z`` (b d) at ``t`` (b,)."""
 
+    def carried(self, field: VectorField, t0: Tensor, z: Tensor) -> tuple[StepwiseSolver, Tensor]:
+        """What goes from step to step from ``z`` (b d) at ``t0`` (b,) on, and the solver of it.
+
+        The state itself, as a rule; a method that carries more from step to step has it behind the state, so that each
+        step can be taken again by itself.
+        """
+        return self, z
+
     @abstractmethod
     def advance(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object, query_step: float | None = None,

@@ -22,6 +22,7 @@ class Status(IntEnum):
     CONTACT = 6
     STIFF = 7
     UNSTABLE = 8
+    UNSOLVED = 9
 
     @property
     def meaning(self) -> str:
@@ -43,6 +44,8 @@ class Status(IntEnum):
             "implicit solver, Rodas4()",
             Status.UNSTABLE: "changes faster than its reversible steps can follow, whose two copies of the state have "
             "come apart: shorten the step, use DampedALF() for slow decays, or another solver, Tsit5()",
+            Status.UNSOLVED: "has an implicit step whose equation was not solved by Newton's method: shorten the step, "
+            "or use Rodas4(), which chooses its own",
         }[self]
 
 

@@ -11,6 +11,7 @@ from tsode.numerics.euler_maruyama import EulerMaruyama
 from tsode.numerics.exponential import ExponentialEuler
 from tsode.numerics.exponential_difference import ExponentialDifference
 from tsode.numerics.heun_maruyama import HeunMaruyama
+from tsode.numerics.implicit_midpoint import ImplicitMidpoint
 from tsode.numerics.leapfrog import Leapfrog
 from tsode.numerics.midpoint import Midpoint
 from tsode.numerics.milstein import Milstein
@@ -36,6 +37,7 @@ __all__ = [
     "ExponentialDifference",
     "ExponentialEuler",
     "HeunMaruyama",
+    "ImplicitMidpoint",
     "Leapfrog",
     "Midpoint",
     "Milstein",
@@ -59,6 +61,7 @@ SOLVERS: Registry[type[Solver]] = Registry(
         "euler": Euler,
         "exponential_difference": ExponentialDifference,
         "exponential_euler": ExponentialEuler,
+        "implicit_midpoint": ImplicitMidpoint,
         "leapfrog": Leapfrog,
         "midpoint": Midpoint,
         "reversible_heun": ReversibleHeun,

@@ -124,10 +124,7 @@ class _Pairs(FixedStep):
         watch = _Watch(t0)
         is_recorded = (query_step is not None or stop_rule is not None) and not isinstance(gradient, Taping)
         step, grid = partial(self._seen, watch, field), self.grid(t1 - t0, query_step)
-        record = self.take_steps(step, z, t0, grid, gradient, is_recorded, stop_rule)
-        is_apart = watch.is_apart & (record.status == int(Status.NON_FINITE))
-        record.status = torch.where(is_apart, int(Status.UNSTABLE), record.status)
-        return record
+        return self.take_steps(step, z, t0, grid, gradient, is_recorded, stop_rule)
 
     def _seen(self, watch: _Watch | None, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         """One step; of rows whose copy comes apart, by the `watch`, it is none."""
@@ -135,7 +132,11 @@ class _Pairs(FixedStep):
         d = z.shape[1] // self.method.n_parts
         beside = torch.zeros_like(z[:, d:])
         stages = [torch.cat([stage, beside], dim=1) for stage in step.stages]
-        return Step(step.end, stages, step.is_finite if watch is None else watch.passes(step))
+        if watch is None:
+            return Step(step.end, stages, step.is_finite)
+        is_lost = watch.is_lost(step)
+        reason = torch.where(is_lost, int(Status.UNSTABLE), int(Status.NON_FINITE))
+        return Step(step.end, stages, step.is_finite & ~is_lost, reason=reason)
 
 
 class _Watch:
@@ -144,16 +145,13 @@ class _Watch:
     def __init__(self, like: Tensor) -> None:
         self.travelled = torch.zeros_like(like)
         self.n_far = torch.zeros_like(like)
-        self.is_apart = torch.zeros_like(like, dtype=torch.bool)
 
-    def passes(self, step: PairStep) -> Tensor:
-        """Whether a row goes on after this step."""
+    def is_lost(self, step: PairStep) -> Tensor:
+        """Whether a row has come apart, at this step."""
         self.travelled = self.travelled + step.moved.detach().nan_to_num()
         is_far = step.is_finite & (step.apart.detach() > 0.5 * self.travelled)
         self.n_far = torch.where(is_far, self.n_far + 1, 0)
-        is_lost = self.n_far >= _N_FAR
-        self.is_apart = self.is_apart | is_lost
-        return step.is_finite & ~is_lost
+        return self.n_far >= _N_FAR
 
 
 def _of_state(step: Step, d: int) -> Step:

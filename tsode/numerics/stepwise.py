@@ -40,11 +40,15 @@ class Step:
     stages : sequence of Tensor[b d]
         What the dense output reads the state inside the step from (the slopes of a Runge-Kutta method).
     is_finite : Tensor[b], bool
+        Whether it can be accepted.
+    reason : Tensor[b], int64, optional
+        `tsode.core.status.Status` of a row where it cannot; by default that it is not finite.
     """
 
     z: Tensor
     stages: Sequence[Tensor]
     is_finite: Tensor
+    reason: Tensor | None = field(default=None, kw_only=True)
 
 
 StopRule = Callable[[Tensor, Step, Tensor, Tensor, Tensor], Tensor]

@@ -21,6 +21,8 @@ class Status(IntEnum):
     ZENO = 5
     CONTACT = 6
     STIFF = 7
+    UNSTABLE = 8
+    UNSOLVED = 9
 
     @property
     def meaning(self) -> str:
@@ -40,6 +42,10 @@ class Status(IntEnum):
             "reset also set a state (a mode) in which the field rests there, or let a terminal event stop the row",
             Status.STIFF: "is stiff: its steps are held short by what has long faded, and their number ran out; use an "
             "implicit solver, Rodas4()",
+            Status.UNSTABLE: "changes faster than its reversible steps can follow, whose two copies of the state have "
+            "come apart: shorten the step, use DampedALF() for slow decays, or another solver, Tsit5()",
+            Status.UNSOLVED: "has an implicit step whose equation was not solved by Newton's method: shorten the step, "
+            "or use Rodas4(), which chooses its own",
         }[self]
 
 

@@ -60,6 +60,8 @@ class Solver(ABC):
         `StepwiseSolver` is handed the way's object, by the name of which it has to go.
     field_type : type
         Protocol of the vector fields that can be solved, where not every one can.
+    remedy : str
+        What to take for other fields.
     shares_steps : bool
         Whether the rows of a batch share their steps, so that an answer depends on its batch-mates within the tolerance
         and a row that fails fails them all.
@@ -68,6 +70,7 @@ class Solver(ABC):
     order: ClassVar[int]
     gradients: ClassVar[tuple[str, ...]] = ("backprop", "checkpoint")
     field_type: ClassVar[type] = object
+    remedy: ClassVar[str] = "another solver, for instance Midpoint()"
     shares_steps: ClassVar[bool] = False
 
     @abstractmethod

@@ -212,5 +212,5 @@ def check_field(solver: Solver, field: VectorField) -> None:
         methods = " and ".join(name for name in vars(solver.field_type) if not name.startswith("_"))
         raise ParameterError(
             f"{type(solver).__name__} needs a {solver.field_type.__name__}, a field with {methods}, which "
-            f"{type(field).__name__} has not: use another solver, for instance Midpoint()."
+            f"{type(field).__name__} has not: use {type(solver).remedy}."
         )

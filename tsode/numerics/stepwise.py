@@ -40,11 +40,15 @@ class Step:
     stages : sequence of Tensor[b d]
         What the dense output reads the state inside the step from (the slopes of a Runge-Kutta method).
     is_finite : Tensor[b], bool
+        Whether it can be accepted.
+    reason : Tensor[b], int64, optional
+        `tsode.core.status.Status` of a row where it cannot; by default that it is not finite.
     """
 
     z: Tensor
     stages: Sequence[Tensor]
     is_finite: Tensor
+    reason: Tensor | None = field(default=None, kw_only=True)
 
 
 StopRule = Callable[[Tensor, Step, Tensor, Tensor, Tensor], Tensor]
@@ -154,6 +158,14 @@ class StepwiseSolver(Solver):
     @abstractmethod
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         """Take one step of length ``dt`` (b,) from ``z`` (b d) at ``t`` (b,)."""
+
+    def carried(self, field: VectorField, t0: Tensor, z: Tensor) -> tuple[StepwiseSolver, Tensor]:
+        """What goes from step to step from ``z`` (b d) at ``t0`` (b,) on, and the solver of it.
+
+        The state itself, as a rule; a method that carries more from step to step has it behind the state, so that each
+        step can be taken again by itself.
+        """
+        return self, z
 
     @abstractmethod
     def advance(

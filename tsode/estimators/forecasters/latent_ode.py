@@ -69,7 +69,7 @@ class LatentODEForecaster(LatentForecaster):
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
     horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, max_seconds,
-    validation_fraction, n_levels
+    validation_fraction, n_levels, penalties
         As in `JumpODEForecaster`.
     scale, support, time_unit, device, dtype, warm_start, random_state, verbose, callbacks, id_col, time_col, target,
     duplicates

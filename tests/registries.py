@@ -93,9 +93,9 @@ SMALL_FORECASTERS = _forecasters()
 
 @contextmanager
 def quick_epochs() -> Iterator[None]:
-    """Epochs of small panels have six steps, where else they have as many as make up for their size."""
+    """Epochs of small panels have two steps, where else they have as many as make up for their size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "FEWEST_BATCHES", 6)
+        patch.setattr(windows, "FEWEST_BATCHES", 2)
         yield
 
 

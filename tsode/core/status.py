@@ -21,6 +21,8 @@ class Status(IntEnum):
     ZENO = 5
     CONTACT = 6
     STIFF = 7
+    UNDEFINED = 8
+    BLOW_UP = 9
 
     @property
     def meaning(self) -> str:
@@ -39,7 +41,11 @@ class Status(IntEnum):
             Status.CONTACT: "was put by a reset onto a surface that its field goes on driving it through: let the "
             "reset also set a state (a mode) in which the field rests there, or let a terminal event stop the row",
             Status.STIFF: "is stiff: its steps are held short by what has long faded, and their number ran out; use an "
-            "implicit solver, Rodas4()",
+            'implicit solver, "auto" or Rodas4()',
+            Status.UNDEFINED: "came to where its field is NaN or infinite: keep the arguments of its roots, logarithms "
+            "and quotients in their range, for instance by clamp",
+            Status.BLOW_UP: "grows without bound at a finite time: end before it, or look for a wrong sign or unit in "
+            "the field",
         }[self]
 
 

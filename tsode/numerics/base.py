@@ -33,6 +33,8 @@ class Solution:
         Steps that carried the row forward; -1 where the solver does not tell.
     n_switches : Tensor[b], int64, optional
         Changes between methods, of a solver that has several.
+    reached : Tensor[b], float64, optional
+        To when each row came, of a solver that tells: before its end where it failed.
     gradient : Gradient, optional
         The way to the gradient that was taken, where it was asked for at the door (`tsode.numerics.integrate`).
     """
@@ -42,6 +44,7 @@ class Solution:
     n_steps: Tensor
     n_switches: Tensor | None = None
     gradient: Gradient | None = None
+    reached: Tensor | None = None
 
 
 class Solver(ABC):

@@ -25,8 +25,7 @@ def linearise_by(given: GivenJacobian, field: VectorField, t: Tensor, z: Tensor)
     if isinstance(found, tuple):
         return field(t, z), *found
     load_rules()
-    with_time = torch.func.jvp(field, (t, z), (torch.ones_like(t), torch.zeros_like(z)))
-    value, by_time = with_time
+    value, by_time = torch.func.jvp(field, (t, z), (torch.ones_like(t), torch.zeros_like(z)))[:2]
     return value, found, by_time
 
 

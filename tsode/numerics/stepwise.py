@@ -61,7 +61,7 @@ class StepRecord:
 
     Parameters
     ----------
-    z, status, n_steps, n_switches : Tensor
+    z, status, n_steps, n_switches, reached : Tensor
         As in `Solution`.
     ends : list of Tensor[b], float64
         Time elapsed since the start at the end of each round; kept only when the path is to be read.
@@ -73,6 +73,7 @@ class StepRecord:
     status: Tensor
     n_steps: Tensor
     n_switches: Tensor | None = None
+    reached: Tensor | None = None
     ends: list[Tensor] = field(default_factory=list)
     records: list[Tensor] = field(default_factory=list)
 
@@ -185,7 +186,7 @@ class StepwiseSolver(Solver):
 
     def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object) -> Solution:
         record = self.advance(field, z, t0, t1, gradient)
-        return Solution(record.z, record.status, record.n_steps, record.n_switches)
+        return Solution(record.z, record.status, record.n_steps, record.n_switches, reached=record.reached)
 
     def solve_to(
         self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: object, query_step: float

@@ -65,7 +65,7 @@ def classics() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 @pytest.mark.parametrize("kind", ["white", "autoregression", "walk", "integrated walk"])
 def test_noise_has_no_period(kind):
-    # At a level of .01, three or more of 12 come once in 5,000 times. Part "noise" of the benchmark of structural models
+    # At a level of .01, three or more of 12 come once in 5,000 times. Part "noise" of tests/benchmarks/structural.py
     # counts them among many more.
     assert n_false_alarms(kind, 60, 12) <= 2
 

@@ -1,4 +1,4 @@
-"""Fit an enzyme's rates to product curves, where binding is a million times faster than what is measured.
+"""Fit an enzyme's rates to product curves, where binding is a hundred thousand times faster than turnover.
 
 Five tubes hold the same enzyme and 20 to 500 uM of substrate; product is read at irregular times over 100 s, with
 errors of 4 uM. Substrate binds within a millisecond, and is turned over in seconds: the equations are stiff. An

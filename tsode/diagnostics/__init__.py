@@ -3,6 +3,16 @@
 from tsode.diagnostics.gradients import gradient_check
 from tsode.diagnostics.noncompartmental import noncompartmental
 from tsode.diagnostics.path import LatentPath, latent_path
+from tsode.diagnostics.sensitivities import StateSensitivities, state_sensitivities
 from tsode.diagnostics.usage import LatentUsage, latent_usage
 
-__all__ = ["LatentPath", "LatentUsage", "gradient_check", "latent_path", "latent_usage", "noncompartmental"]
+__all__ = [
+    "LatentPath",
+    "LatentUsage",
+    "StateSensitivities",
+    "gradient_check",
+    "latent_path",
+    "latent_usage",
+    "noncompartmental",
+    "state_sensitivities",
+]

@@ -108,6 +108,7 @@ def solve(
     See Also
     --------
     solve_schedule : the same as a tensor, through which gradients go.
+    tsode.diagnostics.state_sensitivities : derivatives of states by their start and by parameters.
     find_crossings : when triggers were met.
 
     Examples

@@ -20,6 +20,7 @@ from tsode.numerics import RK4, SOLVERS, DampedALF, Dopri5, TorchDiffEq
 from tsode.numerics.base import Gradient, Solver, VectorField
 from tsode.numerics.gradients import Adjoint, Backprop, Binomial, Checkpoint, Forward, Reversible
 from tsode.numerics.integrate import integrate, integrate_to
+from tsode.numerics.paired import PairedStep
 
 TIGHT = Dopri5(rtol=1e-9, atol=1e-11, max_steps=10_000)
 TIGHTEST = Dopri5(rtol=1e-11, atol=1e-13, max_steps=100_000)
@@ -33,7 +34,7 @@ BY_RATES = {
 N_STEPS = (100, 1_000, 10_000)
 # Damped steps can be taken back some eighty times only.
 REVERSIBLE: dict[str, Any] = {
-    name: made for name, made in SOLVERS.items() if "reversible" in made().gradients and not issubclass(made, DampedALF)
+    name: made for name, made in SOLVERS.items() if issubclass(made, PairedStep) and not issubclass(made, DampedALF)
 }
 
 

@@ -5,7 +5,7 @@ import torch
 
 from tsode import part
 from tsode.core.status import Status
-from tsode.errors import SolverError
+from tsode.errors import SolverError, TsodeWarning
 from tsode.numerics import Dopri5, Rodas4, Switching, Tsit5
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.solve import solve
@@ -85,3 +85,12 @@ def test_a_stiff_series_is_told_which_solver_to_take():
 def test_too_few_steps_of_an_implicit_method_are_too_few_steps():
     said = fails(behind, {"x": 1.0}, solver=part("rodas4", max_steps=20))
     assert "raise max_steps of Rodas4" in said
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tolerance_below_the_digits_of_the_state_is_told(dtype):
+    z, t = torch.ones(1, 1, dtype=dtype), torch.zeros(1, dtype=torch.float64)
+    eps = torch.finfo(dtype).eps
+    with pytest.warns(TsodeWarning, match="asks for more digits than float(32|64) has"):
+        integrate(lambda t, z: -z, z, t, t + 1, Dopri5(rtol=eps))
+    integrate(lambda t, z: -z, z, t, t + 1, Dopri5(rtol=8 * eps, atol=8 * eps))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tsode.core.status import Status
-from tsode.errors import ParameterError
+from tsode.errors import ParameterError, TsodeWarning
 from tsode.numerics.base import Solution, VectorField, constant, is_finite_row
 from tsode.numerics.failure import kind_of_stop
 from tsode.numerics.shadow import Shadow, is_differentiated
@@ -27,6 +28,8 @@ _GLANCE = 64  # rounds between two looks at whether rows still come forward
 # While derivatives are taken: where the state chooses the steps they stay its own unless the error of the derivatives
 # is so many tolerances; where that is so many times the state's, and more than rounding, it chooses the steps itself.
 _IN_MOTION, _AT_REST, _TELLING = 100.0, 1000.0, 0.1
+# Of the last digit of a state: an error that is smaller is rounding, and no step makes it smaller.
+_ROUNDING = 4.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class AdaptiveSolver(StepwiseSolver):
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object, query_step: float | None = None,
         stop_rule: StopRule | None = None, first_length: Tensor | None = None, has_end: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
+        self._check_digits(z.dtype)
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
         is_usable = is_finite_row(z) & distance.isfinite()
         record = StepRecord(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
@@ -214,6 +218,17 @@ class AdaptiveSolver(StepwiseSolver):
         record.n_switches = None if turns is None else turns.n_switches
         record.reached = torch.addcmul(t0, direction, elapsed)
         return record
+
+    def _check_digits(self, dtype: torch.dtype) -> None:
+        least = _ROUNDING * torch.finfo(dtype).eps
+        if self.rtol < least:
+            name = str(dtype).removeprefix("torch.")
+            warnings.warn(
+                f"rtol={self.rtol:g} asks for more digits than {name} has, so that steps only grow in number: use "
+                f"rtol={least:.0e} or more, or states in float64.",
+                TsodeWarning,
+                stacklevel=2,
+            )
 
     def solve_through(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, gradient: object, query_step: float

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-
 IMPLICIT = ("implicit_midpoint", "rodas4", "ros34pw2")
 
 
 def every_setting(registry: dict[str, type]) -> Any:
     """Parametrise a test over each solver by default, in four steps, and in steps of limited length.
 
-    Slow are adaptive solvers whose steps are limited: many more steps, laid out as by default; and implicit ones, each of
-    whose steps takes derivatives, but for those that "auto" takes.
+    Slow are adaptive solvers whose steps are limited: many more steps, laid out as by default; and implicit ones, each
+    of whose steps takes derivatives ("auto" also takes one of them).
     """
     solvers = {}
     for name, made in registry.items():

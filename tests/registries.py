@@ -18,6 +18,7 @@ from tsode.estimators import FORECASTERS
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.evolutions import FLOWS
 from tsode.evolutions.base import Evolution, Solved
+from tsode.evolutions.reversible import Reversible
 from tsode.evolutions.stochastic import SolvedSDE
 from tsode.evolutions.triggered import Triggered
 from tsode.intensities.base import Intensity
@@ -93,9 +94,9 @@ SMALL_FORECASTERS = _forecasters()
 
 @contextmanager
 def quick_epochs() -> Iterator[None]:
-    """Epochs of small panels have six steps, where else they have as many as make up for their size."""
+    """Epochs of small panels have two steps, where else they have as many as make up for their size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "FEWEST_BATCHES", 6)
+        patch.setattr(windows, "FEWEST_BATCHES", 2)
         yield
 
 
@@ -117,6 +118,7 @@ def small_evolutions() -> dict[str, Evolution]:
     fields: dict[str, Evolution] = {name: Solved(made(4), Midpoint()) for name, made in DYNAMICS.items()}
     # one of the contract's rows relaxes to the surface, is thrown back, and meets it again
     wall = Trigger(lambda t, z: z[:, 0] + 0.1, 1, lambda t, z: torch.cat([z[:, :1] - 0.05, 0.5 * z[:, 1:]], dim=1))
+    fields["reversible"] = Reversible(n_state=4, n_steps=2)
     fields["triggered"] = Triggered(DYNAMICS["mean_reverting"](4), RK4(), [wall])
     path = BrownianPath.draw(torch.Generator().manual_seed(0), 1, 4, 2.0)  # of all rows, as in a forecast
     return flows | fields | {f"sde_{name}": SolvedSDE(made(4), EulerMaruyama(), path) for name, made in SDES.items()}

@@ -8,6 +8,8 @@ import pytest
 from tests.registries import fitted
 from tsode.estimators import FORECASTERS
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 

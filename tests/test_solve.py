@@ -300,9 +300,7 @@ def test_where_doses_have_no_steady_state_the_series_is_named(field):
 
 def test_a_solve_that_fails_names_its_series():
     times = {"calm": [0.0, 2.0], "wild": [0.0, 2.0]}
-    with pytest.raises(
-        SolverError, match=r"The solution of series 'wild' left the range|series 'wild' asked for steps"
-    ):
+    with pytest.raises(SolverError, match=r"The solution of series 'wild' grows without bound at t = 1(\.|, )"):
         solve(lambda t, z: z**2, {"calm": [0.1], "wild": [1.0]}, times, solver=Dopri5())
 
 

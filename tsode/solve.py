@@ -19,6 +19,7 @@ from tsode.frames.schedule import Schedule, read_schedule
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.numerics import SOLVERS, Switching
 from tsode.numerics.base import Solver, VectorField
+from tsode.numerics.diagnosis import diagnose
 from tsode.numerics.scheduled_events import ScheduledSolution, solve_scheduled
 from tsode.numerics.surfaces import Trigger
 
@@ -107,6 +108,7 @@ def solve(
     See Also
     --------
     solve_schedule : the same as a tensor, through which gradients go.
+    tsode.diagnostics.state_sensitivities : derivatives of states by their start and by parameters.
     find_crossings : when triggers were met.
 
     Examples
@@ -274,12 +276,13 @@ def _solve(
     """Solve, and raise one named error for all series that failed."""
     start = _read_states(z0, schedule.ids, schedule.states)
     _check_field(field, schedule.t0, start)
+    made = _read_solver(solver)
     solution = solve_scheduled(
-        field, start, schedule.t0, schedule.times, schedule.events, _read_solver(solver), side, triggers=triggers
+        field, start, schedule.t0, schedule.times, schedule.events, made, side, triggers=triggers
     )
     for met in solution.crossings:
         replace(met, status=torch.where(met.status >= Status.ZENO, met.status, 0)).checked(schedule.ids)
-    _check_status(solution.status, schedule.ids)
+    _check_status(solution, field, made, schedule)
     return solution
 
 
@@ -362,11 +365,25 @@ def _check_field(field: VectorField, t: Tensor, z: Tensor) -> None:
         )
 
 
-def _check_status(status: Tensor, ids: list[Hashable]) -> None:
-    failed = {repr(label): outcome for label, outcome in zip(ids, status.tolist()) if outcome}
-    if failed:
-        names = ", ".join(list(failed)[:5]) + (", ..." if len(failed) > 5 else "")
-        raise SolverError(f"The solution of series {names} {Status(max(failed.values())).meaning}.")
+def _check_status(solution: ScheduledSolution, field: VectorField, solver: Solver, schedule: Schedule) -> None:
+    """Raise one error for all series that failed, which says of the worst one what, when, and what helps."""
+    first = solution.failure.status
+    status = torch.where(first == Status.OK, solution.status, first)
+    failed = status.nonzero()[:, 0].tolist()
+    if not failed:
+        return
+    row = int(status.argmax())
+    when = schedule.to_native(solution.failure.t.numpy())[row]
+    said = diagnose(
+        field, row, Status(int(status[row])), solution.failure, schedule.times[row].max(), int(solution.n_steps[row]),
+        solver, schedule.states, f"{when:.6g}" if isinstance(when, float) else str(when),
+    )  # fmt: skip
+    others = [repr(schedule.ids[other]) for other in failed if other != row]
+    listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+    raise SolverError(
+        f"The solution of series {schedule.ids[row]!r} {said}."
+        + f" Nor did series {listed} reach the end." * bool(others)
+    )
 
 
 def _check_has_span(schedule: Schedule, time_col: Hashable) -> None:

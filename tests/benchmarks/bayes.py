@@ -10,6 +10,7 @@ Parts:
 - calibration: ranks of true parameters over 300 data sets of decay and of a damped oscillator; predictive intervals.
 - hard: ridges, modes, funnels, failures: the right answer, or what is wrong with it by name.
 - hybrid: a term of the rates that is left to a network, and a residual that nothing needs.
+- hybrid_bands: the share of new values that bands of twenty hybrids hold.
 - speed: CPU seconds and effective draws a second by engine, and what the gradient of many chains costs.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("decay", "lynx_hare", "sir", "calibration", "hard", "hybrid", "speed")
+PARTS = ("decay", "lynx_hare", "sir", "calibration", "hard", "hybrid", "hybrid_bands", "speed")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.bayes_parts", PARTS))

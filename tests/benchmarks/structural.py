@@ -5,6 +5,7 @@
 Parts, in the order of their cost; all by default:
 
 - truth: likelihood, gradient, filter, smoother and forecast against the dense Gaussian, and statsmodels if installed.
+- noise: how often a period is found where there is none.
 - simulated: parameters found again, intervals that hold, decompositions that add up, noise in which nothing is found.
 - classics: fifteen textbook series, the last fifth held out, beside the seasonal naive; far ahead; rows removed.
 - co2: weekly carbon dioxide at Mauna Loa, five years ahead from three cutoffs.
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("truth", "simulated", "classics", "co2", "weather", "palaeo", "speed")
+PARTS = ("truth", "noise", "simulated", "classics", "co2", "weather", "palaeo", "speed")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.structural_parts", PARTS))

@@ -21,4 +21,4 @@ def test_dynamics_keep_the_contract(name):
 def test_a_long_solve_from_the_initial_weights_stays_small(name):
     torch.manual_seed(0)
     z = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert solve(DYNAMICS[name](n_state=4).double(), z, 10.0, solver=Dopri5(max_steps=5_000)).abs().max() < 100
+    assert solve(DYNAMICS[name](n_state=4).double(), z, 10.0, solver=Dopri5(rtol=1e-4, atol=1e-4)).abs().max() < 100

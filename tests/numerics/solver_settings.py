@@ -7,18 +7,22 @@ from typing import Any
 
 import pytest
 
+IMPLICIT = ("implicit_midpoint", "rodas4", "ros34pw2")
+
 
 def every_setting(registry: dict[str, type]) -> Any:
     """Parametrise a test over each solver by default, in four steps, and in steps of limited length.
 
-    Slow are adaptive solvers whose steps are limited: many more steps, laid out as by default.
+    Slow are adaptive solvers whose steps are limited: many more steps, laid out as by default; and implicit ones, each
+    of whose steps takes derivatives ("auto" also takes one of them).
     """
     solvers = {}
     for name, made in registry.items():
         settings = {field.name for field in fields(made)}
-        solvers[name] = made(n_steps=4) if "n_steps" in settings else made()
+        slow = [pytest.mark.slow] * (name in IMPLICIT)
+        solvers[name] = pytest.param(made(n_steps=4) if "n_steps" in settings else made(), marks=slow)
         if "max_step" in settings:
             limited = made(max_step=1 / 16)
-            is_dear = "rtol" in settings
-            solvers[f"{name}-max_step"] = pytest.param(limited, marks=[pytest.mark.slow] * is_dear)
+            slow = [pytest.mark.slow] * ("rtol" in settings or name in IMPLICIT)
+            solvers[f"{name}-max_step"] = pytest.param(limited, marks=slow)
     return pytest.mark.parametrize("solver", solvers.values(), ids=solvers)

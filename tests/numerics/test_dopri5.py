@@ -66,7 +66,7 @@ def test_a_row_that_blows_up_says_so_and_leaves_the_others_alone(dtype):
     weight = torch.ones(1, dtype=dtype, requires_grad=True)
     start = torch.zeros(3, dtype=torch.float64)
     solution = integrate(lambda t, z: weight * z * z, z, start, start + 2, Dopri5(rtol=1e-5))
-    assert solution.status[0] in (Status.NON_FINITE, Status.STEP_TOO_SMALL)
+    assert solution.status[0] == Status.BLOW_UP
     assert solution.status[1:].tolist() == [Status.OK, Status.OK]
     assert solution.z.isfinite().all()
     torch.testing.assert_close(solution.z[1:], z[1:] / (1 - 2 * z[1:]), rtol=1e-4, atol=0)
@@ -79,7 +79,7 @@ def test_a_field_that_is_not_finite_is_named_as_such():
     start = torch.zeros(2, dtype=torch.float64)
     z = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     solution = integrate(lambda t, z: 1 / z, z, start, start + 1, Dopri5())
-    assert solution.status.tolist() == [Status.NON_FINITE, Status.OK]
+    assert solution.status.tolist() == [Status.UNDEFINED, Status.OK]
     torch.testing.assert_close(solution.z, torch.tensor([[0.0], [3.0**0.5]], dtype=torch.float64), rtol=1e-6, atol=0)
 
 

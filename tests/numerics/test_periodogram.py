@@ -65,15 +65,9 @@ def classics() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 @pytest.mark.parametrize("kind", ["white", "autoregression", "walk", "integrated walk"])
 def test_noise_has_no_period(kind):
-    # At a level of .01, three or more of 12 come once in 5,000 times.
+    # At a level of .01, three or more of 12 come once in 5,000 times. Part "noise" of tests/benchmarks/structural.py
+    # counts them among many more.
     assert n_false_alarms(kind, 60, 12) <= 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [60, 200])
-@pytest.mark.parametrize("kind", ["white", "autoregression", "walk", "integrated walk"])
-def test_noise_has_a_period_as_seldom_as_the_level_says(kind, n):
-    assert n_false_alarms(kind, n, 100) <= 3
 
 
 def test_too_few_rows_constants_and_cubics_have_none():

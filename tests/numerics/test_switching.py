@@ -120,3 +120,10 @@ def test_it_is_known_by_name_and_its_changes_are_in_the_answer_of_solve():
         assert frame["x"].item() == pytest.approx(0.0, abs=1e-8)
         assert frame.attrs["solver"]["n_switches"] == {0: 1}
         assert 20 < frame.attrs["solver"]["n_steps"][0] < 10_000
+
+
+def test_a_stiff_stretch_of_few_long_steps_is_no_trial_in_vain():
+    settings = {"rtol": 1e-4, "atol": 1e-4, "max_steps": 5000}
+    found = integrate(van_der_pol(100.0), numbers([2.0, 0.0]), START, START + 300.0, Switching(**settings))
+    assert found.status.item() == Status.OK
+    assert found.n_steps.item() < 400  # Rodas4 alone: 223; once it was 1499

@@ -21,6 +21,10 @@ class Status(IntEnum):
     ZENO = 5
     CONTACT = 6
     STIFF = 7
+    UNSTABLE = 8
+    UNSOLVED = 9
+    UNDEFINED = 10
+    BLOW_UP = 11
 
     @property
     def meaning(self) -> str:
@@ -39,7 +43,15 @@ class Status(IntEnum):
             Status.CONTACT: "was put by a reset onto a surface that its field goes on driving it through: let the "
             "reset also set a state (a mode) in which the field rests there, or let a terminal event stop the row",
             Status.STIFF: "is stiff: its steps are held short by what has long faded, and their number ran out; use an "
-            "implicit solver, Rodas4()",
+            'implicit solver, "auto" or Rodas4()',
+            Status.UNSTABLE: "changes faster than its reversible steps can follow, whose two copies of the state have "
+            "come apart: shorten the step, use DampedALF() for slow decays, or another solver, Tsit5()",
+            Status.UNSOLVED: "has an implicit step whose equation was not solved by Newton's method: shorten the step, "
+            "or use Rodas4(), which chooses its own",
+            Status.UNDEFINED: "came to where its field is NaN or infinite: keep the arguments of its roots, logarithms "
+            "and quotients in their range, for instance by clamp",
+            Status.BLOW_UP: "grows without bound at a finite time: end before it, or look for a wrong sign or unit in "
+            "the field",
         }[self]
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "one_of",
     "or_value",
     "part_of",
+    "parts_of",
     "positive",
     "read_by",
     "share",
@@ -152,6 +153,16 @@ def part_of(registry: Registry[Any]) -> Check:
         is_part = isinstance(value, registry.base) or (isinstance(value, type) and issubclass(value, registry.base))
         if not is_part:
             lookup(registry, name_of(value), name)
+
+    return check
+
+
+def parts_of(registry: Registry[Any]) -> Check:
+    """None, a part of this registry as of `part_of`, or a list of them."""
+
+    def check(name: str, value: Any, default: Any) -> None:
+        for each in value if isinstance(value, list | tuple) else [] if value is None else [value]:
+            part_of(registry)(name, each, default)
 
     return check
 

@@ -13,6 +13,7 @@ from tsode.dynamics.with_static import WithStatic
 from tsode.evolutions.base import Evolution, Solved
 from tsode.evolutions.diagonal import DiagonalFlow
 from tsode.evolutions.orthogonal import OrthogonalFlow
+from tsode.evolutions.reversible import Reversible
 from tsode.numerics import SOLVERS
 from tsode.numerics.base import Gradient, Solver
 
@@ -21,7 +22,7 @@ __all__ = ["EVOLUTIONS", "build_evolution", "is_modal"]
 EVOLUTIONS: Registry[type[Evolution]] = Registry(
     "evolution",
     Evolution,
-    {"linear": DiagonalFlow, "orthogonal": OrthogonalFlow},
+    {"linear": DiagonalFlow, "orthogonal": OrthogonalFlow, "reversible": Reversible},
     sizes=("n_state", "n_modes", "n_static"),
     beside=DYNAMICS,
 )
@@ -49,9 +50,9 @@ def build_evolution(
     ----------
     evolution : str, Part, Evolution or Dynamics
         "linear" (`DiagonalFlow` of `n_modes` modes and `n_static` statics), "orthogonal" (`OrthogonalFlow`, of the same
-        sizes), "semilinear" (the linear one with a neural correction, solved), or the name of another field in
-        `tsode.dynamics.DYNAMICS` (of `n_state` coordinates that move and `n_static` that stand still);
-        or a field of your own as it is, of its own size, solved.
+        sizes), "reversible" (`Reversible`, of `n_state` and `n_static`), "semilinear" (the linear one with a neural
+        correction, solved), or the name of another field in `tsode.dynamics.DYNAMICS` (of `n_state` coordinates that
+        move and `n_static` that stand still); or a field of your own as it is, of its own size, solved.
     solver : str, Part or Solver
         Name in `tsode.numerics.SOLVERS`, or an instance; not used by "linear".
     gradient : str, Part or Gradient

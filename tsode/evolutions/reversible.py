@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tsode._registry import build
 from tsode.core.status import Status
+from tsode.dynamics import DYNAMICS
 from tsode.errors import ParameterError
 from tsode.evolutions.base import DrivenEvolution, Evolved, StateField
 from tsode.numerics.driven import driven
@@ -31,12 +33,14 @@ class Reversible(DrivenEvolution):
 
     Parameters
     ----------
-    dynamics : nn.Module
-        A separable field of ``[q, p, theta]``, such as `tsode.dynamics.SeparableHamiltonian`.
+    dynamics : nn.Module or str
+        A separable field of ``[q, p, theta]``, such as `tsode.dynamics.SeparableHamiltonian`, or the name of one.
     n_steps : int
         Leapfrog steps of each interval.
     largest : float
         What no coordinate exceeds, a power of 2.
+    n_state, n_static : int
+        Widths of ``[q, p]`` and of ``theta``, of a field that is given by name.
 
     References
     ----------
@@ -47,8 +51,18 @@ class Reversible(DrivenEvolution):
 
     runs_backward = True
 
-    def __init__(self, dynamics: StateField, n_steps: int = 1, largest: float = 256.0) -> None:
+    def __init__(
+        self,
+        dynamics: StateField | str = "separable_hamiltonian",
+        n_steps: int = 1,
+        largest: float = 256.0,
+        n_state: int = 64,
+        n_static: int = 0,
+    ) -> None:
         super().__init__()
+        if isinstance(dynamics, str):
+            made = build(DYNAMICS, dynamics, "dynamics", n_state=n_state + n_static, n_static=n_static)
+            dynamics = cast(StateField, made)
         if not isinstance(dynamics, SeparableField):
             raise ParameterError(
                 f"Reversible needs a SeparableField, a field with velocity and force, which {type(dynamics).__name__} "

@@ -147,5 +147,8 @@ class SpreadCalibration(nn.Module):
     def _crps_factor(likelihood: Likelihood, params: Tensor, x: Tensor, now: Tensor) -> Tensor:
         """Log factor with the best CRPS, drawn towards 0 where there are few values."""
         logs = torch.linspace(-math.log(LARGEST), math.log(LARGEST), 41, dtype=x.dtype, device=x.device)
-        scores = torch.stack([likelihood.crps(likelihood.rescale(params, (now + s).exp()), x).mean() for s in logs])
-        return logs[scores.argmin()] * len(x) / (len(x) + PRIOR)
+        scores = [
+            likelihood.crps(likelihood.rescale(params.expand(len(some), *params.shape), (now + some[:, None]).exp()), x)
+            for some in logs.split(max(1, VALUES_AT_ONCE // len(x)))  # one call where values are few
+        ]
+        return logs[torch.cat([score.mean(dim=-1) for score in scores]).argmin()] * len(x) / (len(x) + PRIOR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from tsode.core.status import Status
-from tsode.errors import ParameterError
+from tsode.errors import ParameterError, TsodeWarning
 from tsode.numerics.base import Solution, VectorField, constant, is_finite_row
+from tsode.numerics.failure import kind_of_stop
 from tsode.numerics.shadow import Shadow, is_differentiated
 from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, StopRule, Taping, run_step
 
@@ -22,9 +24,12 @@ __all__ = ["AdaptiveSolver", "Turns"]
 
 # Usual limits of the step controller (Hairer, Norsett, Wanner I, section II.4).
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
+_GLANCE = 64  # rounds between two looks at whether rows still come forward
 # While derivatives are taken: where the state chooses the steps they stay its own unless the error of the derivatives
 # is so many tolerances; where that is so many times the state's, and more than rounding, it chooses the steps itself.
 _IN_MOTION, _AT_REST, _TELLING = 100.0, 1000.0, 0.1
+# Of the last digit of a state: an error that is smaller is rounding, and no step makes it smaller.
+_ROUNDING = 4.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ class AdaptiveSolver(StepwiseSolver):
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object, query_step: float | None = None,
         stop_rule: StopRule | None = None, first_length: Tensor | None = None, has_end: Tensor | None = None,
     ) -> StepRecord:  # fmt: skip
+        self._check_digits(z.dtype)
         distance, direction = (t1 - t0).abs(), (t1 - t0).sign()
         is_usable = is_finite_row(z) & distance.isfinite()
         record = StepRecord(z, constant(z, Status.OK).where(is_usable, int(Status.NON_FINITE)), constant(z, 0))
@@ -130,8 +136,19 @@ class AdaptiveSolver(StepwiseSolver):
         cut = query_step is None or has_end is not None
         turns = self.turns(z)
         method: AdaptiveSolver = self
-        for _ in range(self.max_steps) if turns is None else count():
+        seen_at, resolution = nothing, 4 * torch.finfo(t0.dtype).eps
+        for k in range(self.max_steps) if turns is None else count():
             t = torch.addcmul(t0, direction, elapsed)
+            if k % _GLANCE == _GLANCE - 1:  # steps that no longer move the time, and are accepted
+                if (still := active & (elapsed == seen_at)).any():
+                    kind = kind_of_stop(
+                        field, t, record.z.detach(), direction, resolution * (t.abs() + first), active, self.atol
+                    )
+                    has_pole = still & (kind == Status.BLOW_UP)
+                    record.status, active = torch.where(has_pole, kind, record.status), active & ~has_pole
+                    if not active.any():
+                        break
+                seen_at = elapsed
             if turns is None:
                 rows = active
             else:
@@ -161,9 +178,11 @@ class AdaptiveSolver(StepwiseSolver):
                 if turns is not None:
                     length = turns.end(step, dt.abs(), left, size, accepted, length)
             if not torch.equal(accepted, rows):
-                stuck = rows & ~accepted & (length < 4 * torch.finfo(t0.dtype).eps * (t.abs() + first))
-                reason = torch.where(norm.isinf(), int(Status.NON_FINITE), int(Status.STEP_TOO_SMALL))
-                record.status = torch.where(stuck, reason, record.status)
+                shortest = resolution * (t.abs() + first)
+                stuck = rows & ~accepted & (length < shortest)
+                if stuck.any():
+                    kind = kind_of_stop(field, t, record.z.detach(), direction, shortest, ~norm.isinf(), self.atol)
+                    record.status = torch.where(stuck, kind, record.status)
                 active = active & ~stuck
             following = method.next_slope(step)
             if turns is not None and (query_step is not None or stop_rule is not None):
@@ -192,11 +211,24 @@ class AdaptiveSolver(StepwiseSolver):
                 record.status = torch.where(active & is_spent, int(Status.MAX_STEPS), record.status)
                 active = active & ~is_spent
             if torch.equal(active, no_one):  # the loop test
-                record.n_switches = None if turns is None else turns.n_switches
-                return record
-        reason = torch.where(self.is_stiff(dt, step), int(Status.STIFF), int(Status.MAX_STEPS))
-        record.status = torch.where(active, reason, record.status)
+                break
+        else:
+            reason = torch.where(self.is_stiff(dt, step), int(Status.STIFF), int(Status.MAX_STEPS))
+            record.status = torch.where(active, reason, record.status)
+        record.n_switches = None if turns is None else turns.n_switches
+        record.reached = torch.addcmul(t0, direction, elapsed)
         return record
+
+    def _check_digits(self, dtype: torch.dtype) -> None:
+        least = _ROUNDING * torch.finfo(dtype).eps
+        if self.rtol < least:
+            name = str(dtype).removeprefix("torch.")
+            warnings.warn(
+                f"rtol={self.rtol:g} asks for more digits than {name} has, so that steps only grow in number: use "
+                f"rtol={least:.0e} or more, or states in float64.",
+                TsodeWarning,
+                stacklevel=2,
+            )
 
     def solve_through(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, times: Tensor, gradient: object, query_step: float
@@ -208,7 +240,7 @@ class AdaptiveSolver(StepwiseSolver):
         if record.ends:
             states = self.read(record, times - t0[:, None], 1.0)
         end = torch.where(has_end[:, None], record.z, z)
-        return end, Solution(states, record.status, record.n_steps, record.n_switches)
+        return end, Solution(states, record.status, record.n_steps, record.n_switches, reached=record.reached)
 
     def change(self, norm: Tensor) -> Tensor:
         """By how much the next step is longer than one of such an error (b,) relative to its tolerance, (b,)."""

@@ -33,6 +33,8 @@ class Solution:
         Steps that carried the row forward; -1 where the solver does not tell.
     n_switches : Tensor[b], int64, optional
         Changes between methods, of a solver that has several.
+    reached : Tensor[b], float64, optional
+        To when each row came, of a solver that tells: before its end where it failed.
     gradient : Gradient, optional
         The way to the gradient that was taken, where it was asked for at the door (`tsode.numerics.integrate`).
     """
@@ -42,6 +44,7 @@ class Solution:
     n_steps: Tensor
     n_switches: Tensor | None = None
     gradient: Gradient | None = None
+    reached: Tensor | None = None
 
 
 class Solver(ABC):
@@ -60,6 +63,8 @@ class Solver(ABC):
         `StepwiseSolver` is handed the way's object, by the name of which it has to go.
     field_type : type
         Protocol of the vector fields that can be solved, where not every one can.
+    remedy : str
+        What to take for other fields.
     shares_steps : bool
         Whether the rows of a batch share their steps, so that an answer depends on its batch-mates within the tolerance
         and a row that fails fails them all.
@@ -68,6 +73,7 @@ class Solver(ABC):
     order: ClassVar[int]
     gradients: ClassVar[tuple[str, ...]] = ("backprop", "checkpoint")
     field_type: ClassVar[type] = object
+    remedy: ClassVar[str] = "another solver, for instance Midpoint()"
     shares_steps: ClassVar[bool] = False
 
     @abstractmethod

@@ -102,12 +102,14 @@ class FixedSteps:
         dt, needed, n_rounds = grid
         allowed = needed.clamp(max=self.max_steps)
         record = StepRecord(z, constant(z, Status.OK), allowed)
-        is_free = torch.ones_like(allowed, dtype=torch.bool)
+        is_free, failure = torch.ones_like(allowed, dtype=torch.bool), constant(z, Status.NON_FINITE)
         for k in range(n_rounds):
             active = k < record.n_steps
             t = t0 + dt * record.n_steps.clamp(max=k)
             attempt = run_step(gradient, step, t, dt * active, record.z)
             start, accepted = record.z, active & attempt.is_finite
+            if attempt.reason is not None:
+                failure = torch.where(active & ~accepted, attempt.reason, failure)
             if stop_rule is not None:
                 is_stopped = stop_rule(start, attempt, t, dt * active, accepted)
                 accepted, is_free = accepted & ~is_stopped, is_free & ~is_stopped
@@ -120,7 +122,7 @@ class FixedSteps:
             if stop_rule is not None and not (k + 1 < record.n_steps).any():  # the loop test
                 break
         record.status = torch.where((needed > allowed) & is_free, int(Status.MAX_STEPS), record.status)
-        record.status = torch.where((record.n_steps < allowed) & is_free, int(Status.NON_FINITE), record.status)
+        record.status = torch.where((record.n_steps < allowed) & is_free, failure, record.status)
         return record
 
     def grid(self, span: Tensor, query_step: float | None = None) -> StepGrid:

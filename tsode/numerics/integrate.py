@@ -123,6 +123,7 @@ def integrate_to(
         solution.n_steps,
         solution.n_switches,
         solution.gradient or way,
+        solution.reached,
     )
 
 
@@ -160,7 +161,9 @@ def integrate_through(
     states = z[:, None].expand(-1, times.shape[1], -1)
     if times.numel() == 0:
         alone = way.solve(solver, field, z, t0, t1.where(t1.isfinite(), t0))
-        return alone.z, Solution(states, alone.status, alone.n_steps, alone.n_switches, alone.gradient or way)
+        return alone.z, Solution(
+            states, alone.status, alone.n_steps, alone.n_switches, alone.gradient or way, alone.reached
+        )
     is_usable = is_finite_row(z) & is_finite_row(times - t0[:, None])
     end, on_the_way = way.solve_through(
         solver,
@@ -177,6 +180,7 @@ def integrate_through(
         on_the_way.n_steps,
         on_the_way.n_switches,
         on_the_way.gradient or way,
+        on_the_way.reached,
     )
 
 
@@ -212,5 +216,5 @@ def check_field(solver: Solver, field: VectorField) -> None:
         methods = " and ".join(name for name in vars(solver.field_type) if not name.startswith("_"))
         raise ParameterError(
             f"{type(solver).__name__} needs a {solver.field_type.__name__}, a field with {methods}, which "
-            f"{type(field).__name__} has not: use another solver, for instance Midpoint()."
+            f"{type(field).__name__} has not: use {type(solver).remedy}."
         )

@@ -15,6 +15,7 @@ from tsode.numerics.affine_field import AffineField
 from tsode.numerics.base import Gradient, Solver, VectorField, constant, is_finite_row
 from tsode.numerics.crossings import Crossings, integrate_triggers
 from tsode.numerics.driven import driven
+from tsode.numerics.failure import FirstFailure
 from tsode.numerics.integrate import integrate, integrate_through
 from tsode.numerics.newton import find_root
 from tsode.numerics.retimed import retimed
@@ -48,6 +49,7 @@ class ScheduledSolution:
         As in `tsode.numerics.base.Solution`; no changes between methods are counted with triggers.
     crossings : list of Crossings
         State-triggered events met, stretch by stretch; nothing without triggers.
+    failure : FirstFailure
     """
 
     z: Tensor
@@ -55,11 +57,12 @@ class ScheduledSolution:
     n_steps: Tensor
     crossings: list[Crossings]
     n_switches: Tensor
+    failure: FirstFailure
 
 
 @dataclass(frozen=True)
 class _Segment:
-    """State at the end (b d), states at times on the way (b n d), status, steps, when it ended, triggers met."""
+    """State at the end (b d), states on the way (b n d), status, steps, when it ended, triggers met, changes, reach."""
 
     z: Tensor
     states: Tensor
@@ -68,6 +71,7 @@ class _Segment:
     t_end: Tensor
     crossings: list[Crossings]
     n_switches: Tensor | None = None
+    reached: Tensor | None = None
 
 
 def solve_scheduled(
@@ -118,17 +122,17 @@ def solve_scheduled(
     if stages is None:
         field, solver = easier(field, solver, t0, z, bool(triggers))
     status, n_steps, n_switches = constant(z, Status.OK), constant(z, 0), constant(z, 0)
+    failure = FirstFailure(t0, z, status)
     if not times.numel():
-        return ScheduledSolution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps, [], n_switches)
+        return ScheduledSolution(z[:, None].expand(-1, times.shape[1], -1), status, n_steps, [], n_switches, failure)
     # The length that an input has between its stops: all of its amount is given, at once where rounding leaves none.
     length = (events.time + events.duration) - events.time
     events = replace(events, duration=length.where(events.time.isfinite(), events.duration))
-    still_running, rates = _still_running(events), _rates(events)
+    still_running, rates, running = _still_running(events), _rates(events), torch.zeros_like(events.kind)
     has_input = bool((rates != 0).any())
     stops = _line_up(events, still_running, until=times.amax(dim=1))
     segment = _segments(stops, times.contiguous(), side, events)
     targets = nn.functional.one_hot(events.target, z.shape[1]).bool()  # (b k d)
-    running = torch.zeros_like(events.kind)
     answers: list[Tensor] = []
     n_answers, n_queries = 0, segment.flatten().bincount(minlength=stops.time.shape[1] + 1).tolist()
     crossings: list[Crossings] = []
@@ -152,6 +156,7 @@ def solve_scheduled(
         answers.append(way.states)
         n_answers += way.states.shape[1]
         crossings += way.crossings
+        failure = failure.then(way.status, way.t_end if way.reached is None else way.reached, z, within, way.states)
         status, n_steps = worst(status, way.status), n_steps + way.n_steps
         n_switches = n_switches if way.n_switches is None else n_switches + way.n_switches
         has_ended = has_ended | (way.t_end < torch.where(stop.isfinite(), stop, clock))
@@ -166,7 +171,7 @@ def solve_scheduled(
             status = worst(status, outcome)
     states = torch.cat(answers, dim=1)
     states = states.gather(1, place[..., None].expand(-1, -1, z.shape[1]))
-    return ScheduledSolution(states, status, n_steps, crossings, n_switches)
+    return ScheduledSolution(states, status, n_steps, crossings, n_switches, failure)
 
 
 def _carry(
@@ -189,7 +194,7 @@ def _carry(
     at_clock = (times == clock[:, None])[..., None]
     read = torch.where(at_clock, _moved(between, z, clock, times), way.z)
     states = torch.where(at_stop[..., None], _moved(between, z_end, there, times), read)
-    return _Segment(z_end, states, way.status, way.n_steps, there, [], way.n_switches)
+    return _Segment(z_end, states, way.status, way.n_steps, there, [], way.n_switches, way.reached)
 
 
 def _carry_over(

@@ -40,11 +40,15 @@ class Step:
     stages : sequence of Tensor[b d]
         What the dense output reads the state inside the step from (the slopes of a Runge-Kutta method).
     is_finite : Tensor[b], bool
+        Whether it can be accepted.
+    reason : Tensor[b], int64, optional
+        `tsode.core.status.Status` of a row where it cannot; by default that it is not finite.
     """
 
     z: Tensor
     stages: Sequence[Tensor]
     is_finite: Tensor
+    reason: Tensor | None = field(default=None, kw_only=True)
 
 
 StopRule = Callable[[Tensor, Step, Tensor, Tensor, Tensor], Tensor]
@@ -57,7 +61,7 @@ class StepRecord:
 
     Parameters
     ----------
-    z, status, n_steps, n_switches : Tensor
+    z, status, n_steps, n_switches, reached : Tensor
         As in `Solution`.
     ends : list of Tensor[b], float64
         Time elapsed since the start at the end of each round; kept only when the path is to be read.
@@ -69,6 +73,7 @@ class StepRecord:
     status: Tensor
     n_steps: Tensor
     n_switches: Tensor | None = None
+    reached: Tensor | None = None
     ends: list[Tensor] = field(default_factory=list)
     records: list[Tensor] = field(default_factory=list)
 
@@ -155,6 +160,14 @@ class StepwiseSolver(Solver):
     def step(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor) -> Step:
         """Take one step of length ``dt`` (b,) from ``z`` (b d) at ``t`` (b,)."""
 
+    def carried(self, field: VectorField, t0: Tensor, z: Tensor) -> tuple[StepwiseSolver, Tensor]:
+        """What goes from step to step from ``z`` (b d) at ``t0`` (b,) on, and the solver of it.
+
+        The state itself, as a rule; a method that carries more from step to step has it behind the state, so that each
+        step can be taken again by itself.
+        """
+        return self, z
+
     @abstractmethod
     def advance(
         self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object, query_step: float | None = None,
@@ -173,7 +186,7 @@ class StepwiseSolver(Solver):
 
     def solve(self, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor, gradient: object) -> Solution:
         record = self.advance(field, z, t0, t1, gradient)
-        return Solution(record.z, record.status, record.n_steps, record.n_switches)
+        return Solution(record.z, record.status, record.n_steps, record.n_switches, reached=record.reached)
 
     def solve_to(
         self, field: VectorField, z: Tensor, t0: Tensor, times: Tensor, gradient: object, query_step: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,10 @@ from torch import Tensor
 from tsode.numerics.adaptive import AdaptiveSolver, Turns
 from tsode.numerics.base import VectorField
 from tsode.numerics.dopri5 import Dopri5
-from tsode.numerics.rodas4 import Rodas4, RosenbrockStep
-from tsode.numerics.stepwise import Step
+from tsode.numerics.given_jacobian import GivenJacobian, check_jacobian
+from tsode.numerics.rodas4 import Rodas4
+from tsode.numerics.rosenbrock import RosenbrockStep
+from tsode.numerics.stepwise import Step, StepRecord
 
 __all__ = ["Switching"]
 
@@ -43,6 +46,8 @@ class Switching(AdaptiveSolver):
     ----------
     rtol, atol, max_steps, first_step, max_step
         As in `AdaptiveSolver`; `max_steps` are those of both methods together.
+    jacobian
+        As in `Rosenbrock`, for the implicit method.
 
     References
     ----------
@@ -54,10 +59,19 @@ class Switching(AdaptiveSolver):
     order = Dopri5.order
     error_order = Dopri5.error_order
 
+    jacobian: GivenJacobian | None = None
+
     def methods(self) -> tuple[Dopri5, Rodas4]:
         """The explicit and the implicit one, with the settings of this solver."""
         settings = {setting.name: getattr(self, setting.name) for setting in fields(self)}
-        return Dopri5(**settings), Rodas4(**settings)
+        implicit = Rodas4(**settings)
+        del settings["jacobian"]
+        return Dopri5(**settings), implicit
+
+    def advance(self, field: VectorField, z: Tensor, t0: Tensor, *args: Any, **kwargs: Any) -> StepRecord:
+        if self.jacobian is not None:
+            check_jacobian(self.jacobian, field, t0, z, Rodas4.needs_exact_jacobian)
+        return super().advance(field, z, t0, *args, **kwargs)
 
     def attempt(self, field: VectorField, t: Tensor, dt: Tensor, z: Tensor, slope: Tensor | None = None) -> Step:
         """Take a step by the explicit method or, in rows where it is not stable, by the implicit one."""
@@ -90,9 +104,10 @@ class _ByStiffness(Turns):
         self.max_steps = solver.max_steps
         self.method: AdaptiveSolver = self.explicit
         none = torch.zeros_like(z[:, 0], dtype=torch.int64)
-        self.n_switches = self.n_tried = self.n_explicit = self.seen = self.n_stiff = none
+        self.n_switches = self.n_tried = self.n_explicit = self.seen = none
         self.n_rounds, self.has_stiff = 0, False
         self.patience = none + _PATIENCE
+        self.n_spared = none.double()  # explicit steps that the implicit ones have been in place of
         self.is_stiff = self.is_stale = none != 0
         # Of an implicit step in explicit ones, of six evaluations each: as many, the derivatives and linear systems.
         self.cost = 4.0 + 0.1 * z.shape[1] + 1e-6 * z.shape[1] ** 3
@@ -135,9 +150,9 @@ class _ByStiffness(Turns):
         steepest = _largest_eigenvalue(step.jacobian)
         is_easy = accepted & (2 * dt * steepest < _STABLE * self.cost)
         self.seen = torch.where(accepted, torch.where(is_easy, self.seen + 1, 0), self.seen)
-        self.n_stiff = self.n_stiff + (accepted & ~is_easy)
+        self.n_spared = self.n_spared + torch.where(accepted, dt * steepest / _STABLE, 0.0)
         is_back = is_easy & (self.seen >= _EASY)
-        patience = torch.where(self.n_stiff < _TRIAL, _MORE * self.patience, _PATIENCE)
+        patience = torch.where(self.n_spared < _TRIAL * self.cost, _MORE * self.patience, _PATIENCE)
         self.patience = torch.where(is_back, patience, self.patience)
         self._change(is_back)
         return torch.where(is_back & (steepest > 0), length.minimum(_STABLE / steepest), length)
@@ -147,7 +162,7 @@ class _ByStiffness(Turns):
             return
         self.is_stiff, self.has_stiff = self.is_stiff ^ rows, True
         self.n_switches = self.n_switches + rows
-        self.seen, self.n_stiff = (x.masked_fill(rows, 0) for x in (self.seen, self.n_stiff))
+        self.seen, self.n_spared = (x.masked_fill(rows, 0) for x in (self.seen, self.n_spared))
 
     def is_spent(self) -> Tensor | None:
         return None if self.n_rounds < self.max_steps else self.n_tried >= self.max_steps

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tsode.numerics.base import VectorField, is_finite_row
 from tsode.numerics.fixed_step import FixedStep
+from tsode.numerics.hermite import hermite
 from tsode.numerics.stepwise import Step, StepRecord, StopRule, locate
 
 __all__ = ["SeparableField", "SymplecticComposition"]
@@ -52,6 +53,10 @@ class SymplecticComposition(FixedStep):
     """
 
     field_type = SeparableField
+    remedy = (
+        "the dynamics 'separable_hamiltonian' where the energy is of q alone plus of p alone, the solver "
+        "'implicit_midpoint' (symplectic too, for any energy), or one for all fields, Midpoint()"
+    )
     # other ways read between steps by a polynomial, which is another answer than a step of its own
     gradients: ClassVar[tuple[str, ...]] = ("backprop",)
     drifts: ClassVar[tuple[float, ...]]
@@ -99,8 +104,4 @@ class SymplecticComposition(FixedStep):
         return torch.stack(states, dim=1)
 
     def interpolate(self, z: Tensor, stages: Sequence[Tensor], dt: Tensor, theta: Tensor) -> Tensor:
-        """Cubic through the ends of the step and their slopes (Hairer, Norsett, Wanner, eq. II.6.7)."""
-        end, slope, end_slope = stages
-        change = end - z
-        bend = (1.0 - 2.0 * theta) * change + (theta - 1.0) * dt * slope + theta * dt * end_slope
-        return z + theta * (change + (theta - 1.0) * bend)
+        return hermite(z, stages, dt, theta)

@@ -31,6 +31,8 @@ class Evidence:
         Divergence along the path.
     params : Tensor[s b m c 2]
         Normal distributions of the observations.
+    z : Tensor[s b m d]
+        States of the paths.
     status : Tensor[b], int64
     """
 
@@ -39,6 +41,7 @@ class Evidence:
     log_ratio: Tensor
     cost: Tensor
     params: Tensor
+    z: Tensor
     status: Tensor
 
 
@@ -52,6 +55,7 @@ def gather_evidence(model: LatentModel, inference: Inference, seen: IrregularBat
         inference.log_ratio(draws.start),
         paths.cost,
         params,
+        paths.z,
         worst(inference.status, paths.status),
     )
 

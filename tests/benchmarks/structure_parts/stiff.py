@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import torch
+from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from tests.benchmarks.structural_parts.report import Report
+from tests.benchmarks.structure_parts.stiff_problems import PROBLEMS, StiffProblem, robertson, van_der_pol
 from tsode.numerics import SOLVERS, Dopri5, Rodas4, Switching
 from tsode.numerics.base import Solution, Solver, VectorField
 from tsode.numerics.integrate import integrate, integrate_to
+from tsode.numerics.row_jacobian import linearise
 from tsode.testing.convergence import convergence_order
 
 # Robertson's reactions: t = 40 from the literature; both by scipy's Radau with its Jacobian at rtol 1e-12, atol 1e-18.
@@ -31,6 +35,42 @@ def run(report: Report) -> None:
         _batch(report)
         _choice(report)
         _overhead(report)
+        _ten_problems(report)
+
+
+def _ten_problems(report: Report) -> None:
+    """Steps beside those of scipy's Radau at the same tolerances, which has the same Jacobian."""
+    for rtol in (1e-4, 1e-7):
+        for name, problem in PROBLEMS.items():
+            settings = {"rtol": rtol, "atol": rtol * problem.size}
+            radau, path = _radau(problem, **settings)
+            for solver in (Rodas4(**settings, max_steps=MOST_STEPS), Switching(**settings, max_steps=MOST_STEPS)):
+                found, seconds = _timed(problem.field, _numbers(list(problem.start)), problem.until, solver)
+                assert not found.status.item()
+                ratio = int(found.n_steps) / radau
+                report.at_most(f"steps of {_name(solver)} over Radau's, rtol {rtol:g}: {name}", ratio, 3.0)
+                off = ((found.z[0] - path).abs() / (path.abs() + problem.size)).max().item()
+                switches = 0 if found.n_switches is None else int(found.n_switches)
+                report.note(
+                    f"{int(found.n_steps)} to {radau} steps, {switches} changes, {seconds:.2f} s, {off:.1e} from it"
+                )
+    found, seconds = _timed(
+        PROBLEMS["behind a cosine by 1e5"].field, _numbers([0.0]), 10.0, Rodas4(rtol=1e-10, atol=1e-12)
+    )
+    report.at_most("steps of rodas4 behind a cosine by 1e5 at rtol 1e-10", int(found.n_steps), 1000)
+
+
+def _radau(problem: StiffProblem, rtol: float, atol: float) -> tuple[int, Tensor]:
+    """Steps of scipy's Radau, and the state at the end."""
+
+    def row(t: float, z: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.tensor([t], dtype=torch.float64), torch.from_numpy(np.array(z))[None]
+
+    found = solve_ivp(
+        lambda t, z: problem.field(*row(t, z))[0].numpy(), (0.0, problem.until), problem.start, "Radau",
+        rtol=rtol, atol=atol, jac=lambda t, z: linearise(problem.field, *row(t, z))[1][0].numpy(),
+    )  # fmt: skip
+    return len(found.t) - 1, torch.from_numpy(found.y[:, -1])
 
 
 def _robertson(report: Report) -> None:
@@ -70,7 +110,7 @@ def _orders(report: Report) -> None:
     field = lambda t, z: z * (1 - z)  # noqa: E731
     z = _numbers([0.1, 0.6])
     exact = lambda t: z / (z + (1 - z) * torch.exp(-t)[:, None])  # noqa: E731
-    for name in ("dopri5", "tsit5", "rodas4", "auto"):
+    for name in ("dopri5", "tsit5", "ros34pw2", "rodas4", "auto"):
         solver = SOLVERS[name]()
         orders = convergence_order(solver, field, z, START, START + 1.5, exact)
         assert orders is not None
@@ -129,16 +169,6 @@ def _overhead(report: Report) -> None:
         found, seconds = _timed(field, z, 60.0, Dopri5(rtol=1e-8, atol=1e-10))
         ratios.append(seconds / int(found.n_steps) / addition)
     report.at_most("a step of Dopri5 at b = 1, in additions of its state", min(ratios), 300)
-
-
-def robertson(t: Tensor, z: Tensor) -> Tensor:
-    x, y, w = z.unbind(dim=1)
-    first, second, third = 0.04 * x, 1e4 * y * w, 3e7 * y * y
-    return torch.stack([second - first, first - second - third, third], dim=1)
-
-
-def van_der_pol(mu: float | Tensor) -> VectorField:
-    return lambda t, z: torch.stack([z[:, 1], mu * (1 - z[:, 0] ** 2) * z[:, 1] - z[:, 0]], dim=1)
 
 
 def _slow_and_one_fast(t: Tensor, z: Tensor) -> Tensor:

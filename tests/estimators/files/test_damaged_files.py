@@ -330,8 +330,8 @@ TENSORS = {
 }
 
 
-# of the many tensors of a learned forecaster, every fourth; with `make test-all` every one
-SOME = [pytest.param(name, 1 if name == "LastValueForecaster" else 4, id=name) for name in FITTED]
+# of the many tensors of a learned forecaster, every eighth, other ones for each damage; with `make test-all` every one
+SOME = [pytest.param(name, 1 if name == "LastValueForecaster" else 8, id=name) for name in FITTED]
 EVERY = [pytest.param(name, 1, id=f"{name}, all", marks=pytest.mark.slow) for name in FITTED]
 
 

@@ -53,7 +53,11 @@ def test_parameters_come_back(saved):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.endswith("32")) for name in SMALL_FORECASTERS]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name.endswith("32") or name.startswith("expert")))
+        for name in SMALL_FORECASTERS
+    ],
 )
 def test_the_base_class_loads_any_forecaster(name, tmp_path):
     fitted(name).save(tmp_path / "m")

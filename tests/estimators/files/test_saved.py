@@ -88,8 +88,7 @@ def test_an_encoder_comes_back_with_any_forecaster(made, tmp_path):
     np.testing.assert_array_equal(loaded.transform(grid()), fitted.transform(grid()))
 
 
-@pytest.mark.parametrize("labels", LABELS)
-@pytest.mark.parametrize("kind", ["array", "list of Series"])
+@pytest.mark.parametrize(("kind", "labels"), [*(("array", labels) for labels in LABELS), ("list of Series", "str")])
 def test_a_classifier_comes_back_to_the_last_bit_with_its_labels(kind, labels, tmp_path):
     X = DATA[kind]
     fitted = SeriesClassifier(encoder(), random_state=0).fit(X, LABELS[labels][np.arange(20) % 2])
@@ -100,8 +99,9 @@ def test_a_classifier_comes_back_to_the_last_bit_with_its_labels(kind, labels, t
     np.testing.assert_array_equal(loaded.predict_proba(X), fitted.predict_proba(X))
 
 
-@pytest.mark.parametrize("head", [None, Ridge(alpha=3.0), LinearRegression()])
-@pytest.mark.parametrize("kind", DATA)
+@pytest.mark.parametrize(
+    ("kind", "head"), [*((kind, None) for kind in DATA), ("array", Ridge(alpha=3.0)), ("frame", LinearRegression())]
+)
 def test_a_regressor_comes_back_to_the_last_bit(kind, head, tmp_path):
     X, y = DATA[kind], np.random.default_rng(0).normal(size=(20, 2))
     for target in (y, y[:, 0]):

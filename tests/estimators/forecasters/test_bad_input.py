@@ -172,6 +172,7 @@ def test_learned_forecasters_name_a_baseline_where_nothing_can_be_learned(made):
 @pytest.mark.parametrize("made", LEARNED)
 @pytest.mark.parametrize("n", [2, 3, 5])
 @pytest.mark.filterwarnings("ignore:No epoch is as good as the model was before training")
+@pytest.mark.filterwarnings("ignore:The latent state is not used")  # after two steps
 def test_learned_forecasters_answer_from_a_short_series_or_say_why_not(made, n):
     series = pd.Series(np.arange(float(n)) ** 2, index=np.arange(float(n)), name="x")
     try:

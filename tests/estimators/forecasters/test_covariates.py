@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +31,12 @@ def epochs(request) -> Iterator[None]:
         yield
 
 
-READERS = [made for made in FORECASTERS.values() if made.reads_covariates]
+# an automatic choice hands tables on to its members, each of which it fits four times
+READERS = [
+    pytest.param(made, id=name, marks=[pytest.mark.slow] * (name == "AutoForecaster"))
+    for name, made in FORECASTERS.items()
+    if made.reads_covariates
+]
 N_SERIES, TAU, NOISE, END = 20, 1.5, 0.05, 20.0
 
 
@@ -205,7 +211,7 @@ def test_past_covariates_are_kept_by_files_and_by_every_question(made, tmp_path)
 def test_the_calendar_is_told_where_the_data_cover_it_and_shown():
     hours = pd.date_range("2024-01-01", periods=24 * 6, freq="1h")
     wave = pd.Series(np.sin(2 * np.pi * hours.hour / 24), index=hours, name="y")
-    made = JumpODEForecaster(n_modes=4, n_static=2, max_epochs=1, random_state=0)
+    made = small(JumpODEForecaster)
     assert repr(made.fit(wave)).endswith("# calendar: day")
     assert made.calendar_ == ["day"]
     assert "calendar" not in repr(JumpODEForecaster())
@@ -228,24 +234,30 @@ def test_a_season_that_is_told_is_forecast_better_than_one_that_must_be_remember
     assert errors["auto"] < 0.6 * errors[None]
 
 
+@functools.cache
+def fitted_with(*tables: str) -> JumpODEForecaster:
+    """Fitted with some of the tables; do not change it."""
+    return small(JumpODEForecaster).fit(TRAIN, **{name: {"known": AHEAD, "static": GROUPS}[name] for name in tables})
+
+
 @pytest.mark.parametrize(
     ("fit", "ask", "message"),
     [
-        ({}, {"static": GROUPS}, "fit saw no covariates: leave out static="),
-        ({"known": AHEAD}, {"static": GROUPS}, "fit saw no static covariates"),
-        ({"static": GROUPS}, {"known": AHEAD}, "fit saw no covariates that are known ahead"),
-        ({"static": GROUPS}, {"context": TRAIN.replace({"s0": "new"})}, r"none for series 'new': give them in static="),
-        ({"known": AHEAD}, {"context": TRAIN.replace({"s0": "new"})}, r"none for series 'new': give them in known="),
+        ([], {"static": GROUPS}, "fit saw no covariates: leave out static="),
+        (["known"], {"static": GROUPS}, "fit saw no static covariates"),
+        (["static"], {"known": AHEAD}, "fit saw no covariates that are known ahead"),
+        (["static"], {"context": TRAIN.replace({"s0": "new"})}, r"none for series 'new': give them in static="),
+        (["known"], {"context": TRAIN.replace({"s0": "new"})}, r"none for series 'new': give them in known="),
         (
-            {"known": AHEAD},
+            ["known"],
             {"known": AHEAD.rename(columns={"u": "v"})},
             "known= cannot be read. There is no column 'u'",
         ),
-        ({"known": AHEAD}, {"known": AHEAD.assign(u=np.nan)}, "known= cannot be read. All values are NaN"),
+        (["known"], {"known": AHEAD.assign(u=np.nan)}, "known= cannot be read. All values are NaN"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused_by_name(fit, ask, message):
-    made = small(JumpODEForecaster).fit(TRAIN, **fit)
+    made = fitted_with(*fit)
     before = made.predict(times=[16.0])
     with pytest.raises(DataError, match=message):
         made.predict(times=[16.0], **ask)
@@ -266,7 +278,7 @@ def test_parameters_about_covariates_are_checked():
 
 
 def test_searches_hand_covariates_on_whole_or_row_by_row():
-    hours = np.arange(0.0, 60.0)
+    hours = np.arange(0.0, 20.0)
     rows = pd.concat([pd.DataFrame({"unique_id": f"s{k}", "ds": hours, "y": np.sin(hours + k)}) for k in range(6)])
     rows = rows.reset_index(drop=True)
     known = rows.rename(columns={"y": "u"}).sample(frac=1.0, random_state=0)  # as many rows, in another order
@@ -275,7 +287,7 @@ def test_searches_hand_covariates_on_whole_or_row_by_row():
         made = (
             small(JumpODEForecaster).set_fit_request(static=True, known=True).set_score_request(known=True, static=True)
         )
-        search = GridSearchCV(made, {"n_hidden": [4]}, cv=GroupKFold(3))
+        search = GridSearchCV(made, {"n_hidden": [4]}, cv=GroupKFold(2))
         params = {"static": Unsplit(static), "known": Unsplit(known), "groups": rows["unique_id"]}
         search.fit(rows, **params)
         assert np.isfinite(search.cv_results_["mean_test_score"]).all()

@@ -57,8 +57,14 @@ def test_a_random_walk_is_forecast_by_its_last_value():
     assert scores[0] > 1.03 * scores[1]  # both negative: the better is the greater
 
 
-@pytest.mark.parametrize("regression", ["ridge", "boosting"])
-@pytest.mark.parametrize(("rate", "noise"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.5)])
+@pytest.mark.parametrize(
+    ("regression", "rate", "noise"),
+    [
+        *((name, 1.0, 0.5) for name in ("ridge", "boosting")),
+        *(("ridge", rate, 0.0) for rate in (0.0, 1.0)),
+        *(pytest.param("boosting", rate, 0.0, marks=pytest.mark.slow) for rate in (0.0, 1.0)),
+    ],
+)
 def test_forecasts_begin_at_the_last_value_with_the_spread_of_noise_alone(regression, rate, noise):
     train, _ = walk(100, rate, 4)
     train["y"] += noise * np.random.default_rng(5).normal(size=len(train))

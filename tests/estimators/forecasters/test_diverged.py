@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import numpy as np
@@ -21,6 +22,12 @@ LEARNERS = {
     "series": lambda **more: SeriesEncoder(JumpODEForecaster(n_members=1, **TINY, **more)).fit(np.eye(6)),
     "events": lambda **more: PointProcessForecaster(**TINY, **more).fit(EVENTS),
 }
+
+
+@functools.cache
+def trained(name: str):
+    """A learner that nothing disturbed."""
+    return LEARNERS[name]()
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -43,11 +50,11 @@ def test_an_interrupt_while_intervals_are_calibrated_keeps_the_training(name, pl
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    trained = LEARNERS[name]()
+    whole = trained(name)
     monkeypatch.setattr(f"tsode.estimators.forecasters.{place}", interrupt)
     with pytest.warns(TsodeWarning, match="fit was interrupted while intervals were calibrated"):
         kept = LEARNERS[name]()
-    assert kept.history_.drop(columns="seconds").equals(trained.history_.drop(columns="seconds"))
+    assert kept.history_.drop(columns="seconds").equals(whole.history_.drop(columns="seconds"))
     assert np.isfinite(kept.predict_interval(level=80).iloc[:, 2:].to_numpy()).all()
-    left, right = (dict(fitted.module_.named_parameters()) for fitted in (kept, trained))
+    left, right = (dict(fitted.module_.named_parameters()) for fitted in (kept, whole))
     assert all((left[part] == right[part]).all() for part in left)

@@ -1,5 +1,7 @@
 """Ways to the gradient of forecasters whose state is solved for."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,10 +25,14 @@ def jump(**settings):
     )  # fmt: skip
 
 
+@functools.cache
+def plainly_learned():
+    return jump(gradient="backprop").fit(panel())
+
+
 @pytest.mark.parametrize("gradient", ["checkpoint", part("checkpoint", every=3), Binomial(), "auto"], ids=str)
 def test_a_forecaster_learns_the_same_in_every_exact_way(gradient):
-    data = panel()
-    plain, other = (jump(gradient=way).fit(data) for way in ("backprop", gradient))
+    plain, other = plainly_learned(), jump(gradient=gradient).fit(panel())
     np.testing.assert_allclose(other.predict()["y"], plain.predict()["y"], atol=1e-3)
     assert plain.module_.members[0].evolution.gradient.name == "backprop"
     assert other.module_.members[0].evolution.gradient.name == getattr(gradient, "name", gradient)

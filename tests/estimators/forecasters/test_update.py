@@ -55,11 +55,11 @@ def made(name: str) -> BaseForecaster:
     return clone(SMALL_FORECASTERS[name]).set_params(**GIVEN.get(name, {})).fit(history()[0])
 
 
-# of these two `test_events_may_come_with_the_stream` shows it too, beside events
-BESIDE_EVENTS = ("gru_ode_bayes-float64", "semilinear-float64")
+# of the first two `test_events_may_come_with_the_stream` shows it too, beside events; the last hands rows on to members
+SLOW = ("gru_ode_bayes-float64", "semilinear-float64", "AutoForecaster-float64")
 
 
-@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in BESIDE_EVENTS)) for x in NAMES])
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in SLOW)) for x in NAMES])
 def test_forecasts_after_any_cut_of_the_stream_are_those_from_the_whole_history(name):
     whole = pd.concat(history())
     for seed in range(3):

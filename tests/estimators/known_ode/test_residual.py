@@ -102,27 +102,14 @@ def test_what_is_no_residual_and_no_number_of_segments_is_said(changes, message)
         model(**changes).fit(frame(EXPONENTIAL))
 
 
-@pytest.mark.slow
-def test_bands_of_hybrids_hold_their_share_of_new_values():
-    # 90 % bands of values between the rows that were seen, of systems with an inflow that is left to the network
-    n_series, inside = 20, []
-    for seed in range(n_series):
-        generator = np.random.default_rng(100 + seed)
-        k, inflow = 0.5 * np.exp(0.2 * generator.standard_normal()), generator.uniform(0.0, 1.5)
-        level = inflow / k + (10.0 - inflow / k) * np.exp(-k * TIMES)
-        data = frame(level, seed)
-        is_kept = np.arange(len(TIMES)) % 3 != 2
-        known = data.assign(level=data["level"].where(is_kept))
-        fitted = fitted_with_residual(known[is_kept])
-        ways = fitted.trajectories(TIMES[~is_kept].tolist(), n_draws=200)
-        noise = 0.1 * generator.standard_normal(len(ways))
-        drawn = (ways["drug"] + noise).groupby(ways["ds"])
-        low, high = drawn.quantile(0.05).to_numpy(), drawn.quantile(0.95).to_numpy()
-        new = data["level"].to_numpy()[~is_kept]
-        inside += list((low <= new) & (new <= high))
-    # six standard errors of a share of .9 among as many values, which share their series: a quarter count
-    error = (0.9 * 0.1 / (len(inside) / 4)) ** 0.5
-    assert abs(np.mean(inside) - 0.9) < 6 * error, f"{np.mean(inside):.3f} of {len(inside)}"
+def test_bands_of_a_hybrid_hold_the_truth_between_the_rows_that_were_seen(hybrid):
+    # how often, over many systems, tells part "hybrid_bands" of tests/benchmarks/bayes.py
+    between = 0.5 * (TIMES[1:] + TIMES[:-1])
+    ways = hybrid.trajectories(between.tolist(), n_draws=200).groupby("ds")["drug"]
+    low, high = ways.quantile(0.05).to_numpy(), ways.quantile(0.95).to_numpy()
+    truth = 2.0 + 8.0 * np.exp(-0.5 * between)
+    assert np.mean((low <= truth) & (truth <= high)) >= 0.5  # of the same rows' noise: all are right, or few are
+    assert (high - low).max() < 0.2  # of a noise of .1 in each row
 
 
 def test_before_a_fit_priors_are_drawn_with_the_residual_that_the_fit_will_have():

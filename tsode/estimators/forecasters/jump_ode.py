@@ -133,6 +133,10 @@ class JumpODEForecaster(GrowingForecaster):
     n_levels : int
         Of multilevel training, for evolutions that are solved: with 3 the first third of the epochs takes steps four
         times as long as those of the solver, the second third steps twice as long, for fewer evaluations of the field.
+    penalties : str, Part, Penalty, list of these, or None
+        On the field of an evolution that is solved, at states that training visits: "contraction" (paths come nearer
+        to each other), "energy" (one that is given or learned stands still), ``part("contraction", rate=0.1)``, or an
+        instance; see `tsode.training.penalties`.
     early_stopping : bool
         Bring the learning rate down, and then stop, when the validation score has not improved for `patience` epochs;
         else at the end of `max_epochs`. The best epoch is kept either way.

@@ -11,9 +11,9 @@ import torch
 
 from tsode._registry import Part
 from tsode.encoders.base import Encoder
-from tsode.errors import TsodeWarning
+from tsode.errors import ParameterError, TsodeWarning
 from tsode.estimators.forecasters.windowed import WindowedForecaster
-from tsode.estimators.parameters import Check, at_least, not_negative, one_of
+from tsode.estimators.parameters import Check, at_least, not_negative, one_of, positive
 from tsode.models.latent.base import LatentModel
 from tsode.training.calibration import fit_spread
 from tsode.training.interruption import kept_if_interrupted
@@ -45,6 +45,8 @@ class LatentForecaster(WindowedForecaster):
     reconstruction: float = 0.5
     n_samples: int
     n_train_samples: int = 1
+    n_segments: int = 1
+    continuity: float = 10.0
     n_state: int
     n_encoder: int = 64
     n_hidden: int = 64
@@ -55,6 +57,8 @@ class LatentForecaster(WindowedForecaster):
         "loss": one_of(dict.fromkeys((*BOUNDS, *SCORES))),
         "kl_schedule": one_of(KL_SCHEDULES),
         **dict.fromkeys(("n_samples", "n_train_samples", "n_state", "n_encoder", "n_hidden"), at_least(1)),
+        "n_segments": at_least(1),
+        "continuity": positive,
         **dict.fromkeys(("kl_weight", "free_bits", "reconstruction"), not_negative),
     }
 
@@ -62,6 +66,10 @@ class LatentForecaster(WindowedForecaster):
         self, module: torch.nn.Module, split: Split, horizon: float, generator: torch.Generator
     ) -> list[dict[str, float]]:
         assert isinstance(module, LatentModel)
+        if self.n_segments > 1 and (self.loss == "iwae" or any(row.inputs.shape[1] for row in split.train)):
+            raise ParameterError(
+                f'n_segments={self.n_segments} is of series without events, for any loss but "iwae": leave it out.'
+            )
         sampler, windows = self._windows(split, horizon)
         dtype, device = self._torch_dtype(), self._torch_device()
         # where the posterior is looked at: across series, or across the cuts of one
@@ -77,6 +85,8 @@ class LatentForecaster(WindowedForecaster):
             free_bits=self.free_bits,
             reconstruction=self.reconstruction,
             kl_weight=self.kl_weight,
+            n_segments=self.n_segments,
+            continuity=self.continuity,
         )
 
         def validate(model: torch.nn.Module) -> dict[str, float]:

@@ -66,10 +66,17 @@ class LatentODEForecaster(LatentForecaster):
         or an instance.
     gradient : str, Part or Gradient
         As in `JumpODEForecaster`.
+    n_segments : int
+        Multiple shooting: contexts are cut into so many segments in training, so that no path is followed through a
+        long series before the field is known. For series of many turns, on which a path from the first observation
+        learns no more than the mean.
+    continuity : float
+        Weight, at the end of training, of the gaps between segments; see
+        `tsode.training.latent_objective.LatentObjective`.
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
     horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, max_seconds,
-    validation_fraction, n_levels
+    validation_fraction, n_levels, penalties
         As in `JumpODEForecaster`.
     scale, support, time_unit, device, dtype, warm_start, random_state, verbose, callbacks, id_col, time_col, target,
     duplicates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,9 +11,11 @@ import torch
 
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.base import Callback, LearnedForecaster
-from tsode.estimators.parameters import Check, at_least, not_negative, share
+from tsode.estimators.parameters import Check, at_least, not_negative, parts_of, share
 from tsode.evolutions.base import Solved
 from tsode.training.loop import train
+from tsode.training.penalised import Penalised
+from tsode.training.penalties import PENALTIES
 from tsode.training.windows import Split, Window, WindowSampler, validation_windows
 
 __all__ = ["WindowedForecaster"]
@@ -27,11 +30,13 @@ class WindowedForecaster(LearnedForecaster):
     weight_decay: float = 0.01
     drop: float = 0.3
     n_levels: int = 1
+    penalties: Any = None
 
     checks: ClassVar[dict[str, Check]] = {
         "drop": share(),
         "weight_decay": not_negative,
         "n_levels": at_least(1, MOST_LEVELS),
+        "penalties": parts_of(PENALTIES),
     }
 
     def _windows(self, split: Split, horizon: float) -> tuple[WindowSampler, list[Window]]:
@@ -65,13 +70,18 @@ class WindowedForecaster(LearnedForecaster):
                 'out, or choose an evolution that is solved, as evolution="mlp" is.'
             )
         self._check_memory(module, sampler.batch_size, *sampler.size())
-        return train(
-            module,
-            lambda: (window.to(device) for window in sampler.epoch(generator)),
-            sampler.n_batches,
-            objective,
-            validate,
-            replace(self._plan(self.weight_decay), n_levels=self.n_levels),
-            verbose=self.verbose,
-            callbacks=[*(self.callbacks or ()), *callbacks],
-        )
+        with ExitStack() as stack:
+            if self.penalties is not None:
+                given = self.penalties if isinstance(self.penalties, list | tuple) else [self.penalties]
+                objective = Penalised(objective, module, given)
+                stack.enter_context(objective.trained_in(module))
+            return train(
+                module,
+                lambda: (window.to(device) for window in sampler.epoch(generator)),
+                sampler.n_batches,
+                objective,
+                validate,
+                replace(self._plan(self.weight_decay), n_levels=self.n_levels),
+                verbose=self.verbose,
+                callbacks=[*(self.callbacks or ()), *callbacks],
+            )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsode._registry import lookup
+from tsode._registry import Part, lookup
 from tsode.errors import ParameterError
 from tsode.frames.labels import decode_label, encode_label
 from tsode.inference.dosing import Dosing
@@ -23,6 +23,7 @@ from tsode.inference.priors import Prior, prior_from_dict
 from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.dopri5 import Dopri5
 from tsode.numerics.rodas4 import Rodas4
+from tsode.numerics.ros34pw2 import Ros34PW2
 from tsode.numerics.switching import Switching
 from tsode.numerics.tsit5 import Tsit5
 
@@ -39,7 +40,7 @@ def encode(value: Any) -> Any:
     """A part as JSON; `decode` undoes it. Raises `Unsaid` for functions, and what holds one."""
     if isinstance(value, Prior):
         return value.to_dict()
-    if isinstance(value, Noise | Dosing | AdaptiveSolver | NeuralTerm | Power | Linear | RandomEffects):
+    if isinstance(value, Noise | Dosing | AdaptiveSolver | NeuralTerm | Part | Power | Linear | RandomEffects):
         entries = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
         if any(isinstance(entry, Tensor) for entry in entries.values()):
             raise Unsaid
@@ -63,8 +64,8 @@ def decode(saved: Any) -> Any:
         return {decode_label(key): decode(entry) for key, entry in saved["entries"]}
     if "prior" in saved:
         return prior_from_dict(saved)
-    solvers = {made.__name__: made for made in (Dopri5, Rodas4, Switching, Tsit5)}
-    classes: dict[str, Any] = {**NOISES, **solvers, "Dosing": Dosing, "NeuralTerm": NeuralTerm}
+    solvers = {made.__name__: made for made in (Dopri5, Rodas4, Ros34PW2, Switching, Tsit5)}
+    classes: dict[str, Any] = {**NOISES, **solvers, "Dosing": Dosing, "NeuralTerm": NeuralTerm, "Part": Part}
     classes |= {"Power": Power, "Linear": Linear, "RandomEffects": RandomEffects}
     entries = {name: decode(entry) for name, entry in saved.items() if name != "of_class"}
     return lookup(classes, saved["of_class"], "part")(**entries)

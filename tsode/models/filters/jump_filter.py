@@ -353,9 +353,8 @@ class JumpFilter(MarginalModel):
             return self.evolution.evolve(z, t, times, *self.drive(held, start))
         groups = QueryGroups.of(start)
         z, t = z[groups.first_member], t[groups.first_member]
-        run = evolve_to if self.use_fused else type(self.evolution).evolve_to
-        drive = self.drive(held, start[groups.first_member])
-        evolved = run(self.evolution, z, t, groups.gather(times, t), *drive)
+        where = z, t, groups.gather(times, t), *self.drive(held, start[groups.first_member])
+        evolved = evolve_to(self.evolution, *where) if self.use_fused else self.evolution.evolve_to(*where)
         group, position = groups.group, groups.position
         return Evolved(evolved.z[group, position], evolved.cost[group, position], evolved.status[group])
 

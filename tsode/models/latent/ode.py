@@ -74,10 +74,8 @@ class LatentODE(LatentModel):
     def _flow(self, z: Tensor, t0: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """Carry ``z`` (s b d) from ``t0`` (b,) to each of ``times`` (b m): states (s b m d), and status (b,)."""
         s, b, m = len(z), *times.shape
-        run = evolve_to if self.use_fused else type(self.evolution).evolve_to
-        evolved = run(
-            self.evolution, z.flatten(0, 1), t0.expand(s, b).reshape(-1), times.expand(s, b, m).reshape(s * b, m)
-        )
+        where = z.flatten(0, 1), t0.expand(s, b).reshape(-1), times.expand(s, b, m).reshape(s * b, m)
+        evolved = evolve_to(self.evolution, *where) if self.use_fused else self.evolution.evolve_to(*where)
         return evolved.z.unflatten(0, (s, b)), evolved.status.reshape(s, b).amax(dim=0)
 
     def _flow_through(self, inference: Inference, z: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:

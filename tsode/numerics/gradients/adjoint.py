@@ -60,6 +60,9 @@ class Adjoint(Taped):
                 "any field, for instance Dopri5()."
             )
 
+    def follow_carried(self, *solve: Any) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        return self.follow(*solve)  # the equation is that of the states alone
+
     def follow(
         self, solver: StepwiseSolver, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor,
         times: Tensor | None = None, query_step: float | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,8 +12,8 @@ from tsode.numerics.base import Gradient, Solution, Solver, VectorField
 from tsode.numerics.gradients.backprop import Backprop
 from tsode.numerics.gradients.checkpoint import Binomial, Checkpoint
 from tsode.numerics.gradients.forward import Forward
-from tsode.numerics.gradients.tape import Keep, Tape
-from tsode.numerics.stepwise import Step, StepwiseSolver
+from tsode.numerics.gradients.tape import KeepNothing, Tape
+from tsode.numerics.stepwise import StepwiseSolver
 
 __all__ = ["Auto", "Chosen"]
 
@@ -96,7 +95,7 @@ class Auto(Gradient):
             return Chosen(Backprop(), "no derivatives are taken")
         if not isinstance(solver, StepwiseSolver):
             return Chosen(Backprop(), f"{type(solver).__name__} does not go step by step")
-        tape = Tape(solver, field, z, t0, t1, _Nothing(), None, query_step)
+        tape = Tape(solver, field, z, t0, t1, KeepNothing(), None, query_step)
         if not tape.n_steps or not tape.is_live:
             return Chosen(Backprop(), "there is nothing to keep")
         n, graph, state = tape.n_steps, _bytes_of_step(tape), z.numel() * z.element_size()
@@ -110,14 +109,6 @@ class Auto(Gradient):
         if n * state <= self.memory or "binomial" not in solver.gradients:
             return Chosen(Checkpoint(), f"{steps}; their states are {_size(n * state)}")
         return Chosen(Binomial(), f"{steps}, as are their states, {_size(n * state)}")
-
-
-class _Nothing(Keep):
-    def see(self, k: int, z: Tensor, step: Step) -> None:
-        pass
-
-    def backward(self, tape: Tape) -> Iterator[tuple[int, Tensor]]:
-        raise AssertionError("steps that were only counted are not gone back for")
 
 
 def _bytes_of_step(tape: Tape) -> int:

@@ -32,10 +32,20 @@ class Taped(Gradient):
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:  # fmt: skip
         """Solve to ``t1`` (b,), or past the `times` (b m) of its side: state there, answers, status and steps."""
 
+    def follow_carried(
+        self, solver: StepwiseSolver, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor,
+        times: Tensor | None = None, query_step: float | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:  # fmt: skip
+        """As `follow`, with all that the solver carries from step to step."""
+        d = z.shape[1]
+        solver, z = solver.carried(field, t0, z)
+        end, answers, status, n_steps = self.follow(solver, field, z, t0, t1, times, query_step)
+        return end[:, :d], None if answers is None else answers[..., :d], status, n_steps
+
     def solve(self, solver: Solver, field: VectorField, z: Tensor, t0: Tensor, t1: Tensor) -> Solution:
         if not isinstance(solver, StepwiseSolver) or not torch.is_grad_enabled():
             return super().solve(solver, field, z, t0, t1)
-        end, _, status, n_steps = self.follow(solver, field, z, t0, t1)
+        end, _, status, n_steps = self.follow_carried(solver, field, z, t0, t1)
         return Solution(end, status, n_steps)
 
     def solve_to(
@@ -46,7 +56,7 @@ class Taped(Gradient):
         sides = []
         for furthest in (torch.maximum(times.amax(dim=1), t0), torch.minimum(times.amin(dim=1), t0)):
             if (furthest != t0).any():
-                sides.append(self.follow(solver, field, z, t0, furthest.detach(), times, query_step))
+                sides.append(self.follow_carried(solver, field, z, t0, furthest.detach(), times, query_step))
         if not sides:
             return super().solve_to(solver, field, z, t0, times, query_step)
         states, status, n_steps = sides[0][1], sides[0][2], sides[0][3]

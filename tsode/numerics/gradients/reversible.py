@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tsode.errors import ParameterError
+from tsode.errors import ParameterError, SolverError
 from tsode.numerics.base import Solver
 from tsode.numerics.gradients.replay import Replayed
 from tsode.numerics.gradients.tape import Keep, Tape
@@ -23,7 +23,8 @@ class Reversible(Replayed):
 
     For solvers with ``inverse_step(field, t, dt, z)``, which gives the state from which `step` comes to ``z``. The
     states are had again up to rounding, which an unstable inverse makes grow: what decays forward explodes backward.
-    First derivatives only.
+    Whether they were is seen at the start, which is known: a `SolverError` where the steps lead to another one. First
+    derivatives only.
     """
 
     name = "reversible"
@@ -50,3 +51,18 @@ class _Nothing(Keep):
             with torch.no_grad():
                 z = tape.take_back(k, z)
             yield k, z
+        _check_start(z, tape)
+
+
+def _check_start(z: Tensor, tape: Tape) -> None:
+    """Raise a `SolverError` unless steps have been taken back from the end to where the tape started."""
+    off = (z - tape.start).abs().amax(dim=1)
+    size = torch.maximum(tape.start.abs().amax(dim=1), tape.record.z.abs().amax(dim=1))
+    is_lost = ~(off <= size * torch.finfo(z.dtype).eps ** 0.5)
+    if is_lost.any():
+        row = int(is_lost.nonzero()[0])
+        raise SolverError(
+            f"The steps cannot be taken back: row {row}, one of {int(is_lost.sum())}, came from its end to "
+            f"a start that is off by {float(off[row]):.2g}, so that its gradient would be wrong. What decays on the "
+            "way is lost on the way back: use gradient='binomial', whose memory is small too."
+        )

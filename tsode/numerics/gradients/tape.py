@@ -14,7 +14,7 @@ from tsode.numerics.captured import Captured
 from tsode.numerics.fixed_grid import FixedSteps
 from tsode.numerics.stepwise import Step, StepRecord, StepwiseSolver, Taping
 
-__all__ = ["Clock", "Keep", "Tape"]
+__all__ = ["Clock", "Keep", "KeepNothing", "Tape"]
 
 
 class Keep(ABC):
@@ -27,6 +27,16 @@ class Keep(ABC):
     @abstractmethod
     def backward(self, tape: Tape) -> Iterator[tuple[int, Tensor]]:
         """Number of each step and the state before it, from the last to the first; may be asked for again."""
+
+
+class KeepNothing(Keep):
+    """No state is kept, of steps that are not gone back for."""
+
+    def see(self, k: int, z: Tensor, step: Step) -> None:
+        pass
+
+    def backward(self, tape: Tape) -> Iterator[tuple[int, Tensor]]:
+        raise AssertionError("there is no way back to steps of which nothing was kept")
 
 
 @dataclass

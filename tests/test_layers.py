@@ -27,7 +27,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"estimators.forecasters", "estimators.path_regressor", "estimators.point_process"}),
     frozenset({"estimators.auto", "estimators.known_ode", "estimators.series"}),
     frozenset({"estimators"}),
-    frozenset({"diagnostics"}),
+    frozenset({"diagnostics", "stability"}),
     frozenset({"backtest", "conformal", "datasets", "plots", "solve", "testing"}),
     frozenset({"cli", "integrations"}),
 )

@@ -119,11 +119,24 @@ def _first_return(flow: Flow, z: Tensor, transient: float | None) -> tuple[Tenso
         for i in rises.nonzero()[:, 0].tolist():
             if float(apart[i : i + 2].norm(dim=1).min()) < NEAR + float((apart[i + 1] - apart[i]).norm()):
                 share = float(side[i] / (side[i] - side[i + 1]))
-                return z, float(times[i] + share * (times[i + 1] - times[i]))
+                return z, _meeting(flow, z, float(times[i] + share * (times[i + 1] - times[i])))
     raise ParameterError(
         f"The flow does not come back near ({', '.join(f'{x:.6g}' for x in z[0].tolist())}) within "
         f"{500 * crossing:.6g}: it may be chaotic, or its transient longer. Give transient=, or a guess period=."
     )
+
+
+def _meeting(flow: Flow, z: Tensor, time: float) -> float:
+    """When the flow from ``z`` (1 d) crosses the plane across itself there, near a time, by Newton's method."""
+    zero = torch.zeros(1, dtype=torch.float64)
+    normal = flow.slope(zero, z)
+    for _ in range(5):
+        end = flow.arrive(z, zero, zero + time)
+        speed = float((flow.slope(zero, end) * normal).sum())
+        if speed <= 0:
+            break
+        time -= float(((end - z) * normal).sum()) / speed
+    return time
 
 
 def _close(flow: Flow, z: Tensor, period: float, n: int = N_PIECES) -> tuple[Tensor, float, float]:
@@ -156,14 +169,15 @@ def _close(flow: Flow, z: Tensor, period: float, n: int = N_PIECES) -> tuple[Ten
             left[rows, -1] = speed[i] / n
         left[-1, :d] = flow.slope(begin[:1], z[:1])[0]
         right = torch.cat([-miss.flatten(), torch.zeros(1, dtype=z.dtype)])[:, None]
-        step = torch.linalg.lstsq(left, right, driver="gelsd").solution[:, 0]
+        # of cycles side by side the nearest: a direction in which nothing changes is not gone along
+        step = torch.linalg.lstsq(left, right, rcond=1e-9, driver="gelsd").solution[:, 0]
         # a guess that is far off moves the period by no more than a fifth
         step = step * min(1.0, 0.2 * period / max(abs(float(step[-1])), 1e-300))
         z, period = z + step[:-1].reshape(n, d), period + float(step[-1])
     if best[2] > 1e-7:
         raise SolverError(
-            f"The orbit does not close: Newton's method ends {best[2]:.2g} of its size apart, at a period of {best[1]:.6g}. "
-            "Start nearer to the cycle (transient=), or give another period=."
+            f"The orbit does not close: Newton's method ends {best[2]:.2g} of its size apart, at a period of "
+            f"{best[1]:.6g}. Start nearer to the cycle (transient=), or give another period=."
         )
     return best
 
@@ -173,7 +187,9 @@ def _smallest(flow: Flow, z: Tensor, period: float, residual: float) -> tuple[Te
     amplitude = float((z.amax(dim=0) - z.amin(dim=0)).max())
     if amplitude <= 1e-6 * (1 + float(z.abs().max())):
         at = ", ".join(f"{x:.6g}" for x in z[0].tolist())
-        raise ParameterError(f"Newton's method has come to a fixed point, ({at}), not to a cycle: start farther from it.")
+        raise ParameterError(
+            f"Newton's method has come to a fixed point, ({at}), not to a cycle: start farther from it."
+        )
     _, states = _along(flow, z[:1], period, 60)
     for parts in (6, 5, 4, 3, 2):
         if float((states[60 // parts] - states[0]).abs().max()) < 1e-5 * amplitude:
@@ -197,7 +213,7 @@ def _floquet(flow: Flow, states: Tensor, period: float) -> _Floquet:
     _, pieces, divergence, _ = flow.carry(states, eye, torch.zeros_like(span), span)
     if divergence is None:
         divergence = flow.divergence(states, torch.zeros_like(span), span)
-    # the flow's own direction comes back as it was; this holds of a double multiplier 1 too, whose digits are half as many
+    # the flow's own direction comes back as it was, also where 1 is a double multiplier and has half the digits
     speed = carried = flow.slope(torch.zeros_like(span), states)[0]
     for piece in pieces:
         carried = piece @ carried
@@ -230,8 +246,8 @@ def _table(flow: Flow, z: Tensor, period: float, residual: float, n_points: int)
     error = found.trivial_error
     if error > AT_ONE:
         raise SolverError(
-            f"The multiplier along the cycle should be 1, but is off by {error:.2g}: the orbit is not closed well enough. "
-            "Give a solver= with tighter tolerances."
+            f"The multiplier along the cycle should be 1, but is off by {error:.2g}: the orbit is not closed well "
+            "enough. Give a solver= with tighter tolerances."
         )
     order = [trivial, *(i for i in range(len(found.multipliers)) if i != trivial)]
     multipliers, logs = found.multipliers[order], found.logs[order]

@@ -39,8 +39,8 @@ def lyapunov_spectrum(
     """Lyapunov exponents by the growth of orthonormal tangents along many orbits at once.
 
     Tangents are solved for beside the state, in its error norm, and made orthonormal again by QR every `interval`
-    (Benettin et al. 1980). What is in closed form is answered so: the eigenvalues' real parts of an affine field, and of
-    the fixed point that all orbits have come to.
+    (Benettin et al. 1980). What is in closed form is answered so: the eigenvalues' real parts of an affine field, and
+    of the fixed point that all orbits have come to.
 
     Parameters
     ----------
@@ -90,7 +90,8 @@ def lyapunov_spectrum(
     --------
     >>> import torch
     >>> from tsode.stability import lyapunov_spectrum
-    >>> table = lyapunov_spectrum(lambda t, z: z @ torch.tensor([[-1.0, 2.0], [0.0, -3.0]], dtype=torch.float64), [1.0, 1.0])
+    >>> matrix = torch.tensor([[-1.0, 2.0], [0.0, -3.0]], dtype=torch.float64)
+    >>> table = lyapunov_spectrum(lambda t, z: z @ matrix.T, [1.0, 1.0])
     >>> table["exponent_per_unit"].tolist()
     [-1.0, -3.0]
     """
@@ -241,12 +242,12 @@ def _table(flow: Flow, plan: _Plan, growth: Tensor, divergence: Tensor | None, d
     error = blocks.std(axis=0, ddof=1) / math.sqrt(len(blocks))
     halves = [half.mean(axis=(0, 1)) for half in np.array_split(rates, 2)]
     size = float(np.abs(exponents).max())
-    if ((np.abs(halves[0] - halves[1]) > SETTLED * 2 * error + 1e-6 * size)).any():
+    if (np.abs(halves[0] - halves[1]) > SETTLED * 2 * error + 1e-6 * size).any():
         worst = int(np.argmax(np.abs(halves[0] - halves[1]) / (error + 1e-300)))
         raise UnsettledError(
             f"Exponent {worst + 1} has not settled: {halves[0][worst]:.6g} per {flow.unit} in the first half of "
-            f"{n * plan.interval:.6g}, {halves[1][worst]:.6g} in the second, with a standard error of {error[worst]:.2g}. "
-            f"Give a longer duration= or transient= (now {plan.transient:.6g})."
+            f"{n * plan.interval:.6g}, {halves[1][worst]:.6g} in the second, with a standard error of "
+            f"{error[worst]:.2g}. Give a longer duration= or transient= (now {plan.transient:.6g})."
         )
     order = np.argsort(-exponents, kind="stable")
     table = pd.DataFrame(
@@ -292,7 +293,7 @@ def predictability_horizon(exponent: Any, error: float, tolerance: float) -> flo
         0 where the error is too large from the start; infinite where errors do not grow.
     """
     if isinstance(exponent, pd.DataFrame):
-        exponent = float(exponent.iloc[0, 0])
+        exponent = float(exponent.to_numpy()[0, 0])
     if not (error > 0 and tolerance > 0):
         raise ParameterError(f"error and tolerance must be positive, but are {error} and {tolerance}.")
     if error >= tolerance:

@@ -11,9 +11,12 @@ import torch
 
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solver
+from tsode.stability.exponents import GROWTH
 from tsode.stability.flow import as_flow, check_arrived, read_states
 
 __all__ = ["finite_time_exponents"]
+
+LOST = 1e-13  # of the largest singular value: smaller ones are rounding
 
 
 def finite_time_exponents(
@@ -36,8 +39,8 @@ def finite_time_exponents(
     Returns
     -------
     DataFrame
-        A row a start and time: ``start`` (its place), ``time``, the state, ``growth`` (the largest singular value) and
-        ``exponent_1``, ... per unit of time.
+        A row a start and time: ``start`` (its place), ``time``, the state, ``log_growth`` (of the largest singular
+        value) and ``exponent_1``, ... per unit of time; NaN where one is lost in the rounding of the largest.
 
     Raises
     ------
@@ -52,22 +55,29 @@ def finite_time_exponents(
     s, d = z.shape
     t = torch.full((s,), t0, dtype=torch.float64)
     basis = torch.eye(d, dtype=torch.float64).expand(s, d, d)
-    total = basis.clone()
+    total, scale = basis, torch.zeros(s, dtype=torch.float64)
     rows = []
     with torch.no_grad():
         for time in asked:
-            t1 = torch.full_like(t, time)
-            start = z
-            z, step, _, status = flow.carry(z, basis, t, t1)
-            check_arrived(status, start, t1)
-            total, t = step @ total, t1
+            while float(t[0]) < time:
+                # tangents are made orthonormal again before any has faded below the tolerance of the solve
+                steepest = float(torch.linalg.matrix_norm(flow.linearise(t, z)[1], ord=2).amax())
+                longest = 1.0 if flow.is_map else GROWTH / max(steepest, 1e-12)
+                t1 = torch.full_like(t, min(time, float(t[0]) + longest))
+                start = z
+                z, tangents, _, status = flow.carry(z, basis, t, t1)
+                check_arrived(status, start, t1)
+                basis, upper = torch.linalg.qr(tangents)
+                total, t = upper @ total, t1
+                size = torch.linalg.matrix_norm(total)
+                total, scale = total / size[:, None, None], scale + size.log()
             sizes = torch.linalg.svdvals(total)
-            exponents = sizes.log() / (time - t0)
+            logs = (sizes.where(sizes > LOST * sizes[:, :1], torch.nan)).log() + scale[:, None]
             part = pd.DataFrame(z.numpy(), columns=list(flow.names))
             part.insert(0, "start", np.arange(s))
             part.insert(1, "time", time)
-            part["growth"] = sizes[:, 0].numpy()
+            part["log_growth"] = logs[:, 0].numpy()
             for i in range(d):
-                part[f"exponent_{i + 1}"] = exponents[:, i].numpy()
+                part[f"exponent_{i + 1}"] = logs[:, i].numpy() / (time - t0)
             rows.append(part)
     return pd.concat(rows, ignore_index=True).sort_values(["start", "time"], kind="stable", ignore_index=True)

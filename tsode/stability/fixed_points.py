@@ -22,8 +22,8 @@ NEUTRAL = 1e-7  # of the largest eigenvalue: a real part closer to zero than thi
 
 
 def fixed_points(
-    system: Any, starts: Any = None, *, box: Sequence[tuple[float, float]] | None = None, n_starts: int = 200, t: float = 0.0,
-    names: Sequence[str] | None = None, tolerance: float = 1e-10, random_state: Any = 0,
+    system: Any, starts: Any = None, *, box: Sequence[tuple[float, float]] | None = None, n_starts: int = 200,
+    t: float = 0.0, names: Sequence[str] | None = None, tolerance: float = 1e-10, random_state: Any = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """States at which a flow rests, stable or not, found by Newton's method from many starts in one batch.
 
@@ -73,8 +73,8 @@ def fixed_points(
         best = int(size.argmin())
         at = ", ".join(f"{x:.6g}" for x in found[best].tolist())
         raise ParameterError(
-            f"None of {len(z)} starts came to a fixed point: the smallest slope met is {float(size[best]):.3g}, at ({at}). "
-            "Give other starts or a larger box; a flow may also have none."
+            f"None of {len(z)} starts came to a fixed point: the smallest slope met is {float(size[best]):.3g}, "
+            f"at ({at}). Give other starts or a larger box; a flow may also have none."
         )
     points, counts = _apart(found[is_root], z)
     order = _table_order(flow, t, points)
@@ -173,7 +173,9 @@ def jacobian_table(flow: Flow, z: Tensor, t: float = 0.0) -> pd.DataFrame:
     scale = NEUTRAL * np.maximum(values.abs().amax(dim=1).numpy(), 1.0 if flow.is_map else 0.0)[:, None]
     slope = flow.slope(torch.full((len(z),), t, dtype=torch.float64), z).abs().amax(dim=1)
     table = pd.DataFrame(z.numpy(), columns=list(flow.names))
-    table["kind"] = [classify(row, values.imag[i].abs().numpy(), s) for i, (row, s) in enumerate(zip(level, scale[:, 0]))]
+    table["kind"] = [
+        classify(row, values.imag[i].abs().numpy(), s) for i, (row, s) in enumerate(zip(level, scale[:, 0]))
+    ]
     table["n_unstable"] = (level > scale).sum(axis=1)
     table["max_modulus" if flow.is_map else "max_real"] = size.amax(dim=1).numpy()
     for i in range(z.shape[1]):

@@ -19,9 +19,9 @@ from tsode.evolutions.base import Evolution, Solved
 from tsode.numerics import Switching
 from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.integrate import integrate, integrate_to
-from tsode.numerics.row_jacobian import linearise
+from tsode.numerics.row_jacobian import linearise, load_rules
 
-__all__ = ["EvolvedFlow", "FieldFlow", "Flow", "Map", "MapFlow", "as_flow", "read_states"]
+__all__ = ["EvolvedFlow", "FieldFlow", "Flow", "Map", "MapFlow", "as_flow", "derivative_along", "read_states"]
 
 # Tangents are in the error norm, so that they are as right as the states.
 SOLVER = Switching(rtol=1e-7, atol=1e-9, max_steps=100_000)
@@ -156,12 +156,14 @@ class FieldFlow(Flow):
 
     def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
         (b, d), k = z.shape, tangents.shape[2]
+        load_rules()
         is_whole = d <= 2 * k  # of few tangents in a large state the Jacobian is not asked for
 
         def along(t: Tensor, x: Tensor) -> Tensor:
             state, spread = x[:, :d], x[:, d : d + d * k].reshape(b, d, k)
             if not is_whole:
-                moved = vmap(lambda v: jvp(lambda x: self.rate(t, x), (state,), (v,)), in_dims=2, out_dims=(None, 2))
+                directions: Any = (None, 2)
+                moved: Any = vmap(lambda v: jvp(lambda x: self.rate(t, x), (state,), (v,)), 2, directions)
                 slope, turned = moved(spread)
                 return torch.cat([slope, turned.reshape(b, d * k)], dim=1)
             slope, jacobian, _ = linearise(self.rate, t, state)
@@ -206,9 +208,8 @@ class EvolvedFlow(Flow):
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         if isinstance(self.evolution, Solved):
             return self.scale * self.evolution.dynamics(self.scale * t, z)
-        with torch.enable_grad():  # the derivative of the flow where it begins
-            _, rate = jvp(lambda end: self.evolution.evolve(z, t, end).z, (t,), (torch.ones_like(t),))
-        return self.scale * rate
+        # the derivative of the flow where it begins
+        return self.scale * derivative_along(lambda end: self.evolution.evolve(z, t, end).z, t, torch.ones_like(t))
 
     def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
         evolved = self.evolution.evolve(z, self.scale * t0, self.scale * t1)
@@ -261,6 +262,13 @@ class MapFlow(Flow):
         if len(spans) != 1 or float(spans) != round(float(spans)) or float(spans) < 0:
             raise ParameterError(f"A map takes whole steps forward, all rows as many, but was asked for {spans}.")
         return int(spans)
+
+
+def derivative_along(function: Callable[[Tensor], Tensor], z: Tensor, direction: Tensor) -> Tensor:
+    """Derivative of a function of a tensor along a direction of its shape, which may itself be differentiated."""
+    load_rules()
+    slope: Tensor = jvp(function, (z,), (direction,))[1]
+    return slope
 
 
 def _status(z: Tensor) -> Tensor:

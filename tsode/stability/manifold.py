@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.func import jvp
 
 from tsode.errors import ParameterError
-from tsode.stability.flow import as_flow, read_states
+from tsode.stability.flow import as_flow, derivative_along, read_states
 
 __all__ = ["invariant_manifold"]
 
@@ -26,8 +25,8 @@ def invariant_manifold(
 ) -> pd.DataFrame:  # fmt: skip
     """Curve through a fixed point that the flow maps to itself, along one real eigenvalue, as a power series.
 
-    ``W(s) = point + sum_k w_k s**k`` with ``w_1`` the eigenvector, so that ``f(W(s)) = eigenvalue * s * W'(s)``: along the
-    curve the flow is ``s(t) = s(0) exp(eigenvalue t)``. Order by order ``(A - k eigenvalue) w_k`` is minus the k-th
+    ``W(s) = point + sum_k w_k s**k`` with ``w_1`` the eigenvector, so that ``f(W(s)) = eigenvalue * s * W'(s)``: along
+    the curve the flow is ``s(t) = s(0) exp(eigenvalue t)``. Order by order ``(A - k eigenvalue) w_k`` is minus the k-th
     coefficient of the field along the series so far (Haro 2008; Cabre, Fontich, de la Llave 2005).
 
     Parameters
@@ -56,8 +55,8 @@ def invariant_manifold(
 
     References
     ----------
-    Haro, "Automatic differentiation methods in computational dynamical systems", 2008. Cabre, Fontich, de la Llave, "The
-    parameterization method for invariant manifolds III", Journal of Differential Equations 218, 2005.
+    Haro, "Automatic differentiation methods in computational dynamical systems", 2008. Cabre, Fontich, de la Llave,
+    "The parameterization method for invariant manifolds III", Journal of Differential Equations 218, 2005.
 
     Examples
     --------
@@ -119,7 +118,7 @@ def _taylor(function: Any, order: int) -> np.ndarray:
     """Derivative of that order at 0 of a function of a number."""
 
     def derived(g: Any) -> Any:
-        return lambda s: jvp(g, (s,), (torch.ones_like(s),))[1]
+        return lambda s: derivative_along(g, s, torch.ones_like(s))
 
     for _ in range(order):
         function = derived(function)

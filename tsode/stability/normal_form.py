@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.func import jvp
 
 from tsode.errors import ParameterError
-from tsode.stability.flow import as_flow, read_states
+from tsode.stability.flow import as_flow, derivative_along, read_states
 
 __all__ = ["normal_form"]
 
@@ -23,8 +22,8 @@ DEGENERATE = 1e-8
 def normal_form(system: Any, point: Any, *, t: float = 0.0, names: Sequence[str] | None = None) -> pd.Series:
     """First Lyapunov coefficient of a fixed point with one pair of imaginary eigenvalues (a Hopf point).
 
-    With ``A q = i omega q``, ``A' p = -i omega p``, ``<q, q> = <p, q> = 1`` and the second and third derivatives B and C of
-    the field (Kuznetsov 2004, eq. 5.34)::
+    With ``A q = i omega q``, ``A' p = -i omega p``, ``<q, q> = <p, q> = 1`` and the second and third derivatives B and
+    C of the field (Kuznetsov 2004, eq. 5.34)::
 
         l1 = Re(<p, C(q, q, q*)> - 2 <p, B(q, A^-1 B(q, q*))> + <p, B(q*, (2 i omega - A)^-1 B(q, q))>) / (2 omega)
 
@@ -42,8 +41,8 @@ def normal_form(system: Any, point: Any, *, t: float = 0.0, names: Sequence[str]
     Returns
     -------
     Series
-        ``first_lyapunov_coefficient``, ``omega`` (angular frequency, per unit of time), ``period`` (of the cycle that is
-        born) and ``kind``: "supercritical", "subcritical" or "degenerate".
+        ``first_lyapunov_coefficient``, ``omega`` (angular frequency, per unit of time), ``period`` (of the cycle that
+        is born) and ``kind``: "supercritical", "subcritical" or "degenerate".
 
     Raises
     ------
@@ -124,4 +123,4 @@ def _derivative(field: Callable[[Tensor], Tensor], vectors: Sequence[Tensor]) ->
     if not vectors:
         return field
     inner = _derivative(field, vectors[1:])
-    return lambda z: jvp(inner, (z,), (vectors[0],))[1]
+    return lambda z: derivative_along(inner, z, vectors[0])

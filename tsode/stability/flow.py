@@ -163,8 +163,11 @@ class FieldFlow(Flow):
             state, spread = x[:, :d], x[:, d : d + d * k].reshape(b, d, k)
             if not is_whole:
                 directions: Any = (None, 2)
-                moved: Any = vmap(lambda v: jvp(lambda x: self.rate(t, x), (state,), (v,)), 2, directions)
-                slope, turned = moved(spread)
+
+                def push(v: Tensor) -> Any:
+                    return jvp(lambda x: self.rate(t, x), (state,), (v,))
+
+                slope, turned = vmap(push, 2, directions)(spread)
                 return torch.cat([slope, turned.reshape(b, d * k)], dim=1)
             slope, jacobian, _ = linearise(self.rate, t, state)
             trace = jacobian.diagonal(dim1=1, dim2=2).sum(dim=1, keepdim=True)

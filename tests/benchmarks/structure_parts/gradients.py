@@ -33,6 +33,7 @@ BY_RATES = {
 }
 N_STEPS = (100, 1_000, 10_000)
 N_WIDE = 512
+M_MMAP_THRESHOLD = -3  # of <malloc.h>
 STATE = 16 * N_WIDE * 8  # bytes
 # Damped steps can be taken back some eighty times only.
 REVERSIBLE: dict[str, Any] = {
@@ -167,14 +168,20 @@ def timeless(net: nn.Module) -> VectorField:
     return lambda t, z: 0.1 * net(z)
 
 
-def peak(work: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Resident set in MB, before and at its peak, of work in a process of its own, and what it gives."""
+def peak(work: Callable[[], Any], has_pages: bool = False) -> tuple[float, float, Any]:
+    """Resident set in MB, before and at its peak, of work in a process of its own, and what it gives.
+
+    With `has_pages` every state has pages of its own, so that holes between those that are kept do not count; slow.
+    """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
 
     def child() -> None:
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # or what others have freed would hide what is used now
+        memory = ctypes.CDLL(None)
+        memory.malloc_trim(0)  # or what others have freed would hide what is used now
+        if has_pages:
+            memory.mallopt(M_MMAP_THRESHOLD, STATE // 2)
         with open("/proc/self/clear_refs", "w") as file:  # the peak begins anew
             file.write("5")
         before = _status("VmRSS")
@@ -221,7 +228,7 @@ def memory_by_steps(report: Report) -> None:
     report.note(f"{'MB above the start':<24}" + "".join(f"{n:>10,}" for n in N_STEPS) + "  steps")
     for way in (Backprop(), Checkpoint(), Checkpoint(every=10), Binomial(), Adjoint()):
         counts = N_STEPS[:2] if isinstance(way, Backprop | Adjoint) else N_STEPS
-        found = [peak(gradient_of(report.count(n) if n > 1000 else n, way)) for n in counts]
+        found = [peak(gradient_of(report.count(n) if n > 1000 else n, way), way == Checkpoint()) for n in counts]
         above = [within - before for before, within, _ in found]
         report.note(f"{way!r:<24}" + "".join(f"{x:>10.1f}" for x in above))
         if way == Checkpoint():

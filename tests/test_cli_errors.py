@@ -185,7 +185,7 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess:
 def test_output_that_cannot_be_written_is_an_error_and_names_of_any_letters_are_written(tmp_path):
     fit(tmp_path, "unique_id,ds,température\n" + ROWS)
     ask = f"tsode predict --model {tmp_path / 'm'} --times 14"
-    for command in (f"{ask} >&-", f"{ask} >/dev/full"):
+    for command in (f"{ask} >&-", f"{ask} >/dev/full", "tsode datasets >&-"):
         done = shell(command)
         assert (done.returncode, done.stderr.count(b"\n"), done.stdout) == (1, 1, b"")
     for env in ({}, {"PYTHONUNBUFFERED": "1"}):

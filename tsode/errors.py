@@ -13,6 +13,7 @@ __all__ = [
     "TsodeWarning",
     "UnknownNameError",
     "UnknownParameterError",
+    "UnsettledError",
     "ZenoError",
 ]
 
@@ -45,6 +46,10 @@ class UnknownParameterError(UnknownNameError, AttributeError):
 
 class SolverError(TsodeError, RuntimeError):
     """A solve did not reach its end time for at least one series."""
+
+
+class UnsettledError(SolverError):
+    """A mean along an orbit, such as a Lyapunov exponent, still moves at the end of it."""
 
 
 class ZenoError(SolverError):

@@ -8,7 +8,8 @@ from torch import nn
 
 from tsode.diagnostics import state_sensitivities
 from tsode.errors import ParameterError, SolverError
-from tsode.numerics import ALF, RK4, Rodas4
+from tsode.numerics import ALF, RK4, Dopri5, Rodas4, Switching
+from tsode.numerics.integrate import integrate
 
 MATRIX = np.array([[-0.3, 1.2, 0.0], [-1.0, -0.1, 0.4], [0.2, 0.0, -0.7]])
 STARTS = torch.tensor([[1.0, -0.5, 2.0], [0.3, 0.2, 0.0]], dtype=torch.float64)
@@ -57,3 +58,22 @@ def test_what_cannot_be_answered_is_named():
             state_sensitivities(field, z, 0.0, 1.0, solver=solver)
     with pytest.raises(SolverError, match="Row 0 left the range of finite numbers"):
         state_sensitivities(lambda t, z: z * z, z, 0.0, 30.0, solver=RK4(n_steps=100))
+
+
+@pytest.mark.parametrize("derivative", [torch.func.jacrev, torch.func.jacfwd])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        RK4(n_steps=100),
+        Dopri5(rtol=1e-10, atol=1e-12, max_steps=5000),
+        Switching(rtol=1e-10, atol=1e-12, max_steps=5000),
+    ],
+)
+def test_functional_derivatives_of_a_solve_are_those_of_the_exponential(derivative, solver):
+    start = torch.zeros(1, dtype=torch.float64)
+    matrix = torch.from_numpy(MATRIX)
+
+    def end(z):
+        return integrate(lambda t, x: x @ matrix.T, z[None], start, start + 1.5, solver).z[0]
+
+    np.testing.assert_allclose(derivative(end)(STARTS[0]), expm(1.5 * MATRIX), atol=1e-8)

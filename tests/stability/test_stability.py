@@ -3,14 +3,18 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.linalg import expm
 
-from tsode.errors import ParameterError, SolverError
+from tsode.dynamics import Oscillator
+from tsode.errors import ParameterError, SolverError, UnsettledError
+from tsode.evolutions.base import Solved
+from tsode.evolutions.orthogonal import OrthogonalFlow
+from tsode.numerics import SOLVERS
 from tsode.stability import (
     Map,
-    UnsettledError,
     finite_time_exponents,
     fixed_points,
     invariant_manifold,
@@ -145,6 +149,27 @@ def test_finite_time_exponents_are_singular_values_of_the_exponential():
     table = finite_time_exponents(linear, [1.0, -1.0, 0.5], [0.5, 4.0])
     for time, row in zip((0.5, 4.0), table.filter(like="exponent").to_numpy()):
         np.testing.assert_allclose(row, np.log(np.linalg.svd(expm(time * MATRIX.numpy()))[1]) / time, atol=1e-6)
+
+
+def test_fields_with_weights_and_evolutions_that_are_solved_are_analysed_alike():
+    torch.manual_seed(0)
+    field, start = Oscillator(4).double(), torch.randn(4, dtype=torch.float64)
+    solved = Solved(field, SOLVERS["dopri5"]())
+    for analyse in (fixed_points, lambda system, z: finite_time_exponents(system, z, [0.5])):
+        pd.testing.assert_frame_equal(analyse(solved, start[None]), analyse(field, start[None]))
+    assert fixed_points(field, start[None])["residual"][0] < 1e-9
+
+
+def test_an_evolution_in_closed_form_is_refused_by_name():
+    with pytest.raises(ParameterError, match="OrthogonalFlow cannot be analysed: give a function"):
+        fixed_points(OrthogonalFlow(2), [0.0, 0.0, 0.0, 0.0])
+
+
+def test_an_orbit_does_not_depend_on_those_beside_it():
+    starts = torch.tensor([[1.0, 1.0, 1.0], [5.0, -3.0, 30.0]], dtype=torch.float64)
+    both, alone = (finite_time_exponents(lorenz, z, [0.7, 2.0]) for z in (starts, starts[1:]))
+    # to what the flow makes of the last digit
+    np.testing.assert_allclose(both.iloc[2:, 1:].to_numpy(), alone.iloc[:, 1:].to_numpy(), rtol=1e-9)
 
 
 # -- cycles ------------------------------------------------------------------------------------------------------------

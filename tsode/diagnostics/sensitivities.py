@@ -46,8 +46,9 @@ def state_sensitivities(
     """Derivatives of the states at `t1` by those at `t0` and by parameters, all from one solve.
 
     They are carried along with the states (`tsode.numerics.gradients.Forward`) and are exact for the steps that are
-    taken. Work grows with the number of coordinates and parameters, memory does not grow with the steps. It takes the
-    place of ``torch.func.jacfwd`` and ``vmap`` over a solve, whose loop reads the state where steps are chosen by it.
+    taken. Work grows with the number of coordinates and parameters, memory does not grow with the steps.
+    ``torch.func.jacrev`` and ``jacfwd`` over `tsode.numerics.integrate.integrate` give the same with explicit solvers;
+    ``vmap`` only with steps of fixed length, as others are chosen by looking at the state.
 
     Parameters
     ----------

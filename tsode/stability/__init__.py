@@ -1,20 +1,18 @@
-"""Stability of fields, maps and fitted forecasters: fixed points, Lyapunov exponents, horizons."""
+"""Stability of fields and maps: fixed points, Lyapunov exponents, cycles, normal forms, manifolds."""
 
 from tsode.stability.cycle import limit_cycle
-from tsode.stability.exponents import UnsettledError, lyapunov_spectrum, predictability_horizon
+from tsode.stability.exponents import lyapunov_spectrum, predictability_horizon
 from tsode.stability.finite_time import finite_time_exponents
 from tsode.stability.fixed_points import fixed_points
-from tsode.stability.flow import EvolvedFlow, FieldFlow, Flow, Map, MapFlow, as_flow
+from tsode.stability.flow import FieldFlow, Flow, Map, MapFlow, as_flow
 from tsode.stability.manifold import invariant_manifold
 from tsode.stability.normal_form import normal_form
 
 __all__ = [
-    "EvolvedFlow",
     "FieldFlow",
     "Flow",
     "Map",
     "MapFlow",
-    "UnsettledError",
     "as_flow",
     "finite_time_exponents",
     "fixed_points",

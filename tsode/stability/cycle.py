@@ -41,7 +41,7 @@ def limit_cycle(
 
     Parameters
     ----------
-    system : callable, Dynamics or Evolution
+    system : callable, Dynamics or Solved
         ``f(t, z)`` that does not read the time.
     start : array[d] or dict
         A state in the basin of the cycle; beside a `period`, one near the cycle itself.
@@ -211,8 +211,7 @@ def _floquet(flow: Flow, states: Tensor, period: float) -> _Floquet:
     span = torch.full((n,), period / n, dtype=torch.float64)
     eye = torch.eye(d, dtype=states.dtype).expand(n, d, d)
     _, pieces, divergence, _ = flow.carry(states, eye, torch.zeros_like(span), span)
-    if divergence is None:
-        divergence = flow.divergence(states, torch.zeros_like(span), span)
+    assert divergence is not None  # of as many tangents as states
     # the flow's own direction comes back as it was, also where 1 is a double multiplier and has half the digits
     speed = carried = flow.slope(torch.zeros_like(span), states)[0]
     for piece in pieces:

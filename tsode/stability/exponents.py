@@ -12,23 +12,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tsode.errors import ParameterError, SolverError
+from tsode.errors import ParameterError, UnsettledError
 from tsode.numerics.affine_field import find_affine
 from tsode.numerics.base import Solver
 from tsode.stability.fixed_points import eigenvalues, polish
 from tsode.stability.flow import FieldFlow, Flow, as_flow, check_arrived, read_states
 
-__all__ = ["UnsettledError", "crossing_time", "lyapunov_spectrum", "predictability_horizon"]
+__all__ = ["crossing_time", "lyapunov_spectrum", "predictability_horizon"]
 
 GROWTH = 5.0  # of tangents between two orthonormalisations, in powers of e, by the size of the Jacobian
 N_BLOCKS = 32  # at the least, over all orbits together
 LENGTH = 500.0  # of an orbit by default, in times that its fastest coordinate takes to cross its range
 SETTLED = 4.0  # standard errors that the two halves of the orbits may lie apart
 AT_REST = 1e-6  # of what the coordinates are: an orbit slower than this, near a fixed point, has come to it
-
-
-class UnsettledError(SolverError):
-    """Exponents whose running mean still moves."""
 
 
 def lyapunov_spectrum(
@@ -44,7 +40,7 @@ def lyapunov_spectrum(
 
     Parameters
     ----------
-    system : callable, Dynamics, Evolution or Map
+    system : callable, Dynamics, Solved or Map
         ``f(t, z)``. One that reads the time (a driven one) has ``d`` exponents; its clock would have one more, zero,
         which is left out.
     starts : array[d] or array[s d], dict or frame
@@ -62,7 +58,7 @@ def lyapunov_spectrum(
     t0 : float
         When orbits start.
     solver : Solver, optional
-        By default one that sees stiffness, at 1e-8.
+        By default one that sees stiffness, at a relative tolerance of 1e-7.
 
     Returns
     -------
@@ -202,7 +198,6 @@ def _grow(flow: Flow, plan: _Plan, k: int) -> tuple[Tensor, Tensor | None]:
     generator = torch.Generator().manual_seed(0)
     tangents = torch.linalg.qr(torch.randn(s, d, k, dtype=z.dtype, generator=generator)).Q
     growth, divergence = [], []
-    whole = k == d and not flow.is_map
     # tangents find their directions before they are counted
     n_before = max(plan.n_intervals // 10, 1)
     for n in range(n_before + plan.n_intervals):
@@ -213,10 +208,10 @@ def _grow(flow: Flow, plan: _Plan, k: int) -> tuple[Tensor, Tensor | None]:
         tangents, upper = torch.linalg.qr(tangents)
         if n >= n_before:
             growth.append(upper.diagonal(dim1=1, dim2=2).abs().log())
-            if whole:
-                divergence.append(flow.divergence(start, t, t1) if turned is None else turned)
+            if turned is not None:
+                divergence.append(turned)
         t = t1
-    return torch.stack(growth), torch.stack(divergence) if whole else None
+    return torch.stack(growth), torch.stack(divergence) if divergence else None
 
 
 def _closed_form(flow: Flow, z: Tensor, t0: float, k: int) -> pd.DataFrame:

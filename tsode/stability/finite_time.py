@@ -30,7 +30,7 @@ def finite_time_exponents(
 
     Parameters
     ----------
-    system : callable, Dynamics, Evolution or Map
+    system : callable, Dynamics, Solved or Map
     starts : array[d], array[s d], dict or frame
     times : array[m]
         After `t0`.
@@ -59,11 +59,11 @@ def finite_time_exponents(
     rows = []
     with torch.no_grad():
         for time in asked:
-            while float(t[0]) < time:
+            while (t < time).any():
                 # tangents are made orthonormal again before any has faded below the tolerance of the solve
-                steepest = float(torch.linalg.matrix_norm(flow.linearise(t, z)[1], ord=2).amax())
-                longest = 1.0 if flow.is_map else GROWTH / max(steepest, 1e-12)
-                t1 = torch.full_like(t, min(time, float(t[0]) + longest))
+                steepest = torch.linalg.matrix_norm(flow.linearise(t, z)[1], ord=2)
+                longest = torch.ones_like(t) if flow.is_map else GROWTH / steepest.clamp(min=1e-12)
+                t1 = (t + longest).clamp(max=time)
                 start = z
                 z, tangents, _, status = flow.carry(z, basis, t, t1)
                 check_arrived(status, start, t1)

@@ -21,6 +21,7 @@ SAME = 1e-6  # of the spread of the starts: points closer than this are one
 NEUTRAL = 1e-7  # of the largest eigenvalue: a real part closer to zero than this says nothing
 
 
+@torch.no_grad()
 def fixed_points(
     system: Any, starts: Any = None, *, box: Sequence[tuple[float, float]] | None = None, n_starts: int = 200,
     t: float = 0.0, names: Sequence[str] | None = None, tolerance: float = 1e-10, random_state: Any = 0,
@@ -29,7 +30,7 @@ def fixed_points(
 
     Parameters
     ----------
-    system : callable, Dynamics, Evolution or Map
+    system : callable, Dynamics, Solved or Map
         ``f(t, z)`` or what else `tsode.stability` analyses.
     starts : array[b d], dict or frame, optional
         Where to begin, beside what is drawn from `box`.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.row_jacobian import linearise, load_rules
 
-__all__ = ["EvolvedFlow", "FieldFlow", "Flow", "Map", "MapFlow", "as_flow", "derivative_along", "read_states"]
+__all__ = ["FieldFlow", "Flow", "Map", "MapFlow", "as_flow", "derivative_along", "read_states"]
 
 # Tangents are in the error norm, so that they are as right as the states.
 SOLVER = Switching(rtol=1e-7, atol=1e-9, max_steps=100_000)
@@ -46,20 +46,20 @@ class Carried(NamedTuple):
 
 
 class Flow(ABC):
-    """Family of what can be analysed: a vector field, a map, a flow in closed form.
+    """Family of what can be analysed: a vector field, a map.
 
     Attributes
     ----------
     names : tuple of str
         Of the coordinates.
     unit : str
-        What one unit of its time is called: "unit" of a field, "step" of a map, "hour" and the like of data.
+        What one unit of its time is called: "unit" of a field, "step" of a map.
     is_map : bool
     """
 
     names: tuple[str, ...]
-    unit: str = "unit"
-    is_map: bool = False
+    unit: ClassVar[str] = "unit"
+    is_map: ClassVar[bool] = False
 
     @property
     def n_state(self) -> int:
@@ -96,15 +96,6 @@ class Flow(ABC):
             states.append(self.arrive(states[-1], begin.expand(len(z)), end.expand(len(z))))
         return torch.stack(states, dim=1)
 
-    def divergence(self, z: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
-        """Trace of the Jacobian integrated from ``t0`` to ``t1``, (b,): here by Gauss's rule of five points."""
-        total = torch.zeros_like(t0)
-        for node, weight in zip(*np.polynomial.legendre.leggauss(5)):
-            t = t0 + (node + 1) / 2 * (t1 - t0)
-            jacobian = self.linearise(t, self.advance(z, t0, t)[0])[1]
-            total = total + weight / 2 * (t1 - t0) * jacobian.diagonal(dim1=1, dim2=2).sum(dim=1)
-        return total
-
     def arrive(self, z: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
         """States of `advance`.
 
@@ -140,13 +131,11 @@ class FieldFlow(Flow):
         ``rate(t, z)``: ``t`` (b,), ``z`` (b d) -> (b d), each row by itself.
     names : tuple of str
     solver : Solver
-    unit : str
     """
 
     rate: VectorField
     names: tuple[str, ...]
     solver: Solver = SOLVER
-    unit: str = "unit"
 
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         return self.rate(t, z)
@@ -190,40 +179,6 @@ class FieldFlow(Flow):
         return solution.z, solution.status
 
 
-@dataclass(frozen=True, eq=False)
-class EvolvedFlow(Flow):
-    """Flow of an evolution that has a closed form, or brings its solver.
-
-    Parameters
-    ----------
-    evolution : Evolution
-    names : tuple of str
-    unit : str
-    scale : float
-        Units of the evolution's own time in one unit of the flow's.
-    """
-
-    evolution: Evolution
-    names: tuple[str, ...]
-    unit: str = "unit"
-    scale: float = 1.0
-
-    def slope(self, t: Tensor, z: Tensor) -> Tensor:
-        if isinstance(self.evolution, Solved):
-            return self.scale * self.evolution.dynamics(self.scale * t, z)
-        # the derivative of the flow where it begins
-        return self.scale * derivative_along(lambda end: self.evolution.evolve(z, t, end).z, t, torch.ones_like(t))
-
-    def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
-        evolved = self.evolution.evolve(z, self.scale * t0, self.scale * t1)
-        return evolved.z, evolved.status
-
-    def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
-        _, turned = _push(lambda x: self.advance(x, t0, t1)[0], z, tangents)
-        end, status = self.advance(z, t0, t1)
-        return Carried(end, turned, None, status)
-
-
 @dataclass(frozen=True)
 class Map:
     """A map whose steps take the place of time.
@@ -243,8 +198,8 @@ class MapFlow(Flow):
 
     step: Callable[[Tensor], Tensor]
     names: tuple[str, ...]
-    unit: str = "step"
-    is_map: bool = field(default=True, init=False)
+    unit: ClassVar[str] = "step"
+    is_map: ClassVar[bool] = True
 
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         return self.step(z) - z
@@ -278,18 +233,9 @@ def _status(z: Tensor) -> Tensor:
     return torch.where(z.isfinite().all(dim=1), int(Status.OK), int(Status.NON_FINITE))
 
 
-def _push(function: Callable[[Tensor], Tensor], z: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
-    """Value (b d) and derivatives (b d k) of a function of each row along `tangents`, by reverse mode."""
-    with torch.enable_grad():
-        start = z.detach().requires_grad_()
-        end = function(start)
-        rows = [torch.autograd.grad(x.sum(), start, retain_graph=True)[0] for x in end.unbind(dim=1)]
-    return end.detach(), torch.stack(rows, dim=1) @ tangents
-
-
 def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None = None, solver: Solver | None = None
             ) -> Flow:  # fmt: skip
-    """Read what a user gives as a flow: a function ``f(t, z)``, a field or an evolution of tsode, or a `Map`.
+    """Read what a user gives as a flow: a function ``f(t, z)``, a field, an evolution that is solved, or a `Map`.
 
     Parameters
     ----------
@@ -308,12 +254,12 @@ def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None
         raise ParameterError(f"There are {known} states, but {len(labels)} names: {', '.join(labels)}.")
     if isinstance(system, Map):
         return MapFlow(system.step, labels)
-    if isinstance(system, Evolution):
-        return EvolvedFlow(system, labels)
-    if not callable(system):
+    if isinstance(system, Solved):
+        return FieldFlow(system.dynamics, labels, solver or SOLVER)
+    if not callable(system) or isinstance(system, Evolution):
         raise ParameterError(
             f"A {type(system).__name__} cannot be analysed: give a function f(t, z) of tensors (b,) and (b d), a field "
-            "or an evolution of tsode, a Map, or a fitted forecaster."
+            "of tsode, an evolution that is solved, or a Map."
         )
     return FieldFlow(system, labels, solver or SOLVER)
 

@@ -19,6 +19,7 @@ __all__ = ["invariant_manifold"]
 RESONANT = 1e-8  # of the eigenvalue: a multiple of it closer to another one than this
 
 
+@torch.no_grad()
 def invariant_manifold(
     system: Any, point: Any, *, which: str = "unstable", order: int = 8, t: float = 0.0, scale: float = 1.0,
     names: Sequence[str] | None = None,
@@ -31,7 +32,7 @@ def invariant_manifold(
 
     Parameters
     ----------
-    system : callable, Dynamics or Evolution
+    system : callable, Dynamics or Solved
     point : array[d] or dict
         The fixed point.
     which : {"unstable", "stable", "fast", "slow"}

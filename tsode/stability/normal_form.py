@@ -19,6 +19,7 @@ IMAGINARY = 1e-5  # of the frequency: a real part below this is zero
 DEGENERATE = 1e-8
 
 
+@torch.no_grad()
 def normal_form(system: Any, point: Any, *, t: float = 0.0, names: Sequence[str] | None = None) -> pd.Series:
     """First Lyapunov coefficient of a fixed point with one pair of imaginary eigenvalues (a Hopf point).
 
@@ -32,7 +33,7 @@ def normal_form(system: Any, point: Any, *, t: float = 0.0, names: Sequence[str]
 
     Parameters
     ----------
-    system : callable, Dynamics or Evolution
+    system : callable, Dynamics or Solved
     point : array[d] or dict
         The fixed point, to a precision at which its pair of eigenvalues is imaginary.
     t : float

@@ -57,13 +57,8 @@ class LatentSDEForecaster(LatentForecaster):
     solver : {"heun_maruyama", "euler_maruyama", "milstein", "torchsde"}, Part or SDESolver
         Steps go from observation to observation and are at most an eighth of the time unit, unless an instance says
         otherwise.
-    n_segments : int
-        Multiple shooting: contexts are cut into so many segments in training, so that no path is followed through a
-        long series before the field is known. For series of many turns, on which a path from the first observation
-        learns no more than the mean.
-    continuity : float
-        Weight, at the end of training, of the gaps between segments; see
-        `tsode.training.latent_objective.LatentObjective`.
+    n_segments, continuity
+        As in `LatentODEForecaster`.
     max_context : int
         Most observations that the encoder is shown: the last ones for a forecast, those around a gap for `impute`.
     horizon, max_epochs, batch_size, learning_rate, weight_decay, drop, early_stopping, patience, max_seconds,

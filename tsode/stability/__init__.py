@@ -3,6 +3,7 @@
 from tsode.stability.cycle import limit_cycle
 from tsode.stability.exponents import lyapunov_spectrum, predictability_horizon
 from tsode.stability.finite_time import finite_time_exponents
+from tsode.stability.fitted import FittedSystem, fitted_system
 from tsode.stability.fixed_points import fixed_points
 from tsode.stability.flow import FieldFlow, Flow, Map, MapFlow, as_flow
 from tsode.stability.manifold import invariant_manifold
@@ -10,11 +11,13 @@ from tsode.stability.normal_form import normal_form
 
 __all__ = [
     "FieldFlow",
+    "FittedSystem",
     "Flow",
     "Map",
     "MapFlow",
     "as_flow",
     "finite_time_exponents",
+    "fitted_system",
     "fixed_points",
     "invariant_manifold",
     "limit_cycle",

@@ -107,7 +107,8 @@ def polish(flow: Flow, t: Tensor, z: Tensor, tolerance: float = 1e-10) -> tuple[
     z, moved = z.clone(), torch.full_like(z, torch.inf)
     active = torch.ones(len(z), dtype=torch.bool)
     for _ in range(N_ITERATIONS):
-        value, jacobian = flow.linearise(t[active], z[active])
+        going_on = flow.at(active)
+        value, jacobian = going_on.linearise(t[active], z[active])
         is_usable = value.isfinite().all(dim=1) & jacobian.isfinite().flatten(1).all(dim=1)
         step = torch.zeros_like(value)
         if is_usable.any():
@@ -117,7 +118,7 @@ def polish(flow: Flow, t: Tensor, z: Tensor, tolerance: float = 1e-10) -> tuple[
         length = torch.ones_like(norm)
         best = start + step
         for _ in range(N_HALVINGS):
-            size = flow.slope(t[active], best).norm(dim=1)
+            size = going_on.slope(t[active], best).norm(dim=1)
             worse = ~(size <= norm) & (norm > 0)
             if not worse.any():
                 break

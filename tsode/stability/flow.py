@@ -17,6 +17,7 @@ from tsode.core.status import Status
 from tsode.errors import ParameterError, ShapeError, SolverError
 from tsode.evolutions.base import Evolution, Solved
 from tsode.numerics import Switching
+from tsode.numerics.affine_field import AffineField
 from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.row_jacobian import linearise, load_rules
@@ -53,18 +54,22 @@ class Flow(ABC):
     names : tuple of str
         Of the coordinates.
     unit : str
-        What one unit of its time is called: "unit" of a field, "step" of a map.
+        What one unit of its time is called: "unit" of a field, "step" of a map; of a forecaster, one of the clock.
     is_map : bool
     """
 
     names: tuple[str, ...]
-    unit: ClassVar[str] = "unit"
+    unit: str
     is_map: ClassVar[bool] = False
 
     @property
     def n_state(self) -> int:
         """Number of coordinates."""
         return len(self.names)
+
+    def at(self, rows: Tensor) -> Flow:
+        """The flow of some of its rows, by their places: another one where each row has something of its own."""
+        return self
 
     @abstractmethod
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
@@ -131,11 +136,18 @@ class FieldFlow(Flow):
         ``rate(t, z)``: ``t`` (b,), ``z`` (b d) -> (b d), each row by itself.
     names : tuple of str
     solver : Solver
+    unit : str
     """
 
     rate: VectorField
     names: tuple[str, ...]
     solver: Solver = SOLVER
+    unit: str = "unit"
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether it is known to be, whatever it does with its state."""
+        return isinstance(self.rate, AffineField)
 
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         return self.rate(t, z)
@@ -198,7 +210,7 @@ class MapFlow(Flow):
 
     step: Callable[[Tensor], Tensor]
     names: tuple[str, ...]
-    unit: ClassVar[str] = "step"
+    unit: str = "step"
     is_map: ClassVar[bool] = True
 
     def slope(self, t: Tensor, z: Tensor) -> Tensor:

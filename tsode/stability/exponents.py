@@ -105,7 +105,8 @@ def lyapunov_spectrum(
     firsts = where.first_of_fields()
     alone = flow.at(firsts)
     if isinstance(alone, FieldFlow) and (
-        alone.is_affine or find_affine(alone.rate, where.t[firsts], where.z[firsts]) is not None
+        alone.is_affine
+        or (where.fitted is not None and find_affine(alone.rate, where.t[firsts], where.z[firsts]) is not None)
     ):
         return where.tell([_closed_form(flow.at(row[None]), where.z[row][None], where.t[row], k) for row in firsts])
     where = where.spread(n_starts, random_state)
@@ -119,6 +120,7 @@ def lyapunov_spectrum(
                 for rows, rest in zip(where.rows_of_fields(), rests) if rest is not None
             ])  # fmt: skip
         growth, divergence = _grow(flow, plan, k)
+        divergence = divergence if k == d else None
     return where.tell([
         _table(flow, plan, growth[:, rows], None if divergence is None else divergence[:, rows], d)
         for rows in where.rows_of_fields()

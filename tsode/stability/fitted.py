@@ -30,7 +30,7 @@ from tsode.numerics.affine_field import AffineField
 from tsode.numerics.base import Solver
 from tsode.stability.flow import SOLVER, FieldFlow
 
-__all__ = ["FittedSystem", "fitted_system"]
+__all__ = ["FittedSystem", "as_fitted", "fitted_system"]
 
 N_DRAWS = 32  # of a posterior, by default
 
@@ -154,6 +154,7 @@ class FittedSystem:
             raise ParameterError("The field of a learned forecaster has no parameters by name: leave them out.")
         rates: Any = self.flow.rate_of
         single = torch.tensor([row])
+        rates(single, **given)  # names what is unknown
         if not given and self.flow.is_affine:
             return FieldFlow(rates(single), self.flow.names, self.flow.solver, self.flow.unit)
 
@@ -162,6 +163,13 @@ class FittedSystem:
             return field(t, z)
 
         return FieldFlow(rate, self.flow.names, self.flow.solver, self.flow.unit)
+
+    def along(
+        self, name: str, series: Hashable = None, draw: int | None = None
+    ) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """Field ``f(t, z, p)`` of `of_one` with a parameter or input, by its name, as its third argument."""
+        self.of_one(series, draw, **{name: 0.0})  # names what is unknown here already
+        return lambda t, z, p: self.of_one(series, draw, **{name: p}).rate(t, z)
 
 
 def fitted_system(
@@ -219,6 +227,13 @@ def fitted_system(
         if isinstance(forecaster, KnownODEForecaster):
             return _of_known(forecaster, query, panel, n_draws, solver or SOLVER)
         return _of_learned(forecaster, query, panel, member, solver or SOLVER)
+
+
+def as_fitted(system: Any, solver: Solver | None = None) -> FittedSystem | None:
+    """The system of a forecaster, or None of what is none."""
+    if isinstance(system, FittedForecaster):
+        return fitted_system(system, solver=solver)
+    return system if isinstance(system, FittedSystem) else None
 
 
 def _of_learned(forecaster: Any, query: Query, panel: Panel, member: int, solver: Solver) -> FittedSystem:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tsode._random import new_generator
 from tsode.errors import ParameterError
+from tsode.stability.fitted import as_fitted
 from tsode.stability.flow import Flow, as_flow, read_states
 
 __all__ = ["classify", "fixed_points", "jacobian_table", "polish"]
@@ -64,6 +65,17 @@ def fixed_points(
     >>> points["z1"].round(6).abs().tolist(), points["kind"].tolist()
     ([1.0, 1.0, 0.0], ['sink', 'sink', 'source'])
     """
+    fitted = as_fitted(system)
+    if fitted is not None:
+        from tsode.stability.fitted_points import around, fitted_points
+
+        return fitted_points(
+            fitted,
+            lambda flow, states: fixed_points(
+                flow, states if starts is None else starts, box=around(states) if starts is None is box else box,
+                n_starts=n_starts, t=t, tolerance=tolerance, random_state=random_state,
+            ),
+        )  # fmt: skip
     z = _starts(starts, box, n_starts, random_state)
     flow = as_flow(system, z.shape[1], names)
     time = torch.full((len(z),), t, dtype=torch.float64)

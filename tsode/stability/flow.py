@@ -153,9 +153,16 @@ class FieldFlow(Flow):
         return self.rate(t, z)
 
     def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(self.rate, AffineField):
+            z = _exactly(self.rate, z, t1 - t0)[0]
+            return z, _status(z)
         return self.advance_with(self.rate, z, t0, t1)
 
     def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
+        if isinstance(self.rate, AffineField):
+            end, turn = _exactly(self.rate, z, t1 - t0)
+            divergence = self.rate.matrix.diagonal(dim1=1, dim2=2).sum(dim=1) * (t1 - t0)
+            return Carried(end, turn @ tangents, divergence, _status(end))
         (b, d), k = z.shape, tangents.shape[2]
         load_rules()
         is_whole = d <= 2 * k  # of few tangents in a large state the Jacobian is not asked for
@@ -180,6 +187,8 @@ class FieldFlow(Flow):
         return Carried(end[:, :d], turned, end[:, -1] if is_whole else None, status)
 
     def path(self, z: Tensor, times: Tensor) -> Tensor:
+        if isinstance(self.rate, AffineField):
+            return super().path(z, times)
         start, asked = times[:1].expand(len(z)), times.expand(len(z), -1)
         solution = integrate_to(self.rate, z, start, asked, self.solver)
         check_arrived(solution.status, z, asked[:, -1])
@@ -239,6 +248,17 @@ def derivative_along(function: Callable[[Tensor], Tensor], z: Tensor, direction:
     load_rules()
     slope: Tensor = jvp(function, (z,), (direction,))[1]
     return slope
+
+
+def _exactly(field: AffineField, z: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
+    """States (b d) of an affine field after spans (b,), and how tangents turn on the way (b d d)."""
+    d = z.shape[1]
+    drift = torch.zeros(len(z), d + 1, d + 1, dtype=z.dtype)
+    drift[:, :d, :d] = field.matrix
+    if field.offset is not None:
+        drift[:, :d, d] = field.offset
+    moved = torch.linalg.matrix_exp(drift * span[:, None, None])
+    return (moved[:, :d, :d] @ z[..., None])[..., 0] + moved[:, :d, d], moved[:, :d, :d]
 
 
 def _status(z: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from tsode.errors import ParameterError
-from tsode.estimators.forecasters.fitted import FittedForecaster
+from tsode.numerics.affine_field import find_affine
 from tsode.numerics.base import Solver
-from tsode.stability.fitted import FittedSystem, fitted_system
-from tsode.stability.flow import Flow, as_flow, read_states
+from tsode.stability.fitted import FittedSystem, as_fitted
+from tsode.stability.flow import FieldFlow, Flow, as_flow, read_states
 
 __all__ = ["Standing", "stand"]
 
@@ -120,18 +120,20 @@ def stand(
     system: Any, starts: Any, t0: float = 0.0, names: Sequence[str] | None = None, solver: Solver | None = None
 ) -> Standing:
     """Read a system and the states to follow; those of a forecaster are where its series stand."""
-    if isinstance(system, FittedForecaster):
-        system = fitted_system(system, solver=solver)
-    if isinstance(system, FittedSystem):
+    fitted = as_fitted(system, solver)
+    if fitted is not None:
         if starts is not None:
             raise ParameterError(
                 "The states of a forecaster are those of its series: leave starts= out, and give histories to "
                 "fitted_system(forecaster, context=...)."
             )
-        return Standing(system.flow, system.starts, system.t0, system.field_of_row, system)
+        return Standing(fitted.flow, fitted.starts, fitted.t0, fitted.field_of_row, fitted)
     if starts is None:
         raise ParameterError("Where to start is not known: give starts=, a state or rows of states.")
     z = read_states(starts)
     flow = as_flow(system, z.shape[1], names, solver)
     t = torch.full((len(z),), t0, dtype=torch.float64)
+    if isinstance(flow, FieldFlow) and not flow.is_affine:
+        affine = find_affine(flow.rate, t[:1], z[:1])
+        flow = flow if affine is None else replace(flow, rate=affine)
     return Standing(flow, z, t, torch.zeros(len(z), dtype=torch.int64))

@@ -15,8 +15,8 @@ from torch import Tensor
 from tsode.errors import ParameterError, UnsettledError
 from tsode.numerics.affine_field import find_affine
 from tsode.numerics.base import Solver
-from tsode.stability.fixed_points import eigenvalues, polish
 from tsode.stability.flow import FieldFlow, Flow, check_arrived
+from tsode.stability.points import eigenvalues, polish
 from tsode.stability.standing import stand
 
 __all__ = ["crossing_time", "lyapunov_spectrum", "predictability_horizon"]

@@ -150,11 +150,12 @@ class FittedSystem:
         place = self.place_of(series)
         n_rows = len(self.starts)
         row = n_rows + place if draw is None and self.n_draws > 1 else place * self.n_draws + (draw or 0)
-        if given and not isinstance(self.flow.rate_of, KnownRates):
-            raise ParameterError("The field of a learned forecaster has no parameters by name: leave them out.")
         rates: Any = self.flow.rate_of
+        if given and not isinstance(rates, KnownRates):
+            raise ParameterError("The field of a learned forecaster has no parameters by name: leave them out.")
+        for name in given:
+            rates.check(name)
         single = torch.tensor([row])
-        rates(single, **given)  # names what is unknown
         if not given and self.flow.is_affine:
             return FieldFlow(rates(single), self.flow.names, self.flow.solver, self.flow.unit)
 
@@ -351,12 +352,14 @@ class KnownRates:
     values: Mapping[str, Tensor]
     per_model: float
 
-    def __call__(self, rows: Tensor, **given: float | Tensor) -> Rate:
-        unknown = [name for name in given if name not in self.values]
-        if unknown:
+    def check(self, name: str) -> None:
+        """Raise a `ParameterError` if there is no parameter or input of this name."""
+        if name not in self.values:
             raise ParameterError(
-                f"The equations have no parameter or input {unknown[0]!r}.{guess_label(unknown[0], list(self.values))}"
+                f"The equations have no parameter or input {name!r}.{guess_label(name, list(self.values))}"
             )
+
+    def __call__(self, rows: Tensor, **given: float | Tensor) -> Rate:
         own = {name: value[rows] for name, value in self.values.items()}
         own |= {name: torch.as_tensor(value, dtype=torch.float64).expand(len(rows)) for name, value in given.items()}
         p = Parameters(own)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tsode.stability.fitted import FittedSystem
-from tsode.stability.fixed_points import eigenvalues, polish
 from tsode.stability.flow import Flow
+from tsode.stability.points import eigenvalues, polish
 
 __all__ = ["around", "fitted_points"]
 
@@ -50,7 +50,7 @@ def fitted_points(fitted: FittedSystem, find: Callable[[Flow, Tensor], pd.DataFr
         if fitted.n_draws > 1:
             table = _with_bands(table, fitted, (fitted.series == place).nonzero()[:, 0])
         if not fitted.is_shared:
-            table.insert(0, str(fitted.id_col), series)
+            table.insert(0, str(fitted.id_col), [series] * len(table))
         parts.append(table)
     table = pd.concat(parts, ignore_index=True)
     table.attrs["unit"] = fitted.flow.unit

@@ -81,7 +81,7 @@ class Standing:
             part = table.reset_index()
             part.insert(0, "draw", which % fitted.n_draws)
             if not fitted.is_shared:
-                part.insert(0, str(fitted.id_col), fitted.series_of_field(which))
+                part.insert(0, str(fitted.id_col), [fitted.series_of_field(which)] * len(part))
             parts.append(part)
         every = pd.concat(parts, ignore_index=True)
         keys = ([] if fitted.is_shared else [str(fitted.id_col)]) + ["exponent"]

@@ -1,5 +1,6 @@
 """Stability of fields and maps: fixed points, Lyapunov exponents, cycles, normal forms, manifolds."""
 
+from tsode.stability.continuation import continuation
 from tsode.stability.cycle import limit_cycle
 from tsode.stability.exponents import lyapunov_spectrum, predictability_horizon
 from tsode.stability.finite_time import finite_time_exponents
@@ -16,6 +17,7 @@ __all__ = [
     "Map",
     "MapFlow",
     "as_flow",
+    "continuation",
     "finite_time_exponents",
     "fitted_system",
     "fixed_points",

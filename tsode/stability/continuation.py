@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,13 @@ from tsode.stability.cycle import SOLVER as CYCLE_SOLVER
 from tsode.stability.cycle import limit_cycle
 from tsode.stability.cycle_curve import born_cycle, cycle_start
 from tsode.stability.family import Family, Scaling, as_family
-from tsode.stability.fixed_points import fixed_points, polish
+from tsode.stability.fitted import as_fitted
+from tsode.stability.fitted_branches import fitted_branches
+from tsode.stability.fitted_points import around
+from tsode.stability.fixed_points import fixed_points
 from tsode.stability.flow import as_flow, read_states
 from tsode.stability.normal_form import normal_form
+from tsode.stability.points import polish
 from tsode.stability.rest_curve import RestCurve
 
 __all__ = ["continuation"]
@@ -37,7 +41,7 @@ def continuation(
     name: str = "p", of: str | None = None, box: Sequence[tuple[float, float]] | None = None, n_values: int = 5,
     period: float | None = None, names: Sequence[str] | None = None, scale: Sequence[float] | None = None,
     t: float = 0.0, max_step: float = 0.05, max_points: int = 500, switch: bool = True, n_intervals: int = 40,
-    solver: Solver | None = None, random_state: Any = 0,
+    solver: Solver | None = None, random_state: Any = 0, series: Hashable = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Branches of fixed points or of limit cycles along a parameter, with what happens on the way.
 
@@ -49,7 +53,8 @@ def continuation(
     ----------
     system : callable or Map
         ``f(t, z, p)`` of ``t`` (b,), ``z`` (b d) and the parameter ``p`` (b,), by rows like the time: write
-        ``p * z[:, 0]``, or ``p[:, None] * z``. A `Map` of ``step(z, p)``.
+        ``p * z[:, 0]``, or ``p[:, None] * z``. A `Map` of ``step(z, p)``. Or a fitted `KnownODEForecaster`, whose
+        parameter or input ``name`` it is: the branches of the median of its posterior.
     start : array[d], array[b d], dict or frame, optional
         States near fixed points; a frame of `fixed_points`, also with a column of the parameter. Of cycles: a frame of
         `limit_cycle`, a state near one, or the row of a Hopf point in a frame of this function.
@@ -85,6 +90,8 @@ def continuation(
         By which a cycle is found at the start.
     random_state : int or Generator
         Of the starts in `box`.
+    series : label, optional
+        Of a forecaster, where series have fields of their own.
 
     Returns
     -------
@@ -102,7 +109,8 @@ def continuation(
         maps and cycles "period doubling" and "torus"; "unresolved: ..." with the candidates where they could not be
         told apart. ``attrs["ends"]`` has a dict a branch: why it ends at its first and last row: "range", "closed",
         "branch" (at a branch point), "end" (at a cycle of no size, a Hopf point), "far" (ten thousand times the
-        scales), "points" or "step" (Newton's method came no further).
+        scales), "points" or "step" (Newton's method came no further). Of draws from a posterior ``attrs["events"]`` has
+        the events of the median with ``_q05`` and ``_q95`` of the parameter there, and ``share_of_draws`` with such.
 
     Raises
     ------
@@ -127,6 +135,14 @@ def continuation(
     >>> folds["p"].round(6).tolist(), folds["z1"].round(6).tolist()
     ([0.3849, -0.3849], [-0.57735, 0.57735])
     """
+    fitted = as_fitted(system, solver)
+    if fitted is not None:
+        alike: Any = {"of": of, "n_values": n_values, "period": period, "scale": scale, "t": t, "max_step": max_step,
+                      "max_points": max_points, "switch": switch, "n_intervals": n_intervals, "solver": solver,
+                      "random_state": random_state}  # fmt: skip
+        box = around(fitted.starts) if start is None is box else box
+        alike |= {"at": at, "name": name, "box": box, "names": fitted.flow.names}
+        return fitted_branches(fitted, name, series, lambda field: continuation(field, start, bounds, **alike))
     low, high = float(bounds[0]), float(bounds[1])
     if not low < high:
         raise ParameterError(f"bounds must be (low, high) with low < high, but are {bounds}.")

@@ -6,6 +6,7 @@ from tsode.plots.effects import plot_effects
 from tsode.plots.fan import plot_fan
 from tsode.plots.gaps import plot_gaps
 from tsode.plots.goodness_of_fit import plot_goodness_of_fit
+from tsode.plots.growth import plot_growth
 from tsode.plots.history import plot_history
 from tsode.plots.individual_fits import plot_individual_fits
 from tsode.plots.intensity import plot_intensity
@@ -19,6 +20,7 @@ from tsode.plots.posterior_pairs import plot_pairs
 from tsode.plots.posterior_predictive import plot_posterior_predictive
 from tsode.plots.profiles import plot_profiles
 from tsode.plots.ranks import plot_rank_histogram
+from tsode.plots.spectrum import plot_spectrum
 from tsode.plots.visual_predictive_check import plot_visual_predictive_check
 from tsode.plots.what_if import plot_what_if
 
@@ -31,6 +33,7 @@ __all__ = [
     "plot_forest",
     "plot_gaps",
     "plot_goodness_of_fit",
+    "plot_growth",
     "plot_history",
     "plot_individual_fits",
     "plot_intensity",
@@ -43,6 +46,7 @@ __all__ = [
     "plot_prior_posterior",
     "plot_profiles",
     "plot_rank_histogram",
+    "plot_spectrum",
     "plot_visual_predictive_check",
     "plot_what_if",
 ]

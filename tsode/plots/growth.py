@@ -94,7 +94,7 @@ def plot_growth(
         share = float((np.log(tolerance) - logs[0]) / (logs[1] - logs[0]))
         mark = time_axis((times[place - 1] + share * (times[place] - times[place - 1]))[None], panel, seconds)[0][0]
         for each in [ax] if fan is None else [ax, fan]:
-            each.axvline(mark, color="C3", linewidth=1.0, linestyle="--", label=f"grown {tolerance:g} times")
+            each.axvline(mark, color="C3", linewidth=1.0, linestyle="--", label=f"grown {tolerance:.3g} times")
             draw_legend(each)
     format_dates(ax, panel)
     ax.set(xlabel=xlabel, ylabel="times as large")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ IN_A_ROW = 3  # looks at which a state has to be near a cycle or set
 N_PROBES, N_POINTS, N_BESIDE = 128, 1500, 16
 MOST_VAIN = 3  # states looked at in a row without an attractor
 N_TURNS = 500.0  # times in which the box is crossed, that states are followed
+N_RELAXATIONS = 30.0
 MOST_PERIODS = 64  # of a map
 
 
@@ -59,6 +60,16 @@ class Scene:
     @property
     def middle(self) -> Tensor:
         return (self.low + self.high) / 2
+
+    def patient(self, attractors: Sequence[Attractor]) -> Scene:
+        """The same, with time for the slowest fixed point: thirty times that in which it is e times nearer."""
+        longest = self.duration
+        for one in attractors:
+            if one.kind == "fixed point":
+                level = eigenvalues(self.flow, 0.0, one.states)[0]
+                slowest = float(-level.abs().log().max() if self.flow.is_map else -level.real.max())
+                longest = max(longest, N_RELAXATIONS / slowest)
+        return replace(self, duration=longest)
 
     def looks(self) -> list[float]:
         """Spans between looks at a state, which grow."""
@@ -189,13 +200,28 @@ def find_more(scene: Scene, known: Sequence[Attractor], z: Tensor) -> list[Attra
     while len(end) and n_vain < MOST_VAIN:
         one = _attractor_at(scene, end[0])
         rest, n_vain = end[1:], n_vain + 1
-        if one is not None:
+        same = [i for i, other in enumerate(found) if one is not None and _is_same(one, other)]
+        if one is not None and same:  # slow to come there, or not all of it was seen
+            found[same[0]] = _joined(found[same[0]], one)
+        elif one is not None:
             n_vain = 0
             found.append(one)
             label, after = settle(scene, found, rest)
             rest = after[label == UNSETTLED]
         end = rest
     return found
+
+
+def _is_same(one: Attractor, other: Attractor) -> bool:
+    """Whether most of an attractor lies in the surroundings of another."""
+    return one.kind == other.kind and float(other.holds(one.states).double().mean()) > 0.5
+
+
+def _joined(one: Attractor, other: Attractor) -> Attractor:
+    """Both samples of one set."""
+    if one.kind != "set":
+        return one
+    return Attractor("set", torch.cat([one.states, other.states]), one.scale, max(one.near, other.near))
 
 
 def _attractor_at(scene: Scene, z: Tensor) -> Attractor | None:

@@ -109,6 +109,8 @@ def basin(
         z = _grid(scene, n, coordinates, at, n_starts)
     known = read_attractors(scene, attractors.attrs["attractors"]) if attractors is not None else None
     found = find_attractors(scene, random_state) if known is None else known
+    if duration is None:
+        scene = scene.patient(found)
     label, end = settle(scene, found, z)
     if known is None and (label == UNSETTLED).any():
         # what no probe has come to; states on an edge do not come to anything

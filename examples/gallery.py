@@ -31,6 +31,8 @@ from tsode.datasets import (
 from tsode.errors import TsodeWarning
 from tsode.plots import (
     Page,
+    plot_basin,
+    plot_bifurcation,
     plot_calibration,
     plot_decomposition,
     plot_effects,
@@ -52,6 +54,7 @@ from tsode.plots import (
     plot_visual_predictive_check,
     plot_what_if,
 )
+from tsode.stability import basin, basin_distance, continuation, fixed_points, invariant_manifold
 from tsode.systems import one_compartment_oral
 
 started = time.process_time()
@@ -128,6 +131,40 @@ for _ in range(800):  # midpoint rule
     paths.append(z)
 axes = plot_phase(lotka_volterra, torch.stack(paths, dim=1), xlim=(0, 3), ylim=(0, 3), labels=("prey", "hunters"))
 page.figure(axes, "A known field: hunters and prey.")
+
+
+def double_well(t, z):
+    place, speed = z.unbind(1)
+    return torch.stack([speed, place - place**3 - 0.2 * speed], dim=1)
+
+
+curves = [invariant_manifold(double_well, [0.0, 0.0], which=which) for which in ("unstable", "stable")]
+wells = fixed_points(double_well, box=[(-2, 2), (-2, 2)], names=["place", "speed"])
+axes = plot_phase(
+    double_well, points=wells, manifolds=curves, xlim=(-2, 2), ylim=(-1.5, 1.5), labels=("place", "speed")
+)
+page.figure(axes, "A damped double well: where it rests, and the curves that lead to and from its saddle.")
+
+page.heading("plot_basin: which rest a state comes to")
+basins = basin(double_well, [(-2, 2), (-2, 2)], n=80, names=["place", "speed"])
+page.figure(
+    plot_basin(basins, basin_distance(double_well, [[1.0, 0.0], [0.3, 0.0]], basins)),
+    "The double well's two basins, with the distance of two states to the edge of theirs.",
+)
+
+page.heading("plot_bifurcation: what a parameter changes")
+
+
+def born_hard(t, z, p):
+    square = (z**2).sum(dim=1)
+    return (p + square - square**2)[:, None] * z + torch.stack([-z[:, 1], z[:, 0]], dim=1)
+
+
+rest = continuation(born_hard, [0.0, 0.0], (-0.5, 0.5))
+cycles = continuation(born_hard, rest[rest["event"] == "hopf"], (-0.5, 0.5), of="cycles")
+page.figure(
+    plot_bifurcation([rest, cycles]), "A subcritical Hopf point, whose cycles turn at a fold and are stable from there."
+)
 
 page.heading("plot_latent: a state that flows and jumps")
 drug = load_theophylline()

@@ -11,6 +11,7 @@ from matplotlib.quiver import Quiver
 from tsode.dynamics import DYNAMICS
 from tsode.errors import ParameterError
 from tsode.plots import plot_phase
+from tsode.stability import fixed_points, invariant_manifold
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +61,42 @@ def test_a_neural_field_is_asked_in_its_own_dtype():
 def test_without_trajectories_the_range_must_be_given():
     with pytest.raises(ParameterError, match="give xlim= and ylim="):
         plot_phase(rotation, xlim=(0, 1))
+
+
+def duffing(t, z):
+    return torch.stack([z[:, 1], z[:, 0] - z[:, 0] ** 3 - 0.2 * z[:, 1]], dim=1)
+
+
+def test_fixed_points_have_marks_by_their_kind_and_set_the_range():
+    ax = plot_phase(duffing, points=fixed_points(duffing, box=[(-2, 2)] * 2), ylim=(-1.0, 1.0))
+    marks = {round(float(line.get_xdata()[0])): line for line in ax.lines}
+    assert {x: line.get_fillstyle() for x, line in marks.items()} == {-1: "full", 0: "left", 1: "full"}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sink", "saddle"]
+    assert ax.get_xlim() == pytest.approx((-1.2, 1.2))
+
+
+def test_a_source_is_open_and_a_centre_a_cross():
+    kinds = {"source": lambda t, z: z, "centre": rotation}
+    for kind, field in kinds.items():
+        ax = plot_phase(field, points=fixed_points(field, [[0.1, 0.1]]), xlim=(-1, 1), ylim=(-1, 1))
+        (mark,) = ax.lines
+        assert (mark.get_marker(), mark.get_markerfacecolor()) == (
+            ("o", "white") if kind == "source" else ("x", "black")
+        )
+
+
+def test_manifolds_go_from_the_saddle_along_the_field_to_where_it_rests_or_out_of_the_picture():
+    def field(t, z):
+        return torch.stack([z[:, 0] - z[:, 0] ** 3, -z[:, 1] + z[:, 0] ** 2], dim=1)
+
+    curves = [invariant_manifold(field, [0.0, 0.0], which=which) for which in ("unstable", "stable")]
+    ax = plot_phase(field, manifolds=curves, xlim=(-2, 2), ylim=(-2, 2))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["unstable manifold", "stable manifold"]
+    red, blue = ([line.get_xydata() for line in ax.lines if line.get_color() == c] for c in ("C3", "C0"))
+    # the unstable one ends in the sinks (+-1, 1), the stable one is the axis x = 0
+    np.testing.assert_allclose(sorted(half[-1].tolist() for half in red), [[-1, 1], [1, 1]], atol=0.03)
+    assert all(np.abs(half[:, 0]).max() < 1e-9 for half in blue)
+    assert all(abs(half[-1, 1]) > 2 for half in blue)
+    # slope of the series at the start: y = x**2 / 3
+    start = red[0][:10]
+    np.testing.assert_allclose(start[:, 1], start[:, 0] ** 2 / 3, atol=1e-3)

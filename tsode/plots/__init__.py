@@ -1,5 +1,7 @@
 """Plots of data and forecasts. matplotlib is imported when one is drawn: ``pip install "tsode[plot]"``."""
 
+from tsode.plots.basin import plot_basin
+from tsode.plots.bifurcation import plot_bifurcation
 from tsode.plots.calibration import plot_calibration
 from tsode.plots.decomposition import plot_decomposition
 from tsode.plots.effects import plot_effects
@@ -26,6 +28,8 @@ from tsode.plots.what_if import plot_what_if
 
 __all__ = [
     "Page",
+    "plot_basin",
+    "plot_bifurcation",
     "plot_calibration",
     "plot_decomposition",
     "plot_effects",

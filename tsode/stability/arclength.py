@@ -17,7 +17,7 @@ __all__ = ["Curve", "Event", "Point", "Segment", "Visit", "correct", "distance",
 
 N_ITERATIONS = 12
 SETTLED, CLOSE = 1e-11, 1e-8  # relative steps at which Newton's method ends, and which are good enough where it stalls
-COSINE = 0.95  # least one between tangents of neighbours
+COSINE = 0.98  # least one between tangents of neighbours
 FASTEST = 4  # iterations after which the next step may be longer
 NEUTRAL = 1e-12  # of the largest eigenvalue: what a level may be off by rounding
 SHORTEST = 1e-7  # of the longest step

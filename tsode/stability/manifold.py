@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,9 @@ import torch
 from torch import Tensor
 
 from tsode.errors import ParameterError
-from tsode.stability.flow import as_flow, derivative_along, read_states
+from tsode.stability.flow import as_flow, read_states
+from tsode.stability.invariant_surface import invariant_surface
+from tsode.stability.taylor import taylor
 
 __all__ = ["invariant_manifold"]
 
@@ -21,14 +22,16 @@ RESONANT = 1e-8  # of the eigenvalue: a multiple of it closer to another one tha
 
 @torch.no_grad()
 def invariant_manifold(
-    system: Any, point: Any, *, which: str = "unstable", order: int = 8, t: float = 0.0, scale: float = 1.0,
-    names: Sequence[str] | None = None,
+    system: Any, point: Any, *, which: str = "unstable", dimension: int = 1, order: int | None = None, t: float = 0.0,
+    scale: float = 1.0, names: Sequence[str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Curve through a fixed point that the flow maps to itself, along one real eigenvalue, as a power series.
+    """Curve or surface through a fixed point that the flow maps to itself, along its eigenvectors, as a power series.
 
     ``W(s) = point + sum_k w_k s**k`` with ``w_1`` the eigenvector, so that ``f(W(s)) = eigenvalue * s * W'(s)``: along
     the curve the flow is ``s(t) = s(0) exp(eigenvalue t)``. Order by order ``(A - k eigenvalue) w_k`` is minus the k-th
-    coefficient of the field along the series so far (Haro 2008; Cabre, Fontich, de la Llave 2005).
+    coefficient of the field along the series so far (Haro 2008; Cabre, Fontich, de la Llave 2005). A surface belongs to
+    two real eigenvalues or a complex pair: ``W(x, y) = point + sum w_jk x**j y**k``, along which each of x and y, or
+    ``x + i y``, is multiplied by ``exp(eigenvalue t)``.
 
     Parameters
     ----------
@@ -37,17 +40,20 @@ def invariant_manifold(
         The fixed point.
     which : {"unstable", "stable", "fast", "slow"}
         The largest eigenvalue above zero; of those below zero the one farthest from it ("stable" and "fast") or the
-        one nearest to it ("slow"), to which orbits come last.
-    order : int
-        Highest power.
+        one nearest to it ("slow"), to which orbits come last. Of a surface two of these, by their real parts.
+    dimension : {1, 2}
+        Whether a curve or a surface.
+    order : int, optional
+        Highest power: 8, of a surface 6. The cost grows about threefold with each.
     scale : float
-        Length of the eigenvector.
+        Length of the eigenvectors; of a pair that of twice its real part, where its largest entry is real.
 
     Returns
     -------
     DataFrame
         A row a power from 0 on, a column a coordinate. ``attrs``: ``eigenvalue``, ``residual`` (largest miss of the
-        invariance equation for ``|s| <= radius``) and ``radius`` (where the last term is 1e-6 of the first).
+        invariance equation for ``|s| <= radius``) and ``radius`` (where the last term is 1e-6 of the first). Of a
+        surface a row a pair of powers, ``power_1`` and ``power_2``, and ``eigenvalues``.
 
     Raises
     ------
@@ -73,6 +79,11 @@ def invariant_manifold(
     slope, jacobian = (x[0].numpy() for x in flow.linearise(time, z))
     if np.abs(slope).max() > 1e-7 * np.abs(jacobian).max() * (1 + float(z.abs().max())):
         raise ParameterError(f"The point is not a fixed one: its slope is {np.abs(slope).max():.3g}. See fixed_points.")
+    if dimension not in (1, 2):
+        raise ParameterError(f"dimension={dimension} is neither 1, a curve, nor 2, a surface.")
+    if dimension == 2:
+        return invariant_surface(flow, z[0].numpy(), jacobian, which, 6 if order is None else order, t, scale)
+    order = 8 if order is None else order
     values, vectors = np.linalg.eig(jacobian)
     i = _chosen(values, which)
     value, vector = float(values[i].real), vectors[:, i].real
@@ -92,7 +103,7 @@ def invariant_manifold(
                 f"The eigenvalue {value:.6g} is in resonance: {k} times it is the eigenvalue {near.real:.6g}, and the "
                 f"curve has no power series beyond order {k - 1}. Ask for order={k - 1}."
             )
-        coefficient = _taylor(along, k) / math.factorial(k)
+        coefficient = taylor(along, torch.zeros((), dtype=torch.float64), k)
         series.append(np.linalg.solve(shifted, -coefficient))
     table = pd.DataFrame(np.stack(series), pd.RangeIndex(order + 1, name="power"), list(flow.names))
     last = max(np.abs(series[-1]).max(), np.abs(series[-2]).max() if order > 2 else 0.0, 1e-300)
@@ -113,18 +124,6 @@ def _chosen(values: np.ndarray, which: str) -> int:
         raise ParameterError(f"There is no real eigenvalue for which={which!r} among {shown}.")
     size = np.abs(values.real[allowed])
     return int(allowed[size.argmin() if which == "slow" else size.argmax()])
-
-
-def _taylor(function: Any, order: int) -> np.ndarray:
-    """Derivative of that order at 0 of a function of a number."""
-
-    def derived(g: Any) -> Any:
-        return lambda s: derivative_along(g, s, torch.ones_like(s))
-
-    for _ in range(order):
-        function = derived(function)
-    value: np.ndarray = function(torch.zeros((), dtype=torch.float64)).numpy()
-    return value
 
 
 def _residual(along: Any, series: list[np.ndarray], value: float, radius: float) -> float:

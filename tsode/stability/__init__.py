@@ -5,8 +5,10 @@ from tsode.stability.exponents import lyapunov_spectrum, predictability_horizon
 from tsode.stability.finite_time import finite_time_exponents
 from tsode.stability.fixed_points import fixed_points
 from tsode.stability.flow import FieldFlow, Flow, Map, MapFlow, as_flow
+from tsode.stability.jacobian import jacobian
 from tsode.stability.manifold import invariant_manifold
 from tsode.stability.normal_form import normal_form
+from tsode.stability.period_map import period_map
 
 __all__ = [
     "FieldFlow",
@@ -17,8 +19,10 @@ __all__ = [
     "finite_time_exponents",
     "fixed_points",
     "invariant_manifold",
+    "jacobian",
     "limit_cycle",
     "lyapunov_spectrum",
     "normal_form",
+    "period_map",
     "predictability_horizon",
 ]

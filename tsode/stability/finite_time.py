@@ -11,8 +11,7 @@ import torch
 
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solver
-from tsode.stability.exponents import GROWTH
-from tsode.stability.flow import as_flow, check_arrived, read_states
+from tsode.stability.flow import GROWTH, as_flow, check_arrived, read_states
 
 __all__ = ["finite_time_exponents"]
 

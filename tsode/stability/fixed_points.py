@@ -12,12 +12,13 @@ from torch import Tensor
 
 from tsode._random import new_generator
 from tsode.errors import ParameterError
-from tsode.stability.flow import Flow, as_flow, read_states
+from tsode.stability.flow import ROUGH, TIGHT, Flow, as_flow, read_states
 
 __all__ = ["classify", "fixed_points", "jacobian_table", "polish"]
 
 N_ITERATIONS, N_HALVINGS = 100, 30
 SAME = 1e-6  # of the spread of the starts: points closer than this are one
+NEAR = 1e-5  # relative, what a rough solve can say of a root
 NEUTRAL = 1e-7  # of the largest eigenvalue: a real part closer to zero than this says nothing
 
 
@@ -65,9 +66,14 @@ def fixed_points(
     ([1.0, 1.0, 0.0], ['sink', 'sink', 'source'])
     """
     z = _starts(starts, box, n_starts, random_state)
-    flow = as_flow(system, z.shape[1], names)
+    flow = as_flow(system, z.shape[1], names, TIGHT)
     time = torch.full((len(z),), t, dtype=torch.float64)
-    found, is_root = polish(flow, time, z, tolerance)
+    if flow.is_solved:
+        found, is_root = polish(as_flow(system, z.shape[1], names, ROUGH), time, z, NEAR)
+        if is_root.any():
+            found[is_root], is_root[is_root.clone()] = polish(flow, time[is_root], found[is_root], tolerance)
+    else:
+        found, is_root = polish(flow, time, z, tolerance)
     if not is_root.any():
         slope = flow.slope(time, found)
         size = slope.abs().amax(dim=1).nan_to_num(nan=torch.inf)
@@ -78,8 +84,10 @@ def fixed_points(
             f"at ({at}). Give other starts or a larger box; a flow may also have none."
         )
     points, counts = _apart(found[is_root], z)
-    order = _table_order(flow, t, points)
-    table = jacobian_table(flow, points[order], t)
+    values = eigenvalues(flow, t, points)
+    size = values.abs() if flow.is_map else values.real
+    order = size.amax(dim=1).argsort(stable=True)
+    table = jacobian_table(flow, points[order], t, values[order])
     table["n_starts"] = counts[order].numpy()
     return table
 
@@ -113,20 +121,24 @@ def polish(flow: Flow, t: Tensor, z: Tensor, tolerance: float = 1e-10) -> tuple[
         if is_usable.any():
             solved = torch.linalg.lstsq(jacobian[is_usable], -value[is_usable, :, None], driver="gelsd").solution
             step[is_usable] = solved[..., 0]
-        start, norm = z[active], value.norm(dim=1)
+        start, norm, before = z[active], value.norm(dim=1), moved[active].amax(dim=1)
+        far = torch.where(is_usable[:, None], step.abs() / (1 + start.abs()), torch.inf)
+        is_there = far.amax(dim=1) <= tolerance
         length = torch.ones_like(norm)
         best = start + step
         for _ in range(N_HALVINGS):
             size = flow.slope(t[active], best).norm(dim=1)
-            worse = ~(size <= norm) & (norm > 0)
+            worse = ~(size <= norm) & (norm > 0) & ~is_there
             if not worse.any():
                 break
             length = torch.where(worse, length / 2, length)
             best = start + length[:, None] * step
         z[active] = torch.where(best.isfinite().all(dim=1)[:, None], best, start)
-        moved[active] = torch.where(is_usable[:, None], step.abs() / (1 + start.abs()), torch.inf)
+        moved[active] = far
         going = active.clone()
-        going[active] = is_usable & ~(moved[active].amax(dim=1) <= 1e-2 * tolerance)
+        # what no step makes smaller, or is rounding of the slope, is as near as it gets
+        is_last = (far.amax(dim=1) <= 1e-2 * tolerance) | (is_there & (far.amax(dim=1) >= 0.9 * before)) | worse
+        going[active] = is_usable & ~is_last
         active = going
         if not active.any():
             break
@@ -150,12 +162,6 @@ def _apart(found: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(points), torch.tensor(counts)
 
 
-def _table_order(flow: Flow, t: float, points: Tensor) -> Tensor:
-    values = eigenvalues(flow, t, points)
-    size = values.abs().amax(dim=1) if flow.is_map else values.real.amax(dim=1)
-    return size.argsort(stable=True)
-
-
 def eigenvalues(flow: Flow, t: float, z: Tensor) -> Tensor:
     """Eigenvalues (b d) complex, by falling real part; of a map its multipliers, by falling modulus."""
     _, jacobian = flow.linearise(torch.full((len(z),), t, dtype=torch.float64), z)
@@ -166,9 +172,9 @@ def eigenvalues(flow: Flow, t: float, z: Tensor) -> Tensor:
     return values.gather(1, size.argsort(dim=1, descending=True, stable=True))
 
 
-def jacobian_table(flow: Flow, z: Tensor, t: float = 0.0) -> pd.DataFrame:
-    """States with kind, eigenvalues and slope, a row each."""
-    values = eigenvalues(flow, t, z)
+def jacobian_table(flow: Flow, z: Tensor, t: float = 0.0, values: Tensor | None = None) -> pd.DataFrame:
+    """States with kind, eigenvalues (which may be known) and slope, a row each."""
+    values = eigenvalues(flow, t, z) if values is None else values
     size = values.abs() if flow.is_map else values.real
     level = (size - 1 if flow.is_map else size).numpy()
     scale = NEUTRAL * np.maximum(values.abs().amax(dim=1).numpy(), 1.0 if flow.is_map else 0.0)[:, None]

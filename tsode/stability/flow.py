@@ -21,10 +21,16 @@ from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.row_jacobian import linearise, load_rules
 
-__all__ = ["FieldFlow", "Flow", "Map", "MapFlow", "as_flow", "derivative_along", "read_states"]
+__all__ = [
+    "FieldFlow", "Flow", "Map", "MapFlow", "Stepping", "as_flow", "check_arrived", "derivative_along",
+    "n_steps_between", "read_states",
+]  # fmt: skip
 
 # Tangents are in the error norm, so that they are as right as the states.
 SOLVER = Switching(rtol=1e-7, atol=1e-9, max_steps=100_000)
+ROUGH = Switching(rtol=1e-6, atol=1e-9, max_steps=100_000)  # for the way to a root
+TIGHT = Switching(rtol=1e-11, atol=1e-13, max_steps=100_000)  # where the end of a solve is a root's own digits
+GROWTH = 5.0  # of tangents between two orthonormalisations, in powers of e, by the size of the Jacobian
 
 
 class Carried(NamedTuple):
@@ -55,11 +61,17 @@ class Flow(ABC):
     unit : str
         What one unit of its time is called: "unit" of a field, "step" of a map.
     is_map : bool
+    is_solved : bool
+        Whether a solve stands behind the slope, as of a period map.
+    n_steps : int
+        Of a map: as many steps are a long orbit.
     """
 
     names: tuple[str, ...]
     unit: ClassVar[str] = "unit"
     is_map: ClassVar[bool] = False
+    is_solved: ClassVar[bool] = False
+    n_steps: ClassVar[int] = 1000
 
     @property
     def n_state(self) -> int:
@@ -69,6 +81,10 @@ class Flow(ABC):
     @abstractmethod
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         """What is zero at a fixed point: the field at ``t`` (b,) and ``z`` (b d), or the step that a map takes."""
+
+    def reads_time(self, t: Tensor, z: Tensor) -> bool:
+        """Whether the slope at ``z`` (b d) is another one later than ``t`` (b,)."""
+        return not torch.equal(self.slope(t, z), self.slope(t + 0.37, z))
 
     def linearise(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Slope (b d) and its Jacobian (b d d)."""
@@ -179,8 +195,16 @@ class FieldFlow(Flow):
         return solution.z, solution.status
 
 
+class Stepping(ABC):
+    """Family of what takes steps in place of time: a flow once it is known how many coordinates there are."""
+
+    @abstractmethod
+    def flow(self, n_state: int | None, names: Sequence[str] | None, solver: Solver | None) -> Flow:
+        """The flow of as many coordinates, if not of as many as it has of itself."""
+
+
 @dataclass(frozen=True)
-class Map:
+class Map(Stepping):
     """A map whose steps take the place of time.
 
     Parameters
@@ -190,6 +214,9 @@ class Map:
     """
 
     step: Callable[[Tensor], Tensor]
+
+    def flow(self, n_state: int | None, names: Sequence[str] | None, solver: Solver | None) -> MapFlow:
+        return MapFlow(self.step, _labels(n_state, names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,22 +231,28 @@ class MapFlow(Flow):
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         return self.step(z) - z
 
+    def reads_time(self, t: Tensor, z: Tensor) -> bool:
+        return False
+
     def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
-        for _ in range(self._n_steps(t0, t1)):
+        for _ in range(n_steps_between(t0, t1)):
             z = self.step(z)
         return z, _status(z)
 
     def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
-        for _ in range(self._n_steps(t0, t1)):
+        for _ in range(n_steps_between(t0, t1)):
             value, jacobian, _ = linearise(lambda t, x: self.step(x), t0, z)
             z, tangents = value, jacobian @ tangents
         return Carried(z, tangents, None, _status(z))
 
-    def _n_steps(self, t0: Tensor, t1: Tensor) -> int:
-        spans = (t1 - t0).unique()
-        if len(spans) != 1 or float(spans) != round(float(spans)) or float(spans) < 0:
-            raise ParameterError(f"A map takes whole steps forward, all rows as many, but was asked for {spans}.")
-        return int(spans)
+
+def n_steps_between(t0: Tensor, t1: Tensor) -> int:
+    """Steps of a map from ``t0`` (b,) to ``t1`` (b,), the same of all rows."""
+    spans = (t1 - t0).unique()
+    if len(spans) != 1 or float(spans) != round(float(spans)) or float(spans) < 0:
+        shown = ", ".join(f"{x:g}" for x in spans.tolist())
+        raise ParameterError(f"A map takes whole steps forward, all rows as many, but was asked for {shown}.")
+    return int(spans)
 
 
 def derivative_along(function: Callable[[Tensor], Tensor], z: Tensor, direction: Tensor) -> Tensor:
@@ -235,7 +268,8 @@ def _status(z: Tensor) -> Tensor:
 
 def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None = None, solver: Solver | None = None
             ) -> Flow:  # fmt: skip
-    """Read what a user gives as a flow: a function ``f(t, z)``, a field, an evolution that is solved, or a `Map`.
+    """Read what a user gives as a flow: a function ``f(t, z)``, a field, an evolution that is solved, a `Map`, or
+    a `period_map`.
 
     Parameters
     ----------
@@ -246,14 +280,9 @@ def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None
     """
     if isinstance(system, Flow):
         return system
-    known = getattr(system, "n_state", n_state)
-    if known is None:
-        raise ParameterError("How many states there are is not known: give starts, or n_state=.")
-    labels = tuple(names) if names is not None else tuple(f"z{i + 1}" for i in range(known))
-    if len(labels) != known:
-        raise ParameterError(f"There are {known} states, but {len(labels)} names: {', '.join(labels)}.")
-    if isinstance(system, Map):
-        return MapFlow(system.step, labels)
+    if isinstance(system, Stepping):
+        return system.flow(n_state, names, solver)
+    labels = _labels(getattr(system, "n_state", n_state), names)
     if isinstance(system, Solved):
         return FieldFlow(system.dynamics, labels, solver or SOLVER)
     if not callable(system) or isinstance(system, Evolution):
@@ -262,6 +291,15 @@ def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None
             "of tsode, an evolution that is solved, or a Map."
         )
     return FieldFlow(system, labels, solver or SOLVER)
+
+
+def _labels(n_state: int | None, names: Sequence[str] | None) -> tuple[str, ...]:
+    if n_state is None:
+        raise ParameterError("How many states there are is not known: give starts, or n_state=.")
+    labels = tuple(names) if names is not None else tuple(f"z{i + 1}" for i in range(n_state))
+    if len(labels) != n_state:
+        raise ParameterError(f"There are {n_state} states, but {len(labels)} names: {', '.join(labels)}.")
+    return labels
 
 
 def read_states(states: Any, names: Sequence[str] | None = None) -> Tensor:
@@ -276,6 +314,8 @@ def read_states(states: Any, names: Sequence[str] | None = None) -> Tensor:
         states = np.stack([np.asarray(value, dtype=float) for value in states.values()], axis=-1)
     if hasattr(states, "to_numpy"):
         states = states.to_numpy(dtype=float)
+    if isinstance(states, np.ndarray):
+        states = states.copy()  # one that is read-only becomes no tensor without a warning
     z = torch.as_tensor(states).detach().to(torch.float64)
     z = z[None] if z.dim() == 1 else z
     if z.dim() != 2 or not z.numel():

@@ -81,7 +81,7 @@ def jacobian(
     when = np.asarray(times, dtype=float)
     if when.ndim and when.shape != (len(z),):
         raise ShapeError(f"There must be one time, or one a state, but there are {when.size} for {len(z)} states.")
-    t = torch.as_tensor(when).expand(len(z)).clone()
+    t = torch.tensor(when).expand(len(z))
     _, slopes = flow.linearise(t, z)
     if flow.is_map:
         slopes = slopes + torch.eye(z.shape[1], dtype=z.dtype)

@@ -9,6 +9,7 @@ from tsode.stability.jacobian import jacobian
 from tsode.stability.manifold import invariant_manifold
 from tsode.stability.normal_form import normal_form
 from tsode.stability.period_map import period_map
+from tsode.stability.predictability import predictability_class
 
 __all__ = [
     "FieldFlow",
@@ -24,5 +25,6 @@ __all__ = [
     "lyapunov_spectrum",
     "normal_form",
     "period_map",
+    "predictability_class",
     "predictability_horizon",
 ]

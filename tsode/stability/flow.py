@@ -99,6 +99,15 @@ class Flow(ABC):
     def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
         """As `advance`, with ``tangents`` (b d k) carried along."""
 
+    def advance_together(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        """As `advance`, of states (b m d) of which those of a row are solved by the same steps.
+
+        Their distances are then right to their own digits, however small, and not only to those of the solve.
+        """
+        b, m, d = z.shape
+        end, status = self.advance(z.reshape(b * m, d), t0.repeat_interleave(m), t1.repeat_interleave(m))
+        return end.view(b, m, d), status.view(b, m).amax(dim=1)
+
     def path(self, z: Tensor, times: Tensor) -> Tensor:
         """States (b m d) of those at the first of ``times`` (m,), which rise, at each of them.
 
@@ -182,6 +191,15 @@ class FieldFlow(Flow):
         end, status = self.advance_with(along, torch.cat(parts, dim=1), t0, t1)
         turned = end[:, d : d + d * k].reshape(b, d, k)
         return Carried(end[:, :d], turned, end[:, -1] if is_whole else None, status)
+
+    def advance_together(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        b, m, d = z.shape
+
+        def beside(t: Tensor, x: Tensor) -> Tensor:
+            return self.rate(t.repeat_interleave(m), x.reshape(b * m, d)).reshape(b, m * d)
+
+        end, status = self.advance_with(beside, z.reshape(b, m * d), t0, t1)
+        return end.view(b, m, d), status
 
     def path(self, z: Tensor, times: Tensor) -> Tensor:
         start, asked = times[:1].expand(len(z)), times.expand(len(z), -1)

@@ -131,6 +131,14 @@ class PeriodFlow(Flow):
             status = torch.where(status == 0, now, status)
         return z, status
 
+    def advance_together(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        begin, end = self._clock(z[:, 0])
+        status = torch.zeros_like(begin, dtype=torch.int64)
+        for _ in range(n_steps_between(t0, t1)):
+            z, now = self.inner.advance_together(z, begin, end)
+            status = torch.where(status == 0, now, status)
+        return z, status
+
     def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
         begin, end = self._clock(z)
         status, divergence = torch.zeros_like(begin, dtype=torch.int64), torch.zeros_like(begin)

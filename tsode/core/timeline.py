@@ -19,6 +19,7 @@ __all__ = ["Duration", "Timeline", "check_fixed_length", "coarsest_ticks", "kind
 Duration = np.timedelta64 | datetime.timedelta | float
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9, "ps": 10**12, "fs": 10**15, "as": 10**18}
+_CLOCK = {"day": 86400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0}
 _KINDS = {"M": "datetime", "m": "timedelta", "f": "float", "i": "int", "u": "int"}
 _PLURAL = {"datetime": "datetimes", "timedelta": "timedeltas", "float": "numbers", "int": "numbers"}
 # Products with the unit are rounded twice (2 x 2**-53), so whole ticks survive below 2**51.
@@ -165,6 +166,18 @@ class Timeline:
         is_held = np.isfinite(lengths) & (lengths < _FARTHEST)
         ticks = np.rint(np.where(is_held, lengths, 0.0)).astype(np.int64).view(f"m8[{self.resolution}]")
         return np.where(is_held, ticks, np.timedelta64("NaT"))
+
+    def clock_unit(self, length: float) -> tuple[str, float]:
+        """Name of a unit of the clock, and how many of them one unit of model time is.
+
+        The largest of day, hour, minute and second that is no longer than `length`, in model time; "unit" where times
+        are numbers, in which the data count.
+        """
+        if self.resolution is None:
+            return "unit", float(self.unit)
+        seconds = float(Fraction(int(self.unit), _PER_SECOND[self.resolution]))
+        name = next((name for name, long in _CLOCK.items() if long <= length * seconds), "second")
+        return name, seconds / _CLOCK[name]
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""

@@ -70,6 +70,23 @@ class Evolution(nn.Module, ABC):
         """
         return _evolve_flat(self.evolve, z, t0, times)
 
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        """Rate of change of the states ``z`` (b d) at ``t`` (b,), without a drive: Tensor[b d].
+
+        Raises
+        ------
+        ParameterError
+            If the evolution is none of a field.
+        """
+        raise ParameterError(
+            f"{type(self).__name__} says no rate of change of its state: give it a method slope(t, z)."
+        )
+
+    @property
+    def n_standing(self) -> int:
+        """How many coordinates, the last ones, stand still between events."""
+        return int(getattr(self, "n_static", 0))
+
 
 class DrivenEvolution(Evolution):
     """Family of evolutions that take a drive: a constant in the rate of change of the state, as of an infusion.
@@ -146,6 +163,13 @@ class Solved(DrivenEvolution):
             return super().evolve_to(z, t0, times, drive)
         field = self._field(drive)
         return _without_cost(integrate_to(field, z, t0, times, self.solver, self.gradient, self.query_step))
+
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.dynamics(t, z)
+
+    @property
+    def n_standing(self) -> int:
+        return int(getattr(self.dynamics, "n_static", 0))
 
     def _field(self, drive: Tensor | None) -> VectorField:
         if drive is None:

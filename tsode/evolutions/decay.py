@@ -34,6 +34,13 @@ class DecayingFlow(DrivenEvolution):
         self.log_rate = nn.Parameter(torch.linspace(low, high, n_modes))
         self.n_state = n_modes + n_static
 
+    @property
+    def n_standing(self) -> int:
+        return self.n_state - len(self.log_rate)
+
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        return -nn.functional.pad(self.log_rate.exp(), (0, self.n_standing)) * z
+
     def evolve(self, z: Tensor, t0: Tensor, t1: Tensor, drive: Tensor | None = None) -> Evolved:
         evolved = self.evolve_to(z, t0, t1[:, None], drive)
         return Evolved(evolved.z[:, 0], evolved.cost[:, 0], evolved.status)

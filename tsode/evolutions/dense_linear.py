@@ -44,6 +44,9 @@ class DenseLinearFlow(DrivenEvolution):
         self.drift = nn.Parameter(drift)
         self.offset = nn.Parameter(torch.zeros(n_state))
 
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        return z @ self.drift.mT + self.offset
+
     def evolve(self, z: Tensor, t0: Tensor, t1: Tensor, drive: Tensor | None = None) -> Evolved:
         if drive is not None:
             evolved = self.evolve_to(z, t0, t1[:, None], drive)

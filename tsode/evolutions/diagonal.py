@@ -38,6 +38,12 @@ class DiagonalFlow(DrivenEvolution, ModeRates):
         super().__init__(n_modes, n_static, frequencies)
         self.n_state = 2 * n_modes + n_static
 
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        re, im = z[:, : 2 * self.n_modes].chunk(2, dim=1)
+        decay, frequency = self.rates(z[:, 2 * self.n_modes :])
+        moved = torch.cat([-decay * re - frequency * im, frequency * re - decay * im], dim=1)
+        return functional.pad(moved, (0, self.n_static))
+
     def evolve(self, z: Tensor, t0: Tensor, t1: Tensor, drive: Tensor | None = None) -> Evolved:
         evolved = self.evolve_to(z, t0, t1[:, None], drive)
         return Evolved(evolved.z[:, 0], evolved.cost[:, 0], evolved.status)

@@ -67,6 +67,12 @@ class OrthogonalFlow(DrivenEvolution):
         if self.modulation is not None:
             nn.init.normal_(self.modulation.weight, std=0.02)
 
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        basis, frequency = self.basis(), self._frequencies(z)
+        re, im = (z[:, : 2 * self.n_modes] @ basis).chunk(2, dim=1)
+        moved = torch.cat([-frequency * im, frequency * re], dim=1) @ basis.mT
+        return functional.pad(moved, (0, self.n_static))
+
     def evolve(self, z: Tensor, t0: Tensor, t1: Tensor, drive: Tensor | None = None) -> Evolved:
         evolved = self.evolve_to(z, t0, t1[:, None], drive)
         return Evolved(evolved.z[:, 0], evolved.cost[:, 0], evolved.status)

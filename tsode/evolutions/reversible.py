@@ -83,6 +83,13 @@ class Reversible(DrivenEvolution):
         is_ok = is_good | ((t0 == t1) & z.isfinite().all(dim=1))
         return Evolved(end, z.new_zeros(len(z)), torch.where(is_ok, int(Status.OK), int(Status.NON_FINITE)))
 
+    def slope(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.dynamics(t, z)
+
+    @property
+    def n_standing(self) -> int:
+        return int(getattr(self.dynamics, "n_static", 0))
+
     def inverse(self, states: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
         """Starts at ``t0`` (b,) from the states (b d), float64, that `evolve` reached at ``t1`` (b,)."""
         with torch.no_grad():

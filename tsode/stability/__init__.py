@@ -1,8 +1,10 @@
 """Stability of fields and maps: fixed points, Lyapunov exponents, cycles, normal forms, manifolds."""
 
+from tsode.stability.continuation import continuation
 from tsode.stability.cycle import limit_cycle
 from tsode.stability.exponents import lyapunov_spectrum, predictability_horizon
 from tsode.stability.finite_time import finite_time_exponents
+from tsode.stability.fitted import FittedSystem, fitted_system
 from tsode.stability.fixed_points import fixed_points
 from tsode.stability.flow import FieldFlow, Flow, Map, MapFlow, as_flow
 from tsode.stability.jacobian import jacobian
@@ -13,11 +15,14 @@ from tsode.stability.predictability import predictability_class
 
 __all__ = [
     "FieldFlow",
+    "FittedSystem",
     "Flow",
     "Map",
     "MapFlow",
     "as_flow",
+    "continuation",
     "finite_time_exponents",
+    "fitted_system",
     "fixed_points",
     "invariant_manifold",
     "jacobian",

@@ -15,8 +15,9 @@ from torch import Tensor
 from tsode.errors import ParameterError, UnsettledError
 from tsode.numerics.affine_field import find_affine
 from tsode.numerics.base import Solver
-from tsode.stability.fixed_points import eigenvalues, polish
-from tsode.stability.flow import GROWTH, FieldFlow, Flow, as_flow, check_arrived, read_states
+from tsode.stability.flow import GROWTH, FieldFlow, Flow, MapFlow, check_arrived
+from tsode.stability.points import eigenvalues, polish
+from tsode.stability.standing import stand
 
 __all__ = ["crossing_time", "lyapunov_spectrum", "predictability_horizon"]
 
@@ -29,9 +30,9 @@ AT_REST = 1e-6  # of what the coordinates are: an orbit slower than this, near a
 
 
 def lyapunov_spectrum(
-    system: Any, starts: Any, *, k: int | None = None, duration: float | None = None, transient: float | None = None,
-    interval: float | None = None, n_starts: int | None = None, t0: float = 0.0, names: Sequence[str] | None = None,
-    solver: Solver | None = None, random_state: Any = 0,
+    system: Any, starts: Any = None, *, k: int | None = None, duration: float | None = None,
+    transient: float | None = None, interval: float | None = None, n_starts: int | None = None, t0: float = 0.0,
+    names: Sequence[str] | None = None, solver: Solver | None = None, random_state: Any = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Lyapunov exponents by the growth of orthonormal tangents along many orbits at once.
 
@@ -41,11 +42,13 @@ def lyapunov_spectrum(
 
     Parameters
     ----------
-    system : callable, Dynamics, Solved or Map
+    system : callable, Dynamics, Solved, Map, or fitted forecaster
         ``f(t, z)``. One that reads the time (a driven one) has ``d`` exponents; its clock would have one more, zero,
-        which is left out.
+        which is left out. Of a forecaster the field that its state follows between events, fed with nothing; see
+        `fitted_system`.
     starts : array[d] or array[s d], dict or frame
-        A start, around which `n_starts` are laid at distances of a hundredth of it, or several.
+        A start, around which `n_starts` are laid at distances of a hundredth of it, or several. Those of a forecaster
+        are where its series stand.
     k : int, optional
         Exponents from the largest on; all by default. The sum is compared with the divergence where there are all.
     duration : float, optional
@@ -70,7 +73,10 @@ def lyapunov_spectrum(
         orbits, which the sum should equal; None where not all exponents were asked for), ``trace_error``, the
         ``kaplan_yorke_dimension``, ``duration`` (of all orbits together), ``transient``, ``interval``, and ``running``
         (mean of the exponents after each tenth of the duration). ``method`` is "orbits" or "closed form";
-        ``is_clock_left_out`` says of a field that it reads the time, whose exponent is zero and not among these.
+        ``is_clock_left_out`` says of a field that it reads the time, whose exponent is zero and not among these. Of a
+        forecaster the column names its unit of time (``exponent_per_hour``); where its series have fields of their own
+        (rates that their states set) there are rows for each, and with draws from a posterior mean, ``sd``, ``q05`` and
+        ``q95`` of what they give, ``standard_error`` of that mean, and all of them in ``attrs["draws"]``.
 
     Raises
     ------
@@ -94,25 +100,37 @@ def lyapunov_spectrum(
     >>> table["exponent_per_unit"].tolist()
     [-1.0, -3.0]
     """
-    z = read_states(starts)
-    flow = as_flow(system, z.shape[1], names, solver)
-    d = flow.n_state
+    where = stand(system, starts, t0, names, solver)
+    flow, d = where.flow, where.flow.n_state
     k = d if k is None else k
     if not 1 <= k <= d:
         raise ParameterError(f"k={k} must be between 1 and the {d} states.")
-    t = torch.full((1,), t0, dtype=torch.float64)
-    if isinstance(flow, FieldFlow) and find_affine(flow.rate, t, z[:1]) is not None:
-        return _closed_form(flow, z[:1], t0, k)
+    firsts = where.first_of_fields()
+    alone = flow.at(firsts)
+    if isinstance(alone, FieldFlow) and (
+        alone.is_affine
+        or (where.fitted is not None and find_affine(alone.rate, where.t[firsts], where.z[firsts]) is not None)
+    ):
+        return where.tell([_closed_form(flow.at(row[None]), where.z[row][None], where.t[row], k) for row in firsts])
+    if isinstance(flow, MapFlow) and find_affine(flow.slope, where.t[:1], where.z[:1]) is not None:
+        return _closed_form(flow, where.z[:1], where.t[0], k)
     n_starts = min(max(WIDTH // (d * (k + 1)), 64), 512) if n_starts is None else n_starts
-    if len(z) == 1 and n_starts > 1:
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(random_state).generate_state(1)[0]))
-        z = z + 0.01 * (z.abs() + 1e-3) * torch.randn(n_starts, d, dtype=z.dtype, generator=generator)
+    where = where.spread(n_starts, random_state)
+    flow = where.flow
     with torch.no_grad():
-        plan = _plan(flow, z, t0, duration, transient, interval)
-        if plan.rest is not None:
-            return _closed_form(flow, plan.rest, t0, k)
+        plan = _plan(flow, where.z, where.t, duration, transient, interval)
+        rests = [_resting(flow.at(rows), plan.z[rows], plan.t[rows]) for rows in where.rows_of_fields()]
+        if all(rest is not None for rest in rests):
+            return where.tell([
+                _closed_form(flow.at(rows[:1]), rest, where.t[rows[0]], k)
+                for rows, rest in zip(where.rows_of_fields(), rests) if rest is not None
+            ])  # fmt: skip
         growth, divergence = _grow(flow, plan, k)
-    return _table(flow, plan, growth, divergence, d)
+        divergence = divergence if k == d else None
+    return where.tell([
+        _table(flow, plan, growth[:, rows], None if divergence is None else divergence[:, rows], d)
+        for rows in where.rows_of_fields()
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,20 +142,16 @@ class _Plan:
     transient: float
     interval: float
     n_intervals: int
-    rest: Tensor | None = None
 
 
 def _plan(
-    flow: Flow, z: Tensor, t0: float, duration: float | None, transient: float | None, interval: float | None
+    flow: Flow, z: Tensor, t: Tensor, duration: float | None, transient: float | None, interval: float | None
 ) -> _Plan:
-    t = torch.full((len(z),), t0, dtype=torch.float64)
     if flow.is_map:
         duration = flow.n_steps if duration is None else duration
         transient = round(duration) if transient is None else round(transient)
-        z, t = flow.arrive(z, t, t + transient), t + transient
-        rest = _resting(flow, z, t)
-        z, t = _apart(flow, z, t, 1.0)
-        return _Plan(z, t, transient, interval or 1, max(round(duration / (interval or 1)), 1), rest)
+        z, t = _apart(flow, flow.arrive(z, t, t + transient), t + transient)
+        return _Plan(z, t, transient, interval or 1, max(round(duration / (interval or 1)), 1))
     crossing, z, t, spent = crossing_time(flow, z, t, transient)
     duration = LENGTH * crossing if duration is None else duration
     if not duration > 0:
@@ -146,23 +160,21 @@ def _plan(
     if transient > spent:
         t1 = t + (transient - spent)
         z, t = flow.arrive(z, t, t1), t1
-    rest = _resting(flow, z, t)
-    if rest is None:
-        z, t = _apart(flow, z, t, PHASE * crossing)
+    z, t = _apart(flow, z, t, PHASE * crossing)
     slopes = flow.linearise(t, z)[1]
     size = float(torch.linalg.matrix_norm(slopes, ord=2).mean())
     length = GROWTH / size if interval is None and size > 0 else (interval or duration / 100)
     n = max(math.ceil(duration / length), 20)
-    return _Plan(z, t, max(transient, spent), duration / n, n, rest)
+    return _Plan(z, t, max(transient, spent), duration / n, n)
 
 
-def _apart(flow: Flow, z: Tensor, t: Tensor, step: float) -> tuple[Tensor, Tensor]:
+def _apart(flow: Flow, z: Tensor, t: Tensor, step: float = 1.0) -> tuple[Tensor, Tensor]:
     """Orbits at several times: those that turn together, as on a cycle, would all be cut at the same phase."""
-    if len(z) == 1:
-        return z, t
-    times = t[0] + step * torch.arange(N_PHASES, dtype=torch.float64)
-    states, place = flow.path(z, times), torch.arange(len(z)) % N_PHASES
-    return states[torch.arange(len(z)), place], times[place]
+    place = torch.arange(len(z)) % N_PHASES
+    if not flow.is_map:
+        return flow.arrive(z, t, t + step * place), t + step * place
+    states = flow.path(z, torch.arange(min(len(z), N_PHASES), dtype=torch.float64))
+    return states[torch.arange(len(z)), place], t
 
 
 def crossing_time(flow: Flow, z: Tensor, t: Tensor, transient: float | None) -> tuple[float, Tensor, Tensor, float]:
@@ -202,7 +214,7 @@ def _resting(flow: Flow, z: Tensor, t: Tensor) -> Tensor | None:
     rate = torch.linalg.matrix_norm(jacobian, ord=2)[:, None]
     if bool((slope.abs() > AT_REST * rate * (1 + z.abs())).any()):
         return None
-    point, is_root = polish(flow, t, z)
+    point, is_root = polish(flow, t, z, AT_REST if flow.is_solved else 1e-10)
     near = (point - z).abs().amax() <= 1e3 * AT_REST * (1 + z.abs().amax())
     same = (point - point[:1]).abs().amax() <= AT_REST * (1 + point.abs().amax())
     return point[:1] if bool(is_root.all() & near & same) else None
@@ -231,8 +243,8 @@ def _grow(flow: Flow, plan: _Plan, k: int) -> tuple[Tensor, Tensor | None]:
     return torch.stack(growth), torch.stack(divergence) if divergence else None
 
 
-def _closed_form(flow: Flow, z: Tensor, t0: float, k: int) -> pd.DataFrame:
-    values = eigenvalues(flow, t0, z)[0]
+def _closed_form(flow: Flow, z: Tensor, t0: Tensor, k: int) -> pd.DataFrame:
+    values = eigenvalues(flow, float(t0), z)[0]
     exponents = (values.abs().log() if flow.is_map else values.real)[:k].numpy()
     table = pd.DataFrame(
         {f"exponent_per_{flow.unit}": exponents, "standard_error": 0.0}, pd.RangeIndex(1, k + 1, name="exponent")
@@ -300,7 +312,7 @@ def _dimension(exponents: np.ndarray) -> float:
     return float(last + 1 + total[last] / abs(exponents[last + 1]))
 
 
-def predictability_horizon(exponent: Any, error: float, tolerance: float) -> float:
+def predictability_horizon(exponent: Any, error: float, tolerance: float) -> Any:
     """Time in which an error grows to a tolerance: ``log(tolerance / error) / exponent``.
 
     Parameters
@@ -312,13 +324,33 @@ def predictability_horizon(exponent: Any, error: float, tolerance: float) -> flo
 
     Returns
     -------
-    float
-        0 where the error is too large from the start; infinite where errors do not grow.
+    float, or Series
+        0 where the error is too large from the start; infinite where errors do not grow. Of a frame with a row a
+        series, by id; of draws from a posterior, with quantiles (``q05``, ``q50``, ``q95``).
     """
-    if isinstance(exponent, pd.DataFrame):
-        exponent = float(exponent.to_numpy()[0, 0])
     if not (error > 0 and tolerance > 0):
         raise ParameterError(f"error and tolerance must be positive, but are {error} and {tolerance}.")
+    if not isinstance(exponent, pd.DataFrame):
+        return _horizon(float(exponent), error, tolerance)
+    column = next(name for name in exponent.columns if str(name).startswith("exponent_per_"))
+    draws = exponent.attrs.get("draws")
+    if draws is not None:
+        keys = [name for name in draws.columns if name not in ("draw", "exponent", column)]
+        largest = draws[draws["exponent"] == 1].set_index([*keys, "draw"])[column]
+        times = largest.map(lambda x: _horizon(float(x), error, tolerance))
+        quantiles = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
+        if not keys:
+            return pd.Series({name: np.quantile(times, q, method="nearest") for name, q in quantiles.items()})
+        by = times.groupby(level=list(range(len(keys))))
+        return pd.DataFrame({name: by.quantile(q, interpolation="nearest") for name, q in quantiles.items()})
+    if "exponent" not in exponent.columns:
+        return _horizon(float(exponent[column].iloc[0]), error, tolerance)
+    first = exponent[exponent["exponent"] == 1]
+    key = next(name for name in exponent.columns if name not in ("exponent", column))
+    return first.set_index(key)[column].map(lambda x: _horizon(float(x), error, tolerance)).rename("horizon")
+
+
+def _horizon(exponent: float, error: float, tolerance: float) -> float:
     if error >= tolerance:
         return 0.0
     return math.log(tolerance / error) / exponent if exponent > 0 else math.inf

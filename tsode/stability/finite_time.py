@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solver
-from tsode.stability.flow import GROWTH, as_flow, check_arrived, read_states
+from tsode.stability.flow import GROWTH, Flow, check_arrived
+from tsode.stability.standing import Standing, stand
 
 __all__ = ["finite_time_exponents"]
 
@@ -19,7 +21,7 @@ LOST = 1e-13  # of the largest singular value: smaller ones are rounding
 
 
 def finite_time_exponents(
-    system: Any, starts: Any, times: Any, *, t0: float = 0.0, names: Sequence[str] | None = None,
+    system: Any, starts: Any = None, times: Any = None, *, t0: float = 0.0, names: Sequence[str] | None = None,
     solver: Solver | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Exponents ``log(sigma_i) / (t - t0)`` of the singular values of the tangent map along each orbit.
@@ -29,54 +31,98 @@ def finite_time_exponents(
 
     Parameters
     ----------
-    system : callable, Dynamics, Solved or Map
+    system : callable, Dynamics, Solved, Map or fitted forecaster
+        Of a forecaster, along the forecast of each series from its last row on.
     starts : array[d], array[s d], dict or frame
+        Those of a forecaster are its own.
     times : array[m]
-        After `t0`.
+        After `t0`; of a forecaster, how long after the last row, in its unit of time (by default tenths of as long as
+        its horizon).
     t0 : float
 
     Returns
     -------
     DataFrame
-        A row a start and time: ``start`` (its place), ``time``, the state, ``log_growth`` (of the largest singular
-        value) and ``exponent_1``, ... per unit of time; NaN where one is lost in the rounding of the largest.
+        A row a start and time: ``start`` (its place; of a forecaster the id of the series, and the time in the data's
+        own kind), ``time``, the state, ``log_growth`` (of the largest singular value) and ``exponent_1``, ... per unit
+        of time; NaN where one is lost in the rounding of the largest. Of draws from a posterior means, with
+        ``log_growth_q05`` and ``_q95``. ``attrs["unit"]`` is the unit of time.
 
     Raises
     ------
     SolverError
         If an orbit does not stay finite.
     """
-    z = read_states(starts)
-    flow = as_flow(system, z.shape[1], names, solver)
+    where = stand(system, starts, t0, names, solver)
+    if times is None:
+        if where.fitted is None:
+            raise ParameterError("When to look is not known: give times=.")
+        times = where.fitted.reach * np.arange(1, 11) / 10
+    begin = 0.0 if where.fitted is not None else t0
     asked = np.sort(np.asarray(times, dtype=float).ravel())
-    if not len(asked) or not (asked > t0).all():
-        raise ParameterError(f"times must be after t0={t0:g}, but are {asked[:5].tolist()}.")
+    if not len(asked) or not (asked > begin).all():
+        raise ParameterError(f"times must be after t0={begin:g}, but are {asked[:5].tolist()}.")
+    after = torch.as_tensor(asked) - begin
+    parts = []
+    for span, z, logs in zip(after, *_growth(where.flow, where.z, where.t, after)):
+        part = pd.DataFrame(z.numpy(), columns=list(where.flow.names))
+        part["log_growth"] = logs[:, 0].numpy()
+        for i in range(logs.shape[1]):
+            part[f"exponent_{i + 1}"] = logs[:, i].numpy() / float(span)
+        part.insert(0, "time", begin + float(span))
+        part.insert(0, "start", np.arange(len(z)))
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True).sort_values(["start", "time"], kind="stable", ignore_index=True)
+    if where.fitted is not None:
+        table = _by_series(table, where)
+    table.attrs["unit"] = where.flow.unit
+    return table
+
+
+@torch.no_grad()
+def _growth(flow: Flow, z: Tensor, t: Tensor, after: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """States (s d) and logarithms of singular values (s d) after each of the spans."""
     s, d = z.shape
-    t = torch.full((s,), t0, dtype=torch.float64)
-    basis = torch.eye(d, dtype=torch.float64).expand(s, d, d)
+    begin, basis = t, torch.eye(d, dtype=torch.float64).expand(s, d, d)
     total, scale = basis, torch.zeros(s, dtype=torch.float64)
-    rows = []
-    with torch.no_grad():
-        for time in asked:
-            while (t < time).any():
-                # tangents are made orthonormal again before any has faded below the tolerance of the solve
-                steepest = torch.linalg.matrix_norm(flow.linearise(t, z)[1], ord=2)
-                longest = torch.ones_like(t) if flow.is_map else GROWTH / steepest.clamp(min=1e-12)
-                t1 = (t + longest).clamp(max=time)
-                start = z
-                z, tangents, _, status = flow.carry(z, basis, t, t1)
-                check_arrived(status, start, t1)
-                basis, upper = torch.linalg.qr(tangents)
-                total, t = upper @ total, t1
-                size = torch.linalg.matrix_norm(total)
-                total, scale = total / size[:, None, None], scale + size.log()
-            sizes = torch.linalg.svdvals(total)
-            logs = (sizes.where(sizes > LOST * sizes[:, :1], torch.nan)).log() + scale[:, None]
-            part = pd.DataFrame(z.numpy(), columns=list(flow.names))
-            part.insert(0, "start", np.arange(s))
-            part.insert(1, "time", time)
-            part["log_growth"] = logs[:, 0].numpy()
-            for i in range(d):
-                part[f"exponent_{i + 1}"] = logs[:, i].numpy() / (time - t0)
-            rows.append(part)
-    return pd.concat(rows, ignore_index=True).sort_values(["start", "time"], kind="stable", ignore_index=True)
+    states, found = [], []
+    for span in after:
+        until = begin + span
+        while (t < until).any():
+            # tangents are made orthonormal again before any has faded below the tolerance of the solve
+            steepest = torch.linalg.matrix_norm(flow.linearise(t, z)[1], ord=2)
+            longest = torch.ones_like(t) if flow.is_map else GROWTH / steepest.clamp(min=1e-12)
+            t1 = torch.minimum(t + longest, until)
+            start = z
+            z, tangents, _, status = flow.carry(z, basis, t, t1)
+            check_arrived(status, start, t1)
+            basis, upper = torch.linalg.qr(tangents)
+            total, t = upper @ total, t1
+            size = torch.linalg.matrix_norm(total)
+            total, scale = total / size[:, None, None], scale + size.log()
+        sizes = torch.linalg.svdvals(total)
+        states.append(z)
+        found.append((sizes.where(sizes > LOST * sizes[:, :1], torch.nan)).log() + scale[:, None])
+    return states, found
+
+
+def _by_series(table: pd.DataFrame, where: Standing) -> pd.DataFrame:
+    """Rows of series at times of their own, with means and quantiles of what draws give."""
+    fitted = where.fitted
+    assert fitted is not None
+    row = table.pop("start").to_numpy()
+    series = fitted.series.numpy()[row]
+    spans = fitted.to_native(table["time"].to_numpy())
+    lasts = np.array([fitted.last_times[place] for place in series])
+    table["time"] = lasts + spans
+    table.insert(0, fitted.id_col, [fitted.ids[place] for place in series])
+    table = table.rename(columns={"time": fitted.time_col})
+    table.insert(2, "lead", spans)
+    if fitted.n_draws == 1:
+        return table
+    keys = [fitted.id_col, fitted.time_col, "lead"]
+    grouped = table.groupby(keys, sort=False)
+    found = grouped.mean()
+    for name, q in (("q05", 0.05), ("q95", 0.95)):
+        found[f"log_growth_{name}"] = grouped["log_growth"].quantile(q)
+    return found.reset_index()

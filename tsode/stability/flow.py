@@ -17,6 +17,7 @@ from tsode.core.status import Status
 from tsode.errors import ParameterError, ShapeError, SolverError
 from tsode.evolutions.base import Evolution, Solved
 from tsode.numerics import Switching
+from tsode.numerics.affine_field import AffineField
 from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.row_jacobian import linearise, load_rules
@@ -59,7 +60,7 @@ class Flow(ABC):
     names : tuple of str
         Of the coordinates.
     unit : str
-        What one unit of its time is called: "unit" of a field, "step" of a map.
+        What one unit of its time is called: "unit" of a field, "step" of a map; of a forecaster, one of the clock.
     is_map : bool
     is_solved : bool
         Whether a solve stands behind the slope, as of a period map.
@@ -68,7 +69,7 @@ class Flow(ABC):
     """
 
     names: tuple[str, ...]
-    unit: ClassVar[str] = "unit"
+    unit: str
     is_map: ClassVar[bool] = False
     is_solved: ClassVar[bool] = False
     n_steps: ClassVar[int] = 1000
@@ -77,6 +78,10 @@ class Flow(ABC):
     def n_state(self) -> int:
         """Number of coordinates."""
         return len(self.names)
+
+    def at(self, rows: Tensor) -> Flow:
+        """The flow of some of its rows, by their places: another one where each row has something of its own."""
+        return self
 
     @abstractmethod
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
@@ -156,19 +161,33 @@ class FieldFlow(Flow):
         ``rate(t, z)``: ``t`` (b,), ``z`` (b d) -> (b d), each row by itself.
     names : tuple of str
     solver : Solver
+    unit : str
     """
 
     rate: VectorField
     names: tuple[str, ...]
     solver: Solver = SOLVER
+    unit: str = "unit"
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether it is known to be, whatever it does with its state."""
+        return isinstance(self.rate, AffineField)
 
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         return self.rate(t, z)
 
     def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(self.rate, AffineField):
+            z = _exactly(self.rate, z, t1 - t0)[0]
+            return z, _status(z)
         return self.advance_with(self.rate, z, t0, t1)
 
     def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
+        if isinstance(self.rate, AffineField):
+            end, turn = _exactly(self.rate, z, t1 - t0)
+            divergence = self.rate.matrix.diagonal(dim1=1, dim2=2).sum(dim=1) * (t1 - t0)
+            return Carried(end, turn @ tangents, divergence, _status(end))
         (b, d), k = z.shape, tangents.shape[2]
         load_rules()
         is_whole = d <= 2 * k  # of few tangents in a large state the Jacobian is not asked for
@@ -202,6 +221,8 @@ class FieldFlow(Flow):
         return end.view(b, m, d), status
 
     def path(self, z: Tensor, times: Tensor) -> Tensor:
+        if isinstance(self.rate, AffineField):
+            return super().path(z, times)
         start, asked = times[:1].expand(len(z)), times.expand(len(z), -1)
         solution = integrate_to(self.rate, z, start, asked, self.solver)
         check_arrived(solution.status, z, asked[:, -1])
@@ -243,7 +264,7 @@ class MapFlow(Flow):
 
     step: Callable[[Tensor], Tensor]
     names: tuple[str, ...]
-    unit: ClassVar[str] = "step"
+    unit: str = "step"
     is_map: ClassVar[bool] = True
 
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
@@ -278,6 +299,17 @@ def derivative_along(function: Callable[[Tensor], Tensor], z: Tensor, direction:
     load_rules()
     slope: Tensor = jvp(function, (z,), (direction,))[1]
     return slope
+
+
+def _exactly(field: AffineField, z: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
+    """States (b d) of an affine field after spans (b,), and how tangents turn on the way (b d d)."""
+    d = z.shape[1]
+    drift = torch.zeros(len(z), d + 1, d + 1, dtype=z.dtype)
+    drift[:, :d, :d] = field.matrix
+    if field.offset is not None:
+        drift[:, :d, d] = field.offset
+    moved = torch.linalg.matrix_exp(drift * span[:, None, None])
+    return (moved[:, :d, :d] @ z[..., None])[..., 0] + moved[:, :d, d], moved[:, :d, :d]
 
 
 def _status(z: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class PeriodFlow(Flow):
     inner: Flow
     period: float
     t0: float
-    unit: ClassVar[str] = "step"
+    unit: str = "step"
     is_map: ClassVar[bool] = True
     is_solved: ClassVar[bool] = True
     n_steps: ClassVar[int] = 100

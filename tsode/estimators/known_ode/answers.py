@@ -130,20 +130,31 @@ class AnswersByDraws:
         """Pieces, their laws, which have none, and the coordinates (n k s) of their draws that all series share."""
         for pieces in self._cut(self._pieces(query, panel, rows_used)):
             with isolated():
-                draws = self._draws([piece.history for piece in pieces])
-                given = [piece.history.as_told(panel) for piece in pieces]
+                density, u = self._density_and_draws(pieces, panel)
                 n_most = max(len(piece.times) for piece in pieces)
                 times = np.stack([np.resize(piece.times, n_most) if len(piece.times) == n_most else
                                   np.pad(piece.times, (0, n_most - len(piece.times)), mode="edge")
                                   for piece in pieces])  # fmt: skip
-                density = self._density_of(given, len(given))
-                u = torch.stack([
-                    self._on_all_occasions(one, piece.history, density) for one, piece in zip(draws, pieces)
-                ])  # fmt: skip
                 laws, is_lost, u = laws_by_draws(density, u, torch.from_numpy(times))
                 tell_of_blanks(density, laws, is_lost)
                 places = [start for name, _, start, _ in density.space._blocks() if name not in density.space.own]
             yield pieces, laws, is_lost, u[..., places]
+
+    def _density_and_draws(self, pieces: Sequence[_Piece], panel: Panel) -> tuple[KnownDensity, Tensor]:
+        """Density of the series of some pieces, each a problem by itself, and draws (n k p) of its coordinates."""
+        draws = self._draws([piece.history for piece in pieces])
+        given = [piece.history.as_told(panel) for piece in pieces]
+        density = self._density_of(given, len(given))
+        return density, torch.stack([
+            self._on_all_occasions(one, piece.history, density) for one, piece in zip(draws, pieces)
+        ])  # fmt: skip
+
+    def _standing(self, query: Query, panel: Panel) -> tuple[KnownDensity, Tensor, Tensor]:
+        """Density and draws (n k p) of the series of a question after all their rows, and the first times (n 1)."""
+        pieces = list(self._pieces(query, panel, "all"))
+        with isolated():
+            density, u = self._density_and_draws(pieces, panel)
+        return density, u, torch.from_numpy(np.stack([piece.times[:1] for piece in pieces]))
 
     def _pieces(self, query: Query, panel: Panel, rows_used: str) -> Iterator[_Piece]:
         """Times of each series that are answered from the same rows: those before "each", before the "first", "all"."""

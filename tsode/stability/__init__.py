@@ -9,8 +9,11 @@ from tsode.stability.finite_time import finite_time_exponents
 from tsode.stability.fitted import FittedSystem, fitted_system
 from tsode.stability.fixed_points import fixed_points
 from tsode.stability.flow import FieldFlow, Flow, Map, MapFlow, as_flow
+from tsode.stability.jacobian import jacobian
 from tsode.stability.manifold import invariant_manifold
 from tsode.stability.normal_form import normal_form
+from tsode.stability.period_map import period_map
+from tsode.stability.predictability import predictability_class
 
 __all__ = [
     "FieldFlow",
@@ -26,8 +29,11 @@ __all__ = [
     "fitted_system",
     "fixed_points",
     "invariant_manifold",
+    "jacobian",
     "limit_cycle",
     "lyapunov_spectrum",
     "normal_form",
+    "period_map",
+    "predictability_class",
     "predictability_horizon",
 ]

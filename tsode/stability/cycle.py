@@ -13,15 +13,13 @@ import torch
 from torch import Tensor
 
 from tsode.errors import ParameterError, SolverError
-from tsode.numerics import Switching
 from tsode.numerics.base import Solver
 from tsode.stability.exponents import crossing_time
-from tsode.stability.flow import Flow, as_flow, read_states
+from tsode.stability.flow import ROUGH, TIGHT, Flow, as_flow, read_states
 
 __all__ = ["limit_cycle"]
 
-SOLVER = Switching(rtol=1e-11, atol=1e-13, max_steps=100_000)
-ROUGH = Switching(rtol=1e-6, atol=1e-9, max_steps=100_000)  # for the way there
+SOLVER = TIGHT
 N_ITERATIONS, N_PIECES, N_TURNS = 30, 20, 400
 STRETCH = 4.0  # in powers of e, that a piece may stretch or shrink: tangents of more lose their digits
 NEAR = 0.1  # of the amplitude, in which a first return has to come back
@@ -82,8 +80,11 @@ def limit_cycle(
     if flow.is_map:
         raise ParameterError("A map has no cycle in time: fixed_points of its n-th iterate are its cycles.")
     zero = torch.zeros(1, dtype=torch.float64)
-    if not torch.equal(flow.slope(zero, z), flow.slope(zero + 0.37, z)):
-        raise ParameterError("The field reads the time: a driven system has fixed points of its period map instead.")
+    if flow.reads_time(zero, z):
+        raise ParameterError(
+            "The field reads the time: the cycles of a driven system are fixed points of its period map, "
+            "fixed_points(period_map(field, period), starts)."
+        )
     with torch.no_grad():
         if period is None:
             rough = as_flow(system, z.shape[1], names, solver or ROUGH)

@@ -15,22 +15,23 @@ from torch import Tensor
 from tsode.errors import ParameterError, UnsettledError
 from tsode.numerics.affine_field import find_affine
 from tsode.numerics.base import Solver
-from tsode.stability.flow import FieldFlow, Flow, check_arrived
+from tsode.stability.flow import GROWTH, FieldFlow, Flow, MapFlow, check_arrived
 from tsode.stability.points import eigenvalues, polish
 from tsode.stability.standing import stand
 
 __all__ = ["crossing_time", "lyapunov_spectrum", "predictability_horizon"]
 
-GROWTH = 5.0  # of tangents between two orthonormalisations, in powers of e, by the size of the Jacobian
+WIDTH = 6144  # numbers of all states and tangents together, up to which more orbits cost little
 N_BLOCKS = 32  # at the least, over all orbits together
-LENGTH = 500.0  # of an orbit by default, in times that its fastest coordinate takes to cross its range
+N_PHASES, PHASE = 16, 2.0  # orbits begin by up to so many steps of so many crossings one after another
+LENGTH = 360.0  # of an orbit by default, in times that its fastest coordinate takes to cross its range
 SETTLED = 4.0  # standard errors that the two halves of the orbits may lie apart
 AT_REST = 1e-6  # of what the coordinates are: an orbit slower than this, near a fixed point, has come to it
 
 
 def lyapunov_spectrum(
     system: Any, starts: Any = None, *, k: int | None = None, duration: float | None = None,
-    transient: float | None = None, interval: float | None = None, n_starts: int = 64, t0: float = 0.0,
+    transient: float | None = None, interval: float | None = None, n_starts: int | None = None, t0: float = 0.0,
     names: Sequence[str] | None = None, solver: Solver | None = None, random_state: Any = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Lyapunov exponents by the growth of orthonormal tangents along many orbits at once.
@@ -51,13 +52,14 @@ def lyapunov_spectrum(
     k : int, optional
         Exponents from the largest on; all by default. The sum is compared with the divergence where there are all.
     duration : float, optional
-        Of every orbit after its `transient`, in the time of the system (steps of a map). By default 500 times as long
+        Of every orbit after its `transient`, in the time of the system (steps of a map). By default 360 times as long
         as the coordinates take to cross their range.
     transient : float, optional
         As long as the duration by default.
     interval : float, optional
         Between orthonormalisations; by default in which no tangent grows by more than about exp(5).
-    n_starts : int
+    n_starts : int, optional
+        By default 64 to 512, more of a small state: up to some width a solve costs nearly the same.
     t0 : float
         When orbits start.
     solver : Solver, optional
@@ -70,7 +72,8 @@ def lyapunov_spectrum(
         ``standard_error``, from blocks of the orbits. ``attrs`` have ``sum``, ``divergence`` (its mean along the
         orbits, which the sum should equal; None where not all exponents were asked for), ``trace_error``, the
         ``kaplan_yorke_dimension``, ``duration`` (of all orbits together), ``transient``, ``interval``, and ``running``
-        (mean of the exponents after each tenth of the duration). ``method`` is "orbits" or "closed form". Of a
+        (mean of the exponents after each tenth of the duration). ``method`` is "orbits" or "closed form";
+        ``is_clock_left_out`` says of a field that it reads the time, whose exponent is zero and not among these. Of a
         forecaster the column names its unit of time (``exponent_per_hour``); where its series have fields of their own
         (rates that their states set) there are rows for each, and with draws from a posterior mean, ``sd``, ``q05`` and
         ``q95`` of what they give, ``standard_error`` of that mean, and all of them in ``attrs["draws"]``.
@@ -78,7 +81,7 @@ def lyapunov_spectrum(
     Raises
     ------
     UnsettledError
-        If exponents in the two halves of the duration differ by more than 4 standard errors; with both.
+        If exponents in the two halves of the duration differ by more than 4 standard errors of that; with both.
     SolverError
         If an orbit does not stay finite.
 
@@ -109,6 +112,9 @@ def lyapunov_spectrum(
         or (where.fitted is not None and find_affine(alone.rate, where.t[firsts], where.z[firsts]) is not None)
     ):
         return where.tell([_closed_form(flow.at(row[None]), where.z[row][None], where.t[row], k) for row in firsts])
+    if isinstance(flow, MapFlow) and find_affine(flow.slope, where.t[:1], where.z[:1]) is not None:
+        return _closed_form(flow, where.z[:1], where.t[0], k)
+    n_starts = min(max(WIDTH // (d * (k + 1)), 64), 512) if n_starts is None else n_starts
     where = where.spread(n_starts, random_state)
     flow = where.flow
     with torch.no_grad():
@@ -142,10 +148,10 @@ def _plan(
     flow: Flow, z: Tensor, t: Tensor, duration: float | None, transient: float | None, interval: float | None
 ) -> _Plan:
     if flow.is_map:
-        duration = 1_000 if duration is None else duration
+        duration = flow.n_steps if duration is None else duration
         transient = round(duration) if transient is None else round(transient)
-        t1 = t + transient
-        return _Plan(flow.arrive(z, t, t1), t1, transient, interval or 1, max(round(duration / (interval or 1)), 1))
+        z, t = _apart(flow, flow.arrive(z, t, t + transient), t + transient)
+        return _Plan(z, t, transient, interval or 1, max(round(duration / (interval or 1)), 1))
     crossing, z, t, spent = crossing_time(flow, z, t, transient)
     duration = LENGTH * crossing if duration is None else duration
     if not duration > 0:
@@ -154,11 +160,21 @@ def _plan(
     if transient > spent:
         t1 = t + (transient - spent)
         z, t = flow.arrive(z, t, t1), t1
+    z, t = _apart(flow, z, t, PHASE * crossing)
     slopes = flow.linearise(t, z)[1]
     size = float(torch.linalg.matrix_norm(slopes, ord=2).mean())
     length = GROWTH / size if interval is None and size > 0 else (interval or duration / 100)
     n = max(math.ceil(duration / length), 20)
     return _Plan(z, t, max(transient, spent), duration / n, n)
+
+
+def _apart(flow: Flow, z: Tensor, t: Tensor, step: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Orbits at several times: those that turn together, as on a cycle, would all be cut at the same phase."""
+    place = torch.arange(len(z)) % N_PHASES
+    if not flow.is_map:
+        return flow.arrive(z, t, t + step * place), t + step * place
+    states = flow.path(z, torch.arange(min(len(z), N_PHASES), dtype=torch.float64))
+    return states[torch.arange(len(z)), place], t
 
 
 def crossing_time(flow: Flow, z: Tensor, t: Tensor, transient: float | None) -> tuple[float, Tensor, Tensor, float]:
@@ -192,15 +208,13 @@ def _crossing(flow: Flow, seen: list[Tensor], t: Tensor) -> float:
 
 def _resting(flow: Flow, z: Tensor, t: Tensor) -> Tensor | None:
     """The fixed point that all orbits stand at, or None."""
-    if flow.is_map:
+    if flow.reads_time(t, z):
         return None
     slope, jacobian = flow.linearise(t, z)
-    if not bool((slope == flow.slope(t + 0.37, z)).all()):  # reads the time
-        return None
     rate = torch.linalg.matrix_norm(jacobian, ord=2)[:, None]
     if bool((slope.abs() > AT_REST * rate * (1 + z.abs())).any()):
         return None
-    point, is_root = polish(flow, t, z)
+    point, is_root = polish(flow, t, z, AT_REST if flow.is_solved else 1e-10)
     near = (point - z).abs().amax() <= 1e3 * AT_REST * (1 + z.abs().amax())
     same = (point - point[:1]).abs().amax() <= AT_REST * (1 + point.abs().amax())
     return point[:1] if bool(is_root.all() & near & same) else None
@@ -214,7 +228,7 @@ def _grow(flow: Flow, plan: _Plan, k: int) -> tuple[Tensor, Tensor | None]:
     tangents = torch.linalg.qr(torch.randn(s, d, k, dtype=z.dtype, generator=generator)).Q
     growth, divergence = [], []
     # tangents find their directions before they are counted
-    n_before = max(plan.n_intervals // 10, 1)
+    n_before = max(plan.n_intervals // 4, 1)
     for n in range(n_before + plan.n_intervals):
         t1 = t + plan.interval
         start = z
@@ -240,6 +254,7 @@ def _closed_form(flow: Flow, z: Tensor, t0: Tensor, k: int) -> pd.DataFrame:
         "method": "closed form", "sum": float(exponents.sum()), "divergence": total,
         "trace_error": None if total is None else 0.0, "kaplan_yorke_dimension": _dimension(exponents),
         "duration": math.inf, "transient": 0.0, "interval": math.inf, "running": [],
+        "is_clock_left_out": False,
     }  # fmt: skip
     return table
 
@@ -248,12 +263,13 @@ def _table(flow: Flow, plan: _Plan, growth: Tensor, divergence: Tensor | None, d
     n, s, k = growth.shape
     rates = growth.numpy() / plan.interval
     exponents = rates.mean(axis=(0, 1))
-    blocks = np.concatenate([part.mean(axis=0) for part in np.array_split(rates, max(math.ceil(N_BLOCKS / s), 2))])
-    error = blocks.std(axis=0, ddof=1) / math.sqrt(len(blocks))
+    error = _standard_error(rates)
     halves = [half.mean(axis=(0, 1)) for half in np.array_split(rates, 2)]
+    # what bounds the growth, as the turns of tangents do, is of the opposite sign in both halves of an orbit
+    gap = _standard_error(rates[: n // 2] - rates[n - n // 2 :])
     size = float(np.abs(exponents).max())
-    if (np.abs(halves[0] - halves[1]) > SETTLED * 2 * error + 1e-6 * size).any():
-        worst = int(np.argmax(np.abs(halves[0] - halves[1]) / (error + 1e-300)))
+    if (np.abs(halves[0] - halves[1]) > SETTLED * gap + 1e-6 * size).any():
+        worst = int(np.argmax(np.abs(halves[0] - halves[1]) / (gap + 1e-6 * size + 1e-300)))
         raise UnsettledError(
             f"Exponent {worst + 1} has not settled: {halves[0][worst]:.6g} per {flow.unit} in the first half of "
             f"{n * plan.interval:.6g}, {halves[1][worst]:.6g} in the second, with a standard error of "
@@ -272,8 +288,17 @@ def _table(flow: Flow, plan: _Plan, growth: Tensor, divergence: Tensor | None, d
         "trace_error": None if mean is None else abs(total - mean),
         "kaplan_yorke_dimension": _dimension(exponents[order]) if k == d else None,
         "duration": n * s * plan.interval, "transient": plan.transient, "interval": plan.interval, "running": running,
+        "is_clock_left_out": flow.reads_time(plan.t, plan.z),
     }  # fmt: skip
     return table
+
+
+def _standard_error(rates: np.ndarray) -> np.ndarray:
+    """Of the mean (k,) of rates (n s k): from whole orbits, or blocks of them where orbits are few."""
+    n_parts = min(math.ceil(N_BLOCKS / rates.shape[1]), len(rates))
+    blocks = np.concatenate([part.mean(axis=0) for part in np.array_split(rates, n_parts)])
+    error: np.ndarray = blocks.std(axis=0, ddof=1) / math.sqrt(len(blocks))
+    return error
 
 
 def _dimension(exponents: np.ndarray) -> float:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solver
-from tsode.stability.exponents import GROWTH
-from tsode.stability.flow import Flow, check_arrived
+from tsode.stability.flow import GROWTH, Flow, check_arrived
 from tsode.stability.standing import Standing, stand
 
 __all__ = ["finite_time_exponents"]

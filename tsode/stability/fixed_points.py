@@ -14,12 +14,13 @@ from tsode._random import new_generator
 from tsode.errors import ParameterError
 from tsode.stability.fitted import as_fitted
 from tsode.stability.fitted_points import around, fitted_points
-from tsode.stability.flow import Flow, as_flow, read_states
+from tsode.stability.flow import ROUGH, TIGHT, as_flow, read_states
 from tsode.stability.points import eigenvalues, jacobian_table, polish
 
 __all__ = ["fixed_points"]
 
 SAME = 1e-6  # of the spread of the starts: points closer than this are one
+NEAR = 1e-5  # relative, what a rough solve can say of a root
 
 
 @torch.no_grad()
@@ -75,9 +76,14 @@ def fixed_points(
             ),
         )  # fmt: skip
     z = _starts(starts, box, n_starts, random_state)
-    flow = as_flow(system, z.shape[1], names)
+    flow = as_flow(system, z.shape[1], names, TIGHT)
     time = torch.full((len(z),), t, dtype=torch.float64)
-    found, is_root = polish(flow, time, z, tolerance)
+    if flow.is_solved:
+        found, is_root = polish(as_flow(system, z.shape[1], names, ROUGH), time, z, NEAR)
+        if is_root.any():
+            found[is_root], is_root[is_root.clone()] = polish(flow, time[is_root], found[is_root], tolerance)
+    else:
+        found, is_root = polish(flow, time, z, tolerance)
     if not is_root.any():
         slope = flow.slope(time, found)
         size = slope.abs().amax(dim=1).nan_to_num(nan=torch.inf)
@@ -88,8 +94,10 @@ def fixed_points(
             f"at ({at}). Give other starts or a larger box; a flow may also have none."
         )
     points, counts = _apart(found[is_root], z)
-    order = _table_order(flow, t, points)
-    table = jacobian_table(flow, points[order], t)
+    values = eigenvalues(flow, t, points)
+    size = values.abs() if flow.is_map else values.real
+    order = size.amax(dim=1).argsort(stable=True)
+    table = jacobian_table(flow, points[order], t, values[order])
     table["n_starts"] = counts[order].numpy()
     return table
 
@@ -122,9 +130,3 @@ def _apart(found: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
             points.append(z)
             counts.append(1)
     return torch.stack(points), torch.tensor(counts)
-
-
-def _table_order(flow: Flow, t: float, points: Tensor) -> Tensor:
-    values = eigenvalues(flow, t, points)
-    size = values.abs().amax(dim=1) if flow.is_map else values.real.amax(dim=1)
-    return size.argsort(stable=True)

@@ -22,10 +22,16 @@ from tsode.numerics.base import Solver, VectorField
 from tsode.numerics.integrate import integrate, integrate_to
 from tsode.numerics.row_jacobian import linearise, load_rules
 
-__all__ = ["FieldFlow", "Flow", "Map", "MapFlow", "as_flow", "derivative_along", "read_states"]
+__all__ = [
+    "FieldFlow", "Flow", "Map", "MapFlow", "Stepping", "as_flow", "check_arrived", "derivative_along",
+    "n_steps_between", "read_states",
+]  # fmt: skip
 
 # Tangents are in the error norm, so that they are as right as the states.
 SOLVER = Switching(rtol=1e-7, atol=1e-9, max_steps=100_000)
+ROUGH = Switching(rtol=1e-6, atol=1e-9, max_steps=100_000)  # for the way to a root
+TIGHT = Switching(rtol=1e-11, atol=1e-13, max_steps=100_000)  # where the end of a solve is a root's own digits
+GROWTH = 5.0  # of tangents between two orthonormalisations, in powers of e, by the size of the Jacobian
 
 
 class Carried(NamedTuple):
@@ -56,11 +62,17 @@ class Flow(ABC):
     unit : str
         What one unit of its time is called: "unit" of a field, "step" of a map; of a forecaster, one of the clock.
     is_map : bool
+    is_solved : bool
+        Whether a solve stands behind the slope, as of a period map.
+    n_steps : int
+        Of a map: as many steps are a long orbit.
     """
 
     names: tuple[str, ...]
     unit: str
     is_map: ClassVar[bool] = False
+    is_solved: ClassVar[bool] = False
+    n_steps: ClassVar[int] = 1000
 
     @property
     def n_state(self) -> int:
@@ -75,6 +87,10 @@ class Flow(ABC):
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         """What is zero at a fixed point: the field at ``t`` (b,) and ``z`` (b d), or the step that a map takes."""
 
+    def reads_time(self, t: Tensor, z: Tensor) -> bool:
+        """Whether the slope at ``z`` (b d) is another one later than ``t`` (b,)."""
+        return not torch.equal(self.slope(t, z), self.slope(t + 0.37, z))
+
     def linearise(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Slope (b d) and its Jacobian (b d d)."""
         value, jacobian, _ = linearise(self.slope, t, z)
@@ -87,6 +103,15 @@ class Flow(ABC):
     @abstractmethod
     def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
         """As `advance`, with ``tangents`` (b d k) carried along."""
+
+    def advance_together(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        """As `advance`, of states (b m d) of which those of a row are solved by the same steps.
+
+        Their distances are then right to their own digits, however small, and not only to those of the solve.
+        """
+        b, m, d = z.shape
+        end, status = self.advance(z.reshape(b * m, d), t0.repeat_interleave(m), t1.repeat_interleave(m))
+        return end.view(b, m, d), status.view(b, m).amax(dim=1)
 
     def path(self, z: Tensor, times: Tensor) -> Tensor:
         """States (b m d) of those at the first of ``times`` (m,), which rise, at each of them.
@@ -186,6 +211,15 @@ class FieldFlow(Flow):
         turned = end[:, d : d + d * k].reshape(b, d, k)
         return Carried(end[:, :d], turned, end[:, -1] if is_whole else None, status)
 
+    def advance_together(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+        b, m, d = z.shape
+
+        def beside(t: Tensor, x: Tensor) -> Tensor:
+            return self.rate(t.repeat_interleave(m), x.reshape(b * m, d)).reshape(b, m * d)
+
+        end, status = self.advance_with(beside, z.reshape(b, m * d), t0, t1)
+        return end.view(b, m, d), status
+
     def path(self, z: Tensor, times: Tensor) -> Tensor:
         if isinstance(self.rate, AffineField):
             return super().path(z, times)
@@ -200,8 +234,16 @@ class FieldFlow(Flow):
         return solution.z, solution.status
 
 
+class Stepping(ABC):
+    """Family of what takes steps in place of time: a flow once it is known how many coordinates there are."""
+
+    @abstractmethod
+    def flow(self, n_state: int | None, names: Sequence[str] | None, solver: Solver | None) -> Flow:
+        """The flow of as many coordinates, if not of as many as it has of itself."""
+
+
 @dataclass(frozen=True)
-class Map:
+class Map(Stepping):
     """A map whose steps take the place of time.
 
     Parameters
@@ -211,6 +253,9 @@ class Map:
     """
 
     step: Callable[[Tensor], Tensor]
+
+    def flow(self, n_state: int | None, names: Sequence[str] | None, solver: Solver | None) -> MapFlow:
+        return MapFlow(self.step, _labels(n_state, names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,22 +270,28 @@ class MapFlow(Flow):
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         return self.step(z) - z
 
+    def reads_time(self, t: Tensor, z: Tensor) -> bool:
+        return False
+
     def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
-        for _ in range(self._n_steps(t0, t1)):
+        for _ in range(n_steps_between(t0, t1)):
             z = self.step(z)
         return z, _status(z)
 
     def carry(self, z: Tensor, tangents: Tensor, t0: Tensor, t1: Tensor) -> Carried:
-        for _ in range(self._n_steps(t0, t1)):
+        for _ in range(n_steps_between(t0, t1)):
             value, jacobian, _ = linearise(lambda t, x: self.step(x), t0, z)
             z, tangents = value, jacobian @ tangents
         return Carried(z, tangents, None, _status(z))
 
-    def _n_steps(self, t0: Tensor, t1: Tensor) -> int:
-        spans = (t1 - t0).unique()
-        if len(spans) != 1 or float(spans) != round(float(spans)) or float(spans) < 0:
-            raise ParameterError(f"A map takes whole steps forward, all rows as many, but was asked for {spans}.")
-        return int(spans)
+
+def n_steps_between(t0: Tensor, t1: Tensor) -> int:
+    """Steps of a map from ``t0`` (b,) to ``t1`` (b,), the same of all rows."""
+    spans = (t1 - t0).unique()
+    if len(spans) != 1 or float(spans) != round(float(spans)) or float(spans) < 0:
+        shown = ", ".join(f"{x:g}" for x in spans.tolist())
+        raise ParameterError(f"A map takes whole steps forward, all rows as many, but was asked for {shown}.")
+    return int(spans)
 
 
 def derivative_along(function: Callable[[Tensor], Tensor], z: Tensor, direction: Tensor) -> Tensor:
@@ -267,7 +318,8 @@ def _status(z: Tensor) -> Tensor:
 
 def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None = None, solver: Solver | None = None
             ) -> Flow:  # fmt: skip
-    """Read what a user gives as a flow: a function ``f(t, z)``, a field, an evolution that is solved, or a `Map`.
+    """Read what a user gives as a flow: a function ``f(t, z)``, a field, an evolution that is solved, a `Map`, or
+    a `period_map`.
 
     Parameters
     ----------
@@ -278,14 +330,9 @@ def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None
     """
     if isinstance(system, Flow):
         return system
-    known = getattr(system, "n_state", n_state)
-    if known is None:
-        raise ParameterError("How many states there are is not known: give starts, or n_state=.")
-    labels = tuple(names) if names is not None else tuple(f"z{i + 1}" for i in range(known))
-    if len(labels) != known:
-        raise ParameterError(f"There are {known} states, but {len(labels)} names: {', '.join(labels)}.")
-    if isinstance(system, Map):
-        return MapFlow(system.step, labels)
+    if isinstance(system, Stepping):
+        return system.flow(n_state, names, solver)
+    labels = _labels(getattr(system, "n_state", n_state), names)
     if isinstance(system, Solved):
         return FieldFlow(system.dynamics, labels, solver or SOLVER)
     if not callable(system) or isinstance(system, Evolution):
@@ -294,6 +341,15 @@ def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None
             "of tsode, an evolution that is solved, or a Map."
         )
     return FieldFlow(system, labels, solver or SOLVER)
+
+
+def _labels(n_state: int | None, names: Sequence[str] | None) -> tuple[str, ...]:
+    if n_state is None:
+        raise ParameterError("How many states there are is not known: give starts, or n_state=.")
+    labels = tuple(names) if names is not None else tuple(f"z{i + 1}" for i in range(n_state))
+    if len(labels) != n_state:
+        raise ParameterError(f"There are {n_state} states, but {len(labels)} names: {', '.join(labels)}.")
+    return labels
 
 
 def read_states(states: Any, names: Sequence[str] | None = None) -> Tensor:
@@ -308,6 +364,8 @@ def read_states(states: Any, names: Sequence[str] | None = None) -> Tensor:
         states = np.stack([np.asarray(value, dtype=float) for value in states.values()], axis=-1)
     if hasattr(states, "to_numpy"):
         states = states.to_numpy(dtype=float)
+    if isinstance(states, np.ndarray):
+        states = states.copy()  # one that is read-only becomes no tensor without a warning
     z = torch.as_tensor(states).detach().to(torch.float64)
     z = z[None] if z.dim() == 1 else z
     if z.dim() != 2 or not z.numel():

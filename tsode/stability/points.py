@@ -31,20 +31,24 @@ def polish(flow: Flow, t: Tensor, z: Tensor, tolerance: float = 1e-10) -> tuple[
         if is_usable.any():
             solved = torch.linalg.lstsq(jacobian[is_usable], -value[is_usable, :, None], driver="gelsd").solution
             step[is_usable] = solved[..., 0]
-        start, norm = z[active], value.norm(dim=1)
+        start, norm, before = z[active], value.norm(dim=1), moved[active].amax(dim=1)
+        far = torch.where(is_usable[:, None], step.abs() / (1 + start.abs()), torch.inf)
+        is_there = far.amax(dim=1) <= tolerance
         length = torch.ones_like(norm)
         best = start + step
         for _ in range(N_HALVINGS):
             size = going_on.slope(t[active], best).norm(dim=1)
-            worse = ~(size <= norm) & (norm > 0)
+            worse = ~(size <= norm) & (norm > 0) & ~is_there
             if not worse.any():
                 break
             length = torch.where(worse, length / 2, length)
             best = start + length[:, None] * step
         z[active] = torch.where(best.isfinite().all(dim=1)[:, None], best, start)
-        moved[active] = torch.where(is_usable[:, None], step.abs() / (1 + start.abs()), torch.inf)
+        moved[active] = far
         going = active.clone()
-        going[active] = is_usable & ~(moved[active].amax(dim=1) <= 1e-2 * tolerance)
+        # what no step makes smaller, or is rounding of the slope, is as near as it gets
+        is_last = (far.amax(dim=1) <= 1e-2 * tolerance) | (is_there & (far.amax(dim=1) >= 0.9 * before)) | worse
+        going[active] = is_usable & ~is_last
         active = going
         if not active.any():
             break
@@ -62,9 +66,9 @@ def eigenvalues(flow: Flow, t: float, z: Tensor) -> Tensor:
     return values.gather(1, size.argsort(dim=1, descending=True, stable=True))
 
 
-def jacobian_table(flow: Flow, z: Tensor, t: float = 0.0) -> pd.DataFrame:
-    """States with kind, eigenvalues and slope, a row each."""
-    values = eigenvalues(flow, t, z)
+def jacobian_table(flow: Flow, z: Tensor, t: float = 0.0, values: Tensor | None = None) -> pd.DataFrame:
+    """States with kind, eigenvalues (which may be known) and slope, a row each."""
+    values = eigenvalues(flow, t, z) if values is None else values
     size = values.abs() if flow.is_map else values.real
     level = (size - 1 if flow.is_map else size).numpy()
     scale = NEUTRAL * np.maximum(values.abs().amax(dim=1).numpy(), 1.0 if flow.is_map else 0.0)[:, None]

@@ -1,4 +1,4 @@
-"""Tangents of a jump filter: derivatives of the state after each event by the state before it and by what is seen."""
+"""Tangents of a jump filter: derivatives of the state after an event by the state before and by what was seen."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ class EventTangents(NamedTuple):
         By the state right after the event before: first axis what changes, last axis by what.
     by_values : Tensor[b d c]
         By the values seen at the event; 0 where none was.
+    by_last : Tensor[b d c]
+        By the values last seen before it, which the readout may read.
     """
 
     by_state: Tensor
     by_values: Tensor
+    by_last: Tensor
 
 
 def event_tangents(model: JumpFilter, filtered: Filtered) -> Iterator[EventTangents]:
@@ -64,11 +67,11 @@ def _tangents(model: JumpFilter, filtered: Filtered, k: int, rows: Tensor, z: Te
         held = held._replace(
             rates=held.rates[at][:, columns], acted_at=held.acted_at[at][:, columns], constants=constants
         )
-    last, seen = (part[at][:, columns] for part in (filtered.last, filtered.seen))
+    seen, last = filtered.seen[at][:, columns], filtered.last[at][:, columns].requires_grad_()
     features = None if features is None else features[at][:, columns]
     before = z.repeat_interleave(d, dim=0).requires_grad_()
     mask, drives = batch.mask.to(values.dtype), model.drive(held, slice(None))
     _, after = model.step(before, 1, batch, mask, last, seen, features, held, drives)
     each = torch.eye(d, dtype=z.dtype, device=z.device).repeat(b, 1)
-    by_state, by_values = torch.autograd.grad(after, (before, values), each, materialize_grads=True)
-    return EventTangents(by_state.view(b, d, d), by_values[:, 1].view(b, d, -1))
+    by_state, *by = torch.autograd.grad(after, (before, values, last), each, materialize_grads=True)
+    return EventTangents(by_state.view(b, d, d), *(part[:, 1].view(b, d, -1) for part in by))

@@ -123,7 +123,7 @@ class Reach(nn.Module):
         for k in outside.any(dim=2).any(dim=0).nonzero()[:, 0].tolist():
             last, is_new = values.gather(1, latest[:, k, None])[:, 0], seen | (latest[:, k] > 0)
             low, high = (torch.where(is_new, op(end, last), end) for op, end in self._ends())
-            x = values[:, k + 1]
+            x = values[:, k + 1].clone()  # what is written below is not what a gradient reads
             is_taken = (x >= low - self.change) & (x <= high + self.change)
             ended = torch.minimum(torch.maximum(x, self.low), self.high)
             values[:, k + 1] = torch.where(is_taken | ~batch.mask[:, k], x, ended)

@@ -380,8 +380,11 @@ def run_filters(
     last, seen = batch.last_seen()
     seen = seen.to(batch.values.dtype)
     features = models[0].features_at(batch, batch.times)
-    if features is not None:  # where nothing happens, nothing is read
-        features = features * (batch.mask.any(dim=2) | batch.is_input)[..., None]
+    if features is not None:  # where nothing happens, nothing is read; nor where a rate changes, which is no jump
+        acts = batch.mask.any(dim=2)
+        if batch.inputs is not None:
+            acts = acts | (batch.inputs[..., : models[0].n_inputs] != 0).any(dim=2)
+        features = features * acts[..., None]
     if state is not None:
         last, seen = state.carry(last, seen)
     held = held_rates(batch, models[0].n_inputs, state) if models[0].n_rates and batch.inputs is not None else None

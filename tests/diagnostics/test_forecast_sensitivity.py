@@ -22,7 +22,7 @@ from tsode.testing import example_panel
 
 pytestmark = pytest.mark.usefixtures("short_epochs")
 
-LEADS = [pd.Timedelta("2h"), pd.Timedelta("10h")]
+LEADS = [pd.Timedelta("2h"), pd.Timedelta("10h"), pd.Timedelta("16h")]
 KEYS = ["forecast_time", "channel"]
 DOSED = {
     "jump": lambda: small(JumpODEForecaster, dtype="float64", n_members=1),
@@ -84,9 +84,8 @@ def test_derivatives_equal_differences_of_predict(name):
     forecaster, panel = fitted(name), example_panel()
     table = sensitivity(forecaster, context=panel, horizon=LEADS)
     assert table.attrs["difference"] < 1e-5
-    last, early = (panel[(panel["unique_id"] == "s4") & panel["a"].notna()].index[k] for k in (-1, -5))
-    other = panel[(panel["unique_id"] == "s4") & panel["b"].notna()].index[-1]
-    for row, column, step in ((last, "a", 1e-3), (early, "a", 1e-3), (other, "b", 0.03)):
+    row_of = {name: panel[(panel["unique_id"] == "s4") & panel[name].notna()].index for name in ("a", "b")}
+    for row, column, step in ((row_of["a"][-3], "a", 1e-3), (row_of["b"][-1], "b", 0.03)):
         found, truth = derivative(table, panel, row, column), by_differences(forecaster, panel, row, column, step)
         np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-6 * np.abs(truth).max() + 1e-8)
 
@@ -176,16 +175,32 @@ def test_derivatives_by_doses_and_rates_equal_differences_of_predict(name):
         else:
             ends = [event["ds"], event["ds"] + event["duration"]]
             start, end = (table[(table["time"] == t) & (table["kind"] == "rate")].set_index(KEYS) for t in ends)
-            seconds = event["duration"].total_seconds()
-            assert (start["value"] == event["amount"] / seconds).all()
-            assert (end["value"] == -event["amount"] / seconds).all()
-            found = (start["derivative"] - end["derivative"]) / seconds
+            hours = event["duration"] / pd.Timedelta("1h")
+            np.testing.assert_allclose(start["value"], event["amount"] / hours, rtol=1e-12)
+            np.testing.assert_allclose(end["value"], -event["amount"] / hours, rtol=1e-12)
+            found = (start["derivative"] - end["derivative"]) / hours
         # an event after a forecast has no row, and no effect
         whole = pd.MultiIndex.from_product(
             [panel[panel["unique_id"] == "s1"]["ds"].max() + pd.Index(LEADS), ["a", "b"]]
         )
         found = found.reindex(whole, fill_value=0.0).to_numpy()
         np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-6 * np.abs(truth).max() + 1e-8)
+
+
+def test_rates_are_per_unit_of_time_where_times_are_numbers():
+    """A dose of 6 over 2 units is a rate of 3; a stable system answers to it linearly."""
+    times = np.arange(12.0)
+    data = pd.DataFrame({"unique_id": "s", "ds": times, "y": np.sin(times)})
+    events = pd.DataFrame(
+        {"unique_id": ["s"], "ds": [3.5], "kind": "add", "target": "y", "amount": 6.0, "duration": 2.0}
+    )
+    forecaster = LinearSDEForecaster(max_epochs=1, random_state=0).fit(data, events=events)
+    table = sensitivity(forecaster, times=[13.0])
+    start, end = (table[(table["kind"] == "rate") & (table["time"] == t)].iloc[0] for t in (3.5, 5.5))
+    assert (start["value"], end["value"]) == (pytest.approx(3.0), pytest.approx(-3.0))
+    twice = forecaster.predict(times=[13.0], events=events.assign(amount=12.0))["y"].iloc[0]
+    once = forecaster.predict(times=[13.0])["y"].iloc[0]
+    assert 3.0 * (start["derivative"] - end["derivative"]) == pytest.approx(twice - once, rel=1e-8)
 
 
 def test_events_that_were_told_to_fit_are_the_default():
@@ -279,8 +294,11 @@ def test_every_forecaster_answers_or_says_why_it_cannot(name):
         member = next(iter(forecaster.members_.values()))
         assert sensitivity(member, horizon=LEADS)["derivative"].notna().all()
         return
-    table = sensitivity(forecaster, horizon=LEADS)
+    table = sensitivity(forecaster, horizon=LEADS[:1])
     assert np.isfinite(table[["value", "forecast", "derivative"]].to_numpy()).all()
+    told = table.groupby(["series", "channel"])["forecast"].first().unstack()
+    predicted = forecaster.predict(horizon=LEADS[:1]).set_index("unique_id")
+    np.testing.assert_allclose(told[["a", "b"]], predicted.loc[told.index, ["a", "b"]], rtol=1e-4)
     assert (table["derivative"] != 0.0).any()
     assert (table["time"] < table["forecast_time"]).all()
 

@@ -5,6 +5,7 @@ from tsode.diagnostics.forecast_sensitivity import sensitivity
 from tsode.diagnostics.gradients import gradient_check
 from tsode.diagnostics.guarantees import guarantees
 from tsode.diagnostics.noncompartmental import noncompartmental
+from tsode.diagnostics.observation_influence import influence
 from tsode.diagnostics.path import LatentPath, latent_path
 from tsode.diagnostics.sensitivities import StateSensitivities, state_sensitivities
 from tsode.diagnostics.usage import LatentUsage, latent_usage
@@ -16,6 +17,7 @@ __all__ = [
     "forgetting",
     "gradient_check",
     "guarantees",
+    "influence",
     "latent_path",
     "latent_usage",
     "noncompartmental",

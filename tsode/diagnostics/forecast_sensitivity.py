@@ -72,7 +72,7 @@ def sensitivity(
         - ``source``, ``kind``: the channel of an observation (kind "value"), or the target of an event (its kind where
           it has none), with the kind "add", "multiply", ... of its amount, and "rate" where an infusion's rate changes.
         - ``value``: the value, the amount (of "multiply" the factor), or by how much the rate goes up, in the units
-          of the events (a rate per second where times are datetimes or durations).
+          of the events (of rates per hour where times are datetimes or durations, else per unit of the times).
         - ``forecast_time``, ``channel``, ``forecast``: when, what of, and the forecast there.
         - ``derivative``: units of the channel per unit of ``value``. Of an infusion it is by the rate: what its rate
           does as a whole is the derivative at its start less that at its end.
@@ -190,14 +190,16 @@ class _Question:
         batch = piece.batch.replace(values=values, inputs=None if piece.batch.inputs is None else inputs)
         forecast = self.module.forecast(batch, piece.query_times)
         failed = failed_rows(forecast, piece.rows)
-        family, params = in_units(scaler, forecast.family, forecast.params[:, :, :n].cpu())
+        flat = forecast.params[:, :, :n].flatten(0, 1).cpu()
+        family, params = in_units(scaler, forecast.family, flat)
         ends = ends_at(self.reader, self.module, piece, family, "left")
         if ends is not None:  # an end that a series has passed is its latest value
             latest = self.module.reach.latest(batch, piece.query_times, "left")[..., :n].cpu()
             latest = latest * torch.from_numpy(scaler.scale[:n]) + torch.from_numpy(scaler.shift[:n])
             low, high = (torch.where(end == latest, latest, end) for end in map(torch.from_numpy, ends))
-            family, params = CensoredMixture.hold(family, params, low, high)
-        return self._measured(family, params)[..., self.which], failed
+            family, params = CensoredMixture.hold(family, params, low.flatten(0, 1), high.flatten(0, 1))
+        measured = self._measured(family, params)[:, self.which]
+        return measured.unflatten(0, piece.query_times.shape), failed
 
     def _measured(self, family: Likelihood, params: Tensor) -> Tensor:
         if self.quantile is None:
@@ -331,6 +333,8 @@ def _events(
 ) -> list[Source]:
     assert reader.events is not None
     columns, scale = reader.events.columns, np.array(reader.events.scale)
+    if reader.timeline.resolution is not None:  # rates of clocks are encoded by the second
+        scale = scale * np.where([part == RATE for *_, part in columns], 3600.0, 1.0)
     where = _places(reader, None, times, batch, place)
     by = found.by_inputs[place].cpu().numpy()[where] / scale[:, None, None]  # (k e m c)
     each = []

@@ -46,11 +46,12 @@ def sensitivity(
 ) -> pd.DataFrame:  # fmt: skip
     """Derivatives of forecasts by each past observation, and by the amount of each event.
 
-    By automatic differentiation through the whole forecast, in double precision, scales and supports of the channels
-    included. Each answer is compared with differences of the forecast in one direction, so that what cannot be
-    differentiated is an error and not a wrong number. A forecast knows what came strictly before it: later
-    observations and events have no row. What is read as something else (a value beyond what training has shown, or
-    before the last `max_context` of a latent model) has the derivative 0.
+    By automatic differentiation through the whole forecast, in double precision (in which a `LatentSDEForecaster` that
+    was fitted in single precision draws other paths), scales and supports of the channels included. Each answer is
+    compared with differences of the forecast in one direction, so that what cannot be differentiated is an error and
+    not a wrong number. A forecast knows what came strictly before it: later observations and events have no row. What
+    is read as something else (a value beyond what training has shown, or before the last `max_context` of a latent
+    model) has the derivative 0.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def plot_sensitivity(
     ax.axhline(0.0, color="0.6", linewidth=0.8)
     for number, ((source, kind), part) in enumerate(own.groupby(["source", "kind"], sort=False)):
         at, color = [place[time] for time in part["time"]], f"C{number % 10}"
-        label = plain_text(source) if kind == "value" else f"{kind} {plain_text(source)}"
+        label = plain_text(source) if kind in ("value", source) else f"{kind} {plain_text(source)}"
         ax.vlines(at, 0.0, part["derivative"], color=color, linewidth=1.0)
         ax.plot(
             at,

@@ -284,6 +284,16 @@ def test_a_history_that_is_too_short_is_told_and_not_counted():
     assert np.isfinite(table.attrs["exponent"])
 
 
+def test_a_filter_that_leaves_the_numbers_is_told():
+    forecaster = small(JumpODEForecaster, n_members=1).fit(example_panel(3))
+    with torch.no_grad():
+        forecaster.module_.evolution.rate.fill_(torch.nan)
+    table = forgetting(forecaster)
+    assert (table["method"] == "not finite").all()
+    assert table["exponent_per_hour"].isna().all()
+    assert np.isnan(table.attrs["half_life"])
+
+
 @pytest.mark.parametrize("name", SMALL_FORECASTERS)
 def test_every_forecaster_answers_or_says_why_it_cannot(name):
     forecaster = fitted(name)

@@ -135,6 +135,17 @@ def test_a_local_level_is_an_average_of_the_past():
     np.testing.assert_allclose(weights[10:], 0.5 ** np.arange(20.0, 0.0, -1.0), rtol=1e-6)
 
 
+def test_a_past_covariate_is_a_source_and_no_forecast():
+    panel = example_panel(4)
+    forecaster = small(JumpODEForecaster, past_covariates=["b"], dtype="float64", n_members=1).fit(panel)
+    table = sensitivity(forecaster, context=panel, horizon=LEADS)
+    assert set(table["channel"]) == {"a"}
+    assert set(table["source"]) == {"a", "b"}
+    row = panel[(panel["unique_id"] == "s2") & panel["b"].notna()].index[-1]
+    truth = by_differences(forecaster, panel, row, "b", 0.03)
+    np.testing.assert_allclose(derivative(table, panel, row, "b"), truth, rtol=1e-5, atol=1e-8)
+
+
 def test_one_channel_can_be_asked_for():
     forecaster = fitted("LinearSDEForecaster-float64")
     whole, part = (sensitivity(forecaster, horizon=LEADS, channel=channel) for channel in (None, "b"))

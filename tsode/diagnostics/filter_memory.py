@@ -49,7 +49,8 @@ def forgetting(
 
     A Kalman filter (`LinearSDEForecaster`) at even gaps is answered in closed form: its covariance settles, and the
     exponent is the logarithm of the spectral radius of ``(I - K H) F`` over the gap; at uneven gaps by its own gains
-    along the history. An expert that is mixed into a learned filter is left out.
+    along the history. An expert that is mixed into a learned filter is left out. A learned filter takes the work of
+    as many passes over the histories as its state is wide: of many series, give some as `context`.
 
     Parameters
     ----------
@@ -67,7 +68,8 @@ def forgetting(
         or durations, else ``exponent_per_unit`` and ``half_life_units`` in the unit of the times (the half-life is
         infinite where the exponent is not below 0: then the filter does not forget); ``standard_error`` of the
         exponent, from blocks of the history (0 in closed form; NaN where the history is too short for three blocks of
-        three events); ``n_events`` behind the exponent; ``method``: "closed form", "history", or "too short" with NaN.
+        three events); ``n_events`` behind the exponent; ``method``: "closed form" or "history", with NaN "too short"
+        or, where the filter left the numbers, "not finite".
 
         ``attrs`` have ``exponent``, ``half_life`` and ``standard_error`` of all series together, each weighted by the
         time behind it, and ``unit``.
@@ -97,12 +99,11 @@ def forgetting(
     _check_filters(forecaster)
     query, panel = forecaster._read_query(None, None, forecaster.horizon_, context, events, static, known)
     module, reader = differentiable_copy(forecaster.module_), forecaster.reader_
-    device = forecaster._dtype_and_device[1]
     is_clock = reader.timeline.resolution is not None
     unit = "hour" if is_clock else "unit"
     length = reader.timeline.duration(np.timedelta64(1, "h") if is_clock else 1.0)  # of the unit, in model time
     rows: list[dict[str, Any]] = []
-    asked = pieces(reader, query, panel, module, torch.float64, device, is_joint=True, is_whole=True)
+    asked = pieces(reader, query, panel, module, torch.float64, torch.device("cpu"), is_joint=True, is_whole=True)
     with isolated(), torch.no_grad():
         for piece in asked:
             for member, followed in enumerate(_members(module, piece.batch)):
@@ -188,7 +189,8 @@ class _Followed:
                 is_gone = math.isinf(float(size[-1]))  # to the last bit
                 exponent = -math.inf if is_gone else float(size[-1] - size[0]) / duration
                 error = math.nan if is_gone else _block_error(size.diff().numpy(), gaps)
-                found = {"exponent": exponent, "standard_error": error, "n_events": len(gaps), "method": "history"}
+                method = "not finite" if math.isnan(exponent) else "history"
+                found = {"exponent": exponent, "standard_error": error, "n_events": len(gaps), "method": method}
             whose = {"row": row, "series": key, "member": member, "weight": float(self.weight[place])}
             each.append(whose | found | {"duration": duration})
         return each

@@ -105,11 +105,10 @@ def sensitivity(
     query, panel = forecaster._read_query(X, times, horizon, context, events, static, known)
     which = list(range(len(channels))) if channel is None else [channels.index(channel)]
     module, reader = differentiable_copy(forecaster.module_), forecaster.reader_
-    device = forecaster._dtype_and_device[1]
     frames: dict[int, pd.DataFrame] = {}
     failed: dict[int, int] = {}
     difference = 0.0
-    asked = pieces(reader, query, panel, module, torch.float64, device, is_joint=True, is_whole=True)
+    asked = pieces(reader, query, panel, module, torch.float64, torch.device("cpu"), is_joint=True, is_whole=True)
     for piece in asked:
         with isolated(), torch.enable_grad():
             question = _Question(reader, module, piece, len(channels), which, quantile)
@@ -191,11 +190,11 @@ class _Question:
         batch = piece.batch.replace(values=values, inputs=None if piece.batch.inputs is None else inputs)
         forecast = self.module.forecast(batch, piece.query_times)
         failed = failed_rows(forecast, piece.rows)
-        flat = forecast.params[:, :, :n].flatten(0, 1).cpu()
+        flat = forecast.params[:, :, :n].flatten(0, 1)
         family, params = in_units(scaler, forecast.family, flat)
         ends = ends_at(self.reader, self.module, piece, family, "left")
         if ends is not None:  # an end that a series has passed is its latest value
-            latest = self.module.reach.latest(batch, piece.query_times, "left")[..., :n].cpu()
+            latest = self.module.reach.latest(batch, piece.query_times, "left")[..., :n]
             latest = latest * torch.from_numpy(scaler.scale[:n]) + torch.from_numpy(scaler.shift[:n])
             low, high = (torch.where(end == latest, latest, end) for end in map(torch.from_numpy, ends))
             family, params = CensoredMixture.hold(family, params, low.flatten(0, 1), high.flatten(0, 1))
@@ -243,7 +242,7 @@ class _Question:
         leaves, batch = self.leaves, self.piece.batch
         is_there = (batch.mask.to(leaves[0]), (leaves[1] != 0).to(leaves[1]))
         directions = [_direction(leaf) * there for leaf, there in zip(leaves, is_there)]
-        foretold = torch.einsum("bnc,bncmk->bmk", directions[0], found.by_values.cpu().to(directions[0]))
+        foretold = torch.einsum("bnc,bncmk->bmk", directions[0], found.by_values.to(directions[0]))
         foretold = foretold + torch.einsum("bne,bnemk->bmk", directions[1], found.by_inputs.to(directions[1]))
         is_good = foretold.isfinite()
         if not bool(is_good.any()):
@@ -288,7 +287,7 @@ def _rows_of(
         sources += _events(reader, inputs.times, inputs.values, piece.batch, place, found)
     n_times = len(query.times[row])
     ahead = reader.timeline.to_model(query.times[row])
-    forecast = found.forecast[place, :n_times].cpu().numpy()
+    forecast = found.forecast[place, :n_times].numpy()
     channels = pd.Index(reader.targets, tupleize_cols=False).take(which)
     frames = []
     for times, kind, labels, values, slopes in sources:
@@ -324,7 +323,7 @@ def _observations(
     event, channel = np.nonzero(~np.isnan(values))
     slopes = reader.scaler.slopes(values)[event, channel]
     where = _places(reader, panel.times[at][seen], None, batch, place)[event]
-    by = found.by_values[place].cpu().numpy()[where, channel]
+    by = found.by_values[place].numpy()[where, channel]
     labels = [reader.channels[c] for c in channel]
     return times[event], ["value"] * len(event), labels, values[event, channel], slopes[:, None, None] * by
 
@@ -337,7 +336,7 @@ def _events(
     if reader.timeline.resolution is not None:  # rates of clocks are encoded by the second
         scale = scale * np.where([part == RATE for *_, part in columns], 3600.0, 1.0)
     where = _places(reader, None, times, batch, place)
-    by = found.by_inputs[place].cpu().numpy()[where] / scale[:, None, None]  # (k e m c)
+    by = found.by_inputs[place].numpy()[where] / scale[:, None, None]  # (k e m c)
     each = []
     # columns of one kind and target are of one amount, which a dose in steady state has twice
     for kind, target, is_rate in dict.fromkeys((kind, target, part == RATE) for kind, target, part in columns):
@@ -363,8 +362,8 @@ def _places(
     """Places in a batch of the observations of a series, or of its inputs: `collate` sets observations first."""
     times = reader.timeline.to_model(observed if given is None else given)  # type: ignore[arg-type]
     n = int(batch.lengths[place])
-    event = batch.times[place, :n].cpu().numpy()
-    is_input = np.zeros(n, dtype=bool) if batch.inputs is None else ~batch.mask[place, :n].any(dim=1).cpu().numpy()
+    event = batch.times[place, :n].numpy()
+    is_input = np.zeros(n, dtype=bool) if batch.inputs is None else ~batch.mask[place, :n].any(dim=1).numpy()
     places = np.flatnonzero(is_input if given is not None else ~is_input)
     if len(places) != len(times) or not np.array_equal(event[places], times):
         raise AssertionError("the events of a batch are those of its panel")

@@ -16,11 +16,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def differentiable_copy(model: Model) -> Model:
-    """Copy in double precision and without dropout, whose derivatives by data are exact for the steps that it takes.
+    """Copy on the CPU, in double precision, without dropout: derivatives by data are exact for the steps that it takes.
 
     Weights ask for no gradient, and solved evolutions are differentiated through their steps whatever training does.
     """
-    copied = copy.deepcopy(model).double().eval().requires_grad_(False)
+    copied = copy.deepcopy(model).cpu().double().eval().requires_grad_(False)
     for part in copied.modules():
         if isinstance(part, Solved):
             part.gradient = Backprop()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from tsode._isolation import isolated
 from tsode.core.batch import IrregularBatch
 from tsode.diagnostics.prepared import differentiable_copy
-from tsode.errors import ParameterError
+from tsode.errors import ParameterError, TsodeWarning
 from tsode.estimators.forecasters.ends import ends_at
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.pieces import Piece, pieces
@@ -48,8 +49,8 @@ def sensitivity(
 
     By automatic differentiation through the whole forecast, in double precision (in which a `LatentSDEForecaster` that
     was fitted in single precision draws other paths), scales and supports of the channels included. Each answer is
-    compared with differences of the forecast in one direction, so that what cannot be differentiated is an error and
-    not a wrong number. A forecast knows what came strictly before it: later observations and events have no row. What
+    compared with differences of the forecast in one direction, so that what cannot be differentiated is named, and no
+    wrong number. A forecast knows what came strictly before it: later observations and events have no row. What
     is read as something else (a value beyond what training has shown, or before the last `max_context` of a latent
     model) has the derivative 0.
 
@@ -85,7 +86,12 @@ def sensitivity(
     ParameterError
         If the forecast is no function of the history that can be differentiated, or `channel` or `quantile` is wrong.
     SolverError
-        If no forecast could be made. Of some series that have none, rows are NaN, with a warning.
+        If no forecast could be made.
+
+    Warns
+    -----
+    TsodeWarning
+        That names series without a forecast, or at a point where it is not smooth: their derivatives are NaN.
 
     Examples
     --------
@@ -107,17 +113,22 @@ def sensitivity(
     module, reader = differentiable_copy(forecaster.module_), forecaster.reader_
     frames: dict[int, pd.DataFrame] = {}
     failed: dict[int, int] = {}
-    difference = 0.0
+    difference, rough = 0.0, list[Hashable]()
     asked = pieces(reader, query, panel, module, torch.float64, torch.device("cpu"), is_joint=True, is_whole=True)
     for piece in asked:
         with isolated(), torch.enable_grad():
             question = _Question(reader, module, piece, len(channels), which, quantile)
             found = question.derivatives()
             failed |= found.failed
-            difference = max(difference, question.difference(found))
+            apart = question.difference(found)
+        for place in apart.isinf().nonzero()[:, 0].tolist():
+            rough.append(query.ids[piece.rows[place]])
+            found.by_values[place] = found.by_inputs[place] = torch.nan
+        difference = max([difference, *apart[apart.isfinite()].tolist()])
         for place, row in enumerate(piece.rows):
             frames[row] = _rows_of(reader, query, panel, piece, place, found, which)
     report_failed(query, failed, len(failed) == len(query.ids))
+    _report_rough(rough, len(query.ids))
     table = pd.concat([frames[row] for row in sorted(frames)], ignore_index=True)
     table.attrs["difference"] = difference
     return table
@@ -147,6 +158,20 @@ def _check_differentiable(forecaster: Any) -> None:
         )
     if why:
         raise ParameterError(f"Forecasts of this {name} cannot be differentiated, for {why}.")
+
+
+def _report_rough(rough: list[Hashable], n_series: int) -> None:
+    """Name the series whose forecasts are not smooth, in an error if all are so, else in a warning."""
+    if not rough:
+        return
+    names = ", ".join(map(repr, rough[:5])) + (", ..." if len(rough) > 5 else "")
+    message = (
+        f"Derivatives of the forecasts of {names} do not agree with differences of them: a forecast is no smooth "
+        "function of this history, as where a value stands exactly at an end of its range."
+    )
+    if len(rough) == n_series:
+        raise ParameterError(f"{message} Ask at other times, or with another context=.")
+    warnings.warn(f"{message} They are NaN; all else is not touched.", TsodeWarning, stacklevel=3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +217,7 @@ class _Question:
         failed = failed_rows(forecast, piece.rows)
         flat = forecast.params[:, :, :n].flatten(0, 1)
         family, params = in_units(scaler, forecast.family, flat)
-        ends = ends_at(self.reader, self.module, piece, family, "left")
+        ends = ends_at(self.reader, self.module, replace(piece, batch=batch), family, "left")
         if ends is not None:  # an end that a series has passed is its latest value
             latest = self.module.reach.latest(batch, piece.query_times, "left")[..., :n]
             latest = latest * torch.from_numpy(scaler.scale[:n]) + torch.from_numpy(scaler.shift[:n])
@@ -231,41 +256,33 @@ class _Question:
         return _Derivatives(y.detach(), stacked[0], stacked[1], failed)
 
     @torch.no_grad()
-    def difference(self, found: _Derivatives) -> float:
+    def difference(self, found: _Derivatives) -> Tensor:
         """Largest distance from central differences in one direction, as a share of the largest that they show.
 
-        Raises
-        ------
-        ParameterError
-            If it is more than differences can err.
+        Of each row (b); infinite where it is more than differences can err.
         """
         leaves, batch = self.leaves, self.piece.batch
         is_there = (batch.mask.to(leaves[0]), (leaves[1] != 0).to(leaves[1]))
         directions = [_direction(leaf) * there for leaf, there in zip(leaves, is_there)]
         foretold = torch.einsum("bnc,bncmk->bmk", directions[0], found.by_values.to(directions[0]))
         foretold = foretold + torch.einsum("bne,bnemk->bmk", directions[1], found.by_inputs.to(directions[1]))
-        is_good = foretold.isfinite()
-        if not bool(is_good.any()):
-            return 0.0
-        least = np.inf
+        is_lost = torch.tensor([row in found.failed for row in self.piece.rows])
+        is_good = found.forecast.isfinite() & ~is_lost[:, None, None]
+        least = torch.full((len(foretold),), torch.inf, dtype=torch.float64)
         for step in STEPS:
             ahead, behind = (
                 self.answer(*(leaf + sign * step * way for leaf, way in zip(leaves, directions)))[0]
                 for sign in (1.0, -1.0)
             )
             change = (ahead - behind) / (2.0 * step)
-            size = float(torch.maximum(change.abs(), foretold.abs())[is_good].max())
-            distance = float((change - foretold)[is_good].abs().max())
-            rounding = ROUNDING * float(found.forecast[is_good].abs().max()) / step
-            share = distance / size if distance else 0.0
-            if distance <= AGREES * size + rounding:
-                return share
-            least = min(least, share)
-        raise ParameterError(
-            f"Derivatives of forecasts differ from differences of them by a share of {least:.2g}: somewhere a forecast "
-            "is no smooth function of this history, as where robust=True judges which values stand out. Switch that "
-            "off, or leave out the values at which it is so."
-        )
+            size, distance, forecast = (
+                x.where(is_good, 0.0).flatten(1).amax(dim=1)
+                for x in (torch.maximum(change.abs(), foretold.abs()), (change - foretold).abs(), found.forecast.abs())
+            )
+            agrees = distance <= AGREES * size + ROUNDING * forecast / step
+            share = torch.where(distance > 0.0, distance / size, 0.0)
+            least = torch.minimum(least, share.where(agrees, torch.inf))
+        return least
 
 
 def _direction(leaf: Tensor) -> Tensor:

@@ -250,7 +250,10 @@ class Reach(nn.Module):
         low, high = (op(end.to(spread), there.mean) for op, end in self._ends())
         mean = torch.minimum(torch.maximum(here.mean, low), high)
         # what is left to know of a stationary process: variance and squared mean add up
-        left = ((most**2 - wanted**2) / (most**2 - spread**2)).nan_to_num(1.0).clamp(0.0, 1.0).sqrt()
+        whole = most**2 - spread**2
+        share = torch.where(whole > 0.0, (most**2 - wanted**2) / torch.where(whole > 0.0, whole, 1.0), 1.0)
+        # no gradient of a root at 0, nor of 0 / 0
+        left = torch.where(share > 0.0, share.where(share > 0.0, 1.0).clamp(max=1.0).sqrt(), 0.0)
         mean = torch.lerp(self.middle.to(mean).expand_as(mean), mean, left)
         moved = _moved(replace(there, params=params), torch.where(far, mean, there.mean))
         kept = torch.where(far[..., None], moved.params, here.params)

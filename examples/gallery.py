@@ -28,6 +28,7 @@ from tsode.datasets import (
     load_theophylline_doses,
     load_theophylline_static,
 )
+from tsode.diagnostics import forgetting, influence, sensitivity
 from tsode.errors import TsodeWarning
 from tsode.plots import (
     Page,
@@ -42,6 +43,7 @@ from tsode.plots import (
     plot_goodness_of_fit,
     plot_history,
     plot_individual_fits,
+    plot_influence,
     plot_intensity,
     plot_latent,
     plot_leaderboard,
@@ -51,6 +53,7 @@ from tsode.plots import (
     plot_posterior_predictive,
     plot_prior_posterior,
     plot_profiles,
+    plot_sensitivity,
     plot_visual_predictive_check,
     plot_what_if,
 )
@@ -179,6 +182,15 @@ smooth = LatentODEForecaster(**small, max_epochs=10).fit(drug, events=dosed)
 axes = plot_latent(smooth, series=3, events=again)
 axes.set_xlabel("hours")
 page.figure(axes, "A latent ODE jumps at doses alone, here a second at hour 12.")
+
+page.heading("plot_sensitivity, plot_influence: what the past counts")
+straight = LinearSDEForecaster(horizon=6.0, max_epochs=10, random_state=0).fit(drug, events=dosed)
+axes = plot_sensitivity(sensitivity(straight, times=[6.0]), series=3)
+axes.set_xlabel("hours")
+page.figure(axes, "Derivatives of a forecast by each past concentration (mg/l) and by the dose (mg).")
+kept = forgetting(straight).attrs["half_life"]
+axes = plot_influence(influence(straight, share=0.1), half_life=kept)
+page.figure(axes, "Influence of an early observation on later predictions, and the half-life of forgetting.")
 
 page.heading("plot_what_if: forecasts under two plans")
 solved = JumpODEForecaster(

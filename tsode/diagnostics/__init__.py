@@ -1,8 +1,11 @@
-"""Diagnostics in the user's units: latent path of a forecaster, use of its state, promises, gradients, areas."""
+"""Diagnostics in the user's units: a forecaster's path, memory and sensitivity, use of its state, promises, areas."""
 
+from tsode.diagnostics.filter_memory import forgetting
+from tsode.diagnostics.forecast_sensitivity import sensitivity
 from tsode.diagnostics.gradients import gradient_check
 from tsode.diagnostics.guarantees import guarantees
 from tsode.diagnostics.noncompartmental import noncompartmental
+from tsode.diagnostics.observation_influence import influence
 from tsode.diagnostics.path import LatentPath, latent_path
 from tsode.diagnostics.sensitivities import StateSensitivities, state_sensitivities
 from tsode.diagnostics.usage import LatentUsage, latent_usage
@@ -11,10 +14,13 @@ __all__ = [
     "LatentPath",
     "LatentUsage",
     "StateSensitivities",
+    "forgetting",
     "gradient_check",
     "guarantees",
+    "influence",
     "latent_path",
     "latent_usage",
     "noncompartmental",
+    "sensitivity",
     "state_sensitivities",
 ]

@@ -70,6 +70,10 @@ class ChannelScaler:
         """Undo `transform`: values (..., c) in the units of the data."""
         return values * self.scale + self.shift
 
+    def slopes(self, values: np.ndarray) -> np.ndarray:
+        """Derivative of `transform` at each of the values (..., c); NaN where they are."""
+        return np.where(np.isnan(values), np.nan, 1.0 / self.scale)
+
     def log_slopes(self, series: Sequence[np.ndarray]) -> np.ndarray:
         """Sum over all that was seen of each series (n c) of the logarithm of the slope of `transform`: array[b]."""
         counts = np.array([np.count_nonzero(~np.isnan(values), axis=0) for values in series], dtype=np.float64)

@@ -86,8 +86,23 @@ class SupportScaler(ChannelScaler):
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
         """See `ChannelScaler.inverse`; no value leaves its support."""
-        w = self.maps.inverse(torch.from_numpy(super().inverse(values))).numpy()
-        return np.clip(self.supports.origin + self.supports.width * w, self.supports.low, self.supports.high)
+        return self.unscale(torch.from_numpy(values)).numpy()
+
+    def unscale(self, scaled: torch.Tensor) -> torch.Tensor:
+        """`inverse` of a tensor (..., c), which may be differentiated."""
+        shift, scale, low, high, origin, width = (
+            torch.from_numpy(np.array(part))
+            for part in (self.shift, self.scale, *self.supports[:2], self.supports.origin, self.supports.width)
+        )
+        w = self.maps.inverse(scaled * scale + shift)
+        return torch.minimum(torch.maximum(origin + width * w, low), high)
+
+    def slopes(self, values: np.ndarray) -> np.ndarray:
+        """See `ChannelScaler.slopes`; 0 where a value is read as if it stood elsewhere."""
+        w, place = self.supports.within(values), self._within(values)
+        slope = self.maps.log_slope(place).exp().numpy() / (self.supports.width * self.scale)
+        is_moved = (place.numpy() != w) | (values < self.supports.low) | (values > self.supports.high)
+        return np.where(np.isnan(values), np.nan, np.where(is_moved, 0.0, slope))
 
     def log_slopes(self, series: Sequence[np.ndarray]) -> np.ndarray:
         """See `ChannelScaler.log_slopes`."""

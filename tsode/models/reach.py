@@ -123,7 +123,7 @@ class Reach(nn.Module):
         for k in outside.any(dim=2).any(dim=0).nonzero()[:, 0].tolist():
             last, is_new = values.gather(1, latest[:, k, None])[:, 0], seen | (latest[:, k] > 0)
             low, high = (torch.where(is_new, op(end, last), end) for op, end in self._ends())
-            x = values[:, k + 1]
+            x = values[:, k + 1].clone()  # what is written below is not what a gradient reads
             is_taken = (x >= low - self.change) & (x <= high + self.change)
             ended = torch.minimum(torch.maximum(x, self.low), self.high)
             values[:, k + 1] = torch.where(is_taken | ~batch.mask[:, k], x, ended)
@@ -250,7 +250,10 @@ class Reach(nn.Module):
         low, high = (op(end.to(spread), there.mean) for op, end in self._ends())
         mean = torch.minimum(torch.maximum(here.mean, low), high)
         # what is left to know of a stationary process: variance and squared mean add up
-        left = ((most**2 - wanted**2) / (most**2 - spread**2)).nan_to_num(1.0).clamp(0.0, 1.0).sqrt()
+        whole = most**2 - spread**2
+        share = torch.where(whole > 0.0, (most**2 - wanted**2) / torch.where(whole > 0.0, whole, 1.0), 1.0)
+        # no gradient of a root at 0, nor of 0 / 0
+        left = torch.where(share > 0.0, share.where(share > 0.0, 1.0).clamp(max=1.0).sqrt(), 0.0)
         mean = torch.lerp(self.middle.to(mean).expand_as(mean), mean, left)
         moved = _moved(replace(there, params=params), torch.where(far, mean, there.mean))
         kept = torch.where(far[..., None], moved.params, here.params)

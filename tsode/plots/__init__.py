@@ -22,6 +22,7 @@ from tsode.plots.posterior_pairs import plot_pairs
 from tsode.plots.posterior_predictive import plot_posterior_predictive
 from tsode.plots.profiles import plot_profiles
 from tsode.plots.ranks import plot_rank_histogram
+from tsode.plots.sensitivity import plot_influence, plot_sensitivity
 from tsode.plots.spectrum import plot_spectrum
 from tsode.plots.visual_predictive_check import plot_visual_predictive_check
 from tsode.plots.what_if import plot_what_if
@@ -40,6 +41,7 @@ __all__ = [
     "plot_growth",
     "plot_history",
     "plot_individual_fits",
+    "plot_influence",
     "plot_intensity",
     "plot_latent",
     "plot_leaderboard",
@@ -50,6 +52,7 @@ __all__ = [
     "plot_prior_posterior",
     "plot_profiles",
     "plot_rank_histogram",
+    "plot_sensitivity",
     "plot_spectrum",
     "plot_visual_predictive_check",
     "plot_what_if",

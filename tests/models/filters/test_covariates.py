@@ -118,3 +118,19 @@ def part_of(batch: IrregularBatch, events: slice) -> IrregularBatch:
     )  # fmt: skip
     lengths = (batch.lengths - (events.start or 0)).clamp(min=0, max=times.shape[1])
     return IrregularBatch(times, values, mask, lengths, inputs, batch.covariates)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_rate_that_changes_is_no_jump_whatever_is_known_then(name):
+    torch.manual_seed(0)
+    batch, queries = told_batch()
+    inputs = batch.inputs.clone()
+    inputs[:, ::2, :1] = 0.0  # every other input is a change of rates alone
+    batch = batch.replace(inputs=inputs)
+    model = build_filter(2, **PARTS[name], **SIZE, n_inputs=1, n_rates=2, n_features=N_FEATURES).double()
+    kernel_against_loop(model, batch, queries)
+    is_rate_alone = batch.is_event & batch.is_input & (inputs[..., 0] == 0.0)
+    assert is_rate_alone.any()
+    for model.use_fused in (True, False):
+        path = model.filter(batch).path
+        assert path.z_plus[is_rate_alone].equal(path.z_minus[is_rate_alone])

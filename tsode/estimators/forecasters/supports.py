@@ -151,11 +151,9 @@ def in_units(scaler: ChannelScaler, family: Likelihood, params: Tensor) -> tuple
     """Distributions of the data in their own units, of those (n c p) of the first channels on the model's scale."""
     n = params.shape[1]
     if isinstance(family, QuantileKnots) and isinstance(scaler, SupportScaler):
-        values = scaler.first(n).inverse(family.knots(params).movedim(-1, 0).numpy())
+        values = scaler.first(n).unscale(family.knots(params).movedim(-1, 0))
         low, high, _ = scaler.supports.first(n)
-        return HeldKnots.hold(
-            family, torch.from_numpy(values).movedim(0, -1), torch.from_numpy(low), torch.from_numpy(high)
-        )
+        return HeldKnots.hold(family, values.movedim(0, -1), torch.from_numpy(low), torch.from_numpy(high))
     shift, scale = (torch.from_numpy(np.array(part[:n])) for part in (scaler.shift, scaler.scale))
     params = family.affine(params, shift, scale)
     if not isinstance(scaler, SupportScaler) or bool(scaler.maps[:n].is_identity.all()):

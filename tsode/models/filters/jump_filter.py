@@ -163,29 +163,37 @@ class JumpFilter(MarginalModel):
             batch = self.availability.scale_inputs(batch)
         drives = self.drive(held, slice(None))
         for k in range(batch.n_events):
-            drive = [each[:, k] for each in drives]
-            evolved = self.evolution.evolve(z, batch.times[:, max(k - 1, 0)], batch.times[:, k], *drive)
+            evolved, z = self.step(z, k, batch, mask, last, seen, features, held, drives)
             status = worst(status, evolved.status)
-            here = None if features is None else features[:, k]
-            predicted = self.readout.location(evolved.z, last[:, k], seen[:, k], here)[..., None]
-            if self.jump.needs_scale:
-                since = batch.times[:, max(k - 1, 0)] if held is None else held.acted_at[:, k]
-                lead = (batch.times[:, k] - since).to(z.dtype)
-                params = self._params(evolved.z, lead, last[:, k], seen[:, k], here)
-                log_scale = 0.5 * self.likelihood.variance(params).log()
-                predicted = torch.stack([self.likelihood.mean(params), log_scale], dim=-1)
-            inputs = None if batch.inputs is None else batch.inputs[:, k, : self.n_inputs]
-            joined = inputs if here is None else join_inputs(inputs, here, self.n_inputs + self.n_features)
-            z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, joined))
-            if self.input_map is not None and inputs is not None:
-                added = self.input_map(inputs)
-                z = z + (added - self._without_response(added) if self.jump.n_response else added)
             left.append(evolved.z)
             right.append(z)
         empty = start[:, None][:, :0]
         z_minus = torch.stack(left, dim=1) if left else empty
         z_plus = torch.stack(right, dim=1) if right else empty
         return PaddedPath(batch.times, start, z_minus, z_plus, status)
+
+    def step(
+        self, z: Tensor, k: int, batch: IrregularBatch, mask: Tensor, last: Tensor, seen: Tensor,
+        features: Tensor | None, held: HeldRates | None, drives: list[Tensor],
+    ) -> tuple[Evolved, Tensor]:  # fmt: skip
+        """From the right limit of one event (b d) to both limits of the next, number `k`."""
+        drive = [each[:, k] for each in drives]
+        evolved = self.evolution.evolve(z, batch.times[:, max(k - 1, 0)], batch.times[:, k], *drive)
+        here = None if features is None else features[:, k]
+        predicted = self.readout.location(evolved.z, last[:, k], seen[:, k], here)[..., None]
+        if self.jump.needs_scale:
+            since = batch.times[:, max(k - 1, 0)] if held is None else held.acted_at[:, k]
+            lead = (batch.times[:, k] - since).to(z.dtype)
+            params = self._params(evolved.z, lead, last[:, k], seen[:, k], here)
+            log_scale = 0.5 * self.likelihood.variance(params).log()
+            predicted = torch.stack([self.likelihood.mean(params), log_scale], dim=-1)
+        inputs = None if batch.inputs is None else batch.inputs[:, k, : self.n_inputs]
+        joined = inputs if here is None else join_inputs(inputs, here, self.n_inputs + self.n_features)
+        z = self.jump(evolved.z, Observation(batch.values[:, k], mask[:, k], predicted, joined))
+        if self.input_map is not None and inputs is not None:
+            added = self.input_map(inputs)
+            z = z + (added - self._without_response(added) if self.jump.n_response else added)
+        return evolved, z
 
     def _without_response(self, z: Tensor) -> Tensor:
         """States in which nothing has answered to an input yet."""
@@ -372,8 +380,11 @@ def run_filters(
     last, seen = batch.last_seen()
     seen = seen.to(batch.values.dtype)
     features = models[0].features_at(batch, batch.times)
-    if features is not None:  # where nothing happens, nothing is read
-        features = features * (batch.mask.any(dim=2) | batch.is_input)[..., None]
+    if features is not None:  # where nothing happens, nothing is read; nor where a rate changes, which is no jump
+        acts = batch.mask.any(dim=2)
+        if batch.inputs is not None:
+            acts = acts | (batch.inputs[..., : models[0].n_inputs] != 0).any(dim=2)
+        features = features * acts[..., None]
     if state is not None:
         last, seen = state.carry(last, seen)
     held = held_rates(batch, models[0].n_inputs, state) if models[0].n_rates and batch.inputs is not None else None

@@ -182,7 +182,8 @@ class LatentModel(ForecastModel):
         batch = batch.compact().bounded()
         batch = cut(batch, (batch.lengths - self.max_context).clamp(min=0), batch.lengths)
         residual = self.residual_batch(batch)
-        batch = batch.replace(values=residual.values.detach())  # a kernel gives data no gradient
+        values = residual.values if batch.values.requires_grad else residual.values.detach()
+        batch = batch.replace(values=values)  # a kernel gives data no gradient: what is not asked for is left out
         start = batch.times[:, 0] if batch.n_events else batch.times.new_zeros(batch.n_series)
         encoded = self.encoder(batch, start)
         mean, log_scale = self.posterior(encoded.summary).chunk(2, dim=1)

@@ -6,6 +6,7 @@ Writes output/gallery/index.html, which needs no other file.
 import time
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -22,6 +23,7 @@ from tsode import (
 from tsode.datasets import (
     load_cgm,
     load_earthquakes,
+    load_lynx_hare,
     load_mauna_loa_co2,
     load_physionet2012,
     load_theophylline,
@@ -41,6 +43,7 @@ from tsode.plots import (
     plot_forest,
     plot_gaps,
     plot_goodness_of_fit,
+    plot_growth,
     plot_history,
     plot_individual_fits,
     plot_influence,
@@ -54,11 +57,20 @@ from tsode.plots import (
     plot_prior_posterior,
     plot_profiles,
     plot_sensitivity,
+    plot_spectrum,
     plot_visual_predictive_check,
     plot_what_if,
 )
-from tsode.stability import basin, basin_distance, continuation, fixed_points, invariant_manifold
-from tsode.systems import one_compartment_oral
+from tsode.stability import (
+    basin,
+    basin_distance,
+    continuation,
+    finite_time_exponents,
+    fixed_points,
+    invariant_manifold,
+    lyapunov_spectrum,
+)
+from tsode.systems import lotka_volterra, one_compartment_oral
 
 started = time.process_time()
 page = Page("Gallery of tsode")
@@ -123,16 +135,16 @@ page.figure(
 )
 
 
-def lotka_volterra(t, z):
+def hunt(t, z):
     prey, hunter = z.unbind(1)
     return torch.stack([prey * (1.0 - hunter), hunter * (prey - 1.0)], dim=1)
 
 
 z, paths = torch.tensor([[1.0, 0.3], [1.0, 0.6]], dtype=torch.float64), []
 for _ in range(800):  # midpoint rule
-    z = z + 0.01 * lotka_volterra(None, z + 0.005 * lotka_volterra(None, z))
+    z = z + 0.01 * hunt(None, z + 0.005 * hunt(None, z))
     paths.append(z)
-axes = plot_phase(lotka_volterra, torch.stack(paths, dim=1), xlim=(0, 3), ylim=(0, 3), labels=("prey", "hunters"))
+axes = plot_phase(hunt, torch.stack(paths, dim=1), xlim=(0, 3), ylim=(0, 3), labels=("prey", "hunters"))
 page.figure(axes, "A known field: hunters and prey.")
 
 
@@ -169,6 +181,17 @@ page.figure(
     plot_bifurcation([rest, cycles]), "A subcritical Hopf point, whose cycles turn at a fold and are stable from there."
 )
 
+page.heading("plot_spectrum: along how many directions errors grow")
+
+
+def lorenz(t, z):
+    x, y, w = z.unbind(dim=1)
+    return torch.stack([10 * (y - x), x * (28 - w) - y, x * y - 8 / 3 * w], dim=1)
+
+
+chaotic = lyapunov_spectrum(lorenz, [1.0, 1.0, 20.0], duration=10.0, transient=10.0, n_starts=64)
+page.figure(plot_spectrum(chaotic), "Lyapunov exponents of the Lorenz equations: one above zero, one along the flow.")
+
 page.heading("plot_latent: a state that flows and jumps")
 drug = load_theophylline()
 dosed = load_theophylline_doses().rename(columns={"dose_mg": "amount"})
@@ -204,6 +227,17 @@ axes.set_xlabel("hours")
 page.figure(
     axes, "How forecasts differ. This model has seen one dose a person: the second shows the picture, not the drug."
 )
+
+page.heading("plot_growth: errors of the state along a forecast")
+pelts = load_lynx_hare().rename(columns={"hare": "prey", "lynx": "predator"})
+hunted = lotka_volterra(prey_level=30, predator_level=20, period=10)
+cycles = KnownODEForecaster(system=hunted, inference="laplace", random_state=0).fit(pelts)
+forecast = cycles.predict_interval(times=np.linspace(1920.5, 1940.0, 79), level=(50, 80, 95))
+figure, (above, below) = plt.subplots(2, figsize=(9, 6), sharex=True, layout="constrained")
+plot_fan(pelts, forecast, "prey", label="hares (thousands)", ax=above)
+plot_growth(finite_time_exponents(cycles, times=np.linspace(0.25, 20.0, 80)), tolerance=4.0, fan=above, ax=below)
+above.set_xlabel("")
+page.figure(below, "Hares and lynxes: by how much the worst small error of the state has grown, below the forecast.")
 
 page.heading("plot_individual_fits and four more: posteriors of equations that are known")
 own = ["absorption", "clearance", "volume"]

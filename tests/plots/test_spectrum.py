@@ -35,7 +35,7 @@ def test_exponents_along_which_errors_grow_have_a_colour_of_their_own():
     ax = plot_spectrum(spectrum())
     drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
     assert drawn["errors grow"] == [0.9]
-    assert drawn["others"] == [0.0, -14.0]
+    assert drawn["errors do not grow"] == [0.0, -14.0]
     assert ax.get_ylabel() == "growth rate of errors (per hour)"
 
 

@@ -18,6 +18,7 @@ from tsode.stability import (
     finite_time_exponents,
     fitted_system,
     fixed_points,
+    limit_cycle,
     lyapunov_spectrum,
     predictability_horizon,
 )
@@ -191,6 +192,34 @@ def test_a_parameter_of_known_equations_can_take_another_value():
         system.along("v", "a")
     with pytest.raises(ParameterError, match="series='c' is none of 'a', 'b'"):
         system.of_one("c")
+
+
+@pytest.mark.slow
+def test_a_cycle_of_known_equations_has_a_band_around_its_period():
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.uniform(0, 13, 60))
+
+    def rates(t, z, p):
+        x, y = z.unbind(dim=1)
+        return y, p.mu * (1 - x**2) * y - x
+
+    truth = limit_cycle(van_der_pol, [2.0, 0.1])
+    at = np.interp(t % truth.attrs["period"], truth["time"], truth["z1"])
+    model = KnownODEForecaster(
+        rates, states=["x", "y"], parameters={"mu": LogNormal(0.0, 0.5), "sd": 0.05},
+        initial={"x": Normal(2, 1), "y": Normal(0, 1)}, observed={"x": AdditiveNoise("x", sd="sd")},
+        inference="laplace", n_draws=50, random_state=0,
+    ).fit(pd.DataFrame({"unique_id": "a", "ds": t, "x": at + 0.05 * rng.normal(size=60)}))  # fmt: skip
+    cycle = limit_cycle(fitted_system(model, n_draws=4))
+    assert cycle.columns.tolist() == ["time", "x", "y"]
+    assert cycle.attrs["share_of_draws"] == 1.0
+    assert cycle.attrs["period_q05"] < cycle.attrs["period"] < cycle.attrs["period_q95"]
+    assert abs(cycle.attrs["period"] - truth.attrs["period"]) < 0.2
+    assert cycle.attrs["period_q95"] - cycle.attrs["period_q05"] < 0.3
+
+
+def van_der_pol(t, z):
+    return torch.stack([z[:, 1], (1 - z[:, 0] ** 2) * z[:, 1] - z[:, 0]], dim=1)
 
 
 def test_a_learned_field_has_no_parameters_by_name():

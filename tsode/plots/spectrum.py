@@ -65,7 +65,7 @@ def plot_spectrum(table: pd.DataFrame, *, series: Hashable = None, ax: Axes | No
         ax = plt.subplots(figsize=(5.5, 4.0), layout="constrained")[1]
     ax.axhline(0.0, color="0.5", linewidth=0.8)
     grows = low > 0
-    for which, color, name in ((~grows, "C0", "others"), (grows, "C3", "errors grow")):
+    for which, color, name in ((~grows, "C0", "errors do not grow"), (grows, "C3", "errors grow")):
         if which.any():
             ax.vlines(number[which], low[which], high[which], color=color, linewidth=2.0)
             ax.plot(number[which], values[which], "o", color=color, markersize=5, label=name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from torch import Tensor
 from tsode.errors import ParameterError, SolverError
 from tsode.numerics.base import Solver
 from tsode.stability.exponents import crossing_time
-from tsode.stability.flow import ROUGH, TIGHT, Flow, as_flow, read_states
+from tsode.stability.fitted import as_fitted
+from tsode.stability.fitted_cycles import fitted_cycle
+from tsode.stability.flow import ROUGH, TIGHT, FieldFlow, Flow, as_flow, read_states
 
 __all__ = ["limit_cycle"]
 
@@ -28,8 +30,8 @@ ISOLATED = 1e-4  # another multiplier closer to 1 than this: cycles stand side b
 
 
 def limit_cycle(
-    system: Any, start: Any, *, period: float | None = None, transient: float | None = None, n_points: int = 200,
-    names: Sequence[str] | None = None, solver: Solver | None = None,
+    system: Any, start: Any = None, *, period: float | None = None, transient: float | None = None,
+    n_points: int = 200, names: Sequence[str] | None = None, solver: Solver | None = None, series: Hashable = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Closed orbit near a start, its smallest period and its multipliers.
 
@@ -49,6 +51,8 @@ def limit_cycle(
         Nought beside a `period`.
     n_points : int
         Rows of the answer.
+    series : label, optional
+        Of a forecaster, where series have fields of their own.
 
     Returns
     -------
@@ -57,7 +61,8 @@ def limit_cycle(
         falling modulus, the one along the cycle first), ``log_multipliers`` (of their moduli), ``is_stable``,
         ``kind`` ("stable", "unstable", "saddle" or "not isolated": a centre, or a system that keeps something),
         ``divergence`` (integrated over a period; the sum of the logarithms), ``residual`` and ``trivial_error`` (of the
-        multiplier that should be 1).
+        multiplier that should be 1). Of draws from a posterior the cycle of its median, with ``period_q05``,
+        ``period_q95`` and ``share_of_draws`` that have one.
 
     Raises
     ------
@@ -75,6 +80,17 @@ def limit_cycle(
     >>> round(cycle.attrs["period"], 6), cycle.attrs["kind"]
     (6.663287, 'stable')
     """
+    fitted = as_fitted(system)
+    if fitted is not None:
+
+        def find(flow: Flow, near: Any, guess: float | None) -> pd.DataFrame:
+            assert isinstance(flow, FieldFlow)
+            own = replace(flow, solver=solver or SOLVER)
+            return limit_cycle(own, near, period=guess or period, transient=transient, n_points=n_points)
+
+        return fitted_cycle(fitted, series, start, find)
+    if start is None:
+        raise ParameterError("Where to start is not known: give a state in the basin of the cycle.")
     z = read_states(start)[:1]
     flow = as_flow(system, z.shape[1], names, solver or SOLVER)
     if flow.is_map:

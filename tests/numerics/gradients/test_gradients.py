@@ -272,3 +272,14 @@ def test_nothing_holds_a_graph_after_its_result_is_gone(gradient):
         assert alive() is None
     finally:
         gc.enable()
+
+
+@named
+def test_a_span_of_no_length_hands_its_gradient_on(gradient):
+    z = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    t = torch.zeros(2, dtype=torch.float64)
+    end = integrate(lambda t, z: -z, z, t, t, FINE, gradient).z
+    asked = integrate_to(lambda t, z: -z, z, t, t[:, None], FINE, gradient).z
+    for found in (end, asked[:, 0]):
+        assert torch.equal(found, z)
+        assert torch.equal(torch.autograd.grad(found.sum(), z)[0], torch.ones_like(z))

@@ -364,8 +364,8 @@ def read_states(states: Any, names: Sequence[str] | None = None) -> Tensor:
         states = np.stack([np.asarray(value, dtype=float) for value in states.values()], axis=-1)
     if hasattr(states, "to_numpy"):
         states = states.to_numpy(dtype=float)
-    if isinstance(states, np.ndarray):
-        states = states.copy()  # one that is read-only becomes no tensor without a warning
+    if not isinstance(states, Tensor):
+        states = np.array(states, dtype=float)  # a copy: what is read-only becomes no tensor without a warning
     z = torch.as_tensor(states).detach().to(torch.float64)
     z = z[None] if z.dim() == 1 else z
     if z.dim() != 2 or not z.numel():

@@ -16,7 +16,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 RESULTS = {"auto": "ahead", "series": "bands", "wide": "filled", "long": "ahead", "static": "ahead", "ahead": "ahead",
            "components": "parts", "doses": "answer", "known": "states", "bounces": "met", "random": "ahead",
-           "equations": "ahead", "structure": "table", "pipeline": "ahead", "time": "search", "people": "search",
+           "equations": "ahead", "structure": "table", "stability": "exponents", "pipeline": "ahead", "time": "search", "people": "search",
            "routing": "scores", "list": "scores", "path": "level"}  # fmt: skip
 # the dearest, of whose calls others are examples too
 SLOW = {
@@ -28,6 +28,7 @@ SLOW = {
     "static",
     "equations",
     "structure",
+    "stability",
     "pipeline",
     "time",
     "people",

@@ -15,11 +15,14 @@ from tsode.evolutions.dense_linear import DenseLinearFlow
 from tsode.inference import LogNormal, Normal
 from tsode.inference.noise import AdditiveNoise
 from tsode.stability import (
+    basin,
     finite_time_exponents,
     fitted_system,
     fixed_points,
+    jacobian,
     limit_cycle,
     lyapunov_spectrum,
+    normal_form,
     predictability_horizon,
 )
 from tsode.testing import example_panel
@@ -153,6 +156,32 @@ def test_small_errors_fade_along_a_forecast_as_the_slowest_mode_does():
     assert list(table["unique_id"]) == list(fitted_system(made).ids)
     assert table["ds"].dtype.kind == "M"
     np.testing.assert_allclose(table["exponent_1"], slowest, rtol=0.05)
+
+
+def test_what_the_jacobian_says_is_told_along_the_forecast_of_each_series():
+    made = fitted("LinearSDEForecaster-float64")
+    table, exponents = jacobian(made), lyapunov_spectrum(made)["exponent_per_day"]
+    assert list(table.columns[:3]) == ["unique_id", "ds", "lead"]
+    assert len(table) == 11 * len(fitted_system(made).ids)
+    np.testing.assert_allclose(table["spectral_abscissa"], exponents[1], atol=1e-9)
+    ahead = table[table["unique_id"] == "s0"]
+    assert ahead["lead"].iloc[-1] == made.horizon_
+    np.testing.assert_allclose(ahead["z1"].iloc[0], fitted_system(made).starts[0, 0])
+
+
+def test_of_a_posterior_the_abscissa_has_a_band_along_the_forecast():
+    table = jacobian(relaxing(), times=[0.0, 1.0])
+    assert table["unique_id"].tolist() == ["a", "a", "b", "b"]
+    assert (table["spectral_abscissa_q05"] < table["spectral_abscissa"]).all()
+    assert (table["spectral_abscissa"] < table["spectral_abscissa_q95"]).all()
+
+
+def test_analyses_of_one_field_say_which_to_give():
+    for analyse in (lambda system: normal_form(system, [0.0]), lambda system: basin(system, [(-1, 1)])):
+        with pytest.raises(ParameterError, match=r"give one, fitted_system\(forecaster\).of_one\(series\)"):
+            analyse(relaxing())
+    table = basin(fitted_system(relaxing()).of_one("b"), [(-9, 9)], n=8)
+    assert table.attrs["attractors"][0]["states"][0][0] == pytest.approx(5.0, abs=1e-6)
 
 
 # -- posteriors --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import Tensor
 from tsode.errors import ParameterError
 from tsode.numerics.base import Solver
 from tsode.stability.flow import GROWTH, Flow, check_arrived
-from tsode.stability.standing import Standing, stand
+from tsode.stability.standing import stand
 
 __all__ = ["finite_time_exponents"]
 
@@ -74,7 +74,7 @@ def finite_time_exponents(
         parts.append(part)
     table = pd.concat(parts, ignore_index=True).sort_values(["start", "time"], kind="stable", ignore_index=True)
     if where.fitted is not None:
-        table = _by_series(table, where)
+        table = where.fitted.by_series(table, "log_growth", "mean")
     table.attrs["unit"] = where.flow.unit
     return table
 
@@ -104,25 +104,3 @@ def _growth(flow: Flow, z: Tensor, t: Tensor, after: Tensor) -> tuple[list[Tenso
         states.append(z)
         found.append((sizes.where(sizes > LOST * sizes[:, :1], torch.nan)).log() + scale[:, None])
     return states, found
-
-
-def _by_series(table: pd.DataFrame, where: Standing) -> pd.DataFrame:
-    """Rows of series at times of their own, with means and quantiles of what draws give."""
-    fitted = where.fitted
-    assert fitted is not None
-    row = table.pop("start").to_numpy()
-    series = fitted.series.numpy()[row]
-    spans = fitted.to_native(table["time"].to_numpy())
-    lasts = np.array([fitted.last_times[place] for place in series])
-    table["time"] = lasts + spans
-    table.insert(0, fitted.id_col, [fitted.ids[place] for place in series])
-    table = table.rename(columns={"time": fitted.time_col})
-    table.insert(2, "lead", spans)
-    if fitted.n_draws == 1:
-        return table
-    keys = [fitted.id_col, fitted.time_col, "lead"]
-    grouped = table.groupby(keys, sort=False)
-    found = grouped.mean()
-    for name, q in (("q05", 0.05), ("q95", 0.95)):
-        found[f"log_growth_{name}"] = grouped["log_growth"].quantile(q)
-    return found.reset_index()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -119,6 +120,35 @@ class FittedSystem:
     def series_of_field(self, field: int) -> Hashable:
         """Id of the series that has the field to itself."""
         return self.ids[field // self.n_draws]
+
+    def by_series(self, table: pd.DataFrame, banded: str, middle: str) -> pd.DataFrame:
+        """A table of rows at leads as one of series at times of their own, and of draws as one of what they give.
+
+        Parameters
+        ----------
+        table : DataFrame
+            ``start`` is the place of a row here, ``time`` a lead in the unit of the flow.
+        banded : str
+            Column that gets quantiles.
+        middle : {"mean", "median"}
+            Of the draws; complex columns are left out then.
+        """
+        rows, spans = table["start"].to_numpy(), self.to_native(table["time"].to_numpy())
+        series = self.series.numpy()[rows]
+        table = table.drop(columns=["start", "time"])
+        table.insert(0, "lead", spans)
+        table.insert(0, str(self.time_col), np.array([self.last_times[place] for place in series]) + spans)
+        table.insert(0, str(self.id_col), [self.ids[place] for place in series])
+        if self.n_draws > 1:
+            keys = list(table.columns[:3])
+            table = table.drop(columns=[name for name in table.columns if np.iscomplexobj(table[name])])
+            grouped = table.groupby(keys, sort=False)
+            found = grouped.agg(middle)
+            for name, q in (("q05", 0.05), ("q95", 0.95)):
+                found[f"{banded}_{name}"] = grouped[banded].quantile(q)
+            table = found.reset_index()
+        table.attrs["unit"] = self.flow.unit
+        return table
 
     def place_of(self, series: Hashable) -> int:
         """Place of a series; None where there is one only, or all share their field.

@@ -15,6 +15,7 @@ from torch.func import jvp, vmap
 
 from tsode.core.status import Status
 from tsode.errors import ParameterError, ShapeError, SolverError
+from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.evolutions.base import Evolution, Solved
 from tsode.numerics import Switching
 from tsode.numerics.affine_field import AffineField
@@ -330,6 +331,11 @@ def as_flow(system: Any, n_state: int | None = None, names: Sequence[str] | None
     """
     if isinstance(system, Flow):
         return system
+    if isinstance(system, FittedForecaster) or hasattr(system, "of_one"):
+        raise ParameterError(
+            f"A {type(system).__name__} has a field for each of its series: give one, "
+            "fitted_system(forecaster).of_one(series)."
+        )
     if isinstance(system, Stepping):
         return system.flow(n_state, names, solver)
     labels = _labels(getattr(system, "n_state", n_state), names)

@@ -8,27 +8,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from tsode.errors import ParameterError, ShapeError
-from tsode.stability.flow import as_flow, read_states
+from tsode.stability.fitted import FittedSystem, as_fitted
+from tsode.stability.flow import Flow, as_flow, read_states
 
 __all__ = ["jacobian"]
 
 
 @torch.no_grad()
 def jacobian(
-    system: Any, states: Any, *, times: Any = 0.0, names: Sequence[str] | None = None, has_entries: bool = False
+    system: Any, states: Any = None, *, times: Any = None, names: Sequence[str] | None = None, has_entries: bool = False
 ) -> pd.DataFrame:
     """Local stability at each of some states, as those of a trajectory: what the Jacobian there says.
 
     Parameters
     ----------
-    system : callable, Dynamics, Solved or Map
-        ``f(t, z)`` or what else `tsode.stability` analyses.
+    system : callable, Dynamics, Solved, Map or fitted forecaster
+        ``f(t, z)`` or what else `tsode.stability` analyses. Of a forecaster, along the forecast of each series.
     states : array[d], array[n d], dict or frame
-        Of a frame with a column "time" that is the `times`.
-    times : float or array[n]
-        Of each state, for a field that reads them.
+        Of a frame with a column "time" that is the `times`. A forecaster's are its own.
+    times : float or array[n], optional
+        Of each state, for a field that reads them; 0 by default. Of a forecaster, how long after the last row, in its
+        unit of time (by default from there on, in tenths of its horizon).
     names : sequence of str, optional
         Of the coordinates.
     has_entries : bool
@@ -49,7 +52,8 @@ def jacobian(
           where there is one of them, NaN where there is none.
 
         Of a map eigenvalues are multipliers, by falling modulus, and in place of these stand ``spectral_radius`` and
-        ``norm``, the largest singular value.
+        ``norm``, the largest singular value. Of a forecaster: the id of the series, the time in the data's own kind and
+        the ``lead``; of draws from a posterior medians, with ``spectral_abscissa_q05`` and ``_q95``.
 
     Raises
     ------
@@ -72,6 +76,14 @@ def jacobian(
     >>> table[["spectral_abscissa", "stiffness_ratio"]].to_numpy().tolist()
     [[-1.0, 100.0]]
     """
+    fitted = as_fitted(system)
+    if fitted is not None:
+        if states is not None:
+            raise ParameterError("The states of a forecaster are those along its forecasts: leave states= out.")
+        return _along_forecasts(fitted, times, has_entries)
+    if states is None:
+        raise ParameterError("Where to look is not known: give states=, a state or rows of states.")
+    times = 0.0 if times is None else times
     if isinstance(states, pd.DataFrame) and "time" in states:
         times = states["time"].to_numpy(dtype=float)
         states = states.drop(columns="time")
@@ -82,6 +94,29 @@ def jacobian(
     if when.ndim and when.shape != (len(z),):
         raise ShapeError(f"There must be one time, or one a state, but there are {when.size} for {len(z)} states.")
     t = torch.tensor(when).expand(len(z))
+    return _table(flow, z, t, has_entries)
+
+
+def _along_forecasts(fitted: FittedSystem, times: Any, has_entries: bool) -> pd.DataFrame:
+    """Tables of the rows of a forecaster at each of some leads, one below the other."""
+    asked = np.sort(np.asarray(fitted.reach * np.arange(11) / 10 if times is None else times, dtype=float).ravel())
+    if not len(asked) or asked[0] < 0:
+        raise ParameterError(f"times must be leads, zero or more, but are {asked[:5].tolist()}.")
+    flow, z, t = fitted.flow, fitted.starts, fitted.t0
+    parts = []
+    for lead in asked:
+        later = fitted.t0 + float(lead)
+        z, t = flow.arrive(z, t, later), later
+        part = _table(flow, z, t, has_entries)
+        part["time"] = float(lead)
+        part.insert(0, "start", np.arange(len(z)))
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True).sort_values(["start", "time"], kind="stable", ignore_index=True)
+    return fitted.by_series(table, "spectral_abscissa", "median")
+
+
+def _table(flow: Flow, z: Tensor, t: Tensor, has_entries: bool) -> pd.DataFrame:
+    """A row a state."""
     _, slopes = flow.linearise(t, z)
     if flow.is_map:
         slopes = slopes + torch.eye(z.shape[1], dtype=z.dtype)

@@ -289,8 +289,8 @@ def _checked(value: Tensor, z: Tensor, what: str) -> Tensor:
     if not isinstance(value, Tensor) or value.shape != z.shape:
         came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise ShapeError(
-            f"{what} must give a tensor of the shape of z, a row a state: of z {tuple(z.shape)} it gave {came}. Split z "
-            "by z.unbind(dim=1), and put rates together by torch.stack([...], dim=1)."
+            f"{what} must give a tensor of the shape of z, a row a state: of z {tuple(z.shape)} it gave {came}. Split "
+            "z by z.unbind(dim=1), and put rates together by torch.stack([...], dim=1)."
         )
     return value
 

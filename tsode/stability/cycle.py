@@ -183,14 +183,14 @@ def _close(flow: Flow, z: Tensor, period: float, n: int = N_PIECES) -> tuple[Ten
             rows, following = slice(i * d, (i + 1) * d), (i + 1) % n
             left[rows, rows] += tangents[i]
             left[rows, following * d : (following + 1) * d] -= eye
-            left[rows, -1] = speed[i] / n
-        left[-1, :d] = flow.slope(begin[:1], z[:1])[0]
+            left[rows, -1] = speed[i] * period / n  # of the period's logarithm: the unit of time is the user's
+        left[-1, :d] = flow.slope(begin[:1], z[:1])[0] * period
         right = torch.cat([-miss.flatten(), torch.zeros(1, dtype=z.dtype)])[:, None]
         # of cycles side by side the nearest: a direction in which nothing changes is not gone along
         step = torch.linalg.lstsq(left, right, rcond=1e-9, driver="gelsd").solution[:, 0]
         # a guess that is far off moves the period by no more than a fifth
-        step = step * min(1.0, 0.2 * period / max(abs(float(step[-1])), 1e-300))
-        z, period = z + step[:-1].reshape(n, d), period + float(step[-1])
+        step = step * min(1.0, 0.2 / max(abs(float(step[-1])), 1e-300))
+        z, period = z + step[:-1].reshape(n, d), period * (1 + float(step[-1]))
     if best[2] > 1e-7:
         raise SolverError(
             f"The orbit does not close: Newton's method ends {best[2]:.2g} of its size apart, at a period of "

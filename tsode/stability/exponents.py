@@ -183,6 +183,10 @@ def crossing_time(flow: Flow, z: Tensor, t: Tensor, transient: float | None) -> 
     longest = math.inf if transient is None else transient
     seen = [z]
     slope, jacobian = flow.linearise(t, z)
+    is_finite = slope.isfinite().all(dim=1) & jacobian.isfinite().flatten(1).all(dim=1)
+    if not is_finite.all():
+        at = ", ".join(f"{x:.6g}" for x in z[int(is_finite.logical_not().nonzero()[0, 0])].tolist())
+        raise ParameterError(f"The field, or its derivatives, are not finite at the start ({at}): start elsewhere.")
     # no longer than the state takes to change by a tenth, nor than its steepest direction takes to turn
     steepest = torch.linalg.matrix_norm(jacobian, ord=2).amax().clamp(min=1e-12)
     moving = slope.abs().amax(dim=0) / (z.abs().amax(dim=0) + z.abs().amax() + 1e-6)

@@ -176,7 +176,7 @@ class FieldFlow(Flow):
         return isinstance(self.rate, AffineField)
 
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
-        return self.rate(t, z)
+        return _checked(self.rate(t, z), z, "f(t, z)")
 
     def advance(self, z: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
         if isinstance(self.rate, AffineField):
@@ -269,7 +269,7 @@ class MapFlow(Flow):
     is_map: ClassVar[bool] = True
 
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
-        return self.step(z) - z
+        return _checked(self.step(z), z, "step(z)") - z
 
     def reads_time(self, t: Tensor, z: Tensor) -> bool:
         return False
@@ -284,6 +284,16 @@ class MapFlow(Flow):
             value, jacobian, _ = linearise(lambda t, x: self.step(x), t0, z)
             z, tangents = value, jacobian @ tangents
         return Carried(z, tangents, None, _status(z))
+
+
+def _checked(value: Tensor, z: Tensor, what: str) -> Tensor:
+    if not isinstance(value, Tensor) or value.shape != z.shape:
+        came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ShapeError(
+            f"{what} must give a tensor of the shape of z, a row a state: of z {tuple(z.shape)} it gave {came}. Split "
+            "z by z.unbind(dim=1), and put rates together by torch.stack([...], dim=1)."
+        )
+    return value
 
 
 def n_steps_between(t0: Tensor, t1: Tensor) -> int:

@@ -75,6 +75,8 @@ def invariant_manifold(
     """
     z = read_states(point)[:1]
     flow = as_flow(system, z.shape[1], names)
+    if flow.is_map:
+        raise ParameterError("Invariant manifolds are computed of fields only, but this is a map.")
     time = torch.full((1,), t, dtype=torch.float64)
     slope, jacobian = (x[0].numpy() for x in flow.linearise(time, z))
     if np.abs(slope).max() > 1e-7 * np.abs(jacobian).max() * (1 + float(z.abs().max())):

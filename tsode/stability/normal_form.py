@@ -66,6 +66,8 @@ def normal_form(system: Any, point: Any, *, t: float = 0.0, names: Sequence[str]
     """
     z = read_states(point)[:1]
     flow = as_flow(system, z.shape[1], names)
+    if flow.is_map:
+        raise ParameterError("The first Lyapunov coefficient is computed of fields only, but this is a map.")
     time = torch.full((1,), t, dtype=torch.float64)
     slope, jacobian = (x[0].numpy() for x in flow.linearise(time, z))
     size = np.abs(jacobian).max() * (1 + float(z.abs().max()))

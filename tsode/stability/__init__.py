@@ -1,7 +1,7 @@
 """Stability of fields and maps: fixed points, Lyapunov exponents, cycles, normal forms, manifolds."""
 
-from tsode.stability.basin import basin
 from tsode.stability.basin_edge import basin_distance
+from tsode.stability.basins import basin
 from tsode.stability.continuation import continuation
 from tsode.stability.cycle import limit_cycle
 from tsode.stability.exponents import lyapunov_spectrum, predictability_horizon

@@ -10,16 +10,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.sparse import csc_matrix
+from scipy.sparse.linalg import splu
 
 from tsode.errors import SolverError
 
-__all__ = ["Curve", "Event", "Point", "Segment", "Visit", "correct", "distance", "point_at", "root", "trace"]
+__all__ = ["Curve", "Event", "Point", "Segment", "Visit", "correct", "distance", "point_at", "root", "solve", "trace"]
 
 N_ITERATIONS = 12
 SETTLED, CLOSE = 1e-11, 1e-8  # relative steps at which Newton's method ends, and which are good enough where it stalls
 COSINE = 0.98  # least one between tangents of neighbours
 FASTEST = 4  # iterations after which the next step may be longer
 NEUTRAL = 1e-12  # of the largest eigenvalue: what a level may be off by rounding
+LARGE = 250  # unknowns, from which on equations are taken for sparse
 SHORTEST = 1e-7  # of the longest step
 FARTHEST = 1e4  # of the scales
 
@@ -162,6 +165,33 @@ class Visit:
     event: Event | None = None
 
 
+def solve(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray | None, float]:
+    """Solution of linear equations and the sign of their determinant; None and 0 where they are singular."""
+    if len(left) < LARGE:
+        sign = float(np.linalg.slogdet(left)[0])
+        try:
+            return np.linalg.solve(left, right), sign
+        except np.linalg.LinAlgError:
+            return None, 0.0
+    try:
+        factors = splu(csc_matrix(left))
+    except RuntimeError:
+        return None, 0.0
+    sign = _parity(factors.perm_r) * _parity(factors.perm_c) * float(np.sign(factors.U.diagonal()).prod())
+    return factors.solve(right), sign
+
+
+def _parity(permutation: np.ndarray) -> float:
+    """Sign of a permutation, by its cycles."""
+    seen, sign = np.zeros(len(permutation), dtype=bool), 1.0
+    for i in range(len(permutation)):
+        length, j = 0, i
+        while not seen[j]:
+            seen[j], j, length = True, permutation[j], length + 1
+        sign = -sign if length and length % 2 == 0 else sign
+    return sign
+
+
 def correct(curve: Curve, guess: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, int] | None:
     """Solution in the plane through a guess across `border` by Newton's method, and the iterations that it took."""
     x, size = guess.copy(), np.inf
@@ -171,9 +201,8 @@ def correct(curve: Curve, guess: np.ndarray, border: np.ndarray) -> tuple[np.nda
         right = -np.append(value, border @ (x - guess))
         if not (np.isfinite(left).all() and np.isfinite(right).all()):
             return None
-        try:
-            step = np.linalg.solve(left, right)
-        except np.linalg.LinAlgError:
+        step, _ = solve(left, right)
+        if step is None:
             return None
         x = x + step
         before, size = size, float((np.abs(step) / (1 + np.abs(x))).max())
@@ -191,22 +220,21 @@ def point_at(curve: Curve, x: np.ndarray, along: np.ndarray) -> Point:
     _, jacobian = curve.linearise(x)
     left = np.vstack([jacobian, curve.weights * along])
     right = np.append(np.zeros(len(jacobian)), 1.0)
-    try:
-        tangent = np.linalg.solve(left, right)
-    except np.linalg.LinAlgError as error:
+    tangent, _ = solve(left, right)
+    if tangent is None:
         raise SolverError(
             "Solutions are not isolated: the Jacobian is singular in all directions. A field that keeps something "
             "(a total, an energy) has a fixed point or cycle at each value of it: write one state by the others. "
             "A start that is itself a branch point is to be moved beside it."
-        ) from error
+        )
     tangent = tangent / np.sqrt((curve.weights * tangent) @ tangent)
-    sign = float(np.linalg.slogdet(np.vstack([jacobian, curve.weights * tangent]))[0])
+    _, sign = solve(np.vstack([jacobian, curve.weights * tangent]), right)
     return Point(x, tangent, sign, curve.spectrum(x, jacobian), curve.has_multipliers)
 
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a function that changes its sign is zero, to the last digits."""
-    return float(brentq(function, low, high, xtol=1e-15 * (abs(low) + abs(high)), rtol=1e-15))
+    return float(brentq(function, low, high, xtol=1e-14 * (abs(low) + abs(high)), rtol=1e-14))
 
 
 def trace(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsode.numerics.base import Solver
 from tsode.stability.attractors import UNSETTLED, Attractor, Scene, settle
-from tsode.stability.basin import read_attractors, read_scene, states_of
+from tsode.stability.basins import read_attractors, read_scene, states_of
 from tsode.stability.flow import as_flow
 
 __all__ = ["basin_distance"]

@@ -10,7 +10,7 @@ from tsode.stability.arclength import NEUTRAL, Curve, Event, Point, Segment, cor
 __all__ = ["events_within", "singular_point", "start_along"]
 
 SAME = 1e-5  # a turn and a crossing closer together than this are one: the arms of a pitchfork
-MOST_HALVINGS = 20
+MOST_CUTS = 10  # of a segment, to get apart what happens in it
 ASIDE = (3 - 5**0.5) / 2  # where a segment is cut: in the middle there is too often just what is looked for
 CRITICAL = 1e-6  # of the largest eigenvalue: what the one of an event may be off zero
 DIFFERENCE = 1e-5  # step of the central differences of Jacobians
@@ -23,10 +23,10 @@ def events_within(segment: Segment) -> list[Event]:
 
     What cannot be told apart is "unresolved", with the candidates.
     """
-    return _events(segment, 0)
+    return _events(segment, [MOST_CUTS])
 
 
-def _events(segment: Segment, depth: int) -> list[Event]:
+def _events(segment: Segment, cuts: list[int]) -> list[Event]:
     names = _suspects(segment)
     if not names:
         return []
@@ -39,10 +39,11 @@ def _events(segment: Segment, depth: int) -> list[Event]:
             found = _refined(segment, names[0])
             if found is not None:
                 return [found]
-        if depth < MOST_HALVINGS:
+        if cuts[0] > 0:
+            cuts[0] -= 1
             middle = segment.at(ASIDE * segment.length)
             halves = Segment(segment.curve, segment.a, middle), Segment(segment.curve, middle, segment.b)
-            return [event for half in halves for event in _events(half, depth + 1)]
+            return [event for half in halves for event in _events(half, cuts)]
     except (SolverError, ValueError, np.linalg.LinAlgError):
         pass
     return [Event(segment.b, f"unresolved: {' or '.join(names)}", segment.size)]

@@ -109,8 +109,9 @@ def continuation(
         maps and cycles "period doubling" and "torus"; "unresolved: ..." with the candidates where they could not be
         told apart. ``attrs["ends"]`` has a dict a branch: why it ends at its first and last row: "range", "closed",
         "branch" (at a branch point), "end" (at a cycle of no size, a Hopf point), "far" (ten thousand times the
-        scales), "points" or "step" (Newton's method came no further). Of draws from a posterior ``attrs["events"]`` has
-        the events of the median with ``_q05`` and ``_q95`` of the parameter there, and ``share_of_draws`` with such.
+        scales), "points" or "step" (Newton's method came no further, or a cycle grew too steep, as it does near a
+        homoclinic orbit). Of draws from a posterior ``attrs["events"]`` has the events of the median with ``_q05`` and
+        ``_q95`` of the parameter there, and ``share_of_draws`` with such.
 
     Raises
     ------

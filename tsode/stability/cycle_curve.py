@@ -18,6 +18,9 @@ __all__ = ["CycleCurve", "born_cycle", "cycle_start"]
 
 DEGREE = 4  # of the polynomial of each piece
 COARSE = 1e-6  # error of the multiplier along the cycle, above which there are to be more pieces
+LOST = 0.05  # the same, above which a cycle is not met
+STILL = 1e-9  # speed of scaled states, below which there is no cycle yet
+MOST_UNKNOWNS = 1600
 UNEVEN = 1.5  # ratio of the largest share of the error to the mean, above which the mesh is moved
 LEAST = 1e-5  # amplitude of scaled states, below which a cycle has shrunk to a fixed point
 
@@ -87,7 +90,7 @@ class CycleCurve(Curve):
         self.family, self.scaling, self.mesh, self.unit, self.t = family, scaling, mesh, unit, t
         self.scaled = family.scaled(scaling)
         self.n, self.d = len(mesh) - 1, len(family.names)
-        self.most = 10 * self.n if most is None else most
+        self.most = max(self.n, min(10 * self.n, MOST_UNKNOWNS // (DEGREE * self.d))) if most is None else most
         self.steps = np.diff(mesh)
         pieces = self._pieces(before)
         basis = _basis()
@@ -155,7 +158,7 @@ class CycleCurve(Curve):
         """Multipliers across the cycle: those of the tangent map on what the flow's own direction leaves."""
         whole, speed = self.transfer(jacobian), self._speed(x)
         size = np.linalg.norm(speed)
-        if size <= 1e-9:  # no cycle yet: the pair of a Hopf point is along and beside it
+        if size <= STILL:  # no cycle yet: the pair of a Hopf point is along and beside it
             values = np.linalg.eigvals(whole)
             return np.delete(values, np.abs(values - 1).argmin()).astype(complex)
         across = np.linalg.svd(speed[None] / size)[2][1:]
@@ -186,13 +189,18 @@ class CycleCurve(Curve):
     def trivial_error(self, x: np.ndarray) -> float:
         """How far the flow's own direction is from coming back as it was."""
         speed = self._speed(x)
+        if np.linalg.norm(speed) <= STILL:
+            return math.nan
         turned = self.transfer(self.linearise(x)[1]) @ speed
-        return float(np.linalg.norm(turned - speed) / (np.linalg.norm(speed) + 1e-300))
+        return float(np.linalg.norm(turned - speed) / np.linalg.norm(speed))
 
     def refreshed(self, x: np.ndarray, tangent: np.ndarray) -> tuple[Curve, np.ndarray, np.ndarray]:
         """Phase of this profile, on a mesh that has as much of its error in each piece."""
         states, mesh = self.split(x)[0], self.mesh
-        is_coarse = self.n < self.most and self.trivial_error(x) > COARSE
+        error = self.trivial_error(x)
+        if error > LOST:
+            raise SolverError("A cycle has become too steep for its pieces: give more, n_intervals=.")
+        is_coarse = self.n < self.most and error > COARSE
         if is_coarse or self._is_uneven(states):
             mesh = self._evened(states, min(math.ceil(1.5 * self.n), self.most) if is_coarse else self.n)
         if mesh is self.mesh:

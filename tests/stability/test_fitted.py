@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from tests.registries import SMALL_FORECASTERS, fitted, small_evolutions
-from tsode import ConstantForecaster, JumpODEForecaster, KnownODEForecaster
+from tsode import ConstantForecaster, JumpODEForecaster, KnownODEForecaster, part
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.evolutions.dense_linear import DenseLinearFlow
 from tsode.inference import LogNormal, Normal
 from tsode.inference.noise import AdditiveNoise
+from tsode.numerics import Dopri5
 from tsode.stability import (
     basin,
     finite_time_exponents,
@@ -78,6 +79,26 @@ def test_every_forecaster_has_a_system_or_says_by_name_that_it_has_none(name):
     else:
         with pytest.raises(ParameterError, match=f"{type(made).__name__} has no state to analyse"):
             fitted_system(made)
+
+
+@pytest.mark.parametrize(
+    ("solver", "atol"), [("midpoint", 1e-9), ("rk4", 1e-9), (part("rk4", max_step=0.1), 1e-9), ("dopri5", 1e-6)]
+)
+def test_a_field_that_is_solved_is_followed_by_the_steps_of_its_forecasts(solver, atol):
+    how = {"n_state": 4, "n_members": 1, "max_epochs": 1, "expert": None, "calendar": None, "random_state": 0}
+    made = JumpODEForecaster(evolution="mlp", solver=solver, dtype="float64", **how).fit(example_panel(4))
+    system = fitted_system(made)
+    flow = made.module_.members[0].evolution
+    with torch.no_grad():
+        for leads in (0.5, 1.0):  # of a horizon, which is the unit of time of the model
+            model = torch.full_like(system.t0, leads)
+            asked = flow.evolve_to(system.starts, torch.zeros_like(model), model[:, None]).z[:, 0]
+            later = system.t0 + leads * system.reach
+            torch.testing.assert_close(
+                system.flow.advance(system.starts, system.t0, later)[0], asked, atol=atol, rtol=0
+            )
+    exact = fitted_system(made, solver=Dopri5(rtol=1e-10, atol=1e-12)).flow
+    assert exact.stride is None
 
 
 @pytest.mark.parametrize("name", HAS_STATE)
@@ -194,8 +215,8 @@ def test_every_draw_of_known_equations_has_its_own_exponent():
     chosen = np.linspace(0, 199, 50).round().astype(int)
     # inputs differ between series, which their fields read
     assert list(table["unique_id"]) == ["a", "b"]
-    for part in np.split(draws, 2):
-        np.testing.assert_allclose(part, -made.posterior_["k"].to_numpy()[chosen], rtol=1e-10)
+    for own in np.split(draws, 2):
+        np.testing.assert_allclose(own, -made.posterior_["k"].to_numpy()[chosen], rtol=1e-10)
     assert (table["q05"] < -0.8).all()
     assert (table["q95"] > -0.8).all()
 

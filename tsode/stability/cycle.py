@@ -85,7 +85,7 @@ def limit_cycle(
 
         def find(flow: Flow, near: Any, guess: float | None) -> pd.DataFrame:
             assert isinstance(flow, FieldFlow)
-            own = replace(flow, solver=solver or SOLVER)
+            own = replace(flow, solver=solver or SOLVER, stride=None)
             return limit_cycle(own, near, period=guess or period, transient=transient, n_points=n_points)
 
         return fitted_cycle(fitted, series, start, find)

@@ -158,14 +158,15 @@ def _plan(
         raise ParameterError(f"duration must be positive, but is {duration}.")
     transient = duration if transient is None else transient
     if transient > spent:
-        t1 = t + (transient - spent)
+        t1 = t + flow.whole(transient - spent)
         z, t = flow.arrive(z, t, t1), t1
-    z, t = _apart(flow, z, t, PHASE * crossing)
+    z, t = _apart(flow, z, t, flow.whole(PHASE * crossing))
     slopes = flow.linearise(t, z)[1]
     size = float(torch.linalg.matrix_norm(slopes, ord=2).mean())
     length = GROWTH / size if interval is None and size > 0 else (interval or duration / 100)
     n = max(math.ceil(duration / length), 20)
-    return _Plan(z, t, max(transient, spent), duration / n, n)
+    interval = flow.whole(duration / n)
+    return _Plan(z, t, max(transient, spent), interval, max(math.ceil(duration / interval - 1e-9), 20))
 
 
 def _apart(flow: Flow, z: Tensor, t: Tensor, step: float = 1.0) -> tuple[Tensor, Tensor]:

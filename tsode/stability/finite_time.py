@@ -92,6 +92,7 @@ def _growth(flow: Flow, z: Tensor, t: Tensor, after: Tensor) -> tuple[list[Tenso
             # tangents are made orthonormal again before any has faded below the tolerance of the solve
             steepest = torch.linalg.matrix_norm(flow.linearise(t, z)[1], ord=2)
             longest = torch.ones_like(t) if flow.is_map else GROWTH / steepest.clamp(min=1e-12)
+            longest = torch.tensor([flow.whole(x) for x in longest.tolist()], dtype=t.dtype)
             t1 = torch.minimum(t + longest, until)
             start = z
             z, tangents, _, status = flow.carry(z, basis, t, t1)

@@ -17,7 +17,7 @@ from tsode.errors import ParameterError
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.estimators.known_ode.forecaster import KnownODEForecaster
-from tsode.evolutions.base import Evolution
+from tsode.evolutions.base import Evolution, Solved
 from tsode.frames.labels import guess_label
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
@@ -27,8 +27,11 @@ from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.models.latent.ode import LatentODE
 from tsode.models.linear.gaussian import LinearGaussianModel
+from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.affine_field import AffineField
 from tsode.numerics.base import Solver
+from tsode.numerics.fixed_step import FixedStep
+from tsode.numerics.stepwise import StepwiseSolver
 from tsode.stability.flow import SOLVER, FieldFlow
 
 __all__ = ["FittedSystem", "as_fitted", "fitted_system"]
@@ -187,13 +190,13 @@ class FittedSystem:
             rates.check(name)
         single = torch.tensor([row])
         if not given and self.flow.is_affine:
-            return FieldFlow(rates(single), self.flow.names, self.flow.solver, self.flow.unit)
+            return FieldFlow(rates(single), self.flow.names, self.flow.solver, self.flow.unit, self.flow.stride)
 
         def rate(t: Tensor, z: Tensor) -> Tensor:
             field: Rate = rates(single.expand(len(z)), **given)
             return field(t, z)
 
-        return FieldFlow(rate, self.flow.names, self.flow.solver, self.flow.unit)
+        return FieldFlow(rate, self.flow.names, self.flow.solver, self.flow.unit, self.flow.stride)
 
     def along(
         self, name: str, series: Hashable = None, draw: int | None = None
@@ -212,7 +215,9 @@ def fitted_system(
     An analysis that is given a forecaster asks for it with the defaults. What moves is analysed; what stands still
     between events (rates of a series' own, for instance) is part of its field. Time is counted in days, hours, minutes
     or seconds where the data have a clock (the largest no longer than the horizon; of known equations their time unit),
-    else in the data's own numbers. Fields are solved to a tight tolerance, not with the steps that a forecast takes.
+    else in the data's own numbers. A field that is learned through a solver is followed by the steps that its forecasts
+    take, for it is these that training has fitted: where they are coarse, the field itself may say something else, and
+    `solver` has it solved to a tolerance. Known equations are solved to a tight one.
 
     Parameters
     ----------
@@ -257,7 +262,7 @@ def fitted_system(
     with isolated(), torch.no_grad():
         if isinstance(forecaster, KnownODEForecaster):
             return _of_known(forecaster, query, panel, n_draws, solver or SOLVER)
-        return _of_learned(forecaster, query, panel, member, solver or SOLVER)
+        return _of_learned(forecaster, query, panel, member, solver)
 
 
 def as_fitted(system: Any, solver: Solver | None = None) -> FittedSystem | None:
@@ -267,7 +272,9 @@ def as_fitted(system: Any, solver: Solver | None = None) -> FittedSystem | None:
     return system if isinstance(system, FittedSystem) else None
 
 
-def _of_learned(forecaster: Any, query: Query, panel: Panel, member: int, solver: Solver) -> FittedSystem:
+def _of_learned(
+    forecaster: Any, query: Query, panel: Panel, member: int, solver: Solver | None
+) -> FittedSystem:  # fmt: skip
     module = forecaster.module_
     if isinstance(module, MarginalModel):
         if not 0 <= member < len(module.members):
@@ -304,8 +311,12 @@ def _of_learned(forecaster: Any, query: Query, panel: Panel, member: int, solver
         is_shared = not theta.shape[1] and not bool(drive.any())
         rate_of = _rates_of(flow, theta, drive, per_model, _is_linear(flow))
     rows = torch.arange(len(z))
+    own: tuple[Solver, float | None] = (SOLVER, None) if solver is None else (solver, None)
+    if solver is None and isinstance(module, JumpFilter | LatentODE):
+        own = _own_steps(module.evolution, per_model)
+    steps = own[0], name, own[1]
     return FittedSystem(
-        RowFlow(rate_of(rows), tuple(f"z{i + 1}" for i in range(n)), solver, name, rate_of, rows),
+        RowFlow(rate_of(rows), tuple(f"z{i + 1}" for i in range(n)), *steps, rate_of=rate_of, rows=rows),
         z[:, :n], t * per_model, tuple(query.ids), rows, torch.zeros_like(rows), is_shared,
         *_labels(forecaster, query, per_model),
     )  # fmt: skip
@@ -336,6 +347,23 @@ def _standing(module: Any, batch: Any, ends: Tensor) -> tuple[Tensor, Tensor, Te
     z = filtered.path.z_end
     drives = module.drive(filtered.held, slice(None))
     return z, drives[0][:, -1] if drives else torch.zeros_like(z), ends[:, 0]
+
+
+def _own_steps(flow: Evolution, per_model: float) -> tuple[Solver, float | None]:
+    """The solver of an evolution, in the unit of the clock, and the length of its steps where all are as long."""
+    solver = flow.solver if isinstance(flow, Solved) else SOLVER
+    if not isinstance(flow, Solved) or not isinstance(solver, StepwiseSolver) or solver.field_type is not object:
+        return SOLVER, None  # one for fields of a kind of its own, which a field of rows is not
+    if isinstance(solver, FixedStep):
+        stride = per_model * (flow.query_step / solver.n_steps if solver.max_step is None else solver.max_step)
+        return replace(solver, max_step=stride), stride
+    if isinstance(solver, AdaptiveSolver):
+        lengths: dict[str, Any] = {
+            name: None if getattr(solver, name) is None else per_model * getattr(solver, name)
+            for name in ("first_step", "max_step")
+        }
+        return replace(solver, **lengths), None
+    return SOLVER, None
 
 
 def _is_linear(flow: Evolution) -> bool:
@@ -433,6 +461,6 @@ def _of_known(forecaster: KnownODEForecaster, query: Query, panel: Panel, n_draw
         torch.equal(values[key].reshape(n, k), values[key].reshape(n, k)[:1].expand(n, k)) for key in read.names_read
     )
     return FittedSystem(
-        RowFlow(rate_of(rows), tuple(system.states), solver, name, rate_of, rows), states, t * per_model,
+        RowFlow(rate_of(rows), tuple(system.states), solver, name, rate_of=rate_of, rows=rows), states, t * per_model,
         tuple(query.ids), series, draw, is_shared, *_labels(forecaster, query, per_model),
     )  # fmt: skip

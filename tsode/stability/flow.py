@@ -84,6 +84,10 @@ class Flow(ABC):
         """The flow of some of its rows, by their places: another one where each row has something of its own."""
         return self
 
+    def whole(self, length: float) -> float:
+        """The length of time nearest to one that can be gone without changing what is analysed."""
+        return length
+
     @abstractmethod
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         """What is zero at a fixed point: the field at ``t`` (b,) and ``z`` (b d), or the step that a map takes."""
@@ -163,12 +167,19 @@ class FieldFlow(Flow):
     names : tuple of str
     solver : Solver
     unit : str
+    stride : float, optional
+        Length of the solver's steps, where these are what is analysed, and not the field that they are of.
     """
 
     rate: VectorField
     names: tuple[str, ...]
     solver: Solver = SOLVER
     unit: str = "unit"
+    stride: float | None = None
+
+    def whole(self, length: float) -> float:
+        """The length nearest to one that is of whole steps."""
+        return length if self.stride is None else max(round(length / self.stride), 1) * self.stride
 
     @property
     def is_affine(self) -> bool:

@@ -6,9 +6,10 @@ from tsode.stability.continuation import continuation
 from tsode.stability.cycle import limit_cycle
 from tsode.stability.exponents import lyapunov_spectrum, predictability_horizon
 from tsode.stability.finite_time import finite_time_exponents
-from tsode.stability.fitted import FittedSystem, fitted_system
+from tsode.stability.fitted import FittedSystem
 from tsode.stability.fixed_points import fixed_points
 from tsode.stability.flow import FieldFlow, Flow, Map, MapFlow, as_flow
+from tsode.stability.forecasters import fitted_system
 from tsode.stability.jacobian import jacobian
 from tsode.stability.manifold import invariant_manifold
 from tsode.stability.normal_form import normal_form

@@ -20,11 +20,11 @@ from tsode.stability.cycle import SOLVER as CYCLE_SOLVER
 from tsode.stability.cycle import limit_cycle
 from tsode.stability.cycle_curve import born_cycle, cycle_start
 from tsode.stability.family import Family, Scaling, as_family
-from tsode.stability.fitted import as_fitted
 from tsode.stability.fitted_branches import fitted_branches
 from tsode.stability.fitted_points import around
 from tsode.stability.fixed_points import fixed_points
 from tsode.stability.flow import as_flow, read_states
+from tsode.stability.forecasters import as_fitted
 from tsode.stability.normal_form import normal_form
 from tsode.stability.points import polish
 from tsode.stability.rest_curve import RestCurve

@@ -15,9 +15,9 @@ from torch import Tensor
 from tsode.errors import ParameterError, SolverError
 from tsode.numerics.base import Solver
 from tsode.stability.exponents import crossing_time
-from tsode.stability.fitted import as_fitted
 from tsode.stability.fitted_cycles import fitted_cycle
 from tsode.stability.flow import ROUGH, TIGHT, FieldFlow, Flow, as_flow, read_states
+from tsode.stability.forecasters import as_fitted
 
 __all__ = ["limit_cycle"]
 

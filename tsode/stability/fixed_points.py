@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tsode._random import new_generator
 from tsode.errors import ParameterError
-from tsode.stability.fitted import as_fitted
 from tsode.stability.fitted_points import around, fitted_points
 from tsode.stability.flow import ROUGH, TIGHT, as_flow, read_states
+from tsode.stability.forecasters import as_fitted
 from tsode.stability.points import eigenvalues, jacobian_table, polish
 
 __all__ = ["fixed_points"]

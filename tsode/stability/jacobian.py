@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from tsode.errors import ParameterError, ShapeError
-from tsode.stability.fitted import FittedSystem, as_fitted
+from tsode.stability.fitted import FittedSystem
 from tsode.stability.flow import Flow, as_flow, read_states
+from tsode.stability.forecasters import as_fitted
 
 __all__ = ["jacobian"]
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from tsode.errors import ParameterError
 from tsode.numerics.affine_field import find_affine
 from tsode.numerics.base import Solver
-from tsode.stability.fitted import FittedSystem, as_fitted
+from tsode.stability.fitted import FittedSystem
 from tsode.stability.flow import FieldFlow, Flow, as_flow, read_states
+from tsode.stability.forecasters import as_fitted
 
 __all__ = ["Standing", "stand"]
 

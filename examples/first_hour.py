@@ -1,6 +1,6 @@
 """Two tables that nobody knows yet: a panel of measurements and one series, each given to `AutoForecaster` as it is.
 
-Forecasters are tried on the data for twenty seconds at most each time; the leaderboard says who was tried and how they
+Forecasters are tried on the data for ten seconds at most each time; the leaderboard says who was tried and how they
 did, the explanation what that means. Writes output/first_hour.png, with a fan of the forecast of each, and
 output/first_hour_panel.png and output/first_hour_series.png with the leaderboards.
 """
@@ -18,7 +18,7 @@ from tsode.datasets import load_mauna_loa_co2, load_theophylline
 from tsode.errors import TsodeWarning
 from tsode.plots import plot_fan, plot_leaderboard
 
-BUDGET = 20
+BUDGET = 10
 # A member that there was no time to fit to all data finds the last of a trend beyond what it has learned from.
 warnings.filterwarnings("ignore", "The history of series", TsodeWarning)
 started = time.process_time()

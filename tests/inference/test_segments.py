@@ -163,7 +163,7 @@ def test_derivatives_of_segments_are_those_of_every_state_by_itself(density):
 
 @pytest.mark.slow
 def test_a_posterior_by_segments_is_that_without_where_both_find_the_mode():
-    few = Settings(n_prior=512, n_starts=16)
+    few = Settings(n_prior=128, n_starts=4)
     plain, cut = (infer(lynx_hare(), "importance", 0, replace(few, segments=k)) for k in (None, "auto"))
     torch.testing.assert_close(cut.modes.point[:, 0], plain.modes.point[:, 0], rtol=0.0, atol=2e-3)
     assert float((cut.log_evidence - plain.log_evidence).abs()) < 0.05

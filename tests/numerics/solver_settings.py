@@ -13,8 +13,8 @@ IMPLICIT = ("implicit_midpoint", "rodas4", "ros34pw2")
 def every_setting(registry: dict[str, type]) -> Any:
     """Parametrise a test over each solver by default, in four steps, and in steps of limited length.
 
-    Adaptive solvers whose steps are limited have a wide tolerance, by which they would take longer ones: it is the limit
-    that counts. These are slow, as their steps are laid out as by default; and so are implicit solvers, each of whose
+    Adaptive solvers whose steps are limited have a wide tolerance, by which they would take longer ones: it is the
+    limit that counts. These are slow, as their steps are laid out as by default; and so are implicit solvers, each of whose
     steps takes derivatives ("auto" also takes one of them).
     """
     solvers = {}

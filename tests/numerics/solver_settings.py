@@ -14,8 +14,8 @@ def every_setting(registry: dict[str, type]) -> Any:
     """Parametrise a test over each solver by default, in four steps, and in steps of limited length.
 
     Adaptive solvers whose steps are limited have a wide tolerance, by which they would take longer ones: it is the
-    limit that counts. These are slow, as their steps are laid out as by default; and so are implicit solvers, each of whose
-    steps takes derivatives ("auto" also takes one of them).
+    limit that counts. These are slow, as their steps are laid out as by default; and so are implicit solvers, each of
+    whose steps takes derivatives ("auto" also takes one of them).
     """
     solvers = {}
     for name, made in registry.items():

@@ -8,8 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.registries import SMALL_FORECASTERS, fitted, small_evolutions
-from tsode import ConstantForecaster, JumpODEForecaster, KnownODEForecaster, part
+from tests.registries import SMALL_FORECASTERS, fitted, small, small_evolutions
+from tsode import (
+    ConstantForecaster,
+    JumpODEForecaster,
+    KnownODEForecaster,
+    LatentODEForecaster,
+    LinearSDEForecaster,
+    part,
+)
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.pieces import pieces
 from tsode.evolutions.dense_linear import DenseLinearFlow
@@ -119,6 +126,45 @@ def test_rows_that_come_later_do_not_change_where_a_series_stands(name):
     system = fitted_system(made, context=early)
     assert list(system.last_times) == [np.datetime64(t) for t in early.dropna(subset=["a", "b"], how="all")
                                        .groupby("unique_id", sort=False)["ds"].max()[list(system.ids)]]  # fmt: skip
+
+
+@functools.cache
+def dosed(made):
+    """A forecaster of rows with doses, infusions among them."""
+    panel = example_panel(4)
+    first = panel.groupby("unique_id")["ds"].min()
+    events = pd.DataFrame({
+        "unique_id": [*first.index, *first.index], "ds": [*(first + pd.Timedelta("1h")), *(first + pd.Timedelta("9h"))],
+        "amount": 2.0, "duration": [pd.Timedelta(0)] * 4 + [pd.Timedelta("30h")] * 4,
+    })  # fmt: skip
+    return small(made, dtype="float64").fit(panel, events=events), panel, events
+
+
+@pytest.mark.parametrize("made", [JumpODEForecaster, LinearSDEForecaster, LatentODEForecaster])
+def test_what_is_given_after_the_last_row_does_not_change_where_a_series_stands(made):
+    forecaster, panel, events = dosed(made)
+    later = events.groupby("unique_id", as_index=False).first().assign(ds=panel["ds"].max() + pd.Timedelta("2h"))
+    systems = [fitted_system(forecaster, context=panel, events=table) for table in (events, pd.concat([events, later]))]
+    for name in ("starts", "t0"):
+        assert torch.equal(*(getattr(system, name) for system in systems))
+    assert torch.equal(*(system.flow.slope(system.t0, system.starts) for system in systems))
+
+
+def test_an_infusion_that_runs_at_the_last_row_flows_on():
+    forecaster, panel, events = dosed(LinearSDEForecaster)
+    seen = panel[panel["ds"] <= panel["ds"].min() + pd.Timedelta("20h")]
+    system = fitted_system(forecaster, context=seen, events=events)
+    slope, still = (
+        one.flow.slope(one.t0, one.starts) for one in (system, fitted_system(forecaster, context=panel, events=events))
+    )
+    drift = torch.as_tensor(forecaster.module_.system().drift.detach()) / (
+        forecaster.time_unit_ / np.timedelta64(1, "D")
+    )
+    flows_in = slope - system.starts @ drift.mT
+    assert flows_in.abs().amax(dim=1).min() > 1e-6
+    torch.testing.assert_close(flows_in, flows_in[:1].expand_as(flows_in))
+    assert still.shape == slope.shape
+    assert not system.is_shared
 
 
 def test_states_are_those_of_the_series_and_no_others():

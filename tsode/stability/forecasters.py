@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tsode._isolation import isolated
+from tsode.core.batch import IrregularBatch
 from tsode.errors import ParameterError
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.pieces import pieces
@@ -23,6 +24,7 @@ from tsode.models.filters.base import MarginalModel
 from tsode.models.filters.jump_filter import JumpFilter
 from tsode.models.latent.ode import LatentODE
 from tsode.models.linear.gaussian import LinearGaussianModel
+from tsode.models.query_groups import cut
 from tsode.numerics.adaptive import AdaptiveSolver
 from tsode.numerics.affine_field import AffineField
 from tsode.numerics.base import Solver
@@ -54,7 +56,8 @@ def fitted_system(
     forecaster : FittedForecaster
         `JumpODEForecaster` (of an ensemble, one member), `LatentODEForecaster` (from the mean of the posterior),
         `LinearSDEForecaster` (its mean) or `KnownODEForecaster` (its states, for draws from the posterior; inputs of
-        `known` stay as they are at the last row).
+        `known` stay as they are at the last row, and nothing is given). An infusion that runs at the last row goes
+        on in the others.
     context, events, static, known
         As in ``predict``; the states are those after the last row of each series.
     n_draws : int
@@ -162,17 +165,21 @@ def _labels(forecaster: Any, query: Query, per_model: float) -> tuple[Any, ...]:
     return forecaster.id_col, forecaster.time_col, lasts, to_native, reader.reach * per_model
 
 
-def _standing(module: Any, batch: Any, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """State (b d) after all events, what flows into it from there on (b d), and time of the field (b,)."""
+def _standing(module: Any, batch: IrregularBatch, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """State (b d) after all events up to an end (b 1), what flows into it there (b d), and time of the field (b,)."""
+    n_until = torch.searchsorted(batch.times.contiguous(), ends, right=True)[:, 0]
+    batch = cut(batch, torch.zeros_like(n_until), torch.minimum(n_until, batch.lengths))
     if isinstance(module, LatentODE):
         inference = module.infer(batch)
-        mean = module.paths(
-            inference, ends, replace(module.common_draws(), start=torch.zeros_like(inference.mean)[None])
-        )
-        return mean.z[0, :, 0], torch.zeros_like(inference.mean), ends[:, 0] - inference.start
+        mean = replace(module.common_draws(), start=torch.zeros_like(inference.mean)[None])
+        z = module.paths(inference, ends, mean).z[0, :, 0]
+        return z, torch.zeros_like(z), ends[:, 0] - inference.start
     if isinstance(module, LinearGaussianModel):
-        z = module.encode(batch)
-        return z, torch.zeros_like(z), ends[:, 0]
+        system, z = module.system(), module.encode(batch)
+        rates = system.rates(batch)
+        if rates is None or system.input_map is None:
+            return z, torch.zeros_like(z), ends[:, 0]
+        return z, rates[:, -1] @ system.input_map[:, -system.n_rates :].mT, ends[:, 0]
     filtered = module.filter(batch)
     z = filtered.path.z_end
     drives = module.drive(filtered.held, slice(None))

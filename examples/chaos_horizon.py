@@ -18,7 +18,7 @@ from tsode.plots import plot_fan, plot_growth
 from tsode.stability import finite_time_exponents, fitted_system, lyapunov_spectrum, predictability_horizon
 
 NAMES = ["x", "y", "z"]
-END, AHEAD = 5.0, 6.0
+END, AHEAD = 3.0, 6.0
 
 
 def truth(t, u):
@@ -28,7 +28,7 @@ def truth(t, u):
 
 rng = np.random.default_rng(3)
 times = np.sort(rng.uniform(0.0, END, 60))
-dense = np.linspace(0.0, END + AHEAD, 1101)
+dense = np.linspace(0.0, END + AHEAD, 901)
 path = solve_ivp(truth, (0.0, END + AHEAD), [-1.0, 1.0, 18.0], rtol=1e-10, atol=1e-10, dense_output=True).sol
 seen = pd.DataFrame((path(times) + 0.3 * rng.normal(size=(3, 60))).T, columns=NAMES).assign(unique_id="one", ds=times)
 future = pd.DataFrame(path(dense).T, columns=NAMES).assign(unique_id="one", ds=dense)
@@ -59,7 +59,7 @@ model = KnownODEForecaster(
 print(model.summary()[["mean", "sd", "q05", "q95"]].round(3).to_string())
 
 system = fitted_system(model, n_draws=16)
-spectrum = lyapunov_spectrum(system, duration=30.0, transient=5.0)
+spectrum = lyapunov_spectrum(system, duration=20.0, transient=10.0)
 print("\nLyapunov exponents of the posterior (the truth has 0.906, 0 and -14.57):\n")
 print(spectrum.round(3).to_string())
 horizon = predictability_horizon(spectrum, error=0.1, tolerance=8.0)

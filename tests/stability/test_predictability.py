@@ -33,20 +33,12 @@ def test_henons_map_has_its_classes(a, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("rho", "run", "kind"),
-    [
-        (28.0, {"transient": 20.0}, "chaotic"),
-        (180.78, {}, "partially predictable"),
-        (181.10, {"transient": 60.0}, "regular"),
-    ],
-)
-def test_lorenz_equations_have_the_classes_of_the_paper(rho, run, kind):
-    row = predictability_class(lorenz(rho), [1.0, 1.0, 20.0], n_pairs=20, **run).iloc[0]
-    assert row["class"] == kind
+def test_lorenz_equations_are_partially_predictable_where_the_paper_has_them_so():
+    """Their other classes are in ``tests/benchmarks/stability.py points``."""
+    row = predictability_class(lorenz(180.78), [1.0, 1.0, 20.0], n_pairs=20).iloc[0]
+    assert row["class"] == "partially predictable"
     # the thresholds of ChaosTools' own test
-    assert (row["cross_distance_exponent"] > 0.9) == (kind == "regular")
-    assert (row["cross_correlation"] > 0.9) == (kind != "chaotic")
+    assert row["cross_distance_exponent"] < 0.9 < row["cross_correlation"]
 
 
 def test_each_start_has_a_row_of_its_own():

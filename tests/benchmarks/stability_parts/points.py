@@ -10,7 +10,14 @@ from torch import Tensor
 
 from tests.benchmarks.stability_parts.systems import brusselator, lienard, lorenz, predators, van_der_pol
 from tests.benchmarks.structural_parts.report import Report
-from tsode.stability import continuation, fixed_points, invariant_manifold, limit_cycle, normal_form
+from tsode.stability import (
+    continuation,
+    fixed_points,
+    invariant_manifold,
+    limit_cycle,
+    normal_form,
+    predictability_class,
+)
 
 __all__ = ["run"]
 
@@ -43,6 +50,7 @@ def run(report: Report) -> None:
         value = float(found_kind["first_lyapunov_coefficient"])
         report.at_least(f"{name}: {kind}, l1 = {value:.4g}", float(found_kind["kind"] == kind), 1)
     fold(report)
+    classes(report)
     for mu, period in PERIODS.items():
         cycle = limit_cycle(van_der_pol(mu), [2.0, 0.1]).attrs
         report.at_most(f"van der Pol, mu = {mu:g}: period from {period}", abs(cycle["period"] - period), 1e-8)
@@ -80,3 +88,16 @@ def fold(report: Report) -> None:
     report.at_most("cubic: folds, their parameter", np.abs(np.sort(folds["p"]) - [-truth, truth]).max(), 1e-6)
     state = 1 / math.sqrt(3)
     report.at_most("cubic: folds, their state", np.abs(np.sort(folds["z1"]) - [-state, state]).max(), 1e-6)
+
+
+def classes(report: Report) -> None:
+    """Classes of Lorenz' equations by Wernecke, Sandor and Gros (2017)."""
+    for rho, run, kind in (
+        (28.0, {"transient": 20.0}, "chaotic"),
+        (180.78, {}, "partially predictable"),
+        (181.10, {"transient": 60.0}, "regular"),
+    ):
+        row = predictability_class(lorenz(rho), [1.0, 1.0, 20.0], n_pairs=20, **run).iloc[0]
+        exponent, correlation = float(row["cross_distance_exponent"]), float(row["cross_correlation"])
+        report.note(f"Lorenz, rho = {rho:g}: distances by the power {exponent:.3f}, correlation {correlation:.4f}")
+        report.at_least(f"Lorenz, rho = {rho:g}: {kind}", float(row["class"] == kind), 1)

@@ -32,18 +32,25 @@ def truth(t: float, u: np.ndarray) -> list[float]:
     return [10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z]
 
 
-def orbit(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """States (n 3) at some times of an orbit that has come to the attractor."""
-    start = solve_ivp(truth, (0, 10), rng.normal([0, 0, 25], 8), rtol=1e-8).y[:, -1]
-    return solve_ivp(truth, (0, times[-1] + 1e-9), start, rtol=1e-9, atol=1e-9, t_eval=times).y.T
+def from_attractor(rng: np.random.Generator) -> np.ndarray:
+    """A state on the attractor."""
+    state: np.ndarray = solve_ivp(truth, (0, 10), rng.normal([0, 0, 25], 8), rtol=1e-8).y[:, -1]
+    return state
+
+
+def path(start: np.ndarray, times: np.ndarray, until: float) -> np.ndarray:
+    """States (n 3) at some times after a start."""
+    states: np.ndarray = solve_ivp(truth, (0, until), start, rtol=1e-9, atol=1e-9, t_eval=times).y.T
+    return states
 
 
 def seen(n_series: int, span: float, gap: float, noise: float, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     rows = []
     for series in range(n_series):
-        times = np.sort(rng.uniform(0, span, round(span / gap)))
-        values = orbit(times, rng) + noise * rng.normal(size=(len(times), 3))
+        start, times = from_attractor(rng), np.sort(rng.uniform(0, span, int(span / gap)))
+        values = path(start, times, span + 1)
+        values = values + noise * rng.normal(size=values.shape)
         rows.append(pd.DataFrame(values, columns=NAMES).assign(unique_id=series, ds=times))
     return pd.concat(rows, ignore_index=True)
 
@@ -55,11 +62,16 @@ def run(report: Report) -> None:
 
 
 def jump_filter(report: Report) -> None:
-    rows = seen(60, 20.0, 0.06, NOISE, seed=1)
+    rows = seen(80, 20.0, 0.06, NOISE, seed=1)
     forecaster = JumpODEForecaster(
         evolution=part("mlp", width=96, activation="silu"), solver="rk4", n_state=6, gate=False, likelihood="normal",
-        n_members=1, expert=None, horizon=1.0, max_epochs=80, patience=15, random_state=0,
+        n_members=1, expert=None, horizon=1.0, max_epochs=120, patience=15, random_state=0,
     ).fit(rows)  # fmt: skip
+    look_ahead(report, forecaster)
+
+
+def look_ahead(report: Report, forecaster: JumpODEForecaster) -> None:
+    """How far a fitted filter says it can see, and how far it does."""
     system = fitted_system(forecaster, context=seen(8, 5.0, 0.05, NOISE, seed=99))
     table = lyapunov_spectrum(system, k=3, duration=30.0, transient=10.0)
     exponent, error = float(table.iloc[0, 0]), float(table.iloc[0, 1])
@@ -87,7 +99,7 @@ def forecast_errors(forecaster: JumpODEForecaster) -> tuple[np.ndarray, np.ndarr
     parts, truths = [], {}
     for series in range(N_FORECASTS):
         times = np.sort(rng.uniform(0, 5.0, 100))
-        states = orbit(np.concatenate([times, times[-1] + leads]), rng)
+        states = path(from_attractor(rng), np.concatenate([times, times[-1] + leads]), 14.0)
         values = states[:100] + NOISE * rng.normal(size=(100, 3))
         parts.append(pd.DataFrame(values, columns=NAMES).assign(unique_id=series, ds=times))
         truths[series] = times[-1] + leads, states[100:]

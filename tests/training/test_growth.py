@@ -27,7 +27,8 @@ KINDS = {
 
 
 def fit(settings):
-    return small(FORECASTERS["JumpODEForecaster"], n_hidden=4, **settings).fit(example_panel())
+    # in double precision: in single, sums of other lengths are rounded otherwise, and by machine
+    return small(FORECASTERS["JumpODEForecaster"], n_hidden=4, dtype="float64", **settings).fit(example_panel())
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -42,7 +43,7 @@ def test_forecasts_are_the_same_before_and_after(kind):
     before = model.predict_quantiles(horizon=model.horizon_, quantiles=[0.1, 0.5, 0.9])
     after = model.grow(**sizes).predict_quantiles(horizon=model.horizon_, quantiles=[0.1, 0.5, 0.9])
     scale = before.select_dtypes("number").std()
-    pd.testing.assert_frame_equal(after, before, rtol=0, atol=1e-6 * float(scale.max()))
+    pd.testing.assert_frame_equal(after, before, rtol=0, atol=1e-9 * float(scale.max()))
     assert sum(weight.numel() for weight in model.module_.parameters()) > n_before
     assert {name: model.get_params()[name] for name in sizes} == sizes
 

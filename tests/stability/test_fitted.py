@@ -25,6 +25,7 @@ from tsode.inference.noise import AdditiveNoise
 from tsode.numerics import Dopri5
 from tsode.stability import (
     basin,
+    continuation,
     finite_time_exponents,
     fitted_system,
     fixed_points,
@@ -291,6 +292,27 @@ def test_a_parameter_of_known_equations_can_take_another_value():
         system.of_one("c")
 
 
+def test_a_branch_of_known_equations_has_the_fold_of_each_draw():
+    """``x' = u + k x - x**3`` has its folds at ``u = 2 (k / 3)**1.5`` and at minus that."""
+    rng = np.random.default_rng(0)
+    t = np.linspace(0, 4, 25)
+    x = np.sqrt(1.2 / (1 + 3 * np.exp(-2.4 * t)))  # of u = 0 and k = 1.2
+    model = KnownODEForecaster(
+        lambda t, z, p: (p.u + p.k * z[:, 0] - z[:, 0] ** 3)[:, None], states=["x"],
+        parameters={"k": LogNormal(0.0, 0.3), "u": 0.0}, initial={"x": float(x[0])},
+        observed={"x": AdditiveNoise("x", sd=0.05)}, inference="laplace", n_draws=50, random_state=0,
+    ).fit(pd.DataFrame({"unique_id": "a", "ds": t, "x": x + 0.05 * rng.normal(size=25)}))  # fmt: skip
+    branch = continuation(fitted_system(model, n_draws=3), bounds=(-2.0, 2.0), name="u", box=[(-2.0, 2.0)])
+    k = model.posterior_["k"].to_numpy()[np.linspace(0, 49, 3).round().astype(int)]
+    folds = branch.attrs["events"].sort_values("u")
+    assert folds["event"].tolist() == ["fold", "fold"]
+    assert folds["share_of_draws"].tolist() == [1.0, 1.0]
+    high = 2 * (k / 3) ** 1.5
+    np.testing.assert_allclose(folds["u"], [-np.median(high), np.median(high)], rtol=1e-8)
+    for label, q in (("u_q05", 0.05), ("u_q95", 0.95)):
+        np.testing.assert_allclose(folds[label], [np.quantile(-high, q), np.quantile(high, q)], rtol=1e-8)
+
+
 @pytest.mark.slow
 def test_a_cycle_of_known_equations_has_the_period_of_each_draw():
     """``r' = r (1 - r**2)`` and ``angle' = w``: the period is ``2 pi / w``."""
@@ -328,6 +350,13 @@ def test_the_horizon_of_a_posterior_has_a_band():
     assert band["q05"] == pytest.approx(0.5)
     assert band["q50"] == pytest.approx(1.0)
     assert band["q95"] == np.inf
+
+
+def test_series_with_fields_of_their_own_have_horizons_of_their_own():
+    table = pd.DataFrame({"unique_id": ["a", "a", "b", "b"], "exponent": [1, 2, 1, 2],
+                          "exponent_per_hour": [0.5, -3.0, -1.0, -2.0], "standard_error": 0.0})  # fmt: skip
+    horizon = predictability_horizon(table, 1.0, np.e)
+    assert horizon.to_dict() == pytest.approx({"a": 2.0, "b": np.inf})
 
 
 def test_the_system_of_a_forecaster_is_taken_as_it_is():

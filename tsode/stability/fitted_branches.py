@@ -43,11 +43,9 @@ def fitted_branches(
     every = []
     for draw in range(fitted.n_draws):
         try:
-            found = _events(follow(fitted.along(name, series, draw)))
+            every.append(_events(follow(fitted.along(name, series, draw))))
         except (ParameterError, SolverError):  # nothing to follow in this draw
             continue
-        found["draw"] = draw
-        every.append(found)
     columns = [name, *fitted.flow.names]
     size = table[columns].std().to_numpy() + 1e-300
     places = events[columns].to_numpy(dtype=float) / size
@@ -72,4 +70,4 @@ def fitted_branches(
 
 
 def _events(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["event"] != ""].copy()
+    return table[table["event"] != ""]

@@ -1,4 +1,4 @@
-"""Limit cycles of fitted forecasters, with bands of period and multipliers over draws from a posterior."""
+"""Limit cycles of fitted forecasters, with a band of the period over draws from a posterior."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"evolutions.base"}),
     frozenset({"encoders", "evolutions", "intensities"}),
     frozenset({"inference", "models"}),
+    frozenset({"assimilation"}),
     frozenset({"systems", "training"}),
     frozenset({"estimators.memory", "estimators.parameters", "estimators.seasons", "estimators.settings"}),
     frozenset({"estimators.files"}),

@@ -1,0 +1,1 @@
+"""Filters of states, one file each."""

@@ -46,8 +46,8 @@ class Motion(ABC):
     def transition(self, t: Tensor, z: Tensor, h: Tensor) -> Transition:
         """Law over steps ``h`` (r,) of the equation linearised at states ``z`` (r d) at times (r,).
 
-        ``phi`` (r d d), ``shift`` (r d), ``cov`` (r d d). Exact where the motion is linear. A row with ``h = 0`` has the
-        identity, zero and zero.
+        ``phi`` (r d d), ``shift`` (r d), ``cov`` (r d d). Exact where the motion is linear. A row with ``h = 0`` has
+        the identity, zero and zero.
         """
 
     def moved(self, t: Tensor, z: Tensor, h: Tensor) -> Tensor:

@@ -136,14 +136,18 @@ class FilteredDensity(KnownDensity):
             self.step[rows.series], draws, keep,
         )  # fmt: skip
 
+    def by_row(self, rows: Rows, evidence: Tensor) -> Tensor:
+        """Evidence (r m c) of the values in each row of the data, from that at the stops (r k c)."""
+        m = self.data.times.shape[1]
+        place = torch.where(rows.stops.row >= 0, rows.stops.row, m)[..., None].expand_as(evidence)
+        return evidence.new_zeros(len(evidence), m + 1, evidence.shape[2]).scatter(1, place, evidence)[:, :m]
+
     def evaluate(self, u: Tensor) -> Evaluation:
         point = self.space.unpack(u)
         b, n = u.shape[1], len(self.data.ids)
         rows = self.rows(point.values)
         evidence = self.passed(rows, self.draws(b)).log_evidence
-        m = self.data.times.shape[1]
-        place = torch.where(rows.stops.row >= 0, rows.stops.row, m)[..., None].expand_as(evidence)
-        by_row = evidence.new_zeros(len(evidence), m + 1, evidence.shape[2]).scatter(1, place, evidence)
+        by_row = self.by_row(rows, evidence)
         scores, is_bad, predictions = {}, {}, {}
         causes = {"a parameter is out of the range of floating point or of its prior": ~point.is_fine}
         for c, channel in enumerate(self.system.observed):

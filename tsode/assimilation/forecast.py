@@ -23,7 +23,7 @@ from tsode.likelihoods.base import Likelihood
 
 __all__ = ["Branches", "Law"]
 
-_MEMBERS, _PATH, _VALUE = 11, 12, 13  # purposes of random numbers
+_PATH, _VALUE = 12, 13  # purposes of random numbers
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,17 @@ class Branches:
         motion = branch.motion.to(t, self._inputs(place))
         step = self.density.step[branch.series]
         return carry(self.density.filter, belief, motion, begun, t, step, self._draws_of(branch))
+
+    def values(self, times: Tensor, n: int) -> Tensor:
+        """Joint paths (r n q c) of the channels at increasing ``times`` (r q), with noise."""
+        z = self.paths(times, n).transpose(1, 2).flatten(0, 1)  # (rq n d)
+        branch, t, draws = self._rows_at(times), times.flatten(), self._draws_of(self._rows_at(times))
+        columns = []
+        for c, noise in enumerate(self.density.system.observed.values()):
+            params, is_possible = branch.law(noise, t, branch.predict(noise, t, z))
+            value = noise.family.quantile(params, draws.uniform(_VALUE + c, t, n))
+            columns.append(torch.where(is_possible, value, torch.nan).unflatten(0, times.shape).transpose(1, 2))
+        return torch.stack(columns, dim=-1)
 
     # -- given all data ------------------------------------------------------------------------------------------------
 

@@ -194,6 +194,9 @@ class KnownForecaster(BaseForecaster):
         self._infer_from(*self._read_data(X, y, events=events, static=static, known=known))
         return self
 
+    def _set_up(self, data: Observations) -> None:
+        """Set up what data have to say of the system before any fit; nothing, unless a subclass says so."""
+
     def _forget_terms(self) -> None:
         """Drop what an earlier fit has set up; nothing, unless a subclass says so."""
 

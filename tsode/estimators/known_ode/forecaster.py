@@ -223,6 +223,10 @@ class KnownODEForecaster(
     def _known_of_fit(self, X: Any, tables: Mapping[str, Any]) -> Any:
         return self._with_occasions(tables["known"], {"X": X}, {"events": tables["events"]}, is_fit=True)
 
+    def _set_up(self, data: Observations) -> None:
+        self._terms = {}
+        self._with_residual(data.ids, data)  # type: ignore[arg-type]
+
     def _with_residual(self, ids: Sequence[Hashable], data: Observations) -> KnownDensity:
         """The density of data, by which residuals that were only named are set up unless they have been."""
         density = KnownDensity(self._system_of(ids), data)

@@ -15,14 +15,16 @@ from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.rows import Rows
 from tsode.assimilation.run import Passed, run
-from tsode.assimilation.stops import line_up
+from tsode.assimilation.stops import line_up, line_up_nothing
 from tsode.assimilation.system import StochasticSystem
 from tsode.core.status import Status
 from tsode.inference.dosing import place_doses, repeat_rows
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_laws import Evaluation, Predictive
+from tsode.inference.noise.log_normal import LogNormalNoise
 from tsode.inference.observations import Observations
 from tsode.inference.parameters import Parameters
+from tsode.numerics.base import Solver
 from tsode.numerics.row_jacobian import linearise
 
 __all__ = ["FilteredDensity"]
@@ -55,6 +57,9 @@ class FilteredDensity(KnownDensity):
     Attributes
     ----------
     step : Tensor[n]
+    in_logs : set of str
+        Channels of log-normal noise whose prediction's logarithm is affine in the state, as that of the exponential of
+        a state is: there filters are exact.
     is_linear : bool
         Whether the drift is affine and the diffusion constant, by their values at scattered points.
     """
@@ -73,6 +78,7 @@ class FilteredDensity(KnownDensity):
         super().__init__(system, data, n_problems)
         self.filter, self.seed = filter, seed
         self.is_linear = self._find_linear()
+        self.in_logs = self._find_in_logs()
         self.step = self._find_step() if step is None else torch.full_like(data.start, step)
 
     def select(self, problems: Tensor) -> FilteredDensity:
@@ -92,6 +98,10 @@ class FilteredDensity(KnownDensity):
         chosen = copy(self)
         chosen.seed = seed
         return chosen
+
+    def with_solver(self, solver: Solver) -> FilteredDensity:
+        """The density itself, which has steps of its own."""
+        return self
 
     def hurried(self) -> FilteredDensity:
         return self
@@ -121,7 +131,7 @@ class FilteredDensity(KnownDensity):
         stops = line_up(events, self.data.times.repeat(b, 1), is_row, t0, len(self.system.states))
         along = self.known_along(series, p)
         motion = KnownMotion(self.system, rows, along, self.size[series], self.is_linear)
-        return Rows(self.system, self.data, rows, series, motion, stops)
+        return Rows(self.system, self.data, rows, series, motion, stops, self.in_logs)
 
     def draws(self, b: int, seed: int | None = None) -> Draws:
         """Random numbers of the rows of ``b`` points, which are the same at all points."""
@@ -222,6 +232,28 @@ class FilteredDensity(KnownDensity):
             if not (is_same and bool((gap <= _SAME).all())):
                 return False
         return True
+
+    @torch.no_grad()
+    def _find_in_logs(self) -> frozenset[str]:
+        """Channels of log-normal noise whose prediction has a logarithm that is affine in the state."""
+        names = [name for name, noise in self.system.observed.items() if isinstance(noise, LogNormalNoise)]
+        if not names:
+            return frozenset()
+        n, values = len(self.data.ids), self.space.spread(3)
+        rows = {name: value.transpose(0, 1).reshape(-1) for name, value in values.items()}
+        series, t = torch.arange(n).repeat(3), self.data.start.repeat(3)
+        motion = KnownMotion(self.system, rows, self.known_along(series, Parameters(rows)), self.size[series], True)
+        asked = Rows(self.system, self.data, rows, series, motion, line_up_nothing(t))
+        generator = torch.Generator().manual_seed(2)
+        ends = torch.randn(len(t), 2, self.size.shape[1], generator=generator, dtype=torch.float64)
+        ends = torch.cat([ends, torch.lerp(ends[:, :1], ends[:, 1:], 0.3)], dim=1)  # of order one, as logarithms are
+        found = []
+        for name in names:
+            left, right, inside = asked.predict(self.system.observed[name], t, ends).log().unbind(1)
+            gap = (inside - torch.lerp(left, right, 0.3)).abs()
+            if bool((gap <= _SAME * (left.abs() + right.abs() + 1.0)).all()):
+                found.append(name)
+        return frozenset(found)
 
     def _to_next_knot(self, series: Tensor, t: Tensor, span: Tensor) -> Tensor:
         """Time from ``t`` (r,) to just before the next knot of the inputs, or the length of the series."""

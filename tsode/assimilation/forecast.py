@@ -72,13 +72,11 @@ class Branches:
         filter = self.density.filter
         z = None
         laws = []
-        for noise in self.density.system.observed.values():
-            if isinstance(filter, GaussianFilter) and isinstance(noise, AdditiveNoise):
-                seen = branch.seen(
-                    list(self.density.system.observed.values()).index(noise), t, torch.zeros_like(t),
-                    torch.ones_like(t, dtype=torch.bool),
-                )  # fmt: skip
-                mean, slope, beside = filter._regressed(beliefs, seen)
+        for c, (channel, noise) in enumerate(self.density.system.observed.items()):
+            is_normal = isinstance(noise, AdditiveNoise) or channel in self.density.in_logs
+            if isinstance(filter, GaussianFilter) and is_normal:
+                seen = branch.seen(c, t, torch.ones_like(t), torch.ones_like(t, dtype=torch.bool))
+                mean, slope, beside = filter.regressed(beliefs, seen)
                 assert seen.variance is not None
                 sd = (slope.square().sum(dim=1) + beside + seen.variance).sqrt()
                 params = torch.stack([mean, sd.log()], dim=-1)[:, None]

@@ -14,6 +14,7 @@ from tsode.assimilation.stops import Stops
 from tsode.assimilation.system import StochasticSystem
 from tsode.inference.noise.additive import AdditiveNoise
 from tsode.inference.noise.base import Noise
+from tsode.inference.noise.log_normal import LogNormalNoise
 from tsode.inference.observations import Observations
 from tsode.inference.parameters import Parameters
 
@@ -34,6 +35,8 @@ class Rows:
     motion : KnownMotion
         Without inputs.
     stops : Stops
+    in_logs : set of str
+        Channels of log-normal noise that filters see on the scale of logarithms.
     """
 
     system: StochasticSystem
@@ -42,6 +45,7 @@ class Rows:
     series: Tensor
     motion: KnownMotion
     stops: Stops
+    in_logs: frozenset[str] = frozenset()
 
     @property
     def t0(self) -> Tensor:
@@ -87,25 +91,31 @@ class Rows:
 
     def seen(self, c: int, t: Tensor, value: Tensor, is_seen: Tensor) -> Seen:
         """Values (r,) of a channel at times (r,)."""
-        noise = list(self.system.observed.values())[c]
+        channel, noise = list(self.system.observed.items())[c]
+        is_log = channel in self.in_logs
         filler = value[is_seen][0] if bool(is_seen.any()) else torch.ones((), dtype=torch.float64)
         value = torch.where(is_seen, value, filler)
         is_below, is_above = noise.is_below(value), noise.is_above(value)
 
         def log_prob(s: Tensor) -> Tensor:
-            params, is_possible = self.law(noise, t, s)
+            params, is_possible = self.law(noise, t, s.exp() if is_log else s)
             score = noise.log_prob(params.transpose(0, 1), value, is_below & ~is_above, is_above).mT
             return torch.where(is_possible, score, -torch.inf)
 
-        normal, variance = None, None
-        if isinstance(noise, AdditiveNoise):
-            normal = torch.where(is_below | is_above, torch.nan, value)
+        def predict(z: Tensor) -> Tensor:
+            s = self.predict(noise, t, z)
+            return s.log() if is_log else s
+
+        normal = variance = offset = None
+        if isinstance(noise, AdditiveNoise) or (isinstance(noise, LogNormalNoise) and is_log):
+            normal = torch.where(is_below | is_above, torch.nan, value.log() if is_log else value)
             variance = self._number(noise.sd, t).square()
+            offset = -value.log() if is_log else None
         place = None
         if isinstance(noise.of, str):
             place = torch.zeros(len(t), len(self.system.states), dtype=torch.float64)
             place[:, self.system.place_of(noise.of, "observed=")] = 1.0
-        return Seen(is_seen, lambda z: self.predict(noise, t, z), log_prob, normal, variance, place)
+        return Seen(is_seen, predict, log_prob, normal, variance, offset, place)
 
     def predict(self, noise: Noise, t: Tensor, z: Tensor) -> Tensor:
         """What noise is about (r m), at times (r,) and states (r m d)."""

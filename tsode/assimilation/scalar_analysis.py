@@ -46,6 +46,8 @@ def analyse(seen: Seen, mean: Tensor, var: Tensor) -> Analysis:
         found = _by_quadrature(seen, mean, var)
     else:
         found = _of_normal(seen.value, seen.variance, mean, var)
+        if seen.offset is not None:
+            found = found._replace(log_evidence=found.log_evidence + seen.offset)
         is_other = seen.is_seen & seen.value.isnan()
         if bool(is_other.any()):  # a value beyond a limit of quantification
             other = _by_quadrature(seen, mean, var)

@@ -10,7 +10,7 @@ from torch import Tensor
 from tsode.core.scheduled_events import EventKind, ScheduledEvents
 from tsode.errors import DataError
 
-__all__ = ["Change", "Stops", "line_up"]
+__all__ = ["Change", "Stops", "line_up", "line_up_nothing"]
 
 
 class Change(NamedTuple):
@@ -81,6 +81,12 @@ def line_up(events: ScheduledEvents, times: Tensor, is_row: Tensor, t0: Tensor, 
     index = torch.where(order < m, -1, (order - m) % n_events)
     is_end, begins = (order >= m) & (order < m + n_events), (order >= m + n_events) & is_stop
     return Stops(time, row, *_happening(events, index, is_end & is_stop, begins, n_state))
+
+
+def line_up_nothing(t0: Tensor) -> Stops:
+    """No stops of rows that begin at ``t0`` (r,)."""
+    none = torch.zeros(len(t0), 0, dtype=torch.float64)
+    return Stops(none, none.long(), [], [None])
 
 
 def _happening(

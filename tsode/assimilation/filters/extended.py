@@ -34,7 +34,7 @@ class ExtendedKalman(GaussianFilter):
     ) -> tuple[Tensor, Tensor]:
         return (law.phi @ belief.mean[..., None]).squeeze(-1) + law.shift, law.phi @ belief.root
 
-    def _regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+    def regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
         is_recorded = torch.is_grad_enabled()
         with torch.enable_grad():
             at = belief.mean if belief.mean.requires_grad else belief.mean.detach().requires_grad_()

@@ -68,7 +68,7 @@ class GaussianFilter(Filter[GaussianBelief]):
         """Mean (r d) after a step without noise, and columns (r d k) whose squares sum up to the covariance."""
 
     @abstractmethod
-    def _regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+    def regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
         """Mean (r,) of a prediction, its regression (r d) on the columns of the root, and the variance beside (r,)."""
 
     def change(self, belief: GaussianBelief, factor: Tensor, shift: Tensor) -> GaussianBelief:
@@ -77,7 +77,7 @@ class GaussianFilter(Filter[GaussianBelief]):
         )
 
     def observe(self, belief: GaussianBelief, seen: Seen, t: Tensor, draws: Draws) -> tuple[GaussianBelief, Tensor]:
-        mean, slope, beside = self._regressed(belief, seen)
+        mean, slope, beside = self.regressed(belief, seen)
         explained = slope.square().sum(dim=1)
         found = analyse(seen, mean, explained + beside)
         var = explained + beside

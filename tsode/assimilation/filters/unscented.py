@@ -37,7 +37,7 @@ class UnscentedKalman(GaussianFilter):
         mean = (weights[:, None] * moved).sum(dim=1)
         return mean, (weights.sqrt()[:, None] * (moved - mean[:, None])).mT
 
-    def _regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+    def regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
         points, weights = _points(belief)
         d = belief.mean.shape[1]
         value = seen.predict(points)

@@ -36,7 +36,7 @@ def gaspari_cohn(distance: Tensor) -> Tensor:
     return torch.where(x <= 1.0, near, far)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Localisation:
     """Taper of the regression of states on a value by their distance, so that chance correlations move nothing far.
 

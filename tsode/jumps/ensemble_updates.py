@@ -53,7 +53,8 @@ def square_root_update(
     Whitaker & Hamill, "Ensemble data assimilation without perturbed observations", Monthly Weather Review 130, 2002.
     """
     before, spread = sample_moments(predicted)
-    scale = (var / torch.where(spread > 0.0, spread, 1.0)).sqrt()
+    is_spread = spread > 0.0
+    scale = torch.where(is_spread, var / torch.where(is_spread, spread, 1.0), 1.0).sqrt()
     return _moved(members, predicted, mean - before, scale, None, taper)
 
 
@@ -89,7 +90,9 @@ def perturbed_update(
     left = var / torch.where(spread > 0.0, spread, torch.inf)
     is_wider = left > 1.0
     scale = torch.where(is_wider, left, 1.0).sqrt() * torch.where(is_wider, 1.0, left)
-    error = (var * torch.where(is_wider, 0.0, 1.0 - left)).sqrt()[:, None] * noise
+    drawn = var * (1.0 - left)  # K R K
+    is_drawn = drawn > 0.0
+    error = torch.where(is_drawn, torch.where(is_drawn, drawn, 1.0).sqrt(), 0.0)[:, None] * noise
     return _moved(members, predicted, mean - before, scale, error, taper)
 
 

@@ -28,7 +28,7 @@ def good_members(members: Tensor, before: Tensor) -> Tensor | None:
         reach = (FAR * before.abs().amax(dim=1, keepdim=True)).nan_to_num(largest, largest)
         if (size <= reach).all():  # the usual case; and a NaN is in no order
             return None
-        size = size.nan_to_num(torch.inf)
+        size = size.nan_to_num(torch.inf, torch.inf)
         most = size.kthvalue(max(1, (3 * size.shape[1]) // 4), dim=1, keepdim=True).values
         return (size.isfinite() & (size <= torch.maximum(reach, FAR * most))).all(dim=2)
 

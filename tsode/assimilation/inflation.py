@@ -72,7 +72,8 @@ class AdaptiveInflation(Inflation):
     sd : float
         Standard deviation of that law: no value moves a factor by more. Larger is faster and less steady.
     damping : float
-        Share of ``factor - 1`` that is left at the next time.
+        Share of ``factor - 1`` that is left at the next time. Nearer to 1 it mends larger faults of the model, and
+        costs more where there are none.
     most : float
         Largest factor. The smallest is 1.
 

@@ -29,7 +29,7 @@ __all__ = ["cycled", "run"]
 
 GAP, CLIMATE_MEAN, CLIMATE_SD = 0.05, 2.34, 3.64
 N_SEEDS, N_CYCLES, N_SPIN_UP = 20, 1000, 200
-RADIUS = 12.0
+RADIUS = 16.0
 
 
 def run(report: Report) -> None:

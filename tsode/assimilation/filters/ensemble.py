@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -72,7 +72,7 @@ class EnsembleFilter(Filter[Ensemble]):
     is_random: ClassVar[bool] = True
 
     n_members: int = 100
-    inflation: Inflation = AdaptiveInflation()
+    inflation: Inflation = field(default_factory=AdaptiveInflation)
     localisation: Localisation | None = None
 
     def __post_init__(self) -> None:
@@ -130,8 +130,10 @@ class EnsembleFilter(Filter[Ensemble]):
     def observe(self, belief: Ensemble, seen: Seen, t: Tensor, draws: Draws) -> tuple[Ensemble, Tensor]:
         own = Draws(draws.keys + belief.n_seen * _APART)  # values at one time have noise of their own
         is_new = seen.is_seen & (t > belief.inflated_at)
-        factor = torch.where(is_new[:, None], self.inflation.renewed(belief.inflation), belief.inflation)
-        z = spread_out(belief.members, torch.where(is_new[:, None], factor, 1.0).sqrt())
+        z, factor = belief.members, belief.inflation
+        if is_new.any():
+            factor = torch.where(is_new[:, None], self.inflation.renewed(factor), factor)
+            z = spread_out(z, torch.where(is_new[:, None], factor, 1.0).sqrt())
         z, predicted, failed = _predicted(z, seen, belief.n_failed, t, own)
         mean, var = sample_moments(predicted)
         found = analyse(seen, mean, var)

@@ -46,6 +46,12 @@ def analyse(seen: Seen, mean: Tensor, var: Tensor) -> Analysis:
         found = _by_quadrature(seen, mean, var)
     else:
         found = _of_normal(seen.value, seen.variance, mean, var)
+        if seen.offset is not None:
+            found = found._replace(log_evidence=found.log_evidence + seen.offset)
+        is_other = seen.is_seen & seen.value.isnan()
+        if bool(is_other.any()):  # a value beyond a limit of quantification
+            other = _by_quadrature(seen, mean, var)
+            found = Analysis(*(torch.where(is_other, x, y) for x, y in zip(other, found)))
     is_usable = seen.is_seen & found.log_evidence.isfinite()
     log_evidence = torch.where(is_usable, found.log_evidence, torch.where(seen.is_seen, -torch.inf, 0.0))
     return Analysis(log_evidence, torch.where(is_usable, found.mean, mean), torch.where(is_usable, found.var, var))

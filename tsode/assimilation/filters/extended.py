@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsode.assimilation.filters.gaussian import GaussianBelief, GaussianFilter
 from tsode.assimilation.motion import Motion, Seen
+from tsode.evolutions.linear_sde import Transition
 
 __all__ = ["ExtendedKalman"]
 
@@ -28,11 +29,12 @@ class ExtendedKalman(GaussianFilter):
     filters for non-linear continuous-discrete state space models", Int. J. Control 76, 2003.
     """
 
-    def _moved(self, belief: GaussianBelief, motion: Motion, t: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        law = motion.transition(t, belief.mean, h)
+    def _moved(
+        self, belief: GaussianBelief, motion: Motion, law: Transition, t: Tensor, h: Tensor
+    ) -> tuple[Tensor, Tensor]:
         return (law.phi @ belief.mean[..., None]).squeeze(-1) + law.shift, law.phi @ belief.root
 
-    def _regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+    def regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
         is_recorded = torch.is_grad_enabled()
         with torch.enable_grad():
             at = belief.mean if belief.mean.requires_grad else belief.mean.detach().requires_grad_()

@@ -12,7 +12,7 @@ from torch import Tensor
 from tsode.assimilation.filters.base import Ahead, Filter, where_rows
 from tsode.assimilation.motion import Draws, Motion, Seen, Start
 from tsode.assimilation.scalar_analysis import analyse
-from tsode.evolutions.linear_sde import square_root
+from tsode.evolutions.linear_sde import Transition, square_root
 from tsode.numerics.triangular_root import triangular_root
 
 __all__ = ["GaussianBelief", "GaussianFilter"]
@@ -27,7 +27,7 @@ class GaussianBelief(NamedTuple):
     root : Tensor[r d d]
         ``root root'`` is the covariance.
     link : Tensor[r d d]
-        Derivative of the mean by what it was after the last data, through flows and events since.
+        Derivative of the mean by what it was when the belief was marked last, through flows and events since.
     """
 
     mean: Tensor
@@ -56,18 +56,20 @@ class GaussianFilter(Filter[GaussianBelief]):
             mean = (law.phi @ belief.mean[..., None]).squeeze(-1) + law.shift
             columns = law.phi @ belief.root
         else:
-            mean, columns = self._moved(belief, motion, t, h)
+            mean, columns = self._moved(belief, motion, law, t, h)
         noise = triangular_root_of(law.cov)
         after = GaussianBelief(mean, triangular_root(torch.cat([columns, noise], dim=-1)), law.phi @ belief.link)
         return where_rows(h != 0, after, belief)
 
     @abstractmethod
-    def _moved(self, belief: GaussianBelief, motion: Motion, t: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    def _moved(
+        self, belief: GaussianBelief, motion: Motion, law: Transition, t: Tensor, h: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Mean (r d) after a step without noise, and columns (r d k) whose squares sum up to the covariance."""
 
     @abstractmethod
-    def _regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean (r,) of the prediction, its regression (r d) on the columns of the root, and the variance beside (r,)."""
+    def regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean (r,) of a prediction, its regression (r d) on the columns of the root, and the variance beside (r,)."""
 
     def change(self, belief: GaussianBelief, factor: Tensor, shift: Tensor) -> GaussianBelief:
         return GaussianBelief(
@@ -75,7 +77,7 @@ class GaussianFilter(Filter[GaussianBelief]):
         )
 
     def observe(self, belief: GaussianBelief, seen: Seen, t: Tensor, draws: Draws) -> tuple[GaussianBelief, Tensor]:
-        mean, slope, beside = self._regressed(belief, seen)
+        mean, slope, beside = self.regressed(belief, seen)
         explained = slope.square().sum(dim=1)
         found = analyse(seen, mean, explained + beside)
         var = explained + beside
@@ -92,6 +94,9 @@ class GaussianFilter(Filter[GaussianBelief]):
             belief.link,
         )
         return where_rows(is_moved, after, belief), found.log_evidence
+
+    def mark(self, belief: GaussianBelief) -> GaussianBelief:
+        return belief._replace(link=torch.eye(belief.mean.shape[1], dtype=belief.mean.dtype).expand_as(belief.link))
 
     def members(self, belief: GaussianBelief, n: int, t: Tensor, draws: Draws) -> Tensor:
         apart = draws.normal(_MEMBERS, t, n, belief.mean.shape[1])

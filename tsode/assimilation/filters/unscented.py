@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tsode.assimilation.filters.gaussian import GaussianBelief, GaussianFilter
 from tsode.assimilation.motion import Motion, Seen
+from tsode.evolutions.linear_sde import Transition
 
 __all__ = ["UnscentedKalman"]
 
@@ -28,13 +29,15 @@ class UnscentedKalman(GaussianFilter):
     unscented Kalman filtering for state estimation of continuous-time nonlinear systems", IEEE TAC 52, 2007.
     """
 
-    def _moved(self, belief: GaussianBelief, motion: Motion, t: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    def _moved(
+        self, belief: GaussianBelief, motion: Motion, law: Transition, t: Tensor, h: Tensor
+    ) -> tuple[Tensor, Tensor]:
         points, weights = _points(belief)
         moved = motion.moved(t, points, h)
         mean = (weights[:, None] * moved).sum(dim=1)
         return mean, (weights.sqrt()[:, None] * (moved - mean[:, None])).mT
 
-    def _regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+    def regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
         points, weights = _points(belief)
         d = belief.mean.shape[1]
         value = seen.predict(points)

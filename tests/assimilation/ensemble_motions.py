@@ -64,7 +64,7 @@ def normal_seen(weights: Tensor, value: Tensor, variance: Tensor) -> Seen:
         return -0.5 * (error.square() / variance[:, None] + (2.0 * math.pi * variance[:, None]).log())
 
     place = weights.expand(len(value), -1)
-    return Seen(is_seen, lambda z: z @ weights, log_prob, value, variance, place)
+    return Seen(is_seen, lambda z: z @ weights, log_prob, value, variance, place=place)
 
 
 @dataclass

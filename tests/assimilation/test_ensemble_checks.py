@@ -8,7 +8,7 @@ import torch
 
 from tests.assimilation.ensemble_motions import LinearMotion, normal_seen, normal_start
 from tsode.assimilation.ensemble_checks import first_collapse
-from tsode.assimilation.filters.square_root import SquareRootFilter
+from tsode.assimilation.filters.square_root import SquareRootEnsemble
 from tsode.assimilation.inflation import Inflation
 from tsode.assimilation.motion import Draws
 
@@ -27,7 +27,7 @@ def test_a_collapse_is_that_of_all_states_and_of_a_row_alone():
 def test_data_of_too_little_noise_collapse_an_ensemble_without_any_at_the_stop_that_is_named():
     still = torch.zeros(1, 1).double()
     one, t, draws = torch.ones(1).double(), torch.zeros(1).double(), Draws(torch.arange(1))
-    filter_, motion, spreads = SquareRootFilter(10, Inflation()), LinearMotion(still, still[0], still), []
+    filter_, motion, spreads = SquareRootEnsemble(10, Inflation()), LinearMotion(still, still[0], still), []
     belief = filter_.start(normal_start(one[:, None], one[:, None]), motion, t, draws)
     for variance in (1.0, 1.0, 1e-10, 1.0):
         belief, _ = filter_.observe(belief, normal_seen(one, one, variance * one), t, draws)

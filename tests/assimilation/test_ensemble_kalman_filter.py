@@ -10,13 +10,13 @@ import torch
 
 from tests.assimilation.ensemble_motions import Kalman, LinearMotion, normal_seen, normal_start
 from tsode.assimilation.failed_members import good_members, replaced
-from tsode.assimilation.filters.ensemble_kalman import EnsembleKalmanFilter
-from tsode.assimilation.filters.square_root import SquareRootFilter
+from tsode.assimilation.filters.ensemble_kalman import EnsembleKalman
+from tsode.assimilation.filters.square_root import SquareRootEnsemble
 from tsode.assimilation.inflation import Inflation
 from tsode.assimilation.motion import Draws, Seen
 from tsode.errors import ParameterError
 
-NONE, FILTERS = Inflation(), [EnsembleKalmanFilter, SquareRootFilter]
+NONE, FILTERS = Inflation(), [EnsembleKalman, SquareRootEnsemble]
 ONE = torch.ones(1, dtype=torch.float64)
 
 
@@ -45,7 +45,7 @@ def test_means_scatter_about_kalman_with_the_inverse_square_root_of_the_members(
         kalman.flow(matrix.numpy(), np.zeros(1), noise.numpy(), 0.5)
         kalman.observe(np.ones(1), value, 0.5)
     for m in sizes:
-        filter_, draws, t = EnsembleKalmanFilter(m, NONE), Draws(torch.arange(n_rows)), torch.zeros(n_rows).double()
+        filter_, draws, t = EnsembleKalman(m, NONE), Draws(torch.arange(n_rows)), torch.zeros(n_rows).double()
         belief = filter_.start(scalar(n_rows), motion, t, draws)
         for value in values:
             belief = filter_.flow(belief, motion, t, torch.full((n_rows,), 0.5).double(), draws)
@@ -60,7 +60,7 @@ def test_means_scatter_about_kalman_with_the_inverse_square_root_of_the_members(
 def test_centred_errors_move_the_mean_by_the_value_alone():
     means = {}
     for is_centred in (True, False):
-        filter_ = EnsembleKalmanFilter(10, NONE, is_centred=is_centred)
+        filter_ = EnsembleKalman(10, NONE, is_centred=is_centred)
         motion, t, draws = Explosive(), torch.zeros(1).double(), Draws(torch.arange(1))
         belief = filter_.start(scalar(1), motion, t, draws)
         mean, var = belief.members.mean(), belief.members.var()
@@ -71,7 +71,7 @@ def test_centred_errors_move_the_mean_by_the_value_alone():
 
 
 def test_values_at_one_time_have_errors_of_their_own():
-    filter_, motion, t, draws = EnsembleKalmanFilter(50, NONE), Explosive(), torch.zeros(1).double(), Draws(ONE.long())
+    filter_, motion, t, draws = EnsembleKalman(50, NONE), Explosive(), torch.zeros(1).double(), Draws(ONE.long())
     first = filter_.start(scalar(1), motion, t, draws)
     # noise so large that each value adds nothing but an error of size K sqrt(R) = 4 / 1000
     seen = normal_seen(ONE, ONE, 1e6 * ONE)
@@ -101,7 +101,7 @@ def test_counts_move_an_ensemble_to_the_moments_of_quadrature(kind):
     mean = weight @ x
     sd = math.sqrt(weight @ (x - mean) ** 2)
     total = np.log(np.exp(log_joint).sum() * (x[1] - x[0]) / (0.8 * math.sqrt(2 * math.pi))) - math.lgamma(10.0)
-    bound = 1e-3 if kind is SquareRootFilter else 6.0 / math.sqrt(m)
+    bound = 1e-3 if kind is SquareRootEnsemble else 6.0 / math.sqrt(m)
     assert abs(belief.members.mean().item() - mean) < bound
     assert abs(belief.members.std().item() - sd) < bound
     assert abs(evidence.item() - total) < 2 * bound
@@ -192,4 +192,4 @@ def test_the_same_question_has_the_same_answer(kind):
 
 def test_one_member_is_refused():
     with pytest.raises(ParameterError, match="at least 2 members"):
-        SquareRootFilter(1)
+        SquareRootEnsemble(1)

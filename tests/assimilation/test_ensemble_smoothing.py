@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.assimilation.ensemble_motions import Kalman, LinearMotion, normal_seen, normal_start
-from tsode.assimilation.ensemble_smoothing import smoothed_members
-from tsode.assimilation.filters.ensemble_kalman import EnsembleKalmanFilter
-from tsode.assimilation.filters.square_root import SquareRootFilter
+from tsode.assimilation.ensemble_smoothing import smooth_ensembles, smoothed_members
+from tsode.assimilation.filters.ensemble_kalman import EnsembleKalman
+from tsode.assimilation.filters.square_root import SquareRootEnsemble
 from tsode.assimilation.inflation import Inflation
 from tsode.assimilation.motion import Draws
 
@@ -40,7 +40,7 @@ def passed(filter_, d, k, n, n_rows, is_exact, seed=0):
             belief = filter_.change(belief, rows * torch.as_tensor(factor), rows * torch.as_tensor(shift))
             kalman.change(factor, shift)
             phi = factor[:, None] * phi
-        before.append(belief.members)
+        before.append(belief)
         laws.append([kalman.mean, kalman.cov])
         phis.append(phi)
         for channel in range(2):
@@ -48,22 +48,21 @@ def passed(filter_, d, k, n, n_rows, is_exact, seed=0):
             seen = normal_seen(torch.as_tensor(weights[channel]), value, 0.4 * rows[:, 0])
             belief, _ = filter_.observe(belief, seen, t, draws)
             kalman.observe(weights[channel], values[i, channel], 0.4)
-        after.append(belief.members)
+        after.append(belief)
         laws[-1] += [kalman.mean, kalman.cov]
-    found, truth = [after[-1]], [laws[-1][2:]]
+    truth = [laws[-1][2:]]
     for i in range(n - 2, -1, -1):
-        found.append(smoothed_members(after[i], before[i + 1], found[-1], is_exact))
         gain = laws[i][3] @ phis[i + 1].T @ np.linalg.pinv(laws[i + 1][1])
         truth.append([
             laws[i][2] + gain @ (truth[-1][0] - laws[i + 1][0]),
             laws[i][3] + gain @ (truth[-1][1] - laws[i + 1][1]) @ gain.T,
         ])  # fmt: skip
-    return torch.stack(found), [np.stack(part) for part in zip(*truth)]
+    return torch.stack(smooth_ensembles(after, before, is_exact)), [np.stack(part[::-1]) for part in zip(*truth)]
 
 
 @pytest.mark.parametrize(("d", "k"), [(1, 1), (2, 1), (4, 4)])
 def test_exact_moments_give_rauch_tung_and_striebel(d, k):
-    found, (mean, cov) = passed(SquareRootFilter(3 * d + 4, inflation=Inflation()), d, k, 12, 2, is_exact=True)
+    found, (mean, cov) = passed(SquareRootEnsemble(3 * d + 4, inflation=Inflation()), d, k, 12, 2, is_exact=True)
     for row in range(2):
         members = found[:, row]
         np.testing.assert_allclose(members.mean(dim=1).numpy(), mean, rtol=0, atol=1e-8)
@@ -72,20 +71,20 @@ def test_exact_moments_give_rauch_tung_and_striebel(d, k):
 
 
 def test_the_mean_is_exact_without_turning():
-    found, (mean, _) = passed(SquareRootFilter(30, inflation=Inflation()), 3, 2, 12, 2, is_exact=False)
+    found, (mean, _) = passed(SquareRootEnsemble(30, inflation=Inflation()), 3, 2, 12, 2, is_exact=False)
     np.testing.assert_allclose(found.mean(dim=2).numpy(), np.broadcast_to(mean[:, None], (12, 2, 3)), rtol=0, atol=1e-8)
 
 
 def test_turning_leaves_members_near_where_they_were():
-    turned, _ = passed(SquareRootFilter(400, inflation=Inflation()), 2, 2, 8, 1, is_exact=True)
-    plain, _ = passed(SquareRootFilter(400, inflation=Inflation()), 2, 2, 8, 1, is_exact=False)
+    turned, _ = passed(SquareRootEnsemble(400, inflation=Inflation()), 2, 2, 8, 1, is_exact=True)
+    plain, _ = passed(SquareRootEnsemble(400, inflation=Inflation()), 2, 2, 8, 1, is_exact=False)
     assert (turned - plain).square().mean().sqrt() < 0.2 * plain.std(dim=2).mean()
 
 
 def test_perturbed_observations_approach_it():
     n_rows, errors = 20, []
     for m in (50, 800):
-        found, (mean, _) = passed(EnsembleKalmanFilter(m, inflation=Inflation()), 2, 2, 8, n_rows, is_exact=False)
+        found, (mean, _) = passed(EnsembleKalman(m, inflation=Inflation()), 2, 2, 8, n_rows, is_exact=False)
         errors.append((found.mean(dim=2).numpy() - mean[:, None]).std())
     assert 2.5 < errors[0] / errors[1] < 6.0  # sixteen times the members: a quarter of the error
 

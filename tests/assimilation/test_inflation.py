@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.assimilation.ensemble_motions import LinearMotion, normal_seen, normal_start
-from tsode.assimilation.filters.square_root import SquareRootFilter
+from tsode.assimilation.filters.square_root import SquareRootEnsemble
 from tsode.assimilation.inflation import AdaptiveInflation, Inflation, Innovation, RelaxationToPrior, spread_out
 from tsode.assimilation.motion import Draws
 from tsode.errors import ParameterError
@@ -59,7 +59,7 @@ def cycled(inflation, n_rows, n, wrong, seed=0):
     eye = torch.eye(2).double()
     true = LinearMotion(0 * eye, eye[0] * 0, 1.0 * eye)
     known = LinearMotion(0 * eye, eye[0] * 0, eye * torch.tensor([1.0 / wrong, 0.1]).double())
-    filter_, draws, t = SquareRootFilter(60, inflation), Draws(torch.arange(n_rows)), torch.zeros(n_rows).double()
+    filter_, draws, t = SquareRootEnsemble(60, inflation), Draws(torch.arange(n_rows)), torch.zeros(n_rows).double()
     one = torch.ones(n_rows).double()
     belief = filter_.start(
         normal_start(torch.zeros(n_rows, 2).double(), torch.ones(n_rows, 2).double()), known, t, draws

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-__all__ = ["smoothed_members"]
+from tsode.assimilation.filters.ensemble import Ensemble
+
+__all__ = ["smooth_ensembles", "smoothed_members"]
+
+
+def smooth_ensembles(seen: Sequence[Ensemble], before: Sequence[Ensemble], is_exact: bool = False) -> list[Tensor]:
+    """Members (r m d) at all stops given all data, from the ensembles when all was seen there and on arrival at each.
+
+    Parameters
+    ----------
+    seen, before : sequence of Ensemble
+        As `tsode.assimilation.run.run` keeps them.
+    is_exact : bool
+        See `smoothed_members`.
+    """
+    found = [seen[-1].members]
+    for known, ahead in zip(reversed(seen[:-1]), reversed(before[1:])):
+        found.append(smoothed_members(known.members, ahead.members, found[-1], is_exact))
+    return found[::-1]
 
 
 def smoothed_members(members: Tensor, ahead: Tensor, smoothed_ahead: Tensor, is_exact: bool = False) -> Tensor:
@@ -27,7 +47,7 @@ def smoothed_members(members: Tensor, ahead: Tensor, smoothed_ahead: Tensor, is_
     is_exact : bool
         Whether the parts of the members that the next stop does not explain are turned so that they have no chance
         correlation with what is known there. Their sample covariance stays. With the exact moments of
-        `SquareRootFilter` on linear motion, mean and covariance are then those of Rauch, Tung and Striebel; otherwise
+        `SquareRootEnsemble` on linear motion, mean and covariance are then those of Rauch, Tung and Striebel; otherwise
         the mean alone. Where ``m - 1 < 2 d`` there is no room for it, and nothing is turned.
 
     Returns

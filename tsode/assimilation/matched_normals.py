@@ -13,11 +13,9 @@ __all__ = ["matched_normals"]
 def matched_normals(members: Tensor, normals: Tensor) -> Tensor:
     """Turn normals (r m k) into some whose sample is exact beside an ensemble (r m d); see the module.
 
-    The part of a sample that is not as it should be is taken off by reflections (Householder). That takes
-    ``m - 1 >= d + k`` directions; with fewer members the normals are centred only.
-
-    The result is a constant, but its derivative is such that the sample moments of whatever is made from both stay
-    exact to first order when the ensemble is moved.
+    What a sample has too much is projected off, column by column (Gram and Schmidt, twice: then it is off to rounding).
+    That takes ``m - 1 >= d + k`` directions; with fewer members the normals are centred only. Directions in which the
+    ensemble has no spread are none. It can be differentiated by the ensemble.
 
     References
     ----------
@@ -27,16 +25,20 @@ def matched_normals(members: Tensor, normals: Tensor) -> Tensor:
     m, d, k = members.shape[1], members.shape[2], normals.shape[2]
     if m - 1 < d + k:
         return normals - normals.mean(dim=1, keepdim=True)
-    anomalies = members - members.mean(dim=1, keepdim=True)
-    with torch.no_grad():
-        ones = torch.ones_like(normals[..., :1])
-        q, r = torch.linalg.qr(torch.cat([ones, anomalies, normals], dim=2))
-        is_turned = r.diagonal(dim1=1, dim2=2)[:, None, 1 + d :] < 0.0
-        exact = math.sqrt(m - 1) * torch.where(is_turned, -q[..., 1 + d :], q[..., 1 + d :])
-    if not (torch.is_grad_enabled() and members.requires_grad):
-        return exact
-    with torch.no_grad():
-        scale = anomalies.norm(dim=1, keepdim=True)
-        scale = torch.where(scale > 0.0, scale, 1.0)
-        inverse = torch.linalg.pinv(anomalies / scale).mT / scale  # m d
-    return exact - inverse @ ((anomalies - anomalies.detach()).mT @ exact)
+    basis = torch.full_like(normals[..., :1], 1.0 / math.sqrt(m))
+    for column in torch.cat([members, normals], dim=2).unbind(2):
+        basis = torch.cat([basis, _direction(basis, column)[..., None]], dim=2)
+    return math.sqrt(m - 1) * basis[..., 1 + d :]
+
+
+def _direction(basis: Tensor, column: Tensor) -> Tensor:
+    """Unit vector (r m) of what of a column lies outside a basis (r m j); zero where that is rounding."""
+    centred = rest = column - column.mean(dim=1, keepdim=True)
+    for _ in range(2):
+        rest = rest - (basis @ (basis.mT @ rest[..., None])).squeeze(-1)
+    square, size = rest.square().sum(dim=1, keepdim=True), centred.detach().square().sum(dim=1, keepdim=True)
+    is_null = square.detach() <= _ROUNDING**2 * size
+    return torch.where(is_null, 0.0, rest) * torch.where(is_null, 1.0, square).rsqrt()
+
+
+_ROUNDING = 1e-13

@@ -20,8 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.assimilation.ensemble_motions import Lorenz96, normal_start
 from tests.benchmarks.structural_parts.report import Report
 from tsode.assimilation.filters.ensemble import EnsembleFilter
-from tsode.assimilation.filters.ensemble_kalman import EnsembleKalmanFilter
-from tsode.assimilation.filters.square_root import SquareRootFilter
+from tsode.assimilation.filters.ensemble_kalman import EnsembleKalman
+from tsode.assimilation.filters.square_root import SquareRootEnsemble
 from tsode.assimilation.localisation import Localisation
 from tsode.assimilation.motion import Draws, Seen
 
@@ -35,8 +35,8 @@ RADIUS = 16.0
 def run(report: Report) -> None:
     n = report.count(N_SEEDS)
     filters = {
-        "square root": SquareRootFilter(40, localisation=ring(40)),
-        "perturbed observations": EnsembleKalmanFilter(40, localisation=ring(40)),
+        "square root": SquareRootEnsemble(40, localisation=ring(40)),
+        "perturbed observations": EnsembleKalman(40, localisation=ring(40)),
     }
     for name, filter_ in filters.items():
         errors, spreads = cycled(filter_, 40, n, N_CYCLES)
@@ -58,7 +58,7 @@ def run(report: Report) -> None:
 def large(report: Report) -> None:
     """1,000 variables, 50 members, 500 values each time."""
     d, m, n = 1000, 50, report.count(100)
-    filter_ = SquareRootFilter(m, localisation=ring(d))
+    filter_ = SquareRootEnsemble(m, localisation=ring(d))
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     errors, _ = cycled(filter_, d, 1, n)
     seconds = time.process_time() - started
@@ -92,7 +92,7 @@ def seen_at(i: int, d: int, value: Tensor) -> Seen:
     place = value.new_zeros(len(value), d)
     place[:, i] = 1.0
     one = torch.ones_like(value)
-    return Seen(one > 0, lambda z: z[..., i], lambda s: -0.5 * (value[:, None] - s).square(), value, one, place)
+    return Seen(one > 0, lambda z: z[..., i], lambda s: -0.5 * (value[:, None] - s).square(), value, one, place=place)
 
 
 def cycled(filter_: EnsembleFilter, d: int, n_rows: int, n: int) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ import torch
 from tests.assimilation.ensemble_motions import LinearMotion, normal_seen, normal_start
 from tests.benchmarks.structural_parts.report import Report
 from tsode.assimilation.filters.ensemble import EnsembleFilter
-from tsode.assimilation.filters.ensemble_kalman import EnsembleKalmanFilter
-from tsode.assimilation.filters.square_root import SquareRootFilter
+from tsode.assimilation.filters.ensemble_kalman import EnsembleKalman
+from tsode.assimilation.filters.square_root import SquareRootEnsemble
 from tsode.assimilation.inflation import Inflation
 from tsode.assimilation.motion import Draws
 
@@ -22,14 +22,14 @@ N_REPEATS = 400
 
 
 def run(report: Report) -> None:
-    members, evidence = posterior(SquareRootFilter(10, Inflation()), 1)
+    members, evidence = posterior(SquareRootEnsemble(10, Inflation()), 1)
     report.at_most("square root: |mean - 2.6|", abs(members.mean().item() - 2.6), 1e-12)
     report.at_most("square root: |variance - .8|", abs(members.var().item() - 0.8), 1e-12)
     truth = -0.5 * (4.0 / 5.0 + math.log(2.0 * math.pi * 5.0))
     report.at_most("square root: |log evidence - closed form|", abs(evidence.item() - truth), 1e-12)
     found = []
     for m, published in PUBLISHED.items():
-        members, _ = posterior(EnsembleKalmanFilter(m, Inflation()), N_REPEATS)
+        members, _ = posterior(EnsembleKalman(m, Inflation()), N_REPEATS)
         means = members.mean(dim=(1, 2))
         found.append(means.std().item())
         report.note(f"perturbed, {m} members: sd of the mean {found[-1]:.4f}, notes {published:.3f}; "

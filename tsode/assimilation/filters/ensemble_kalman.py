@@ -12,11 +12,11 @@ from tsode.assimilation.motion import Draws, Start
 from tsode.assimilation.scalar_analysis import Analysis
 from tsode.jumps.ensemble_updates import perturbed_update
 
-__all__ = ["EnsembleKalmanFilter"]
+__all__ = ["EnsembleKalman"]
 
 
 @dataclass(frozen=True)
-class EnsembleKalmanFilter(EnsembleFilter):
+class EnsembleKalman(EnsembleFilter):
     """Ensemble each of whose predictions is drawn towards the value with an error of its own; states follow.
 
     Its members are independent draws, so its answers scatter about the limit of many members with the inverse square

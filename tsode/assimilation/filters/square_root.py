@@ -13,11 +13,11 @@ from tsode.assimilation.motion import Draws, Start
 from tsode.assimilation.scalar_analysis import Analysis
 from tsode.jumps.ensemble_updates import square_root_update
 
-__all__ = ["SquareRootFilter"]
+__all__ = ["SquareRootEnsemble"]
 
 
 @dataclass(frozen=True)
-class SquareRootFilter(EnsembleFilter):
+class SquareRootEnsemble(EnsembleFilter):
     """Ensemble whose predictions are shifted and scaled to what each value says of them; states follow.
 
     The first members and the noise of each step have the mean zero and the identity as sample covariance, and the noise

@@ -116,6 +116,8 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, ReportsPosterior, ChecksMo
     filter: Any = "auto"
     step: float | None = None
 
+    parts = (*KnownForecaster.parts, "process_noise")
+    said = ("drifting", "filter")
     checks: ClassVar[dict[str, Check]] = {
         "inference": _check_inference,
         "filter": _check_filter,

@@ -141,7 +141,8 @@ def run(
     draws = Draws(keys)
     t = torch.zeros(r, dtype=torch.float64)
     belief = filter.start(start, motion, t, draws)
-    visits = []
+    mark = getattr(filter, "mark", lambda belief: belief)
+    visits, belief = [], mark(belief)
     for n, end in enumerate(times.tolist()):
         seen = [channel.seen(values[:, n, c]) for c, channel in enumerate(channels)]
         steps = []
@@ -157,6 +158,7 @@ def run(
         for one in seen:
             belief, log_prob = filter.observe(belief, one, t, draws)
             evidence.append(log_prob)
+        belief = mark(belief)
         visits.append(Visit(tuple(steps), belief, torch.stack(evidence, dim=1)))
     return visits
 

@@ -97,6 +97,11 @@ class ParticleFilter(Filter[Particles]):
                 f"{self.threshold!r}."
             )
 
+    @property
+    def n_members(self) -> int:
+        """Particles of a row."""
+        return self.n_particles
+
     def start(self, start: Start, motion: Motion, t: Tensor, draws: Draws) -> Particles:
         """Draws of what is known of the state, of equal weight."""
         with self._gradients():

@@ -27,6 +27,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"estimators.files"}),
     frozenset({"estimators.forecasters", "estimators.path_regressor", "estimators.point_process"}),
     frozenset({"estimators.auto", "estimators.known_ode", "estimators.series"}),
+    frozenset({"estimators.known_sde"}),
     frozenset({"estimators"}),
     frozenset({"diagnostics", "stability"}),
     frozenset({"backtest", "conformal", "datasets", "plots", "solve", "testing"}),

@@ -46,8 +46,8 @@ class Motion(ABC):
     def transition(self, t: Tensor, z: Tensor, h: Tensor) -> Transition:
         """Law over steps ``h`` (r,) of the equation linearised at states ``z`` (r d) at times (r,).
 
-        ``phi`` (r d d), ``shift`` (r d), ``cov`` (r d d). Exact where the motion is linear. A row with ``h = 0`` has the
-        identity, zero and zero.
+        ``phi`` (r d d), ``shift`` (r d), ``cov`` (r d d). Exact where the motion is linear. A row with ``h = 0`` has
+        the identity, zero and zero.
         """
 
     def moved(self, t: Tensor, z: Tensor, h: Tensor) -> Tensor:
@@ -81,9 +81,11 @@ class Seen:
         Predictions (r m) -> log likelihoods (r m) of the value, -inf where noise cannot be about the prediction.
     value, variance : Tensor[r], optional
         Of noise that is normal about the prediction, whatever that is: value seen and variance of the noise. None where
-        it is of another kind, or the value is one beyond a limit of quantification.
+        it is of another kind; a value that is NaN lies beyond a limit of quantification.
+    offset : Tensor[r], optional
+        What the log density of `value` about the prediction lacks: that of the scale on which noise is normal.
     place : Tensor[r d], optional
-        Where the channel stands, as weights of states in units of a row: which state it is of. For localisation.
+        Where the channel stands, as weights of states that sum up to 1: which state it is of. For localisation.
     """
 
     is_seen: Tensor
@@ -91,6 +93,7 @@ class Seen:
     log_prob: Callable[[Tensor], Tensor]
     value: Tensor | None = None
     variance: Tensor | None = None
+    offset: Tensor | None = None
     place: Tensor | None = None
 
 

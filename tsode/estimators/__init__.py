@@ -12,6 +12,7 @@ from tsode.estimators.forecasters.linear_sde import LinearSDEForecaster
 from tsode.estimators.forecasters.seasonal_naive import SeasonalNaiveForecaster
 from tsode.estimators.known_ode.forecaster import KnownODEForecaster
 from tsode.estimators.known_ode.reports import compare_models
+from tsode.estimators.known_sde.forecaster import KnownSDEForecaster
 from tsode.estimators.path_regressor import PathRegressor
 from tsode.estimators.point_process.forecaster import PointProcessForecaster
 from tsode.estimators.series.classifier import SeriesClassifier
@@ -27,6 +28,7 @@ __all__ = [
     "DriftForecaster",
     "JumpODEForecaster",
     "KnownODEForecaster",
+    "KnownSDEForecaster",
     "LastValueForecaster",
     "LatentODEForecaster",
     "LatentSDEForecaster",

@@ -138,6 +138,10 @@ class KnownDensity:
         chosen.shuns_stiff = True
         return chosen
 
+    def with_solver(self, solver: Solver) -> KnownDensity:
+        """The density by another solver."""
+        return KnownDensity(replace(self.system, solver=solver), self.data, self.n_problems)
+
     def of_values(self) -> KnownDensity:
         """The density whose `pointwise` is of each value given the value that its error is correlated with."""
         chosen = copy(self)

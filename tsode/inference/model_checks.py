@@ -72,8 +72,7 @@ def _tight(density: KnownDensity, tight: Dopri5 = _TIGHT) -> KnownDensity:
     solver = density.system.solver
     if not isinstance(solver, Dopri5):
         return density
-    system = replace(density.system, solver=replace(tight, max_step=solver.max_step))
-    return KnownDensity(system, density.data, density.n_problems)
+    return density.with_solver(replace(tight, max_step=solver.max_step))
 
 
 def uninformed(density: KnownDensity, n: int = 8) -> list[list[str]]:

@@ -44,6 +44,10 @@ class Parameters(Mapping[str, Tensor]):
         other._read = self._read
         return other
 
+    def also(self, known: Mapping[str, Tensor]) -> Parameters:
+        """The same with these inputs too, which stand before others of their names."""
+        return self.beside({**self._known, **known})
+
     def __getattr__(self, name: str) -> Tensor:
         if name.startswith("_"):  # of Python, which copies and pickles by such names
             raise AttributeError(name)

@@ -26,6 +26,7 @@ __all__ = [
     "Cauchy",
     "Exponential",
     "Gamma",
+    "HalfNormal",
     "InverseGamma",
     "LogNormal",
     "Normal",
@@ -138,6 +139,15 @@ class Prior(ABC):
         return bool(np.isfinite(self.bounds).all() or np.isfinite(self._law().var()))
 
     @cached_property
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation; where the law has none, those of its quantiles from 1 in 8,192 on."""
+        law = self._law()
+        if (self.lower, self.upper) == (None, None) and np.isfinite(law.var()):
+            return float(law.mean()), float(law.std())
+        levels = self.quantile((np.arange(4096) + 0.5) / 4096)
+        return float(levels.mean()), float(levels.std())
+
+    @cached_property
     def _median(self) -> float:
         return float(self.quantile(0.5))
 
@@ -221,6 +231,19 @@ class Normal(Prior):
 
     def _law(self) -> Any:
         return scipy.stats.norm(self.mean, self.sd)
+
+
+@dataclass(frozen=True, repr=False)
+class HalfNormal(Prior):
+    """Normal law about 0, of which the negative half is folded over: of a spread that may well be next to none."""
+
+    density_family = torch_laws.HalfNormal
+    positive = ("scale",)
+    support = (0.0, math.inf)
+    scale: float
+
+    def _law(self) -> Any:
+        return scipy.stats.halfnorm(scale=self.scale)
 
 
 @dataclass(frozen=True, repr=False)
@@ -342,5 +365,6 @@ class Uniform(Prior):
 
 
 PRIORS: dict[str, type[Prior]] = {
-    cls.__name__: cls for cls in (Beta, Cauchy, Exponential, Gamma, InverseGamma, LogNormal, Normal, StudentT, Uniform)
+    cls.__name__: cls
+    for cls in (Beta, Cauchy, Exponential, Gamma, HalfNormal, InverseGamma, LogNormal, Normal, StudentT, Uniform)
 }

@@ -11,7 +11,6 @@ from torch import Tensor
 from tsode.errors import SolverError
 from tsode.inference.correlated_errors import correlated_columns
 from tsode.inference.known_density import KnownDensity
-from tsode.inference.known_system import KnownSystem
 from tsode.inference.observations import Observations
 
 __all__ = ["Simulated", "simulate", "without_values"]
@@ -41,19 +40,18 @@ def without_values(data: Observations) -> Observations:
     return replace(data, values=torch.full_like(data.values, torch.nan))
 
 
-def simulate(
-    system: KnownSystem, data: Observations, n: int, generator: torch.Generator, must_succeed: bool = True
-) -> Simulated:
-    """Data sets like `data`, ``n`` of each problem, of draws of the prior for which there are any.
+def simulate(density: KnownDensity, n: int, generator: torch.Generator, must_succeed: bool = True) -> Simulated:
+    """Data sets at the times of a density, ``n`` of each problem, of draws of the prior for which there are any.
 
-    These are draws of the prior that inference goes by, for which what has no solve has no probability.
+    Its data are `without_values`. A density whose states have noise has a method ``drawn(u, generator)``, which gives
+    values (g b s m c). The draws are those of the prior that inference goes by, for which what has no solve has no
+    probability.
 
     Raises
     ------
     SolverError
         If too few draws give any, unless fewer do.
     """
-    density = KnownDensity(system, without_values(data))
     found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(density.n_problems)]
     n_failed = 0
     for _ in range(_MOST_ROUNDS):
@@ -62,13 +60,8 @@ def simulate(
             break
         u = density.sample_prior(wanted, generator)
         with torch.no_grad():
-            laws = list(density.predictive(u, data.times).values())
-            p = torch.rand(*laws[0].is_fine.shape, len(laws), generator=generator, dtype=torch.float64)
-            given = [law.given and law.given._replace(rho=law.given.rho[..., None]) for law in laws]
-            p = correlated_columns(p.clamp(1e-15, 1.0 - 1e-15), given)
-            drawn = torch.stack([law.family.quantile(law.params, p[..., c]) for c, law in enumerate(laws)], dim=-1)
-        is_fine = torch.stack([law.is_fine for law in laws]).all(dim=0).flatten(2).all(dim=2)
-        is_fine = is_fine & drawn.isfinite().flatten(2).all(dim=2)
+            drawn = density.drawn(u, generator) if hasattr(density, "drawn") else _drawn(density, u, generator)
+        is_fine = drawn.isfinite().flatten(2).all(dim=2)
         for g, own in enumerate(found):
             for b in range(wanted):
                 if len(own) < n:
@@ -86,3 +79,13 @@ def simulate(
         torch.stack([torch.stack([x for _, x in own[:least]]) for own in found]),
         n_failed,
     )
+
+
+def _drawn(density: KnownDensity, u: Tensor, generator: torch.Generator) -> Tensor:
+    """Values (g b s m c) with noise, NaN where there is no law."""
+    laws = list(density.predictive(u, density.data.times).values())
+    p = torch.rand(*laws[0].is_fine.shape, len(laws), generator=generator, dtype=torch.float64)
+    given = [law.given and law.given._replace(rho=law.given.rho[..., None]) for law in laws]
+    p = correlated_columns(p.clamp(1e-15, 1.0 - 1e-15), given)
+    drawn = torch.stack([law.family.quantile(law.params, p[..., c]) for c, law in enumerate(laws)], dim=-1)
+    return torch.where(torch.stack([law.is_fine for law in laws], dim=-1), drawn, torch.nan)

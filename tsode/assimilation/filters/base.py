@@ -47,10 +47,16 @@ class Filter(ABC, Generic[Belief]):
         Whether answers depend on `Draws`.
     is_smooth : bool
         Whether the log evidence can be differentiated by what the motion and the noise are made of.
+    n_members : int
+        Of a row, by which memory goes.
     """
 
     is_random: ClassVar[bool] = False
     is_smooth: ClassVar[bool] = True
+
+    @property
+    def n_members(self) -> int:
+        return 1
 
     @abstractmethod
     def start(self, start: Start, motion: Motion, t: Tensor, draws: Draws) -> Belief:
@@ -72,6 +78,10 @@ class Filter(ABC, Generic[Belief]):
 
         Channels that are seen at one time come one after the other.
         """
+
+    def mark(self, belief: Belief) -> Belief:
+        """Remember, from here on, how what follows goes back to this belief: smoothers look back by that."""
+        return belief
 
     @abstractmethod
     def members(self, belief: Belief, n: int, t: Tensor, draws: Draws) -> Tensor:

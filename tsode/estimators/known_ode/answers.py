@@ -28,17 +28,16 @@ from tsode.frames.panel import Panel
 from tsode.frames.times import Query
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_laws import Predictive as Law
-from tsode.inference.known_system import KnownSystem
 from tsode.inference.parameters import ParameterSpace
 
-__all__ = ["AnswersByDraws"]
+__all__ = ["AnswersByDraws", "Piece"]
 
 MOST_NUMBERS = 2**23  # of a piece, in draws times query times
 MOST_KEPT = 512  # histories whose draws are kept for the next question
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
+class Piece:
     """Times that are asked of a series after the same rows."""
 
     row: int
@@ -54,8 +53,8 @@ class AnswersByDraws:
     module_: Any
     _panel: Panel
     _kept: KeptPosterior
-    _system_of: Callable[[Sequence[Hashable]], KnownSystem]
     _density_of: Callable[..., KnownDensity]
+    _build_density: Callable[..., KnownDensity]
     _n_occasions: Callable[[History], int]
     _on_all_occasions: Callable[[Tensor, History, KnownDensity], Tensor]
     inference: str
@@ -74,7 +73,7 @@ class AnswersByDraws:
         """The density that the posterior is of."""
         if not hasattr(self, "_fitted_density"):
             data = self._kept.data
-            self._fitted_density = KnownDensity(self._system_of(data.ids), data)
+            self._fitted_density = self._build_density(data.ids, data)
         return self._fitted_density
 
     # -- what forecasters are asked --------------------------------------------------------------------------------
@@ -126,7 +125,7 @@ class AnswersByDraws:
 
     def _laws(
         self, query: Query, panel: Panel, rows_used: str
-    ) -> Iterator[tuple[list[_Piece], list[Law], Tensor, Tensor]]:
+    ) -> Iterator[tuple[list[Piece], list[Law], Tensor, Tensor]]:
         """Pieces, their laws, which have none, and the coordinates (n k s) of their draws that all series share."""
         for pieces in self._cut(self._pieces(query, panel, rows_used)):
             with isolated():
@@ -140,7 +139,7 @@ class AnswersByDraws:
                 places = [start for name, _, start, _ in density.space._blocks() if name not in density.space.own]
             yield pieces, laws, is_lost, u[..., places]
 
-    def _density_and_draws(self, pieces: Sequence[_Piece], panel: Panel) -> tuple[KnownDensity, Tensor]:
+    def _density_and_draws(self, pieces: Sequence[Piece], panel: Panel) -> tuple[KnownDensity, Tensor]:
         """Density of the series of some pieces, each a problem by itself, and draws (n k p) of its coordinates."""
         draws = self._draws([piece.history for piece in pieces])
         given = [piece.history.as_told(panel) for piece in pieces]
@@ -156,7 +155,7 @@ class AnswersByDraws:
             density, u = self._density_and_draws(pieces, panel)
         return density, u, torch.from_numpy(np.stack([piece.times[:1] for piece in pieces]))
 
-    def _pieces(self, query: Query, panel: Panel, rows_used: str) -> Iterator[_Piece]:
+    def _pieces(self, query: Query, panel: Panel, rows_used: str) -> Iterator[Piece]:
         """Times of each series that are answered from the same rows: those before "each", before the "first", "all"."""
         timeline = self.reader_.timeline
         self.reader_.check_reach(query.ids, query.times, panel)
@@ -185,7 +184,7 @@ class AnswersByDraws:
                 n_before = np.full(len(times), len(history.times))
             for n in np.unique(n_before):
                 which = n_before == n
-                yield _Piece(row, history.rows(slice(int(n))), times[which], at[which])
+                yield Piece(row, history.rows(slice(int(n))), times[which], at[which])
 
     def _check_start(self, history: History, panel: Panel, times: np.ndarray, native: np.ndarray) -> None:
         if np.isnan(history.start):
@@ -201,8 +200,8 @@ class AnswersByDraws:
                 "initial_time= earlier."
             )
 
-    def _cut(self, pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:
-        part: list[_Piece] = []
+    def _cut(self, pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+        part: list[Piece] = []
         longest = 0
         for piece in pieces:
             longest = max(longest, len(piece.times))
@@ -282,4 +281,4 @@ class AnswersByDraws:
     def _density_with(self, ask: Ask) -> KnownDensity:
         """The density of what fit has seen and of a history beside it."""
         data = beside(self._kept.data, ask, self.reader_)
-        return KnownDensity(self._system_of(data.ids), data, 1)
+        return self._build_density(data.ids, data, 1)

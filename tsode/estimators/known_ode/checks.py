@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,9 @@ from tsode.inference.failures import find_failures
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.model_checks import gradients
-from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.observations import Observations
 from tsode.inference.settings import Settings
-from tsode.inference.simulated import simulate
+from tsode.inference.simulated import simulate, without_values
 
 __all__ = ["ChecksModel"]
 
@@ -46,10 +45,10 @@ class ChecksModel:
     _kept: KeptPosterior
     _density: Any
     _given: Callable[[], KnownSystem]
-    _system_of: Callable[[Sequence[Hashable]], KnownSystem]
+    _build_density: Callable[..., KnownDensity]
     _read_data: Callable[..., tuple[DataReader, Panel]]
     _observed: Callable[[DataReader, Panel], Observations]
-    _with_residual: Callable[[Sequence[Hashable], Observations], KnownDensity]
+    _set_up: Callable[[Observations], None]
     _check_fitted: Callable[[], None]
 
     @isolated()
@@ -74,7 +73,7 @@ class ChecksModel:
             Ids, times, ``sample`` and a column a channel.
         """
         reader, data = self._layout(X, events, known)
-        drawn = simulate(self._system_of(data.ids), data, n_samples, new_generator(random_state), must_succeed=False)
+        drawn = simulate(self._empty(data), n_samples, new_generator(random_state), must_succeed=False)
         n = drawn.values.shape[1]
         paths = drawn.values.transpose(1, 2).flatten(0, 1)  # (series, sample, time, channel)
         parts = []
@@ -130,8 +129,8 @@ class ChecksModel:
             If any draw of the prior had no data, or any data set no answer.
         """
         _, data = self._layout(X, events, known)
-        system, generator = self._system_of(data.ids), new_generator(random_state)
-        drawn = simulate(system, data, n, generator)
+        density, generator = self._empty(data), new_generator(random_state)
+        drawn = simulate(density, n, generator)
         g, n_series = len(drawn.u), len(data.ids)
         values = torch.where(data.values.isnan(), torch.nan, drawn.values.transpose(0, 1).flatten(1, 2))  # (n, series)
         n_sets = max(1, _AT_ONCE // n_series)
@@ -141,13 +140,13 @@ class ChecksModel:
             own = next(parts)
             like = data.select(torch.arange(n_series).repeat(len(own)))
             like = Observations(like.ids, like.start, like.times, own.flatten(0, 1), like.events, like.side, like.known)
-            return KnownDensity(self._system_of(like.ids), like, len(truth))
+            return self._build_density(like.ids, like, len(truth))
 
         found = calibrate(
             lambda *_: drawn.u.transpose(0, 1).flatten(0, 1), density_of, n * g, generator, inference or self.inference,
             _OF_CALIBRATION, at_once=n_sets * g,
         )  # fmt: skip
-        table = pd.DataFrame(found.ranks.numpy(), columns=list(KnownDensity(system, data).names))
+        table = pd.DataFrame(found.ranks.numpy(), columns=list(density.names))
         table.attrs = {
             "chi_square": dict(zip(table, found.chi_square().tolist())), "is_rejected": found.is_rejected(0.01),
             "n_failed": drawn.n_failed, "n_without_answer": found.n_failed,
@@ -202,7 +201,7 @@ class ChecksModel:
             (of a solve, the last that it is known to reach), value and prediction of a cell, and its parameters.
         """
         reader, data = self._layout(X, events, known)
-        density = KnownDensity(self._system_of(data.ids), data) if X is not None else self._density
+        density = self._build_density(data.ids, data) if X is not None else self._density
         points = {"prior": prior_draws(density)}
         if X is None:
             points["posterior"] = self.module_.draws
@@ -236,7 +235,7 @@ class ChecksModel:
             -inf where a solve fails.
         """
         _, data = self._layout(X, events, known)
-        density = KnownDensity(self._system_of(data.ids), data, 1)
+        density = self._build_density(data.ids, data, 1)
         table = pd.DataFrame([points]) if isinstance(points, Mapping) else points
         columns = []
         for name in density.names:
@@ -258,6 +257,10 @@ class ChecksModel:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    def _empty(self, data: Observations) -> KnownDensity:
+        """The density of the same series at the same times, of which nothing was seen."""
+        return self._build_density(data.ids, without_values(data))
+
     def _layout(self, X: Any, events: Any, known: Any) -> tuple[DataReader, Observations]:
         """Series of fit, or of `X`."""
         if X is None:
@@ -268,8 +271,7 @@ class ChecksModel:
         reader, panel = self._read_data(self._with_channels(X), events=events, static=None, known=known)
         data = self._observed(reader, panel)
         if not hasattr(self, "module_"):  # a residual is set up as by a fit of these data
-            self._terms: dict[str, NeuralTerm] = {}
-            self._with_residual(data.ids, data)
+            self._set_up(data)
         return reader, data
 
     def _with_channels(self, X: Any) -> Any:

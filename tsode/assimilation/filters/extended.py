@@ -1,0 +1,47 @@
+"""Extended Kalman filter: moments by the equation linearised about the mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsode.assimilation.filters.gaussian import GaussianBelief, GaussianFilter
+from tsode.assimilation.motion import Motion, Seen
+from tsode.evolutions.linear_sde import Transition
+
+__all__ = ["ExtendedKalman"]
+
+
+@dataclass(frozen=True)
+class ExtendedKalman(GaussianFilter):
+    """Extended Kalman filter of continuous time, in steps of the equation linearised locally.
+
+    Over a step mean and covariance are those of the equation linearised at its start, without any further error:
+    exact where the equation is linear, stable where it is stiff, and of order two elsewhere (Jimenez and Ozaki 2003).
+    Values of noise that is not normal are conditioned on by the moments of the prediction, see
+    `tsode.assimilation.scalar_analysis.analyse`.
+
+    References
+    ----------
+    Jazwinski, *Stochastic Processes and Filtering Theory*, 1970, section 8.3; Jimenez and Ozaki, "Local linearization
+    filters for non-linear continuous-discrete state space models", Int. J. Control 76, 2003.
+    """
+
+    def _moved(
+        self, belief: GaussianBelief, motion: Motion, law: Transition, t: Tensor, h: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return (law.phi @ belief.mean[..., None]).squeeze(-1) + law.shift, law.phi @ belief.root
+
+    def regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+        is_recorded = torch.is_grad_enabled()
+        with torch.enable_grad():
+            at = belief.mean if belief.mean.requires_grad else belief.mean.detach().requires_grad_()
+            mean = seen.predict(at[:, None])[:, 0]
+            slope = torch.zeros_like(at)
+            if mean.requires_grad:
+                (slope,) = torch.autograd.grad(mean.sum(), at, create_graph=is_recorded, materialize_grads=True)
+        if not is_recorded:
+            mean, slope = mean.detach(), slope.detach()
+        return mean, (belief.root.mT @ slope[..., None]).squeeze(-1), torch.zeros_like(mean)

@@ -1,0 +1,223 @@
+"""Forecasts of stochastic systems: from the last stop before each time, paths, and states given all data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsode.assimilation.density import FilteredDensity
+from tsode.assimilation.filters.gaussian import GaussianFilter
+from tsode.assimilation.gaussian_smoothing import Smoothed, smooth, smooth_back
+from tsode.assimilation.known_motion import KnownMotion
+from tsode.assimilation.motion import Draws
+from tsode.assimilation.rows import Rows
+from tsode.assimilation.run import Passed, carry
+from tsode.assimilation.simulate import moved_by_noise, n_normals
+from tsode.evolutions.linear_sde import square_root
+from tsode.inference.noise.additive import AdditiveNoise
+from tsode.inference.parameters import Parameters
+from tsode.likelihoods.base import Likelihood
+
+__all__ = ["Branches", "Law"]
+
+_PATH, _VALUE = 12, 13  # purposes of random numbers
+
+
+@dataclass(frozen=True)
+class Law:
+    """Law of a channel at some times: a mixture whose members weigh the same.
+
+    Parameters
+    ----------
+    family : Likelihood
+    params : Tensor[r q m p]
+        NaN where noise cannot be about any state.
+    """
+
+    family: Likelihood
+    params: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Branches:
+    """What leaves a run of a filter at times between its stops.
+
+    Parameters
+    ----------
+    density : FilteredDensity
+    rows : Rows
+    passed : Passed
+        With all beliefs.
+    draws : Draws
+    n_members : int
+        States that a belief is asked for by.
+    """
+
+    density: FilteredDensity
+    rows: Rows
+    passed: Passed
+    draws: Draws
+    n_members: int = 32
+
+    # -- forecasts -----------------------------------------------------------------------------------------------------
+
+    def laws(self, times: Tensor, by_all: bool = False) -> list[Law]:
+        """Law of each channel at ``times`` (r q), by what was seen strictly before, or by all data."""
+        q = times.shape[1]
+        branch, t = self._rows_at(times), times.flatten()
+        beliefs = self._smoothed_at(times) if by_all else self._beliefs_at(times, branch)
+        filter = self.density.filter
+        z = None
+        laws = []
+        for c, (channel, noise) in enumerate(self.density.system.observed.items()):
+            is_normal = isinstance(noise, AdditiveNoise) or channel in self.density.in_logs
+            if isinstance(filter, GaussianFilter) and is_normal:
+                seen = branch.seen(c, t, torch.ones_like(t), torch.ones_like(t, dtype=torch.bool))
+                mean, slope, beside = filter.regressed(beliefs, seen)
+                assert seen.variance is not None
+                sd = (slope.square().sum(dim=1) + beside + seen.variance).sqrt()
+                params = torch.stack([mean, sd.log()], dim=-1)[:, None]
+            else:
+                z = filter.members(beliefs, self.n_members, t, self._draws_of(branch)) if z is None else z
+                params, is_possible = branch.law(noise, t, branch.predict(noise, t, z))
+                params = torch.where(is_possible[..., None], params, torch.nan)
+            laws.append(Law(noise.family, params.unflatten(0, (-1, q))))
+        return laws
+
+    def states(self, times: Tensor, by_all: bool = False) -> Tensor:
+        """States (r q m d) at ``times`` (r q)."""
+        branch = self._rows_at(times)
+        beliefs = self._smoothed_at(times) if by_all else self._beliefs_at(times, branch)
+        z = self.density.filter.members(beliefs, self.n_members, times.flatten(), self._draws_of(branch))
+        return z.unflatten(0, times.shape)
+
+    def _rows_at(self, times: Tensor) -> Rows:
+        """The rows, each as often as there are times (r q)."""
+        q = times.shape[1]
+        values = {name: value.repeat_interleave(q) for name, value in self.rows.values.items()}
+        series = self.rows.series.repeat_interleave(q)
+        along = self.density.known_along(series, Parameters(values))
+        motion = KnownMotion(self.density.system, values, along, self.density.size[series], self.density.is_linear)
+        return replace(self.rows, values=values, series=series, motion=motion)
+
+    def _draws_of(self, branch: Rows) -> Draws:
+        return Draws(self.draws.keys.repeat_interleave(len(branch.series) // len(self.draws.keys)))
+
+    def _from_stop(self, times: Tensor) -> Tensor:
+        """Place of the last stop before each time (r q), counted from 1; 0 is the start."""
+        return (self.rows.stops.time[:, None] < times[..., None]).sum(dim=2)
+
+    def _inputs(self, place: Tensor) -> Tensor | None:
+        """What goes into the states after the stops (r q), (r q d) flattened."""
+        if self.rows.stops.inputs[0] is None:
+            return None
+        stacked = torch.stack([one for one in self.rows.stops.inputs if one is not None], dim=1)
+        return _gathered(stacked, place)
+
+    def _beliefs_at(self, times: Tensor, branch: Rows) -> Any:
+        """Beliefs (r q,) just before the times (r q)."""
+        place = self._from_stop(times)
+        belief = _picked(self.passed.after, place)
+        begun = torch.cat([self.rows.t0[:, None], self.rows.stops.time], dim=1).gather(1, place).flatten()
+        t = times.flatten()
+        motion = branch.motion.to(t, self._inputs(place))
+        step = self.density.step[branch.series]
+        return carry(self.density.filter, belief, motion, begun, t, step, self._draws_of(branch))
+
+    def values(self, times: Tensor, n: int) -> Tensor:
+        """Joint paths (r n q c) of the channels at increasing ``times`` (r q), with noise."""
+        z = self.paths(times, n).transpose(1, 2).flatten(0, 1)  # (rq n d)
+        branch, t, draws = self._rows_at(times), times.flatten(), self._draws_of(self._rows_at(times))
+        columns = []
+        for c, noise in enumerate(self.density.system.observed.values()):
+            params, is_possible = branch.law(noise, t, branch.predict(noise, t, z))
+            value = noise.family.quantile(params, draws.uniform(_VALUE + c, t, n))
+            columns.append(torch.where(is_possible, value, torch.nan).unflatten(0, times.shape).transpose(1, 2))
+        return torch.stack(columns, dim=-1)
+
+    # -- given all data ------------------------------------------------------------------------------------------------
+
+    def _smoothed_at(self, times: Tensor) -> Any:
+        """Beliefs (r q,) at the times (r q), by all data."""
+        filter = self.density.filter
+        assert isinstance(filter, GaussianFilter)
+        branch, place, t = self._rows_at(times), self._from_stop(times), times.flatten()
+        known = filter.mark(self._beliefs_at(times, branch))
+        stops = self.rows.stops
+        n = stops.time.shape[1]
+        if not n:
+            return known
+        laws = smooth(self.passed.seen, self.passed.before)
+        later = Smoothed(*(_gathered(torch.stack(parts, dim=1), place.clamp(max=n - 1)) for parts in zip(*laws)))
+        until = stops.time.gather(1, place.clamp(max=n - 1)).flatten()
+        motion = branch.motion.to(until, self._inputs(place))
+        is_past = (place == n).flatten()
+        until = torch.where(is_past, t, until)
+        step = self.density.step[branch.series]
+        ahead = carry(filter, known, motion, t, until, step, self._draws_of(branch))
+        found = smooth_back(known, ahead, later)
+        is_there = (until == t) & ~is_past
+        mean = torch.where(is_there[:, None], later.mean, torch.where(is_past[:, None], known.mean, found.mean))
+        cov = torch.where(
+            is_there[:, None, None], later.cov,
+            torch.where(is_past[:, None, None], known.root @ known.root.mT, found.cov),
+        )  # fmt: skip
+        return known._replace(mean=mean, root=square_root(cov))
+
+    # -- paths ---------------------------------------------------------------------------------------------------------
+
+    def paths(self, times: Tensor, n: int) -> Tensor:
+        """Joint paths (r n q d) of states at increasing ``times`` (r q), after all stops that lie before the first.
+
+        Stops among the times change the states; what is seen at them is not read.
+        """
+        first = self._from_stop(times[:, :1])
+        stops, density = self.rows.stops, self.density
+        belief = _picked(self.passed.after, first)
+        clock = torch.cat([self.rows.t0[:, None], stops.time], dim=1).gather(1, first)[:, 0]
+        z = density.filter.members(belief, n, clock, self.draws)
+        place, found = first[:, 0], []
+        step = density.step[self.rows.series]
+        ends = torch.nn.functional.pad(stops.time, (0, 1), value=torch.inf)
+        for end in times.unbind(1):
+            while True:
+                here = ends.gather(1, place[:, None])[:, 0]
+                meets = here < end
+                until = torch.where(meets, here, end)
+                motion = self.rows.motion.to(until, self._inputs(place[:, None]))
+                z, clock = simulated(motion, z, clock, until, step, self.draws), until
+                if not bool(meets.any()):
+                    break
+                for k in place[meets].unique().tolist():
+                    change = stops.changes[k]
+                    if change is not None:
+                        is_here = (meets & (place == k))[:, None, None]
+                        z = torch.where(is_here, change.factor[:, None] * z + change.shift[:, None], z)
+                place = place + meets.long()
+            found.append(z)
+        return torch.stack(found, dim=2)
+
+
+def simulated(motion: Any, z: Tensor, t0: Tensor, t1: Tensor, step: Tensor, draws: Draws) -> Tensor:
+    """States (r m d) at ``t1`` (r,), from those at ``t0``, along paths with noise."""
+    gap = t1 - t0
+    count = (gap > 0).long() if motion.is_linear else (gap / step - 1e-9).ceil().clamp(min=0).long()
+    for i in range(int(count.max()) if len(count) else 0):
+        begin = t0 if motion.is_linear else t0 + i * step
+        h = torch.where(count > i + 1, step, torch.where(count == i + 1, t1 - begin, torch.zeros_like(gap)))
+        z = moved_by_noise(motion, z, begin, h, draws.normal(_PATH, begin, z.shape[1], n_normals(motion)))
+    return z
+
+
+def _gathered(stacked: Tensor, place: Tensor) -> Tensor:
+    """Of (r k ...), those at places (r q): (r q ...) flattened."""
+    rows = torch.arange(len(place))[:, None]
+    return stacked[rows, place].flatten(0, 1)
+
+
+def _picked(beliefs: list[Any], place: Tensor) -> Any:
+    """Of beliefs at each of the places, those at (r q), flattened."""
+    return type(beliefs[0])(*(_gathered(torch.stack(parts, dim=1), place) for parts in zip(*beliefs)))

@@ -1,0 +1,62 @@
+"""Smoothing of normal beliefs: what all data say about a state, backward in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsode.assimilation.filters.gaussian import GaussianBelief
+from tsode.evolutions.linear_sde import Transition
+
+__all__ = ["Smoothed", "smooth", "smooth_back"]
+
+
+class Smoothed(NamedTuple):
+    """Normal law of the state of each row, given all data.
+
+    Parameters
+    ----------
+    mean : Tensor[r d]
+    cov : Tensor[r d d]
+    """
+
+    mean: Tensor
+    cov: Tensor
+
+
+def smooth(seen: Sequence[GaussianBelief], before: Sequence[GaussianBelief]) -> list[Smoothed]:
+    """Laws at all stops, from the beliefs when all was seen there and on arrival at each.
+
+    References
+    ----------
+    Rauch, Tung and Striebel, "Maximum likelihood estimates of linear dynamic systems", AIAA J. 3, 1965, equations 3.30
+    to 3.33.
+    """
+    last = seen[-1]
+    found = [Smoothed(last.mean, last.root @ last.root.mT)]
+    for known, ahead in zip(reversed(seen[:-1]), reversed(before[1:])):
+        found.append(smooth_back(known, ahead, found[-1]))
+    return found[::-1]
+
+
+def smooth_back(known: GaussianBelief, ahead: GaussianBelief, later: Smoothed) -> Smoothed:
+    """The law at an earlier time.
+
+    Parameters
+    ----------
+    known : GaussianBelief
+        There, by the data up to it.
+    ahead : GaussianBelief
+        What that belief is later on, its link from there.
+    later : Smoothed
+        The law then, by all data.
+    """
+    cov, cov_ahead = known.root @ known.root.mT, ahead.root @ ahead.root.mT
+    step = Transition(ahead.link, torch.zeros_like(known.mean), cov_ahead - ahead.link @ cov @ ahead.link.mT)
+    gain = step.backward_gain(cov)
+    mean = known.mean + (gain @ (later.mean - ahead.mean)[..., None]).squeeze(-1)
+    smoothed = cov + gain @ (later.cov - cov_ahead) @ gain.mT
+    return Smoothed(mean, 0.5 * (smoothed + smoothed.mT))

@@ -1,0 +1,1 @@
+"""Forecaster of equations whose rates have noise."""

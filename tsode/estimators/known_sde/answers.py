@@ -1,0 +1,199 @@
+"""Answers of a stochastic system: a filter for each draw of the parameters, and what leaves it at other times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsode._isolation import isolated
+from tsode.assimilation.forecast import Branches
+from tsode.assimilation.motion import Draws
+from tsode.core.status import Status
+from tsode.estimators.forecasters.predictive import Predictive, report_failed
+from tsode.estimators.forecasters.reach_report import ReachReport
+from tsode.estimators.known_ode.answers import AnswersByDraws, Piece
+from tsode.estimators.known_ode.conditioned import key_of
+from tsode.estimators.known_ode.histories import History
+from tsode.estimators.known_sde.laws import mixture_over_draws
+from tsode.estimators.known_sde.weights import chosen_draws, tell_of_few
+from tsode.frames.panel import Panel
+from tsode.frames.times import Query
+
+__all__ = ["AnswersByFilter"]
+
+N_FILTERED = 64  # draws of the parameters that have a filter of their own
+MOST_NUMBERS = 2**22  # of the states of a run
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Times of a series that one run of the filter answers.
+
+    Parameters
+    ----------
+    row : int
+    history : History
+        All rows that any of the times may use.
+    times : array[q]
+    at : array[q]
+    n_used : array[q], int
+        Rows that each time may use.
+    """
+
+    row: int
+    history: History
+    times: np.ndarray
+    at: np.ndarray
+    n_used: np.ndarray
+
+
+def _run(pieces: Sequence[Piece]) -> _Run:
+    """One run for pieces of one series, whose histories begin alike."""
+    longest = max(pieces, key=lambda piece: len(piece.history.times)).history
+    n_used = [np.full(len(piece.times), len(piece.history.times)) for piece in pieces]
+    times, at = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("times", "at"))
+    return _Run(pieces[0].row, longest, times, at, np.concatenate(n_used))
+
+
+def _side_by_side(runs: Sequence[_Run]) -> Tensor:
+    """Times (s q) of all runs; the last of each fills up."""
+    n_most = max(len(run.times) for run in runs)
+    return torch.from_numpy(np.stack([np.pad(run.times, (0, n_most - len(run.times)), mode="edge") for run in runs]))
+
+
+class AnswersByFilter(AnswersByDraws):
+    """Part of `KnownSDEForecaster` that answers questions."""
+
+    _build_density: Callable[..., Any]
+
+    def _forecast(
+        self,
+        query: Query,
+        panel: Panel,
+        impute: bool = False,
+        n_numbers: int = 0,
+        must_hold: bool = False,
+        report: ReachReport | None = None,
+    ) -> Iterator[Predictive]:
+        failed: dict[int, int] = {}
+        n_answered = 0
+        for runs in self._cut_runs(self._runs(query, panel, "all" if impute else "each")):
+            with isolated(), torch.no_grad():
+                branches, chosen = self._branches(runs, panel)
+                k = len(branches.rows.series) // len(runs)
+                laws = branches.laws(_side_by_side(runs).repeat(k, 1), by_all=impute)
+                for place, run in enumerate(runs):
+                    rows = place + len(runs) * torch.arange(k)
+                    answer = mixture_over_draws(laws, rows, chosen[place], len(run.times), run.at)
+                    is_lost = not np.isfinite(answer.mean).any()
+                    if is_lost:
+                        failed[run.row] = int(Status.NON_FINITE)
+                    n_answered += not is_lost
+                    yield answer
+        if report is not None:
+            report.fail(failed)
+        report_failed(query, failed, must_hold or not n_answered)
+
+    def _paths(
+        self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator, report: ReachReport | None = None
+    ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+        """Joint paths: each goes on from a state and a draw of the parameters, by the rows before its first time."""
+        seed = int(torch.randint(0, 2**31, (), generator=generator))
+        failed: dict[int, int] = {}
+        asked = set()
+        for runs in self._cut_runs(self._runs(query, panel, "first")):
+            with isolated(), torch.no_grad():
+                branches, chosen = self._branches(runs, panel, seed)
+                k = len(branches.rows.series) // len(runs)
+                n = -(-n_samples // k)
+                values = branches.values(_side_by_side(runs).repeat(k, 1), n)  # (r n q c)
+                paths = []
+                for place, run in enumerate(runs):
+                    own = values[place + len(runs) * torch.arange(k)][chosen[place][0]]  # (k n q c)
+                    path = own.transpose(0, 1).flatten(0, 1)[:n_samples, : len(run.times)].numpy()
+                    if not np.isfinite(path).any():
+                        failed[run.row] = int(Status.NON_FINITE)
+                    paths.append(path)
+                asked |= {run.row for run in runs}
+            yield [run.row for run in runs], paths
+        rest = [row for row in range(len(query.ids)) if row not in asked]
+        if rest:
+            yield rest, [np.empty((n_samples, 0, len(self.reader_.targets))) for _ in rest]
+        report_failed(query, failed, len(failed) == len(query.ids) > 0)
+
+    # -- runs ----------------------------------------------------------------------------------------------------------
+
+    def _runs(self, query: Query, panel: Panel, rows_used: str) -> Iterator[_Run]:
+        """Times that one run of a filter answers: those of a series, unless it has parameters of its own.
+
+        These are inferred from the rows that a time may use, so that each such set of rows has a run.
+        """
+        pieces = self._pieces(query, panel, rows_used)
+        if self._density.space.own:
+            for piece in pieces:
+                yield _run([piece])
+            return
+        waiting: list[Piece] = []
+        for piece in pieces:
+            if waiting and waiting[0].row != piece.row:
+                yield _run(waiting)
+                waiting = []
+            waiting.append(piece)
+        if waiting:
+            yield _run(waiting)
+
+    def _cut_runs(self, runs: Iterator[_Run]) -> Iterator[list[_Run]]:
+        """Runs side by side, as many as fit."""
+        density: Any = self._density
+        width = N_FILTERED * len(density.system.states) * max(density.filter.n_members, 32)
+        part: list[_Run] = []
+        longest = 0
+        for run in runs:
+            longest = max(longest, len(run.times) + len(run.history.times))
+            if part and (len(part) + 1) * longest * width > MOST_NUMBERS:
+                yield part
+                part, longest = [], len(run.times) + len(run.history.times)
+            part.append(run)
+        if part:
+            yield part
+
+    def _branches(self, runs: Sequence[_Run], panel: Panel, seed: int = 0) -> tuple[Branches, list[Tensor]]:
+        """What leaves the runs of the filter, and of each run and time the draws (q k) that weigh the same."""
+        given = [run.history.as_told(panel) for run in runs]
+        density: Any = self._density_of(given, len(given))
+        u = torch.stack([draws[:N_FILTERED] for draws in self._draws_of(runs)])
+        k = u.shape[1]
+        rows = density.rows(density.space.unpack(u).values)
+        # each draw has noise of its own
+        keys = density.draws(k).keys + torch.arange(k).repeat_interleave(len(runs)) * 1_000_003 + seed
+        draws = Draws(keys)
+        passed = density.passed(rows, draws, keep=True)
+        evidence = density.by_row(rows, passed.log_evidence).sum(dim=2).unflatten(0, (k, len(runs)))  # (k s m)
+        chosen = []
+        for place, run in enumerate(runs):
+            is_new = torch.from_numpy(self._is_new(run.history))
+            gain = torch.where(is_new, evidence[:, place, : len(is_new)], 0.0)
+            total = torch.nn.functional.pad(gain.cumsum(dim=1), (1, 0))  # after so many rows
+            of_times, own_seed = total[:, torch.from_numpy(run.n_used)].mT, self._kept.seed + key_of(run.history.key)
+            picks, n_effective = chosen_draws(of_times, own_seed)
+            tell_of_few(run.history.key, n_effective, k)
+            chosen.append(picks)
+        return Branches(density, rows, passed, draws), chosen
+
+    def _draws_of(self, runs: Sequence[_Run]) -> list[Tensor]:
+        """Draws (k p) of the coordinates that one series has."""
+        if self._density.space.own:
+            return self._draws([run.history for run in runs])
+        return [self.module_.draws[0]] * len(runs)
+
+    def _is_new(self, history: History) -> np.ndarray:
+        """Rows (m,) that draws of the parameters do not know."""
+        if self._density.space.own:
+            return np.zeros(len(history.times), dtype=bool)
+        rows = self._known_rows().get(history.key, {})
+        return np.array([rows.get(t) != x.tobytes() for t, x in zip(history.times, history.values)], dtype=bool)

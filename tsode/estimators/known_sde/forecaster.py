@@ -1,0 +1,172 @@
+"""Forecaster of equations whose rates have noise: states and parameters by filters, and forecasts from there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from tsode._isolation import isolated
+from tsode._random import new_generator
+from tsode._registry import build
+from tsode.assimilation.density import FilteredDensity
+from tsode.assimilation.filters import FILTERS, Filter
+from tsode.assimilation.system import StochasticSystem, stochastic
+from tsode.errors import ParameterError, SolverError, TsodeWarning
+from tsode.estimators.forecasters.reader import DataReader
+from tsode.estimators.known_ode.base import KnownForecaster
+from tsode.estimators.known_ode.checks import ChecksModel
+from tsode.estimators.known_ode.conditioned import key_of, settings_for
+from tsode.estimators.known_ode.failures import (
+    bound_problems,
+    check_informed,
+    explained,
+    gradient_problems,
+    no_start,
+    tail_problems,
+)
+from tsode.estimators.known_ode.model_files import KeepsFiles
+from tsode.estimators.known_ode.module import PosteriorDraws
+from tsode.estimators.known_ode.parts_file import fingerprint
+from tsode.estimators.known_ode.posterior import KeptPosterior
+from tsode.estimators.known_ode.reports import ReportsPosterior
+from tsode.estimators.known_sde.answers import AnswersByFilter
+from tsode.estimators.parameters import Check, or_value, positive
+from tsode.frames.panel import Panel
+from tsode.inference.infer import ENGINES, infer
+from tsode.inference.known_density import KnownDensity
+from tsode.inference.model_checks import direction_error
+from tsode.inference.observations import Observations
+
+__all__ = ["KnownSDEForecaster"]
+
+
+def _check_inference(name: str, value: Any, default: Any) -> None:
+    if value not in ENGINES:
+        raise ParameterError(f"{name}={value!r} is no engine: choose one of {', '.join(ENGINES)}.")
+
+
+def _check_filter(name: str, value: Any, default: Any) -> None:
+    if value != "auto":
+        build(FILTERS, value, name)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class KnownSDEForecaster(KeepsFiles, AnswersByFilter, ReportsPosterior, ChecksModel, KnownForecaster):
+    """Forecast with equations that are known but for chance: rates have noise, states are found by filters.
+
+    The model of `KnownODEForecaster` with process noise: ``dz = rates dt + G dW`` in the sense of Ito. What equations
+    leave out is not put into their parameters or into the noise of the values, but into the state, which values pull
+    back: forecasts go on from where the state is, and their bands grow with the noise of the rates.
+
+    A filter carries what is known of the state along each series; its evidence is the likelihood of the parameters,
+    whose posterior is found as in `KnownODEForecaster`. A forecast at a time uses the rows of its series strictly
+    before it; `impute` uses all rows. Rows that fit has not seen, by `context` or `update`, move the state, and weigh
+    draws of the parameters for this series, until ``update(..., refit=True)``.
+
+    Parameters
+    ----------
+    rates, states, parameters, initial, observed, doses, per_series, system
+        As in `KnownODEForecaster`. A prior of an initial state is what its filter begins with, and makes no parameter.
+    process_noise : dict
+        Of a state: the standard deviation of the noise of its rate, per root of the unit of time: a number, a prior
+        (which makes a parameter ``<state>_noise``), the name of a parameter, a function ``(t, z, p) -> (r,)``, or
+        ``StateNoise(sd, power)`` in proportion to a power of the state. Of a pair of such states: the correlation of
+        their noise. States without an entry have none.
+    drifting : list of str
+        Parameters that are states: each walks at random on its line (the logarithm of a positive one), from what its
+        prior says, as fast as its entry of `process_noise`.
+    filter : str, Part or Filter
+        See `tsode.assimilation.filters`; "auto" is "extended".
+    step : float, optional
+        Longest step between two values, in units of time. By default half of the fastest time of the rates. Where the
+        equation is linear steps are exact, and as long as need be.
+    inference, n_draws, max_seconds, initial_time, known_path
+        As in `KnownODEForecaster`.
+    horizon, time_unit, device, dtype, random_state, verbose, id_col, time_col, target, duplicates
+        As in `KnownODEForecaster`.
+
+    Attributes
+    ----------
+    posterior_, log_evidence_, log_likelihood_, problems_, modes_
+        As in `KnownODEForecaster`. A log likelihood is that of a value given those before it.
+    channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import tsode
+    >>> from tsode.inference import AdditiveNoise, HalfNormal, LogNormal, Normal
+    >>> levels = pd.DataFrame({"ds": [0.0, 1.0, 2.5, 4.0, 5.0, 7.0], "y": [2.1, 1.5, 1.4, 0.8, 1.2, 0.9]})
+    >>> model = tsode.KnownSDEForecaster(
+    ...     lambda t, z, p: -p.k * (z - 1.0), states=["level"], parameters={"k": LogNormal(0, 1)},
+    ...     initial={"level": Normal(0, 3)}, observed={"y": AdditiveNoise("level", sd=0.1)},
+    ...     process_noise={"level": HalfNormal(1.0)}, inference="laplace", random_state=0,
+    ... ).fit(levels)
+    >>> model.predict(times=[8.0, 20.0])["y"].round(1).tolist()
+    [0.9, 1.0]
+    """
+
+    process_noise: Any = None
+    drifting: Any = ()
+    filter: Any = "auto"
+    step: float | None = None
+
+    checks: ClassVar[dict[str, Check]] = {
+        "inference": _check_inference,
+        "filter": _check_filter,
+        "step": or_value(None, positive),
+    }
+
+    # -- the system ------------------------------------------------------------------------------------------------
+
+    def _given(self) -> StochasticSystem:
+        if self.process_noise is None:
+            raise ParameterError(
+                "process_noise= is missing: say how large the noise of at least one rate is, such as "
+                "process_noise={'level': HalfNormal(1.0)}, or use KnownODEForecaster for equations without any."
+            )
+        return stochastic(self._said(), self.process_noise, tuple(self.drifting))
+
+    def _filter(self) -> Filter[Any]:
+        return build(FILTERS, "extended" if self.filter == "auto" else self.filter, "filter")
+
+    def _build_density(
+        self, ids: Sequence[Hashable], data: Observations, n_problems: int | None = None
+    ) -> KnownDensity:
+        seed = self._kept.seed if hasattr(self, "_kept") else 0
+        return FilteredDensity(self._system_of(ids), data, self._filter(), self.step, n_problems, seed)  # type: ignore
+
+    # -- fit -------------------------------------------------------------------------------------------------------
+
+    @isolated()
+    def _infer_from(self, reader: DataReader, panel: Panel) -> None:
+        data = self._observed(reader, panel)
+        density = self._build_density(panel.ids, data)
+        assert isinstance(density, FilteredDensity)
+        check_informed(density)
+        seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
+        density = density.with_seed(seed)
+        keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
+        found = infer(
+            density, self.inference, seed, settings_for(self.n_draws), keys, self.max_seconds,
+            verbose=bool(self.verbose),
+        )  # fmt: skip
+        draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
+        if not bool(draws.isfinite().all()):
+            raise SolverError(no_start(found, density, reader))
+        found = found.with_problems(explained(found, density, reader)).with_problems(bound_problems(found, density))
+        found = found.with_problems(tail_problems(found, density))
+        error = np.nan
+        if density.filter.is_smooth:
+            errors = direction_error(density, draws[:, :2])
+            found, error = found.with_problems(gradient_problems(errors)), float(errors.nanmedian())
+        self._kept = KeptPosterior.of(found, data, seed, error)
+        self._fingerprint = fingerprint(density)
+        self._keep(reader, panel, PosteriorDraws(draws), [], 1)
+        if self.problems_:
+            warnings.warn(f"The posterior has problems: {'; '.join(self.problems_)}.", TsodeWarning, stacklevel=4)

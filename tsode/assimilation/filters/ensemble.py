@@ -11,13 +11,13 @@ from torch import Tensor
 
 from tsode.assimilation.failed_members import good_members, replaced
 from tsode.assimilation.filters.base import Ahead, Filter, where_rows
-from tsode.assimilation.filters.gaussian import lower_root
 from tsode.assimilation.inflation import AdaptiveInflation, Inflation, Innovation, spread_out
 from tsode.assimilation.localisation import Localisation
 from tsode.assimilation.motion import Draws, Motion, Seen, Start
 from tsode.assimilation.scalar_analysis import Analysis, analyse
 from tsode.errors import ParameterError
 from tsode.jumps.ensemble_updates import sample_moments
+from tsode.numerics.semidefinite_root import semidefinite_root
 
 __all__ = ["Ensemble", "EnsembleFilter"]
 
@@ -113,7 +113,7 @@ class EnsembleFilter(Filter[Ensemble]):
             law = motion.transition(t, z[:, 0], h)
             moved = z @ law.phi.mT + law.shift[:, None]
             noise = self._noise(moved, draws.normal(_NOISE, t, self.n_members, d))
-            moved = moved + noise @ lower_root(law.cov).mT
+            moved = moved + noise @ semidefinite_root(law.cov).mT
         elif k == 0:
             moved = motion.moved(t, z, h)
         else:

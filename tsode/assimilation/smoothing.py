@@ -14,7 +14,7 @@ from tsode.assimilation.ensemble_smoothing import smooth_ensembles, smoothed_mem
 from tsode.assimilation.filters.base import Filter
 from tsode.assimilation.filters.ensemble import EnsembleFilter
 from tsode.assimilation.filters.gaussian import GaussianFilter
-from tsode.assimilation.filters.particle import ParticleFilter
+from tsode.assimilation.filters.particle import ParticleFilter, Particles
 from tsode.assimilation.gaussian_smoothing import Smoothed, sample_back, smooth, smooth_back
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.rows import Rows
@@ -24,6 +24,7 @@ from tsode.evolutions.linear_sde import square_root
 __all__ = ["evenly", "paths_at_stops", "smoothed_at_stops", "smoothed_before"]
 
 _BACK = 12  # purpose of random numbers
+N_PATHS = 64  # of a row's particles, back through all stops
 
 
 def smoothed_at_stops(density: FilteredDensity, rows: Rows, passed: Passed, draws: Draws) -> list[Tensor]:
@@ -39,15 +40,16 @@ def smoothed_at_stops(density: FilteredDensity, rows: Rows, passed: Passed, draw
     assert isinstance(filter, ParticleFilter)
     recorder = Recorder(filter)
     density.with_filter(recorder).passed(rows, draws)
-    return [simulate_back(recorder.steps, recorder.marks, filter.n_members, draws)[:, 1:]]  # the first is the start
+    return [simulate_back(recorder.steps, recorder.marks, N_PATHS, draws)[:, 1:]]  # the first is the start
 
 
 def evenly(filter: Filter[Any], belief: Any, t: Tensor, draws: Draws) -> Any:
     """The belief by states that weigh the same."""
     if not isinstance(filter, ParticleFilter):
         return belief
-    drawn = filter.members(belief, filter.n_members, t, draws)
-    return belief._replace(particles=drawn, log_weights=torch.full_like(belief.log_weights, drawn.shape[1]).log().neg())
+    drawn = filter.members(belief, N_PATHS, t, draws)
+    places = torch.arange(N_PATHS).expand(drawn.shape[:2])
+    return Particles(drawn, torch.full_like(drawn[..., 0], N_PATHS).log().neg(), drawn, places, places, belief.is_due)
 
 
 def smoothed_before(filter: Filter[Any], known: Any, ahead: Any, later: Sequence[Tensor], is_there: Tensor) -> Any:

@@ -15,6 +15,8 @@ __all__ = ["smooth_ensembles", "smoothed_members"]
 def smooth_ensembles(seen: Sequence[Ensemble], before: Sequence[Ensemble], is_exact: bool = False) -> list[Tensor]:
     """Members (r m d) at all stops given all data, from the ensembles when all was seen there and on arrival at each.
 
+    A member's states at all stops are a joint path.
+
     Parameters
     ----------
     seen, before : sequence of Ensemble

@@ -164,8 +164,8 @@ def _whole(
 
 def _predicted(members: Tensor, seen: Seen, n_failed: Tensor, t: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """Members and their predictions; a member without one gives way to a copy of one that has it."""
-    predicted = seen.predict(members)
-    is_good = predicted.isfinite() | ~seen.is_seen[:, None]
+    predicted = torch.where(seen.is_seen[:, None], seen.predict(members), 0.0)
+    is_good = predicted.isfinite()
     if is_good.all():
         return members, predicted, n_failed
     both = torch.cat([members, predicted[..., None]], dim=2)

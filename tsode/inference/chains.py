@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["bulk_ess", "ess", "rhat", "tail_ess"]
+__all__ = ["bulk_ess", "ess", "hold", "qualities", "rhat", "tail_ess", "thinned"]
 
 
 def rhat(draws: Tensor) -> Tensor:
@@ -68,6 +68,30 @@ def ess(draws: Tensor) -> Tensor:
     tau = -1.0 + 2.0 * monotone.sum(dim=-1) + extra * (is_initial[..., -1] == 0)
     tau = tau.clamp(min=1.0 / torch.log10(draws.new_tensor(float(c * n))).item())
     return c * n / tau
+
+
+def hold(draws: Tensor, max_rhat: float, enough: float) -> Tensor:
+    """Problems (g) whose chains (g c n p) agree in every coordinate, and have enough effective draws."""
+    by_axis = draws.permute(0, 3, 1, 2)
+    is_enough = torch.minimum(bulk_ess(by_axis), tail_ess(by_axis)) >= enough
+    return ((rhat(by_axis) <= max_rhat) & is_enough).all(dim=1)
+
+
+def qualities(draws: Tensor, end: Tensor) -> list[Tensor]:
+    """R-hat and effective draws for centre and tails, (g p) each, of chains (g c n p) over their first `end` (g)."""
+    g, _, _, p = draws.shape
+    quality = [torch.full((g, p), torch.nan, dtype=draws.dtype) for _ in range(3)]
+    for own in range(g):  # each over its own length
+        chain = draws[own, :, : end[own]].permute(2, 0, 1)
+        for into, measure in zip(quality, (rhat, bulk_ess, tail_ess)):
+            into[own] = measure(chain)
+    return quality
+
+
+def thinned(draws: Tensor, end: Tensor, n: int) -> Tensor:
+    """Draws (g c n p) of the first `end` (g) of chains, evenly thinned, or repeated."""
+    places = ((torch.arange(n) + 1) * end[:, None] - 1) // n
+    return draws.gather(2, places[:, None, :, None].expand(-1, draws.shape[1], -1, draws.shape[3]))
 
 
 def _split(draws: Tensor) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-__all__ = ["Density", "hurried", "select"]
+__all__ = ["Density", "hurried", "reseeded", "select", "surrogate"]
 
 
 @runtime_checkable
@@ -18,7 +18,9 @@ class Density(Protocol):
 
     A density may also have a method ``select(problems: Tensor[k]) -> Density`` that leaves out the other problems;
     without it they are computed along. One some of whose points are very dear may have a method
-    ``hurried() -> Density``: the same where it is cheap, and -inf elsewhere.
+    ``hurried() -> Density``: the same where it is cheap, and -inf elsewhere. One that is estimated by random numbers
+    may have ``with_seed(k: int) -> Density``: the estimate by other numbers, the mean of whose exponential is the same.
+    One that is rough may have ``surrogate() -> Density``: something smooth and like it, by which modes are sought.
 
     Attributes
     ----------
@@ -50,15 +52,15 @@ class _Selected:
 
     def __init__(self, density: Density, problems: Tensor) -> None:
         self.names, self.n_problems = density.names, len(problems)
-        self._density, self._problems = density, problems
+        self.density, self.problems = density, problems
         self._filler = torch.zeros(density.n_problems, dtype=torch.long)
         self._filler[problems] = torch.arange(len(problems))
 
     def log_prob(self, u: Tensor) -> Tensor:
-        return self._density.log_prob(u[self._filler])[self._problems]
+        return self.density.log_prob(u[self._filler])[self.problems]
 
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
-        return self._density.sample_prior(n, generator)[self._problems]
+        return self.density.sample_prior(n, generator)[self.problems]
 
 
 def select(density: Density, problems: Tensor) -> Density:
@@ -72,4 +74,23 @@ def select(density: Density, problems: Tensor) -> Density:
 
 def hurried(density: Density) -> Density:
     """The density where it is cheap, -inf elsewhere; the density itself where all points cost the same."""
-    return density.hurried() if hasattr(density, "hurried") else density
+    return _asked(density, "hurried")
+
+
+def reseeded(density: Density, k: int) -> Density:
+    """The density as another seed estimates it; the density itself where nothing is estimated."""
+    return _asked(density, "with_seed", k)
+
+
+def surrogate(density: Density) -> Density:
+    """Something smooth that is like the density; the density itself where it has nothing of the kind."""
+    return _asked(density, "surrogate")
+
+
+def _asked(density: Density, method: str, *arguments: int) -> Density:
+    """What a method gives that a density may have; the density itself where it has not."""
+    if isinstance(density, _Selected):
+        inner = _asked(density.density, method, *arguments)
+        return density if inner is density.density else _Selected(inner, density.problems)
+    found: Any = getattr(density, method)(*arguments) if hasattr(density, method) else density
+    return found

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tsode.inference.density import Density, hurried, select
+from tsode.inference.density import Density, hurried, reseeded, select, surrogate
 from tsode.inference.streams import Streams
 
 __all__ = ["INTERRUPTED", "Effort", "Evaluator", "Progress", "Stopped"]
@@ -112,6 +112,14 @@ class Evaluator:
     def hurried(self) -> Evaluator:
         """Evaluation of what is cheap, on the same account."""
         return self.of(hurried(self.density))
+
+    def reseeded(self, k: int) -> Evaluator:
+        """Evaluation by another seed, where the density is estimated."""
+        return self.of(reseeded(self.density, k))
+
+    def surrogate(self) -> Evaluator:
+        """Evaluation of something smooth that is like the density."""
+        return self.of(surrogate(self.density))
 
     def of(self, density: Density) -> Evaluator:
         """Evaluation of another density with the same problems, on the same account."""

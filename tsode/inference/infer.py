@@ -20,6 +20,7 @@ from tsode.inference.engines.hmc import answer_by_hmc
 from tsode.inference.engines.importance import answer_by_importance
 from tsode.inference.engines.laplace import answer_by_laplace
 from tsode.inference.engines.mode import answer_by_mode, find_modes
+from tsode.inference.engines.pmmh import answer_by_pmmh
 from tsode.inference.engines.quadrature import answer_by_quadrature
 from tsode.inference.evaluation import INTERRUPTED, Evaluator, Progress, Stopped
 from tsode.inference.homotopy import search_by_segments
@@ -38,6 +39,7 @@ ENGINES: Mapping[str, Engine] = {
     "importance": answer_by_importance,
     "laplace": answer_by_laplace,
     "mode": answer_by_mode,
+    "pmmh": answer_by_pmmh,
     "quadrature": answer_by_quadrature,
 }
 
@@ -58,7 +60,8 @@ def infer(
     ----------
     density : Density
     engine : str
-        "auto", "mode", "laplace", "importance", "hmc" or "quadrature" (one or two coordinates).
+        "auto", "mode", "laplace", "importance", "hmc", "pmmh" (for a likelihood that is estimated) or "quadrature" (one
+        or two coordinates).
     random_state : int, generator or None
     settings : Settings or None
     keys : sequence of int or None
@@ -103,7 +106,7 @@ def infer(
 
 def _answer(evaluator: Evaluator, answer_by: Engine, settings: Settings) -> Posterior:
     try:
-        modes = find_modes(evaluator, settings, None if settings.segments is None else search_by_segments)
+        modes = find_modes(evaluator.surrogate(), settings, None if settings.segments is None else search_by_segments)
     except Stopped:
         if evaluator.is_interrupted:
             raise KeyboardInterrupt from None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsode.inference.bridge import build_bridge
-from tsode.inference.chains import bulk_ess, rhat, tail_ess
+from tsode.inference.chains import hold, qualities, thinned
 from tsode.inference.draws import Posterior
 from tsode.inference.engines.importance import answer_by_importance, effective
 from tsode.inference.evaluation import INTERRUPTED, Evaluator, Stopped
@@ -138,7 +138,7 @@ def answer_by_hmc(
                 values.append(chains.value)
                 failures.append(0.5 * (failed + failed_leaps))
             draws = torch.stack(kept, dim=2)
-            is_done = (end < 0) & (len(kept) >= 2 * settings.n_block) & _holds(draws, settings)
+            is_done = (end < 0) & (len(kept) >= 2 * settings.n_block) & hold(draws, settings.max_rhat, settings.enough)
             end[is_done] = len(kept)
             if (end > 0).all():
                 break
@@ -162,14 +162,8 @@ def _answer(
     weighted: Posterior,
     settings: Settings,
 ) -> Posterior:
-    g, c, _, p = draws.shape
-    per_chain = settings.n_draws // settings.n_chains
-    places = ((torch.arange(per_chain) + 1) * end[:, None] - 1) // per_chain  # evenly thinned, or repeated
-    quality = [torch.full((g, p), torch.nan, dtype=draws.dtype) for _ in range(3)]
-    for own in range(g):  # each over its own length
-        chain = draws[own, :, : end[own]].permute(2, 0, 1)
-        for into, measure in zip(quality, (rhat, bulk_ess, tail_ess)):
-            into[own] = measure(chain)
+    g = len(draws)
+    quality = qualities(draws, end)
     bridge = build_bridge(evaluator, chains.law, draws, values, end, quality[1].amin(dim=1))
     agree = (quality[0] < HOPELESS_RHAT).all(dim=1)  # else the draws are not the posterior's, nor is the evidence
     evidence, se = bridge.log_evidence.where(agree, torch.nan), bridge.se.where(agree, torch.nan)
@@ -177,7 +171,7 @@ def _answer(
     return replace(
         weighted,
         engine=("hmc",) * g,
-        draws=draws.gather(2, places[:, None, :, None].expand(-1, c, -1, p)),
+        draws=thinned(draws, end, settings.n_draws // settings.n_chains),
         nodes=bridge.nodes,
         log_weights=bridge.log_weights,
         log_evidence=evidence,
@@ -190,13 +184,6 @@ def _answer(
         effort=evaluator.effort,
         problems=((),) * g,
     )
-
-
-def _holds(draws: Tensor, settings: Settings) -> Tensor:
-    """Problems (g) whose chains agree in every coordinate, and are long enough: draws (g c n p)."""
-    by_axis = draws.permute(0, 3, 1, 2)
-    enough = torch.minimum(bulk_ess(by_axis), tail_ess(by_axis)) >= settings.enough
-    return ((rhat(by_axis) <= settings.max_rhat) & enough).all(dim=1)
 
 
 def _starts(weighted: Posterior, streams: Streams, n: int) -> Tensor:

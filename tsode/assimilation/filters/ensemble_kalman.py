@@ -62,4 +62,4 @@ class EnsembleKalman(EnsembleFilter):
         return perturbed_update(members, predicted, found.mean, found.var, noise, taper)
 
 
-_ERRORS = 5
+_ERRORS = 4

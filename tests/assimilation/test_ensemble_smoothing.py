@@ -118,3 +118,29 @@ def test_a_row_that_has_failed_does_not_stop_the_others():
         # half the way onwards is twice the way back
         torch.testing.assert_close(after[0].mean(dim=0), members[0].mean(dim=0) + 2.0)
         assert after[1].isnan().all()
+
+
+def test_a_time_between_stops_is_smoothed_by_other_runs_to_the_next():
+    matrix, offset = torch.tensor([[-0.3, 1.0], [-1.0, -0.2]]).double(), torch.tensor([0.1, 0.2]).double()
+    motion = LinearMotion(matrix, offset, torch.tensor([[0.0], [0.7]]).double())
+    parts = [part.numpy() for part in (motion.matrix, motion.offset, motion.noise)]
+    filter_, draws, one = SquareRootEnsemble(20, inflation=Inflation()), Draws(torch.arange(1)), torch.ones(1).double()
+    start, value = normal_start(one[:, None] * offset, one[:, None] * offset.abs()), 1.5 * one
+    seen = normal_seen(torch.tensor([1.0, 0.0]).double(), value, 0.1 * one)
+    known = filter_.start(start, motion, 0.0 * one, draws)
+    before = filter_.flow(known, motion, 0.0 * one, one, draws)  # in one step, as the run does
+    later, _ = filter_.observe(before, seen, one, draws)
+    between = filter_.flow(known, motion, 0.0 * one, 0.4 * one, draws)
+    ahead = filter_.flow(between, motion, 0.4 * one, 0.6 * one, draws)
+    assert (ahead.members - before.members).abs().max() > 0.1
+    found = smoothed_members(between.members, ahead.members, later.members)[0]
+    middle = Kalman(offset.numpy(), np.diag(offset.numpy() ** 2))
+    middle.flow(*parts, 0.4)
+    end = Kalman(middle.mean, middle.cov)
+    phi = end.flow(*parts, 0.6)
+    last = Kalman(end.mean, end.cov)
+    last.observe(np.array([1.0, 0.0]), 1.5, 0.1)
+    gain = middle.cov @ phi.T @ np.linalg.inv(end.cov)
+    truth = middle.cov + gain @ (last.cov - end.cov) @ gain.T
+    np.testing.assert_allclose(found.mean(dim=0), middle.mean + gain @ (last.mean - end.mean), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(np.cov(found.numpy().T), truth, rtol=0, atol=1e-10)

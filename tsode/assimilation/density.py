@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tsode.assimilation.filters.base import Filter
+from tsode.assimilation.filters.extended import ExtendedKalman
 from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.rows import Rows
@@ -99,6 +100,10 @@ class FilteredDensity(KnownDensity):
         chosen = copy(self)
         chosen.seed = seed
         return chosen
+
+    def surrogate(self) -> FilteredDensity:
+        """A smooth density that is like it: by the extended Kalman filter, where its own draws."""
+        return self.with_filter(ExtendedKalman()) if self.filter.is_random else self
 
     def with_solver(self, solver: Solver) -> FilteredDensity:
         """The density itself, which has steps of its own."""

@@ -2,6 +2,7 @@
 
 Parts:
 
+- linear: extended, unscented and square-root filters on linear systems, beside Kalman.
 - scalar: the scalar case of a normal prior and one value, by both ensembles, and the slope of the error in members.
 - lorenz96: analysis errors on Lorenz' ring of 40 variables over 20 seeds; time and memory of 1,000 variables.
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("scalar", "lorenz96")
+PARTS = ("linear", "scalar", "lorenz96")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.assimilation_parts", PARTS))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tsode.assimilation.filters.base import Filter
+from tsode.assimilation.filters.extended import ExtendedKalman
 from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.rows import Rows
@@ -98,6 +99,10 @@ class FilteredDensity(KnownDensity):
         chosen = copy(self)
         chosen.seed = seed
         return chosen
+
+    def surrogate(self) -> FilteredDensity:
+        """The same by the extended Kalman filter, where that of the filter is rough."""
+        return self if self.filter.is_smooth else self.with_filter(ExtendedKalman())
 
     def with_solver(self, solver: Solver) -> FilteredDensity:
         """The density itself, which has steps of its own."""

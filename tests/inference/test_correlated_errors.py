@@ -24,7 +24,7 @@ from tsode.inference.population.methods.base import information
 from tsode.inference.population.residuals import residuals
 from tsode.inference.population.subjects import Subjects, apart, derivatives, normal_cells
 from tsode.inference.priors import LogNormal, Normal
-from tsode.inference.simulated import simulate
+from tsode.inference.simulated import simulate, without_values
 
 RHO = 0.6
 TIMES = [0.0, 1.0, 2.5, 4.0]
@@ -234,7 +234,7 @@ def test_simulated_populations_have_correlated_noise_at_one_time_and_none_across
 def test_data_sets_of_the_prior_have_correlated_noise_by_their_own_correlation():
     data = observations(np.arange(400.0), np.ones((400, 2)))
     still = [(("conc", "effect"), Normal(0.0, 0.5, lower=-1, upper=1))]
-    drawn = simulate(line(pairs=still), data, 5, torch.Generator().manual_seed(0))
+    drawn = simulate(KnownDensity(line(pairs=still), without_values(data)), 5, torch.Generator().manual_seed(0))
     density = KnownDensity(line(pairs=still), data)
     values = density.space.unpack(drawn.u).values
     level = values["a"] + values["b"] * data.times[0]

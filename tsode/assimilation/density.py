@@ -22,6 +22,7 @@ from tsode.core.status import Status
 from tsode.inference.dosing import place_doses, repeat_rows
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_laws import Evaluation, Predictive
+from tsode.inference.known_paths import with_marks
 from tsode.inference.noise.log_normal import LogNormalNoise
 from tsode.inference.observations import Observations
 from tsode.inference.parameters import Parameters
@@ -176,6 +177,12 @@ class FilteredDensity(KnownDensity):
             causes[f"channel {channel!r} has a value that no state of the filter explains"] = failed & point.is_fine
         status = torch.full((b, n), int(Status.OK))
         return Evaluation(point.log_prior, scores, causes, status, predictions, {}, is_bad)
+
+    def marked(self, times: Tensor) -> FilteredDensity:
+        """The same with stops at ``times`` (n q) too, at which nothing is seen."""
+        chosen = copy(self)
+        chosen._events = with_marks(self._events, times)
+        return chosen
 
     def predictive(self, u: Tensor, times: Tensor, side: str | Tensor = "before") -> dict[str, Predictive]:
         raise NotImplementedError("forecasts of stochastic systems go on from beliefs, see `assimilation.forecast`")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsode.assimilation.density import FilteredDensity
 from tsode.assimilation.filters.gaussian import GaussianFilter
-from tsode.assimilation.gaussian_smoothing import Smoothed, smooth, smooth_back
+from tsode.assimilation.gaussian_smoothing import Smoothed, sample_back, smooth, smooth_back
 from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.rows import Rows
@@ -21,9 +21,9 @@ from tsode.inference.noise.additive import AdditiveNoise
 from tsode.inference.parameters import Parameters
 from tsode.likelihoods.base import Likelihood
 
-__all__ = ["Branches", "Law"]
+__all__ = ["Branches", "Law", "draw_data", "smoothed_paths"]
 
-_PATH, _VALUE = 12, 13  # purposes of random numbers
+_PATH, _BACK, _VALUE = 11, 12, 13  # purposes of random numbers
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,43 @@ class Branches:
                 place = place + meets.long()
             found.append(z)
         return torch.stack(found, dim=2)
+
+
+def smoothed_paths(density: FilteredDensity, u: Tensor, times: Tensor, seed: int) -> Tensor:
+    """Joint draws (n k q d) of the states of each series at increasing ``times`` (n q), given all data.
+
+    Parameters
+    ----------
+    density : FilteredDensity
+        Of series that are problems of their own.
+    u : Tensor[n k p]
+        A path is drawn for each.
+    """
+    marked, (n, k) = density.marked(times), u.shape[:2]
+    rows = marked.rows(density.space.unpack(u).values)
+    keys = density.draws(k, seed).keys + torch.arange(k).repeat_interleave(n) * 1_000_003
+    draws = Draws(keys)
+    passed = marked.passed(rows, draws, keep=True)
+    normal = draws.normal(_BACK, rows.t0, rows.stops.time.shape[1], len(density.system.states))
+    path = sample_back(passed.seen, passed.before, normal)
+    place = torch.searchsorted(rows.stops.time.contiguous(), times.repeat(k, 1).contiguous())
+    found = path.gather(1, place[..., None].expand(-1, -1, path.shape[2]))
+    return found.unflatten(0, (k, n)).transpose(0, 1)
+
+
+def draw_data(density: FilteredDensity, u: Tensor, generator: torch.Generator) -> Tensor:
+    """Data (g b s m c) at the times of a density, from paths with noise at ``u`` (g b p); NaN where there is no law.
+
+    Its data are without values.
+    """
+    point, b = density.space.unpack(u), u.shape[1]
+    rows = density.rows(point.values)
+    draws = Draws(torch.randint(2**62, (len(rows.series),), generator=generator))
+    branches = Branches(density, rows, density.passed(rows, draws, keep=True), draws)
+    values = branches.values(density.data.times.repeat(b, 1), 1)[:, 0]
+    is_fine = point.is_fine.T.repeat_interleave(density.space.n_series, dim=1).reshape(-1, 1, 1)
+    values = torch.where(is_fine, values, torch.nan)
+    return values.unflatten(0, (b, density.n_problems, -1)).transpose(0, 1)
 
 
 def simulated(motion: Any, z: Tensor, t0: Tensor, t1: Tensor, step: Tensor, draws: Draws) -> Tensor:

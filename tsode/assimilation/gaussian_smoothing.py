@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tsode.assimilation.filters.gaussian import GaussianBelief
-from tsode.evolutions.linear_sde import Transition
+from tsode.evolutions.linear_sde import Transition, square_root
 
-__all__ = ["Smoothed", "smooth", "smooth_back"]
+__all__ = ["Smoothed", "sample_back", "smooth", "smooth_back"]
 
 
 class Smoothed(NamedTuple):
@@ -40,6 +40,24 @@ def smooth(seen: Sequence[GaussianBelief], before: Sequence[GaussianBelief]) -> 
     for known, ahead in zip(reversed(seen[:-1]), reversed(before[1:])):
         found.append(smooth_back(known, ahead, found[-1]))
     return found[::-1]
+
+
+def sample_back(seen: Sequence[GaussianBelief], before: Sequence[GaussianBelief], normal: Tensor) -> Tensor:
+    """Joint draws (r k d) of the states at all stops, given all data, by standard normals (r k d).
+
+    References
+    ----------
+    Carter and Kohn, "On Gibbs sampling for state space models", Biometrika 81, 1994, equation 3.2.
+    """
+    last = seen[-1]
+    z = last.mean + (last.root @ normal[:, -1, :, None]).squeeze(-1)
+    found = [z]
+    for k in range(len(seen) - 2, -1, -1):
+        known, ahead = seen[k], before[k + 1]
+        law = smooth_back(known, ahead, Smoothed(z, torch.zeros_like(ahead.root)))
+        z = law.mean + (square_root(law.cov) @ normal[:, k, :, None]).squeeze(-1)
+        found.append(z)
+    return torch.stack(found[::-1], dim=1)
 
 
 def smooth_back(known: GaussianBelief, ahead: GaussianBelief, later: Smoothed) -> Smoothed:

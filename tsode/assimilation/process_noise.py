@@ -38,7 +38,7 @@ class StateNoise:
             raise ParameterError(f"power of StateNoise must be a number between 0 and 2, but is {self.power!r}.")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ProcessNoise:
     """Noise of the rates of some states, ``dz = rates dt + G dW`` in the sense of Ito.
 
@@ -101,6 +101,10 @@ class ProcessNoise:
                 f"process_noise[{state!r}] must be a number not below 0, a prior, the name of a parameter, a function "
                 f"(t, z, p) or a StateNoise, but is {value!r}."
             )
+
+    def __repr__(self) -> str:
+        shown = {key: "a function" if callable(value) else value for key, value in self.given.items()}
+        return f"ProcessNoise({shown!r})"
 
     @property
     def noisy(self) -> list[str]:

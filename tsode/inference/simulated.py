@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from tsode.inference.correlated_errors import correlated_columns
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.observations import Observations
 
-__all__ = ["Simulated", "simulate", "without_values"]
+__all__ = ["Draw", "Simulated", "draw_from_laws", "simulate", "without_values"]
 
 _MOST_ROUNDS = 20
 
@@ -40,12 +41,27 @@ def without_values(data: Observations) -> Observations:
     return replace(data, values=torch.full_like(data.values, torch.nan))
 
 
-def simulate(density: KnownDensity, n: int, generator: torch.Generator, must_succeed: bool = True) -> Simulated:
+def draw_from_laws(density: KnownDensity, u: Tensor, generator: torch.Generator) -> Tensor:
+    """Values (g b s m c) with noise, NaN where there is no law."""
+    laws = list(density.predictive(u, density.data.times).values())
+    p = torch.rand(*laws[0].is_fine.shape, len(laws), generator=generator, dtype=torch.float64)
+    given = [law.given and law.given._replace(rho=law.given.rho[..., None]) for law in laws]
+    p = correlated_columns(p.clamp(1e-15, 1.0 - 1e-15), given)
+    drawn = torch.stack([law.family.quantile(law.params, p[..., c]) for c, law in enumerate(laws)], dim=-1)
+    return torch.where(torch.stack([law.is_fine for law in laws], dim=-1), drawn, torch.nan)
+
+
+Draw = Callable[[Any, Tensor, torch.Generator], Tensor]
+"""Values (g b s m c) of a density at points (g b p)."""
+
+
+def simulate(
+    density: Any, n: int, generator: torch.Generator, must_succeed: bool = True, draw: Draw = draw_from_laws
+) -> Simulated:
     """Data sets at the times of a density, ``n`` of each problem, of draws of the prior for which there are any.
 
-    Its data are `without_values`. A density whose states have noise has a method ``drawn(u, generator)``, which gives
-    values (g b s m c). The draws are those of the prior that inference goes by, for which what has no solve has no
-    probability.
+    Its data are `without_values`. The draws are those of the prior that inference goes by, for which what has no solve
+    has no probability.
 
     Raises
     ------
@@ -60,7 +76,7 @@ def simulate(density: KnownDensity, n: int, generator: torch.Generator, must_suc
             break
         u = density.sample_prior(wanted, generator)
         with torch.no_grad():
-            drawn = density.drawn(u, generator) if hasattr(density, "drawn") else _drawn(density, u, generator)
+            drawn = draw(density, u, generator)
         is_fine = drawn.isfinite().flatten(2).all(dim=2)
         for g, own in enumerate(found):
             for b in range(wanted):
@@ -79,13 +95,3 @@ def simulate(density: KnownDensity, n: int, generator: torch.Generator, must_suc
         torch.stack([torch.stack([x for _, x in own[:least]]) for own in found]),
         n_failed,
     )
-
-
-def _drawn(density: KnownDensity, u: Tensor, generator: torch.Generator) -> Tensor:
-    """Values (g b s m c) with noise, NaN where there is no law."""
-    laws = list(density.predictive(u, density.data.times).values())
-    p = torch.rand(*laws[0].is_fine.shape, len(laws), generator=generator, dtype=torch.float64)
-    given = [law.given and law.given._replace(rho=law.given.rho[..., None]) for law in laws]
-    p = correlated_columns(p.clamp(1e-15, 1.0 - 1e-15), given)
-    drawn = torch.stack([law.family.quantile(law.params, p[..., c]) for c, law in enumerate(laws)], dim=-1)
-    return torch.where(torch.stack([law.is_fine for law in laws], dim=-1), drawn, torch.nan)

@@ -107,10 +107,10 @@ def triangular_root_of(cov: Tensor) -> Tensor:
     """Square root (r d d) of covariances (r d d) that may be singular; it can be differentiated."""
     if not (torch.is_grad_enabled() and cov.requires_grad):
         return square_root(cov)
-    return _cholesky(cov)
+    return lower_root(cov)
 
 
-def _cholesky(cov: Tensor) -> Tensor:
+def lower_root(cov: Tensor) -> Tensor:
     """Lower triangle of a covariance, whose columns without a pivot are zero."""
     columns, rest = [], cov
     size = cov.detach().diagonal(dim1=-2, dim2=-1)

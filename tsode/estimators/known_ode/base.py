@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -91,7 +91,8 @@ class KnownForecaster(BaseForecaster):
 
     def _said(self) -> KnownSystem:
         """The system as it was given, checked."""
-        parts = {name: getattr(self, name) for name in self.parts}
+        of_system = {one.name for one in fields(KnownSystem)}
+        parts = {name: getattr(self, name) for name in self.parts if name in of_system}
         if self.system is not None:
             said = [name for name, value in parts.items() if value not in (None, (), [])]
             if said:

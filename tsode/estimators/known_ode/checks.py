@@ -25,7 +25,7 @@ from tsode.inference.known_system import KnownSystem
 from tsode.inference.model_checks import gradients
 from tsode.inference.observations import Observations
 from tsode.inference.settings import Settings
-from tsode.inference.simulated import simulate, without_values
+from tsode.inference.simulated import draw_from_laws, simulate, without_values
 
 __all__ = ["ChecksModel"]
 
@@ -48,6 +48,7 @@ class ChecksModel:
     _build_density: Callable[..., KnownDensity]
     _read_data: Callable[..., tuple[DataReader, Panel]]
     _observed: Callable[[DataReader, Panel], Observations]
+    _draw_data: Any = staticmethod(draw_from_laws)
     _set_up: Callable[[Observations], None]
     _check_fitted: Callable[[], None]
 
@@ -73,7 +74,9 @@ class ChecksModel:
             Ids, times, ``sample`` and a column a channel.
         """
         reader, data = self._layout(X, events, known)
-        drawn = simulate(self._empty(data), n_samples, new_generator(random_state), must_succeed=False)
+        drawn = simulate(
+            self._empty(data), n_samples, new_generator(random_state), must_succeed=False, draw=self._draw_data
+        )
         n = drawn.values.shape[1]
         paths = drawn.values.transpose(1, 2).flatten(0, 1)  # (series, sample, time, channel)
         parts = []
@@ -130,7 +133,7 @@ class ChecksModel:
         """
         _, data = self._layout(X, events, known)
         density, generator = self._empty(data), new_generator(random_state)
-        drawn = simulate(density, n, generator)
+        drawn = simulate(density, n, generator, draw=self._draw_data)
         g, n_series = len(drawn.u), len(data.ids)
         values = torch.where(data.values.isnan(), torch.nan, drawn.values.transpose(0, 1).flatten(1, 2))  # (n, series)
         n_sets = max(1, _AT_ONCE // n_series)

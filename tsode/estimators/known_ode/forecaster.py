@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from tsode._isolation import isolated
 from tsode._random import new_generator
@@ -26,10 +27,10 @@ from tsode.estimators.known_ode.failures import (
     tail_problems,
 )
 from tsode.estimators.known_ode.fit_checks import ChecksFit
-from tsode.estimators.known_ode.model_files import PARTS, KeepsFiles
+from tsode.estimators.known_ode.model_files import KeepsFiles
 from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.of_occasions import OfOccasions
-from tsode.estimators.known_ode.parts_file import fingerprint
+from tsode.estimators.known_ode.parts_file import encode, fingerprint
 from tsode.estimators.known_ode.population import PopulationSettings, check_marginal
 from tsode.estimators.known_ode.population_checks import ChecksPopulation
 from tsode.estimators.known_ode.population_input import check_population
@@ -45,6 +46,7 @@ from tsode.inference.known_system import KnownSystem
 from tsode.inference.model_checks import direction_error
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.observations import Observations
+from tsode.inference.population.estimate import Estimate
 from tsode.inference.population.infer import LIKELIHOOD, infer_population
 from tsode.inference.residual_scales import with_found_scales
 from tsode.inference.settings import check_segments
@@ -189,7 +191,8 @@ class KnownODEForecaster(
     residual_scale: float = 0.1
     segments: Any = None
 
-    parts = PARTS
+    parts = (*KnownForecaster.parts, "triggers", "solver", "correlated_errors")
+    said = ("residual", "random_effects", "covariates", "occasion_effects")
     checks: ClassVar[dict[str, Check]] = {
         "inference": _check_inference,
         "marginal": check_marginal,
@@ -209,6 +212,29 @@ class KnownODEForecaster(
             return replace(system, residual={**system.residual, **terms}, population=population)
         return system
 
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def _found_to_file(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        covariates = None if self._population is None else self._population.covariates
+        more = {"terms": encode(self._terms), "middle": encode({} if covariates is None else covariates.middle)}
+        if self._estimate is None:
+            return more, {}
+        entries = vars(self._estimate)
+        of_tensors = {name: x for name, x in entries.items() if isinstance(x, Tensor)}
+        more["estimate"] = encode({name: x for name, x in entries.items() if name not in of_tensors})
+        return more, {f"estimate.{name}": x.contiguous().clone() for name, x in of_tensors.items()}
+
+    def _found_from_file(self, more: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self._terms: dict[str, NeuralTerm] = more["terms"]
+        self._population, self._estimate = self._read_population(more["middle"]), None
+        if "estimate" in more:
+            of_tensors: dict[str, Any] = {
+                k.removeprefix("estimate."): x for k, x in tensors.items() if k.startswith("estimate.")
+            }
+            self._estimate = Estimate(**more["estimate"], **of_tensors)
+        if self._population is not None:
+            self._population = self._population.meeting(self._kept.data.known)
+
     # -- fit -------------------------------------------------------------------------------------------------------
 
     def _build_density(
@@ -217,7 +243,7 @@ class KnownODEForecaster(
         return KnownDensity(self._system_of(ids), data, n_problems)
 
     def _forget_terms(self) -> None:
-        self._terms: dict[str, NeuralTerm] = {}
+        self._terms = {}
         self._population = None
 
     def _known_of_fit(self, X: Any, tables: Mapping[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -14,59 +14,59 @@ from tsode.estimators.files.model_file import Header, Tensors, read_model_file
 from tsode.estimators.files.parameters import decode_parameters, encode_parameters
 from tsode.estimators.known_ode.parts_file import Unsaid, compare, decode, describe, encode, given_again
 from tsode.estimators.known_ode.posterior import KeptPosterior
-from tsode.inference.effects.space import Population
 from tsode.inference.known_system import KnownSystem
-from tsode.inference.population.estimate import Estimate
 
-__all__ = ["PARTS", "KeepsFiles"]
-
-PARTS = ("rates", "states", "parameters", "initial", "observed", "doses", "per_series", "triggers", "solver",
-         "correlated_errors")  # fmt: skip
-SAID = ("residual", "random_effects", "covariates", "occasion_effects")  # entries that a file holds as it holds parts
+__all__ = ["KeepsFiles"]
 
 
 class KeepsFiles:
-    """Part of `KnownODEForecaster` that writes and reads files."""
+    """Part of forecasters with known equations that writes and reads files.
 
+    Attributes
+    ----------
+    parts : tuple of str
+        Parameters that make up the system, which may hold functions.
+    said : tuple of str
+        Parameters that a file holds in the same way, which have none.
+    """
+
+    parts: ClassVar[tuple[str, ...]]
+    said: ClassVar[tuple[str, ...]] = ()
     system: Any
-    residual: Any
-    _terms: Any
-    _population: Any
     _check_parameters: Any
-    _estimate: Estimate | None
     _kept: KeptPosterior
     _fingerprint: Tensor
     _density: Any
     _given: Callable[[], KnownSystem]
     _describe: Callable[[], tuple[Header, Tensors]]
     _restore: Callable[..., None]
-    _read_population: Callable[..., Population | None]
     get_params: Callable[..., dict[str, Any]]
 
     def _to_file(self) -> tuple[Header, Tensors]:
-        plain = {
-            name: value for name, value in self.get_params(deep=False).items() if name not in (*PARTS, "system", *SAID)
-        }
+        held = {*self.parts, "system", *self.said}
+        plain = {name: value for name, value in self.get_params(deep=False).items() if name not in held}
         header: Header = {"class": type(self).__name__, "params": encode_parameters(type(self)(**plain))}
         parts, unsaid = {}, ["system"] if self.system is not None else []
-        for name in PARTS:
+        for name in self.parts:
             try:
                 parts[name] = encode(getattr(self, name))
             except Unsaid:
                 unsaid.append(name)
-        more = {name: encode(getattr(self, name)) for name in SAID} | {"terms": encode(self._terms)}
-        covariates = None if self._population is None else self._population.covariates
-        more["middle"] = encode({} if covariates is None else covariates.middle)
+        more = {name: encode(getattr(self, name)) for name in self.said}
         fitted, tensors = self._describe()
         of_posterior, own = self._kept.to_file()
         header |= {"parts": parts, "unsaid": unsaid, "posterior": of_posterior, "said": describe(self._given())}
         tensors |= own | {"fingerprint": self._fingerprint.clone()}
-        if self._estimate is not None:
-            entries = vars(self._estimate)
-            of_tensors = {name: x for name, x in entries.items() if isinstance(x, torch.Tensor)}
-            more["estimate"] = encode({name: x for name, x in entries.items() if name not in of_tensors})
-            tensors |= {f"estimate.{name}": x.contiguous().clone() for name, x in of_tensors.items()}
+        found, of_found = self._found_to_file()
+        more, tensors = more | found, tensors | of_found
         return header | fitted | {"more": more}, tensors
+
+    def _found_to_file(self) -> tuple[dict[str, Any], Tensors]:
+        """What fit has found beside the posterior, as JSON and as tensors; nothing, unless a subclass says so."""
+        return {}, {}
+
+    def _found_from_file(self, more: dict[str, Any], tensors: Tensors) -> None:
+        """Undo `_found_to_file`."""
 
     @classmethod
     def load(cls, path: Any, device: str = "cpu", **parts: Any) -> Self:
@@ -96,25 +96,17 @@ class KeepsFiles:
             raise ParameterError(
                 f"A model file holds no functions: give them again, {cls.__name__}.load(path, {given_again(missing)})."
             )
-        unknown = [name for name in parts if name not in (*PARTS, "system")]
+        unknown = [name for name in parts if name not in (*cls.parts, "system")]
         if unknown:
             raise ParameterError(f"load takes parts of the system, but not {unknown[0]}=.")
         try:
             saved = {name: decode(value) for name, value in header["parts"].items()}
             more = {name: decode(value) for name, value in header["more"].items()}
-            given = {**{name: more[name] for name in SAID}, **saved, **parts}
+            given = {**{name: more[name] for name in cls.said}, **saved, **parts}
             own = cls(**decode_parameters(header["params"]) | given)
             own._check_parameters()
-            own._terms, own._population = more["terms"], own._read_population(more["middle"])
-            own._estimate = None
-            if "estimate" in more:
-                of_tensors: dict[str, Any] = {
-                    k.removeprefix("estimate."): x for k, x in tensors.items() if k.startswith("estimate.")
-                }
-                own._estimate = Estimate(**more["estimate"], **of_tensors)
             own._kept = KeptPosterior.from_file(header["posterior"], tensors)
-            if own._population is not None:
-                own._population = own._population.meeting(own._kept.data.known)
+            own._found_from_file(more, tensors)
             with isolated():
                 rest = {k: v for k, v in tensors.items() if not k.startswith(("posterior.", "estimate."))}
                 own._restore(header, rest, torch.device("cpu"))

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 from tsode._registry import Part, lookup
+from tsode.assimilation.filters import FILTERS, Filter
+from tsode.assimilation.process_noise import StateNoise
+from tsode.assimilation.system import StochasticSystem
 from tsode.errors import ParameterError
 from tsode.frames.labels import decode_label, encode_label
 from tsode.inference.dosing import Dosing
@@ -29,6 +32,7 @@ from tsode.numerics.tsit5 import Tsit5
 
 __all__ = ["Unsaid", "compare", "decode", "describe", "encode", "fingerprint", "given_again"]
 
+_HOLDERS = (Noise, Dosing, AdaptiveSolver, NeuralTerm, Part, Power, Linear, RandomEffects, StateNoise, Filter)
 RTOL = 1e-9  # of outputs of functions that are the same, on whatever machine
 
 
@@ -40,7 +44,7 @@ def encode(value: Any) -> Any:
     """A part as JSON; `decode` undoes it. Raises `Unsaid` for functions, and what holds one."""
     if isinstance(value, Prior):
         return value.to_dict()
-    if isinstance(value, Noise | Dosing | AdaptiveSolver | NeuralTerm | Part | Power | Linear | RandomEffects):
+    if isinstance(value, _HOLDERS):
         entries = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
         if any(isinstance(entry, Tensor) for entry in entries.values()):
             raise Unsaid
@@ -66,7 +70,8 @@ def decode(saved: Any) -> Any:
         return prior_from_dict(saved)
     solvers = {made.__name__: made for made in (Dopri5, Rodas4, Ros34PW2, Switching, Tsit5)}
     classes: dict[str, Any] = {**NOISES, **solvers, "Dosing": Dosing, "NeuralTerm": NeuralTerm, "Part": Part}
-    classes |= {"Power": Power, "Linear": Linear, "RandomEffects": RandomEffects}
+    classes |= {"Power": Power, "Linear": Linear, "RandomEffects": RandomEffects, "StateNoise": StateNoise}
+    classes |= {made.__name__: made for made in FILTERS.values()}
     entries = {name: decode(entry) for name, entry in saved.items() if name != "of_class"}
     return lookup(classes, saved["of_class"], "part")(**entries)
 
@@ -90,6 +95,8 @@ def describe(system: KnownSystem) -> dict[str, str]:
         "population": "" if system.population is None else repr(system.population.parameters()),
         "residual": repr({name: system.residual[name] for name in sorted(system.residual)}),
     }
+    if isinstance(system, StochasticSystem):
+        said["process_noise"] = repr(system.noise)
     # absent without any, as in files from before there were some
     return said | ({"correlated_errors": repr(system.errors.parameters())} if system.errors.correlation else {})
 
@@ -113,6 +120,8 @@ def fingerprint(density: KnownDensity) -> Tensor:
         z = share * torch.where(start == 0, 1.0, start)
         outputs += [start, system.derivatives(t, z, p)]
         outputs += [system.predict(noise, t, z, p, t - 1.0, 1.1 * z) for noise in system.observed.values()]
+        if isinstance(system, StochasticSystem):
+            outputs.append(system.noise.root(t, z, p))
         for trigger in system.triggers:
             outputs.append(trigger.surface(t, z, p))  # type: ignore[call-arg]
             if trigger.reset is not None:

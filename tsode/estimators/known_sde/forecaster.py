@@ -15,6 +15,7 @@ from tsode._random import new_generator
 from tsode._registry import build
 from tsode.assimilation.density import FilteredDensity
 from tsode.assimilation.filters import FILTERS, Filter
+from tsode.assimilation.forecast import draw_data
 from tsode.assimilation.system import StochasticSystem, stochastic
 from tsode.errors import ParameterError, SolverError, TsodeWarning
 from tsode.estimators.forecasters.reader import DataReader
@@ -33,8 +34,8 @@ from tsode.estimators.known_ode.model_files import KeepsFiles
 from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.parts_file import fingerprint
 from tsode.estimators.known_ode.posterior import KeptPosterior
-from tsode.estimators.known_ode.reports import ReportsPosterior
 from tsode.estimators.known_sde.answers import AnswersByFilter
+from tsode.estimators.known_sde.states import TellsOfStates
 from tsode.estimators.parameters import Check, or_value, positive
 from tsode.frames.panel import Panel
 from tsode.inference.infer import ENGINES, infer
@@ -56,7 +57,7 @@ def _check_filter(name: str, value: Any, default: Any) -> None:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class KnownSDEForecaster(KeepsFiles, AnswersByFilter, ReportsPosterior, ChecksModel, KnownForecaster):
+class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel, KnownForecaster):
     """Forecast with equations that are known but for chance: rates have noise, states are found by filters.
 
     The model of `KnownODEForecaster` with process noise: ``dz = rates dt + G dW`` in the sense of Ito. What equations
@@ -116,11 +117,15 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, ReportsPosterior, ChecksMo
     filter: Any = "auto"
     step: float | None = None
 
+    parts = (*KnownForecaster.parts, "process_noise")
+    said = ("drifting", "filter")
     checks: ClassVar[dict[str, Check]] = {
         "inference": _check_inference,
         "filter": _check_filter,
         "step": or_value(None, positive),
     }
+
+    _draw_data = staticmethod(draw_data)
 
     # -- the system ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Parts of the benchmark of assimilation, each with ``run(report)``."""

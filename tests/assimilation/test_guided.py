@@ -127,6 +127,17 @@ def test_noise_that_is_not_normal_is_guided_to_the_same_likelihood(law):
     assert guided.var() < bootstrap.var()
 
 
+def test_predictions_that_hardly_move_lead_no_particle_out_of_the_range_of_numbers():
+    """The square of a state near zero: linear aims would be far, and the cubic rates explode from there."""
+    r = 50
+    start = normal_start(torch.zeros(r, 1).double(), torch.full((r, 1), 1e-3).double())
+    values = torch.full((r, 1, 1), 2.0, dtype=torch.float64)
+    channel = Channel(lambda z: z[..., 0] ** 2, 0.001)
+    visits = run(GuidedFilter(100), double_well(0.7), start, torch.tensor([0.1]), values, [channel], 2)
+    assert total(visits).isfinite().all()
+    assert visits[-1].steps[-1][3].particles.isfinite().all()
+
+
 def test_without_an_observation_ahead_it_is_the_bootstrap_filter():
     motion, draws, t = Linear(A, B, NOISE), Draws(torch.arange(3)), torch.zeros(3, dtype=torch.float64)
     h = torch.full_like(t, 0.4)

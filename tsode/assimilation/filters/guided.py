@@ -17,6 +17,7 @@ from tsode.errors import ParameterError
 __all__ = ["GuidedFilter", "normal_by_curvature"]
 
 TOWARDS, CHOICE = 111, 112  # purposes of draws
+FARTHEST = 8.0  # length of the normals that are aimed at: what lies beyond is hopeless, or a prediction that bends away
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,16 @@ class GuidedFilter(ParticleFilter):
                 factor, info = torch.linalg.cholesky_ex(later + own)
                 root, later_info = torch.linalg.cholesky_ex(later)
                 # what cannot be aimed at is left to chance
-                is_aimed = is_guided.any(dim=2) & (info == 0) & (later_info == 0)
-                drawn_to = (gain.mT @ torch.cholesky_solve(error[..., None], factor)).squeeze(-1)
-                mean = torch.where(is_aimed[..., None], drawn_to, 0.0)
+                is_aimed = is_guided.any(dim=2) & (info == 0) & (later_info == 0) & own.isfinite().all(-1).all(-1)
+                aim = (gain.mT @ torch.cholesky_solve(error[..., None], factor)).squeeze(-1)
+                is_aimed &= aim.isfinite().all(-1)
+                length = torch.linalg.vector_norm(aim, dim=-1, keepdim=True)
+                mean = torch.where(is_aimed[..., None], aim * (FARTHEST / length).clamp(max=1.0), 0.0)
             _, m, c = error.shape
             # Matheron's rule: mean + e - g' S^-1 (g e + eta) with eta ~ N(0, S - g g') has covariance 1 - g' S^-1 g
             eta = (root @ draws.normal(TOWARDS, step.t, m, c)[..., None]).squeeze(-1)
-            pull = error - (gain @ free[..., None]).squeeze(-1) - eta
-            drawn = free + (gain.mT @ torch.cholesky_solve(pull[..., None], factor)).squeeze(-1)
+            pull = -(gain @ free[..., None]).squeeze(-1) - eta
+            drawn = mean + free + (gain.mT @ torch.cholesky_solve(pull[..., None], factor)).squeeze(-1)
             is_free = draws.uniform(CHOICE, step.t, m) < self.defensive
             xi = torch.where((is_aimed & ~is_free)[..., None], drawn, free)
             apart = xi - mean

@@ -157,7 +157,7 @@ def test_a_drifting_parameter_is_a_state_that_walks():
 
 def test_correlated_process_noise_is_that_of_its_covariance(data):
     system = oscillator(x=0.4, v=0.8)
-    tied = oscillator(**{"x": 0.4, "v": 0.8}).with_(process_noise={"x": 0.4, "v": 0.8, ("x", "v"): -0.6})
+    tied = oscillator(x=0.4, v=0.8).with_(process_noise={"x": 0.4, "v": 0.8, ("x", "v"): -0.6})
     density = FilteredDensity(tied, data, ExtendedKalman())
     u = points(density, 1)
     k, s = density.space.constrain(u)[0, 0].tolist()

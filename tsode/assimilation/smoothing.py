@@ -36,7 +36,7 @@ def smoothed_at_stops(density: FilteredDensity, rows: Rows, passed: Passed, draw
     if isinstance(filter, GaussianFilter):
         return [torch.stack(parts, dim=1) for parts in zip(*smooth(passed.seen, passed.before))]
     if isinstance(filter, EnsembleFilter):
-        return [torch.stack(smooth_ensembles(passed.seen, passed.before, density.is_linear), dim=1)]
+        return [torch.stack(smooth_ensembles(passed.seen, passed.before), dim=1)]
     assert isinstance(filter, ParticleFilter)
     recorder = Recorder(filter)
     density.with_filter(recorder).passed(rows, draws)

@@ -21,13 +21,13 @@ __all__ = [
 ]
 
 FILTERS: Registry[type[Filter]] = Registry(
-    "filter",
+    "state_filter",
     Filter,
     {
         "ensemble": EnsembleKalman,
         "extended": ExtendedKalman,
         "guided": GuidedFilter,
-        "particles": ParticleFilter,
+        "particle": ParticleFilter,
         "square_root": SquareRootEnsemble,
         "unscented": UnscentedKalman,
     },

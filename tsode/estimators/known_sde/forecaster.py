@@ -87,7 +87,7 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
         Parameters that are states: each walks at random on its line (the logarithm of a positive one), from what its
         prior says, as fast as its entry of `process_noise`.
     filter : str, Part or Filter
-        "extended", "unscented", "square_root", "ensemble", "particles", "guided"; see `tsode.assimilation.filters`.
+        "extended", "unscented", "square_root", "ensemble", "particle", "guided"; see `tsode.assimilation.filters`.
         "auto": the cheapest whose evidence is that of particles at draws of the posterior, see `filter_`.
     step : float, optional
         Longest step between two values, in units of time. By default half of the fastest time of the rates. Where the
@@ -115,7 +115,7 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
     >>> from tsode.inference import AdditiveNoise, HalfNormal, LogNormal, Normal
     >>> levels = pd.DataFrame({"ds": [0.0, 1.0, 2.5, 4.0, 5.0, 7.0], "y": [2.1, 1.5, 1.4, 0.8, 1.2, 0.9]})
     >>> model = tsode.KnownSDEForecaster(
-    ...     lambda t, z, p: -p.k * (z - 1.0), states=["level"], parameters={"k": LogNormal(0, 1)},
+    ...     lambda t, z, p: (-p.k * (z[:, 0] - 1.0),), states=["level"], parameters={"k": LogNormal(0, 1)},
     ...     initial={"level": Normal(0, 3)}, observed={"y": AdditiveNoise("level", sd=0.1)},
     ...     process_noise={"level": HalfNormal(1.0)}, inference="laplace", random_state=0,
     ... ).fit(levels)

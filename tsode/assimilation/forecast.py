@@ -13,7 +13,7 @@ from tsode.assimilation.filters.base import where_rows
 from tsode.assimilation.filters.gaussian import GaussianFilter
 from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
-from tsode.assimilation.noisy_step import NoisyStep
+from tsode.assimilation.paths import PathsAhead
 from tsode.assimilation.rows import Rows
 from tsode.assimilation.run import Passed, carry
 from tsode.assimilation.smoothing import evenly, paths_at_stops, smoothed_at_stops, smoothed_before
@@ -23,7 +23,7 @@ from tsode.likelihoods.base import Likelihood
 
 __all__ = ["Branches", "Law", "draw_data", "smoothed_paths"]
 
-_PATH, _VALUE = 11, 13  # purposes of random numbers
+_VALUE = 13  # purposes of random numbers
 
 
 @dataclass(frozen=True)
@@ -161,35 +161,21 @@ class Branches:
     # -- paths ---------------------------------------------------------------------------------------------------------
 
     def paths(self, times: Tensor, n: int) -> Tensor:
-        """Joint paths (r n q d) of states at increasing ``times`` (r q), after all stops that lie before the first.
+        """Joint paths (r n q d) of states at increasing ``times`` (r q), after the last row that lies before the first.
 
-        Stops among the times change the states; what is seen at them is not read.
+        What is seen later is not read.
         """
-        first = self._from_stop(times[:, :1])
-        stops, density = self.rows.stops, self.density
-        belief = _picked(self.passed.after, first)
-        clock = torch.cat([self.rows.t0[:, None], stops.time], dim=1).gather(1, first)[:, 0]
-        z = density.filter.members(belief, n, clock, self.draws)
-        place, found = first[:, 0], []
-        step = density.step[self.rows.series]
-        ends = torch.nn.functional.pad(stops.time, (0, 1), value=torch.inf)
-        for end in times.unbind(1):
-            while True:
-                here = ends.gather(1, place[:, None])[:, 0]
-                meets = here < end
-                until = torch.where(meets, here, end)
-                motion = self.rows.motion.to(until, self._inputs(place[:, None]))
-                z, clock = simulated(motion, z, clock, until, step, self.draws), until
-                if not bool(meets.any()):
-                    break
-                for k in place[meets].unique().tolist():
-                    change = stops.changes[k]
-                    if change is not None:
-                        is_here = (meets & (place == k))[:, None, None]
-                        z = torch.where(is_here, change.factor[:, None] * z + change.shift[:, None], z)
-                place = place + meets.long()
-            found.append(z)
-        return torch.stack(found, dim=2)
+        stops = self.rows.stops
+        is_row = (stops.row >= 0) & (stops.time < times[:, :1])
+        count = torch.arange(1, stops.time.shape[1] + 1)
+        place = (
+            torch.where(is_row, count, 0).amax(dim=1, keepdim=True) if len(count) else torch.zeros_like(times[:, :1])
+        )
+        place = place.long()
+        clock = torch.cat([self.rows.t0[:, None], stops.time], dim=1).gather(1, place)[:, 0]
+        z = self.density.filter.members(_picked(self.passed.after, place), n, clock, self.draws)
+        ahead = PathsAhead(self.rows, self.density.step[self.rows.series], self.draws)
+        return ahead.states(z, place[:, 0], clock, times)
 
 
 def smoothed_paths(density: FilteredDensity, u: Tensor, times: Tensor, seed: int) -> Tensor:
@@ -224,19 +210,6 @@ def draw_data(density: FilteredDensity, u: Tensor, generator: torch.Generator) -
     is_fine = point.is_fine.T.repeat_interleave(density.space.n_series, dim=1).reshape(-1, 1, 1)
     values = torch.where(is_fine, values, torch.nan)
     return values.unflatten(0, (b, density.n_problems, -1)).transpose(0, 1)
-
-
-def simulated(motion: Any, z: Tensor, t0: Tensor, t1: Tensor, step: Tensor, draws: Draws) -> Tensor:
-    """States (r m d) at ``t1`` (r,), from those at ``t0``, along paths with noise."""
-    gap = t1 - t0
-    count = (gap > 0).long() if motion.is_linear else (gap / step - 1e-9).ceil().clamp(min=0).long()
-    for i in range(int(count.max()) if len(count) else 0):
-        begin = t0 if motion.is_linear else t0 + i * step
-        h = torch.where(count > i + 1, step, torch.where(count == i + 1, t1 - begin, torch.zeros_like(gap)))
-        taken = NoisyStep.of(motion, begin, z, h)
-        moved = taken.finish(taken.noisy(draws.normal(_PATH, begin, z.shape[1], taken.n_normals)))
-        z = torch.where((h == 0)[:, None, None], z, moved)
-    return z
 
 
 def _gathered(stacked: Tensor, place: Tensor) -> Tensor:

@@ -167,7 +167,7 @@ class AnswersByFilter(AnswersByDraws):
         """What leaves the runs of the filter, and of each run and time the draws (q k) that weigh the same."""
         given = [run.history.as_told(panel) for run in runs]
         density: Any = self._density_of(given, len(given))
-        n_filtered = min(N_FILTERED, max(FEWEST, N_STATES // density.filter.n_members))
+        n_filtered = min(N_FILTERED, max(FEWEST, N_STATES // density.filter.n_members)) if density.names else 1
         u = torch.stack([draws[:n_filtered] for draws in self._draws_of(runs)])
         k = u.shape[1]
         rows = density.rows(density.space.unpack(u).values)

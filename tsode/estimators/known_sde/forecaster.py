@@ -168,9 +168,12 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
         self.filter_ = "extended" if given == "auto" else given if isinstance(given, str) else type(given).__name__
         density = self._build_density(panel.ids, data)
         assert isinstance(density, FilteredDensity)
-        check_informed(density)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
         density = density.with_seed(seed)
+        if not density.names:
+            self._keep_known(density, reader, panel, seed)
+            return
+        check_informed(density)
         keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
         found, draws = self._inferred(density, seed, keys, reader)
         trials: list[Trial] = []
@@ -191,6 +194,26 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
         self._keep(reader, panel, PosteriorDraws(draws), [], 1)
         if self.problems_:
             warnings.warn(f"The posterior has problems: {'; '.join(self.problems_)}.", TsodeWarning, stacklevel=4)
+
+    def _keep_known(self, density: FilteredDensity, reader: DataReader, panel: Panel, seed: int) -> None:
+        """Keep a system whose parameters are all known: what is inferred is the state alone."""
+        u = torch.zeros(density.n_problems, 2, 0, dtype=torch.float64)
+        trials: list[Trial] = []
+        if self.filter == "auto":
+            self.filter_, trials = choose_filter(density, u)
+            density = density.with_filter(self._filter())
+        self.filter_check_ = pd.DataFrame([vars(trial) for trial in trials])
+        with torch.no_grad():
+            evidence = density.log_prob(u)[:, 0]
+        if not bool(evidence.isfinite().all()):
+            key = panel.ids[int((~evidence.isfinite()).int().argmax())]
+            raise SolverError(
+                f"Series {key!r} has a value that no state of the filter explains: look at process_noise= and initial=."
+            )
+        self._kept = KeptPosterior.of_nothing(density.data, seed, evidence)
+        self._fingerprint = fingerprint(density)
+        draws = torch.zeros(density.n_problems, self.n_draws, 0, dtype=torch.float64)
+        self._keep(reader, panel, PosteriorDraws(draws), [], 1)
 
     def _inferred(
         self, density: FilteredDensity, seed: int, keys: list[int] | None, reader: DataReader

@@ -177,7 +177,7 @@ def test_with_next_to_no_noise_events_and_inputs_act_as_on_equations_without_any
     })  # fmt: skip
     known = pd.DataFrame({"ds": [0.0, 3.0, 3.5, 20.0], "u": [0.5, 1.0, 0.2, 0.2]})
     plain = KnownODEForecaster(growth, **given).fit(rows, events=events, known=known)
-    quiet = KnownSDEForecaster(growth, **given, process_noise={"x": 1e-7}, step=0.02, filter="extended")
+    quiet = KnownSDEForecaster(growth, **given, process_noise={"x": 1e-7}, step=0.1, filter="unscented")
     quiet.fit(rows, events=events, known=known)
     times = [6.2, 6.6, 7.5, 7.99, 8.5, 12.0]
     assert quiet.posterior_["r"].iloc[0] == pytest.approx(plain.posterior_["r"].iloc[0], abs=1e-4)

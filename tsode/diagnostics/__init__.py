@@ -4,6 +4,7 @@ from tsode.diagnostics.filter_memory import forgetting
 from tsode.diagnostics.forecast_sensitivity import sensitivity
 from tsode.diagnostics.gradients import gradient_check
 from tsode.diagnostics.guarantees import guarantees
+from tsode.diagnostics.innovations import innovations
 from tsode.diagnostics.noncompartmental import noncompartmental
 from tsode.diagnostics.observation_influence import influence
 from tsode.diagnostics.path import LatentPath, latent_path
@@ -18,6 +19,7 @@ __all__ = [
     "gradient_check",
     "guarantees",
     "influence",
+    "innovations",
     "latent_path",
     "latent_usage",
     "noncompartmental",

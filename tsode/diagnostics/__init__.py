@@ -8,7 +8,9 @@ from tsode.diagnostics.innovations import innovations
 from tsode.diagnostics.noncompartmental import noncompartmental
 from tsode.diagnostics.observation_influence import influence
 from tsode.diagnostics.path import LatentPath, latent_path
+from tsode.diagnostics.rank_histogram import rank_histogram
 from tsode.diagnostics.sensitivities import StateSensitivities, state_sensitivities
+from tsode.diagnostics.spread_skill import spread_skill
 from tsode.diagnostics.usage import LatentUsage, latent_usage
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "latent_path",
     "latent_usage",
     "noncompartmental",
+    "rank_histogram",
     "sensitivity",
+    "spread_skill",
     "state_sensitivities",
 ]

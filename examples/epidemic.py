@@ -1,0 +1,77 @@
+"""An epidemic whose contact rate drifts: weekly counts, forecast four weeks ahead, and scored against the last value.
+
+No equation says when people meet more or less. The contact rate is a state that walks at random, found by a filter from
+the counts along with how many are ill; the depletion of the susceptible is known. The counts are simulated, by another
+model than is fitted: day by day, person by person, with latent and infectious periods, contacts that fall in a lockdown,
+come back slowly and change with the season, and one case in four reported. The model is fitted to the first half year;
+every forecast after it uses the counts up to its origin and nothing later. Saves output/epidemic.png.
+"""
+
+import time
+from math import log
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+from tsode import KnownSDEForecaster
+from tsode.backtest import score_table
+from tsode.diagnostics import innovations
+from tsode.inference import HalfNormal, LogNormal, NegativeBinomialNoise, Normal
+from tsode.plots import plot_innovations, plot_plume
+
+PEOPLE, REPORTED, WEEKS, FITTED = 400_000, 0.25, 78, 26
+
+rng = np.random.default_rng(7)
+susceptible, latent, ill, counts, of_week = PEOPLE - 600, 300, 300, [], 0
+for day in range(7 * WEEKS):
+    week = day / 7
+    contacts = 0.36 if week < 9 else 0.14 + 0.16 * (1 - np.exp(-(week - 9) / 18))
+    contacts *= 1 + 0.15 * np.cos(2 * np.pi * week / 52)
+    infected = rng.binomial(susceptible, 1 - np.exp(-contacts * ill / PEOPLE))
+    onset, recovered = rng.binomial(latent, 1 - np.exp(-1 / 2)), rng.binomial(ill, 1 - np.exp(-1 / 5))
+    susceptible, latent, ill = susceptible - infected, latent + infected - onset, ill + onset - recovered
+    of_week += rng.binomial(onset, REPORTED)
+    if day % 7 == 6:
+        counts.append(of_week)
+        of_week = 0
+cases = pd.DataFrame({"ds": np.arange(1.0, WEEKS + 1), "cases": counts})
+
+
+def rates(t, z, p):
+    log_ill, share = z.unbind(-1)
+    infected = p.beta * share  # by each who is ill, in a week
+    return torch.stack([infected - 1.4, -infected * log_ill.exp() / PEOPLE], dim=-1)
+
+
+def reported(t, z, p):
+    return REPORTED * p.beta * z[:, 1] * z[:, 0].exp()
+
+
+model = KnownSDEForecaster(
+    rates,
+    states=["log_ill", "share"],  # how many are ill, and the share that is susceptible
+    parameters={"beta": LogNormal(log(2.0), 0.5), "size": LogNormal(log(30.0), 1.0)},
+    drifting=["beta"],
+    process_noise={"beta": HalfNormal(0.3)},  # of its logarithm, in a week
+    initial={"log_ill": Normal(log(500.0), 1.0), "share": 1.0},
+    observed={"cases": NegativeBinomialNoise(reported, size="size")},
+    initial_time=0.0,
+    inference="laplace",
+    random_state=0,
+)
+started = time.process_time()
+model.fit(cases[:FITTED])
+print(f"Fit: {time.process_time() - started:.1f} CPU seconds")
+print(model.summary()[["mean", "sd", "q05", "q95"]].round(3).to_string())
+
+origins = list(np.arange(FITTED, WEEKS - 3, 4.0))
+scores = score_table(
+    {"drifting contacts": model}, cases, cutoffs=origins, horizon=4.0, prefit=True, level=90,
+    metrics=("crps", "interval", "coverage", "n"),
+).droplevel("channel")  # fmt: skip
+print(f"\nFour weeks ahead from {len(origins)} origins, none of whose weeks the fit has seen; less is better:\n")
+print(scores.round(2).to_string())
+print(f"Scored: {time.process_time() - started:.1f} CPU seconds")

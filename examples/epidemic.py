@@ -2,8 +2,8 @@
 
 No equation says when people meet more or less. The contact rate is a state that walks at random, found by a filter from
 the counts along with how many are ill; the depletion of the susceptible is known. The counts are simulated, by another
-model than is fitted: day by day, person by person, with latent and infectious periods, contacts that fall in a lockdown,
-come back slowly and change with the season, and one case in four reported. The model is fitted to the first half year;
+model than is fitted: day by day, person by person, with latent and infectious periods, contacts that fall when places
+are closed and come back when they open, and one case in four reported. The model is fitted to the first year;
 every forecast after it uses the counts up to its origin and nothing later. Saves output/epidemic.png.
 """
 
@@ -22,14 +22,15 @@ from tsode.diagnostics import innovations
 from tsode.inference import HalfNormal, LogNormal, NegativeBinomialNoise, Normal
 from tsode.plots import plot_innovations, plot_plume
 
-PEOPLE, REPORTED, WEEKS, FITTED = 400_000, 0.25, 78, 26
+PEOPLE, REPORTED, WEEKS, FITTED = 5_000_000, 0.25, 92, 52
+# infectious contacts a day by week: closed from the tenth on, opened, closed again, opened again
+CONTACTS = [(0, 0.26), (10, 0.26), (12, 0.15), (24, 0.17), (34, 0.25), (41, 0.24), (43, 0.16), (54, 0.18), (64, 0.26),
+            (72, 0.25), (75, 0.15), (92, 0.17)]  # fmt: skip
 
 rng = np.random.default_rng(7)
-susceptible, latent, ill, counts, of_week = PEOPLE - 600, 300, 300, [], 0
+susceptible, latent, ill, counts, of_week = PEOPLE - 3000, 1000, 2000, [], 0
 for day in range(7 * WEEKS):
-    week = day / 7
-    contacts = 0.36 if week < 9 else 0.14 + 0.16 * (1 - np.exp(-(week - 9) / 18))
-    contacts *= 1 + 0.15 * np.cos(2 * np.pi * week / 52)
+    contacts = np.interp(day / 7, *zip(*CONTACTS))
     infected = rng.binomial(susceptible, 1 - np.exp(-contacts * ill / PEOPLE))
     onset, recovered = rng.binomial(latent, 1 - np.exp(-1 / 2)), rng.binomial(ill, 1 - np.exp(-1 / 5))
     susceptible, latent, ill = susceptible - infected, latent + infected - onset, ill + onset - recovered
@@ -53,11 +54,11 @@ def reported(t, z, p):
 model = KnownSDEForecaster(
     rates,
     states=["log_ill", "share"],  # how many are ill, and the share that is susceptible
-    parameters={"beta": LogNormal(log(2.0), 0.5), "size": LogNormal(log(30.0), 1.0)},
+    parameters={"beta": LogNormal(log(1.5), 0.5)},
     drifting=["beta"],
     process_noise={"beta": HalfNormal(0.3)},  # of its logarithm, in a week
-    initial={"log_ill": Normal(log(500.0), 1.0), "share": 1.0},
-    observed={"cases": NegativeBinomialNoise(reported, size="size")},
+    initial={"log_ill": Normal(log(2000.0), 1.0), "share": 1.0},
+    observed={"cases": NegativeBinomialNoise(reported, size=100.0)},
     initial_time=0.0,
     inference="laplace",
     random_state=0,

@@ -57,7 +57,8 @@ def plot_spread_skill(table: pd.DataFrame, channel: Hashable = None, *, ax: Axes
     ax.plot([0.0, reach], [0.0, reach], color="0.5", linewidth=0.8, linestyle="--", label="as claimed")
     ax.errorbar(spread, skill, bars, color="C0", marker="o", markersize=4.5, linewidth=1.0, label="forecasts")
     for lead, x, y in zip(table["lead"], spread, skill):
-        said = f"{lead:.3g}" if np.isreal(lead) else str(lead.round("1min")).replace("0 days ", "")
+        is_length = isinstance(lead, pd.Timedelta)
+        said = str(lead.round("1s")).replace("0 days ", "") if is_length else f"{lead:.3g}"
         ax.annotate(said, (x, y), xytext=(5, -9), textcoords="offset points", fontsize="x-small", color="0.3")
     ax.plot([], [], " ", label="numbers: mean lead")
     ax.set(xlim=(0.0, reach), ylim=(0.0, reach), title=plain_text(channel))

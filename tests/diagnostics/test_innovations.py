@@ -1,4 +1,4 @@
-"""Innovations against closed forms: Kalman filters, counts of a known law, and models that are wrong in one way each."""
+"""Innovations against closed forms: Kalman filters, counts of a known law, models that are wrong in one way each."""
 
 import math
 import warnings
@@ -132,9 +132,9 @@ def test_counts_lie_at_a_random_level_within_their_chance():
 def test_scores_lose_no_digits_in_either_tail_and_end_where_numbers_do():
     members = torch.tensor([[0.0, 0.0, 0.0, 0.0]], dtype=torch.float64)[:, None].expand(6, 1, 4)
     x = np.array([[-30.0], [-9.0], [0.5], [9.0], [30.0], [1e9]])
-    for family, params in (
-        (EnsembleMixture(2, NormalLaw()), members), (NormalMixture(1), members[..., :3]), (NormalLaw(), members[..., :2]),
-    ):  # fmt: skip
+    families = {EnsembleMixture(2, NormalLaw()): 4, NormalMixture(1): 3, NormalLaw(): 2}
+    for family, n_params in families.items():
+        params = members[..., :n_params]
         scores = Predictive(family, params, np.arange(6)).normal_scores(x, np.full((6, 1), 0.5))
         np.testing.assert_allclose(scores, np.minimum(x, 40.0), rtol=1e-12)
 

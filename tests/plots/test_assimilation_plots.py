@@ -52,7 +52,9 @@ def test_a_plume_has_a_line_a_member_and_their_mean(forecaster, frame):
     lines = {line.get_label(): line for line in ax.lines}
     np.testing.assert_allclose(lines["mean"].get_ydata(), own.mean(axis=0))
     assert set(lines) == {"observed", "came later", "mean", "7 members"}
-    np.testing.assert_allclose(ax.collections[0].get_paths()[0].vertices[0, 0], matplotlib.dates.date2num(paths["ds"][0]))
+    np.testing.assert_allclose(
+        ax.collections[0].get_paths()[0].vertices[0, 0], matplotlib.dates.date2num(paths["ds"][0])
+    )
     with pytest.raises(ParameterError, match="series"):
         plot_plume(past, paths)
     with pytest.raises(DataError, match="pass what sample"):

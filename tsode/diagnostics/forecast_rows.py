@@ -71,7 +71,7 @@ def forecast_rows(
         n_blocks += len(ahead)
         cut = restore_times(np.repeat([cutoff_of(key) for key in ahead.ids], n_each), panel.layout.time_dtype)
         leads = future[forecaster.time_col] - pd.Series(cut, index=future.index)
-        span = pd.Timedelta(lead) if isinstance(lead, np.timedelta64) else lead
+        span: Any = pd.Timedelta(lead) if isinstance(lead, np.timedelta64) else lead
         common = {"block": block, "lead": leads, "part": (leads / span).to_numpy(dtype=float)}
         with untold():
             told = {"context": history, **tables}

@@ -37,9 +37,9 @@ def innovations(
     of the rows; what they are instead says what is wrong. A value that has a chance of its own, such as a count, lies
     at a level that is drawn at random within that chance.
 
-    Where parameters were fitted to the same rows, innovations are a little too small; give `X` that fit has not seen for
-    an honest test. Parameters are those of the fit all along. A `KnownODEForecaster` with parameters of each series is
-    inferred anew for every row.
+    Where parameters were fitted to the same rows, innovations are a little too small; give `X` that fit has not seen
+    for an honest test. Parameters are those of the fit all along. A `KnownODEForecaster` whose series have parameters
+    of their own is inferred anew for every row.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def innovations(
     Returns
     -------
     DataFrame
-        A row a value: ``channel``, id, time, ``value``, ``mean`` and ``sd`` of its forecast, ``innovation`` (at most 40:
-        beyond all numbers; NaN where there is no forecast).
+        A row a value: ``channel``, id, time, ``value``, ``mean`` and ``sd`` of its forecast, ``innovation`` (at most
+        40: beyond all numbers; NaN where there is no forecast).
 
         ``attrs["channels"]``, a row a channel: ``n``, ``mean`` (0 if right), ``variance`` (1), ``correlation`` with the
         innovation before it in the series (0), ``whiteness``: chance that white noise is as correlated in time,

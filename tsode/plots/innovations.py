@@ -44,6 +44,7 @@ def plot_innovations(table: pd.DataFrame, channel: Hashable = None) -> Figure:
     """
     try:
         import matplotlib.pyplot as plt
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     except ImportError as error:
         raise ImportError("plot_innovations draws with matplotlib: `pip install matplotlib`.") from error
     if not {"channel", "innovation"} <= set(table.columns) or "channels" not in table.attrs:
@@ -70,6 +71,11 @@ def plot_innovations(table: pd.DataFrame, channel: Hashable = None) -> Figure:
     lags.plot(number, correlation, "o", color="C0", markersize=3)
     lags.set(xlabel="rows apart", ylabel="autocorrelation")
     lags.set_title(f"white noise: p = {said['whiteness']:.2g}", fontsize="medium")
+    if pd.api.types.is_datetime64_any_dtype(rows[time_col]):
+        locator = AutoDateLocator()
+        along.xaxis.set_major_locator(locator)
+        along.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        along.set_xlabel("")
     for axis in (along, lags):
         axis.spines[["top", "right"]].set_visible(False)
     return figure
@@ -79,7 +85,7 @@ def _autocorrelation(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, n
     """Lags at which ten pairs or more are, the correlations there, and the width of their band under white noise."""
     longest = max(map(len, parts), default=0)
     number = np.arange(1, min(MOST_LAGS, longest - 1) + 1)
-    count = np.array([sum(max(len(part) - k, 0) for part in parts) for k in number])
+    count = np.array([sum(max(len(part) - int(k), 0) for part in parts) for k in number], dtype=int)
     square = np.mean(np.concatenate(parts) ** 2) if parts else np.nan
     total = np.array([sum(float(part[k:] @ part[:-k]) for part in parts if len(part) > k) for k in number])
     is_used = count >= 10

@@ -1,4 +1,4 @@
-"""Rank histograms: of the truth among draws of its posterior, or of values among members; flat where these are right."""
+"""Rank histograms: of the truth among draws of its posterior, or of values among members of an ensemble."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ N_RANKS, MOST = 100, 30  # ranks from 0 to 99 unless the table says else, and co
 def plot_rank_histogram(ranks: pd.DataFrame, n_bins: int = 20) -> Figure:
     """Draw how often the truth had which rank among draws, of a posterior or of a forecast, a panel a column.
 
-    Flat is right. A heap in the middle says that draws are spread too widely, a trough that they are too narrow, a slope
-    that they lie to one side. The grey band is where 95 % of bins of even ranks would be.
+    Flat is right. A heap in the middle says that draws are spread too widely, a trough that they are too narrow, a
+    slope that they lie to one side. The grey band is where 95 % of bins of even ranks would be.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ model = KnownSDEForecaster(
     drifting=["beta"],
     process_noise={"beta": HalfNormal(0.3)},  # of its logarithm, in a week
     initial={"log_ill": Normal(log(2000.0), 1.0), "share": 1.0},
-    observed={"cases": NegativeBinomialNoise(reported, size=100.0)},
+    observed={"cases": NegativeBinomialNoise(reported, size=1000.0)},
     initial_time=0.0,
     inference="laplace",
     random_state=0,
@@ -84,6 +84,7 @@ print(
 )
 left = innovations(model, cases)
 print("\nErrors one week ahead:", left.attrs["channels"].loc["cases", "verdict"])
+print("(contacts fall at once when places are closed, and a random walk holds such weeks for unlikely).")
 
 figure, axis = plt.subplots(figsize=(10, 5), layout="constrained")
 for origin in origins[1::3]:

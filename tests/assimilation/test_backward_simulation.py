@@ -92,3 +92,23 @@ def test_a_row_with_impossible_data_has_no_paths_and_harms_no_other():
     assert paths.shape == (2, 3, 7, 2)
     assert paths[0].isnan().all()
     assert paths[1].isfinite().all()
+
+
+def test_paths_go_through_events_that_have_no_inverse():
+    """A reset to zero forgets the state: before it paths are those of the data before, after it they begin at zero."""
+    motion, filter, r = Linear(A, B, NOISE), ParticleFilter(400), 30
+    recorder, draws = Recorder(filter), Draws(torch.arange(r))
+    t, h = torch.zeros(r, dtype=torch.float64), torch.full((r,), 0.5, dtype=torch.float64)
+    belief = recorder.mark(recorder.start(start_of(r), motion, t, draws))
+    belief = recorder.flow(belief, motion, t, h, draws)
+    belief, _ = recorder.observe(belief, CHANNELS[0].seen(torch.full((r,), 1.0).double()), h, draws)
+    belief = recorder.mark(belief)
+    belief = recorder.change(belief, torch.zeros(r, 2).double(), torch.zeros(r, 2).double())
+    belief = recorder.flow(belief, motion, h, h, draws)
+    belief, _ = recorder.observe(belief, CHANNELS[0].seen(torch.full((r,), 1.5).double()), 2 * h, draws)
+    recorder.mark(belief)
+    paths = simulate_back(recorder.steps, recorder.marks, N, draws)
+    eye, law = torch.eye(2, dtype=torch.float64), motion.transition(t, torch.zeros(r, 2).double(), h)
+    for mark, value, cov in ((1, 1.0, law.phi[0] @ law.phi[0].mT + law.cov[0]), (2, 1.5, law.cov[0])):
+        gain = cov @ eye[0] / (cov[0, 0] + SD**2)
+        assert_near(paths[:, mark], law.shift[0] + gain * (value - law.shift[0, 0]), 0.01)

@@ -21,7 +21,7 @@ from tests.assimilation.test_particle import kalman_s_score as truth_of_score
 from tsode.assimilation.filters.base import Ahead
 from tsode.assimilation.filters.guided import GuidedFilter
 from tsode.assimilation.filters.particle import ParticleFilter
-from tsode.assimilation.motion import Draws
+from tsode.assimilation.motion import Draws, Seen
 from tsode.errors import ParameterError
 
 
@@ -127,6 +127,17 @@ def test_noise_that_is_not_normal_is_guided_to_the_same_likelihood(law):
     assert guided.var() < bootstrap.var()
 
 
+def test_predictions_that_hardly_move_lead_no_particle_out_of_the_range_of_numbers():
+    """The square of a state near zero: linear aims would be far, and the cubic rates explode from there."""
+    r = 50
+    start = normal_start(torch.zeros(r, 1).double(), torch.full((r, 1), 1e-3).double())
+    values = torch.full((r, 1, 1), 2.0, dtype=torch.float64)
+    channel = Channel(lambda z: z[..., 0] ** 2, 0.001)
+    visits = run(GuidedFilter(100), double_well(0.7), start, torch.tensor([0.1]), values, [channel], 2)
+    assert total(visits).isfinite().all()
+    assert visits[-1].steps[-1][3].particles.isfinite().all()
+
+
 def test_without_an_observation_ahead_it_is_the_bootstrap_filter():
     motion, draws, t = Linear(A, B, NOISE), Draws(torch.arange(3)), torch.zeros(3, dtype=torch.float64)
     h = torch.full_like(t, 0.4)
@@ -155,3 +166,29 @@ def test_gradient_is_kalman_s_score_in_the_mean():
 def test_a_share_that_is_never_guided_is_less_than_one():
     with pytest.raises(ParameterError, match="share of draws that are not guided"):
         GuidedFilter(10, defensive=1.0)
+
+
+def test_a_value_beyond_a_limit_is_aimed_at_by_its_own_likelihood():
+    """Rows 0 and 1 see values, row 2 that the state lies above 2; means over draws are the bootstrap filter's."""
+    r, motion = 1500, double_well(0.7)
+    value = torch.tensor([0.5, 1.2, torch.nan], dtype=torch.float64).repeat(r // 3)
+    is_above = value.isnan()
+    filled = torch.where(is_above, 2.0, value)[:, None]
+
+    def log_prob(s):
+        inside = -0.5 * ((filled - s) / 0.2) ** 2 - math.log(0.2 * math.sqrt(2 * math.pi))
+        return torch.where(is_above[:, None], torch.special.log_ndtr((s - filled) / 0.2), inside)
+
+    variance = torch.full_like(value, 0.04)
+    seen = Seen(torch.ones(r, dtype=torch.bool), lambda z: z[..., 0], log_prob, value, variance)
+    start = normal_start(torch.ones(r, 1).double(), torch.full((r, 1), 0.3).double())
+    t, h, draws = torch.zeros(r).double(), torch.full((r,), 0.3).double(), Draws(torch.arange(r))
+    found = []
+    for filter in (ParticleFilter(100), GuidedFilter(100)):
+        belief = filter.flow(filter.start(start, motion, t, draws), motion, t, h, draws, Ahead(h, [seen]))
+        found.append(filter.observe(belief, seen, h, draws)[1].reshape(-1, 3))
+    bootstrap, guided = found
+    assert (guided.var(dim=0) < 0.5 * bootstrap.var(dim=0)).all()
+    one, other = (bootstrap - guided.mean(dim=0)).exp(), (guided - guided.mean(dim=0)).exp()
+    se = ((one.var(dim=0) + other.var(dim=0)) / len(one)).sqrt()
+    assert ((one.mean(dim=0) - other.mean(dim=0)).abs() < 3.0 * se).all()

@@ -2,8 +2,11 @@
 
 Parts:
 
+- linear: extended, unscented and square-root filters on linear systems, beside Kalman.
 - scalar: the scalar case of a normal prior and one value, by both ensembles, and the slope of the error in members.
 - lorenz96: analysis errors on Lorenz' ring of 40 variables over 20 seeds; time and memory of 1,000 variables.
+- particles: bias, slope, gradients and guiding of particle filters, and particle marginal Metropolis-Hastings.
+- grid: particle filters and smoothers of double wells and of prey and predators, beside sums over a grid.
 
 Every figure stands beside the bar it has to reach; with `--check` the exit code is 1 if any was missed. `--share` runs
 a share of the work, for trials; the bars are those of the full counts. CPU seconds are of one thread.
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("scalar", "lorenz96")
+PARTS = ("linear", "scalar", "lorenz96", "particles", "grid")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.assimilation_parts", PARTS))

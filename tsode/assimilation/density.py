@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tsode.assimilation.filters.base import Filter
+from tsode.assimilation.filters.extended import ExtendedKalman
 from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.rows import Rows
@@ -22,9 +24,11 @@ from tsode.inference.dosing import place_doses, repeat_rows
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_laws import Evaluation, Predictive
 from tsode.inference.known_paths import with_marks
+from tsode.inference.noise.additive import AdditiveNoise
 from tsode.inference.noise.log_normal import LogNormalNoise
 from tsode.inference.observations import Observations
 from tsode.inference.parameters import Parameters
+from tsode.inference.priors import Normal
 from tsode.numerics.base import Solver
 from tsode.numerics.row_jacobian import linearise
 
@@ -99,6 +103,10 @@ class FilteredDensity(KnownDensity):
         chosen = copy(self)
         chosen.seed = seed
         return chosen
+
+    def surrogate(self) -> FilteredDensity:
+        """A smooth density that is like it: by the extended Kalman filter, where its own draws."""
+        return self.with_filter(ExtendedKalman()) if self.filter.is_random else self
 
     def with_solver(self, solver: Solver) -> FilteredDensity:
         """The density itself, which has steps of its own."""
@@ -240,10 +248,29 @@ class FilteredDensity(KnownDensity):
                 return False
         return True
 
-    @torch.no_grad()
+    @property
+    def is_exact(self) -> bool:
+        """Whether Kalman's filter is exact: motion, and every channel on the scale of its noise, linear and normal."""
+        is_normal = all(
+            isinstance(noise, AdditiveNoise) or name in self.in_logs for name, noise in self.system.observed.items()
+        )
+        is_uncensored = not any(bool((c.is_below | c.is_above).any()) for c in self.cells.values())
+        normal_start = all(type(one) is Normal and one.bounds == (-math.inf, math.inf)
+                           for one in self.system.uncertain.values())  # fmt: skip
+        additive = [name for name, noise in self.system.observed.items() if isinstance(noise, AdditiveNoise)]
+        return (
+            self.is_linear and is_normal and is_uncensored and normal_start
+            and self._affine(additive, lambda s: s) == frozenset(additive)
+        )  # fmt: skip
+
     def _find_in_logs(self) -> frozenset[str]:
         """Channels of log-normal noise whose prediction has a logarithm that is affine in the state."""
         names = [name for name, noise in self.system.observed.items() if isinstance(noise, LogNormalNoise)]
+        return self._affine(names, torch.log)
+
+    @torch.no_grad()
+    def _affine(self, names: Sequence[str], scale: Callable[[Tensor], Tensor]) -> frozenset[str]:
+        """Channels whose prediction is affine in the state, on a scale."""
         if not names:
             return frozenset()
         n, values = len(self.data.ids), self.space.spread(3)
@@ -256,7 +283,7 @@ class FilteredDensity(KnownDensity):
         ends = torch.cat([ends, torch.lerp(ends[:, :1], ends[:, 1:], 0.3)], dim=1)  # of order one, as logarithms are
         found = []
         for name in names:
-            left, right, inside = asked.predict(self.system.observed[name], t, ends).log().unbind(1)
+            left, right, inside = scale(asked.predict(self.system.observed[name], t, ends)).unbind(1)
             gap = (inside - torch.lerp(left, right, 0.3)).abs()
             if bool((gap <= _SAME * (left.abs() + right.abs() + 1.0)).all()):
                 found.append(name)

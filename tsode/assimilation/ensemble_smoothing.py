@@ -12,8 +12,10 @@ from tsode.assimilation.filters.ensemble import Ensemble
 __all__ = ["smooth_ensembles", "smoothed_members"]
 
 
-def smooth_ensembles(seen: Sequence[Ensemble], before: Sequence[Ensemble], is_exact: bool = False) -> list[Tensor]:
+def smooth_ensembles(seen: Sequence[Ensemble], before: Sequence[Ensemble], is_exact: bool = True) -> list[Tensor]:
     """Members (r m d) at all stops given all data, from the ensembles when all was seen there and on arrival at each.
+
+    A member's states at all stops are a joint path.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ def smooth_ensembles(seen: Sequence[Ensemble], before: Sequence[Ensemble], is_ex
     return found[::-1]
 
 
-def smoothed_members(members: Tensor, ahead: Tensor, smoothed_ahead: Tensor, is_exact: bool = False) -> Tensor:
+def smoothed_members(members: Tensor, ahead: Tensor, smoothed_ahead: Tensor, is_exact: bool = True) -> Tensor:
     """Members at one stop given all data, from those at the next.
 
     ``Z + A A_next^+ (Z_next smoothed - Z_next)``, the smoother of Rauch, Tung and Striebel with the regression of the
@@ -48,7 +50,8 @@ def smoothed_members(members: Tensor, ahead: Tensor, smoothed_ahead: Tensor, is_
         Whether the parts of the members that the next stop does not explain are turned so that they have no chance
         correlation with what is known there. Their sample covariance stays. With the exact moments of
         `SquareRootEnsemble` on linear motion, mean and covariance are then those of Rauch, Tung and Striebel; otherwise
-        the mean alone. Where ``m - 1 < 2 d`` there is no room for it, and nothing is turned.
+        the mean alone. Then `smoothed_ahead` may also come from other runs than `ahead`, with other noise, such as
+        those past a time between two stops. Where ``m - 1 < 2 d`` there is no room for it, and nothing is turned.
 
     Returns
     -------

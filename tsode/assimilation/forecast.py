@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from tsode.assimilation.density import FilteredDensity
+from tsode.assimilation.filters.base import where_rows
 from tsode.assimilation.filters.gaussian import GaussianFilter
-from tsode.assimilation.gaussian_smoothing import Smoothed, sample_back, smooth, smooth_back
 from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
+from tsode.assimilation.paths import PathsAhead
 from tsode.assimilation.rows import Rows
 from tsode.assimilation.run import Passed, carry
-from tsode.assimilation.simulate import moved_by_noise, n_normals
-from tsode.evolutions.linear_sde import square_root
+from tsode.assimilation.smoothing import evenly, paths_at_stops, smoothed_at_stops, smoothed_before
 from tsode.inference.noise.additive import AdditiveNoise
 from tsode.inference.parameters import Parameters
 from tsode.likelihoods.base import Likelihood
 
 __all__ = ["Branches", "Law", "draw_data", "smoothed_paths"]
 
-_PATH, _BACK, _VALUE = 11, 12, 13  # purposes of random numbers
+_VALUE = 13  # purposes of random numbers
 
 
 @dataclass(frozen=True)
@@ -141,64 +141,41 @@ class Branches:
     # -- given all data ------------------------------------------------------------------------------------------------
 
     def _smoothed_at(self, times: Tensor) -> Any:
-        """Beliefs (r q,) at the times (r q), by all data."""
+        """Beliefs (r q,) at the times (r q), by all data: from what later data say of the next stop."""
         filter = self.density.filter
-        assert isinstance(filter, GaussianFilter)
         branch, place, t = self._rows_at(times), self._from_stop(times), times.flatten()
-        known = filter.mark(self._beliefs_at(times, branch))
+        known, draws = filter.mark(self._beliefs_at(times, branch)), self._draws_of(branch)
         stops = self.rows.stops
         n = stops.time.shape[1]
         if not n:
             return known
-        laws = smooth(self.passed.seen, self.passed.before)
-        later = Smoothed(*(_gathered(torch.stack(parts, dim=1), place.clamp(max=n - 1)) for parts in zip(*laws)))
-        until = stops.time.gather(1, place.clamp(max=n - 1)).flatten()
-        motion = branch.motion.to(until, self._inputs(place))
+        known, next_stop = evenly(filter, known, t, draws), place.clamp(max=n - 1)
         is_past = (place == n).flatten()
-        until = torch.where(is_past, t, until)
-        step = self.density.step[branch.series]
-        ahead = carry(filter, known, motion, t, until, step, self._draws_of(branch))
-        found = smooth_back(known, ahead, later)
-        is_there = (until == t) & ~is_past
-        mean = torch.where(is_there[:, None], later.mean, torch.where(is_past[:, None], known.mean, found.mean))
-        cov = torch.where(
-            is_there[:, None, None], later.cov,
-            torch.where(is_past[:, None, None], known.root @ known.root.mT, found.cov),
-        )  # fmt: skip
-        return known._replace(mean=mean, root=square_root(cov))
+        until = torch.where(is_past, t, stops.time.gather(1, next_stop).flatten())
+        motion = branch.motion.to(until, self._inputs(place))
+        ahead = carry(filter, known, motion, t, until, self.density.step[branch.series], draws)
+        later = smoothed_at_stops(self.density, self.rows, self.passed, self.draws)
+        there = [_gathered(part, next_stop) for part in later]
+        return where_rows(~is_past, smoothed_before(filter, known, ahead, there, until == t), known)
 
     # -- paths ---------------------------------------------------------------------------------------------------------
 
     def paths(self, times: Tensor, n: int) -> Tensor:
-        """Joint paths (r n q d) of states at increasing ``times`` (r q), after all stops that lie before the first.
+        """Joint paths (r n q d) of states at increasing ``times`` (r q), after the last row that lies before the first.
 
-        Stops among the times change the states; what is seen at them is not read.
+        What is seen later is not read.
         """
-        first = self._from_stop(times[:, :1])
-        stops, density = self.rows.stops, self.density
-        belief = _picked(self.passed.after, first)
-        clock = torch.cat([self.rows.t0[:, None], stops.time], dim=1).gather(1, first)[:, 0]
-        z = density.filter.members(belief, n, clock, self.draws)
-        place, found = first[:, 0], []
-        step = density.step[self.rows.series]
-        ends = torch.nn.functional.pad(stops.time, (0, 1), value=torch.inf)
-        for end in times.unbind(1):
-            while True:
-                here = ends.gather(1, place[:, None])[:, 0]
-                meets = here < end
-                until = torch.where(meets, here, end)
-                motion = self.rows.motion.to(until, self._inputs(place[:, None]))
-                z, clock = simulated(motion, z, clock, until, step, self.draws), until
-                if not bool(meets.any()):
-                    break
-                for k in place[meets].unique().tolist():
-                    change = stops.changes[k]
-                    if change is not None:
-                        is_here = (meets & (place == k))[:, None, None]
-                        z = torch.where(is_here, change.factor[:, None] * z + change.shift[:, None], z)
-                place = place + meets.long()
-            found.append(z)
-        return torch.stack(found, dim=2)
+        stops = self.rows.stops
+        is_row = (stops.row >= 0) & (stops.time < times[:, :1])
+        count = torch.arange(1, stops.time.shape[1] + 1)
+        place = (
+            torch.where(is_row, count, 0).amax(dim=1, keepdim=True) if len(count) else torch.zeros_like(times[:, :1])
+        )
+        place = place.long()
+        clock = torch.cat([self.rows.t0[:, None], stops.time], dim=1).gather(1, place)[:, 0]
+        z = self.density.filter.members(_picked(self.passed.after, place), n, clock, self.draws)
+        ahead = PathsAhead(self.rows, self.density.step[self.rows.series], self.draws)
+        return ahead.states(z, place[:, 0], clock, times)
 
 
 def smoothed_paths(density: FilteredDensity, u: Tensor, times: Tensor, seed: int) -> Tensor:
@@ -213,11 +190,8 @@ def smoothed_paths(density: FilteredDensity, u: Tensor, times: Tensor, seed: int
     """
     marked, (n, k) = density.marked(times), u.shape[:2]
     rows = marked.rows(density.space.unpack(u).values)
-    keys = density.draws(k, seed).keys + torch.arange(k).repeat_interleave(n) * 1_000_003
-    draws = Draws(keys)
-    passed = marked.passed(rows, draws, keep=True)
-    normal = draws.normal(_BACK, rows.t0, rows.stops.time.shape[1], len(density.system.states))
-    path = sample_back(passed.seen, passed.before, normal)
+    draws = Draws(density.draws(k, seed).keys + torch.arange(k).repeat_interleave(n) * 1_000_003)
+    path = paths_at_stops(marked, rows, marked.passed(rows, draws, keep=True), draws)
     place = torch.searchsorted(rows.stops.time.contiguous(), times.repeat(k, 1).contiguous())
     found = path.gather(1, place[..., None].expand(-1, -1, path.shape[2]))
     return found.unflatten(0, (k, n)).transpose(0, 1)
@@ -236,17 +210,6 @@ def draw_data(density: FilteredDensity, u: Tensor, generator: torch.Generator) -
     is_fine = point.is_fine.T.repeat_interleave(density.space.n_series, dim=1).reshape(-1, 1, 1)
     values = torch.where(is_fine, values, torch.nan)
     return values.unflatten(0, (b, density.n_problems, -1)).transpose(0, 1)
-
-
-def simulated(motion: Any, z: Tensor, t0: Tensor, t1: Tensor, step: Tensor, draws: Draws) -> Tensor:
-    """States (r m d) at ``t1`` (r,), from those at ``t0``, along paths with noise."""
-    gap = t1 - t0
-    count = (gap > 0).long() if motion.is_linear else (gap / step - 1e-9).ceil().clamp(min=0).long()
-    for i in range(int(count.max()) if len(count) else 0):
-        begin = t0 if motion.is_linear else t0 + i * step
-        h = torch.where(count > i + 1, step, torch.where(count == i + 1, t1 - begin, torch.zeros_like(gap)))
-        z = moved_by_noise(motion, z, begin, h, draws.normal(_PATH, begin, z.shape[1], n_normals(motion)))
-    return z
 
 
 def _gathered(stacked: Tensor, place: Tensor) -> Tensor:

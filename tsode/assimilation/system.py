@@ -16,7 +16,8 @@ from tsode.assimilation.process_noise import ProcessNoise
 from tsode.errors import ParameterError
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise.base import Between
-from tsode.inference.parameters import Parameters
+from tsode.inference.observations import Observations
+from tsode.inference.parameters import Parameters, ParameterSpace
 from tsode.inference.priors import Normal, Prior
 
 __all__ = ["StochasticSystem", "stochastic"]
@@ -70,6 +71,10 @@ class StochasticSystem(KnownSystem):
                     f"There is a parameter {name!r} already, and process_noise or the residual adds another: rename it."
                 )
         return {**self.parameters, **added}
+
+    def space(self, data: Observations, n_problems: int | None = None) -> ParameterSpace:
+        """Space of the parameters; it may have no axis, where all that is unknown is the state."""
+        return ParameterSpace.build(self.all_parameters(), data.ids, self.own(), n_problems, may_be_empty=True)
 
     def own(self) -> set[str]:
         return set(self.per_series)

@@ -136,6 +136,7 @@ class ParameterSpace:
         ids: Sequence[object],
         own: Collection[str] = (),
         n_problems: int | None = None,
+        may_be_empty: bool = False,
     ) -> ParameterSpace:
         """Space of parameters given by priors and numbers.
 
@@ -150,6 +151,8 @@ class ParameterSpace:
         n_problems : int, optional
             Into how many problems of equally many series the series fall. By default, each series is one where nothing
             is shared, and all are one where something is.
+        may_be_empty : bool
+            Whether all parameters may be known.
         """
         priors, fixed = {}, {}
         for name in sorted(parameters):
@@ -167,7 +170,7 @@ class ParameterSpace:
                     f"per_series names {name!r}, which is no parameter with a prior.{guess} Those are: "
                     f"{', '.join(priors) or 'none'}."
                 )
-        if not priors:
+        if not priors and not may_be_empty:
             raise ParameterError("No parameter has a prior, so there is nothing to infer: give at least one.")
         if n_problems is None:
             n_problems = len(ids) if set(priors) <= set(own) else 1
@@ -213,7 +216,7 @@ class ParameterSpace:
             )
         shape = (*u.shape[:2], self.n_series)
         values = {name: value.to(u).expand(shape) for name, value in self.fixed.items()}
-        log_prior, is_fine = torch.zeros_like(u[..., 0]), torch.ones_like(u[..., 0], dtype=torch.bool)
+        log_prior, is_fine = u.new_zeros(u.shape[:2]), u.new_ones(u.shape[:2], dtype=torch.bool)
         for name, prior, start, width in self._blocks():
             part = u[..., start : start + width]
             is_near = prior.is_in_reach(part)
@@ -237,7 +240,7 @@ class ParameterSpace:
             part = u[..., start : start + width]
             is_near = prior.is_in_reach(part)
             parts.append(torch.where(is_near, prior.constrain(torch.where(is_near, part, 0.0))[0], torch.nan))
-        return torch.cat(parts, dim=-1)
+        return torch.cat([u[..., :0], *parts], dim=-1)
 
     def unconstrain(self, x: Tensor) -> Tensor:
         """Coordinates (g b p) of the parameters ``x`` (g b p), in the order of `names`."""
@@ -261,7 +264,7 @@ class ParameterSpace:
 
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
         """Draws of the coordinates, (g n p); the first of them are the same however many are asked for."""
-        parts = []
+        parts = [torch.zeros(self.n_problems, n, 0, dtype=torch.float64)]
         for _, prior, _, width in self._blocks():
             seed = int(torch.randint(2**62, (), generator=generator))
             own = torch.Generator().manual_seed(seed)

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from tsode.assimilation.failed_members import good_members, replaced
 from tsode.assimilation.filters.base import Ahead, Filter, where_rows
-from tsode.assimilation.filters.gaussian import lower_root
 from tsode.assimilation.inflation import AdaptiveInflation, Inflation, Innovation, spread_out
 from tsode.assimilation.localisation import Localisation
 from tsode.assimilation.motion import Draws, Motion, Seen, Start
+from tsode.assimilation.noisy_step import NoisyStep
 from tsode.assimilation.scalar_analysis import Analysis, analyse
 from tsode.errors import ParameterError
 from tsode.jumps.ensemble_updates import sample_moments
@@ -53,8 +53,8 @@ class Ensemble(NamedTuple):
 class EnsembleFilter(Filter[Ensemble]):
     """Family of filters whose belief is an ensemble of states, moved along straight lines by each value.
 
-    Nonlinear motion is taken in halves: half a step of the drift, the noise, half a step of the drift (Strang 1968).
-    Linear motion takes one exact step. No matrix of states by states is made, except by linear motion itself.
+    Steps are those of `NoisyStep`; linear motion takes one exact step. No matrix of states by states is made, except by
+    linear motion itself.
 
     A member that is not finite, or is about to leave the range of numbers, is replaced by a copy of a good one with
     fresh noise, and counted. A row with fewer than two good members has failed: it is NaN, and its evidence -inf.
@@ -107,21 +107,17 @@ class EnsembleFilter(Filter[Ensemble]):
     def flow(
         self, belief: Ensemble, motion: Motion, t: Tensor, h: Tensor, draws: Draws, ahead: Ahead | None = None
     ) -> Ensemble:
-        z, d, k, half = belief.members, motion.n_state, motion.n_noise, 0.5 * h
-        failed = belief.n_failed
-        if motion.is_linear:
-            law = motion.transition(t, z[:, 0], h)
-            moved = z @ law.phi.mT + law.shift[:, None]
-            noise = self._noise(moved, draws.normal(_NOISE, t, self.n_members, d))
-            moved = moved + noise @ lower_root(law.cov).mT
-        elif k == 0:
+        z = belief.members
+        if motion.n_noise == 0 and not motion.is_linear:
             moved = motion.moved(t, z, h)
         else:
-            moved, failed = _whole(motion.moved(t, z, half), z, failed, t, draws, _HALFWAY)
-            noise = self._noise(moved, draws.normal(_NOISE, t, self.n_members, k))
-            kick = (motion.diffusion(t + half, moved) @ noise[..., None]).squeeze(-1)
-            moved = motion.moved(t + half, moved + h.to(z).sqrt()[:, None, None] * kick, half)
-        moved, failed = _whole(moved, z, failed, t, draws, _END)
+            step = NoisyStep.of(motion, t, z, h)
+            # a member that has failed on the way must not take the others with it
+            noise = self._noise(
+                step.mean.nan_to_num(0.0, 0.0, 0.0), draws.normal(_NOISE, t, z.shape[1], step.n_normals)
+            )
+            moved = step.finish(step.noisy(noise))
+        moved, failed = _whole(moved, z, belief.n_failed, t, draws)
         return where_rows(h != 0, belief._replace(members=moved, n_failed=failed), belief)
 
     def change(self, belief: Ensemble, factor: Tensor, shift: Tensor) -> Ensemble:
@@ -151,25 +147,23 @@ class EnsembleFilter(Filter[Ensemble]):
         return belief.members if n == m else belief.members[:, torch.arange(n) * m // n]
 
 
-def _whole(
-    members: Tensor, before: Tensor, n_failed: Tensor, t: Tensor, draws: Draws, purpose: int
-) -> tuple[Tensor, Tensor]:
+def _whole(members: Tensor, before: Tensor, n_failed: Tensor, t: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """Members after a step with those that failed replaced, and how many that were, added to those before."""
     is_good = good_members(members, before)
     if is_good is None:
         return members, n_failed
-    whole = replaced(members, is_good, draws.uniform(purpose, t, members.shape[1], 3))
+    whole = replaced(members, is_good, draws.uniform(_COPIES, t, members.shape[1], 3))
     return whole, n_failed + (~is_good & before.isfinite().all(dim=2)).sum(dim=1)
 
 
 def _predicted(members: Tensor, seen: Seen, n_failed: Tensor, t: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """Members and their predictions; a member without one gives way to a copy of one that has it."""
-    predicted = seen.predict(members)
-    is_good = predicted.isfinite() | ~seen.is_seen[:, None]
+    predicted = torch.where(seen.is_seen[:, None], seen.predict(members), 0.0)
+    is_good = predicted.isfinite()
     if is_good.all():
         return members, predicted, n_failed
     both = torch.cat([members, predicted[..., None]], dim=2)
-    both = replaced(both, is_good, draws.uniform(_END, t, members.shape[1], 3), jitter=0.0)
+    both = replaced(both, is_good, draws.uniform(_COPIES, t, members.shape[1], 3), jitter=0.0)
     return both[..., :-1], both[..., -1], n_failed + (~is_good & members.isfinite().all(dim=2)).sum(dim=1)
 
 
@@ -191,5 +185,5 @@ def _innovation(
     )
 
 
-_START, _NOISE, _HALFWAY, _END = 1, 2, 3, 4
+_START, _NOISE, _COPIES = 1, 2, 3
 _APART = 6_148_914_691_236_517_205  # odd: keys of one value and of the next are far apart

@@ -25,6 +25,8 @@ class EnsembleKalman(EnsembleFilter):
 
     Parameters
     ----------
+    n_members, inflation, localisation
+        As in `EnsembleFilter`.
     is_centred : bool
         Whether the errors of the members are made to add up to zero, so that the mean of the ensemble is moved by the
         value alone. By default not.
@@ -36,6 +38,11 @@ class EnsembleKalman(EnsembleFilter):
     Review 129, 2001: values one after the other.
     Lawson & Hansen, "Implications of stochastic and deterministic filters as ensemble-based data assimilation methods
     in varying regimes of error growth", Monthly Weather Review 132, 2004.
+
+    Examples
+    --------
+    >>> EnsembleKalman(50, is_centred=True).inflation
+    AdaptiveInflation(sd=0.6, damping=0.9, most=100.0)
     """
 
     is_centred: bool = False
@@ -55,4 +62,4 @@ class EnsembleKalman(EnsembleFilter):
         return perturbed_update(members, predicted, found.mean, found.var, noise, taper)
 
 
-_ERRORS = 5
+_ERRORS = 4

@@ -35,13 +35,13 @@ class ExtendedKalman(GaussianFilter):
         return (law.phi @ belief.mean[..., None]).squeeze(-1) + law.shift, law.phi @ belief.root
 
     def regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
-        is_recorded = torch.is_grad_enabled()
+        mean = seen.predict(belief.mean[:, None])[:, 0]
+        goes_on = mean.requires_grad  # by the mean of the belief, or by what predictions are made of
         with torch.enable_grad():
             at = belief.mean if belief.mean.requires_grad else belief.mean.detach().requires_grad_()
-            mean = seen.predict(at[:, None])[:, 0]
+            image = seen.predict(at[:, None])[:, 0]
             slope = torch.zeros_like(at)
-            if mean.requires_grad:
-                (slope,) = torch.autograd.grad(mean.sum(), at, create_graph=is_recorded, materialize_grads=True)
-        if not is_recorded:
-            mean, slope = mean.detach(), slope.detach()
+            if image.requires_grad:
+                (slope,) = torch.autograd.grad(image.sum(), at, create_graph=goes_on, materialize_grads=True)
+        slope = slope if goes_on else slope.detach()
         return mean, (belief.root.mT @ slope[..., None]).squeeze(-1), torch.zeros_like(mean)

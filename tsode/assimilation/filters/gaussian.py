@@ -12,7 +12,8 @@ from torch import Tensor
 from tsode.assimilation.filters.base import Ahead, Filter, where_rows
 from tsode.assimilation.motion import Draws, Motion, Seen, Start
 from tsode.assimilation.scalar_analysis import analyse
-from tsode.evolutions.linear_sde import Transition, square_root
+from tsode.evolutions.linear_sde import Transition
+from tsode.numerics.semidefinite_root import semidefinite_root
 from tsode.numerics.triangular_root import triangular_root
 
 __all__ = ["GaussianBelief", "GaussianFilter"]
@@ -57,7 +58,7 @@ class GaussianFilter(Filter[GaussianBelief]):
             columns = law.phi @ belief.root
         else:
             mean, columns = self._moved(belief, motion, law, t, h)
-        noise = triangular_root_of(law.cov)
+        noise = semidefinite_root(law.cov)
         after = GaussianBelief(mean, triangular_root(torch.cat([columns, noise], dim=-1)), law.phi @ belief.link)
         return where_rows(h != 0, after, belief)
 
@@ -103,24 +104,4 @@ class GaussianFilter(Filter[GaussianBelief]):
         return belief.mean[:, None] + apart @ belief.root.mT
 
 
-def triangular_root_of(cov: Tensor) -> Tensor:
-    """Square root (r d d) of covariances (r d d) that may be singular; it can be differentiated."""
-    if not (torch.is_grad_enabled() and cov.requires_grad):
-        return square_root(cov)
-    return lower_root(cov)
-
-
-def lower_root(cov: Tensor) -> Tensor:
-    """Lower triangle of a covariance, whose columns without a pivot are zero."""
-    columns, rest = [], cov
-    size = cov.detach().diagonal(dim1=-2, dim2=-1)
-    for i in range(cov.shape[-1]):
-        pivot = rest[..., i, i]
-        is_null = pivot.detach() <= _ROUNDING * size[..., i]
-        column = rest[..., i] * torch.where(is_null, 0.0, torch.where(is_null, 1.0, pivot).rsqrt())[..., None]
-        columns.append(column)
-        rest = rest - column[..., None] * column[..., None, :]
-    return torch.stack(columns, dim=-1).tril()
-
-
-_MEMBERS, _ROUNDING = 1, 1e-14
+_MEMBERS = 1

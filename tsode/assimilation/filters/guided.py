@@ -14,9 +14,10 @@ from tsode.assimilation.motion import Draws, Seen
 from tsode.assimilation.noisy_step import NoisyStep
 from tsode.errors import ParameterError
 
-__all__ = ["GuidedFilter"]
+__all__ = ["GuidedFilter", "normal_by_curvature"]
 
 TOWARDS, CHOICE = 111, 112  # purposes of draws
+FARTHEST = 8.0  # length of the normals that are aimed at: what lies beyond is hopeless, or a prediction that bends away
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,16 @@ class GuidedFilter(ParticleFilter):
                 factor, info = torch.linalg.cholesky_ex(later + own)
                 root, later_info = torch.linalg.cholesky_ex(later)
                 # what cannot be aimed at is left to chance
-                is_aimed = is_guided.any(dim=2) & (info == 0) & (later_info == 0)
-                drawn_to = (gain.mT @ torch.cholesky_solve(error[..., None], factor)).squeeze(-1)
-                mean = torch.where(is_aimed[..., None], drawn_to, 0.0)
+                is_aimed = is_guided.any(dim=2) & (info == 0) & (later_info == 0) & own.isfinite().all(-1).all(-1)
+                aim = (gain.mT @ torch.cholesky_solve(error[..., None], factor)).squeeze(-1)
+                is_aimed &= aim.isfinite().all(-1)
+                length = torch.linalg.vector_norm(aim, dim=-1, keepdim=True)
+                mean = torch.where(is_aimed[..., None], aim * (FARTHEST / length).clamp(max=1.0), 0.0)
             _, m, c = error.shape
             # Matheron's rule: mean + e - g' S^-1 (g e + eta) with eta ~ N(0, S - g g') has covariance 1 - g' S^-1 g
             eta = (root @ draws.normal(TOWARDS, step.t, m, c)[..., None]).squeeze(-1)
-            pull = error - (gain @ free[..., None]).squeeze(-1) - eta
-            drawn = free + (gain.mT @ torch.cholesky_solve(pull[..., None], factor)).squeeze(-1)
+            pull = -(gain @ free[..., None]).squeeze(-1) - eta
+            drawn = mean + free + (gain.mT @ torch.cholesky_solve(pull[..., None], factor)).squeeze(-1)
             is_free = draws.uniform(CHOICE, step.t, m) < self.defensive
             xi = torch.where((is_aimed & ~is_free)[..., None], drawn, free)
             apart = xi - mean
@@ -146,12 +149,29 @@ def _aim(step: NoisyStep, xi: Tensor, gap: Tensor, ahead: list[Seen]) -> tuple[T
 
 def _as_normal(seen: Seen, prediction: Tensor) -> tuple[Tensor, Tensor]:
     """Value less prediction (r m) and variance (r m), of the normal noise that is like that of a channel."""
-    if seen.value is not None and seen.variance is not None:
-        value, variance = seen.value.detach()[:, None], seen.variance.detach()[:, None]
-        return value - prediction, variance.expand_as(prediction)
+    if seen.value is None or seen.variance is None:
+        return normal_by_curvature(seen, prediction)
+    error = seen.value.detach()[:, None] - prediction
+    variance = seen.variance.detach()[:, None].expand_as(prediction)
+    is_beyond = seen.is_seen & seen.value.isnan()
+    if not is_beyond.any():
+        return error, variance
+    other_error, other_variance = normal_by_curvature(seen, prediction)
+    is_beyond = is_beyond[:, None]
+    return torch.where(is_beyond, other_error, error), torch.where(is_beyond, other_variance, variance)
+
+
+def normal_by_curvature(seen: Seen, prediction: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by slope and curvature of the log likelihood at the prediction.
+
+    The square of the slope stands for a curvature of the wrong sign.
+    """
     with torch.enable_grad():
         s = prediction.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(seen.log_prob(s).sum(), s, create_graph=True)
+        score = seen.log_prob(s).sum()
+        slope = torch.zeros_like(s)
+        if score.requires_grad:
+            (slope,) = torch.autograd.grad(score, s, create_graph=True)
         bend = torch.autograd.grad(slope.sum(), s, allow_unused=True)[0] if slope.requires_grad else None
     slope = slope.detach()
     curvature = torch.zeros_like(slope) if bend is None else -bend

@@ -25,10 +25,22 @@ class SquareRootEnsemble(EnsembleFilter):
     on linear motion with normal start and noise, without inflation and localisation, mean, covariance and log evidence
     are those of the Kalman filter, whatever the draws.
 
+    Parameters
+    ----------
+    n_members, inflation, localisation
+        As in `EnsembleFilter`.
+
     References
     ----------
     Anderson, "A local least squares framework for ensemble filtering", Monthly Weather Review 131, 2003, section 3.
     Tippett, Anderson, Bishop, Hamill & Whitaker, "Ensemble square root filters", Monthly Weather Review 131, 2003.
+
+    Examples
+    --------
+    >>> from tsode.assimilation.localisation import Localisation
+    >>> ring = Localisation(torch.arange(40.0), radius=16.0, period=40.0)
+    >>> SquareRootEnsemble(40, localisation=ring).n_members
+    40
     """
 
     def _first(self, start: Start, normals: Tensor) -> Tensor:

@@ -81,6 +81,16 @@ class KeptPosterior:
             mode_log_prob=modes.log_prob, mode_starts=modes.n_starts, gradient_error=gradient_error, **same,
         )  # fmt: skip
 
+    @classmethod
+    def of_nothing(cls, data: Observations, seed: int, log_evidence: Tensor) -> Self:
+        """Of a system whose parameters are all known, with the log evidences (g) of its problems."""
+        g = len(log_evidence)
+        none, flat, one = torch.zeros(g, 0).double(), torch.zeros(g).double(), torch.zeros(g, 1).double()
+        return cls(
+            data, seed, (), ("known",) * g, ((),) * g, one[..., None][..., :0], one, none, none, none, flat + torch.nan,
+            log_evidence, flat, flat, flat, none, one[..., None][..., :0], one, torch.ones(g, 1).long(),
+        )  # fmt: skip
+
     def labels(self) -> list[str]:
         """Names of the coordinates of all problems, with the id of the series where these are the problems."""
         if len(self.nodes) == 1:

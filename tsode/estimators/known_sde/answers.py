@@ -26,7 +26,8 @@ from tsode.frames.times import Query
 
 __all__ = ["AnswersByFilter"]
 
-N_FILTERED = 64  # draws of the parameters that have a filter of their own
+FEWEST, N_FILTERED = 16, 64  # draws of the parameters that have a filter of their own
+N_STATES = 4096  # of all these filters together, where beliefs are states
 MOST_NUMBERS = 2**22  # of the states of a run
 
 
@@ -166,7 +167,8 @@ class AnswersByFilter(AnswersByDraws):
         """What leaves the runs of the filter, and of each run and time the draws (q k) that weigh the same."""
         given = [run.history.as_told(panel) for run in runs]
         density: Any = self._density_of(given, len(given))
-        u = torch.stack([draws[:N_FILTERED] for draws in self._draws_of(runs)])
+        n_filtered = min(N_FILTERED, max(FEWEST, N_STATES // density.filter.n_members)) if density.names else 1
+        u = torch.stack([draws[:n_filtered] for draws in self._draws_of(runs)])
         k = u.shape[1]
         rows = density.rows(density.space.unpack(u).values)
         # each draw has noise of its own

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 
 from tsode._isolation import isolated
 from tsode._random import new_generator
-from tsode._registry import build
+from tsode._registry import build, name_of
+from tsode.assimilation.choice import CANDIDATES, Trial, choose_filter
 from tsode.assimilation.density import FilteredDensity
 from tsode.assimilation.filters import FILTERS, Filter
 from tsode.assimilation.forecast import draw_data
@@ -32,18 +34,21 @@ from tsode.estimators.known_ode.failures import (
 )
 from tsode.estimators.known_ode.model_files import KeepsFiles
 from tsode.estimators.known_ode.module import PosteriorDraws
-from tsode.estimators.known_ode.parts_file import fingerprint
+from tsode.estimators.known_ode.parts_file import encode, fingerprint
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_sde.answers import AnswersByFilter
 from tsode.estimators.known_sde.states import TellsOfStates
 from tsode.estimators.parameters import Check, or_value, positive
 from tsode.frames.panel import Panel
+from tsode.inference.draws import Posterior
 from tsode.inference.infer import ENGINES, infer
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.model_checks import direction_error
 from tsode.inference.observations import Observations
 
 __all__ = ["KnownSDEForecaster"]
+
+N_TRIED = 16  # draws of the posterior at which filters are compared
 
 
 def _check_inference(name: str, value: Any, default: Any) -> None:
@@ -82,7 +87,8 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
         Parameters that are states: each walks at random on its line (the logarithm of a positive one), from what its
         prior says, as fast as its entry of `process_noise`.
     filter : str, Part or Filter
-        See `tsode.assimilation.filters`; "auto" is "extended".
+        "extended", "unscented", "square_root", "ensemble", "particle", "guided"; see `tsode.assimilation.filters`.
+        "auto": the cheapest whose evidence is that of particles at draws of the posterior, see `filter_`.
     step : float, optional
         Longest step between two values, in units of time. By default half of the fastest time of the rates. Where the
         equation is linear steps are exact, and as long as need be.
@@ -95,6 +101,11 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
     ----------
     posterior_, log_evidence_, log_likelihood_, problems_, modes_
         As in `KnownODEForecaster`. A log likelihood is that of a value given those before it.
+    filter_ : str
+        The filter that is used.
+    filter_check_ : DataFrame
+        What "auto" has tried: how far the log evidence is off that of particles, of a value (``off``), and how this
+        differs between draws of the parameters (``scatter``), the effective share of particles, CPU seconds.
     channels_, horizon_, time_unit_, last_times_ : see `BaseForecaster`.
 
     Examples
@@ -104,7 +115,7 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
     >>> from tsode.inference import AdditiveNoise, HalfNormal, LogNormal, Normal
     >>> levels = pd.DataFrame({"ds": [0.0, 1.0, 2.5, 4.0, 5.0, 7.0], "y": [2.1, 1.5, 1.4, 0.8, 1.2, 0.9]})
     >>> model = tsode.KnownSDEForecaster(
-    ...     lambda t, z, p: -p.k * (z - 1.0), states=["level"], parameters={"k": LogNormal(0, 1)},
+    ...     lambda t, z, p: (-p.k * (z[:, 0] - 1.0),), states=["level"], parameters={"k": LogNormal(0, 1)},
     ...     initial={"level": Normal(0, 3)}, observed={"y": AdditiveNoise("level", sd=0.1)},
     ...     process_noise={"level": HalfNormal(1.0)}, inference="laplace", random_state=0,
     ... ).fit(levels)
@@ -138,7 +149,9 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
         return stochastic(self._said(), self.process_noise, tuple(self.drifting))
 
     def _filter(self) -> Filter[Any]:
-        return build(FILTERS, "extended" if self.filter == "auto" else self.filter, "filter")
+        if self.filter == "auto":
+            return CANDIDATES[self.__dict__.get("filter_", "extended")]
+        return build(FILTERS, self.filter, "filter")
 
     def _build_density(
         self, ids: Sequence[Hashable], data: Observations, n_problems: int | None = None
@@ -151,19 +164,25 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
     @isolated()
     def _infer_from(self, reader: DataReader, panel: Panel) -> None:
         data = self._observed(reader, panel)
+        given = name_of(self.filter)
+        self.filter_ = "extended" if given == "auto" else given if isinstance(given, str) else type(given).__name__
         density = self._build_density(panel.ids, data)
         assert isinstance(density, FilteredDensity)
-        check_informed(density)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
         density = density.with_seed(seed)
+        if not density.names:
+            self._keep_known(density, reader, panel, seed)
+            return
+        check_informed(density)
         keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
-        found = infer(
-            density, self.inference, seed, settings_for(self.n_draws), keys, self.max_seconds,
-            verbose=bool(self.verbose),
-        )  # fmt: skip
-        draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
-        if not bool(draws.isfinite().all()):
-            raise SolverError(no_start(found, density, reader))
+        found, draws = self._inferred(density, seed, keys, reader)
+        trials: list[Trial] = []
+        if self.filter == "auto":
+            self.filter_, trials = choose_filter(density, draws[:, :N_TRIED])
+            if self.filter_ != "extended":
+                density = density.with_filter(self._filter())
+                found, draws = self._inferred(density, seed, keys, reader)
+        self.filter_check_ = pd.DataFrame([vars(trial) for trial in trials])
         found = found.with_problems(explained(found, density, reader)).with_problems(bound_problems(found, density))
         found = found.with_problems(tail_problems(found, density))
         error = np.nan
@@ -175,3 +194,45 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
         self._keep(reader, panel, PosteriorDraws(draws), [], 1)
         if self.problems_:
             warnings.warn(f"The posterior has problems: {'; '.join(self.problems_)}.", TsodeWarning, stacklevel=4)
+
+    def _keep_known(self, density: FilteredDensity, reader: DataReader, panel: Panel, seed: int) -> None:
+        """Keep a system whose parameters are all known: what is inferred is the state alone."""
+        u = torch.zeros(density.n_problems, 2, 0, dtype=torch.float64)
+        trials: list[Trial] = []
+        if self.filter == "auto":
+            self.filter_, trials = choose_filter(density, u)
+            density = density.with_filter(self._filter())
+        self.filter_check_ = pd.DataFrame([vars(trial) for trial in trials])
+        with torch.no_grad():
+            evidence = density.log_prob(u)[:, 0]
+        if not bool(evidence.isfinite().all()):
+            key = panel.ids[int((~evidence.isfinite()).int().argmax())]
+            raise SolverError(
+                f"Series {key!r} has a value that no state of the filter explains: look at process_noise= and initial=."
+            )
+        self._kept = KeptPosterior.of_nothing(density.data, seed, evidence)
+        self._fingerprint = fingerprint(density)
+        draws = torch.zeros(density.n_problems, self.n_draws, 0, dtype=torch.float64)
+        self._keep(reader, panel, PosteriorDraws(draws), [], 1)
+
+    def _inferred(
+        self, density: FilteredDensity, seed: int, keys: list[int] | None, reader: DataReader
+    ) -> tuple[Posterior, torch.Tensor]:
+        """The posterior by a filter, and draws (g k p) of it."""
+        found = infer(
+            density, self.inference, seed, settings_for(self.n_draws), keys, self.max_seconds,
+            verbose=bool(self.verbose),
+        )  # fmt: skip
+        draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
+        if not bool(draws.isfinite().all()):
+            raise SolverError(no_start(found, density, reader))
+        return found, draws
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def _found_to_file(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        check = {str(name): column.tolist() for name, column in self.filter_check_.items()}
+        return {"filter_": self.filter_, "filter_check_": encode(check)}, {}
+
+    def _found_from_file(self, more: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        self.filter_, self.filter_check_ = more["filter_"], pd.DataFrame(more["filter_check_"])

@@ -30,7 +30,7 @@ from tsode.datasets import (
     load_theophylline_doses,
     load_theophylline_static,
 )
-from tsode.diagnostics import forgetting, influence, sensitivity
+from tsode.diagnostics import forgetting, influence, innovations, rank_histogram, sensitivity, spread_skill
 from tsode.errors import TsodeWarning
 from tsode.plots import (
     Page,
@@ -47,17 +47,21 @@ from tsode.plots import (
     plot_history,
     plot_individual_fits,
     plot_influence,
+    plot_innovations,
     plot_intensity,
     plot_latent,
     plot_leaderboard,
     plot_pairs,
     plot_phase,
     plot_pit,
+    plot_plume,
     plot_posterior_predictive,
     plot_prior_posterior,
     plot_profiles,
+    plot_rank_histogram,
     plot_sensitivity,
     plot_spectrum,
+    plot_spread_skill,
     plot_visual_predictive_check,
     plot_what_if,
 )
@@ -105,6 +109,19 @@ future = future[future["unique_id"].isin(past["unique_id"])]
 quantiles = forecaster.predict_quantiles(future, quantiles=np.arange(1, 40) / 40)
 page.figure(plot_calibration(future, quantiles, history=past), "Two hours of 57 people after the cut.")
 page.figure(plot_pit(future, quantiles, history=past), "The same readings: where they lie in their forecasts.")
+
+page.heading(
+    "plot_plume, plot_innovations, plot_spread_skill, plot_rank_histogram: an ensemble, and whether it is right"
+)
+ensemble = forecaster.sample(times=times[times > cut], context=one, n_samples=60, random_state=0)
+axes = plot_plume(one, ensemble, truth=future[future["unique_id"] == person], label="glucose (mg/dL)")
+page.figure(axes, "The forecast of the fan as sixty paths that belong together.")
+page.figure(plot_innovations(innovations(forecaster, one)).axes[0], "Errors one reading ahead, by their own forecasts.")
+few = recent[recent["unique_id"].isin(future["unique_id"].unique()[:12])]
+verified = {"cutoffs": [cut], "horizon": horizon}
+page.figure(plot_spread_skill(spread_skill(forecaster, few, **verified)), "What they claim of twelve people's errors.")
+ranks = rank_histogram(forecaster, few, **verified)
+page.figure(plot_rank_histogram(ranks).axes[0], "Where readings lie among paths: even is right.")
 
 page.heading("plot_decomposition: what a series is made of")
 co2 = load_mauna_loa_co2().set_index("ds")["co2_ppm"]["1985":"1993"][::2]

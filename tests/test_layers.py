@@ -29,8 +29,9 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"estimators.auto", "estimators.known_ode", "estimators.series"}),
     frozenset({"estimators.known_sde"}),
     frozenset({"estimators"}),
+    frozenset({"backtest"}),
     frozenset({"diagnostics", "stability"}),
-    frozenset({"backtest", "conformal", "datasets", "plots", "solve", "testing"}),
+    frozenset({"conformal", "datasets", "plots", "solve", "testing"}),
     frozenset({"cli", "integrations"}),
 )
 ROW_OF = {f"tsode.{place}": row for row, places in enumerate(ROWS) for place in places}

@@ -45,3 +45,16 @@ def test_few_errors_say_nothing(n: int) -> None:
 
 def test_times_that_are_all_one_say_nothing() -> None:
     assert np.isnan(portmanteau(np.ones(30), np.random.default_rng(0).normal(size=30)))
+
+
+def test_many_short_series_are_tested_together_by_pairs_within_each() -> None:
+    rng = np.random.default_rng(2)
+    series, times = np.repeat(np.arange(60), 5), np.tile(np.arange(5.0), 60)
+    found = [portmanteau(times, rng.normal(size=300), series) for _ in range(400)]
+    assert 0.025 < np.mean(np.array(found) < 0.05) < 0.08
+    # what all of a series share is correlated in time, what alternates from one to the next is not
+    assert portmanteau(times, np.repeat(rng.normal(size=60), 5), series) < 1e-6
+    white = rng.normal(size=(60, 5))
+    mirrored = white.copy()
+    mirrored[1::2] = -white[::2]
+    assert portmanteau(times, mirrored.ravel(), series) > 0.01

@@ -28,7 +28,7 @@ from tsode.frames.standard_errors import columns_beside
 from tsode.frames.table import ID_COL, TIME_COL
 from tsode.frames.write import write_long
 
-__all__ = ["backtest", "by_name", "reading_of", "run_rounds"]
+__all__ = ["backtest", "by_name", "cut_rounds", "reading_of", "run_rounds"]
 
 
 def backtest(
@@ -159,7 +159,7 @@ def run_rounds(
     parts: list[pd.DataFrame] = []
     following: dict[str, Following] = {}
     for cutoff_of in find_rounds(panel, cutoffs, every, lead):
-        past, ahead = _cut(whole, panel, cutoff_of, lead)
+        past, ahead = cut_rounds(whole, panel, cutoff_of, lead)
         if not len(ahead):
             if not isinstance(cutoffs, Mapping):
                 refuse_cutoff(panel, cutoff_of(panel.ids[0]), horizon, len(past) > 0)
@@ -246,7 +246,7 @@ def _with_context(panel: Panel, context: Panel) -> Panel:
     return append_rows(GrowingPanel.of(panel), context.part(range(len(context)), is_new), "error")[0].plain()
 
 
-def _cut(whole: Panel, panel: Panel, cutoff_of: Cutoffs, lead: Any) -> tuple[Panel, Panel]:
+def cut_rounds(whole: Panel, panel: Panel, cutoff_of: Cutoffs, lead: Any) -> tuple[Panel, Panel]:
     """The whole of the series up to their cutoff, and what of those in the panel comes after it within `lead`."""
     past, past_rows, ahead, ahead_rows = [], [], [], []
     for row, (key, times, values) in enumerate(zip(whole.ids, whole.times, whole.values)):

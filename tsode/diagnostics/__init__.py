@@ -4,10 +4,13 @@ from tsode.diagnostics.filter_memory import forgetting
 from tsode.diagnostics.forecast_sensitivity import sensitivity
 from tsode.diagnostics.gradients import gradient_check
 from tsode.diagnostics.guarantees import guarantees
+from tsode.diagnostics.innovations import innovations
 from tsode.diagnostics.noncompartmental import noncompartmental
 from tsode.diagnostics.observation_influence import influence
 from tsode.diagnostics.path import LatentPath, latent_path
+from tsode.diagnostics.rank_histogram import rank_histogram
 from tsode.diagnostics.sensitivities import StateSensitivities, state_sensitivities
+from tsode.diagnostics.spread_skill import spread_skill
 from tsode.diagnostics.usage import LatentUsage, latent_usage
 
 __all__ = [
@@ -18,9 +21,12 @@ __all__ = [
     "gradient_check",
     "guarantees",
     "influence",
+    "innovations",
     "latent_path",
     "latent_usage",
     "noncompartmental",
+    "rank_histogram",
     "sensitivity",
+    "spread_skill",
     "state_sensitivities",
 ]

@@ -66,6 +66,14 @@ class EnsembleMixture(Likelihood):
     def cdf(self, params: Tensor, x: Tensor) -> Tensor:
         return self.member.cdf(self.members(params), x[..., None]).mean(dim=-1)
 
+    def log_below(self, params: Tensor, x: Tensor) -> Tensor:
+        tail = self.member.log_below(self.members(params), x[..., None])
+        return tail.logsumexp(dim=-1) - math.log(self.n_members)
+
+    def log_above(self, params: Tensor, x: Tensor) -> Tensor:
+        tail = self.member.log_above(self.members(params), x[..., None])
+        return tail.logsumexp(dim=-1) - math.log(self.n_members)
+
     def mean(self, params: Tensor) -> Tensor:
         return self.member.mean(self.members(params)).mean(dim=-1)
 

@@ -70,6 +70,10 @@ class NormalMixture(Likelihood):
         location, log_scale, weight = self.parts(params)
         return (weight * _below((x[..., None] - location) * (-log_scale).exp())).sum(dim=-1)
 
+    def log_above(self, params: Tensor, x: Tensor) -> Tensor:
+        location, log_scale, weight = self.parts(params)
+        return (weight * _below((location - x[..., None]) * (-log_scale).exp())).sum(dim=-1).log()
+
     def from_moments(self, mean: Tensor, scale: Tensor) -> Tensor:
         component = torch.stack([mean, scale.log(), torch.zeros_like(mean)], dim=-1)
         return component[..., None].expand(*component.shape, self.n_components).flatten(-2)

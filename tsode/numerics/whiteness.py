@@ -13,7 +13,9 @@ ROWS_A_LAG = 5
 FEWEST_PAIRS = 10
 
 
-def portmanteau(times: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
+def portmanteau(
+    times: NDArray[np.float64], errors: NDArray[np.float64], series: NDArray[np.int64] | None = None
+) -> float:
     """Chance that white noise is as correlated in time as these errors, by the time between them.
 
     Pairs of errors are sorted by the whole number of median gaps that they are apart, those that are closer with those
@@ -23,9 +25,11 @@ def portmanteau(times: NDArray[np.float64], errors: NDArray[np.float64]) -> floa
     Parameters
     ----------
     times : array[n]
-        In order; they may repeat.
+        In order within each series; they may repeat.
     errors : array[n]
         Of mean zero and one spread.
+    series : array[n], int, optional
+        Number of the series of each, one series after the other. Pairs are of one series; they are counted together.
 
     Returns
     -------
@@ -33,14 +37,15 @@ def portmanteau(times: NDArray[np.float64], errors: NDArray[np.float64]) -> floa
         NaN for fewer than ten errors, or where too few of them are close enough.
     """
     n = len(errors)
-    apart = np.diff(times)
+    series = np.zeros(n, dtype=np.int64) if series is None else series
+    apart = np.diff(times)[np.diff(series) == 0]
     if n < 2 * ROWS_A_LAG or not (apart > 0.0).any():
         return float("nan")
     gap, most = np.median(apart[apart > 0.0]), min(MOST_LAGS, n // ROWS_A_LAG)
     sums, counts = np.zeros(most + 1), np.zeros(most + 1)
     for k in range(1, n):
         lag = np.maximum(np.rint((times[k:] - times[:-k]) / gap), 1.0)
-        near = lag <= most
+        near = (lag <= most) & (series[k:] == series[:-k])
         if not near.any():
             break
         which = lag[near].astype(np.int64)

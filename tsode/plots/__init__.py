@@ -11,12 +11,14 @@ from tsode.plots.goodness_of_fit import plot_goodness_of_fit
 from tsode.plots.growth import plot_growth
 from tsode.plots.history import plot_history
 from tsode.plots.individual_fits import plot_individual_fits
+from tsode.plots.innovations import plot_innovations
 from tsode.plots.intensity import plot_intensity
 from tsode.plots.latent import plot_latent
 from tsode.plots.leaderboard import plot_leaderboard
 from tsode.plots.page import Page
 from tsode.plots.phase import plot_phase
 from tsode.plots.pit import plot_pit
+from tsode.plots.plume import plot_plume
 from tsode.plots.posterior import plot_forest, plot_prior_posterior
 from tsode.plots.posterior_pairs import plot_pairs
 from tsode.plots.posterior_predictive import plot_posterior_predictive
@@ -24,6 +26,7 @@ from tsode.plots.profiles import plot_profiles
 from tsode.plots.ranks import plot_rank_histogram
 from tsode.plots.sensitivity import plot_influence, plot_sensitivity
 from tsode.plots.spectrum import plot_spectrum
+from tsode.plots.spread_skill import plot_spread_skill
 from tsode.plots.visual_predictive_check import plot_visual_predictive_check
 from tsode.plots.what_if import plot_what_if
 
@@ -42,18 +45,21 @@ __all__ = [
     "plot_history",
     "plot_individual_fits",
     "plot_influence",
+    "plot_innovations",
     "plot_intensity",
     "plot_latent",
     "plot_leaderboard",
     "plot_pairs",
     "plot_phase",
     "plot_pit",
+    "plot_plume",
     "plot_posterior_predictive",
     "plot_prior_posterior",
     "plot_profiles",
     "plot_rank_histogram",
     "plot_sensitivity",
     "plot_spectrum",
+    "plot_spread_skill",
     "plot_visual_predictive_check",
     "plot_what_if",
 ]

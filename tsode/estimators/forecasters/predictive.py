@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.special import ndtri_exp
 from torch import Tensor
 
 from tsode.core.forecast import Forecast
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 METRICS = ("nll", "crps", "mse", "mae")
+FARTHEST = 40.0  # normal scores beyond which a value cannot be, in double precision
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,23 @@ class Predictive:
         if metric == "mse":
             return (x - self.mean) ** 2
         return np.abs(x - self.quantiles([0.5])[..., 0])
+
+    def normal_scores(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Where values lie in their distributions, as standard normal numbers: ``x``, ``u`` (n c) -> (n c).
+
+        Of a value that has a chance of its own (a count, an end of the support) it is at the share `u`, between 0 and
+        1, of that chance: for `u` at random the numbers are normal if the distributions are right. Each is from the
+        smaller of the two tails, so that no digits are lost; at most 40.
+        """
+        truth, share = torch.from_numpy(np.nan_to_num(x)), torch.from_numpy(u)
+        before, after = (torch.nextafter(truth, torch.full_like(truth, side)) for side in (-torch.inf, torch.inf))
+        tails = []
+        for of_tail in (self.family.log_below, self.family.log_above):
+            ends = of_tail(self.params, before) + torch.log1p(-share), of_tail(self.params, after) + share.log()
+            tails.append(torch.logaddexp(*ends).numpy())
+        below, above = (np.minimum(tail, 0.0) for tail in tails)
+        scores = np.where(below < above, ndtri_exp(below), -ndtri_exp(above))
+        return np.where(np.isnan(x) | np.isnan(below + above), np.nan, np.clip(scores, -FARTHEST, FARTHEST))
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,10 @@ class MixedPredictive(Predictive):
         columns = [one.error(x[:, c : c + 1], metric) for c, one in enumerate(self.channels)]
         return np.concatenate(columns, axis=1)
 
+    def normal_scores(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        columns = [one.normal_scores(x[:, c : c + 1], u[:, c : c + 1]) for c, one in enumerate(self.channels)]
+        return np.concatenate(columns, axis=1)
+
 
 def laws_of(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list[Law], Tensor]:
     """`laws_by_draws` without the draws."""

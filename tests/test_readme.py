@@ -16,7 +16,8 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 RESULTS = {"auto": "ahead", "series": "bands", "wide": "filled", "long": "ahead", "static": "ahead", "ahead": "ahead",
            "components": "parts", "doses": "answer", "known": "states", "bounces": "met", "random": "ahead",
-           "equations": "ahead", "structure": "table", "stability": "exponents", "pipeline": "ahead", "time": "search",
+           "equations": "ahead", "chance": "ahead",
+           "structure": "table", "stability": "exponents", "pipeline": "ahead", "time": "search",
            "people": "search", "routing": "scores", "list": "scores", "path": "level"}  # fmt: skip
 # the dearest, of whose calls others are examples too
 SLOW = {
@@ -27,6 +28,7 @@ SLOW = {
     "long",
     "static",
     "equations",
+    "chance",
     "structure",
     "stability",
     "pipeline",

@@ -15,6 +15,7 @@ from tsode.assimilation.filters.base import Filter
 from tsode.assimilation.filters.extended import ExtendedKalman
 from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
+from tsode.assimilation.resume import events_from
 from tsode.assimilation.rows import Rows
 from tsode.assimilation.run import Passed, run
 from tsode.assimilation.stops import line_up, line_up_nothing
@@ -148,11 +149,11 @@ class FilteredDensity(KnownDensity):
         keys = torch.tensor([_key(label) for label in self.data.ids], dtype=torch.int64)
         return Draws((keys * 31 + seed).repeat(b))
 
-    def passed(self, rows: Rows, draws: Draws, keep: bool = False) -> Passed:
-        """Run the filter along the rows."""
+    def passed(self, rows: Rows, draws: Draws, keep: bool = False, belief: Any = None) -> Passed:
+        """Run the filter along the rows, from their start or from a belief there."""
         return run(
             self.filter, rows.motion_to, rows.stops, rows.t0, rows.start(), rows.seen_at, len(self.system.observed),
-            self.step[rows.series], draws, keep,
+            self.step[rows.series], draws, keep, belief,
         )  # fmt: skip
 
     def by_row(self, rows: Rows, evidence: Tensor) -> Tensor:
@@ -180,6 +181,14 @@ class FilteredDensity(KnownDensity):
             causes[f"channel {channel!r} has a value that no state of the filter explains"] = failed & point.is_fine
         status = torch.full((b, n), int(Status.OK))
         return Evaluation(point.log_prior, scores, causes, status, predictions, {}, is_bad)
+
+    def resumed(self, size: Tensor, step: Tensor, like: FilteredDensity) -> FilteredDensity:
+        """The same from its start on, when what came before is in a belief: with sizes (n d), steps (n,) of before."""
+        chosen = copy(self)
+        chosen._events = events_from(self._events, self.data.start)
+        chosen.size, chosen.step = size, step
+        chosen.is_linear, chosen.in_logs = like.is_linear, like.in_logs
+        return chosen
 
     def marked(self, times: Tensor) -> FilteredDensity:
         """The same with stops at ``times`` (n q) too, at which nothing is seen."""

@@ -12,6 +12,7 @@ import torch
 
 from tests.assimilation.kalman import kalman, transition
 from tsode import KnownODEForecaster, KnownSDEForecaster, part
+from tsode.assimilation.known_motion import KnownMotion
 from tsode.datasets import load_lynx_hare
 from tsode.errors import DataError, ParameterError, SolverError, TsodeError, TsodeWarning
 from tsode.inference import AdditiveNoise, Between, HalfNormal, LogNormal, LogNormalNoise, Normal, PoissonNoise
@@ -115,6 +116,46 @@ def test_rows_that_come_later_move_the_state_as_if_fit_had_seen_them():
     pd.testing.assert_frame_equal(told.predict(times=[13.0, 20.0]), whole.predict(times=[13.0, 20.0]), rtol=1e-10)
     by_context = level().fit(early).predict(times=[13.0, 20.0], context=rows)
     pd.testing.assert_frame_equal(by_context, whole.predict(times=[13.0, 20.0]), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "filter", ["extended", part("square_root", n_members=12), part("guided", n_particles=20)], ids=str
+)
+def test_a_stream_of_rows_has_the_forecasts_of_a_run_over_all(filter):
+    """Through a bolus, an infusion that runs on across rows, and one that is still to come."""
+    rows = walks(("a",), 30)
+    events = pd.DataFrame({
+        "unique_id": ["a"] * 3, "ds": [6.3, 7.0, 13.0], "kind": ["add"] * 3, "target": ["x"] * 3,
+        "amount": [3.0, 4.0, 1.0], "duration": [np.nan, 3.0, np.nan],
+    })  # fmt: skip
+    streamed = level(filter=filter).fit(rows[:15], events=events)
+    streamed.predict(times=[14.0])
+    for k in range(15, 30):
+        streamed.update(rows[k : k + 1])
+        ahead = [rows["ds"].iloc[k] + 0.1, 14.0]
+        found = streamed.predict_interval(times=ahead)
+        whole = level(filter=filter).fit(rows[:15], events=events).update(rows[15 : k + 1])
+        pd.testing.assert_frame_equal(found, whole.predict_interval(times=ahead), rtol=1e-10)
+    # rows that come late have the series run over again
+    late = pd.DataFrame({"unique_id": ["a"], "ds": [3.0], "y": [9.0]})
+    streamed.update(late)
+    whole = level(filter=filter).fit(rows[:15], events=events).update(rows[15:]).update(late)
+    pd.testing.assert_frame_equal(streamed.predict(times=[14.0]), whole.predict(times=[14.0]), rtol=1e-10)
+
+
+def test_a_row_more_costs_as_many_steps_however_long_the_history_is(monkeypatch):
+    steps = []
+    usual = KnownMotion.transition
+    monkeypatch.setattr(KnownMotion, "transition", lambda self, *given: steps.append(1) or usual(self, *given))
+    counts = []
+    for n in (20, 200):
+        model = level(filter="extended").fit(walks(("a",), n))
+        model.predict(times=[14.0])
+        model.update(pd.DataFrame({"unique_id": ["a"], "ds": [12.5], "y": [2.0]}))
+        steps.clear()
+        model.predict(times=[14.0])
+        counts.append(len(steps))
+    assert counts[0] == counts[1] <= 4
 
 
 def test_sampled_paths_have_the_moments_and_the_memory_of_the_process(known):

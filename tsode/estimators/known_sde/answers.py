@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor
 from tsode._isolation import isolated
 from tsode.assimilation.forecast import Branches
 from tsode.assimilation.motion import Draws
+from tsode.assimilation.resume import can_resume as can_resume_events
+from tsode.assimilation.run import Passed
 from tsode.core.status import Status
 from tsode.estimators.forecasters.predictive import Predictive, report_failed
 from tsode.estimators.forecasters.reach_report import ReachReport
@@ -20,6 +22,7 @@ from tsode.estimators.known_ode.answers import AnswersByDraws, Piece
 from tsode.estimators.known_ode.conditioned import key_of
 from tsode.estimators.known_ode.histories import History
 from tsode.estimators.known_sde.laws import mixture_over_draws
+from tsode.estimators.known_sde.standing import Standing, Standings, mark_of
 from tsode.estimators.known_sde.weights import chosen_draws, tell_of_few
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
@@ -52,6 +55,11 @@ class _Run:
     at: np.ndarray
     n_used: np.ndarray
 
+    @property
+    def is_of_last(self) -> bool:
+        """Whether all of its times use all rows."""
+        return bool((self.n_used == len(self.history.times)).all())
+
 
 def _run(pieces: Sequence[Piece]) -> _Run:
     """One run for pieces of one series, whose histories begin alike."""
@@ -67,10 +75,26 @@ def _side_by_side(runs: Sequence[_Run]) -> Tensor:
     return torch.from_numpy(np.stack([np.pad(run.times, (0, n_most - len(run.times)), mode="edge") for run in runs]))
 
 
+def _apart(part: list[tuple[_Run, Standing | None]]) -> tuple[list[_Run], list[Standing] | None]:
+    """Runs, and where they stand, which all of them do or none."""
+    standings = [found for _, found in part if found is not None]
+    return [run for run, _ in part], standings or None
+
+
+def _joined(beliefs: Sequence[Any]) -> Any:
+    """Beliefs of several series at the same draws, the series of the first draw first."""
+    return type(beliefs[0])(*(torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*beliefs)))
+
+
 class AnswersByFilter(AnswersByDraws):
     """Part of `KnownSDEForecaster` that answers questions."""
 
     _build_density: Callable[..., Any]
+    _standings: Standings
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._standings = Standings()
 
     def _forecast(
         self,
@@ -83,9 +107,9 @@ class AnswersByFilter(AnswersByDraws):
     ) -> Iterator[Predictive]:
         failed: dict[int, int] = {}
         n_answered = 0
-        for runs in self._cut_runs(self._runs(query, panel, "all" if impute else "each")):
+        for runs, standings in self._cut_runs(self._runs(query, panel, "all" if impute else "each"), not impute):
             with isolated(), torch.no_grad():
-                branches, chosen = self._branches(runs, panel)
+                branches, chosen = self._branches(runs, panel, 0, standings)
                 k = len(branches.rows.series) // len(runs)
                 laws = branches.laws(_side_by_side(runs).repeat(k, 1), by_all=impute)
                 for place, run in enumerate(runs):
@@ -107,9 +131,11 @@ class AnswersByFilter(AnswersByDraws):
         seed = int(torch.randint(0, 2**31, (), generator=generator))
         failed: dict[int, int] = {}
         asked = set()
-        for runs in self._cut_runs(self._runs(query, panel, "first")):
+        density: Any = self._density
+        can_resume = not density.filter.is_random  # whose states would come from forecasts
+        for runs, standings in self._cut_runs(self._runs(query, panel, "first"), can_resume):
             with isolated(), torch.no_grad():
-                branches, chosen = self._branches(runs, panel, seed)
+                branches, chosen = self._branches(runs, panel, seed, standings)
                 k = len(branches.rows.series) // len(runs)
                 n = -(-n_samples // k)
                 values = branches.values(_side_by_side(runs).repeat(k, 1), n)  # (r n q c)
@@ -148,25 +174,41 @@ class AnswersByFilter(AnswersByDraws):
         if waiting:
             yield _run(waiting)
 
-    def _cut_runs(self, runs: Iterator[_Run]) -> Iterator[list[_Run]]:
-        """Runs side by side, as many as fit."""
+    def _cut_runs(self, runs: Iterator[_Run], can_resume: bool) -> Iterator[tuple[list[_Run], list[Standing] | None]]:
+        """Runs side by side, as many as fit; those that go on from where their filters stand apart, with that."""
         density: Any = self._density
         width = N_FILTERED * len(density.system.states) * max(density.filter.n_members, 32)
-        part: list[_Run] = []
-        longest = 0
+        can_resume = can_resume and can_resume_events(density.system)
+        parts: dict[bool, list[tuple[_Run, Standing | None]]] = {False: [], True: []}
+        longest = {False: 0, True: 0}
         for run in runs:
-            longest = max(longest, len(run.times) + len(run.history.times))
-            if part and (len(part) + 1) * longest * width > MOST_NUMBERS:
-                yield part
-                part, longest = [], len(run.times) + len(run.history.times)
-            part.append(run)
-        if part:
-            yield part
+            found = self._standings.find(run.history, self.reader_) if can_resume and run.is_of_last else None
+            is_resumed = found is not None
+            length = len(run.times) + len(run.history.times) - (found.n_rows if found else 0)
+            part = parts[is_resumed]
+            longest[is_resumed] = max(longest[is_resumed], length)
+            if part and (len(part) + 1) * longest[is_resumed] * width > MOST_NUMBERS:
+                yield _apart(part)
+                part, longest[is_resumed] = [], length
+            part.append((run, found))
+            parts[is_resumed] = part
+        for part in parts.values():
+            if part:
+                yield _apart(part)
 
-    def _branches(self, runs: Sequence[_Run], panel: Panel, seed: int = 0) -> tuple[Branches, list[Tensor]]:
+    def _branches(
+        self, runs: Sequence[_Run], panel: Panel, seed: int, standings: Sequence[Standing] | None
+    ) -> tuple[Branches, list[Tensor]]:
         """What leaves the runs of the filter, and of each run and time the draws (q k) that weigh the same."""
         given = [run.history.as_told(panel) for run in runs]
+        n_behind = [0] * len(runs)
+        if standings is not None:
+            n_behind = [one.n_rows for one in standings]
+            given = [replace(h.rows(slice(one.n_rows, None)), start=one.time) for h, one in zip(given, standings)]
         density: Any = self._density_of(given, len(given))
+        if standings is not None:
+            size, step = torch.stack([one.size for one in standings]), torch.tensor([one.step for one in standings])
+            density = density.resumed(size, step.double(), self._density)
         n_filtered = min(N_FILTERED, max(FEWEST, N_STATES // density.filter.n_members)) if density.names else 1
         u = torch.stack([draws[:n_filtered] for draws in self._draws_of(runs)])
         k = u.shape[1]
@@ -174,18 +216,43 @@ class AnswersByFilter(AnswersByDraws):
         # each draw has noise of its own
         keys = density.draws(k).keys + torch.arange(k).repeat_interleave(len(runs)) * 1_000_003 + seed
         draws = Draws(keys)
-        passed = density.passed(rows, draws, keep=True)
+        belief = None if standings is None else _joined([one.belief for one in standings])
+        passed = density.passed(rows, draws, keep=True, belief=belief)
         evidence = density.by_row(rows, passed.log_evidence).sum(dim=2).unflatten(0, (k, len(runs)))  # (k s m)
         chosen = []
         for place, run in enumerate(runs):
-            is_new = torch.from_numpy(self._is_new(run.history))
+            is_new = torch.from_numpy(self._is_new(run.history)[n_behind[place] :])
             gain = torch.where(is_new, evidence[:, place, : len(is_new)], 0.0)
             total = torch.nn.functional.pad(gain.cumsum(dim=1), (1, 0))  # after so many rows
-            of_times, own_seed = total[:, torch.from_numpy(run.n_used)].mT, self._kept.seed + key_of(run.history.key)
+            if standings is not None:
+                total = total + standings[place].gain[:, None]
+            of_times, own_seed = (
+                total[:, torch.from_numpy(run.n_used) - n_behind[place]].mT,
+                self._kept.seed + key_of(run.history.key),
+            )
             picks, n_effective = chosen_draws(of_times, own_seed)
             tell_of_few(run.history.key, n_effective, k)
             chosen.append(picks)
+            self._stand(run, density, rows, passed, total[:, -1], place, len(runs), seed)
         return Branches(density, rows, passed, draws), chosen
+
+    def _stand(
+        self, run: _Run, density: Any, rows: Any, passed: Passed, gain: Tensor, place: int, n_runs: int, seed: int
+    ) -> None:
+        """Keep where the filters of a run stand after all rows of its series, for later questions."""
+        n = len(run.history.times)
+        is_usual = seed == 0 or not density.filter.is_random
+        if not (n and run.is_of_last and is_usual and passed.seen) or self._density.space.own:
+            return
+        own = place + n_runs * torch.arange(len(gain))
+        is_row = rows.stops.row[place] >= 0
+        if not bool(is_row.any()):
+            return
+        last = int(is_row.nonzero()[-1])
+        belief = type(passed.seen[last])(*(part[own] for part in passed.seen[last]))
+        mark, time = mark_of(run.history, n, self.reader_), float(run.history.times[-1])
+        step = float(density.step[place])
+        self._standings.keep(run.history.key, Standing(n, mark, time, belief, gain, density.size[place], step))
 
     def _draws_of(self, runs: Sequence[_Run]) -> list[Tensor]:
         """Draws (k p) of the coordinates that one series has."""
@@ -197,5 +264,7 @@ class AnswersByFilter(AnswersByDraws):
         """Rows (m,) that draws of the parameters do not know."""
         if self._density.space.own:
             return np.zeros(len(history.times), dtype=bool)
-        rows = self._known_rows().get(history.key, {})
+        if self._standings.known_rows is None:
+            self._standings.known_rows = dict(self._known_rows())
+        rows = self._standings.known_rows.get(history.key, {})
         return np.array([rows.get(t) != x.tobytes() for t, x in zip(history.times, history.values)], dtype=bool)

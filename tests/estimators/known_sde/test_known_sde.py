@@ -12,6 +12,7 @@ import torch
 
 from tests.assimilation.kalman import kalman, transition
 from tsode import KnownODEForecaster, KnownSDEForecaster, part
+from tsode.assimilation import Inflation, SquareRootEnsemble
 from tsode.assimilation.known_motion import KnownMotion
 from tsode.datasets import load_lynx_hare
 from tsode.errors import DataError, ParameterError, SolverError, TsodeError, TsodeWarning
@@ -356,6 +357,33 @@ def test_doses_in_steady_state_are_refused_with_what_to_do(known):
     })  # fmt: skip
     with pytest.raises(DataError, match="write its repeats out"):
         known.predict(times=[14.0], events=dose)
+
+
+def test_the_report_of_a_filter_has_the_likelihoods_of_its_rows_and_names_the_worst():
+    rows = walks(("a",))
+    rows.loc[12, "y"] += 6.0
+    model = level(filter="extended").fit(rows)
+    report = model.filter_report()
+    assert report["log_likelihood"].sum() == pytest.approx(by_kalman(rows)[0], abs=1e-9)
+    # out, and back again
+    assert set(report.attrs["worst"]["ds"].iloc[:2]) == set(rows.loc[[12, 13], "ds"])
+    particles = level(filter=part("particle", n_particles=200)).fit(rows).filter_report()
+    assert particles.loc[12, "n_effective"] < 20 < particles["n_effective"].median()
+    assert "outlier" in particles.loc[12, "advice"]
+    ensemble = level(filter=part("square_root", n_members=20)).fit(rows).filter_report()
+    assert {"spread", "n_failed", "inflation"} <= set(ensemble)
+    assert ensemble.attrs["collapsed"] == {}
+
+
+def test_an_ensemble_that_has_collapsed_is_named_with_its_time():
+    quiet = level(
+        filter=SquareRootEnsemble(20, inflation=Inflation()), process_noise={"x": 0.0}, parameters={"k": 1e-9},
+        observed={"y": AdditiveNoise("x", sd=1e-4)},
+    )  # fmt: skip
+    model = quiet.fit(pd.DataFrame({"unique_id": "a", "ds": np.arange(1.0, 9.0), "y": 2.0}))
+    with pytest.warns(TsodeWarning, match="The ensemble of series 'a' has collapsed at 1.0"):
+        report = model.filter_report()
+    assert report.attrs["collapsed"] == {"a": 1.0}
 
 
 def test_values_are_not_left_out_one_by_one(known):

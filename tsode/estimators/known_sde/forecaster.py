@@ -37,6 +37,7 @@ from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.parts_file import encode, fingerprint
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_sde.answers import AnswersByFilter
+from tsode.estimators.known_sde.filter_report import ReportsFilter
 from tsode.estimators.known_sde.states import TellsOfStates
 from tsode.estimators.parameters import Check, or_value, positive
 from tsode.frames.panel import Panel
@@ -62,7 +63,7 @@ def _check_filter(name: str, value: Any, default: Any) -> None:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel, KnownForecaster):
+class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ReportsFilter, ChecksModel, KnownForecaster):
     """Forecast with equations that are known but for chance: rates have noise, states are found by filters.
 
     The model of `KnownODEForecaster` with process noise: ``dz = rates dt + G dW`` in the sense of Ito. What equations
@@ -81,8 +82,8 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ChecksModel
     process_noise : dict
         Of a state: the standard deviation of the noise of its rate, per root of the unit of time: a number, a prior
         (which makes a parameter ``<state>_noise``), the name of a parameter, a function ``(t, z, p) -> (r,)``, or
-        ``StateNoise(sd, power)`` in proportion to a power of the state. Of a pair of such states: the correlation of
-        their noise. States without an entry have none.
+        ``tsode.assimilation.StateNoise(sd, power)`` in proportion to a power of the state. Of a pair of such states:
+        the correlation of their noise. States without an entry have none.
     drifting : list of str
         Parameters that are states: each walks at random on its line (the logarithm of a positive one), from what its
         prior says, as fast as its entry of `process_noise`.

@@ -8,7 +8,7 @@ import torch
 
 from tests.assimilation.kalman import kalman
 from tsode.assimilation.density import FilteredDensity
-from tsode.assimilation.filters import ExtendedKalman, SquareRootEnsemble, UnscentedKalman
+from tsode.assimilation.filters import ExtendedKalman, ParticleFilter, SquareRootEnsemble, UnscentedKalman
 from tsode.assimilation.forecast import Branches
 from tsode.assimilation.inflation import Inflation
 from tsode.assimilation.process_noise import StateNoise
@@ -179,6 +179,14 @@ def test_a_series_alone_has_the_evidence_that_it_has_beside_others(data):
     together = density.log_prob(u)
     for row in range(3):
         torch.testing.assert_close(density.select(torch.tensor([row])).log_prob(u[:1])[0], together[row])
+
+
+def test_points_have_common_noise_and_with_a_seed_noise_of_their_own(data):
+    density = FilteredDensity(oscillator(), data, ParticleFilter(20))
+    u = points(density, 1).expand(-1, 3, -1)
+    common, own = density.log_prob(u)[0], density.with_seed(5).log_prob(u)[0]
+    assert len(common.unique()) == 1
+    assert len(own.unique()) == 3
 
 
 @pytest.mark.parametrize(

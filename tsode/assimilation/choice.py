@@ -25,7 +25,7 @@ CANDIDATES: dict[str, Filter[Any]] = {
     "square_root": SquareRootEnsemble(),
     "guided": GuidedFilter(1000),
 }
-MOST_STATES = 8  # for which particles are asked
+MOST_STATES, MOST_STEPS = 8, 2_000  # for which particles are asked
 LEAST_EFFECTIVE = 0.02  # share of the particles, below which their evidence is no measure
 MOST_OFF, MOST_SCATTER = 0.05, 0.5  # nats: of a value, and between draws of the parameters
 
@@ -61,19 +61,24 @@ def choose_filter(density: FilteredDensity, u: Tensor) -> tuple[str, list[Trial]
     Where the equation and what is seen are linear and normal the extended filter is exact, and nothing else is tried.
     Elsewhere guided particles are the measure, at two seeds, if their effective number holds: a filter is accepted
     whose log evidence differs by at most .05 a value, and by no more than half a nat from draw to draw, which is what
-    would move a posterior. Without a measure, as with many states, the ensemble is taken unless the extended and the
+    would move a posterior. Without a measure, as with many states or steps, the ensemble is taken unless the extended and the
     unscented filter agree.
     """
     if density.is_exact:
         return "extended", [Trial("extended", 0.0, 0.0, float("nan"), 0.0, True)]
     n_values = max(1, sum(len(cells.values) for cells in density.cells.values()))
     names = list(CANDIDATES)
-    if len(density.system.states) > MOST_STATES:
+    span = density.data.times.amax(dim=1) - density.data.start
+    is_long = not density.is_linear and bool((span / density.step > MOST_STEPS).any())
+    if is_long or len(density.system.states) > MOST_STATES:
         names.remove("guided")
     found: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
     with torch.no_grad():
         for name in names:
+            if name == "guided" and not any(bool(x.isfinite().any()) for x in found.values()):
+                names.remove("guided")  # where all others fail, steps do, and particles take as many
+                break
             begin = time.process_time()
             found[name] = density.with_filter(CANDIDATES[name]).log_prob(u).sum(dim=0)
             seconds[name] = time.process_time() - begin
@@ -86,7 +91,7 @@ def choose_filter(density: FilteredDensity, u: Tensor) -> tuple[str, list[Trial]
                 measure, own = 0.5 * (found["guided"] + other), (found["guided"] - other).var() / 4.0
     trials = []
     for name in names:
-        gap = found[name] - measure
+        gap = (found[name] - measure).nan_to_num(nan=torch.inf, neginf=torch.inf)
         off = float(gap.mean().abs()) / n_values
         scatter = float((gap.var() - own).clamp(min=0.0).sqrt())
         is_measure = name == "guided"

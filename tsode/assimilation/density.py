@@ -37,7 +37,8 @@ __all__ = ["FilteredDensity"]
 
 _AT_ONCE = 2**20  # numbers of the states of a run without a gradient
 _N_LOOKED_AT, _N_TIMES = 5, 16  # points and times at which rates of change are looked at
-_STEP_SHARE, _MOST_STEPS = 0.5, 20_000  # of the fastest time of the rates; of a whole series
+_STEP_SHARE, _MOST_STEPS = 0.5, 4_000  # of the fastest time of the rates; of a whole series
+_POINT = 1_000_003  # between the keys of one point and of the next
 _SAME = 1e-10  # in parts of the largest rate, by which an affine one may differ from itself
 
 
@@ -82,7 +83,7 @@ class FilteredDensity(KnownDensity):
         seed: int = 0,
     ) -> None:
         super().__init__(system, data, n_problems)
-        self.filter, self.seed = filter, seed
+        self.filter, self.seed, self._is_apart = filter, seed, False
         self.is_linear = self._find_linear()
         self.in_logs = self._find_in_logs()
         self.step = self._find_step() if step is None else torch.full_like(data.start, step)
@@ -100,9 +101,9 @@ class FilteredDensity(KnownDensity):
         return chosen
 
     def with_seed(self, seed: int) -> FilteredDensity:
-        """The same with other random numbers of the filter."""
+        """The same with other random numbers of the filter, of which each point has its own."""
         chosen = copy(self)
-        chosen.seed = seed
+        chosen.seed, chosen._is_apart = seed, True
         return chosen
 
     def surrogate(self) -> FilteredDensity:
@@ -144,10 +145,11 @@ class FilteredDensity(KnownDensity):
         return Rows(self.system, self.data, rows, series, motion, stops, self.in_logs)
 
     def draws(self, b: int, seed: int | None = None) -> Draws:
-        """Random numbers of the rows of ``b`` points, which are the same at all points."""
+        """Random numbers of the rows of ``b`` points: the same at all points, so that their differences are smooth."""
         seed = self.seed if seed is None else seed
         keys = torch.tensor([_key(label) for label in self.data.ids], dtype=torch.int64)
-        return Draws((keys * 31 + seed).repeat(b))
+        keys = (keys * 31 + seed).repeat(b)
+        return Draws(keys + torch.arange(b).repeat_interleave(len(self.data.ids)) * _POINT if self._is_apart else keys)
 
     def passed(self, rows: Rows, draws: Draws, keep: bool = False, belief: Any = None) -> Passed:
         """Run the filter along the rows, from their start or from a belief there."""

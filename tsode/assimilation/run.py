@@ -128,6 +128,8 @@ def carry(
         h = torch.where(count > i + 1, step, torch.where(count == i + 1, t1 - begin, torch.zeros_like(gap)))
         steer = None if ahead is None else Ahead(ahead[0] - begin, ahead[1])
         belief = filter.flow(belief, motion, begin, h, draws, steer)
+        if i % _LOOK == _LOOK - 1 and not bool(belief[0].isfinite().any()):
+            break  # all rows have left the range of numbers
     return belief
 
 
@@ -139,4 +141,5 @@ def _ahead(stops: Stops, seen: list[list[Seen | None]]) -> list[tuple[Tensor, li
     ]
 
 
+_LOOK = 32  # steps after which a run that has failed is given up
 _ROUNDING = 1e-9  # of a step, by which a gap may be longer than a whole number of them

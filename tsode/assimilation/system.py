@@ -74,7 +74,8 @@ class StochasticSystem(KnownSystem):
 
     def space(self, data: Observations, n_problems: int | None = None) -> ParameterSpace:
         """Space of the parameters; it may have no axis, where all that is unknown is the state."""
-        return ParameterSpace.build(self.all_parameters(), data.ids, self.own(), n_problems, may_be_empty=True)
+        parameters = self.all_parameters() or {"nothing": 0.0}  # a point has something that tells how many there are
+        return ParameterSpace.build(parameters, data.ids, self.own(), n_problems, may_be_empty=True)
 
     def own(self) -> set[str]:
         return set(self.per_series)

@@ -94,7 +94,8 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ReportsFilt
         Longest step between two values, in units of time. By default half of the fastest time of the rates. Where the
         equation is linear steps are exact, and as long as need be.
     inference, n_draws, max_seconds, initial_time, known_path
-        As in `KnownODEForecaster`.
+        As in `KnownODEForecaster`. Of filters that draw, modes are sought with the extended filter, and "laplace" stays
+        with it; "importance" and "pmmh" weigh by the filter's own evidence.
     horizon, time_unit, device, dtype, random_state, verbose, id_col, time_col, target, duplicates
         As in `KnownODEForecaster`.
 
@@ -170,7 +171,7 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ReportsFilt
         density = self._build_density(panel.ids, data)
         assert isinstance(density, FilteredDensity)
         seed = int(torch.randint(0, 2**31 - 1, (), generator=new_generator(self.random_state)))
-        density = density.with_seed(seed)
+        density.seed = seed
         if not density.names:
             self._keep_known(density, reader, panel, seed)
             return

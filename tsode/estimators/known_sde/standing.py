@@ -1,4 +1,4 @@
-"""Where filters stand after the rows of each series, so that later rows are run over alone."""
+"""Standings of filters after the rows of each series, so that later rows are run over alone."""
 
 from __future__ import annotations
 

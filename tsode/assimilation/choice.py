@@ -61,8 +61,8 @@ def choose_filter(density: FilteredDensity, u: Tensor) -> tuple[str, list[Trial]
     Where the equation and what is seen are linear and normal the extended filter is exact, and nothing else is tried.
     Elsewhere guided particles are the measure, at two seeds, if their effective number holds: a filter is accepted
     whose log evidence differs by at most .05 a value, and by no more than half a nat from draw to draw, which is what
-    would move a posterior. Without a measure, as with many states or steps, the ensemble is taken unless the extended and the
-    unscented filter agree.
+    would move a posterior. Without a measure, as with many states or steps, the ensemble is taken unless the extended
+    and the unscented filter agree.
     """
     if density.is_exact:
         return "extended", [Trial("extended", 0.0, 0.0, float("nan"), 0.0, True)]

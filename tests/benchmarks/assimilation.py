@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from tests.benchmarks.run_parts import run_parts
 
-PARTS = ("linear", "scalar", "lorenz96", "particles", "grid")
+PARTS = ("linear", "scalar", "lorenz96", "particles", "grid", "lynx", "parameters", "speed")
 
 if __name__ == "__main__":
     raise SystemExit(run_parts(__doc__ or "", "tests.benchmarks.assimilation_parts", PARTS))

@@ -19,6 +19,7 @@ from tests.benchmarks.structural_parts.report import Report
 from tsode.assimilation.choice import choose_filter
 from tsode.assimilation.density import FilteredDensity
 from tsode.assimilation.filters.extended import ExtendedKalman
+from tsode.assimilation.filters.unscented import UnscentedKalman
 from tsode.assimilation.system import stochastic
 from tsode.inference import AdditiveNoise, KnownSystem, LogNormal, Normal, Observations, PoissonNoise
 from tsode.inference.infer import infer
@@ -71,9 +72,7 @@ def ornstein_uhlenbeck(report: Report, n: int) -> None:
     for _ in OU_TIMES:
         z = m + keep * (z - m) + s * ((1.0 - keep**2) / (2.0 * k)).sqrt() * normal(generator, n)
         values.append(torch.poisson(SCALE * torch.nn.functional.softplus(z), generator=generator))
-    known = KnownSystem(
-        ou_rates, ["z"], OU_PRIORS, {"z": OU_START}, {"count": PoissonNoise(softened)}, list(OU_PRIORS)
-    )
+    known = KnownSystem(ou_rates, ["z"], OU_PRIORS, {"z": OU_START}, {"count": PoissonNoise(softened)}, list(OU_PRIORS))
     data = observed(OU_TIMES, torch.stack(values, dim=1)[..., None])
     density = FilteredDensity(stochastic(known, {"z": "s"}), data, ExtendedKalman(), n_problems=n)
     compare(report, "Ornstein-Uhlenbeck, counts", density, truth, "importance")
@@ -87,7 +86,7 @@ LORENZ_PRIORS = {
     "beta": LogNormal(math.log(8.0 / 3.0), 0.15), "noise": LogNormal(0.0, 0.4),
 }  # fmt: skip
 LORENZ_START = {"x": Normal(0.0, 6.0), "y": Normal(0.0, 6.0), "z": Normal(25.0, 6.0)}
-LORENZ_STEP, EULER_STEP = 0.02, 0.0005
+EULER_STEP = 0.0005
 SD = 1.0  # of what is seen
 
 
@@ -97,7 +96,12 @@ def lorenz_rates(t: Tensor, z: Tensor, p: Parameters) -> tuple[Tensor, Tensor, T
 
 
 def lorenz(report: Report, n: int) -> None:
-    """All three coordinates seen each .1 with noise 1; the rates have noise of a size that is to be found too."""
+    """All three coordinates seen each .1 with noise 1; the rates have noise of a size that is to be found too.
+
+    By the unscented filter, which is what `choose_filter` takes: its points are carried by a method of order four. The
+    mean of the extended filter is of order two in the step, which is chosen for stability, and shifts sigma by more
+    than the posterior is wide; what it covers is told beside. With steps of .005 it is as right.
+    """
     generator = torch.Generator().manual_seed(2)
     truth = drawn(LORENZ_PRIORS, n, generator)
     z = torch.stack(list(drawn(LORENZ_START, n, generator).values()), dim=1)
@@ -115,8 +119,14 @@ def lorenz(report: Report, n: int) -> None:
     )  # fmt: skip
     system = stochastic(known, dict.fromkeys(LORENZ_START, "noise"))
     data = observed(LORENZ_TIMES, torch.stack(values, dim=1))
-    density = FilteredDensity(system, data, ExtendedKalman(), LORENZ_STEP, n_problems=n)
+    density = FilteredDensity(system, data, UnscentedKalman(), n_problems=n)
     compare(report, "Lorenz-63", density, truth, "laplace")
+    extended = infer(density.with_filter(ExtendedKalman()), "laplace", 0, SETTINGS)
+    holds, _ = held(density, extended.draws, truth)
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(density.names, holds.mean(dim=0).tolist()))
+    report.note(
+        f"Lorenz-63, extended filter with the same steps, share that hold: {float(holds.mean()):.3f} ({shares})"
+    )
 
 
 # -- coverage ----------------------------------------------------------------------------------------------------------
@@ -126,19 +136,21 @@ def compare(report: Report, name: str, density: FilteredDensity, truth: dict[str
     started = time.process_time()
     found = infer(density, engine, 0, SETTINGS)
     seconds = time.process_time() - started
-    draws = density.space.constrain(found.draws.flatten(1, 2))  # (g k p)
-    low, high = draws.quantile(torch.tensor([0.5 - LEVEL / 2, 0.5 + LEVEL / 2]).to(draws), dim=1)
-    at = torch.stack([truth[parameter] for parameter in density.names], dim=1)
-    holds = ((low <= at) & (at <= high)).double()
-    rank = (draws < at[:, None]).double().mean(dim=1)
+    holds, rank = held(density, found.draws, truth)
     report.within(f"{name}: 90 % intervals, share that hold, pooled", float(holds.mean()), *POOLED)
     for place, parameter in enumerate(density.names):
         report.within(f"{name}: 90 % intervals of {parameter}, share that hold", float(holds[:, place].mean()), *EACH)
-        prior = float(at[:, place].std())
-        share = float(draws[..., place].std(dim=1).mean()) / prior
-        report.note(f"{parameter}: mean rank {rank[:, place].mean():.3f}, posterior sd {share:.2f} of the prior's")
-    report.note(f"{name}: {engine}, {len(at)} data sets, {found.effort}; {seconds:.1f} CPU-s in all")
-    judge(report, name, density, found.draws[:, 0, :32])
+        report.note(f"{parameter}: mean rank of the truth {rank[:, place].mean():.3f}")
+    report.note(f"{name}: {engine}, {len(holds)} data sets, {found.effort}; {seconds:.1f} CPU-s in all")
+    judge(report, name, density, found.draws[:, 0, :8])
+
+
+def held(density: FilteredDensity, draws: Tensor, truth: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Whether the interval of each data set and parameter holds the truth (g p), and its rank among the draws."""
+    own = density.space.constrain(draws.flatten(1, 2))  # (g k p)
+    low, high = own.quantile(torch.tensor([0.5 - LEVEL / 2, 0.5 + LEVEL / 2]).to(own), dim=1)
+    at = torch.stack([truth[parameter] for parameter in density.names], dim=1)
+    return ((low <= at) & (at <= high)).double(), (own < at[:, None]).double().mean(dim=1)
 
 
 def judge(report: Report, name: str, density: FilteredDensity, draws: Tensor) -> None:

@@ -12,6 +12,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,9 +49,9 @@ def run(report: Report) -> None:
     density = built(n)
     u = torch.zeros(1, 1, len(density.names), dtype=torch.float64)  # the middle of the prior
     values, times = density.space.unpack(u).values, density.data.times
-    turns: dict[str, Callable[[], object]] = {"plain solve": lambda: density.solve(values, times, "before")}
+    turns: dict[str, Callable[[], object]] = {"plain solve": partial(density.solve, values, times, "before")}
     for name, filter in (FILTERS | BESIDE).items():
-        turns[name] = lambda own=density.with_filter(filter): own.log_prob(u)  # type: ignore[misc]
+        turns[name] = partial(density.with_filter(filter).log_prob, u)
     spent: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(N_ROUNDS):
         for name, turn in turns.items():
@@ -88,11 +89,11 @@ def built(n: int) -> FilteredDensity:
     generator = torch.Generator().manual_seed(0)
     known = KnownSystem(
         rates, ["prey", "predators"], {"alpha": LogNormal(0.0, 0.1), "beta": 1.0, "delta": 1.0, "gamma": 1.0},
-        {"prey": Normal(0.0, 0.5), "predators": Normal(0.0, 0.5)},
+        {"prey": Normal(1.0, 0.3), "predators": Normal(0.0, 0.3)},
         {"prey seen": LogNormalNoise(prey, sd=SD), "predators seen": LogNormalNoise(predators, sd=SD)},
     )  # fmt: skip
     p = Parameters({name: torch.ones(n, dtype=torch.float64) for name in ("alpha", "beta", "delta", "gamma")})
-    z = 0.5 * torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    z = torch.tensor([1.0, 0.0]) + 0.3 * torch.randn(n, 2, generator=generator, dtype=torch.float64)
     values, clock, step = [], torch.zeros(n, dtype=torch.float64), GAP / 50
     for _ in range(N_TIMES):
         for _ in range(50):

@@ -12,7 +12,7 @@ from tsode.assimilation.filters.particle import ParticleFilter
 
 __all__ = ["run"]
 
-N_RUNS, N_PATHS = 20, 20
+N_RUNS, N_PATHS = 20, 100
 N_PARTICLES = {(1, ParticleFilter): 6000, (2, ParticleFilter): 1500, (1, GuidedFilter): 2000, (2, GuidedFilter): 1500}
 STEPS = {1: 16, 2: 4}  # of particles from value to value, by the number of states
 EXACT = {1: (1 / 80, 1.5), 2: (0.05, 1.0)}  # longest step of the grid, and share of its points: both to .003

@@ -67,7 +67,7 @@ def lynx(t: Tensor, z: Tensor, p: Parameters) -> Tensor:
 
 
 def given() -> dict[str, Any]:
-    """Priors as Carpenter (2018) has them in Stan's case study of these data, about."""
+    """What both are told: rates, priors, noise of the values, engine."""
     return {
         "rates": rates,
         "states": ["h", "l"],

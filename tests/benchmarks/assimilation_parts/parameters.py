@@ -19,6 +19,7 @@ from tests.benchmarks.structural_parts.report import Report
 from tsode.assimilation.choice import choose_filter
 from tsode.assimilation.density import FilteredDensity
 from tsode.assimilation.filters.extended import ExtendedKalman
+from tsode.assimilation.filters.particle import ParticleFilter
 from tsode.assimilation.filters.unscented import UnscentedKalman
 from tsode.assimilation.system import stochastic
 from tsode.inference import AdditiveNoise, KnownSystem, LogNormal, Normal, Observations, PoissonNoise
@@ -31,7 +32,9 @@ __all__ = ["run"]
 N_SETS = 100
 LEVEL = 0.9
 POOLED, EACH = (0.85, 0.95), (0.83, 0.97)  # two standard errors of a share of 100 are .06
-SETTINGS = Settings(n_prior=64, n_starts=4, n_importance=256, n_rounds=3, n_draws=1024, n_chains=8)
+N_PARTICLES = 200
+OU_SETTINGS = Settings(n_prior=32, n_starts=2, n_importance=256, n_rounds=2, n_draws=1024, n_chains=8)
+LORENZ_SETTINGS = Settings(n_prior=64, n_starts=4, n_draws=1024, n_chains=8)
 
 
 def run(report: Report) -> None:
@@ -59,8 +62,9 @@ def softened(t: Tensor, z: Tensor, p: Parameters) -> Tensor:
 def ornstein_uhlenbeck(report: Report, n: int) -> None:
     """``dz = k (m - z) dt + s dW``, and counts that are Poisson about ``10 log(1 + exp z)``.
 
-    There the extended filter's evidence is that of particles to .01 a value. Of counts about ``exp z`` it is off by
-    up to .3 a value where the noise is large, since no normal law of the prediction is like its own.
+    By particles: counts bend and skew what they say of the state, which filters of normal laws leave out. With the
+    extended one the mean rank of m's truths was .40 and intervals of s held .82. Modes are those of the extended filter
+    all the same, and importance sampling has the rest to do.
     """
     generator = torch.Generator().manual_seed(1)
     truth = drawn(OU_PRIORS, n, generator)
@@ -74,8 +78,8 @@ def ornstein_uhlenbeck(report: Report, n: int) -> None:
         values.append(torch.poisson(SCALE * torch.nn.functional.softplus(z), generator=generator))
     known = KnownSystem(ou_rates, ["z"], OU_PRIORS, {"z": OU_START}, {"count": PoissonNoise(softened)}, list(OU_PRIORS))
     data = observed(OU_TIMES, torch.stack(values, dim=1)[..., None])
-    density = FilteredDensity(stochastic(known, {"z": "s"}), data, ExtendedKalman(), n_problems=n)
-    compare(report, "Ornstein-Uhlenbeck, counts", density, truth, "importance")
+    density = FilteredDensity(stochastic(known, {"z": "s"}), data, ParticleFilter(N_PARTICLES), n_problems=n)
+    compare(report, "Ornstein-Uhlenbeck, counts", density, truth, "importance", OU_SETTINGS)
 
 
 # -- Lorenz' system ----------------------------------------------------------------------------------------------------
@@ -98,9 +102,8 @@ def lorenz_rates(t: Tensor, z: Tensor, p: Parameters) -> tuple[Tensor, Tensor, T
 def lorenz(report: Report, n: int) -> None:
     """All three coordinates seen each .1 with noise 1; the rates have noise of a size that is to be found too.
 
-    By the unscented filter, which is what `choose_filter` takes: its points are carried by a method of order four. The
-    mean of the extended filter is of order two in the step, which is chosen for stability, and shifts sigma by more
-    than the posterior is wide; what it covers is told beside. With steps of .005 it is as right.
+    By the unscented filter, whose points are carried by a method of order four. The mean of the extended filter is of
+    order two in the step; what it covers is told beside.
     """
     generator = torch.Generator().manual_seed(2)
     truth = drawn(LORENZ_PRIORS, n, generator)
@@ -120,8 +123,8 @@ def lorenz(report: Report, n: int) -> None:
     system = stochastic(known, dict.fromkeys(LORENZ_START, "noise"))
     data = observed(LORENZ_TIMES, torch.stack(values, dim=1))
     density = FilteredDensity(system, data, UnscentedKalman(), n_problems=n)
-    compare(report, "Lorenz-63", density, truth, "laplace")
-    extended = infer(density.with_filter(ExtendedKalman()), "laplace", 0, SETTINGS)
+    compare(report, "Lorenz-63", density, truth, "laplace", LORENZ_SETTINGS)
+    extended = infer(density.with_filter(ExtendedKalman()), "laplace", 0, LORENZ_SETTINGS)
     holds, _ = held(density, extended.draws, truth)
     shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(density.names, holds.mean(dim=0).tolist()))
     report.note(
@@ -132,9 +135,11 @@ def lorenz(report: Report, n: int) -> None:
 # -- coverage ----------------------------------------------------------------------------------------------------------
 
 
-def compare(report: Report, name: str, density: FilteredDensity, truth: dict[str, Tensor], engine: str) -> None:
+def compare(
+    report: Report, name: str, density: FilteredDensity, truth: dict[str, Tensor], engine: str, settings: Settings
+) -> None:
     started = time.process_time()
-    found = infer(density, engine, 0, SETTINGS)
+    found = infer(density, engine, 0, settings)
     seconds = time.process_time() - started
     holds, rank = held(density, found.draws, truth)
     report.within(f"{name}: 90 % intervals, share that hold, pooled", float(holds.mean()), *POOLED)

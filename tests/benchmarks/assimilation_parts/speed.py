@@ -21,7 +21,6 @@ from tests.benchmarks.structural_parts.report import Report
 from tsode.assimilation.density import FilteredDensity
 from tsode.assimilation.filters.ensemble_kalman import EnsembleKalman
 from tsode.assimilation.filters.extended import ExtendedKalman
-from tsode.assimilation.filters.guided import GuidedFilter
 from tsode.assimilation.filters.particle import ParticleFilter
 from tsode.assimilation.filters.square_root import SquareRootEnsemble
 from tsode.assimilation.filters.unscented import UnscentedKalman
@@ -40,7 +39,7 @@ FILTERS = {
     "perturbed observations": EnsembleKalman(N_MEMBERS),
     "particles": ParticleFilter(N_MEMBERS),
 }
-BESIDE = {"guided particles": GuidedFilter(N_MEMBERS), "extended": ExtendedKalman(), "unscented": UnscentedKalman()}
+BESIDE = {"extended": ExtendedKalman(), "unscented": UnscentedKalman()}
 
 
 @torch.no_grad()

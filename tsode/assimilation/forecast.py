@@ -15,7 +15,7 @@ from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.paths import PathsAhead
 from tsode.assimilation.rows import Rows
-from tsode.assimilation.run import Passed, carry
+from tsode.assimilation.run import Passed, carry, n_whole_steps
 from tsode.assimilation.smoothing import evenly, paths_at_stops, smoothed_at_stops, smoothed_before
 from tsode.inference.noise.additive import AdditiveNoise
 from tsode.inference.parameters import Parameters
@@ -68,7 +68,7 @@ class Branches:
         """Law of each channel at ``times`` (r q), by what was seen strictly before, or by all data."""
         q = times.shape[1]
         branch, t = self._rows_at(times), times.flatten()
-        beliefs = self._smoothed_at(times) if by_all else self._beliefs_at(times, branch)
+        beliefs = self._smoothed_at(times) if by_all else self._beliefs_at(times)
         filter = self.density.filter
         z = None
         laws = []
@@ -90,15 +90,17 @@ class Branches:
     def states(self, times: Tensor, by_all: bool = False) -> Tensor:
         """States (r q m d) at ``times`` (r q)."""
         branch = self._rows_at(times)
-        beliefs = self._smoothed_at(times) if by_all else self._beliefs_at(times, branch)
+        beliefs = self._smoothed_at(times) if by_all else self._beliefs_at(times)
         z = self.density.filter.members(beliefs, self.n_members, times.flatten(), self._draws_of(branch))
         return z.unflatten(0, times.shape)
 
     def _rows_at(self, times: Tensor) -> Rows:
         """The rows, each as often as there are times (r q)."""
-        q = times.shape[1]
-        values = {name: value.repeat_interleave(q) for name, value in self.rows.values.items()}
-        series = self.rows.series.repeat_interleave(q)
+        return self._rows_of(torch.arange(len(times)).repeat_interleave(times.shape[1]))
+
+    def _rows_of(self, chosen: Tensor) -> Rows:
+        """The rows at these places (n,)."""
+        values, series = {name: value[chosen] for name, value in self.rows.values.items()}, self.rows.series[chosen]
         along = self.density.known_along(series, Parameters(values))
         motion = KnownMotion(self.density.system, values, along, self.density.size[series], self.density.is_linear)
         return replace(self.rows, values=values, series=series, motion=motion)
@@ -110,22 +112,45 @@ class Branches:
         """Place of the last stop before each time (r q), counted from 1; 0 is the start."""
         return (self.rows.stops.time[:, None] < times[..., None]).sum(dim=2)
 
-    def _inputs(self, place: Tensor) -> Tensor | None:
-        """What goes into the states after the stops (r q), (r q d) flattened."""
+    def _inputs(self, rows: Tensor, place: Tensor) -> Tensor | None:
+        """What goes into the states (n d) after the stops at `place` (n,) of these rows (n,)."""
         if self.rows.stops.inputs[0] is None:
             return None
         stacked = torch.stack([one for one in self.rows.stops.inputs if one is not None], dim=1)
-        return _gathered(stacked, place)
+        return stacked[rows, place]
 
-    def _beliefs_at(self, times: Tensor, branch: Rows) -> Any:
-        """Beliefs (r q,) just before the times (r q)."""
-        place = self._from_stop(times)
-        belief = _picked(self.passed.after, place)
-        begun = torch.cat([self.rows.t0[:, None], self.rows.stops.time], dim=1).gather(1, place).flatten()
-        t = times.flatten()
-        motion = branch.motion.to(t, self._inputs(place))
-        step = self.density.step[branch.series]
-        return carry(self.density.filter, belief, motion, begun, t, step, self._draws_of(branch))
+    def _beliefs_at(self, times: Tensor) -> Any:
+        """Beliefs (r q,) just before the times (r q).
+
+        From each stop one belief goes on in whole steps, and what is left to each time leaves it from there.
+        """
+        filter, keys, stops = self.density.filter, self.draws.keys, self.rows.stops
+        row, place = torch.arange(len(times)).repeat_interleave(times.shape[1]), self._from_stop(times).flatten()
+        t, begun = times.flatten(), torch.cat([self.rows.t0[:, None], stops.time], dim=1)
+        step = self.density.step[self.rows.series]
+        n_places = begun.shape[1]
+        trunks, trunk_of = torch.unique(row * n_places + place, return_inverse=True)
+        own, at = trunks // n_places, trunks % n_places
+        n_whole = n_whole_steps(t - begun[row, place], step[row], self.density.is_linear)
+        n_needed = torch.zeros_like(trunks).scatter_reduce(0, trunk_of, n_whole, "amax")
+        belief = _picked(self.passed.after, own, at)
+        following = torch.nn.functional.pad(stops.time, (0, 1), value=torch.inf)[own, at]
+        motion = self._rows_of(own).motion.to(following, self._inputs(own, at))
+        parts, order = [], []
+        for i in range(int(n_whole.max()) + 1 if len(t) else 0):
+            (here,) = (n_whole == i).nonzero(as_tuple=True)
+            if len(here):
+                begin = begun[row[here], place[here]] + i * step[row[here]]
+                leaving = self._rows_of(row[here]).motion.to(t[here], self._inputs(row[here], place[here]))
+                at_node = type(belief)(*(part[trunk_of[here]] for part in belief))
+                parts.append(filter.flow(at_node, leaving, begin, t[here] - begin, Draws(keys[row[here]])))
+                order.append(here)
+            h = torch.where(n_needed > i, step[own], 0.0)
+            belief = filter.flow(belief, motion, begun[own, at] + i * step[own], h, Draws(keys[own]))
+        if not parts:
+            return belief
+        back = torch.cat(order).argsort()
+        return type(belief)(*(torch.cat(pieces)[back] for pieces in zip(*parts)))
 
     def values(self, times: Tensor, n: int) -> Tensor:
         """Joint paths (r n q c) of the channels at increasing ``times`` (r q), with noise."""
@@ -144,7 +169,7 @@ class Branches:
         """Beliefs (r q,) at the times (r q), by all data: from what later data say of the next stop."""
         filter = self.density.filter
         branch, place, t = self._rows_at(times), self._from_stop(times), times.flatten()
-        known, draws = filter.mark(self._beliefs_at(times, branch)), self._draws_of(branch)
+        known, draws = filter.mark(self._beliefs_at(times)), self._draws_of(branch)
         stops = self.rows.stops
         n = stops.time.shape[1]
         if not n:
@@ -152,7 +177,8 @@ class Branches:
         known, next_stop = evenly(filter, known, t, draws), place.clamp(max=n - 1)
         is_past = (place == n).flatten()
         until = torch.where(is_past, t, stops.time.gather(1, next_stop).flatten())
-        motion = branch.motion.to(until, self._inputs(place))
+        row = torch.arange(len(times)).repeat_interleave(times.shape[1])
+        motion = branch.motion.to(until, self._inputs(row, place.flatten()))
         ahead = carry(filter, known, motion, t, until, self.density.step[branch.series], draws)
         later = smoothed_at_stops(self.density, self.rows, self.passed, self.draws)
         there = [_gathered(part, next_stop) for part in later]
@@ -173,7 +199,9 @@ class Branches:
         )
         place = place.long()
         clock = torch.cat([self.rows.t0[:, None], stops.time], dim=1).gather(1, place)[:, 0]
-        z = self.density.filter.members(_picked(self.passed.after, place), n, clock, self.draws)
+        z = self.density.filter.members(
+            _picked(self.passed.after, torch.arange(len(place)), place[:, 0]), n, clock, self.draws
+        )
         ahead = PathsAhead(self.rows, self.density.step[self.rows.series], self.draws)
         return ahead.states(z, place[:, 0], clock, times)
 
@@ -218,6 +246,6 @@ def _gathered(stacked: Tensor, place: Tensor) -> Tensor:
     return stacked[rows, place].flatten(0, 1)
 
 
-def _picked(beliefs: list[Any], place: Tensor) -> Any:
-    """Of beliefs at each of the places, those at (r q), flattened."""
-    return type(beliefs[0])(*(_gathered(torch.stack(parts, dim=1), place) for parts in zip(*beliefs)))
+def _picked(beliefs: list[Any], rows: Tensor, place: Tensor) -> Any:
+    """Of beliefs at each of the places, those of these rows (n,) at `place` (n,)."""
+    return type(beliefs[0])(*(torch.stack(parts, dim=1)[rows, place] for parts in zip(*beliefs)))

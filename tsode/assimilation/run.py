@@ -12,7 +12,7 @@ from tsode.assimilation.filters.base import Ahead, Filter, where_rows
 from tsode.assimilation.motion import Draws, Motion, Seen, Start
 from tsode.assimilation.stops import Stops
 
-__all__ = ["Passed", "carry", "run"]
+__all__ = ["Passed", "carry", "n_whole_steps", "run"]
 
 SeenAt = Callable[[int], Sequence[Seen | None]]
 """Of a stop: what is seen there, by channel; None where no row sees the channel."""
@@ -131,6 +131,13 @@ def carry(
         if i % _LOOK == _LOOK - 1 and not bool(belief[0].isfinite().any()):
             break  # all rows have left the range of numbers
     return belief
+
+
+def n_whole_steps(gap: Tensor, step: Tensor, is_linear: bool) -> Tensor:
+    """Whole steps (n,) on the way as `carry` lays them out, before the last one, which may be shorter."""
+    if is_linear:
+        return torch.zeros_like(gap).long()
+    return ((gap / step - _ROUNDING).ceil() - 1.0).clamp(min=0.0).long()
 
 
 def _ahead(stops: Stops, seen: list[list[Seen | None]]) -> list[tuple[Tensor, list[Seen]] | None]:

@@ -159,6 +159,25 @@ def test_a_row_more_costs_as_many_steps_however_long_the_history_is(monkeypatch)
     assert counts[0] == counts[1] <= 4
 
 
+def test_many_times_far_ahead_share_their_steps_and_have_the_answers_that_each_has_alone(monkeypatch):
+    def bent(t, z, p):
+        return (-p.k * torch.sinh(z[:, 0] - 2.0),)
+
+    model = KnownSDEForecaster(
+        bent, states=["x"], parameters={"k": 0.3}, initial={"x": Normal(2, 2)}, initial_time=0.0, filter="extended",
+        observed={"y": AdditiveNoise("x", sd=0.2)}, process_noise={"x": 0.5}, step=0.25, random_state=0,
+    ).fit(walks(("a",)))  # fmt: skip
+    steps = []
+    usual = KnownMotion.transition
+    monkeypatch.setattr(KnownMotion, "transition", lambda self, *given: steps.append(1) or usual(self, *given))
+    times = np.linspace(0.5, 30.0, 60).tolist()
+    together = model.predict_interval(times=times, level=80).set_index("ds")
+    assert len(steps) < 4 * 18 / 0.25  # eighteen units ahead
+    for t in (times[3], times[25], times[59]):
+        alone = model.predict_interval(times=[t], level=80).set_index("ds")
+        np.testing.assert_allclose(alone.select_dtypes("number"), together.loc[[t]].select_dtypes("number"), rtol=1e-12)
+
+
 def test_sampled_paths_have_the_moments_and_the_memory_of_the_process(known):
     drawn = known.sample(times=[20.0, 21.0], n_samples=6000, random_state=0)
     wide = drawn[drawn["unique_id"] == "a"].pivot(index="sample", columns="ds", values="y")

@@ -80,13 +80,12 @@ def choose_filter(density: FilteredDensity, u: Tensor) -> tuple[str, list[Trial]
                 names.remove("guided")  # where all others fail, steps do, and particles take as many
                 break
             begin = time.process_time()
-            found[name] = density.with_filter(CANDIDATES[name]).log_prob(u).sum(dim=0)
+            found[name], _ = _evidence(density.with_filter(CANDIDATES[name]), u)
             seconds[name] = time.process_time() - begin
         effective = float("nan")
         measure, own = found["unscented"], torch.zeros(())
         if "guided" in names:
-            other = density.with_filter(CANDIDATES["guided"]).with_seed(density.seed + 1).log_prob(u).sum(dim=0)
-            effective = _effective(density.with_filter(CANDIDATES["guided"]), u)
+            other, effective = _evidence(density.with_filter(CANDIDATES["guided"]).with_seed(density.seed + 1), u)
             if effective > LEAST_EFFECTIVE:
                 measure, own = 0.5 * (found["guided"] + other), (found["guided"] - other).var() / 4.0
     trials = []
@@ -102,9 +101,10 @@ def choose_filter(density: FilteredDensity, u: Tensor) -> tuple[str, list[Trial]
     return accepted[0] if accepted else "square_root", trials
 
 
-def _effective(density: FilteredDensity, u: Tensor) -> float:
-    """Least over the stops of the median effective share of the particles."""
-    rows = density.rows(density.space.unpack(u[:, :4]).values)
-    passed = density.passed(rows, density.draws(min(4, u.shape[1])), keep=True)
+def _evidence(density: FilteredDensity, u: Tensor) -> tuple[Tensor, float]:
+    """Log evidence (k,) at points, and of particles the least over the stops of their median effective share."""
+    rows = density.rows(density.space.unpack(u).values)
+    passed = density.passed(rows, density.draws(u.shape[1]), keep=isinstance(density.filter, GuidedFilter))
+    total = passed.log_evidence.sum(dim=(1, 2)).reshape(u.shape[1], -1).sum(dim=1)
     shares = [effective_size(belief.log_weights).median() / density.filter.n_members for belief in passed.seen]
-    return float(torch.stack(shares).min()) if shares else 1.0
+    return total, float(torch.stack(shares).min()) if shares else float("nan")

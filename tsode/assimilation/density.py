@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
@@ -30,6 +29,7 @@ from tsode.inference.noise.log_normal import LogNormalNoise
 from tsode.inference.observations import Observations
 from tsode.inference.parameters import Parameters
 from tsode.inference.priors import Normal
+from tsode.inference.streams import key_of
 from tsode.numerics.base import Solver
 from tsode.numerics.row_jacobian import linearise
 
@@ -147,7 +147,7 @@ class FilteredDensity(KnownDensity):
     def draws(self, b: int, seed: int | None = None) -> Draws:
         """Random numbers of the rows of ``b`` points: the same at all points, so that their differences are smooth."""
         seed = self.seed if seed is None else seed
-        keys = torch.tensor([_key(label) for label in self.data.ids], dtype=torch.int64)
+        keys = torch.tensor([key_of(label) for label in self.data.ids], dtype=torch.int64)
         keys = (keys * 31 + seed).repeat(b)
         return Draws(keys + torch.arange(b).repeat_interleave(len(self.data.ids)) * _POINT if self._is_apart else keys)
 
@@ -307,7 +307,3 @@ class FilteredDensity(KnownDensity):
         knots = self.data.known.times[series]
         later = torch.where(knots > t[:, None], knots, torch.inf).amin(dim=1)
         return torch.minimum(span, 0.99 * (later - t))
-
-
-def _key(label: object) -> int:
-    return zlib.crc32(repr(label).encode())

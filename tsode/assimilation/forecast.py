@@ -15,7 +15,7 @@ from tsode.assimilation.known_motion import KnownMotion
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.paths import PathsAhead
 from tsode.assimilation.rows import Rows
-from tsode.assimilation.run import Passed, carry, n_whole_steps
+from tsode.assimilation.run import Passed, carry, n_steps
 from tsode.assimilation.smoothing import evenly, paths_at_stops, smoothed_at_stops, smoothed_before
 from tsode.inference.noise.additive import AdditiveNoise
 from tsode.inference.parameters import Parameters
@@ -87,13 +87,6 @@ class Branches:
             laws.append(Law(noise.family, params.unflatten(0, (-1, q))))
         return laws
 
-    def states(self, times: Tensor, by_all: bool = False) -> Tensor:
-        """States (r q m d) at ``times`` (r q)."""
-        branch = self._rows_at(times)
-        beliefs = self._smoothed_at(times) if by_all else self._beliefs_at(times)
-        z = self.density.filter.members(beliefs, self.n_members, times.flatten(), self._draws_of(branch))
-        return z.unflatten(0, times.shape)
-
     def _rows_at(self, times: Tensor) -> Rows:
         """The rows, each as often as there are times (r q)."""
         return self._rows_of(torch.arange(len(times)).repeat_interleave(times.shape[1]))
@@ -131,7 +124,8 @@ class Branches:
         n_places = begun.shape[1]
         trunks, trunk_of = torch.unique(row * n_places + place, return_inverse=True)
         own, at = trunks // n_places, trunks % n_places
-        n_whole = n_whole_steps(t - begun[row, place], step[row], self.density.is_linear)
+        n_whole = (n_steps(t - begun[row, place], step[row]) - 1).clamp(min=0)
+        n_whole = torch.zeros_like(n_whole) if self.density.is_linear else n_whole
         n_needed = torch.zeros_like(trunks).scatter_reduce(0, trunk_of, n_whole, "amax")
         belief = _picked(self.passed.after, own, at)
         following = torch.nn.functional.pad(stops.time, (0, 1), value=torch.inf)[own, at]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tsode.assimilation.filters.gaussian import GaussianBelief
-from tsode.evolutions.linear_sde import Transition, square_root
+from tsode.evolutions.linear_sde import Transition
+from tsode.numerics.semidefinite_root import semidefinite_root
 
 __all__ = ["Smoothed", "sample_back", "smooth", "smooth_back"]
 
@@ -55,7 +56,7 @@ def sample_back(seen: Sequence[GaussianBelief], before: Sequence[GaussianBelief]
     for k in range(len(seen) - 2, -1, -1):
         known, ahead = seen[k], before[k + 1]
         law = smooth_back(known, ahead, Smoothed(z, torch.zeros_like(ahead.root)))
-        z = law.mean + (square_root(law.cov) @ normal[:, k, :, None]).squeeze(-1)
+        z = law.mean + (semidefinite_root(law.cov) @ normal[:, k, :, None]).squeeze(-1)
         found.append(z)
     return torch.stack(found[::-1], dim=1)
 

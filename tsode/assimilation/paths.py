@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.rows import Rows
+from tsode.assimilation.run import n_steps
 from tsode.numerics.semidefinite_root import semidefinite_root
 
 __all__ = ["PathsAhead"]
@@ -77,7 +78,7 @@ class PathsAhead:
             z, place = self._quiet(z, place, begin, end)
             normal = self.draws.normal(_PATH, begin, z.shape[1], z.shape[2])
             return z + normal @ semidefinite_root(cov).mT, place
-        count = (gap / self.step - 1e-9).ceil().clamp(min=0).long()
+        count = n_steps(gap, self.step)
         for i in range(int(count.max()) if len(count) else 0):
             first = torch.minimum(begin + i * self.step, end)
             last = torch.where(count > i + 1, begin + (i + 1) * self.step, end)

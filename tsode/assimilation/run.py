@@ -12,7 +12,7 @@ from tsode.assimilation.filters.base import Ahead, Filter, where_rows
 from tsode.assimilation.motion import Draws, Motion, Seen, Start
 from tsode.assimilation.stops import Stops
 
-__all__ = ["Passed", "carry", "n_whole_steps", "run"]
+__all__ = ["Passed", "carry", "n_steps", "run"]
 
 SeenAt = Callable[[int], Sequence[Seen | None]]
 """Of a stop: what is seen there, by channel; None where no row sees the channel."""
@@ -121,7 +121,7 @@ def carry(
     if motion.is_linear:
         count, step = (gap > 0).long(), gap
     else:
-        count = (gap / step - _ROUNDING).ceil().clamp(min=0).long()
+        count = n_steps(gap, step)
     most = int(count.max()) if len(count) else 0
     for i in range(most):
         begin = t0 + i * step
@@ -133,11 +133,9 @@ def carry(
     return belief
 
 
-def n_whole_steps(gap: Tensor, step: Tensor, is_linear: bool) -> Tensor:
-    """Whole steps (n,) on the way as `carry` lays them out, before the last one, which may be shorter."""
-    if is_linear:
-        return torch.zeros_like(gap).long()
-    return ((gap / step - _ROUNDING).ceil() - 1.0).clamp(min=0.0).long()
+def n_steps(gap: Tensor, step: Tensor) -> Tensor:
+    """Steps (n,) of a way that is not linear: whole ones, and a last one that may be shorter."""
+    return (gap / step - _ROUNDING).ceil().clamp(min=0).long()
 
 
 def _ahead(stops: Stops, seen: list[list[Seen | None]]) -> list[tuple[Tensor, list[Seen]] | None]:

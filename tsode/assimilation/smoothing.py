@@ -19,7 +19,7 @@ from tsode.assimilation.gaussian_smoothing import Smoothed, sample_back, smooth,
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.rows import Rows
 from tsode.assimilation.run import Passed
-from tsode.evolutions.linear_sde import square_root
+from tsode.numerics.semidefinite_root import semidefinite_root
 
 __all__ = ["evenly", "paths_at_stops", "smoothed_at_stops", "smoothed_before"]
 
@@ -72,7 +72,7 @@ def smoothed_before(filter: Filter[Any], known: Any, ahead: Any, later: Sequence
         law = Smoothed(*later)
         found = smooth_back(known, ahead, law)
         mean = torch.where(is_there[:, None], law.mean, found.mean)
-        return known._replace(mean=mean, root=square_root(torch.where(at, law.cov, found.cov)))
+        return known._replace(mean=mean, root=semidefinite_root(torch.where(at, law.cov, found.cov)))
     (members,) = later
     if isinstance(filter, EnsembleFilter):
         moved = smoothed_members(known.members, ahead.members, members)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor
@@ -10,7 +11,13 @@ from torch.quasirandom import SobolEngine
 
 from tsode.numerics.counted_normals import counted_normals
 
-__all__ = ["Streams"]
+__all__ = ["Streams", "key_of"]
+
+
+def key_of(label: Hashable) -> int:
+    """Key for the random numbers of a series, by its label, so that they do not depend on who is asked beside it."""
+    return zlib.crc32(repr(label).encode())
+
 
 LEAP = 6364136223846793005  # odd: keys of neighbours are far apart
 

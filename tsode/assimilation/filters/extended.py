@@ -35,8 +35,9 @@ class ExtendedKalman(GaussianFilter):
         return (law.phi @ belief.mean[..., None]).squeeze(-1) + law.shift, law.phi @ belief.root
 
     def regressed(self, belief: GaussianBelief, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
-        mean = seen.predict(belief.mean[:, None])[:, 0]
-        goes_on = mean.requires_grad  # by the mean of the belief, or by what predictions are made of
+        mean = seen.predict(belief.mean[:, None])[:, 0] if torch.is_grad_enabled() else None
+        # by the mean of the belief, or by what predictions are made of
+        goes_on = mean is not None and mean.requires_grad
         with torch.enable_grad():
             at = belief.mean if belief.mean.requires_grad else belief.mean.detach().requires_grad_()
             image = seen.predict(at[:, None])[:, 0]
@@ -44,4 +45,5 @@ class ExtendedKalman(GaussianFilter):
             if image.requires_grad:
                 (slope,) = torch.autograd.grad(image.sum(), at, create_graph=goes_on, materialize_grads=True)
         slope = slope if goes_on else slope.detach()
+        mean = image.detach() if mean is None else mean
         return mean, (belief.root.mT @ slope[..., None]).squeeze(-1), torch.zeros_like(mean)

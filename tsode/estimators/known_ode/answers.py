@@ -17,7 +17,7 @@ from tsode.estimators.forecasters.predictive import Predictive, report_failed
 from tsode.estimators.forecasters.reach_report import ReachReport
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.known_ode.beside_fit import beside
-from tsode.estimators.known_ode.conditioned import Ask, Conditioning, key_of
+from tsode.estimators.known_ode.conditioned import Ask, Conditioning
 from tsode.estimators.known_ode.driving import path_digest
 from tsode.estimators.known_ode.histories import History, constants_digest, digest, histories
 from tsode.estimators.known_ode.laws import laws_by_draws, mixtures, paths_of, tell_of_blanks
@@ -29,6 +29,7 @@ from tsode.frames.times import Query
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_laws import Predictive as Law
 from tsode.inference.parameters import ParameterSpace
+from tsode.inference.streams import key_of
 
 __all__ = ["AnswersByDraws", "Piece"]
 

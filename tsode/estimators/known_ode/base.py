@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -10,18 +11,23 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from tsode.errors import ParameterError
+from tsode.errors import ParameterError, SolverError, TsodeWarning
 from tsode.estimators.forecasters.base import BaseForecaster
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.reader_settings import ReaderSettings
+from tsode.estimators.known_ode.failures import bound_problems, explained, gradient_problems, no_start, tail_problems
 from tsode.estimators.known_ode.histories import histories, observations
 from tsode.estimators.known_ode.module import PosteriorDraws
+from tsode.estimators.known_ode.parts_file import fingerprint
+from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.schedules import ScheduleEncoder
 from tsode.estimators.known_ode.settings import KnownSettings, read_starts
 from tsode.estimators.parameters import Check, at_least, or_value, positive
 from tsode.frames.panel import Panel
+from tsode.inference.draws import Posterior
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
+from tsode.inference.model_checks import direction_error
 from tsode.inference.observations import Observations, select_cells
 
 __all__ = ["KnownForecaster"]
@@ -79,6 +85,11 @@ class KnownForecaster(BaseForecaster):
     def _infer_from(self, reader: DataReader, panel: Panel) -> None:
         """Infer the parameters and keep them."""
 
+    @property
+    @abstractmethod
+    def problems_(self) -> list[str]:
+        """What inference warns of."""
+
     @abstractmethod
     def _forget(self) -> None:
         """Nothing was asked yet."""
@@ -86,6 +97,36 @@ class KnownForecaster(BaseForecaster):
     def _given(self) -> KnownSystem:
         """The system as it was given."""
         return self._said()
+
+    def _keep_inferred(
+        self,
+        found: Posterior,
+        density: KnownDensity,
+        seed: int,
+        reader: DataReader,
+        panel: Panel,
+        is_smooth: bool = True,
+    ) -> None:
+        """Keep a posterior, with what is wrong with it, and say so."""
+        draws = self._draws_of_found(found, density, reader)
+        found = found.with_problems(explained(found, density, reader)).with_problems(bound_problems(found, density))
+        found = found.with_problems(tail_problems(found, density))
+        error = np.nan
+        if is_smooth:
+            errors = direction_error(density, draws[:, :2])
+            found, error = found.with_problems(gradient_problems(errors)), float(errors.nanmedian())
+        self._kept = KeptPosterior.of(found, density.data, seed, error)
+        self._fingerprint = fingerprint(density)
+        self._keep(reader, panel, PosteriorDraws(draws), [], 1)
+        if self.problems_:
+            warnings.warn(f"The posterior has problems: {'; '.join(self.problems_)}.", TsodeWarning, stacklevel=5)
+
+    def _draws_of_found(self, found: Posterior, density: KnownDensity, reader: DataReader) -> torch.Tensor:
+        """Draws (g k p) that forecasts are made from; a SolverError where there are none."""
+        draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
+        if not bool(draws.isfinite().all()):
+            raise SolverError(no_start(found, density, reader))
+        return draws
 
     # -- the system ------------------------------------------------------------------------------------------------
 

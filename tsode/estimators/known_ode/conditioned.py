@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,19 +18,15 @@ from tsode.inference.known_density import KnownDensity
 from tsode.inference.parameters import ParameterSpace
 from tsode.inference.pareto import smooth_weights
 from tsode.inference.settings import Settings
+from tsode.inference.streams import key_of
 
-__all__ = ["Ask", "Conditioning", "key_of", "settings_for"]
+__all__ = ["Ask", "Conditioning", "settings_for"]
 
 N_SHARED = 64  # draws of shared parameters for which own ones are inferred anew
 SMALL = Settings(
     n_prior=32, n_starts=2, n_importance=64, n_rounds=3, n_laws=3, n_chains=1, n_draws=16, enough=8.0, max_k=1.0
 )  # of each of these small problems
 MAX_K = 0.7
-
-
-def key_of(label: Hashable) -> int:
-    """Key for the random numbers of a series, by its label, so that they do not depend on who is asked beside it."""
-    return zlib.crc32(repr(label).encode())
 
 
 def settings_for(n_draws: int, segments: int | str | None = None) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -12,30 +11,23 @@ from torch import Tensor
 
 from tsode._isolation import isolated
 from tsode._random import new_generator
-from tsode.errors import ParameterError, SolverError, TsodeWarning
+from tsode.errors import ParameterError
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.known_ode.answers import AnswersByDraws
 from tsode.estimators.known_ode.base import KnownForecaster
 from tsode.estimators.known_ode.checks import ChecksModel
-from tsode.estimators.known_ode.conditioned import key_of, settings_for
+from tsode.estimators.known_ode.conditioned import settings_for
 from tsode.estimators.known_ode.failures import (
-    bound_problems,
     check_informed,
-    explained,
-    gradient_problems,
-    no_start,
-    tail_problems,
 )
 from tsode.estimators.known_ode.fit_checks import ChecksFit
 from tsode.estimators.known_ode.model_files import KeepsFiles
-from tsode.estimators.known_ode.module import PosteriorDraws
 from tsode.estimators.known_ode.of_occasions import OfOccasions
-from tsode.estimators.known_ode.parts_file import encode, fingerprint
+from tsode.estimators.known_ode.parts_file import encode
 from tsode.estimators.known_ode.population import PopulationSettings, check_marginal
 from tsode.estimators.known_ode.population_checks import ChecksPopulation
 from tsode.estimators.known_ode.population_input import check_population
 from tsode.estimators.known_ode.population_uncertainty import UncertaintyOfPopulation
-from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.reports import ReportsPosterior
 from tsode.estimators.known_ode.residual import check_residual, of_physics, residual_states, residual_terms
 from tsode.estimators.parameters import Check, at_least, positive
@@ -43,13 +35,13 @@ from tsode.frames.panel import Panel
 from tsode.inference.infer import ENGINES, infer
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
-from tsode.inference.model_checks import direction_error
 from tsode.inference.neural_term import NeuralTerm
 from tsode.inference.observations import Observations
 from tsode.inference.population.estimate import Estimate
 from tsode.inference.population.infer import LIKELIHOOD, infer_population
 from tsode.inference.residual_scales import with_found_scales
 from tsode.inference.settings import check_segments
+from tsode.inference.streams import key_of
 
 __all__ = ["KnownODEForecaster"]
 
@@ -286,16 +278,6 @@ class KnownODEForecaster(
                 self._terms = dict(density.system.residual)
             keys = [key_of(key) for key in panel.ids] if density.n_problems == len(panel.ids) else None
             found = infer(density, self.inference, seed, settings, keys, most, verbose=bool(self.verbose))
-        draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
-        if not bool(draws.isfinite().all()):
-            raise SolverError(no_start(found, density, reader))
+        self._draws_of_found(found, density, reader)
         found = replace(found, problems=tuple(of_physics(texts, density.system.residual) for texts in found.problems))
-        found = found.with_problems(explained(found, density, reader)).with_problems(bound_problems(found, density))
-        found = found.with_problems(tail_problems(found, density))
-        errors = direction_error(density, draws[:, :2])
-        found = found.with_problems(gradient_problems(errors))
-        self._kept = KeptPosterior.of(found, data, seed, float(errors.nanmedian()))
-        self._fingerprint = fingerprint(density)
-        self._keep(reader, panel, PosteriorDraws(draws), [], 1)
-        if self.problems_:
-            warnings.warn(f"The posterior has problems: {'; '.join(self.problems_)}.", TsodeWarning, stacklevel=4)
+        self._keep_inferred(found, density, seed, reader, panel)

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from tsode._isolation import isolated
 from tsode.errors import ParameterError, SolverError, TsodeWarning
-from tsode.estimators.known_ode.conditioned import _spread_out, key_of
+from tsode.estimators.known_ode.conditioned import _spread_out
 from tsode.estimators.known_ode.own_given_shared import OwnGivenShared
 from tsode.inference.infer import infer
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.loo import LeaveOneOut, leave_one_out
 from tsode.inference.settings import Settings
+from tsode.inference.streams import key_of
 
 __all__ = ["leave_out_series", "marginals_of_series"]
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.reader import DataReader
-from tsode.estimators.known_ode.conditioned import key_of
 from tsode.estimators.known_ode.driving import occasion_numbers
 from tsode.estimators.known_ode.histories import History
 from tsode.estimators.known_ode.occasions import OccasionTables
@@ -21,6 +20,7 @@ from tsode.frames.panel import Panel
 from tsode.inference.effects.occasions import on_occasion
 from tsode.inference.effects.space import Population
 from tsode.inference.known_density import KnownDensity
+from tsode.inference.streams import key_of
 
 __all__ = ["OfOccasions"]
 

@@ -19,13 +19,13 @@ from tsode.core.status import Status
 from tsode.estimators.forecasters.predictive import Predictive, report_failed
 from tsode.estimators.forecasters.reach_report import ReachReport
 from tsode.estimators.known_ode.answers import AnswersByDraws, Piece
-from tsode.estimators.known_ode.conditioned import key_of
 from tsode.estimators.known_ode.histories import History
 from tsode.estimators.known_sde.laws import mixture_over_draws
 from tsode.estimators.known_sde.standing import Standing, Standings, mark_of
 from tsode.estimators.known_sde.weights import chosen_draws, tell_of_few
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
+from tsode.inference.streams import key_of
 
 __all__ = ["AnswersByFilter"]
 
@@ -221,7 +221,7 @@ class AnswersByFilter(AnswersByDraws):
         evidence = density.by_row(rows, passed.log_evidence).sum(dim=2).unflatten(0, (k, len(runs)))  # (k s m)
         chosen = []
         for place, run in enumerate(runs):
-            is_new = torch.from_numpy(self._is_new(run.history)[n_behind[place] :])
+            is_new = torch.from_numpy(self._is_new(run.history.rows(slice(n_behind[place], None))))
             gain = torch.where(is_new, evidence[:, place, : len(is_new)], 0.0)
             total = torch.nn.functional.pad(gain.cumsum(dim=1), (1, 0))  # after so many rows
             if standings is not None:

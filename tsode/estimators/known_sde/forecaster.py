@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -19,18 +17,13 @@ from tsode.assimilation.density import FilteredDensity
 from tsode.assimilation.filters import FILTERS, Filter
 from tsode.assimilation.forecast import draw_data
 from tsode.assimilation.system import StochasticSystem, stochastic
-from tsode.errors import ParameterError, SolverError, TsodeWarning
+from tsode.errors import ParameterError, SolverError
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.known_ode.base import KnownForecaster
 from tsode.estimators.known_ode.checks import ChecksModel
-from tsode.estimators.known_ode.conditioned import key_of, settings_for
+from tsode.estimators.known_ode.conditioned import settings_for
 from tsode.estimators.known_ode.failures import (
-    bound_problems,
     check_informed,
-    explained,
-    gradient_problems,
-    no_start,
-    tail_problems,
 )
 from tsode.estimators.known_ode.model_files import KeepsFiles
 from tsode.estimators.known_ode.module import PosteriorDraws
@@ -44,8 +37,8 @@ from tsode.frames.panel import Panel
 from tsode.inference.draws import Posterior
 from tsode.inference.infer import ENGINES, infer
 from tsode.inference.known_density import KnownDensity
-from tsode.inference.model_checks import direction_error
 from tsode.inference.observations import Observations
+from tsode.inference.streams import key_of
 
 __all__ = ["KnownSDEForecaster"]
 
@@ -185,17 +178,7 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ReportsFilt
                 density = density.with_filter(self._filter())
                 found, draws = self._inferred(density, seed, keys, reader)
         self.filter_check_ = pd.DataFrame([vars(trial) for trial in trials])
-        found = found.with_problems(explained(found, density, reader)).with_problems(bound_problems(found, density))
-        found = found.with_problems(tail_problems(found, density))
-        error = np.nan
-        if density.filter.is_smooth:
-            errors = direction_error(density, draws[:, :2])
-            found, error = found.with_problems(gradient_problems(errors)), float(errors.nanmedian())
-        self._kept = KeptPosterior.of(found, data, seed, error)
-        self._fingerprint = fingerprint(density)
-        self._keep(reader, panel, PosteriorDraws(draws), [], 1)
-        if self.problems_:
-            warnings.warn(f"The posterior has problems: {'; '.join(self.problems_)}.", TsodeWarning, stacklevel=4)
+        self._keep_inferred(found, density, seed, reader, panel, density.filter.is_smooth)
 
     def _keep_known(self, density: FilteredDensity, reader: DataReader, panel: Panel, seed: int) -> None:
         """Keep a system whose parameters are all known: what is inferred is the state alone."""
@@ -225,10 +208,7 @@ class KnownSDEForecaster(KeepsFiles, AnswersByFilter, TellsOfStates, ReportsFilt
             density, self.inference, seed, settings_for(self.n_draws), keys, self.max_seconds,
             verbose=bool(self.verbose),
         )  # fmt: skip
-        draws = found.draws.transpose(1, 2).flatten(1, 2)[:, : self.n_draws].contiguous()
-        if not bool(draws.isfinite().all()):
-            raise SolverError(no_start(found, density, reader))
-        return found, draws
+        return found, self._draws_of_found(found, density, reader)
 
     # -- files -----------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 from tsode.estimators.known_ode.histories import History
@@ -23,7 +22,7 @@ class Standing(NamedTuple):
     ----------
     n_rows : int
         Behind them.
-    mark : int
+    mark : bytes
         Of what these rows and the events before the last of them are.
     time : float
         Of the last row.
@@ -36,7 +35,7 @@ class Standing(NamedTuple):
     """
 
     n_rows: int
-    mark: int
+    mark: bytes
     time: float
     belief: Any
     gain: Tensor
@@ -75,6 +74,6 @@ class Standings:
         self._of[key] = standing
 
 
-def mark_of(history: History, n: int, reader: Any) -> int:
-    """Number that is the same for the same start, first ``n`` rows, and events and inputs before the last of these."""
-    return zlib.crc32(history.rows(slice(n)).digest(reader) + np.int64(n).tobytes())
+def mark_of(history: History, n: int, reader: Any) -> bytes:
+    """Bytes that are the same for the same start, first ``n`` rows, and events and inputs before the last of these."""
+    return hashlib.sha256(history.rows(slice(n)).digest(reader)).digest()

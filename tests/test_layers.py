@@ -23,7 +23,9 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"inference", "models"}),
     frozenset({"assimilation"}),
     frozenset({"systems", "training"}),
-    frozenset({"estimators.memory", "estimators.parameters", "estimators.seasons", "estimators.settings"}),
+    frozenset(
+        {"estimators.memory", "estimators.parameters", "estimators.seasons", "estimators.settings", "estimators.signal"}
+    ),
     frozenset({"estimators.files"}),
     frozenset({"estimators.forecasters", "estimators.path_regressor", "estimators.point_process"}),
     frozenset({"estimators.auto", "estimators.known_ode", "estimators.series"}),

@@ -149,13 +149,33 @@ class Branches:
     def values(self, times: Tensor, n: int) -> Tensor:
         """Joint paths (r n q c) of the channels at increasing ``times`` (r q), with noise."""
         z = self.paths(times, n).transpose(1, 2).flatten(0, 1)  # (rq n d)
-        branch, t, draws = self._rows_at(times), times.flatten(), self._draws_of(self._rows_at(times))
+        branch, t = self._rows_at(times), times.flatten()
+        draws = self._draws_of(branch)
         columns = []
         for c, noise in enumerate(self.density.system.observed.values()):
             params, is_possible = branch.law(noise, t, branch.predict(noise, t, z))
             value = noise.family.quantile(params, draws.uniform(_VALUE + c, t, n))
             columns.append(torch.where(is_possible, value, torch.nan).unflatten(0, times.shape).transpose(1, 2))
         return torch.stack(columns, dim=-1)
+
+    def signals(self, times: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """What the channels are about (r n q c) along the paths of `values`, and its variation (r n q-1 c) between.
+
+        The variation is the rate at both ends, in the mean, times what lies between.
+        """
+        z = self.paths(times, n).transpose(1, 2).flatten(0, 1)  # (rq n d)
+        branch, t = self._rows_at(times), times.flatten()
+        root = branch.motion.diffusion(t, z)  # (rq n d k)
+        columns, rates = [], []
+        for noise in self.density.system.observed.values():
+            with torch.enable_grad():
+                at = z.detach().requires_grad_()
+                value = branch.predict(noise, t, at)
+                (slope,) = torch.autograd.grad(value.sum(), at, allow_unused=True, materialize_grads=True)
+            columns.append(value.detach())
+            rates.append((slope[..., None] * root).sum(dim=-2).square().sum(dim=-1))
+        paths, rate = (torch.stack(x, dim=-1).unflatten(0, times.shape).transpose(1, 2) for x in (columns, rates))
+        return paths, 0.5 * (rate[:, :, 1:] + rate[:, :, :-1]) * times.diff(dim=1)[:, None, :, None]
 
     # -- given all data ------------------------------------------------------------------------------------------------
 

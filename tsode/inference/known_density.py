@@ -195,7 +195,7 @@ class KnownDensity:
             if channel in before:
                 place = m * (1 + list(before).index(channel))
                 z_before, t_before = way.states[:, series, place + column], before[channel][series, column]
-            params, is_possible, _ = self._law(
+            params, is_possible, mean = self._law(
                 noise, point.values, series, times[series, column], way.states[:, series, column], t_before, z_before
             )
             shape = (len(params), self.n_problems, self.space.n_series, m)
@@ -203,6 +203,7 @@ class KnownDensity:
                 noise.family,
                 params.reshape(*shape, -1).transpose(0, 1),
                 (is_possible & is_solved).reshape(shape).transpose(0, 1),
+                torch.where(is_solved, mean, torch.nan).reshape(shape).transpose(0, 1),
                 self.system.errors.given(channel, list(self.system.observed), point.values),
             )
         return result

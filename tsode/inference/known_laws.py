@@ -38,6 +38,8 @@ class Predictive(NamedTuple):
     params : Tensor[g b s m q]
     is_fine : Tensor[g b s m], bool
         Where there is one; elsewhere the parameters mean nothing.
+    mean : Tensor[g b s m]
+        What the noise is about.
     given : Given, optional
         Channel with which its errors at one time are correlated, by a correlation (g b s).
     """
@@ -45,6 +47,7 @@ class Predictive(NamedTuple):
     family: Likelihood
     params: Tensor
     is_fine: Tensor
+    mean: Tensor
     given: Given | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 
-__all__ = ["ForecastModel"]
+__all__ = ["ForecastModel", "HasSignal"]
 
 
 class ForecastModel(nn.Module, ABC):
@@ -85,3 +86,33 @@ class ForecastModel(nn.Module, ABC):
     @abstractmethod
     def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw joint paths of the observations after the history: Tensor[s b m c]."""
+
+
+class HasSignal:
+    """Part of a model whose paths are those of a signal that is seen through noise."""
+
+    is_smooth = False  # whether a path is a curve, which the same seed draws at any times
+
+    @torch.no_grad()
+    def sample(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, **known: Any
+    ) -> Tensor:
+        """Draw joint paths of the observations: Tensor[s b m c]."""
+        return self._sample(batch, query_times, n_samples, generator, has_noise=True, **known)
+
+    @torch.no_grad()
+    def sample_signal(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, **known: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Draw joint paths (s b m c) without noise, and their quadratic variations (s b m-1 c) between the times.
+
+        Query times are in increasing order. The variation is None where it is not known.
+        """
+        return self._sample(batch, query_times, n_samples, generator, has_noise=False, **known), None
+
+    def _sample(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, *,
+        has_noise: bool, **known: Any,
+    ) -> Tensor:  # fmt: skip
+        """Joint paths of a signal, with the noise through which it is seen or without."""
+        raise NotImplementedError

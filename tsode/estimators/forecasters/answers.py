@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,12 +16,13 @@ from tsode.estimators.forecasters.predictive import Predictive, failed_rows, rep
 from tsode.estimators.forecasters.reach_report import ReachReport
 from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.supports import in_units
+from tsode.estimators.signal import Signal
 from tsode.frames.times import Query
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.censored import CensoredMixture
 from tsode.models.filters.base import MarginalModel
 
-__all__ = ["SAMPLE_WIDTH", "draw_paths", "forecasts"]
+__all__ = ["SAMPLE_WIDTH", "draw_paths", "draw_signals", "forecasts"]
 
 SAMPLE_WIDTH = 12
 """Numbers of eight bytes, about, that a sampled value takes while it is drawn."""
@@ -95,8 +96,69 @@ def draw_paths(
 
     As in `forecasts`, series whose solve fails are NaN. The pieces must be joint.
     """
+    for rows, drawn in _drawn(reader, query, module, module.sample, asked, n_samples, generator, report):
+        yield rows, [_in_units(reader, of_series)[0] for of_series in drawn]
+
+
+def draw_signals(
+    reader: DataReader,
+    query: Query,
+    module: Any,
+    asked: Iterable[Piece],
+    n_samples: int,
+    generator: torch.Generator,
+    report: ReachReport | None = None,
+) -> Iterator[tuple[list[int], list[Signal]]]:
+    """Signals of the channels that are forecast, as `draw_paths`; the module tells them from noise."""
+
+    def sample(*arguments: Any, **known: Any) -> torch.Tensor:
+        paths, variation = module.sample_signal(*arguments, **known)
+        if variation is None:
+            return cast(torch.Tensor, paths)
+        return torch.cat([paths, torch.nn.functional.pad(variation, (0, 0, 1, 0))], dim=-1)
+
+    for rows, drawn in _drawn(reader, query, module, sample, asked, n_samples, generator, report):
+        signals = []
+        for of_series in drawn:
+            paths, variation = _in_units(reader, of_series)
+            signals.append(Signal(paths, variation, "signal", module.is_smooth))
+        yield rows, signals
+
+
+class _Drawn(NamedTuple):
+    """Scaled paths (s m c), or with their variations behind them (s m 2c), and the ends (m c) that they keep to."""
+
+    paths: np.ndarray
+    ends: list[np.ndarray] | None
+
+
+def _in_units(reader: DataReader, drawn: _Drawn) -> tuple[np.ndarray, np.ndarray | None]:
+    """Paths (s m c) and variations (s m-1 c), if there are any, of what is forecast in its own units."""
+    n_channels, n_targets = len(reader.channels), len(reader.targets)
+    scaled, rest = drawn.paths[..., :n_channels], drawn.paths[:, 1:, n_channels:]
+    path = reader.scaler.inverse(scaled)
+    variation = None
+    if rest.shape[-1]:
+        slopes = reader.scaler.slopes(path)
+        slopes = np.divide(1.0, slopes, out=np.zeros_like(slopes), where=slopes > 0.0)
+        variation = (rest * slopes[:, 1:] * slopes[:, :-1])[..., :n_targets]
+    path = path[..., :n_targets]
+    return path if drawn.ends is None else np.clip(path, *drawn.ends), variation
+
+
+def _drawn(
+    reader: DataReader,
+    query: Query,
+    module: Any,
+    sample: Callable[..., torch.Tensor],
+    asked: Iterable[Piece],
+    n_samples: int,
+    generator: torch.Generator,
+    report: ReachReport | None,
+) -> Iterator[tuple[list[int], list[_Drawn]]]:
+    """What is sampled of the pieces, series by series; NaN where a solve fails."""
     failed: dict[int, int] = {}
-    n_targets, width = len(reader.targets), SAMPLE_WIDTH * len(reader.channels)
+    width = SAMPLE_WIDTH * len(reader.channels)
     for piece in asked:
         if report is not None:
             report.add(piece)
@@ -110,17 +172,14 @@ def draw_paths(
             if isinstance(module, MarginalModel):
                 known["forecast"] = forecast
             drawn = [
-                module.sample(piece.batch, piece.query_times, n, generator, **known).cpu().double().numpy()
-                for n in counts
+                sample(piece.batch, piece.query_times, n, generator, **known).cpu().double().numpy() for n in counts
             ]
         failed |= here
-        paths = []
+        found = []
         for place, row in enumerate(piece.rows):
-            path = np.concatenate([part[:, place, : len(query.times[row])] for part in drawn])
-            path = np.full_like(path, np.nan) if row in here else reader.scaler.inverse(path)
-            path = path[..., :n_targets]
-            if ends is not None:
-                path = np.clip(path, *(end[place, : path.shape[1]] for end in ends))
-            paths.append(path)
-        yield piece.rows, paths
+            m = len(query.times[row])
+            path = np.concatenate([part[:, place, :m] for part in drawn])
+            path = np.full_like(path, np.nan) if row in here else path
+            found.append(_Drawn(path, None if ends is None else [end[place, :m] for end in ends]))
+        yield piece.rows, found
     report_failed(query, failed, len(failed) == len(query.ids))

@@ -14,9 +14,9 @@ from sklearn.base import BaseEstimator
 
 from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
-from tsode.estimators.forecasters.answers import SAMPLE_WIDTH, draw_paths, forecasts
+from tsode.estimators.forecasters.answers import SAMPLE_WIDTH, draw_paths, draw_signals, forecasts
 from tsode.estimators.forecasters.array_inputs import check_sample_weight, join_values
-from tsode.estimators.forecasters.pieces import pieces
+from tsode.estimators.forecasters.pieces import Piece, pieces
 from tsode.estimators.forecasters.predictive import (
     METRICS,
     Measure,
@@ -31,10 +31,11 @@ from tsode.estimators.forecasters.reader import DataReader
 from tsode.estimators.forecasters.scenarios import ComparesScenarios
 from tsode.estimators.forecasters.status_of_forecasts import TellsStatus
 from tsode.estimators.settings import find_dtype, read_levels
+from tsode.estimators.signal import Signal
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
 from tsode.frames.write import write_table
-from tsode.models.base import ForecastModel
+from tsode.models.base import ForecastModel, HasSignal
 from tsode.models.filters.base import MarginalModel
 
 __all__ = ["FittedForecaster"]
@@ -405,12 +406,27 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
         self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator, report: ReachReport | None = None
     ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Joint paths (s m c) of all series asked for, some series at a time, in the data's own units."""
+        asked = self._joint_pieces(query, panel, n_samples)
+        return draw_paths(self.reader_, query, self.module_, asked, n_samples, generator, report)
+
+    def _signals(
+        self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator, of: str = "signal",
+        report: ReachReport | None = None,
+    ) -> Iterator[tuple[list[int], list[Signal]]]:  # fmt: skip
+        """Joint paths without the noise of observations, as `_paths`; with it where the two cannot be told apart."""
+        if of == "signal" and isinstance(self.module_, HasSignal):
+            asked = self._joint_pieces(query, panel, n_samples)
+            yield from draw_signals(self.reader_, query, self.module_, asked, n_samples, generator, report)
+            return
+        for rows, paths in self._paths(query, panel, n_samples, generator, report):
+            yield rows, [Signal(path, None, "observation") for path in paths]
+
+    def _joint_pieces(self, query: Query, panel: Panel, n_samples: int) -> Iterator[Piece]:
         width = SAMPLE_WIDTH * len(self.reader_.channels)
-        asked = pieces(
+        return pieces(
             self.reader_, query, panel, self.module_, *self._dtype_and_device, reached=self._checkpoints,
             extra=width * n_samples, is_joint=True,
         )  # fmt: skip
-        return draw_paths(self.reader_, query, self.module_, asked, n_samples, generator, report)
 
     @property
     def _dtype_and_device(self) -> tuple[torch.dtype, torch.device]:

@@ -20,10 +20,11 @@ from tsode.estimators.known_ode.beside_fit import beside
 from tsode.estimators.known_ode.conditioned import Ask, Conditioning
 from tsode.estimators.known_ode.driving import path_digest
 from tsode.estimators.known_ode.histories import History, constants_digest, digest, histories
-from tsode.estimators.known_ode.laws import laws_by_draws, mixtures, paths_of, tell_of_blanks
+from tsode.estimators.known_ode.laws import curves_of, laws_by_draws, mixtures, paths_of, tell_of_blanks
 from tsode.estimators.known_ode.posterior import KeptPosterior
 from tsode.estimators.known_ode.schedules import event_rows
 from tsode.estimators.known_ode.settings import read_starts
+from tsode.estimators.signal import Signal
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
 from tsode.inference.known_density import KnownDensity
@@ -104,24 +105,40 @@ class AnswersByDraws:
         self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator, report: ReachReport | None = None
     ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Joint paths: each follows one draw given the rows before its first time."""
+        for rows, signals in self._drawn(paths_of, query, panel, n_samples, generator):
+            yield rows, [signal.paths for signal in signals]
+
+    def _signals(
+        self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator, of: str = "signal",
+        report: ReachReport | None = None,
+    ) -> Iterator[tuple[list[int], list[Signal]]]:  # fmt: skip
+        """Solution curves of the draws that `_paths` are about, or these paths themselves."""
+        yield from self._drawn(curves_of if of == "signal" else paths_of, query, panel, n_samples, generator)
+
+    def _drawn(
+        self, draw: Callable[..., np.ndarray], query: Query, panel: Panel, n_samples: int, generator: torch.Generator
+    ) -> Iterator[tuple[list[int], list[Signal]]]:
+        """What is drawn of the laws given the rows before the first time of each series."""
+        is_smooth = draw is curves_of
+        of = "signal" if is_smooth else "observation"
         seed = int(torch.randint(0, 2**31, (), generator=generator))
         failed: dict[int, int] = {}
         asked = set()
         for pieces, laws, is_lost, _ in self._laws(query, panel, "first"):
-            paths = []
+            drawn = []
             for place, piece in enumerate(pieces):
                 own = torch.Generator().manual_seed(seed + key_of(piece.history.key))
-                path = paths_of(laws, place, len(piece.times), n_samples, own)
+                path = draw(laws, place, len(piece.times), n_samples, own)
                 if bool(is_lost[place]):
                     failed[piece.row] = int(Status.NON_FINITE)
                     path = np.full_like(path, np.nan)
-                paths.append(path)
+                drawn.append(Signal(path, None, of, is_smooth))
             asked |= {piece.row for piece in pieces}
-            yield [piece.row for piece in pieces], paths
+            yield [piece.row for piece in pieces], drawn
         n_channels = len(self.reader_.targets)
         rest = [row for row in range(len(query.ids)) if row not in asked]
         if rest:
-            yield rest, [np.empty((n_samples, 0, n_channels)) for _ in rest]
+            yield rest, [Signal(np.empty((n_samples, 0, n_channels)), None, of, is_smooth) for _ in rest]
         report_failed(query, failed, len(failed) == len(query.ids) > 0)
 
     def _laws(

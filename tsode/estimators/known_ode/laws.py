@@ -19,6 +19,7 @@ from tsode.likelihoods.ensemble_mixture import EnsembleMixture
 
 __all__ = [
     "MixedPredictive",
+    "curves_of",
     "laws_by_draws",
     "laws_of",
     "mixtures",
@@ -136,7 +137,7 @@ def laws_by_draws(density: KnownDensity, u: Tensor, times: Tensor) -> tuple[list
 def _picked(law: Law, pick: Callable[[Tensor], Tensor]) -> Law:
     """Law of series that are problems of their own, for some of the draws."""
     given = law.given and law.given._replace(rho=pick(law.given.rho[:, :, 0]))
-    return law._replace(params=pick(law.params[:, :, 0]), given=given)
+    return law._replace(params=pick(law.params[:, :, 0]), mean=pick(law.mean[:, :, 0]), given=given)
 
 
 def tell_of_blanks(density: KnownDensity, laws: Sequence[Law], is_lost: Tensor) -> None:
@@ -186,13 +187,26 @@ def paths_of(laws: Sequence[Law], row: int, n_times: int, n_samples: int, genera
 
     Noise of channels whose errors are correlated is so at each time.
     """
-    own = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
-    n_draws = laws[0].params.shape[1]
-    rounds = -(-n_samples // n_draws)
-    chosen = torch.cat([torch.randperm(n_draws, generator=generator) for _ in range(rounds)])[:n_samples]
+    own, chosen = _chosen_draws(laws, n_samples, generator)
     p = torch.rand(n_samples, n_times, len(laws), generator=own, dtype=torch.float64).clamp(1e-15, 1.0 - 1e-15)
     given = [law.given and law.given._replace(rho=law.given.rho[row, chosen][:, None]) for law in laws]
     p = correlated_columns(p, given)
     with torch.no_grad():
         columns = [law.family.quantile(law.params[row, chosen, :n_times], p[..., c]) for c, law in enumerate(laws)]
     return torch.stack(columns, dim=-1).numpy()
+
+
+def curves_of(laws: Sequence[Law], row: int, n_times: int, n_samples: int, generator: torch.Generator) -> np.ndarray:
+    """What the noise of `paths_of` is about (s m c), of the same draws; a draw returns where more are asked for."""
+    _, chosen = _chosen_draws(laws, n_samples, generator)
+    return torch.stack([law.mean[row, chosen, :n_times] for law in laws], dim=-1).numpy()
+
+
+def _chosen_draws(
+    laws: Sequence[Law], n_samples: int, generator: torch.Generator
+) -> tuple[torch.Generator, torch.Tensor]:
+    """A generator of noise, and the draws that paths follow: each once, before any twice."""
+    own = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    n_draws = laws[0].params.shape[1]
+    rounds = -(-n_samples // n_draws)
+    return own, torch.cat([torch.randperm(n_draws, generator=generator) for _ in range(rounds)])[:n_samples]

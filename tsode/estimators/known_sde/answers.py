@@ -23,6 +23,7 @@ from tsode.estimators.known_ode.histories import History
 from tsode.estimators.known_sde.laws import mixture_over_draws
 from tsode.estimators.known_sde.standing import Standing, Standings, mark_of
 from tsode.estimators.known_sde.weights import chosen_draws, tell_of_few
+from tsode.estimators.signal import Signal
 from tsode.frames.panel import Panel
 from tsode.frames.times import Query
 from tsode.inference.streams import key_of
@@ -128,6 +129,29 @@ class AnswersByFilter(AnswersByDraws):
         self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator, report: ReachReport | None = None
     ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Joint paths: each goes on from a state and a draw of the parameters, by the rows before its first time."""
+
+        def draw(branches: Branches, times: Tensor, n: int) -> tuple[Tensor, None]:
+            return branches.values(times, n), None
+
+        for rows, signals in self._drawn_by(draw, "observation", query, panel, n_samples, generator):
+            yield rows, [signal.paths for signal in signals]
+
+    def _signals(
+        self, query: Query, panel: Panel, n_samples: int, generator: torch.Generator, of: str = "signal",
+        report: ReachReport | None = None,
+    ) -> Iterator[tuple[list[int], list[Signal]]]:  # fmt: skip
+        """What the channels are about along the paths of `_paths`, or these paths themselves."""
+        if of == "signal":
+            yield from self._drawn_by(Branches.signals, of, query, panel, n_samples, generator)
+            return
+        for rows, paths in self._paths(query, panel, n_samples, generator, report):
+            yield rows, [Signal(path, None, "observation") for path in paths]
+
+    def _drawn_by(
+        self, draw: Callable[[Branches, Tensor, int], tuple[Tensor, Tensor | None]], of: str, query: Query,
+        panel: Panel, n_samples: int, generator: torch.Generator,
+    ) -> Iterator[tuple[list[int], list[Signal]]]:  # fmt: skip
+        """What is drawn from the branches of the filters at all times (r n q c), and the variation between them."""
         seed = int(torch.randint(0, 2**31, (), generator=generator))
         failed: dict[int, int] = {}
         asked = set()
@@ -138,19 +162,23 @@ class AnswersByFilter(AnswersByDraws):
                 branches, chosen = self._branches(runs, panel, seed, standings)
                 k = len(branches.rows.series) // len(runs)
                 n = -(-n_samples // k)
-                values = branches.values(_side_by_side(runs).repeat(k, 1), n)  # (r n q c)
+                values, between = draw(branches, _side_by_side(runs).repeat(k, 1), n)
                 paths = []
                 for place, run in enumerate(runs):
-                    own = values[place + len(runs) * torch.arange(k)][chosen[place][0]]  # (k n q c)
-                    path = own.transpose(0, 1).flatten(0, 1)[:n_samples, : len(run.times)].numpy()
+                    rows, picks, m = place + len(runs) * torch.arange(k), chosen[place][0], len(run.times)
+
+                    def of_run(x: Tensor, until: int, rows: Tensor = rows, picks: Tensor = picks) -> np.ndarray:
+                        return x[rows][picks].transpose(0, 1).flatten(0, 1)[:n_samples, :until].numpy()
+
+                    path = of_run(values, m)
                     if not np.isfinite(path).any():
                         failed[run.row] = int(Status.NON_FINITE)
-                    paths.append(path)
+                    paths.append(Signal(path, None if between is None else of_run(between, max(m - 1, 0)), of))
                 asked |= {run.row for run in runs}
             yield [run.row for run in runs], paths
         rest = [row for row in range(len(query.ids)) if row not in asked]
         if rest:
-            yield rest, [np.empty((n_samples, 0, len(self.reader_.targets))) for _ in rest]
+            yield rest, [Signal(np.empty((n_samples, 0, len(self.reader_.targets))), None, of) for _ in rest]
         report_failed(query, failed, len(failed) == len(query.ids) > 0)
 
     # -- runs ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from tsode.encoders.base import Encoded, Encoder
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal import Normal
 from tsode.likelihoods.normal_mixture import NormalMixture
-from tsode.models.base import ForecastModel
+from tsode.models.base import ForecastModel, HasSignal
 from tsode.models.query_groups import HistoryRanges, cut
 from tsode.models.reach import Reach
 from tsode.models.spread_calibration import SpreadCalibration
@@ -104,7 +105,7 @@ class LatentPaths:
     status: Tensor
 
 
-class LatentModel(ForecastModel):
+class LatentModel(HasSignal, ForecastModel):
     """Family of latent models: encoder, posterior, path, emission.
 
     ``z ~ N(0, I)`` stands at the first event of a context; a member says in `paths` how it goes on from there, and
@@ -290,9 +291,11 @@ class LatentModel(ForecastModel):
             params = torch.cat([location[..., None], params[..., 1:]], dim=-1)
         return params, ranges.worst(worst(inference.status, paths.status))
 
-    @torch.no_grad()
-    def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
-        """Draw joint paths: one latent path a sample, read out with independent noise."""
+    def _sample(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, *,
+        has_noise: bool, **known: Any,
+    ) -> Tensor:  # fmt: skip
+        """Joint paths: one latent path a sample, read out with independent noise."""
         batch, lead = self.reach.plausible(batch.compact()), batch.since_last(query_times)
         until = torch.searchsorted(batch.times.contiguous(), query_times.contiguous())
         until = torch.minimum(until, batch.lengths[:, None])
@@ -307,9 +310,11 @@ class LatentModel(ForecastModel):
         for begin in range(0, n_samples, block):
             draws = self.fresh_draws(min(block, n_samples - begin), batch.n_series, generator)
             params, _ = self._params(batch, query_times, first, until, draws)
-            shape = params.shape[:-1]
-            noise = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
-            drawn.append(params[..., 0] + params[..., 1].exp() * noise.to(params))
+            drawn.append(params[..., 0])
+            if has_noise:
+                shape = params.shape[:-1]
+                noise = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
+                drawn[-1] = drawn[-1] + params[..., 1].exp() * noise.to(params)
         middle, factor = mean, self.spread(lead).to(mean)
         if bool(is_far.any()):  # beyond the horizon, paths have the mean and the spread of forecasts
             law, far = self.forecast(batch, asked), is_far[..., None]

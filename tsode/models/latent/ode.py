@@ -46,6 +46,7 @@ class LatentODE(LatentModel):
     """
 
     use_fused: bool = True
+    is_smooth = True
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from tsode.core.forecast import Forecast
 from tsode.core.status import Status, worst
 from tsode.evolutions.linear_sde import square_root
 from tsode.likelihoods.normal import Normal
-from tsode.models.base import ForecastModel
+from tsode.models.base import ForecastModel, HasSignal
 from tsode.models.linear.system import Beliefs, FilteredBeliefs, LinearSystem
 
 __all__ = ["LinearGaussianModel", "Smoother", "carry_to", "observe_beliefs", "run_filter"]
@@ -55,7 +56,7 @@ class Smoother:
         return observe_beliefs(self.system, self.batch, self.beliefs(query_times), self.filtered.status)
 
 
-class LinearGaussianModel(ForecastModel):
+class LinearGaussianModel(HasSignal, ForecastModel):
     """Exact inference for a linear-Gaussian SDE seen at irregular times through noise, any channel missing.
 
     A member says what the system is; everything else is the Kalman filter with exact transitions (Särkkä & Solin
@@ -145,7 +146,9 @@ class LinearGaussianModel(ForecastModel):
         return smoother.beliefs(smoother.batch.times if query_times is None else query_times)
 
     @torch.no_grad()
-    def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, **known: Any
+    ) -> Tensor:
         """Draw joint paths of the observations at the query times: Tensor[s b m c].
 
         Each value has the forecast's own distribution, given the events strictly before its time. Queries with the
@@ -153,6 +156,25 @@ class LinearGaussianModel(ForecastModel):
         belief, the departure of each next one from the mean by the transition density. Where an observation comes
         between, the path starts anew; paths given the whole history, earlier and later, are those of `sample_smoothed`.
         """
+        states, order, system, batch = self._states(batch, query_times, n_samples, generator)
+        paths = self._observe(system, states, order.argsort(dim=1), generator)
+        return paths + system.covariate_mean(batch, query_times)
+
+    @torch.no_grad()
+    def sample_signal(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, **known: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Draw joint paths of what is seen, see `sample`, and their variations, of what noise moves at once."""
+        states, order, system, batch = self._states(batch, query_times, n_samples, generator)
+        in_order = system.observed_mean(states)
+        paths = in_order.gather(2, order.argsort(dim=1)[None, :, :, None].expand_as(in_order))
+        variation = system.variation(query_times.diff(dim=1))
+        return paths + system.covariate_mean(batch, query_times), variation.expand(n_samples, *variation.shape)
+
+    def _states(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, LinearSystem, IrregularBatch]:
+        """Joint paths of the states (s b m d) in the order of time, that order, the system, and the batch it reads."""
         system = self.system()
         batch = system.residual_batch(batch)
         times, order = query_times.sort(dim=1)
@@ -167,8 +189,7 @@ class LinearGaussianModel(ForecastModel):
         for k in range(1, times.shape[1]):
             onward = _apply(step.phi[:, k], departure[:, :, k - 1]) + noise[:, :, k]
             departure[:, :, k] = departure[:, :, k].where(is_new[:, k, None], onward)
-        paths = self._observe(system, belief.mean + departure, order.argsort(dim=1), generator)
-        return paths + system.covariate_mean(batch, query_times)
+        return belief.mean + departure, order, system, batch
 
     @torch.no_grad()
     def sample_smoothed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,10 @@ class ClassedSystem(LinearSystem):
         found = discretise_stationary(self.drift if rates is None else self._with_inputs(), one, self.drift.shape[-1])
         whole = Transition(*(x.flatten(0, 1) for x in (found.phi, found.shift, found.cov)))
         return whole if rates is None else with_rates(whole, rates)
+
+    def variation(self, gaps: Tensor) -> Tensor:
+        rates = (self.readout @ self.diffusion).square().sum(dim=-1)  # (k c)
+        return gaps[..., None].to(rates) * rates.repeat_interleave(len(gaps) // len(rates), dim=0)[:, None]
 
 
 class RateClasses(LinearGaussianModel):
@@ -263,12 +268,27 @@ class RateClasses(LinearGaussianModel):
         return self.filter(batch).updated.mean[:, -1]
 
     @torch.no_grad()
-    def sample(self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, **known: Any
+    ) -> Tensor:
         """Draw joint paths, see `LinearGaussianModel.sample`; each is of one class as long as no observation comes."""
         _, tiled, passed = self._passed(batch)
         log_weights = self._weights_at(tiled, passed, query_times, "left")
         queries = query_times.repeat(self.n_classes, 1)
         return self._choose(super().sample(self._tiled(batch), queries, n_samples, generator), log_weights, generator)
+
+    @torch.no_grad()
+    def sample_signal(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, **known: Any
+    ) -> tuple[Tensor, Tensor]:
+        _, tiled, passed = self._passed(batch)
+        log_weights = self._weights_at(tiled, passed, query_times, "left")
+        queries = query_times.repeat(self.n_classes, 1)
+        paths, variation = super().sample_signal(self._tiled(batch), queries, n_samples, generator)
+        # each path with the variation that its class has
+        both = torch.cat([paths, torch.nn.functional.pad(variation, (0, 0, 1, 0))], dim=-1)
+        paths, variation = self._choose(both, log_weights, generator).chunk(2, dim=-1)
+        return paths, variation[:, :, 1:]
 
     @torch.no_grad()
     def sample_smoothed(

@@ -122,6 +122,11 @@ class LinearSystem:
         """Noise-free observation of states: (... d) -> (... c)."""
         return x @ self.readout.mT + self.readout_offset
 
+    def variation(self, gaps: Tensor) -> Tensor:
+        """Quadratic variation (b m c) of the noise-free observation over `gaps` (b m)."""
+        rates = (self.readout @ self.diffusion).square().sum(dim=-1)
+        return gaps[..., None].to(rates) * rates
+
     def observed_variance(self, cov: Tensor) -> Tensor:
         """Variance of each channel's observation, noise included: (... d d) -> (... c)."""
         return ((self.readout @ cov) * self.readout).sum(-1) + self.noise**2

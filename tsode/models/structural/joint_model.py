@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -165,14 +166,14 @@ class JointStructuralModel(StructuralModel):
         seen = readout[channel], noise[channel]
         return smoothed_sums(self._head, batch.times[row, at], values, *seen, None, query_times, readouts)
 
-    @torch.no_grad()
-    def sample(
-        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator,
-        state: FilterState | None = None,
+    def _sample(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, *,
+        has_noise: bool, state: FilterState | None = None, **known: Any,
     ) -> Tensor:  # fmt: skip
-        """Draw joint paths of the observations of all channels: Tensor[s b m c]."""
+        """Joint paths of all channels together."""
         batch = batch if state is None else state.before(batch)
-        fit, seen = self._head, self._seen_by_each()
+        fit, (readout, noise) = self._head, self._seen_by_each()
+        seen = readout, noise if has_noise else torch.zeros_like(noise)
         out = query_times.new_empty(n_samples, *query_times.shape, self.n_channels)
         times, order = query_times.sort(dim=1)
         behind = torch.searchsorted(batch.times.contiguous(), times.contiguous(), right=False)

@@ -19,7 +19,7 @@ from tsode.core.transforms import Transform
 from tsode.kernels.paired_filter import Belief
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
-from tsode.models.base import ForecastModel
+from tsode.models.base import ForecastModel, HasSignal
 from tsode.models.filter_state import FilterState
 from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.filtering import standings
@@ -40,7 +40,7 @@ MOST_KEPT = 100_000  # fits of single series
 HELD_AT_ONCE = 2**22  # numbers of covariances of problems filtered together
 
 
-class StructuralModel(ForecastModel):
+class StructuralModel(HasSignal, ForecastModel):
     """Structural models of each channel, averaged over structures and over the uncertainty of their parameters.
 
     Parameters
@@ -359,12 +359,11 @@ class StructuralModel(ForecastModel):
             log_weights[is_ahead] = params[0].chunk(3, dim=-1)[2]
         return log_weights
 
-    @torch.no_grad()
-    def sample(
-        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator,
-        state: FilterState | None = None,
+    def _sample(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, *,
+        has_noise: bool, state: FilterState | None = None, **known: Any,
     ) -> Tensor:  # fmt: skip
-        """Draw joint paths of the observations: Tensor[s b m c]; see `LinearGaussianModel.sample`."""
+        """Joint paths, see `LinearGaussianModel.sample`."""
         batch = batch if state is None else state.before(batch)
         out = query_times.new_empty(n_samples, *query_times.shape, self.n_channels)
         times, order = query_times.sort(dim=1)
@@ -378,7 +377,7 @@ class StructuralModel(ForecastModel):
                 weights = self._guarded_weights(fit, batch, row, times[row], behind[row], beliefs, explained)
 
                 start = fit.parts(times.new_zeros(1, 1))
-                seen = start.readout[None], start.noise[None] + fit.noise_ahead
+                seen = start.readout[None], has_noise * (start.noise[None] + fit.noise_ahead)
                 asked = fit, seen, batch.times[row], times[row], behind[row], beliefs, explained[None]
                 (path,), chosen = draw_paths(*asked, fit.log_weights, n_samples, generator)
                 if weights is not None:  # paths of members that lose weight go over, one by one, to those that gain

@@ -24,6 +24,7 @@ DOSES = pd.DataFrame({"ds": [1.0, 2.0], "target": ["leader", "leader"], "amount"
 START = {"follower": 0.0, "leader": 1.0}
 
 
+@pytest.mark.slow
 def test_through_doses():
     frame = solve(follows, START, [0.5, 1.5, 3.0], t0=0.0, events=DOSES, solver="auto")
     exact = np.exp(-0.5), np.exp(-1.5) + np.exp(-0.5), np.exp(-3.0) + np.exp(-2.0) + 0.5 * np.exp(-1.0)
@@ -32,12 +33,14 @@ def test_through_doses():
     assert frame.attrs["solver"]["n_switches"][0] >= 1
 
 
+@pytest.mark.slow
 def test_to_triggers():
     half = Trigger(lambda t, z: z[:, 0] - 0.5, direction=-1)
     met = find_crossings(follows, {"follower": 1.0, "leader": 1.0}, 2.0, [half], t0=0.0, solver="auto")
     assert met["ds"].tolist() == pytest.approx([log(2)], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_with_gradients_through_doses():
     schedule = read_schedule([3.0], DOSES, states=["follower", "leader"], ids=None, t0=0.0)
     start = torch.tensor([[0.0, 1.0]], dtype=torch.float64, requires_grad=True)

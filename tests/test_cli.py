@@ -169,6 +169,7 @@ def test_several_cutoffs_are_each_forecast_from_their_own_beginning(tmp_path, ca
     assert capsys.readouterr().out.startswith("last-value: 1 series, each forecast from 2 times, 2 ahead.\n")
 
 
+@pytest.mark.slow
 def test_a_kept_model_is_scored_as_it_is_on_what_came_after_its_history(tmp_path):
     frame, model = panel(), str(tmp_path / "model")
     cut = pd.Timestamp("2024-03-31 12:00")

@@ -107,6 +107,7 @@ def test_latent_sdes_keep_the_contract(encoder, solver):
     check_model(small_latent_sde(encoder, solver=solver))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_keep_the_contract(name):
     torch.manual_seed(0)

@@ -252,6 +252,7 @@ def test_doubling_the_doses_of_a_linear_system_doubles_its_state():
     close(twice, 2 * amounts(times, events, **how), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_steady_state_of_saturable_elimination_is_what_many_doses_lead_to():
     def field(t, z):
         return -20.0 * z / (30.0 + z)

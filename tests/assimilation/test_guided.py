@@ -159,6 +159,7 @@ def test_without_an_observation_ahead_it_is_the_bootstrap_filter():
         assert torch.equal(other.log_weights, beliefs[0].log_weights)
 
 
+@pytest.mark.slow
 def test_gradient_is_kalman_s_score_in_the_mean():
     mean, se = score_of(GuidedFilter(500, differentiable=True), 300)
     truth = truth_of_score()

@@ -37,6 +37,7 @@ def test_members_of_a_fitted_choice_have_rows_that_are_their_own_scores(auto):
     pd.testing.assert_frame_equal(found.xs(f"Auto / {name}", level="model"), alone)
 
 
+@pytest.mark.slow
 def test_members_have_no_rows_unless_they_are_asked_for(auto):
     assert not any("/" in name for name in table({"Auto": auto}).index.get_level_values("model"))
 

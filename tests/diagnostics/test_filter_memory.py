@@ -116,6 +116,7 @@ def test_the_unit_is_the_hour_where_times_are_datetimes():
     assert table["half_life_hours"].iloc[0] == pytest.approx(0.5, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_unit_of_the_model_does_not_matter():
     tables = [
         forgetting(LinearSDEForecaster(random_state=0, time_unit=unit, max_epochs=1).fit(example_panel(4)))

@@ -116,6 +116,7 @@ def test_what_are_no_times_is_refused_in_every_container(times):
         assert not check_hostile(make_case(container, times, "none", "nothing", seed=k), BASELINES[k % 3]).is_forecast
 
 
+@pytest.mark.slow
 @a_few_and_the_rest
 @pytest.mark.parametrize("ids", IDS)
 def test_a_table_beside_the_data_says_the_same_in_other_words_or_is_refused_by_name(ids, draw):

@@ -157,6 +157,7 @@ def test_draws_that_are_too_narrow_drift_and_right_ones_rest():
     assert not is_at_rest(evaluator, replace(right, draws=cut), Settings()).any()
 
 
+@pytest.mark.slow
 def test_thirty_coordinates_with_correlations_of_99_per_cent_are_answered_without_a_problem():
     density = Normal(30, 0.99)
     posterior = infer(density, random_state=0)

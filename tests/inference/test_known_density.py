@@ -100,6 +100,7 @@ def test_the_order_of_parameters_and_states_changes_nothing():
     assert torch.equal(one.log_prob(u), other.log_prob(u))
 
 
+@pytest.mark.slow
 def test_units_of_time_and_of_states_shift_the_density_by_a_constant_alone():
     base = lynx_hare(n_years=8)
     u = draws(base, 3, spread=0.5)
@@ -110,6 +111,7 @@ def test_units_of_time_and_of_states_shift_the_density_by_a_constant_alone():
         torch.testing.assert_close(slope, gradient, rtol=1e-7, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_other_points_in_the_batch_change_nothing():
     density = lynx_hare(n_years=8)
     u = draws(density, 4, spread=0.5)

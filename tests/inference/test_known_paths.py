@@ -94,6 +94,7 @@ def test_the_gradient_under_an_input_is_that_of_differences(is_line):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_line", [False, True])
 def test_a_knot_that_changes_nothing_changes_no_likelihood(is_line):
     few = density(paths(is_line=is_line))

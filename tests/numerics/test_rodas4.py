@@ -27,6 +27,7 @@ START = numbers(0.0)
 TRACES = Rodas4(rtol=1e-7, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("until", "truth"),
     [

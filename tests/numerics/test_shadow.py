@@ -160,6 +160,7 @@ def test_a_field_without_second_derivatives_has_its_gradient_too():
     assert jacobian(lambda t, z: _Once.apply(z), [0.0], 30.0, EXACT) == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["leaf", "computed", "module"])
 def test_the_effect_of_an_input_is_seen_before_there_is_any(form):
     wanted = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
@@ -188,6 +189,7 @@ def test_no_unit_of_time_or_state_changes_a_gradient_at_rest(unit):
     np.testing.assert_allclose([float(part) for part in found], [0.0, 1.0, 0.0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_single_precision_has_its_gradient_at_rest():
     for end in (10.0, 100.0, 1000.0):
         level, z = torch.ones(1, requires_grad=True), torch.ones(1, 1, requires_grad=True)

@@ -76,6 +76,7 @@ def test_one_step_is_a_canonical_map_at_random_weights(made):
         assert (jacobian.T @ canonical @ jacobian - canonical).abs().max() < 1e-12 * jacobian.norm() ** 2
 
 
+@pytest.mark.slow
 @every_method
 def test_angular_momentum_of_a_central_force_is_kept_to_rounding(made):
     field, z = kepler()

@@ -72,6 +72,7 @@ def test_each_series_has_a_panel_and_those_beyond_thirty_a_page(forty):
         plot_individual_fits(forty, series=["person41"])
 
 
+@pytest.mark.slow
 def test_a_panel_has_curve_bands_values_doses_and_what_is_below_the_limit(forty):
     (axis,) = drawn(plot_individual_fits(forty, series=["person 7"], level=80))
     by_label = lines(axis)

@@ -67,6 +67,7 @@ def test_goodness_of_fit_says_how_many_values_are_censored_and_names_what_lies_f
     assert [text.get_text() for text in figure.axes[2].texts] == [IDS[3]]
 
 
+@pytest.mark.slow
 def test_the_predictive_check_draws_quantiles_their_bands_and_shares_below_the_limit(censored):
     table = censored.visual_predictive_check(n=50, corrected=False)
     above, below = plot_visual_predictive_check(censored, table=table).axes
@@ -82,6 +83,7 @@ def test_the_predictive_check_draws_quantiles_their_bands_and_shares_below_the_l
     assert below.get_xlabel() == "time since the start (hours)"
 
 
+@pytest.mark.slow
 def test_the_predictive_check_says_when_it_is_corrected(fitted):
     (axis,) = plot_visual_predictive_check(fitted, n=20).axes
     assert axis.get_ylabel() == "level, prediction-corrected"
@@ -111,6 +113,7 @@ def test_effects_without_covariates_ask_for_some_by_name(censored, fitted):
         plot_effects(fitted, ["weigth"])
 
 
+@pytest.mark.slow
 def test_profiles_are_drawn_through_their_points_up_to_the_rise_that_ends_the_interval(fitted):
     profiles = fitted.profile(level=90)
     intervals, curves = profiles

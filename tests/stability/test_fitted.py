@@ -210,6 +210,7 @@ def test_a_linear_sde_has_the_eigenvalues_of_its_drift():
     np.testing.assert_allclose(table["exponent_per_day"], np.sort(truth)[::-1] / days, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_exponents_do_not_depend_on_the_unit_of_time_of_the_data():
     panel = example_panel(4)
     hours = panel.assign(ds=(panel["ds"] - panel["ds"].min()) / pd.Timedelta("1h"))

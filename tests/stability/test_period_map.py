@@ -48,6 +48,7 @@ def test_the_driven_springs_orbit_is_a_fixed_point_with_its_multipliers(t0):
     )
 
 
+@pytest.mark.slow
 def test_exponents_per_step_are_those_of_the_field_times_the_period():
     steps = lyapunov_spectrum(period_map(breathing, TURN), [1.0], duration=2, transient=2, n_starts=2)
     field = lyapunov_spectrum(breathing, [1.0], duration=4 * TURN, transient=0.0, interval=TURN / 5, n_starts=2)
@@ -57,6 +58,7 @@ def test_exponents_per_step_are_those_of_the_field_times_the_period():
     assert not steps.attrs["is_clock_left_out"]
 
 
+@pytest.mark.slow
 def test_exponents_on_a_periodic_orbit_are_logarithms_of_its_multipliers():
     table = lyapunov_spectrum(period_map(spring(1.0, 1.0), TURN), [0.0, 1.0], duration=2, transient=10, n_starts=2)
     assert table.attrs["method"] == "closed form"

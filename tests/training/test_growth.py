@@ -83,6 +83,7 @@ def test_a_grown_model_is_kept_in_a_file(tmp_path):
     assert np.isfinite(wanted.select_dtypes("number").to_numpy()).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "sizes", "message"),
     [

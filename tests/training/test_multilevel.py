@@ -67,6 +67,7 @@ def test_levels_reach_the_loss_of_fine_steps_at_less_than_six_tenths_of_the_eval
     assert "level" not in fine[0]
 
 
+@pytest.mark.slow
 def test_a_level_that_gets_no_better_gives_way_to_the_next_before_the_rate_goes_down():
     worse = iter([3.0, 1.0] + [2.0] * 30)
     _, history, _ = fit(n_levels=2, n_epochs=30, patience=3, scores=worse)

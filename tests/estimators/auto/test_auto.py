@@ -72,6 +72,7 @@ def test_the_leaderboard_is_sorted_below_the_combination_and_has_the_baselines(f
     assert rows["coverage_80"].between(0.0, 1.0).all()
 
 
+@pytest.mark.slow
 def test_weights_are_not_negative_and_sum_to_one_by_channel_and_lead(fitted):
     table = fitted.weights_
     weights = table[list(fitted.members_)]
@@ -310,6 +311,7 @@ def test_samples_have_the_marginals_of_the_quantiles(fitted):
             assert (np.abs(below - level) < 6.0 * np.sqrt(level * (1.0 - level) / n)).all()
 
 
+@pytest.mark.slow
 def test_validation_series_are_what_members_are_judged_on():
     frame = example_panel()
     is_held = frame["unique_id"].isin(["s0", "s1", "s2"])
@@ -340,6 +342,7 @@ def test_one_row_is_refused_with_what_helps():
         auto().fit(example_panel().iloc[:1])
 
 
+@pytest.mark.slow
 def test_members_that_read_no_past_covariates_forecast_the_targets_alone_wherever_these_stand():
     frame = example_panel()[["unique_id", "ds", "b", "a"]]  # the covariate comes before the target
     made = auto(QUICK[:2], past_covariates=["b"]).fit(frame)

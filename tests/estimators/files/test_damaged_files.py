@@ -417,6 +417,7 @@ def test_the_audit_hears_a_pickle(audit, tmp_path):
     assert any(event.startswith("pickle.find_class") for event in audit(lambda: pickle.loads(content)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_loading_runs_no_code_reads_no_pickle_and_imports_nothing(name, files, path, audit):
     path.write_bytes(files[name])

@@ -65,6 +65,7 @@ def test_means_quantiles_intervals_and_samples_stay_between_the_ends(
         np.testing.assert_array_equal(_columns(answer, "free"), _columns(free[name], "free"), err_msg=name)
 
 
+@pytest.mark.slow
 def test_scores_are_no_worse_with_ends_and_finite_at_them(
     fitted: JumpODEForecaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

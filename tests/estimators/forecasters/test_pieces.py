@@ -38,6 +38,7 @@ def ask_all(forecaster) -> list[np.ndarray]:
     return [answer.iloc[:, 2:].to_numpy() for answer in answers] + [np.array(scores)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_question_in_pieces_has_the_answers_of_the_whole(name, monkeypatch):
     forecaster = MAKERS[name]().fit(FRAME)

@@ -42,6 +42,7 @@ def test_series_of_their_own_frequencies_are_forecast_better_than_by_one_rate_fo
     assert errors[0] < 0.9 * errors[1]
 
 
+@pytest.mark.slow
 def test_a_file_and_an_update_keep_the_classes(fitted: LinearSDEForecaster, tmp_path: Path) -> None:
     fitted.save(tmp_path / "m.safetensors")
     loaded = LinearSDEForecaster.load(tmp_path / "m.safetensors")
@@ -76,6 +77,7 @@ def test_the_validation_loss_is_that_of_the_given_series(fitted: LinearSDEForeca
     assert judged.history_["valid_loss"].iloc[-1] == pytest.approx(in_units, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_callback_or_an_interrupt_ends_the_fit_with_the_best_so_far() -> None:
     def interrupt(_: dict[str, float]) -> None:
         raise KeyboardInterrupt
@@ -89,6 +91,7 @@ def test_a_callback_or_an_interrupt_ends_the_fit_with_the_best_so_far() -> None:
         pd.testing.assert_frame_equal(other.predict(horizon=[1.0]), one.predict(horizon=[1.0]))
 
 
+@pytest.mark.slow
 def test_the_progress_line_is_shown_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     for verbose in (1, 0):
         LinearSDEForecaster(series_rates=2, verbose=verbose, **SETTINGS).fit(_turning(3, 0))

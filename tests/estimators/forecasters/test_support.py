@@ -100,6 +100,7 @@ def test_forecasts_are_those_of_the_logarithm_pushed_forward():
     np.testing.assert_allclose(logs, -np.log(frame["x"]).groupby(frame["unique_id"]).sum(), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_forecasts_are_in_any_unit_of_the_data():
     frame = panel()
     asked = {"horizon": 1.0, "quantiles": [0.1, 0.9]}
@@ -113,6 +114,7 @@ def test_forecasts_are_in_any_unit_of_the_data():
             np.testing.assert_allclose(other[f"{channel}-q-{end}"], factor * one[f"{channel}-q-{end}"], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_real_values_change_nothing():
     frame = panel()
     plain, named = quick(LinearSDEForecaster, support="real"), quick(LinearSDEForecaster, support={"x": "real"})
@@ -140,6 +142,7 @@ def test_a_zero_that_comes_later_is_read_as_half_the_least_of_fit():
     pd.testing.assert_frame_equal(*answers)
 
 
+@pytest.mark.slow
 def test_a_later_value_outside_of_the_support_is_an_error_by_any_way_in():
     frame = panel().dropna()
     fitted = quick(LinearSDEForecaster).fit(frame)
@@ -244,6 +247,7 @@ def test_past_covariates_are_read_as_they_are_unless_named():
         quick(JumpODEForecaster, **made, support={"y": "positive"}).fit(frame)
 
 
+@pytest.mark.slow
 def test_one_wide_frame_is_answered_in_kind():
     frame = panel(n_series=1, n=60).drop(columns="unique_id").set_index("ds")
     answer = quick(LinearSDEForecaster).fit(frame).predict_interval(horizon=1.0, level=95)

@@ -50,6 +50,7 @@ def medians(forecaster: JumpODEForecaster, events: pd.DataFrame, value: float = 
     return table["level"].to_numpy()
 
 
+@pytest.mark.slow
 def test_twice_the_dose_has_twice_the_effect_and_without_any_nothing_is_left_of_what_was_seen():
     forecaster = quick_fit(zero_input_response=True, likelihood="normal")
     one = DOSES[DOSES["unique_id"] == "s1"].assign(ds=[1.0, 5.0, 9.0])

@@ -57,6 +57,7 @@ def test_a_sample_of_the_prior_has_one_value_of_what_series_share():
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_failed_draws_of_the_prior_are_counted_in_prior_predictive():
     drawn = explosive().prior_predictive(100, 0, pd.DataFrame({"unique_id": "a", "ds": [1.0, 3.0]}))
     # it fails where k > 1/3: a share of .458
@@ -150,6 +151,7 @@ def test_failures_are_told_by_cause_share_series_time_and_values():
     assert set(own.failures()["of"]) == {"prior"}
 
 
+@pytest.mark.slow
 def test_failures_have_datetimes_where_data_have():
     times = pd.Timestamp("2026-01-01") + pd.to_timedelta([1.0, 3.0], unit="h")
     rows = pd.DataFrame({"unique_id": "a", "ds": times, "level": [1.3, 2.0]})

@@ -94,6 +94,7 @@ def test_a_datatree_has_replicated_data_with_the_correlation(fitted):
     assert abs(np.corrcoef(np.log(x), y)[0, 1] - RHO) < 0.2
 
 
+@pytest.mark.slow
 def test_left_out_values_of_a_right_model_have_uniform_levels(fitted):
     levels = fitted.loo_pit(random_state=0)["pit"].to_numpy()
     distance = np.abs(np.sort(levels) - (np.arange(len(levels)) + 0.5) / len(levels)).max()

@@ -136,6 +136,7 @@ def test_update_goes_on_with_later_inputs(alone):
     assert own.log_likelihood_.shape[1] == 8
 
 
+@pytest.mark.slow
 def test_scenarios_may_differ_in_what_is_known(fitted):
     levels = [1.0, 3.0, -2.0, 0.5, 10.0]
     table = fitted.what_if(

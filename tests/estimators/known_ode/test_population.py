@@ -71,6 +71,7 @@ def test_estimates_have_errors_intervals_and_what_the_objective_is(fitted):
     assert not fitted.summary().index.str.startswith("eta").any()
 
 
+@pytest.mark.slow
 def test_individuals_lie_between_their_own_data_and_the_typical_value(fitted):
     own = fitted.individual_parameters()["ke", "mean"]
     rows = frame()
@@ -103,6 +104,7 @@ def test_a_file_gives_the_same_forecasts(weighed, tmp_path):
     assert weighed.estimates().attrs == again.estimates().attrs
 
 
+@pytest.mark.slow
 def test_covariates_move_forecasts_of_new_series_as_their_power_says(weighed):
     means = []
     for weight in (40.0, 110.0):

@@ -238,6 +238,7 @@ def two_parameters(data=DATA, doses=DOSES, **settings: Any) -> KnownODEForecaste
     ).fit(data, events=doses)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_more_effects_than_values_or_series_allow_are_a_warning_that_names_what_to_do():
     some = (DATA["unique_id"].isin(IDS[:2])) & (DATA["ds"] == TIMES[1])
     with pytest.warns(TsodeWarning, match=r"few values.*no series has more than 1 value.*shrink") as told:

@@ -45,6 +45,7 @@ def test_goodness_of_fit_has_a_row_a_value_with_ids_and_times_as_they_were_given
     assert np.isfinite(found[["CWRES", "NPDE"]].to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_the_typical_and_of_the_individual_parameters(fitted):
     _, _, static = simulated_bolus()
     found = fitted.goodness_of_fit(n=0)

@@ -50,6 +50,7 @@ def test_a_series_of_covariates_alone_is_forecast_as_the_population_says(filled)
     pd.testing.assert_frame_equal(whole, filled.predict(ASKED, static=WEIGHTS))
 
 
+@pytest.mark.slow
 def test_without_its_covariates_a_new_series_is_an_error_that_names_it(filled):
     with pytest.raises(DataError, match=r"no history of series 'light'"):
         filled.predict(ASKED)
@@ -63,6 +64,7 @@ def test_the_start_of_a_series_of_nothing_is_asked_for_by_name(fitted):
         fitted.predict(ASKED, static=WEIGHTS)
 
 
+@pytest.mark.slow
 def test_a_level_of_a_new_series_narrows_what_is_its_own_and_leaves_what_all_share(fitted):
     before, after = (fitted.predict_spread(ASKED, context=rows, **ONE) for rows in (SEEN.iloc[:0], SEEN))
     for table in (before, after):

@@ -97,6 +97,7 @@ def test_a_population_beside_inputs_is_found_and_forecast_by_those_to_come(fitte
         assert ahead[key] == pytest.approx(truth.mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_new_series_has_its_own_inputs_and_then_its_own_rate(fitted):
     known = renal(["s0"]).assign(unique_id="new")
     asked = pd.DataFrame({"unique_id": "new", "ds": [7.0]})

@@ -52,6 +52,7 @@ def test_a_bootstrap_has_replicates_in_units_their_percentiles_and_the_error_of_
     pd.testing.assert_frame_equal(fewer, replicates.head(5), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_replicates_that_have_not_converged_are_counted_and_told(fitted, monkeypatch):
     monkeypatch.setattr("tsode.inference.population.refit.MOST", 2)
     with pytest.warns(TsodeWarning, match="Of 4 replicates 0 failed and are left out, and 4 have not converged"):

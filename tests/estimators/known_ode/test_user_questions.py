@@ -107,6 +107,7 @@ def test_data_times_a_thousand_and_hours_to_days_map_the_posterior_exactly_and_s
     assert ahead == pytest.approx(plain.predict(times=[8.0])["level"][0], rel=1e-8)
 
 
+@pytest.mark.slow
 def test_the_order_of_parameters_their_names_and_the_order_of_series_and_rows_change_nothing():
     def model(names, n_draws=64):
         first, second = names
@@ -131,6 +132,7 @@ def test_the_order_of_parameters_their_names_and_the_order_of_series_and_rows_ch
     assert two.log_evidence_ == pytest.approx(one.log_evidence_, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_fit_a_fit_b_fit_a_is_bit_equal_the_first():
     own, other = decay(inference="importance", n_draws=64), frame(levels=[6.1, 4.4, 3.1, 1.7, 0.6])
     first = own.fit(frame()).posterior_
@@ -178,6 +180,7 @@ def two_channels(**changes) -> KnownODEForecaster:
     return KnownODEForecaster(decay_rates, **given | changes)
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_nan_is_as_if_it_were_absent():
     rows = frame().assign(doubled=lambda f: 2.0 * f["level"], logged=lambda f: f["level"])
     holes = rows.copy()

@@ -161,6 +161,7 @@ def test_a_row_more_costs_as_many_steps_however_long_the_history_is(monkeypatch)
     assert counts[0] == counts[1] <= 4
 
 
+@pytest.mark.slow
 def test_many_times_far_ahead_share_their_steps_and_have_the_answers_that_each_has_alone(monkeypatch):
     def bent(t, z, p):
         return (-p.k * torch.sinh(z[:, 0] - 2.0),)
@@ -384,6 +385,7 @@ def test_doses_in_steady_state_are_refused_with_what_to_do(known):
         known.predict(times=[14.0], events=dose)
 
 
+@pytest.mark.slow
 def test_the_report_of_a_filter_has_the_likelihoods_of_its_rows_and_names_the_worst():
     rows = walks(("a",))
     rows.loc[12, "y"] += 6.0

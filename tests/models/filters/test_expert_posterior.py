@@ -35,6 +35,7 @@ def _means_at(n_series: int):
     return batch, times, means_of
 
 
+@pytest.mark.slow
 def test_squares_of_the_moves_sum_to_the_mean_square_of_the_draws() -> None:
     expert, mode = _mode(8)
     _, _, means_of = _means_at(4)

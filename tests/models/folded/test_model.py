@@ -52,6 +52,7 @@ def test_later_values_of_new_stars_are_forecast_to_little_more_than_the_noise(le
     assert 0.8 < np.concatenate(held).mean() < 0.98
 
 
+@pytest.mark.slow
 def test_a_pooled_shape_forecasts_a_star_of_few_nights_better_than_one_of_its_own(learned):
     series, _ = stars(4, n_nights=32, seed=3)
     alone = FoldedModel(2, pooled=False)

@@ -329,6 +329,7 @@ def test_models_keep_the_contract(n_channels, n_state):
     check_model(StableLinearSDE(n_channels, n_state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_given_systems_keep_the_contract(name):
     check_model(LinearSDE(**SYSTEMS[name]))

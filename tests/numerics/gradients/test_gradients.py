@@ -89,6 +89,7 @@ def test_what_flows_in_along_time_has_its_gradient_in_every_way():
         np.testing.assert_allclose(found, [[0.5, 1.0, 1.0, 0.5]], rtol=1e-10, err_msg=repr(gradient))
 
 
+@pytest.mark.slow
 @named
 def test_a_state_at_rest_has_the_gradient_of_its_linearisation(gradient):
     z = tensor([[0.0]], True)
@@ -131,6 +132,7 @@ def test_second_derivatives_are_refused_by_name_where_there_are_none(gradient):
         torch.autograd.grad(end.sum(), z, create_graph=True)
 
 
+@pytest.mark.slow
 def test_steps_that_are_taken_back_give_the_gradient_of_backprop():
     length = tensor([1.3], True)
     z = tensor([[1.0, 0.2], [2.0, -0.1]], True)
@@ -146,6 +148,7 @@ def test_steps_that_are_taken_back_give_the_gradient_of_backprop():
     torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_fields_that_take_a_gradient_themselves_are_solved_in_every_way():
     mass = tensor([2.0], True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from tsode.errors import ParameterError
 __all__ = [
     "DIRECTIONS",
     "PassageTimes",
+    "check_direction",
     "hit_probability",
     "hit_share",
     "passage_probability",
@@ -101,10 +103,21 @@ def hit_share(start: np.ndarray, end: np.ndarray, variation: np.ndarray, generat
     return np.where(is_moved, 1.0 / (1.0 + inverse), line)
 
 
-def _interval_probability(gap: np.ndarray, variation: np.ndarray | None, direction: str) -> np.ndarray:
-    """Probability (... m-1), given both ends, that a path crosses zero between neighbouring times."""
+def check_direction(direction: str) -> str:
+    """The direction, if there is such a one.
+
+    Raises
+    ------
+    ParameterError
+    """
     if direction not in DIRECTIONS:
         raise ParameterError(f"direction={direction!r} is not known: choose one of {', '.join(DIRECTIONS)}.")
+    return direction
+
+
+def _interval_probability(gap: np.ndarray, variation: np.ndarray | None, direction: str) -> np.ndarray:
+    """Probability (... m-1), given both ends, that a path crosses zero between neighbouring times."""
+    check_direction(direction)
     start, end = gap[..., :-1], gap[..., 1:]
     goes_up, goes_down = (start < 0.0) & (end >= 0.0), (start > 0.0) & (end <= 0.0)
     by_line = {"up": goes_up, "down": goes_down, "either": goes_up | goes_down}[direction].astype(float)
@@ -191,7 +204,7 @@ def passage_times(
     paths: np.ndarray,
     levels: np.ndarray,
     variation: np.ndarray | None,
-    direction: str,
+    direction: str | Sequence[str],
     generator: torch.Generator,
 ) -> PassageTimes:
     """Draw when paths first cross each of some levels, given their values on a grid.
@@ -208,8 +221,8 @@ def passage_times(
         A path with a value that is NaN has no crossing, in any interval.
     levels : array[l]
     variation : array[s m-1] or None
-    direction : {"up", "down", "either"}
-        See `passage_probability`.
+    direction : {"up", "down", "either"} or sequence of these
+        One for all levels or for each; see `passage_probability`.
     generator : torch.Generator
 
     Returns
@@ -217,7 +230,8 @@ def passage_times(
     PassageTimes
     """
     gap = paths - np.asarray(levels, dtype=float)[:, None, None]
-    inside = _interval_probability(gap, variation, direction)
+    each = [direction] * len(gap) if isinstance(direction, str) else direction
+    inside = np.stack([_interval_probability(one, variation, way) for one, way in zip(gap, each, strict=True)])
     of_max, of_min = torch.rand((2, *inside.shape[1:]), generator=generator, dtype=torch.float64).numpy()
     crosses = np.where(gap[..., :-1] < 0.0, of_max, of_min) < inside
     crosses &= ~np.isnan(paths).any(axis=1)[:, None]

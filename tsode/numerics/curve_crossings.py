@@ -76,8 +76,9 @@ def find_humps(times: np.ndarray, gap: np.ndarray, is_jump: np.ndarray, directio
     cuts = np.concatenate([[0], np.flatnonzero(is_jump) + 1, [len(times)]])
     for begin, stop in pairwise(cuts):
         piece, n = slice(begin, stop), stop - begin
-        order = 2 if n > 2 else 1
-        slope[:, piece] = 0.0 if n < 2 else np.gradient(gap[:, piece], times[piece], axis=1, edge_order=order)
+        slope[:, piece] = 0.0
+        if n > 1:
+            slope[:, piece] = np.gradient(gap[:, piece], times[piece], axis=1, edge_order=2 if n > 2 else 1)
     side = -np.sign(gap[:, :-1])  # from either side, towards zero is upwards
     height, rise = side * gap[:, :-1], side * (gap[:, 1:] - gap[:, :-1])
     step = np.diff(times)

@@ -22,9 +22,7 @@ gallery: $(VENV)/.plot
 	$(RUN) examples/gallery.py
 
 examples: $(VENV)/.plot
-	@# two at a time, each with its output in one piece; the demo has its own command
-	@printf '%s\n' $(filter-out examples/demo.py,$(wildcard examples/*.py)) | OMP_NUM_THREADS=1 xargs -P 2 -I{} sh -c \
-		'out=$$($(RUN) -W error {} 2>&1); code=$$?; printf "== %s\n%s\n" {} "$$out"; exit $$code'
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(RUN) -W error tests/run_examples.py $(filter-out examples/demo.py,$(wildcard examples/*.py))
 
 # A worker takes tests from the other only when it has run out of its own: most tests of a file share its fitted models.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -W error --durations 10

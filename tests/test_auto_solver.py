@@ -46,6 +46,7 @@ def test_with_gradients_through_doses():
     assert slope[0].tolist() == pytest.approx([0.0, np.exp(-3.0)], rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_in_known_equations_and_their_files(tmp_path):
     def rates(t, z, p):
         return -RATE * (z[:, 0] - z[:, 1]) * (1 + z[:, 1] ** 2), -p.k * z[:, 1]
@@ -66,6 +67,7 @@ def test_in_known_equations_and_their_files(tmp_path):
     pd.testing.assert_frame_equal(again.predict(times=[4.0]), ahead)
 
 
+@pytest.mark.slow
 def test_in_a_forecaster_that_learns_its_field_and_its_file(tmp_path):
     times = np.linspace(0.0, 2.0, 5)
     data = pd.DataFrame({"unique_id": "a", "ds": times, "x": np.sin(times)})

@@ -243,6 +243,7 @@ def test_fit_sees_each_series_up_to_its_own_cutoff_and_the_others_whole():
     assert set(found["unique_id"]) == {"s0/a", "s0/b", "s1/a", "s1/b"}
 
 
+@pytest.mark.slow
 def test_events_after_the_cutoff_of_their_own_series_do_not_reach_fit():
     frame = example_panel(3)
     times = pd.to_datetime(["2024-03-01 05:00", "2024-03-03 02:00"])

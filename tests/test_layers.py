@@ -68,6 +68,7 @@ def none_of(faults: list[str]) -> None:
 # -- the package -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_imports_only_look_down():
     faults = []
     for module in modules():

@@ -342,6 +342,7 @@ def test_gradients_of_a_concentration_are_those_of_the_closed_form():
     close([clearance.grad, volume.grad], [float(x) for x in exact])
 
 
+@pytest.mark.slow
 def test_gradients_go_through_a_steady_state_by_amounts_starts_and_parameters():
 
     dose = frame(ds=[0.0, 4.0], amount=[100.0, 50.0], duration=[np.nan, 30.0], every=[12.0, 12.0], steady_state=[1, 2])
@@ -559,6 +560,7 @@ def test_a_side_of_each_answer_is_checked():
             solve(one, {"drug": 0.0}, [0.0], events=events, side=side)
 
 
+@pytest.mark.slow
 def test_the_area_under_a_saturable_elimination_does_not_hide_its_steady_state():
     def field(t, z):
         drug = z[:, 0]

@@ -158,6 +158,7 @@ def test_one_channel_can_be_asked_for():
 # -- by events ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DOSED)
 def test_derivatives_by_doses_and_rates_equal_differences_of_predict(name):
     panel = example_panel(5)

@@ -62,6 +62,7 @@ def test_the_bound_holds_in_training_in_evaluation_before_any_call_and_in_double
         assert guarantee.holds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ORTHONORMAL)
 def test_the_bound_holds_after_200_huge_steps_of_an_optimiser_and_after_load(weights):
     field = made(1.0, 1.0, weights=weights, width=12)

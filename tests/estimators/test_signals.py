@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.registries import fitted
 from tsode import (
     JumpODEForecaster,
     KnownODEForecaster,
@@ -14,7 +15,10 @@ from tsode import (
     LatentODEForecaster,
     LinearSDEForecaster,
 )
+from tsode.estimators import FORECASTERS
 from tsode.inference import AdditiveNoise, LogNormal, Normal
+from tsode.testing.example_forecasts import TIMES as EXAMPLE_TIMES
+from tsode.testing.example_forecasts import fitted_on_example
 
 RATE, LEVEL, DIFFUSION, NOISE = 0.3, 2.0, 0.5, 0.2
 TIMES = 12.0 + np.linspace(0.25, 5.0, 20)
@@ -109,6 +113,7 @@ def test_a_linear_sde_with_classes_gives_each_path_the_variation_of_its_class():
         assert 1 < len(np.unique(per_time[:, 0].round(9))) <= 3
 
 
+@pytest.mark.slow
 def test_a_positive_quantity_has_the_variation_of_its_logarithm():
     data = walks().assign(y=lambda rows: np.exp(rows["y"] / 2))
     forecaster = LinearSDEForecaster(
@@ -119,6 +124,7 @@ def test_a_positive_quantity_has_the_variation_of_its_logarithm():
         np.testing.assert_allclose(relative, relative[0, 0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_latent_models_leave_the_noise_out_and_filters_say_that_they_cannot():
     latent = LatentODEForecaster(max_epochs=2, random_state=0, horizon=5.0, id_col="unique_id", time_col="ds")
     latent.fit(walks())
@@ -142,3 +148,22 @@ def test_components_of_a_structural_model_are_drawn_without_their_noise():
     times = 40.0 + np.linspace(0, 1, 5)
     with_noise = signals(forecaster, times, of="observation")[0].paths.std()
     assert signals(forecaster, times)[0].paths.std() < 0.7 * with_noise
+
+
+@pytest.mark.usefixtures("short_epochs")
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_signals_of_every_forecaster_have_the_mean_of_forecasts_and_no_more_spread(name):
+    forecaster, n = fitted_on_example(fitted(f"{name}-float64")), 300
+    spread = forecaster.predict_spread(times=EXAMPLE_TIMES).set_index("unique_id")
+    means = forecaster.predict(times=EXAMPLE_TIMES).set_index("unique_id")
+    for key, signal in zip(forecaster._panel.ids, signals(forecaster, EXAMPLE_TIMES, n)):
+        assert signal.of in ("signal", "observation")
+        assert signal.paths.shape == (n, len(EXAMPLE_TIMES), len(forecaster.channels_))
+        sd = spread.loc[[key], [f"{channel}-sd" for channel in forecaster.channels_]].to_numpy()
+        off = signal.paths.mean(axis=0) - means.loc[[key], forecaster.channels_].to_numpy()
+        assert (np.abs(off) <= 6.0 * sd / n**0.5).all()
+        if signal.of == "signal":
+            assert (signal.paths.std(axis=0) <= 1.3 * sd).all()
+        if signal.variation is not None:
+            assert signal.variation.shape == (n, len(EXAMPLE_TIMES) - 1, len(forecaster.channels_))
+            assert (signal.variation >= 0.0).all()

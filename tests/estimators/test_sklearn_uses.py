@@ -208,6 +208,7 @@ def test_routed_events_reach_every_fit_whole():
     assert seen == [len(frame)] * (2 * 2 + 2 * 2 + 1 + 1)  # fits and scores, the refit, and the pipeline
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_routed_events_is_fitted_scored_and_searched():
     levels = load_theophylline()
     doses = EventTable(load_theophylline_doses().rename(columns={"dose_mg": "amount"}))

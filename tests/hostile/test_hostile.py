@@ -100,6 +100,7 @@ def test_every_defect_of_a_container_is_read_rightly_or_refused_by_name(containe
             check_hostile(case, BASELINES[k % len(BASELINES)])
 
 
+@pytest.mark.slow
 def test_every_question_is_answered_rightly_or_refused_by_name():
     for k, question in enumerate(QUESTIONS):
         whose = list(CONTAINERS)[(5 * k) % len(CONTAINERS)]

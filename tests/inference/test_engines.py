@@ -120,6 +120,7 @@ def test_quadrature_is_exact_on_normal_laws(p):
     torch.testing.assert_close(draws.std(1), torch.ones(2, p).double(), rtol=0.05, atol=0)
 
 
+@pytest.mark.slow
 def test_chains_carry_two_modes_by_their_masses():
     posterior = infer(two_modes(4, weight=0.3), "hmc", 0)
     assert float(posterior.rhat.max()) < 1.02

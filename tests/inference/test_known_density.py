@@ -43,6 +43,7 @@ def with_gradient(density, u):
 # -- truth -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "means", "truth"),
     [(lynx_hare, LYNX_HARE_MEANS, lynx_hare_by_scipy), (sir, SIR_MEANS, sir_by_scipy)],
@@ -262,6 +263,7 @@ def test_a_prediction_that_is_really_negative_is_impossible_and_one_that_is_so_b
     assert rounded.log_prob(u).isfinite()
 
 
+@pytest.mark.slow
 def test_counts_of_an_epidemic_that_is_over_are_possible_though_differences_are_rounding():
     whole = sir()
     late = numbers([[1000.0, 1007.0, 1014.0, 1021.0, 1028.0]])

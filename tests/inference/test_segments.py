@@ -95,6 +95,7 @@ def test_segments_without_gaps_have_the_density_of_whole_series(density):
     assert float(moved.gaps.abs().max()) > 0.01
 
 
+@pytest.mark.slow
 def test_segments_in_rows_are_those_of_states_that_are_set():
     density = two_series()
     segmented = SegmentedDensity(density, 5)

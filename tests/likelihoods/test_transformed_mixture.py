@@ -302,6 +302,7 @@ def test_rows_without_an_answer_stay_so_and_leave_others_alone():
         assert answer.isnan().tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_of_hundreds_of_components_the_crps_is_that_of_the_mean_pinball_loss():
     generator = torch.Generator().manual_seed(0)
     normals = torch.randn(4, 3, 60, generator=generator, dtype=torch.float64)

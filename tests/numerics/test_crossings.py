@@ -482,6 +482,7 @@ def test_more_than_max_events_is_a_status_without_a_time_of_accumulation():
 # ---------------------------------------------------------------------------------------------- gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "factor", "gradient"),
     [

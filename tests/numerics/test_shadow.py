@@ -77,6 +77,7 @@ def test_queries_far_from_the_start_have_their_gradients_too():
     np.testing.assert_allclose(found, np.exp(-times.numpy()), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [0.0, 1e-12])
 def test_a_response_at_its_baseline_until_a_dose_has_the_gradient_of_the_dose(offset):
     kin, kout = (torch.tensor([value], dtype=torch.float64, requires_grad=True) for value in (0.5, 0.1))
@@ -101,6 +102,7 @@ def test_inputs_as_long_as_their_interval_have_a_steady_state(duration):
     assert found == pytest.approx(truth, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_row_does_not_depend_on_the_others():
     system = torch.tensor(MATRICES["a stiff pair"], dtype=torch.float64)
     z0 = torch.tensor([[0.0, 0.0], [1.0, -2.0], [0.0, 3.0]], dtype=torch.float64)
@@ -194,6 +196,7 @@ def test_single_precision_has_its_gradient_at_rest():
         np.testing.assert_allclose(found, [1.0, np.exp(-end)], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own, in forward mode
 def test_functional_derivatives_in_either_mode_are_those_at_rest():
     def after(z, level):

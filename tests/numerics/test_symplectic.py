@@ -45,6 +45,7 @@ def energy_errors(field, z, solver, times):
     return (field.energies(states.flatten(0, 1)).reshape(times.shape) - field.energies(z)[:, None]).abs()
 
 
+@pytest.mark.slow
 def test_leapfrog_keeps_the_energy_of_keplers_orbit_as_well_as_is_known():
     field, z = kepler()
     steps = 0.01 * torch.arange(1, 629, dtype=torch.float64)[None]
@@ -52,6 +53,7 @@ def test_leapfrog_keeps_the_energy_of_keplers_orbit_as_well_as_is_known():
     assert float(worst) == pytest.approx(3.707e-4, abs=5e-8)
 
 
+@pytest.mark.slow
 @every_method
 def test_values_between_steps_keep_the_energy_as_well_as_those_at_steps(made):
     field, z = kepler()
@@ -91,6 +93,7 @@ def test_a_solve_there_and_back_ends_where_it_began(made):
     torch.testing.assert_close(back, z, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_order_four_is_worth_its_evaluations():
     field, z = kepler()
     times = torch.linspace(0.0, 2.0 * math.pi, 100, dtype=torch.float64)[None]
@@ -127,6 +130,7 @@ def test_an_infusion_goes_into_a_separable_field_as_into_any_other():
     assert ends[0][0, 4] == 0.3
 
 
+@pytest.mark.slow
 def test_known_energies_are_solved_through_doses_and_infusions():
     field = SeparableHamiltonian(2, kinetic=free, potential=lambda q, theta: 0.5 * q.square().sum(dim=1))
     events = pd.DataFrame({"ds": [1.0, 2.0], "target": ["p", "p"], "amount": [1.0, 0.5], "duration": [0.0, 1.0]})

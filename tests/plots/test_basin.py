@@ -48,6 +48,7 @@ def test_states_that_diverge_are_grey_and_their_share_is_told():
     assert set(np.unique(ax.collections[0].get_array())) == {1, 2}
 
 
+@pytest.mark.slow
 def test_states_without_a_grid_are_dots_and_distances_are_lines_to_the_edge():
     generator = torch.Generator().manual_seed(0)
     starts = 4 * torch.rand(50, 2, dtype=torch.float64, generator=generator) - 2

@@ -60,6 +60,7 @@ def lines(axis):
     return {line.get_label(): line for line in axis.lines}
 
 
+@pytest.mark.slow
 def test_each_series_has_a_panel_and_those_beyond_thirty_a_page(forty):
     first, second = plot_individual_fits(forty), plot_individual_fits(forty, page=2)
     assert [axis.get_title() for axis in drawn(first)] == IDS[:30]

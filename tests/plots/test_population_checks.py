@@ -40,6 +40,7 @@ def points(axis):
     return next(line for line in axis.lines if line.get_marker() == "o").get_data()
 
 
+@pytest.mark.slow
 def test_goodness_of_fit_draws_values_and_residuals_of_the_table(fitted):
     table = fitted.goodness_of_fit(n=0)
     pred, ipred, by_pred, by_time = plot_goodness_of_fit(fitted, table=table).axes
@@ -55,6 +56,7 @@ def test_goodness_of_fit_draws_values_and_residuals_of_the_table(fitted):
         plot_goodness_of_fit(fitted, "lever")
 
 
+@pytest.mark.slow
 def test_goodness_of_fit_says_how_many_values_are_censored_and_names_what_lies_far_out(censored):
     table = censored.goodness_of_fit(n=100)
     table.loc[table["censored"] == "", "CWRES"] = 0.0

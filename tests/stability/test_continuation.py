@@ -114,6 +114,7 @@ def test_the_hopf_point_of_the_brusselator_is_where_its_trace_vanishes():
     assert found["first_lyapunov_coefficient"].iloc[0] < 0
 
 
+@pytest.mark.slow
 def test_lorenz_equations_lose_their_stability_at_470_over_19_subcritically():
     table = events(continuation(lorenz, [0.0, 0.0, 0.0], (0.0, 30.0), name="r"))
     hopf = table[table["event"] == "hopf"]
@@ -210,6 +211,7 @@ def test_a_start_outside_the_range_is_refused():
 # -- cycles ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cycles_from_a_hopf_point_are_those_of_the_normal_form_and_turn_at_its_fold():
     hopf = continuation(bautin, [0.0, 0.0], (-0.5, 0.5))
     table = continuation(bautin, hopf[hopf["event"] == "hopf"], (-0.5, 0.5), of="cycles")

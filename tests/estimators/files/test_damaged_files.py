@@ -354,6 +354,7 @@ def test_a_tensor_of_another_shape_or_dtype_is_refused_by_name(name, step, what,
             assert repr(key.removeprefix("module.")) in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITTED)
 def test_a_tensor_missing_or_too_many_is_refused_by_name(name, files, path):
     path.write_bytes(files[name])

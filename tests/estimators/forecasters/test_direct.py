@@ -91,6 +91,7 @@ def test_a_longer_lead_is_never_surer_though_wild_times_are_those_that_were_seen
     assert (width[:, 1:] >= width[:, :-1] * (1.0 - 1e-6)).all()
 
 
+@pytest.mark.slow
 def test_trees_learn_quantiles_that_no_line_in_the_past_gives():
     rng = np.random.default_rng(0)
     frames = []

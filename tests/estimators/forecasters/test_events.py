@@ -105,6 +105,7 @@ def test_an_infusion_with_datetimes_says_its_amount_and_duration():
         fitted.predict(times=times, events=DOSES.assign(ds=infusions["ds"], rate=3.0))
 
 
+@pytest.mark.slow
 def test_a_table_of_events_goes_whole_through_cross_validation(monkeypatch):
     """It has as many rows as the data: scikit-learn would cut a frame of that length like them."""
     rows = pd.concat([DOSES.assign(ds=DOSES["ds"] + shift) for shift in (0.0, 1.0, 2.0)])
@@ -149,6 +150,7 @@ def test_events_that_the_model_cannot_read_are_named(filtered, change, message):
         filtered.predict(horizon=1.0, events=DOSES.head(2).assign(**change))
 
 
+@pytest.mark.slow
 def test_events_are_refused_where_their_effect_is_not_known():
     without = JumpODEForecaster(**QUICK).fit(FRAME)
     with pytest.raises(DataError, match="fit saw no events"):

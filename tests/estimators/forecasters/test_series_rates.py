@@ -31,6 +31,7 @@ def fitted() -> LinearSDEForecaster:
     return LinearSDEForecaster(series_rates=5, **SETTINGS).fit(_turning(16, 0))
 
 
+@pytest.mark.slow
 def test_series_of_their_own_frequencies_are_forecast_better_than_by_one_rate_for_all(
     fitted: LinearSDEForecaster,
 ) -> None:
@@ -65,6 +66,7 @@ def test_the_history_has_a_row_a_search_each_on_no_less_of_the_data(fitted: Line
     assert (rows["valid_loss"] == rows["train_loss"]).all()
 
 
+@pytest.mark.slow
 def test_the_validation_loss_is_that_of_the_given_series(fitted: LinearSDEForecaster) -> None:
     other = _turning(5, 1)
     judged = LinearSDEForecaster(series_rates=5, **SETTINGS).fit(_turning(16, 0), validation=other)
@@ -94,6 +96,7 @@ def test_the_progress_line_is_shown_only_when_asked(capsys: pytest.CaptureFixtur
         assert (out, "search" in err) == ("", bool(verbose))
 
 
+@pytest.mark.slow
 def test_single_precision_is_fitted_in_double_and_then_rounded(fitted: LinearSDEForecaster) -> None:
     single = LinearSDEForecaster(series_rates=5, dtype="float32", **SETTINGS).fit(_turning(16, 0))
     assert next(single.module_.parameters()).dtype == torch.float32

@@ -37,6 +37,7 @@ def own() -> LinearSDEForecaster:
     return LinearSDEForecaster(components=["level"], random_state=0).fit(_stopped())
 
 
+@pytest.mark.slow
 def test_a_channel_that_stopped_is_forecast_from_the_other(
     joint: LinearSDEForecaster, own: LinearSDEForecaster
 ) -> None:

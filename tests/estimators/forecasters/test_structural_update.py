@@ -68,6 +68,7 @@ def _quantiles(forecaster: LinearSDEForecaster, **how) -> pd.DataFrame:
     return forecaster.predict_quantiles(times=ENDS, **how).set_index(["unique_id", "ds"]).sort_index()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_forecasts_after_any_cut_of_the_stream_are_those_from_the_whole_history(fitted, seed) -> None:
     frame, rng = _frame(), np.random.default_rng(seed)
@@ -116,6 +117,7 @@ def test_states_are_kept_while_there_is_room(fitted, monkeypatch) -> None:
         assert [key for key, kept in forecaster._checkpoints.plain().items() if kept is not None] == list(expected)
 
 
+@pytest.mark.slow
 def test_what_asks_for_later_events_is_given_all_of_a_long_history(fitted, monkeypatch) -> None:
     frame = _frame()
     asked = {"times": [0.3, 0.31, 0.7, 2.0], "context": frame}

@@ -51,6 +51,7 @@ def inside(frame, names):
     return bool((x >= 0.0).all() and (share >= 0.0).all() and (share <= 1.0).all())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The latent state is not used")
 @pytest.mark.parametrize("made", LEARNED)
 def test_no_answer_leaves_the_support(made):
@@ -74,6 +75,7 @@ def test_no_answer_leaves_the_support(made):
         assert np.isfinite(fitted.score(panel(seed=1), metric=metric))
 
 
+@pytest.mark.slow
 def test_forecasts_are_those_of_the_logarithm_pushed_forward():
     frame = panel()[["unique_id", "ds", "x"]].dropna()
     times = {"times": [1.0, 3.0, 9.0]}
@@ -186,6 +188,7 @@ def test_a_value_that_auto_did_not_expect_is_told_of_and_answered():
         assert np.isfinite(fitted.score(later, metric="crps"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [JumpODEForecaster, LinearSDEForecaster])
 def test_files_updates_and_warm_starts_keep_the_scales(made, tmp_path):
     frame, more = panel(), panel(seed=3).assign(ds=lambda f: f["ds"] + 50.0)
@@ -257,6 +260,7 @@ def test_scenarios_keep_the_support():
     assert np.isfinite(answer["x-diff"]).all()
 
 
+@pytest.mark.slow
 def test_conformal_bands_stay_in_the_support():
     frame = panel(n_series=24)[["unique_id", "ds", "x", "share"]]
     narrow = ConformalForecaster(quick(LinearSDEForecaster), random_state=0).fit(frame)

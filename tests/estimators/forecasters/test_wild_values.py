@@ -105,6 +105,7 @@ def test_a_wild_dose_leaves_all_other_answers_to_the_bit(model, dtype):
     pd.testing.assert_frame_equal(found[1:], wanted[1:], rtol=0.0, atol=0.0)
 
 
+@pytest.mark.slow
 def test_a_linear_sde_with_a_robust_scale_learns_the_others_as_without_the_wild_value():
     mad = FRAME.copy()
     mad.loc[20, "b"], gone = 1e9, FRAME.copy()

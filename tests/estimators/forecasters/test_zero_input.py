@@ -86,6 +86,7 @@ def test_auto_leaves_a_panel_that_no_dose_moves_as_it_is():
     pd.testing.assert_frame_equal(found.predict(horizon=5.0), usual.predict(horizon=5.0), check_exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("events", [None, "marks"])
 def test_without_doses_nothing_changes(events):
     marks = None if events is None else DOSES.assign(kind="mark").drop(columns="amount")

@@ -58,6 +58,7 @@ def test_the_correlation_of_simulated_errors_is_found(fitted):
     assert found["sd"] < 0.15
 
 
+@pytest.mark.slow
 def test_maximum_likelihood_of_a_population_finds_the_correlation_within_its_error():
     data = simulated(n_series=12, n=10, omega=0.3)
     found = model(random_effects=["k"], inference="likelihood", n_starts=2).fit(data)

@@ -34,6 +34,7 @@ def models() -> dict[str, KnownODEForecaster]:
     }
 
 
+@pytest.mark.slow
 def test_criteria_and_ratios_are_those_of_the_objectives(models):
     table = compare_models(models, by="likelihood").set_index("model")
     assert table["aic"].is_monotonic_increasing

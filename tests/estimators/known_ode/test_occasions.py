@@ -71,6 +71,7 @@ def fitted() -> tsode.KnownODEForecaster:
     return model().fit(levels, events=events)
 
 
+@pytest.mark.slow
 def test_spreads_of_both_levels_are_those_of_the_analysis_of_variance(fitted):
     # noise is small beside either spread, so that the rate of an occasion is the slope of its logarithms
     levels, _ = simulated()
@@ -119,6 +120,7 @@ def test_an_occasion_to_come_is_as_wide_as_occasions_differ(fitted):
     assert own["ke", "sd"] < 0.02
 
 
+@pytest.mark.slow
 def test_a_new_series_is_forecast_before_and_after_its_first_rows(fitted):
     events = doses(1, 2).assign(unique_id="new")
     asked = pd.DataFrame({"unique_id": "new", "ds": [9.0, 18.0]})

@@ -50,6 +50,7 @@ def hybrid() -> KnownODEForecaster:
     return fitted_with_residual(frame(WITH_INFLOW))
 
 
+@pytest.mark.slow
 def test_a_residual_finds_what_the_equations_lack(hybrid):
     plain = model().fit(frame(WITH_INFLOW))
     assert hybrid.log_evidence_ > plain.log_evidence_ + 10.0

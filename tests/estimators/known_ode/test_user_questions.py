@@ -286,6 +286,7 @@ def test_a_new_patient_with_a_dose_and_no_levels_has_the_forecast_of_the_shared_
     np.testing.assert_allclose(ahead, truth, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_doses_that_arrive_together_by_their_lag_have_right_values_and_gradients():
     # a dose with a lag of 1 arrives when a second is given without, and a value is read
     both = {
@@ -373,6 +374,7 @@ def test_a_time_limit_keeps_the_best_state_marked_unfinished(monkeypatch):
     assert np.isfinite(own.predict(times=[8.0])["level"]).all()
 
 
+@pytest.mark.slow
 def test_wild_proposals_are_rejections_and_the_posterior_is_that_where_solves_succeed():
     # z' = k z^2 from 1: no solve to 2 where k > 1/2; the data say that k is near 0.45
     k = 0.45

@@ -322,6 +322,7 @@ def test_no_queries_give_no_samples():
         assert draw(batch, none, 3, torch.Generator()).shape == (3, 1, 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_channels", "n_state"), [(1, 2), (2, 5)])
 def test_models_keep_the_contract(n_channels, n_state):
     torch.manual_seed(0)

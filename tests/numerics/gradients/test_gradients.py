@@ -58,6 +58,7 @@ def all_inputs(rates, solver, gradient, seen="end"):
     return states.detach(), torch.cat([x.flatten() for x in found])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seen", ["end", "times", "both"])
 @pytest.mark.parametrize("solver", [FINE, STEPS], ids=["adaptive", "fixed"])
 def test_all_ways_agree_on_starts_their_times_ends_queries_and_tensors_in_a_closure(solver, seen):
@@ -95,6 +96,7 @@ def test_a_state_at_rest_has_the_gradient_of_its_linearisation(gradient):
     assert torch.autograd.grad(end.sum(), z)[0].item() == pytest.approx(np.exp(-6.0), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_adjoint_does_not_lose_a_start_that_has_decayed():
     finest = Dopri5(rtol=1e-10, atol=1e-16)  # the state ends at 2e-9
     rate, z = tensor([-50.0], True), tensor([[1.0]], True)

@@ -108,8 +108,9 @@ def on_grids(report: Report) -> None:
             report.at_most(f"{what}: 20 steps, off", off, 0.003)
             report.at_most(f"{what}: 20 steps, errors off", off / error, 3.0)
             report.at_most(f"{what}: 20 with bridge less 2,000 without", off - off_plain, 0.0)
-            report.note(f"20 steps without bridge off {abs((gap >= 0).any(axis=1).mean() - truth):.4f}, "
-                        f"2,000 without {off_plain:.4f} (error {(plain * (1 - plain) / n_fine) ** 0.5:.4f})")  # fmt: skip
+            by_points = abs((gap >= 0).any(axis=1).mean() - truth)
+            error = (plain * (1 - plain) / n_fine) ** 0.5
+            report.note(f"without bridge: 20 steps off {by_points:.4f}, 2,000 {off_plain:.4f} (error {error:.4f})")
 
 
 # -- through forecasters -------------------------------------------------------------------------------------------
@@ -185,25 +186,31 @@ def simulate(n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def calibration(report: Report) -> None:
     n = report.count(N_SERIES)
+    names = {"horizon": SPAN / 2.0, "id_col": "unique_id", "time_col": "ds"}
     started = time.process_time()
-    forecaster = LinearSDEForecaster(
-        horizon=SPAN / 2.0, n_state=1, random_state=0, id_col="unique_id", time_col="ds"
-    ).fit(simulate(n, 1)[0])
+    fitted = LinearSDEForecaster(n_state=1, random_state=0, **names).fit(simulate(n, 1)[0])
     report.note(f"a linear SDE fitted on {n} series: {time.process_time() - started:.1f} CPU-s")
     seen, crossed = simulate(n, 2)
+    law = {"drift": [[-RATE]], "diffusion": [[SPREAD]], "readout": [[1.0]], "noise": [NOISE]}
+    law |= {"initial_mean": [0.0], "initial_cov": [[SPREAD**2 / (2.0 * RATE)]]}
+    knowing = LinearSDEForecaster(system=law, **names).fit(seen)
     started = time.process_time()
-    found = forecaster.predict_crossing("y", LEVEL, horizon=list(AHEAD), context=seen, n_samples=500, random_state=0)
-    report.note(f"crossings of {n} new ones: {time.process_time() - started:.1f} CPU-s")
-    table = found.probability
+    how = {"horizon": list(AHEAD), "context": seen, "n_samples": 500, "random_state": 0}
+    table, by_law = (one.predict_crossing("y", LEVEL, **how).probability for one in (fitted, knowing))
+    report.note(f"crossings of {n} new ones, twice: {time.process_time() - started:.1f} CPU-s")
     happened = crossed.loc[table["unique_id"], "time"].to_numpy() < table["ds"].to_numpy()
     for lead in AHEAD:
         rows = np.isclose(table["ds"] - SPAN / 2.0, lead)
-        y, p = happened[rows].astype(float), np.clip(table["probability"].to_numpy()[rows], 1e-9, 1 - 1e-9)
+        y = happened[rows].astype(float)
+        p, best = (np.clip(one["probability"].to_numpy()[rows], 1e-9, 1 - 1e-9) for one in (table, by_law))
         z = np.sum((y - p) * (1 - 2 * p)) / np.sqrt(np.sum((1 - 2 * p) ** 2 * p * (1 - p)))
+        in_the_large, of_law = (np.sum(y - one) / np.sqrt(np.sum(one * (1 - one))) for one in (p, best))
         parts = brier_decomposition(y, p, n_bins=10)
         chance = 10 * np.mean(p * (1 - p)) / len(p)
         report.within(f"crossed within {lead:g}: Spiegelhalter's z of {len(p)} series", z, -3.0, 3.0)
         # a tenth of a chi-squared of ten degrees is above 2.96 once in a thousand
         report.at_most(f"crossed within {lead:g}: reliability in units of chance", parts.reliability / chance, 2.96)
-        report.note(f"Brier {brier_score(y, p):.4f}, expected of it {np.mean(p * (1 - p)):.4f}, uncertainty "
-                    f"{parts.uncertainty:.4f}; happened {y.mean():.3f}, foretold {p.mean():.3f}")  # fmt: skip
+        report.within(f"crossed within {lead:g}: z of how many crossed", in_the_large, -3.0, 3.0)
+        report.note(f"of the true law {of_law:.2f}; Brier {brier_score(y, p):.4f}, of the true law "
+                    f"{brier_score(y, best):.4f}, uncertainty {parts.uncertainty:.4f}; "
+                    f"happened {y.mean():.3f}, foretold {p.mean():.3f}, by the true law {best.mean():.3f}")  # fmt: skip

@@ -73,8 +73,8 @@ def plot_crossing(
     for number, (level, start) in enumerate(starts.groupby("level", sort=False)):
         color, rows = f"C{number}", table[table["level"] == level]
         x = pd.concat([start[time_col], rows[time_col]], ignore_index=True)
-        y, error = (np.concatenate([[0.0], rows[column]]) for column in (name, "error"))
-        error[0] = 0.0
+        y, se = (np.concatenate([[0.0], rows[column]]) for column in (name, "error"))
+        se[0] = 0.0
         value, direction = start["value"].iloc[0], start["direction"].iloc[0]
         arrow = {"up": "↑", "down": "↓", "either": "↕"}[direction]
         label = (
@@ -82,7 +82,7 @@ def plot_crossing(
         )
         if start["beyond"].iloc[0] > 0.0:
             label += f" ({start['beyond'].iloc[0]:.0%} beyond at the start)"
-        ax.fill_between(x, (y - 2 * error).clip(0, 1), (y + 2 * error).clip(0, 1), color=color, alpha=0.25, linewidth=0)
+        ax.fill_between(x, (y - 2 * se).clip(0, 1), (y + 2 * se).clip(0, 1), color=color, alpha=0.25, linewidth=0)
         ax.plot(x, y, color=color, linewidth=1.5, label=label)
         known = times[(times["level"] == level) & ~times["is_censored"] & times[time_col].notna()]
         if not first:

@@ -71,12 +71,12 @@ def test_a_series_beyond_the_level_has_to_come_back_and_says_so():
 
 
 def test_the_time_above_is_the_integral_of_the_probability_of_being_above():
-    found = walking().predict_crossing("y", 1.0, before=[2.0, 3.0], n_samples=4000, random_state=0).duration
+    found = walking().predict_crossing("y", 1.0, before=[2.0, 3.0], n_samples=2000, random_state=0).duration
     row = found[(found["unique_id"] == "a") & (found["ds"] == 3.0)].iloc[0]
     truth = quad(lambda t: ndtr((DRIFT * t - 1.0) / (SIGMA * np.sqrt(t))), 0.0, 2.0)[0]
     assert abs(row["mean"] - truth) < 6.0 * row["error"]
     assert row["q-0.1"] <= row["q-0.5"] <= row["q-0.9"] <= 2.0
-    below = walking().predict_crossing("y", 1.0, direction="down", before=[3.0], n_samples=4000, random_state=0)
+    below = walking().predict_crossing("y", 1.0, direction="down", before=[3.0], n_samples=2000, random_state=0)
     other = below.duration[below.duration["unique_id"] == "a"].iloc[0]
     assert other["mean"] == pytest.approx(2.0 - row["mean"], abs=1e-6)
 

@@ -26,7 +26,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset(
         {"estimators.memory", "estimators.parameters", "estimators.seasons", "estimators.settings", "estimators.signal"}
     ),
-    frozenset({"estimators.files"}),
+    frozenset({"estimators.crossings", "estimators.files"}),
     frozenset({"estimators.forecasters", "estimators.path_regressor", "estimators.point_process"}),
     frozenset({"estimators.auto", "estimators.known_ode", "estimators.series"}),
     frozenset({"estimators.known_sde"}),

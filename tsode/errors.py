@@ -11,6 +11,7 @@ __all__ = [
     "SolverError",
     "TsodeError",
     "TsodeWarning",
+    "UnapproachedLevelError",
     "UnknownNameError",
     "UnknownParameterError",
     "UnsettledError",
@@ -34,6 +35,10 @@ class ParameterError(TsodeError, ValueError):
 
 class ShapeError(TsodeError, ValueError):
     """Tensors that must agree on an axis do not."""
+
+
+class UnapproachedLevelError(ParameterError):
+    """A crossing was asked for of a level that no path comes near."""
 
 
 class UnknownNameError(TsodeError, ValueError):

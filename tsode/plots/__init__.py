@@ -3,6 +3,7 @@
 from tsode.plots.basin import plot_basin
 from tsode.plots.bifurcation import plot_bifurcation
 from tsode.plots.calibration import plot_calibration
+from tsode.plots.crossing import plot_crossing, plot_crossing_calibration
 from tsode.plots.decomposition import plot_decomposition
 from tsode.plots.effects import plot_effects
 from tsode.plots.fan import plot_fan
@@ -35,6 +36,8 @@ __all__ = [
     "plot_basin",
     "plot_bifurcation",
     "plot_calibration",
+    "plot_crossing",
+    "plot_crossing_calibration",
     "plot_decomposition",
     "plot_effects",
     "plot_fan",

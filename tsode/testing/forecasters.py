@@ -17,6 +17,7 @@ import torch
 from sklearn.base import clone
 
 from tsode.errors import NotFittedError
+from tsode.testing.crossings import check_crossings
 from tsode.testing.example_forecasts import (
     TIMES,
     assert_same,
@@ -362,6 +363,7 @@ FORECASTER_CHECKS: tuple[Callable[[Any], None], ...] = (
     check_containers,
     check_quantiles,
     check_samples,
+    check_crossings,
     check_impute,
     check_score,
     check_copies,

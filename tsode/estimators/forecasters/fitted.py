@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from tsode._random import new_generator
 from tsode.errors import DataError, NotFittedError, ParameterError
+from tsode.estimators.crossings.predicts import PredictsCrossings
 from tsode.estimators.forecasters.answers import SAMPLE_WIDTH, draw_paths, draw_signals, forecasts
 from tsode.estimators.forecasters.array_inputs import check_sample_weight, join_values
 from tsode.estimators.forecasters.pieces import Piece, pieces
@@ -41,7 +42,7 @@ from tsode.models.filters.base import MarginalModel
 __all__ = ["FittedForecaster"]
 
 
-class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
+class FittedForecaster(ComparesScenarios, PredictsCrossings, TellsStatus, BaseEstimator):
     """Questions to a forecaster, once `BaseForecaster.fit` has set the attributes listed here."""
 
     id_col: Hashable
@@ -420,6 +421,9 @@ class FittedForecaster(ComparesScenarios, TellsStatus, BaseEstimator):
             return
         for rows, paths in self._paths(query, panel, n_samples, generator, report):
             yield rows, [Signal(path, None, "observation") for path in paths]
+
+    def _new_report(self) -> ReachReport:
+        return ReachReport(self.reader_, self.module_)
 
     def _joint_pieces(self, query: Query, panel: Panel, n_samples: int) -> Iterator[Piece]:
         width = SAMPLE_WIDTH * len(self.reader_.channels)

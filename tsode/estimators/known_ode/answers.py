@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from tsode.estimators.known_ode.schedules import event_rows
 from tsode.estimators.known_ode.settings import read_starts
 from tsode.estimators.signal import Signal
 from tsode.frames.panel import Panel
+from tsode.frames.schedule import SCHEDULE_COLUMNS
 from tsode.frames.times import Query
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_laws import Predictive as Law
@@ -64,6 +65,17 @@ class AnswersByDraws:
     max_seconds: float | None
     segments: Any
     initial_time: Any
+
+    _seeds_by_series: ClassVar[bool] = True
+
+    def _event_times(self, panel: Panel, key: Hashable) -> np.ndarray:
+        """Starts of events and ends of infusions, in model time."""
+        inputs = panel.inputs.get(key)
+        if inputs is None:
+            return np.empty(0)
+        starts = self.reader_.timeline.to_model(inputs.times)
+        ends = starts + inputs.values[:, SCHEDULE_COLUMNS.index("duration")]
+        return np.concatenate([starts, ends[np.isfinite(ends)]])
 
     def _forget(self) -> None:
         """Nothing was asked yet."""

@@ -30,6 +30,7 @@ __all__ = ["StructureComparison"]
 
 LEAST_WEIGHT = 1e-4  # of a structure that forecasts are made with
 MAX_K = 0.7
+TOLD = 1e-3  # probability of a class that the summary tells of
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,8 @@ class StructureComparison:
 
         In a class evidence, likelihood at the mode, and predictive laws of the data agree within their errors. Where
         its members also agree on fine curves drawn from each other (see `EquivalenceClass.kind`) they are called
-        equivalent; of a larger class the parts that are so are classes too.
+        equivalent; of a larger class the parts that are so are classes too. Structures below one in a million are left
+        out.
         """
         probability = self.table["probability"].to_numpy()
         found = []
@@ -220,7 +222,7 @@ class StructureComparison:
         rng = torch.Generator().manual_seed(self._seed)
         ids = [key for key, own in zip(query.ids, query.times) for _ in own]
         at_times = np.concatenate(query.times)
-        now = float(-(weights * weights.log()).sum())
+        now = abs(float((weights * weights.log()).sum()))
         rows = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TsodeWarning)  # forecasts of the same rows have told of them
@@ -232,7 +234,7 @@ class StructureComparison:
                 label = own[0] if len(own) == 1 else " + ".join(map(str, own))
                 for k, at in enumerate(parts[0].at):
                     rows.append((ids[at], at_times[at], label, float(information[k]), float(error[k]), now))
-        columns = [self._reader.id_col, self._reader.time_col, "channel", "information", "se", "of"]
+        columns = [models[0].id_col, models[0].time_col, "channel", "information", "se", "of"]
         table = pd.DataFrame(rows, columns=pd.Index(columns))
         return table.sort_values("information", ascending=False, ignore_index=True, kind="stable")
 
@@ -248,7 +250,7 @@ class StructureComparison:
             lines[0] = lines[0][:-1] + f", then {table.index[1]!r} ({p.iloc[1]:.3f})."
         for name, row in self.inclusion.iterrows():
             lines.append(f"{name}: probability {row['probability']:.3f} (prior {row['prior']:.3f}).")
-        lines += [str(one) for one in self.classes]
+        lines += [str(one) for one in self.classes if one.probability > TOLD]
         best_by_stacking = table["stacking_weight"].idxmax()
         if best_by_stacking != best:
             lines.append(f"For predictions stacking prefers {best_by_stacking!r}.")

@@ -13,7 +13,7 @@ from tsode.errors import ParameterError
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.priors import Normal, Prior
 
-__all__ = ["DUMMY", "Edge", "Structure", "enumerate_structures", "read_edges", "system_of"]
+__all__ = ["DUMMY", "Edge", "Structure", "enumerate_structures", "read_edges", "system_of", "with_an_axis"]
 
 MOST = 1024
 DUMMY = "no_parameter"  # what is "inferred" where a structure has nothing unknown; nothing reads it
@@ -282,6 +282,11 @@ def system_of(
     rates = next((edge.rates[choices[edge.name]] for edge in edges if choices[edge.name] in edge.rates), system.rates)
     kept = tuple(name for name in system.per_series if name not in fixed)
     chosen = replace(system, rates=rates, parameters={**system.parameters, **fixed}, per_series=kept)
-    if any(isinstance(given, Prior) for given in chosen.all_parameters().values()):
-        return chosen
-    return replace(chosen, parameters={**chosen.parameters, DUMMY: Normal(0.0, 1.0)})
+    return with_an_axis(chosen)
+
+
+def with_an_axis(system: KnownSystem) -> KnownSystem:
+    """The system, with a parameter that nothing reads if it has nothing unknown: engines need an axis."""
+    if any(isinstance(given, Prior) for given in system.all_parameters().values()):
+        return system
+    return replace(system, parameters={**system.parameters, DUMMY: Normal(0.0, 1.0)})

@@ -18,7 +18,7 @@ from tsode.inference.noise.base import Between
 from tsode.inference.observations import Observations
 from tsode.inference.priors import Prior
 from tsode.inference.settings import Settings
-from tsode.structures.edges import Structure
+from tsode.structures.edges import DUMMY, Structure, with_an_axis
 from tsode.structures.evidence import BuildDensity, Member, fit_structures
 from tsode.structures.scores import Scores
 
@@ -26,10 +26,11 @@ __all__ = ["EquivalenceClass", "agree", "classes_of", "equivalent_subsets"]
 
 TOLERANCE = 0.05  # of a log evidence and log likelihood, beyond their Monte Carlo error
 LOCAL = 0.05  # of the log density of one value and of the share below it
+LEAST = 1e-6  # probability of a structure that is asked about
 ERRORS = 4.0  # standard errors
 N_CURVES, N_TIMES, FINE = 2, 24, 1e-2  # curves of each structure, times of each, and their noise in parts of their size
-SAME = 0.5  # nats by which log evidences of so fine data may differ: Laplace's approximation has an error
-SEARCH = Settings(n_prior=1024, n_starts=16, n_draws=64, n_chains=1)
+SAME = 0.2  # nats by which log evidences of so fine data may differ: Laplace's approximation has an error
+SEARCH = Settings(n_prior=512, n_starts=8, n_draws=64, n_chains=1)
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,14 @@ def agree(one: Member, other: Member, of_one: Scores, of_other: Scores) -> bool:
 def classes_of(
     members: Sequence[Member], scores: Sequence[Scores | None], probability: np.ndarray
 ) -> list[list[int]]:
-    """Places of members in classes, within each of which all agree with all; the most probable first."""
+    """Places of members in classes, within each of which all agree with all; the most probable first.
+
+    Those below one in a million are in none.
+    """
     classes: list[list[int]] = []
     for k in np.argsort(-probability, kind="stable"):
         own = scores[k]
-        if own is None:
+        if own is None or probability[k] < LEAST:
             continue
         for found in classes:
             if all(agree(members[k], members[j], own, scores[j]) for j in found):  # type: ignore[arg-type]
@@ -185,12 +189,11 @@ def _evidences(
     for member in members:
         system = replace(member.system, observed=noises, correlated_errors=())
         density = build(system, curves, member.space.n_problems)
-        if density.unused:  # of the noise that was replaced
+        unread = set(density.unused) - {DUMMY}  # of the noise that was replaced
+        if unread:
             known = {name: given._median for name, given in system.parameters.items()
-                     if name in density.unused and isinstance(given, Prior)}  # fmt: skip
-            system = replace(system, parameters={**system.parameters, **known})
+                     if name in unread and isinstance(given, Prior)}  # fmt: skip
+            system = with_an_axis(replace(system, parameters={**system.parameters, **known}))
             density = build(system, curves, member.space.n_problems)
-        asked.append(
-            Member(Structure(member.structure.name, {}, 0.0), system, density, density.space)
-        )
+        asked.append(Member(Structure(member.structure.name, {}, 0.0), system, density, density.space))
     return [one.log_evidence for one in fit_structures(asked, "laplace", seed, (SEARCH, SEARCH))]

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -17,7 +18,6 @@ from tsode.inference.infer import infer
 from tsode.inference.known_density import KnownDensity
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.observations import Observations
-from tsode.inference.parameters import ParameterSpace
 from tsode.inference.problems import find_problems
 from tsode.inference.settings import Settings
 from tsode.inference.streams import key_of
@@ -28,8 +28,8 @@ __all__ = ["BuildDensity", "Member", "fit_structures", "side_by_side"]
 
 FIRST = Settings(n_prior=512, n_starts=8, n_importance=1024, n_rounds=4, n_laws=6, n_draws=1024)
 AGAIN = Settings(n_prior=2048, n_starts=16, n_importance=4096, n_rounds=6, n_draws=4096)
-LEADS = math.log(1e-3)  # parts of the best one's probability from which a structure is looked at again
-MOST_ERROR, MOST_K = 0.02, 0.7  # of a log evidence, and of the shape of its weights, with which it is not
+MOST_ERROR = 0.003  # of the probability of a structure, by the error of its evidence, up to which it stands
+MOST_K, LEADS = 0.7, 1e-3  # shape of weights from which an error is not known, and probability from which it counts
 QUICK = "quick"  # quadrature over one coordinate, else importance sampling
 MOST_TOGETHER = 64  # problems of one call
 
@@ -45,9 +45,9 @@ class Member:
     ----------
     structure : Structure
     system : KnownSystem
-    template : KnownDensity
-        Of all parameters, by its rates: it is seen through `space`.
-    space : ParameterSpace
+    template : KnownDensity or None
+        Of all parameters, by its rates: it is seen through `space`. None where its rates have failed.
+    space : ParameterSpace or None
         Of its own parameters.
     found : Posterior or None
         None where there is none.
@@ -57,8 +57,8 @@ class Member:
 
     structure: Structure
     system: KnownSystem
-    template: KnownDensity
-    space: ParameterSpace
+    template: Any
+    space: Any
     found: Posterior | None = None
     status: str = "not fitted"
 
@@ -83,17 +83,14 @@ class Member:
     @property
     def n_parameters(self) -> int:
         """Coordinates that are unknown, of all problems together."""
+        if self.space is None:
+            return 0
         return sum(name != DUMMY for name in self.space.names) * self.space.n_problems
 
     @property
     def density(self) -> KnownDensity:
         """Its own density."""
         return side_by_side([self])
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether its evidence is known well enough."""
-        return self.found is not None and not (self.log_evidence_se > MOST_ERROR or self.pareto_k > MOST_K)
 
 
 def side_by_side(members: Sequence[Member]) -> KnownDensity:
@@ -116,8 +113,8 @@ def fit_structures(
     """Posteriors of all members.
 
     Those with equally many coordinates are problems of one call of an engine, whose solves have the rows of all. With
-    "auto" it is quadrature over one coordinate, else importance sampling; those that lead and have an uncertain
-    evidence are inferred again, with more draws, and then by chains. What fails has a status and no posterior.
+    "auto" it is quadrature over one coordinate, else importance sampling; those whose evidence is too uncertain for
+    their probability are inferred again, with more draws, and then by chains. What fails has a status and no posterior.
 
     Parameters
     ----------
@@ -140,12 +137,7 @@ def fit_structures(
     done = _in_batches(members, QUICK if engine == "auto" else engine, seed, first, max_seconds, is_alone)
     rounds = [] if engine != "auto" else [("importance", again), ("auto", again)]
     for then, more in rounds:
-        top = max(member.log_evidence + member.structure.log_prior for member in done)
-        places = [
-            k for k, member in enumerate(done)
-            if member.found is not None and not member.is_settled
-            and member.log_evidence + member.structure.log_prior >= top + LEADS - 3.0 * _or(member.log_evidence_se, 3.0)
-        ]  # fmt: skip
+        places = [k for k, is_open in enumerate(_unsettled(done)) if is_open]
         if not places:
             break
         better = _in_batches([done[k] for k in places], then, seed, more, max_seconds, is_alone)
@@ -158,8 +150,17 @@ def fit_structures(
     return done
 
 
-def _or(value: float, other: float) -> float:
-    return value if math.isfinite(value) else other
+def _unsettled(members: Sequence[Member]) -> list[bool]:
+    """Which members have an evidence whose error moves a probability, or whose weights say that it is not known."""
+    log_joint = [member.log_evidence + member.structure.log_prior for member in members]
+    top = max(log_joint)
+    total = top + math.log(math.fsum(math.exp(value - top) for value in log_joint)) if math.isfinite(top) else 0.0
+    shares = [math.exp(value - total) for value in log_joint]
+    return [
+        member.found is not None
+        and (share * (1.0 - share) * member.log_evidence_se > MOST_ERROR or (member.pareto_k > MOST_K and share > LEADS))
+        for member, share in zip(members, shares)
+    ]
 
 
 def _in_batches(
@@ -168,6 +169,9 @@ def _in_batches(
     done: dict[str, Member] = {}
     batches: dict[tuple[int, int, int], list[Member]] = {}
     for member in members:
+        if member.template is None:
+            done[member.structure.name] = member
+            continue
         own = (id(member.template), member.space.n_problems, len(member.space.names))
         batches.setdefault(own, []).append(member)
     for batch in batches.values():

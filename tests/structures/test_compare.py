@@ -26,9 +26,7 @@ def informative():
 def open_question():
     """Three structures share the probability."""
     rows = data({"xy": 0.5, "yx": 0.15}, sd=0.1, n=6)
-    return tsode.compare_structures(
-        forecaster(sd=0.1), EDGES, rows, forbidden=["x->z", "z->x"], random_state=0
-    )
+    return tsode.compare_structures(forecaster(sd=0.1), EDGES, rows, forbidden=["x->z", "z->x"], random_state=0)
 
 
 def test_the_true_structure_is_found_among_16(informative):

@@ -42,9 +42,7 @@ def test_evidences_of_linear_normal_structures_are_those_of_the_closed_form():
     rng = np.random.default_rng(0)
     x = 0.8 * TIMES - 0.3 * TIMES**3 + SD * rng.standard_normal(len(TIMES))
     rows = pd.DataFrame({"unique_id": "a", "ds": TIMES, "x": x})
-    found = tsode.compare_structures(
-        polynomial(4), {f"t{n}": f"k{n}" for n in range(4)}, rows, random_state=0
-    ).table
+    found = tsode.compare_structures(polynomial(4), {f"t{n}": f"k{n}" for n in range(4)}, rows, random_state=0).table
     for present in itertools.product([False, True], repeat=4):
         terms = [n for n in range(4) if present[n]]
         basis = np.stack([TIMES ** (n + 1) / (n + 1) for n in terms], 1) if terms else np.zeros((len(TIMES), 0))
@@ -110,7 +108,7 @@ def test_evidences_over_one_and_two_parameters_are_those_of_quadrature():
 
 
 def test_structures_side_by_side_have_the_evidence_of_each_alone():
-    model, reader, panel, seen = _read(forecaster(sd=0.05), data({"xy": 0.8}, sd=0.05, n=5), None, None, None, None)
+    model, _, _, seen = _read(forecaster(sd=0.05), data({"xy": 0.8}, sd=0.05, n=5), None, None, None, None)
     edges = read_edges({name: EDGES[name] for name in ("x->y", "y->x")}, model._said())
 
     def build(system, data, n_problems):

@@ -30,9 +30,7 @@ def test_it_is_the_mutual_information_of_normal_predictions():
     for m, s in zip(means, spreads):
         location = m + s * even(K)
         params.append([torch.stack([location, torch.full_like(location, np.log(sd))], -1)[None]])
-    found, se = expected_information(
-        [Normal()], params, torch.from_numpy(weights), N, torch.Generator().manual_seed(0)
-    )
+    found, se = expected_information([Normal()], params, torch.from_numpy(weights), N, torch.Generator().manual_seed(0))
     assert float(se) < 0.01
     assert abs(float(found) - truth) <= 6.0 * float(se)
 
@@ -75,7 +73,7 @@ def test_channels_that_are_seen_together_tell_as_much_as_their_joint_law():
 def test_structures_that_predict_the_same_tell_nothing():
     law = torch.stack([even(K), torch.zeros(K, dtype=torch.float64)], -1)[None]
     other = torch.stack([even(K - 1)[: K - 2], torch.zeros(K - 2, dtype=torch.float64)], -1)[None]
-    found, se = expected_information(
+    found, _ = expected_information(
         [Normal()], [[law], [other]], torch.tensor([0.5, 0.5]).double(), N, torch.Generator().manual_seed(3)
     )
     assert abs(float(found)) < 1e-3

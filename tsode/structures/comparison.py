@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -121,7 +121,7 @@ class StructureComparison:
         """
         if structure not in self.table.index:
             raise ParameterError(f"There is no structure {structure!r}: choose one of `table`.")
-        member = self._members[self.table.index.get_loc(structure)]
+        member = self._members[list(self.table.index).index(structure)]
         if member.found is None:
             raise ParameterError(f"Structure {structure!r} has no posterior: {member.status}.")
         if structure not in self._fitted:
@@ -153,7 +153,7 @@ class StructureComparison:
             Structures below .0001 are left out. `predict_spread` counts what structures disagree about as epistemic.
         """
         names, share = self._weighted(weights)
-        return ensemble([self.member(name) for name in names], share)
+        return ensemble([self.member(name) for name in names], share.tolist())
 
     def predict(self, X: Any = None, *, weights: str = "evidence", **question: Any) -> Any:
         """Means of the mixture of structures; see `KnownODEForecaster.predict`."""

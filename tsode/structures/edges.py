@@ -222,7 +222,11 @@ def _name_of(choices: Choices, by_name: Mapping[str, Edge]) -> str:
 
 
 def _log_prior(
-    choices: Choices, by_name: Mapping[str, Edge], prior: Any, groups: Sequence[Collection[str]], always: Collection[str]
+    choices: Choices,
+    by_name: Mapping[str, Edge],
+    prior: Any,
+    groups: Sequence[Collection[str]],
+    always: Collection[str],
 ) -> float:
     """Log prior of a structure but for a constant; edges of a group count once, those that are fixed not at all."""
     if callable(prior):
@@ -257,7 +261,7 @@ def system_of(
 ) -> KnownSystem:
     """The system of a structure, whose absent edges are known numbers.
 
-    One with nothing unknown gets a parameter that nothing reads, so that engines have an axis; its evidence is the same.
+    One with nothing unknown gets a parameter that nothing reads, which changes no evidence: engines need an axis.
 
     Parameters
     ----------

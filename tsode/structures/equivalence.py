@@ -80,9 +80,7 @@ def agree(one: Member, other: Member, of_one: Scores, of_other: Scores) -> bool:
     return bool(is_same.all())
 
 
-def classes_of(
-    members: Sequence[Member], scores: Sequence[Scores | None], probability: np.ndarray
-) -> list[list[int]]:
+def classes_of(members: Sequence[Member], scores: Sequence[Scores | None], probability: np.ndarray) -> list[list[int]]:
     """Places of members in classes, within each of which all agree with all; the most probable first.
 
     Those below one in a million are in none.
@@ -153,9 +151,7 @@ def _curves(source: Member, rng: torch.Generator) -> list[Observations]:
     empty = replace(data, times=times, values=torch.full((*times.shape, data.values.shape[2]), torch.nan).double())
     with torch.no_grad():
         laws = density.predictive(u, times)
-    values = torch.stack(
-        [_means(source, channel, law.params) for channel, law in laws.items()], dim=-1
-    )  # (k n q c)
+    values = torch.stack([_means(source, channel, law.params) for channel, law in laws.items()], dim=-1)  # (k n q c)
     is_fine = torch.stack([law.is_fine.flatten(2).all(dim=2).all(dim=0) for law in laws.values()]).all(dim=0)
     kept = [k for k in range(len(values)) if bool(is_fine[k]) and bool(values[k].isfinite().all())][:N_CURVES]
     found = []
@@ -177,9 +173,7 @@ def _size(values: Tensor) -> Tensor:
     return values.abs().flatten(0, 1).amax(dim=0).clamp(min=1e-12)
 
 
-def _evidences(
-    members: Sequence[Member], curves: Observations, build: BuildDensity, seed: int
-) -> list[float]:
+def _evidences(members: Sequence[Member], curves: Observations, build: BuildDensity, seed: int) -> list[float]:
     size = _size(curves.values)
     noises = {
         channel: AdditiveNoise(noise.of, sd=float(FINE * size[c]))

@@ -158,7 +158,9 @@ def _unsettled(members: Sequence[Member]) -> list[bool]:
     shares = [math.exp(value - total) for value in log_joint]
     return [
         member.found is not None
-        and (share * (1.0 - share) * member.log_evidence_se > MOST_ERROR or (member.pareto_k > MOST_K and share > LEADS))
+        and (
+            share * (1.0 - share) * member.log_evidence_se > MOST_ERROR or (member.pareto_k > MOST_K and share > LEADS)
+        )
         for member, share in zip(members, shares)
     ]
 
@@ -198,9 +200,7 @@ def _one_call(
         if len(members) > 1:
             return [one for member in members for one in _one_call([member], engine, seed, settings, max_seconds)]
         return [replace(members[0], found=None, status=f"failed: {error}")]
-    return [
-        _with(member, found.select(torch.arange(k * g, (k + 1) * g)), settings) for k, member in enumerate(members)
-    ]
+    return [_with(member, found.select(torch.arange(k * g, (k + 1) * g)), settings) for k, member in enumerate(members)]
 
 
 def _with(member: Member, found: Posterior, settings: Settings) -> Member:

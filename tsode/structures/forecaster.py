@@ -92,7 +92,9 @@ class MixesStructures:
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Not done: an ensemble has no file."""
-        raise ParameterError("An ensemble of structures has no file: save its members, which comparison.member() gives.")
+        raise ParameterError(
+            "An ensemble of structures has no file: save its members, which comparison.member() gives."
+        )
 
 
 class _ODEStructures(MixesStructures, KnownODEForecaster):

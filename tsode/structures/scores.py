@@ -112,10 +112,9 @@ def stack(log_density: Tensor) -> Tensor:
     Yao, Vehtari, Simpson and Gelman, "Using stacking to average Bayesian predictive distributions", Bayesian Analysis
     13, 2018, equation 4.
     """
-    n, m = log_density.shape
     is_there = (log_density > -torch.inf).all(dim=0)
     weight = is_there.double() / is_there.sum()
-    if not n:
+    if not len(log_density):
         return weight
     top = log_density.where(is_there, -torch.inf).amax(dim=1, keepdim=True)
     density = (log_density - top).exp().where(is_there, 0.0)

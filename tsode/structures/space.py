@@ -71,7 +71,7 @@ class StructuresSpace(ParameterSpace):
             x, log_jacobian = prior.constrain(torch.where(is_near, part, 0.0))
             log_density = prior.log_prob(x) + log_jacobian
             is_likely = log_density.detach().isfinite()
-            known = values[name] if name in values else x
+            known = values.get(name, x)
             values[name] = torch.where(is_free, x, known).expand(shape)
             log_prior = log_prior + torch.where(is_likely & is_free, log_density, 0.0).sum(dim=-1)
             is_fine = is_fine & ((is_near & is_likely) | ~is_free).all(dim=-1)

@@ -81,7 +81,8 @@ def compare_structures(
         The structures to compare, by the edges that are present (or dicts of edges to options); all by default.
     inference : str, optional
         Engine, see `tsode.inference.infer`. "auto", the default, is quadrature over one parameter, else importance
-        sampling; where the error of an evidence moves a probability by more than .003, with more draws, then by chains.
+        sampling; with more draws where the error of an evidence moves a probability by more than .005, by chains where
+        weights are too uneven.
     max_seconds : float, optional
         Of each call of an engine.
     random_state : int, generator or None

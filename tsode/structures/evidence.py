@@ -28,7 +28,7 @@ __all__ = ["BuildDensity", "Member", "fit_structures", "side_by_side"]
 
 FIRST = Settings(n_prior=512, n_starts=8, n_importance=1024, n_rounds=4, n_laws=6, n_draws=1024)
 AGAIN = Settings(n_prior=2048, n_starts=16, n_importance=4096, n_rounds=6, n_draws=4096)
-MOST_ERROR = 0.003  # of the probability of a structure, by the error of its evidence, up to which it stands
+MOST_ERROR = 0.005  # of the probability of a structure, by the error of its evidence, up to which it stands
 MOST_K, LEADS = 0.7, 1e-3  # shape of weights from which an error is not known, and probability from which it counts
 QUICK = "quick"  # quadrature over one coordinate, else importance sampling
 MOST_TOGETHER = 64  # problems of one call
@@ -114,7 +114,8 @@ def fit_structures(
 
     Those with equally many coordinates are problems of one call of an engine, whose solves have the rows of all. With
     "auto" it is quadrature over one coordinate, else importance sampling; those whose evidence is too uncertain for
-    their probability are inferred again, with more draws, and then by chains. What fails has a status and no posterior.
+    their probability are inferred again with more draws, and by chains where weights are still too uneven. What
+    fails has a status and no posterior.
 
     Parameters
     ----------
@@ -137,7 +138,7 @@ def fit_structures(
     done = _in_batches(members, QUICK if engine == "auto" else engine, seed, first, max_seconds, is_alone)
     rounds = [] if engine != "auto" else [("importance", again), ("auto", again)]
     for then, more in rounds:
-        places = [k for k, is_open in enumerate(_unsettled(done)) if is_open]
+        places = _unsettled(done, 1.0 if then == "auto" else MOST_ERROR)
         if not places:
             break
         better = _in_batches([done[k] for k in places], then, seed, more, max_seconds, is_alone)
@@ -150,19 +151,18 @@ def fit_structures(
     return done
 
 
-def _unsettled(members: Sequence[Member]) -> list[bool]:
-    """Which members have an evidence whose error moves a probability, or whose weights say that it is not known."""
+def _unsettled(members: Sequence[Member], most: float) -> list[int]:
+    """Places of members whose evidence errs so much that a probability moves, or whose weights say it is not known."""
     log_joint = [member.log_evidence + member.structure.log_prior for member in members]
     top = max(log_joint)
     total = top + math.log(math.fsum(math.exp(value - top) for value in log_joint)) if math.isfinite(top) else 0.0
-    shares = [math.exp(value - total) for value in log_joint]
-    return [
-        member.found is not None
-        and (
-            share * (1.0 - share) * member.log_evidence_se > MOST_ERROR or (member.pareto_k > MOST_K and share > LEADS)
-        )
-        for member, share in zip(members, shares)
-    ]
+    found = []
+    for place, (member, value) in enumerate(zip(members, log_joint)):
+        share = math.exp(value - total)
+        moves = share * (1.0 - share) * member.log_evidence_se > most
+        if member.found is not None and (moves or (member.pareto_k > MOST_K and share > LEADS)):
+            found.append(place)
+    return found
 
 
 def _in_batches(

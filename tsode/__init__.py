@@ -31,6 +31,7 @@ from tsode.frames.unsplit import Unsplit
 from tsode.numerics.crossings import integrate_triggers
 from tsode.numerics.surfaces import Trigger
 from tsode.solve import find_crossings, solve, solve_schedule
+from tsode.structures import compare_structures
 
 __all__ = [
     "AutoForecaster",
@@ -58,6 +59,7 @@ __all__ = [
     "ZenoError",
     "__version__",
     "compare_models",
+    "compare_structures",
     "find_crossings",
     "integrate_triggers",
     "part",

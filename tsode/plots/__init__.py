@@ -11,6 +11,7 @@ from tsode.plots.gaps import plot_gaps
 from tsode.plots.goodness_of_fit import plot_goodness_of_fit
 from tsode.plots.growth import plot_growth
 from tsode.plots.history import plot_history
+from tsode.plots.inclusion import plot_inclusion
 from tsode.plots.individual_fits import plot_individual_fits
 from tsode.plots.innovations import plot_innovations
 from tsode.plots.intensity import plot_intensity
@@ -46,6 +47,7 @@ __all__ = [
     "plot_goodness_of_fit",
     "plot_growth",
     "plot_history",
+    "plot_inclusion",
     "plot_individual_fits",
     "plot_influence",
     "plot_innovations",

@@ -200,7 +200,7 @@ def read_slots(
         elif len(times) and times[0] < now:
             at = timeline.to_native(np.array([times[0], now]))
             raise ParameterError(f"{action.what} may be given at {at[0]}, but the plan begins at {at[1]}: leave it out.")
-        times = times[times < until]
+        times = times[times < until] if is_dose else times[times <= until]
         own = Given(np.empty(0), np.empty(0))
         apart = within = move = 0.0
         if isinstance(action, Doses):

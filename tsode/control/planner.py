@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -339,8 +340,22 @@ def _again(
     if times is None and horizon is None:
         times = asked.slots.timeline.to_native(np.array([asked.until]))
         times = {asked.series: times} if asked.id_col is not None else times
-    later = read_asked(asked.forecaster, actions_, None, times, horizon, tables, asked.series, drop_past=True)
+    forecaster = _given_to(asked, events)
+    later = read_asked(forecaster, actions_, None, times, horizon, tables, asked.series, drop_past=True)
     return _plan(later, objective, asks, actions_, n_draws, new_generator(random_state), if_infeasible)
+
+
+def _given_to(asked: Asked, events: Any) -> Any:
+    """The forecaster, that knows of all events of the series: by those of fit it would explain what came after them."""
+    forecaster = asked.forecaster
+    history = forecaster._panel
+    if events is None or asked.series not in history.ids:
+        return forecaster
+    told = forecaster.reader_.encode_events(events, asked.panel, history).get(asked.series)
+    inputs = {key: one for key, one in history.inputs.items() if key != asked.series}
+    other = copy(forecaster)
+    other._keep_histories(replace(history, inputs=inputs if told is None else {**inputs, asked.series: told}))
+    return other
 
 
 def _left(asked: Asked, is_given: np.ndarray, actions: Any) -> list[Doses | Input]:

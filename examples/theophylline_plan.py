@@ -77,7 +77,11 @@ hours = np.linspace(24.0, END, 481)
 rows = {}
 for name, events in {"nothing more": given, "first plan": first.events, "planned again": now.events}.items():
     x = curve(events, hours)
-    rows[name] = {"in range": ((x >= LOW) & (x <= HIGH)).mean(), "highest (mg/L)": x.max(), "mg": events["amount"].sum()}
+    rows[name] = {
+        "in range": ((x >= LOW) & (x <= HIGH)).mean(),
+        "highest (mg/L)": x.max(),
+        "mg": events["amount"].sum(),
+    }
 print(f"\nThe patient's own blood from hour 24 to {END:g}\n")
 print(pd.DataFrame(rows).T.round(2).to_string())
 

@@ -62,7 +62,9 @@ class Doses:
         _check_bounds("Doses", self.low, self.high)
         if (self.at_most is None) != (self.within is None):
             given, missing = ("within", "at_most") if self.at_most is None else ("at_most", "within")
-            raise ParameterError(f"Doses has {given}= but not {missing}=: at_most= limits what is given within= a time.")
+            raise ParameterError(
+                f"Doses has {given}= but not {missing}=: at_most= limits what is given within= a time."
+            )
         if self.at_most is not None and not self.at_most > 0.0:
             raise ParameterError(f"at_most={self.at_most!r} of Doses must be above 0.")
         if self.n_most is not None and not self.n_most >= 1:

@@ -24,6 +24,7 @@ from tsode.frames.times import Query, read_times
 __all__ = ["Asked", "Tables", "read_asked"]
 
 _N_TIMES = 96  # of a plan that is asked for by its length
+_N_BETWEEN = 6  # parts that the time between two stops has at least
 _JUST_AFTER = 1e-6  # of the length of a plan: when the effect of a dose at once is looked at
 
 
@@ -73,12 +74,12 @@ class Asked:
     until: float
 
     @property
-    def id_col(self) -> Hashable | None:
+    def id_col(self) -> Any:
         return self.forecaster.reader_.settings.id_col if self.panel.layout.has_ids else None
 
     @property
-    def time_col(self) -> Hashable:
-        return self.forecaster.reader_.settings.time_col  # type: ignore[no-any-return]
+    def time_col(self) -> Any:
+        return self.forecaster.reader_.settings.time_col
 
     def planned(self, amounts: np.ndarray, shifts: np.ndarray | None, keep_all: bool = False) -> pd.DataFrame:
         """Rows of a table of events, of the planned doses alone."""
@@ -93,7 +94,7 @@ class Asked:
             names = {self.tables.events.id_col: self.id_col, self.tables.events.time_col: self.time_col}
             given = given.rename(columns={old: new for old, new in names.items() if new is not None})
         if self.id_col is not None and self.id_col not in given.columns:
-            given = given.assign(**{str(self.id_col): self.series})
+            given[self.id_col] = self.series
         parts = [part for part in (given, planned) if len(part)]
         return pd.concat(parts, ignore_index=True) if parts else given
 
@@ -162,9 +163,7 @@ def read_asked(
     drop_past: bool = False,
 ) -> Asked:  # fmt: skip
     """Read a question; see `tsode.control.plan`."""
-    query, panel = forecaster._read_query(
-        X, times, horizon, tables.context, tables.events, tables.static, tables.known
-    )
+    query, panel = forecaster._read_query(X, times, horizon, tables.context, tables.events, tables.static, tables.known)
     reader = forecaster.reader_
     timeline, settings = reader.timeline, reader.settings
     if series is None and len(query.ids) > 1:
@@ -184,9 +183,7 @@ def read_asked(
         raise ParameterError("The times of a plan must go beyond the last row of its series.")
     given = _events_of(tables.events, panel, series, settings, reader)
     states = getattr(reader.events, "states", ())
-    slots = read_slots(
-        actions, panel, timeline, now, until, given, states[0] if states else None, drop_past
-    )
+    slots = read_slots(actions, panel, timeline, now, until, given, states[0] if states else None, drop_past)
     is_exact = X is not None or (times is not None and len(asked) > 1)
     grid = np.unique(asked[asked >= now]) if is_exact else _grid(now, until, slots)
     native = np.unique(timeline.to_native(grid))
@@ -201,11 +198,19 @@ def read_asked(
 
 
 def _grid(now: float, until: float, slots: Slots) -> np.ndarray:
-    """Times from now on, and those just before and after doses."""
+    """Times from now on: even ones, some between any two stops, and those just before and after doses and their ends.
+
+    The largest level after an infusion is where it ends, and after a dose at once where it begins.
+    """
     even = np.linspace(now, until, _N_TIMES + 1)[1:]
     at = slots.times[slots.is_dose]
-    at = np.concatenate([at, at + _JUST_AFTER * (until - now)])
-    return np.unique(np.concatenate([even, at[(at > now) & (at <= until)]]))
+    ends = at + slots.lengths()[slots.is_dose]
+    stops = np.unique(np.concatenate([[now, until], at, ends]))
+    stops = stops[(stops >= now) & (stops <= until)]
+    between = stops[:-1, None] + np.diff(stops)[:, None] * np.arange(1, _N_BETWEEN) / _N_BETWEEN
+    after = np.concatenate([stops, at + _JUST_AFTER * (until - now)])
+    found = np.unique(np.concatenate([even, between.ravel(), after]))
+    return found[(found > now) & (found <= until)]
 
 
 def _events_of(events: Any, panel: Panel, series: Hashable, settings: Any, reader: Any) -> pd.DataFrame | None:
@@ -214,8 +219,8 @@ def _events_of(events: Any, panel: Panel, series: Hashable, settings: Any, reade
         inputs = panel.inputs.get(series)
         if inputs is not None and len(inputs.times):
             raise DataError(
-                f"Series {series!r} had events in fit, of which the forecaster keeps no table: pass them as events=, so "
-                "that the plan comes after them."
+                f"Series {series!r} had events in fit, of which the forecaster keeps no table: pass them as events=, "
+                "so that the plan comes after them."
             )
         return None
     rows = read_events(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def choose_slots(problem: Problem, found: Candidate, descend: Descend) -> Candid
 def _largest(slots: Slots, size: np.ndarray) -> np.ndarray:
     clash, most = slots.clashes(), slots.n_most()
     is_used = np.ones(len(slots), dtype=bool)
-    is_limited = clash.any(axis=1)
+    is_limited: np.ndarray = np.asarray(clash.any(axis=1))
     for own, _ in most:
         is_limited |= own
     is_used[is_limited] = False
@@ -72,7 +73,7 @@ def _largest(slots: Slots, size: np.ndarray) -> np.ndarray:
     return is_used
 
 
-def is_free(k: int, is_used: np.ndarray, clash: np.ndarray, most: list[tuple[np.ndarray, int]]) -> bool:
+def is_free(k: Any, is_used: np.ndarray, clash: np.ndarray, most: list[tuple[np.ndarray, int]]) -> bool:
     """Whether a slot may be used beside those that are."""
     return not (clash[k] & is_used).any() and all(not own[k] or (own & is_used).sum() < n for own, n in most)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,9 @@ class ExpectedCost(Objective):
     def __post_init__(self) -> None:
         if self.cost is None and not callable(self.effort) and self.effort == 0.0:
             raise ParameterError("ExpectedCost has neither cost= nor effort=: give one.")
+
+    def names(self) -> Sequence[Hashable]:
+        return self.channels or ()
 
     def score(self, scene: Scene, sharpness: float | None = None) -> Tensor:
         total = effort_of(self.effort, scene.amounts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -49,6 +50,10 @@ class Objective(ABC):
     @abstractmethod
     def exact(self, scene: Scene) -> Tensor:
         """Number (q,) of each candidate by which plans are compared at the end."""
+
+    def names(self) -> Sequence[Hashable]:
+        """Channels or states that are looked at, as far as they are named."""
+        return ()
 
     def kept(self, scene: Scene) -> Kept | None:
         """The probability that it states, of the first candidate; None if it states none."""

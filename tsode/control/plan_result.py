@@ -31,7 +31,8 @@ class Plan:
         ``channel-lo-50``, ``channel-hi-50``, ``channel-lo-90``, ``channel-hi-90`` over the draws, which are of the
         signal, without the noise of a measurement. Both are of the same draws.
     probabilities : DataFrame
-        A row for each probability that was stated: ``stated``, ``planned``, ``without`` (of doing nothing), ``is_kept``.
+        A row for each probability that was stated: ``stated``, ``planned``, ``without`` (of doing nothing) and
+        ``is_kept``.
     score, score_without : float
         The objective, small being good: of a target range, the probability of being outside.
     residual : float

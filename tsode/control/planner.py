@@ -23,6 +23,7 @@ from tsode.control.plan_result import Plan
 from tsode.control.problem import Candidate, Problem
 from tsode.control.response import Response, check_read, superposed
 from tsode.control.rounding import rounded
+from tsode.control.scene import find_name
 from tsode.control.search import best_starts, descend, gradients_at, merit, polished
 from tsode.control.signal_response import SignalResponse
 from tsode.control.system_response import SystemResponse, steered_columns
@@ -231,7 +232,12 @@ def _plan(
     with isolated():
         response = _respond(asked, n_draws, generator)
         problem = Problem(response, objective, asks, asked.slots, np.zeros(len(asks)))
-        found, residual = _search(problem, generator) if len(asked.slots) else (_nothing(asked), 0.0)
+        for name in objective.names():
+            find_name(name, response.names)
+        looked_at = [*asked.forecaster.channels_, *objective.names()]
+        found, residual = _nothing(asked), 0.0
+        if len(asked.slots):
+            found, residual = _search(problem, list(dict.fromkeys(looked_at)), generator)
         kept = problem.kept(found)
         result = _result(asked, problem, found, kept, residual)
     result = replace(result, _again=partial(_again, asked, objective, asks, actions, n_draws, if_infeasible, found))
@@ -243,8 +249,8 @@ def _plan(
         )
         raise InfeasiblePlanError(
             f"No plan that was found keeps what was asked ({missed or 'a limit on what is given'}). The closest is in "
-            "this error's `closest` (or pass if_infeasible='closest'); widen the target, the bounds or the times of the "
-            "actions, or state another probability.",
+            "this error's `closest` (or pass if_infeasible='closest'); widen the target, the bounds or the times of "
+            "the actions, or state another probability.",
             result,
         )
     return result
@@ -256,11 +262,11 @@ def _nothing(asked: Asked) -> Candidate:
     return Candidate(at, np.zeros(k), np.ones(k, dtype=bool))
 
 
-def _search(problem: Problem, generator: torch.Generator) -> tuple[Candidate, float]:
+def _search(problem: Problem, names: Sequence[Hashable], generator: torch.Generator) -> tuple[Candidate, float]:
     """The best candidate from all starts, of available amounts, and the residual before these were rounded."""
     slots = problem.slots
     affine, is_affine = superposed(problem.response, slots, generator)
-    check_read(affine, slots)
+    check_read(affine, slots, names)
     still = replace(problem, slots=replace(slots, shift=np.zeros(len(slots))))
     fast = still.by(affine) if is_affine else still
     go = partial(descend if is_affine else descend_by_differences, fast)

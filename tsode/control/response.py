@@ -106,16 +106,17 @@ def superposed(response: Response, slots: Slots, generator: torch.Generator) -> 
     return found, bool(error.all())
 
 
-def check_read(found: Superposed, slots: Slots) -> None:
-    """Raise an UnreadActionError if an action moves no channel at any time."""
+def check_read(found: Superposed, slots: Slots, names: Sequence[Hashable]) -> None:
+    """Raise an UnreadActionError if an action moves none of these channels at any time."""
     _, step = reference(slots)
-    effect = (found.units * step[:, None, None, None]).abs().nan_to_num()
-    size = torch.maximum(found.base.abs().nan_to_num().amax(dim=(0, 1)), effect.amax(dim=(0, 1, 2)))
+    places = [list(found.names).index(name) for name in names]
+    effect = (found.units[..., places] * step[:, None, None, None]).abs().nan_to_num()
+    size = torch.maximum(found.base[..., places].abs().nan_to_num().amax(dim=(0, 1)), effect.amax(dim=(0, 1, 2)))
     moves = (effect > _NOTHING * size).flatten(1).any(dim=1).numpy()
     for place, action in enumerate(slots.actions):
         own = slots.of == place
         if own.any() and not moves[own].any():
             raise UnreadActionError(
-                f"{action.what} change no channel of the forecaster at any time of the plan: the model does not read "
-                f"them. Its channels are {', '.join(map(repr, found.names))}."
+                f"{action.what} change no channel that is looked at, at any time of the plan: the model does not read "
+                f"them. Looked at are {', '.join(map(repr, names))}."
             )

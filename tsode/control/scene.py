@@ -13,7 +13,7 @@ from torch import Tensor
 from tsode.errors import ParameterError
 from tsode.frames.labels import guess_label
 
-__all__ = ["Clock", "Scene", "weights_of"]
+__all__ = ["Clock", "Scene", "find_name", "weights_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +81,17 @@ class Scene:
 
     def channel(self, name: Hashable) -> Tensor:
         """Paths (q s m) of one channel."""
-        if name not in self.names:
-            raise ParameterError(
-                f"The plan is about channel {name!r}, which the forecaster does not have."
-                f"{guess_label(name, list(self.names))} It has {', '.join(map(repr, self.names))}."
-            )
-        return self.paths[..., list(self.names).index(name)]
+        return self.paths[..., find_name(name, self.names)]
+
+
+def find_name(name: Hashable, names: Sequence[Hashable]) -> int:
+    """Place of a channel among those that there are."""
+    if name not in names:
+        raise ParameterError(
+            f"The plan is about channel {name!r}, which the forecaster does not have."
+            f"{guess_label(name, list(names))} It has {', '.join(map(repr, names))}."
+        )
+    return list(names).index(name)
 
 
 def weights_of(times: np.ndarray) -> np.ndarray:

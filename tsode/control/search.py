@@ -19,6 +19,7 @@ _MOST_STEPS = 60
 _N_TRIED, _N_STARTS = 32, 3
 _N_MARGINS = 3
 _PENALTY = 10.0
+_HOPELESS = 0.01  # in numbers of order one: what a requirement is still missed by where it cannot be kept
 _ACTIVE = 1e-5  # in numbers of order one: how near to its limit a requirement is that holds a plan back
 
 
@@ -49,10 +50,10 @@ class _Variables:
         self.moved = np.flatnonzero(is_used & (slots.shift > 0.0))
         self.scale = np.concatenate([slots.scale()[self.used], slots.shift[self.moved]])
         low, high = slots.low[self.used], slots.high[self.used]
-        ones = np.ones(len(self.moved))
         n = len(self.used)
-        self.low = np.concatenate([low / self.scale[:n], -ones])
-        self.high = np.concatenate([high / self.scale[:n], ones])
+        back, ahead = (by[self.moved] / slots.shift[self.moved] for by in slots.moves())
+        self.low = np.concatenate([low / self.scale[:n], back])
+        self.high = np.concatenate([high / self.scale[:n], ahead])
         self._place_a = torch.from_numpy(self.used)
         self._place_s = torch.from_numpy(self.moved)
         self._scale = torch.from_numpy(self.scale)
@@ -131,8 +132,12 @@ def gradients_at(problem: Problem, candidate: Candidate) -> Gradients:
 
 
 def descend(problem: Problem, start: Candidate) -> Candidate:
-    """Go down from a candidate through all stages."""
+    """Go down from a candidate through all stages, or to where requirements are missed least if none keeps them."""
     candidate = start
+    if _smooth_excess(problem, start) > 0.0:
+        candidate = _minimise(problem, start, None, only_excess=True)
+        if _smooth_excess(problem, candidate) > _HOPELESS:
+            return candidate
     for sharpness in problem.objective.stages:
         candidate = _minimise(problem, candidate, sharpness)
     return candidate
@@ -150,7 +155,10 @@ def polished(problem: Problem, candidate: Candidate) -> tuple[Candidate, float]:
     Margins are moved until requirements that hold the plan back are met as they are reported.
     """
     last = problem.objective.stages[-1]
-    candidate = _minimise(problem, candidate, last)
+    is_hopeless = _smooth_excess(problem, candidate) > _HOPELESS
+    candidate = _minimise(problem, candidate, None if is_hopeless else last, only_excess=is_hopeless)
+    if is_hopeless:
+        return candidate, residual_at(problem, candidate)
     tight, best = problem, candidate
     residual = residual_at(tight, candidate)
     for _ in range(_N_MARGINS if problem.requirements else 0):
@@ -182,6 +190,15 @@ def residual_at(problem: Problem, candidate: Candidate) -> float:
     pushes = np.concatenate(forces)
     rest = nnls(pushes.T, -found.score)[1] if len(pushes) else np.linalg.norm(found.score)
     return float(rest)
+
+
+@torch.no_grad()
+def _smooth_excess(problem: Problem, candidate: Candidate) -> float:
+    if not problem.requirements:
+        return 0.0
+    moved = torch.from_numpy(candidate.shifts)[None] if problem.slots.shift.any() else None
+    scene = problem.response.scene(torch.from_numpy(candidate.amounts)[None], moved)
+    return float(problem.smooth(scene, problem.objective.stages[0])[1].max())
 
 
 @torch.no_grad()

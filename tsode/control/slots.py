@@ -43,7 +43,9 @@ class Slots:
         In model time.
     low, high : array[k]
     shift : array[k]
-        By how much each may move either way, in model time.
+        By how much each may move either way, in model time, within the plan.
+    ends : (float, float)
+        Of the plan, in model time.
     levels : list of (array or None)
         Of each, the amounts that there are.
     given : list of Given
@@ -61,6 +63,7 @@ class Slots:
     low: np.ndarray
     high: np.ndarray
     shift: np.ndarray
+    ends: tuple[float, float]
     levels: Sequence[np.ndarray | None]
     given: Sequence[Given]
     spans: Sequence[tuple[float, float]]
@@ -85,6 +88,17 @@ class Slots:
         ends = np.maximum(np.abs(np.where(np.isfinite(self.low), self.low, 0.0)),
                           np.abs(np.where(np.isfinite(self.high), self.high, 0.0)))  # fmt: skip
         return np.where(np.isnan(width), np.where(ends > 0.0, ends, 1.0), width)
+
+    def moves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest shift (k,) of each."""
+        first, last = self.ends
+        return np.maximum(-self.shift, first - self.times), np.minimum(self.shift, last - self.times)
+
+    def lengths(self) -> np.ndarray:
+        """How long (k,) each dose goes in, in model time."""
+        durations = [getattr(action, "duration", None) for action in self.actions]
+        of_action = [0.0 if x is None else _length(x, self.timeline, "duration") for x in durations]
+        return np.array([of_action[place] for place in self.of], dtype=np.float64)
 
     def clashes(self) -> np.ndarray:
         """Which pairs (k k) of doses are of times too near for both to be given."""
@@ -126,8 +140,8 @@ class Slots:
         return restore_times(self.timeline.to_native(moved), self.time_dtype)
 
     def events(
-        self, amounts: np.ndarray, shifts: np.ndarray | None, series: Hashable, id_col: Hashable | None,
-        time_col: Hashable, keep_all: bool = False,
+        self, amounts: np.ndarray, shifts: np.ndarray | None, series: Hashable, id_col: Any,
+        time_col: Any, keep_all: bool = False,
     ) -> pd.DataFrame:  # fmt: skip
         """Rows of a table of events, one for each dose of any amount; `keep_all` keeps those of none."""
         n = self.n_doses
@@ -147,7 +161,7 @@ class Slots:
         return frame
 
     def known(
-        self, amounts: np.ndarray, series: Hashable, id_col: Hashable | None, time_col: Hashable
+        self, amounts: np.ndarray, series: Hashable, id_col: Any, time_col: Any
     ) -> pd.DataFrame | None:
         """Rows of a table of what is known along time; None without inputs."""
         parts = []
@@ -199,7 +213,9 @@ def read_slots(
             times = times[times >= now]
         elif len(times) and times[0] < now:
             at = timeline.to_native(np.array([times[0], now]))
-            raise ParameterError(f"{action.what} may be given at {at[0]}, but the plan begins at {at[1]}: leave it out.")
+            raise ParameterError(
+                f"{action.what} may be given at {at[0]}, but the plan begins at {at[1]}: leave it out."
+            )
         times = times[times < until] if is_dose else times[times <= until]
         own = Given(np.empty(0), np.empty(0))
         apart = within = move = 0.0
@@ -226,7 +242,7 @@ def read_slots(
     return Slots(
         actions, of, np.array([time for _, time, *_ in columns], dtype=np.float64),
         np.array([actions[place].low for place in of]), np.array([actions[place].high for place in of]),
-        np.array([move for *_, move, _ in columns], dtype=np.float64), [levels for *_, levels in columns],
+        np.array([move for *_, move, _ in columns], dtype=np.float64), (now, until), [levels for *_, levels in columns],
         given_of, spans, timeline, panel.layout.time_dtype,
     )  # fmt: skip
 

@@ -76,7 +76,7 @@ class SystemResponse(Response):
         at, step = reference(self.slots)
         with torch.no_grad():
             both = torch.stack([at, at + step])
-            told, way = self.solve(both)
+            _, way = self.solve(both)
         largest = way.states.abs().amax(dim=(1, 2))  # (s d)
         is_solved = (way.status == Status.OK).all(dim=1)
         if not bool(is_solved.any()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,9 @@ class TargetRange(Objective, Requirement):
     @property
     def stages(self) -> tuple[float | None, ...]:
         return _STAGES
+
+    def names(self) -> Sequence[Hashable]:
+        return (self.channel,)
 
     def score(self, scene: Scene, sharpness: float | None) -> Tensor:
         inside, weights = self._inside(scene)

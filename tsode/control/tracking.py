@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,9 @@ class Tracking(Objective):
     targets: Mapping[Hashable, Any]
     weights: Mapping[Hashable, float] | None = None
     effort: float | Callable[[Tensor], Tensor] = 0.0
+
+    def names(self) -> Sequence[Hashable]:
+        return tuple(self.targets)
 
     def score(self, scene: Scene, sharpness: float | None = None) -> Tensor:
         total = effort_of(self.effort, scene.amounts)

@@ -100,7 +100,8 @@ def plot_plan(
     if plan.events is not None and len(plan.events):
         given = plan.events if id_col in plan.events.columns else plan.events.assign(**{str(id_col): series})
         starts, ends = event_spans(given, series, under, start, times[-1], id_col, time_col)
-        draw_event_ticks(ax, *(time_axis(side, under, seconds)[0] for side in (starts, ends)), label="dose")
+        x_of = [time_axis(side, under, seconds)[0] for side in (starts, ends)]
+        draw_event_ticks(ax, x_of[0], x_of[1], label="dose")
     format_dates(ax, under)
     ax.set(xlabel=xlabel, ylabel=plain_text(channel) if label is None else label)
     ax.margins(x=0.01)

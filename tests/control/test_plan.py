@@ -197,9 +197,7 @@ def test_a_channel_that_there_is_not_and_a_cost_of_the_wrong_shape_are_refused()
     with pytest.raises(ParameterError, match=r"channel 'conc', which .* 'concentration'"):
         plan(patient(), TargetRange("conc", 1.0, 2.0), actions=Doses(EVERY_8, high=9.0), **asked())
     with pytest.raises(ValueError, match="give one number for each"):
-        plan(
-            patient(), ExpectedCost(lambda paths, t: paths.sum()), actions=Doses(EVERY_8, high=9.0), **asked()
-        )
+        plan(patient(), ExpectedCost(lambda paths, t: paths.sum()), actions=Doses(EVERY_8, high=9.0), **asked())
 
 
 def test_datetimes_are_planned_as_numbers_are():
@@ -213,8 +211,6 @@ def test_datetimes_are_planned_as_numbers_are():
     doses = Doses(list(clock(np.array(EVERY_8))), high=100.0, apart="6h", at_most=150.0, within="24h")
     target = TargetRange("concentration", 4.0, 9.0, 0.5, between=(clock(16.0), None))
     found = plan(model, target, actions=doses, events=given, horizon="32h", n_draws=100, random_state=0)
-    same = plan(
-        patient(), TARGET, actions=Doses(EVERY_8, high=100.0, apart=6.0, at_most=150.0, within=24.0), **asked()
-    )
+    same = plan(patient(), TARGET, actions=Doses(EVERY_8, high=100.0, apart=6.0, at_most=150.0, within=24.0), **asked())
     assert found.doses["ds"].tolist() == list(clock(same.doses["ds"].to_numpy()))
     np.testing.assert_allclose(found.doses["amount"], same.doses["amount"], rtol=1e-3)

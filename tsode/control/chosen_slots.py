@@ -16,7 +16,7 @@ __all__ = ["choose_slots", "is_choice_free"]
 
 _ROUNDS = 10
 
-Descend = Callable[[Candidate], Candidate]
+Descend = Callable[..., Candidate]
 
 
 def is_choice_free(slots: Slots) -> bool:
@@ -51,7 +51,7 @@ def choose_slots(problem: Problem, found: Candidate, descend: Descend) -> Candid
         order = sorted(range(len(worths)), key=lambda j: worths[j].score + 10.0 * worths[j].excess)
         improved = False
         for place in order[:2]:
-            tried = descend(others[place])
+            tried = descend(others[place], is_near=True)
             if merit(problem, tried) < worth:
                 best, worth, improved = tried, merit(problem, tried), True
                 break

@@ -14,7 +14,7 @@ from tsode.control.search import descend, merit
 __all__ = ["descend_by_differences", "linearised_at"]
 
 _STEP = 0.02  # of the scale of an amount: of differences
-_ROUNDS, _REGION = 8, 0.3
+_ROUNDS, _REGION = 6, 0.3
 
 
 def linearised_at(problem: Problem, candidate: Candidate) -> Superposed:
@@ -24,7 +24,7 @@ def linearised_at(problem: Problem, candidate: Candidate) -> Superposed:
     return linearised(problem.response, torch.from_numpy(at), torch.from_numpy(step))
 
 
-def descend_by_differences(problem: Problem, start: Candidate) -> Candidate:
+def descend_by_differences(problem: Problem, start: Candidate, is_near: bool = False) -> Candidate:
     """As `descend`, where paths have no gradients and are not affine in the amounts.
 
     In each round paths are linearised by differences of paths with the same random numbers, and the search is held
@@ -33,12 +33,12 @@ def descend_by_differences(problem: Problem, start: Candidate) -> Candidate:
     slots, region = problem.slots, _REGION
     scale, candidate = slots.scale(), start
     best = merit(problem, candidate)
-    for _ in range(_ROUNDS):
+    for k in range(_ROUNDS):
         at = candidate.amounts
         near = linearised_at(problem, candidate)
         low, high = (np.clip(at + sign * region * scale, slots.low, slots.high) for sign in (-1.0, 1.0))
         local = replace(problem.by(near), slots=replace(slots, low=low, high=high))
-        found = descend(local, candidate)
+        found = descend(local, candidate, is_near or k > 0)
         worth = merit(problem, found)
         gone = np.abs(found.amounts - at).max() / scale.max()
         if worth < best:

@@ -86,7 +86,8 @@ def _along(plan: Plan, times: Any) -> tuple[np.ndarray, np.ndarray]:
     if problem is None or not isinstance(problem.response, SystemResponse):
         raise ParameterError("The maximum principle is about a system's states: plan with a KnownODEForecaster.")
     response, slots = problem.response, problem.slots
-    t = torch.tensor([response.clock.to_model(time) for time in np.atleast_1d(np.asarray(times, dtype=object))])
+    asked = np.atleast_1d(np.asarray(times, dtype=object))
+    t = torch.tensor([response.clock.to_model(time) for time in asked], dtype=torch.float64)
     amounts = torch.from_numpy(candidate.amounts)[None]
     shifts = torch.from_numpy(candidate.shifts)[None] if slots.shift.any() else None
     s, m, d = response.n_draws, len(t), len(response.density.system.states)

@@ -271,6 +271,8 @@ def _search(problem: Problem, names: Sequence[Hashable], generator: torch.Genera
     fast = still.by(affine) if is_affine else still
     go = partial(descend if is_affine else descend_by_differences, fast)
     starts = best_starts(fast, np.ones(len(slots), dtype=bool), generator)
+    if not is_affine:
+        starts = starts[:2]  # each step of theirs asks for paths anew
     largest = max(float(np.linalg.norm(gradients_at(still.by(affine), start).score)) for start in starts)
     best = min((go(start) for start in starts), key=partial(merit, fast))
     if not is_choice_free(slots):

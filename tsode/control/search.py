@@ -131,14 +131,14 @@ def gradients_at(problem: Problem, candidate: Candidate) -> Gradients:
     return variables.at(variables.write(candidate), problem.objective.stages[-1])[1]
 
 
-def descend(problem: Problem, start: Candidate) -> Candidate:
-    """Go down from a candidate through all stages, or to where requirements are missed least if none keeps them."""
+def descend(problem: Problem, start: Candidate, is_near: bool = False) -> Candidate:
+    """Go down from a candidate through all stages, the last alone from one that `is_near`, or to where requirements are missed least if none keeps them."""
     candidate = start
     if _smooth_excess(problem, start) > 0.0:
         candidate = _minimise(problem, start, None, only_excess=True)
         if _smooth_excess(problem, candidate) > _HOPELESS:
             return candidate
-    for sharpness in problem.objective.stages:
+    for sharpness in problem.objective.stages[-1:] if is_near else problem.objective.stages:
         candidate = _minimise(problem, candidate, sharpness)
     return candidate
 

@@ -160,9 +160,7 @@ class Slots:
             frame["duration"] = pd.to_timedelta(frame["duration"])
         return frame
 
-    def known(
-        self, amounts: np.ndarray, series: Hashable, id_col: Any, time_col: Any
-    ) -> pd.DataFrame | None:
+    def known(self, amounts: np.ndarray, series: Hashable, id_col: Any, time_col: Any) -> pd.DataFrame | None:
         """Rows of a table of what is known along time; None without inputs."""
         parts = []
         times = self.native()

@@ -1,8 +1,8 @@
 """Theophylline dosed into 10 to 20 mg/L: a plan from seven samples, and again after each level.
 
 A patient has swallowed one dose, and seven samples of the first eight hours are known. Which doses, of tablets of 50 mg
-every eight hours, bring the blood into the range that helps, and are unlikely to leave it at the dangerous end? The plan
-is made through the posterior: the same draws of absorption, clearance and volume judge every candidate. The samples
+every eight hours, bring the blood into the range that helps, and are unlikely to pass its dangerous end? The plan is
+made through the posterior: the same draws of absorption, clearance and volume judge every candidate. The samples
 that the patient really gave later say how this body went on; from its equations come the levels that would be measured
 under the plan, after each of which the rest is planned anew. Writes output/theophylline_plan.png.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def adjoint(found: Plan, times: np.ndarray) -> np.ndarray:
 
     stops = np.unique(np.concatenate([[0.0], LOOKED_AT, list(pushes)]))
     z, after = START.copy(), {}
-    for first, last in zip(stops[:-1], stops[1:]):
+    for first, last in pairwise(stops):
         z = z + np.array([0.0, pushes.get(float(first), 0.0)])
         z = solve_ivp(forward, (first, last), z, **tight).y[:, -1]
         after[float(last)] = z.copy()  # before what happens there
@@ -57,7 +58,7 @@ def adjoint(found: Plan, times: np.ndarray) -> np.ndarray:
     w = np.zeros(2)
     cuts = np.unique(np.concatenate([stops, times]))[::-1]
     z = after[float(stops[-1])].copy()
-    for last, first in zip(cuts[:-1], cuts[1:]):
+    for last, first in pairwise(cuts):
         if last in LOOKED_AT:
             w = w + 2.0 * after[float(last)]
         both = solve_ivp(back, (last, first), np.concatenate([z, w]), **tight).y[:, -1]

@@ -39,7 +39,7 @@ def test_a_plan_of_available_doses_is_the_best_of_all_combinations():
     problem = found._problem
     grid = np.stack(np.meshgrid(*[np.arange(0.0, 101.0, 25.0)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     worths = problem.worths(grid)
-    best = min((w.score for w in worths if w.excess <= 0.0))
+    best = min(w.score for w in worths if w.excess <= 0.0)
     assert found.score == pytest.approx(best, abs=1e-12)
     assert set(found.doses["amount"]) <= {25.0, 50.0, 75.0, 100.0}
 

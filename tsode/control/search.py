@@ -132,7 +132,10 @@ def gradients_at(problem: Problem, candidate: Candidate) -> Gradients:
 
 
 def descend(problem: Problem, start: Candidate, is_near: bool = False) -> Candidate:
-    """Go down from a candidate through all stages, the last alone from one that `is_near`, or to where requirements are missed least if none keeps them."""
+    """Go down from a candidate through all stages, or through the last alone from one that `is_near`.
+
+    Where no candidate keeps the requirements, the end is where they are missed least.
+    """
     candidate = start
     if _smooth_excess(problem, start) > 0.0:
         candidate = _minimise(problem, start, None, only_excess=True)

@@ -1,8 +1,8 @@
 """Patients of two compartments, simulated: their time in range under plans, and how often a limit is passed.
 
 How patients differ is known; of each, two or six levels after a first infusion are. Infusions every eight hours are
-then planned for three days. A plan by the true parameters, with the same search, is what could be had. The limit is judged
-by plans that press against it: as much time as can be above a level near by.
+then planned for three days. A plan by the true parameters, with the same search, is what could be had. The limit is
+judged by plans that press against it: as much time as can be above a level near by.
 """
 
 from __future__ import annotations

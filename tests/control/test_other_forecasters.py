@@ -26,6 +26,7 @@ def diffusing() -> KnownSDEForecaster:
     ).fit(SEEN, events=FIRST)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_doses_into_a_linear_sde_are_found_by_superposition():
     doses = Doses([5.0, 7.0], "x", high=10.0)
     found = plan(diffusing(), Tracking({"y": 4.0}), actions=doses, events=FIRST, times=9.0, n_draws=64, random_state=0)

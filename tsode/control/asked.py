@@ -64,7 +64,7 @@ class Asked:
     """
 
     forecaster: Any
-    series: Hashable
+    series: Any
     query: Query
     panel: Panel
     tables: Tables

@@ -126,7 +126,7 @@ def plan(
     >>> from tsode.systems import one_compartment_iv
     >>> levels = pd.DataFrame({"ds": [2.0, 8.0], "concentration": [7.5, 4.0]})
     >>> given = pd.DataFrame({"ds": [0.0], "target": ["central"], "amount": [90.0]})
-    >>> body = one_compartment_iv(clearance=1.0, volume=10.0, level=5.0, spread=0.3)
+    >>> body = one_compartment_iv(clearance=1.0, volume=10.0, spread=0.3).with_(parameters={"sd": 0.2, "cv": 0.1})
     >>> model = KnownODEForecaster(system=body, random_state=0).fit(levels, events=given)
     >>> doses = Doses([8.0, 16.0, 24.0], "central", high=100.0, available=10.0)
     >>> found = plan(model, TargetRange("concentration", 3.0, 9.0, 0.5), actions=doses, events=given, times=32.0,

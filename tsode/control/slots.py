@@ -140,7 +140,7 @@ class Slots:
         return restore_times(self.timeline.to_native(moved), self.time_dtype)
 
     def events(
-        self, amounts: np.ndarray, shifts: np.ndarray | None, series: Hashable, id_col: Any,
+        self, amounts: np.ndarray, shifts: np.ndarray | None, series: Any, id_col: Any,
         time_col: Any, keep_all: bool = False,
     ) -> pd.DataFrame:  # fmt: skip
         """Rows of a table of events, one for each dose of any amount; `keep_all` keeps those of none."""
@@ -160,7 +160,7 @@ class Slots:
             frame["duration"] = pd.to_timedelta(frame["duration"])
         return frame
 
-    def known(self, amounts: np.ndarray, series: Hashable, id_col: Any, time_col: Any) -> pd.DataFrame | None:
+    def known(self, amounts: np.ndarray, series: Any, id_col: Any, time_col: Any) -> pd.DataFrame | None:
         """Rows of a table of what is known along time; None without inputs."""
         parts = []
         times = self.native()

@@ -56,12 +56,13 @@ def costate(plan: Plan, times: Any) -> np.ndarray:
     >>> from tsode.control import Doses, Tracking, plan
     >>> from tsode.control.maximum_principle import costate
     >>> from tsode.systems import one_compartment_iv
-    >>> levels, given = pd.DataFrame({"ds": [2.0], "concentration": [7.5]}), pd.DataFrame({"ds": [0.0], "amount": [90]})
+    >>> levels = pd.DataFrame({"ds": [2.0, 8.0], "concentration": [7.5, 4.0]})
+    >>> given = pd.DataFrame({"ds": [0.0], "amount": [90.0]})
     >>> body = one_compartment_iv(spread=0.3).with_(parameters={"sd": 0.2, "cv": 0.1})
     >>> model = KnownODEForecaster(system=body, random_state=0).fit(levels, events=given)
-    >>> found = plan(model, Tracking({"concentration": 6.0}), actions=Doses([4.0], high=100.0), events=given, times=9.0,
+    >>> found = plan(model, Tracking({"concentration": 6.0}), actions=Doses([9.0], high=100.0), events=given, times=16.0,
     ...              random_state=0)
-    >>> derivative = costate(found, [4.0]).mean()  # by the dose, which is the best
+    >>> derivative = costate(found, [9.0]).mean()  # by the dose, which is the best
     >>> bool(abs(derivative) < 1e-6)
     True
     """

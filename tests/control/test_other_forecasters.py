@@ -72,9 +72,9 @@ def panel(n=40):
 @pytest.mark.slow
 def test_learned_effects_are_planned_with_only_where_that_is_acknowledged():
     data, doses = panel()
-    model = JumpODEForecaster(max_epochs=20, horizon=4.0, random_state=0).fit(data, events=doses)
+    model = JumpODEForecaster(max_epochs=5, n_modes=8, horizon=4.0, random_state=0).fit(data, events=doses)
     asked = {
-        "actions": Doses([10.5, 11.5], high=4.0), "events": doses, "series": 0, "horizon": 4.0, "n_draws": 50,
+        "actions": Doses([10.5, 11.5], high=4.0), "events": doses, "series": 0, "horizon": 4.0, "n_draws": 20,
         "random_state": 0,
     }  # fmt: skip
     with pytest.raises(ParameterError, match=r"learned from observed treatment.*acknowledge_observational=True"):

@@ -270,7 +270,8 @@ def _search(problem: Problem, names: Sequence[Hashable], generator: torch.Genera
     still = replace(problem, slots=replace(slots, shift=np.zeros(len(slots))))
     fast = still.by(affine) if is_affine else still
     go = partial(descend if is_affine else descend_by_differences, fast)
-    starts = best_starts(fast, np.ones(len(slots), dtype=bool), generator)
+    guide = fast if problem.response.is_differentiable else still.by(affine)  # sampled paths are not for the asking
+    starts = best_starts(guide, np.ones(len(slots), dtype=bool), generator)
     if not is_affine:
         starts = starts[:2]  # each step of theirs asks for paths anew
     largest = max(float(np.linalg.norm(gradients_at(still.by(affine), start).score)) for start in starts)

@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 from tsode._registry import Part, part, register
+from tsode.control import plan, replan
 from tsode.errors import ZenoError
 from tsode.estimators import (
     AutoForecaster,
@@ -63,8 +64,10 @@ __all__ = [
     "find_crossings",
     "integrate_triggers",
     "part",
+    "plan",
     "read_nonmem",
     "register",
+    "replan",
     "solve",
     "solve_schedule",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "DataError",
     "FileFormatError",
+    "InfeasiblePlanError",
     "NotFittedError",
     "ParameterError",
     "ShapeError",
@@ -14,9 +15,12 @@ __all__ = [
     "UnapproachedLevelError",
     "UnknownNameError",
     "UnknownParameterError",
+    "UnreadActionError",
     "UnsettledError",
     "ZenoError",
 ]
+
+from typing import Any
 
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 
@@ -63,6 +67,24 @@ class ZenoError(SolverError):
 
 class NotFittedError(TsodeError, SklearnNotFittedError):
     """A forecast was asked of an estimator that has not been fitted."""
+
+
+class UnreadActionError(ParameterError):
+    """What a plan may change is nothing that the model reads."""
+
+
+class InfeasiblePlanError(TsodeError, ValueError):
+    """No plan that was found keeps what was asked.
+
+    Attributes
+    ----------
+    closest : Plan
+        The plan that comes closest.
+    """
+
+    def __init__(self, message: str, closest: Any = None) -> None:
+        super().__init__(message)
+        self.closest = closest
 
 
 class FileFormatError(TsodeError, ValueError):

@@ -15,7 +15,7 @@ from tsode.inference.along_time import AlongTime, along_time, at_events, check_i
 from tsode.inference.dosing import merge_events, no_events, place_doses, repeat_rows, split_resets
 from tsode.inference.effects.occasions import Occasions
 from tsode.inference.known_laws import Evaluation, Predictive, Trajectories
-from tsode.inference.known_paths import with_marks
+from tsode.inference.known_paths import KnownPaths, with_marks
 from tsode.inference.known_system import KnownSystem
 from tsode.inference.noise.base import Between, Noise
 from tsode.inference.observations import Cells, Observations, select_cells
@@ -136,6 +136,16 @@ class KnownDensity:
         """The density, impossible where a solve is stiff."""
         chosen = copy(self)
         chosen.shuns_stiff = True
+        return chosen
+
+    def told(self, events: ScheduledEvents, known: KnownPaths | None = None) -> KnownDensity:
+        """The density whose series have these events (n k) too, after others of their time, and these inputs."""
+        chosen = copy(self)
+        chosen._events = merge_events([self._events, events])
+        if known is not None:
+            chosen.data = replace(self.data, known=known)
+            is_later = known.times > self.data.start[:, None]
+            chosen._events = with_marks(chosen._events, torch.where(is_later, known.times, torch.inf))
         return chosen
 
     def with_solver(self, solver: Solver) -> KnownDensity:
@@ -343,18 +353,7 @@ class KnownDensity:
         if self.data.known is not None:
             self.data.known.check_reach(self.data.ids, times)
 
-        events = repeat_rows(self._events, b)
-        when = events.time.where(events.time.isfinite(), t0[:, None])
-
-        def number(given: str | float) -> Tensor:
-            if not isinstance(given, str):
-                return torch.full_like(t0, given)[:, None]
-            if self._occasions is None:
-                return p[given][:, None]
-            of_events = series.repeat_interleave(when.shape[1])
-            return at_events(given, rows, when, lambda each: self.known_along(of_events, each))
-
-        events = place_doses(events, self._doses, number)
+        events = self.events_at(rows)
         if forced is not None:
             events = merge_events([forced, events])
         start = self.system.start(p.beside(self.known_along(series, p)(t0)), series, t0)
@@ -365,6 +364,23 @@ class KnownDensity:
             self.shuns_stiff, lambda at: self.known_along(series[at], Parameters(rows, lambda value: value[at])),
         )  # fmt: skip
         return Trajectories(start.unflatten(0, (b, n)), states.unflatten(0, (b, n)), status.unflatten(0, (b, n)))
+
+    def events_at(self, rows: Mapping[str, Tensor]) -> ScheduledEvents:
+        """Events (r k) as the parameters of rows (b n) have them: late, and as much of them as arrives."""
+        n, size = len(self.data.ids), len(next(iter(rows.values())))
+        p, series, t0 = Parameters(rows), torch.arange(n).repeat(size // n), self.data.start.repeat(size // n)
+        events = repeat_rows(self._events, size // n)
+        when = events.time.where(events.time.isfinite(), t0[:, None])
+
+        def number(given: str | float) -> Tensor:
+            if not isinstance(given, str):
+                return torch.full_like(t0, given)[:, None]
+            if self._occasions is None:
+                return p[given][:, None]
+            of_events = series.repeat_interleave(when.shape[1])
+            return at_events(given, rows, when, lambda each: self.known_along(of_events, each))
+
+        return place_doses(events, self._doses, number)
 
     def _check_functions(self) -> tuple[str, ...]:
         """Ask every function of the user once; which parameters none of them reads."""

@@ -20,6 +20,7 @@ from tsode.plots.leaderboard import plot_leaderboard
 from tsode.plots.page import Page
 from tsode.plots.phase import plot_phase
 from tsode.plots.pit import plot_pit
+from tsode.plots.plan import plot_plan
 from tsode.plots.plume import plot_plume
 from tsode.plots.posterior import plot_forest, plot_prior_posterior
 from tsode.plots.posterior_pairs import plot_pairs
@@ -57,6 +58,7 @@ __all__ = [
     "plot_pairs",
     "plot_phase",
     "plot_pit",
+    "plot_plan",
     "plot_plume",
     "plot_posterior_predictive",
     "plot_prior_posterior",

@@ -1,0 +1,52 @@
+"""Search without gradients of its own: by superposition about a candidate, within a region that is trusted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from tsode.control.problem import Candidate, Problem
+from tsode.control.response import Superposed, linearised
+from tsode.control.search import descend, merit
+
+__all__ = ["descend_by_differences", "linearised_at"]
+
+_STEP = 0.02  # of the scale of an amount: of differences
+_ROUNDS, _REGION = 6, 0.3
+
+
+def linearised_at(problem: Problem, candidate: Candidate) -> Superposed:
+    """Paths as affine functions of the amounts near a candidate."""
+    at, scale = candidate.amounts, problem.slots.scale()
+    step = np.where(at + _STEP * scale <= problem.slots.high, _STEP, -_STEP) * scale
+    return linearised(problem.response, torch.from_numpy(at), torch.from_numpy(step))
+
+
+def descend_by_differences(problem: Problem, start: Candidate, is_near: bool = False) -> Candidate:
+    """As `descend`, where paths have no gradients and are not affine in the amounts.
+
+    In each round paths are linearised by differences of paths with the same random numbers, and the search is held
+    within a region, which shrinks where that promised too much.
+    """
+    slots, region = problem.slots, _REGION
+    scale, candidate = slots.scale(), start
+    best = merit(problem, candidate)
+    for k in range(_ROUNDS):
+        at = candidate.amounts
+        near = linearised_at(problem, candidate)
+        low, high = (np.clip(at + sign * region * scale, slots.low, slots.high) for sign in (-1.0, 1.0))
+        local = replace(problem.by(near), slots=replace(slots, low=low, high=high))
+        found = descend(local, candidate, is_near or k > 0)
+        worth = merit(problem, found)
+        gone = np.abs(found.amounts - at).max() / scale.max()
+        if worth < best:
+            candidate, best = found, worth
+            if gone < 1e-4:
+                break
+        else:
+            region /= 3.0
+            if region < 0.01:
+                break
+    return candidate

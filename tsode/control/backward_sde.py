@@ -22,6 +22,7 @@ __all__ = ["BackwardSolution", "backward_sde"]
 
 METHODS = ("regression", "network")
 N_ROUNDS = 3  # of the driver's own value
+NUMBERS_AT_ONCE = 2**22  # of the states of paths
 LAST = 0.2  # of the iterations, over which values are looked at
 
 
@@ -167,11 +168,17 @@ def _judged(
     problem: BackwardProblem, found: Gradient, n_paths: int, generator: torch.Generator, is_network: bool
 ) -> BackwardSolution:
     """The value by fresh paths."""
-    paths = problem.paths(n_paths, generator)
-    y, z = found.along(paths)
-    values = pathwise(problem, paths, y, z)
+    width = (len(problem.times) - 1) * len(problem.start)
+    at_once = max(1, NUMBERS_AT_ONCE // width)
+    parts, ends = [], []
+    for first in range(0, n_paths, at_once):
+        paths = problem.paths(min(at_once, n_paths - first), generator)
+        y, z = found.along(paths)
+        parts.append(pathwise(problem, paths, y, z))
+        ends.append(problem.terminal(paths.x[-1]))
+    values = torch.cat(parts)
     history = pd.DataFrame(found.history)
-    plain = float(problem.terminal(paths.x[-1]).var())
+    plain = float(torch.cat(ends).var())
     is_fine = bool(values.isfinite().all()) and bool(np.isfinite(history["loss"]).all())
     last = history["value"].tail(max(2, round(LAST * len(history))))
     return BackwardSolution(

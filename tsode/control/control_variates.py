@@ -13,9 +13,10 @@ from tsode.control.known_marginals import Marginal
 __all__ = ["Controls", "Estimate", "controls_of", "estimate"]
 
 N_FOLDS = 5
-SHARE = 0.1  # most controls, in parts of the paths
-N_KNOTS = 15  # at the octiles and half-way between
-RIDGE = 1e-9  # of the variance of a control
+SHARE = 0.05  # most controls, in parts of the paths
+LEVELS = (0.005, 0.02, *(k / 16 for k in range(1, 16)), 0.98, 0.995)  # of the knots
+FEWEST_BEYOND = 40  # paths on either side of a knot, in expectation: fewer do not fix a coefficient
+RIDGE = 1e-8  # of the variance of a control
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,24 +53,26 @@ class Estimate:
 
 
 def controls_of(paths: np.ndarray, marginals: Sequence[Marginal]) -> list[Controls]:
-    """Sets of controls of paths (s m c), to choose from: lines, and lines with bends.
+    """Sets of controls of paths (s m c), to choose from: lines, and lines with ever more bends.
 
-    The values themselves; and how far they are above knots, at the quantiles of their laws at sixteenths: together
-    these stand for any function of a value, up to what it does between two knots. Where times are so many that there
-    would be more controls than a share of the paths, their means over the times and those of the last time.
+    The values themselves; and how far they are above knots, at quantiles of their laws: together these stand for any
+    function of a value, up to what it does between two knots. Where times are so many that there would be more
+    controls than a share of the paths, their means over the times and those of the last time.
     """
+    n = len(paths)
+    levels = np.array([p for p in LEVELS if min(p, 1.0 - p) * n >= FEWEST_BEYOND])
     lines, bends = [], []
     for one in marginals:
         values = torch.from_numpy(paths[:, :, one.channel])
         lines.append(values - one.mean)
-        knots = one.quantiles(torch.arange(1, N_KNOTS + 1, dtype=torch.float64) / (N_KNOTS + 1))  # (m q)
+        knots = one.quantiles(torch.from_numpy(levels))  # (m q)
         bends.append((values[..., None] - knots).clamp(min=0.0) - one.above(knots))
-    line, bend = torch.stack(lines, dim=2), torch.stack(bends, dim=2)  # (s m k), (s m k q)
-    most = max(1, int(SHARE * len(paths)))
+    line, bend = torch.stack(lines, dim=2)[..., None], torch.stack(bends, dim=2)  # (s m k 1), (s m k q)
     sets = []
-    for part in (line, torch.cat([line[..., None], bend], dim=3)):
+    for chosen in (levels < 0.0, levels * 4 % 1 == 0.0, levels * 8 % 1 == 0.0, levels > 0.0):
+        part = torch.cat([line, bend[..., torch.from_numpy(chosen)]], dim=3)
         whole, short = part.flatten(1), torch.cat([part.mean(dim=1), part[:, -1]], dim=1).flatten(1)
-        sets += [Controls(one.numpy()) for one in (whole, short) if one.shape[1] <= most]
+        sets += [Controls(one.numpy()) for one in (whole, short) if one.shape[1] <= SHARE * n]
     return sets
 
 

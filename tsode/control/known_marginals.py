@@ -23,6 +23,7 @@ from tsode.frames.times import Query
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.censored import CensoredMixture
 from tsode.likelihoods.ensemble_mixture import EnsembleMixture
+from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.models.filters.base import MarginalModel
 from tsode.models.linear.gaussian import LinearGaussianModel, observe_beliefs
 from tsode.models.linear.rate_classes import RateClasses
@@ -63,7 +64,7 @@ class Marginal:
 
     @property
     def _is_finite(self) -> bool:
-        return bool(self.params.isfinite().all() and self.family.variance(self.params).isfinite().all())
+        return bool(self.mean.isfinite().all() and self.family.variance(self.params).isfinite().all())
 
     @property
     def mean(self) -> Tensor:
@@ -165,6 +166,11 @@ def _above(family: Likelihood, params: Tensor, knots: Tensor) -> Tensor:
     The integral of ``Q(p) - k`` over levels ``p`` above that of the knot, by Gauss-Legendre in normal scores: there it
     is smooth. Of a mixture it is the mean over its members.
     """
+    if isinstance(family, NormalMixture):
+        location, log_scale, weight = family.parts(params)
+        score = (location - knots[..., None]) * (-log_scale).exp()
+        density = (-0.5 * score.square()).exp() / math.sqrt(2.0 * math.pi)
+        return (weight * log_scale.exp() * (score * ndtr(score) + density)).sum(dim=-1)
     if isinstance(family, EnsembleMixture):
         return _above(family.member, family.members(params), knots[..., None]).mean(dim=-1)
     begin = ndtri(family.cdf(params, knots)).clamp(-FARTHEST, FARTHEST)

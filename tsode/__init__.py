@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 from tsode._registry import Part, part, register
+from tsode.control.functionals import forecast_functional
 from tsode.errors import ZenoError
 from tsode.estimators import (
     AutoForecaster,
@@ -59,6 +60,7 @@ __all__ = [
     "__version__",
     "compare_models",
     "find_crossings",
+    "forecast_functional",
     "integrate_triggers",
     "part",
     "read_nonmem",

@@ -81,7 +81,7 @@ class Gradient(ABC):
 
 
 def pathwise(problem: BackwardProblem, paths: Paths, y: Tensor, z: Tensor) -> Tensor:
-    """Values (b,) at the start, ``g + sum f dt - sum Z dW``: their mean is ``Y(0)``, and exact ``Z`` make them equal."""
+    """Values (b,) at the start, ``g + sum f dt - sum Z dW``: their mean is ``Y(0)``; exact ``Z`` make them equal."""
     total = problem.terminal(paths.x[-1]) - (z * paths.dw).sum(dim=(0, 2))
     for i, h in enumerate(paths.t.diff()):
         total = total + h * problem.driver(i, paths.x[i], y[i], z[i])

@@ -130,13 +130,13 @@ def fitted_forward(forecaster: KnownSDEForecaster, series: Hashable = None) -> F
         Id of a series; by default the only one.
     """
     forecaster._check_fitted()
-    panel = forecaster._histories
-    if series is None and len(panel.ids) > 1:
-        raise ParameterError(f"There are {len(panel.ids)} series: say which, as in series={panel.ids[0]!r}.")
-    key = panel.ids[0] if series is None else series
-    if key not in panel.ids:
-        raise ParameterError(f"There is no series {key!r}: choose from {', '.join(map(repr, panel.ids[:5]))}.")
-    (last,) = panel.select([panel.ids.index(key)]).last_times
+    histories = forecaster._histories
+    if series is None and len(histories.ids) > 1:
+        raise ParameterError(f"There are {len(histories.ids)} series: say which, as in series={histories.ids[0]!r}.")
+    key = histories.ids[0] if series is None else series
+    if key not in histories.ids:
+        raise ParameterError(f"There is no series {key!r}: choose from {', '.join(map(repr, histories.ids[:5]))}.")
+    (last,) = histories.select([histories.ids.index(key)]).last_times
     if last is None:
         raise ParameterError(f"Series {key!r} has no rows, so that nothing says in which state it is.")
     query, panel = forecaster._read_query(None, {key: [last]}, None, None, None)

@@ -64,8 +64,12 @@ class RegressionGradient(Gradient):
             return one
         scaled = ((x - middle) / spread).clamp(-FARTHEST, FARTHEST)
         columns = [scaled[:, list(power)].prod(dim=1) for power in self.powers]
-        slope = self.problem.terminal_slope(x[None])[0]
-        return torch.cat([one, torch.stack(columns, dim=1), self.problem.terminal(x).detach()[:, None], slope], dim=1)
+        # all at the same place: features that stand in for each other have coefficients that cancel there alone
+        held = middle + spread * scaled
+        slope = self.problem.terminal_slope(held[None])[0]
+        return torch.cat(
+            [one, torch.stack(columns, dim=1), self.problem.terminal(held).detach()[:, None], slope], dim=1
+        )
 
     def along(self, paths: Paths) -> tuple[Tensor, Tensor]:
         y, z = [], []
@@ -110,7 +114,8 @@ def fit_regression(
         features = gradient.features(i, x, middle, spread)
         gram = features.mT @ features
         gram.diagonal().add_(RIDGE * gram.diagonal() + torch.finfo(gram.dtype).tiny)
-        root = torch.linalg.cholesky(gram)
+        # paths that have left the range of numbers leave it to all that follows, and to the status
+        root = torch.linalg.cholesky(gram) if bool(gram.isfinite().all()) else torch.full_like(gram, torch.nan)
 
         def regressed(target: Tensor, features: Tensor = features, root: Tensor = root) -> Tensor:
             return torch.cholesky_solve(features.mT @ target, root)

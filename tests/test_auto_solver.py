@@ -24,6 +24,7 @@ DOSES = pd.DataFrame({"ds": [1.0, 2.0], "target": ["leader", "leader"], "amount"
 START = {"follower": 0.0, "leader": 1.0}
 
 
+@pytest.mark.slow
 def test_through_doses():
     frame = solve(follows, START, [0.5, 1.5, 3.0], t0=0.0, events=DOSES, solver="auto")
     exact = np.exp(-0.5), np.exp(-1.5) + np.exp(-0.5), np.exp(-3.0) + np.exp(-2.0) + 0.5 * np.exp(-1.0)
@@ -32,12 +33,14 @@ def test_through_doses():
     assert frame.attrs["solver"]["n_switches"][0] >= 1
 
 
+@pytest.mark.slow
 def test_to_triggers():
     half = Trigger(lambda t, z: z[:, 0] - 0.5, direction=-1)
     met = find_crossings(follows, {"follower": 1.0, "leader": 1.0}, 2.0, [half], t0=0.0, solver="auto")
     assert met["ds"].tolist() == pytest.approx([log(2)], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_with_gradients_through_doses():
     schedule = read_schedule([3.0], DOSES, states=["follower", "leader"], ids=None, t0=0.0)
     start = torch.tensor([[0.0, 1.0]], dtype=torch.float64, requires_grad=True)
@@ -46,6 +49,7 @@ def test_with_gradients_through_doses():
     assert slope[0].tolist() == pytest.approx([0.0, np.exp(-3.0)], rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_in_known_equations_and_their_files(tmp_path):
     def rates(t, z, p):
         return -RATE * (z[:, 0] - z[:, 1]) * (1 + z[:, 1] ** 2), -p.k * z[:, 1]
@@ -66,6 +70,7 @@ def test_in_known_equations_and_their_files(tmp_path):
     pd.testing.assert_frame_equal(again.predict(times=[4.0]), ahead)
 
 
+@pytest.mark.slow
 def test_in_a_forecaster_that_learns_its_field_and_its_file(tmp_path):
     times = np.linspace(0.0, 2.0, 5)
     data = pd.DataFrame({"unique_id": "a", "ds": times, "x": np.sin(times)})

@@ -99,6 +99,7 @@ def test_cutoffs_that_cannot_be_are_refused(how, error, message):
             ask()
 
 
+@pytest.mark.slow
 def test_searches_and_cross_validation_of_scikit_learn_take_the_splitter():
     frame = example_panel(4)
     splitter = CutoffSplit(CUTOFFS, horizon="8h")
@@ -165,6 +166,7 @@ def test_any_container_gives_the_rows_of_the_long_frame(kind):
     pd.testing.assert_frame_equal(found.drop(columns="unique_id"), expected.drop(columns="unique_id"))
 
 
+@pytest.mark.slow
 def test_events_are_known_to_forecasts_and_their_past_to_fit():
     frame = example_panel(3)
     events = EventTable(
@@ -243,6 +245,7 @@ def test_fit_sees_each_series_up_to_its_own_cutoff_and_the_others_whole():
     assert set(found["unique_id"]) == {"s0/a", "s0/b", "s1/a", "s1/b"}
 
 
+@pytest.mark.slow
 def test_events_after_the_cutoff_of_their_own_series_do_not_reach_fit():
     frame = example_panel(3)
     times = pd.to_datetime(["2024-03-01 05:00", "2024-03-03 02:00"])
@@ -254,6 +257,7 @@ def test_events_after_the_cutoff_of_their_own_series_do_not_reach_fit():
     pd.testing.assert_frame_equal(told, untold)  # all that is asked about comes before the second event
 
 
+@pytest.mark.slow
 def test_fitted_forecasters_are_asked_as_they_are_and_other_rows_can_be_fitted_on():
     frame = example_panel(4)
     is_other = frame["unique_id"].isin(["s2", "s3"])
@@ -306,6 +310,7 @@ def test_cutoffs_of_series_that_cannot_be_are_refused():
         end_cutoffs(frame, "30h", n_cutoffs=3)
 
 
+@pytest.mark.slow
 def test_covariates_reach_those_that_read_them_and_past_ones_are_not_asked_about():
     frame = example_panel(4)
     static = pd.DataFrame({"age": [1.0, 2.0, 3.0, 4.0]}, index=[f"s{k}" for k in range(4)])

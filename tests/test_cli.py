@@ -169,6 +169,7 @@ def test_several_cutoffs_are_each_forecast_from_their_own_beginning(tmp_path, ca
     assert capsys.readouterr().out.startswith("last-value: 1 series, each forecast from 2 times, 2 ahead.\n")
 
 
+@pytest.mark.slow
 def test_a_kept_model_is_scored_as_it_is_on_what_came_after_its_history(tmp_path):
     frame, model = panel(), str(tmp_path / "model")
     cut = pd.Timestamp("2024-03-31 12:00")
@@ -201,6 +202,7 @@ def test_a_kept_model_is_scored_as_it_is_on_what_came_after_its_history(tmp_path
     assert scores[0]["model"].unique().tolist() == ["model", "last-value", "constant", "drift"]
 
 
+@pytest.mark.slow
 def test_a_kept_model_of_one_series_is_reported_on_and_new_series_are_forecast_from_their_own_past(tmp_path, capsys):
     one = panel("float").query("unique_id == 'p0'").drop(columns="unique_id")
     model, out = str(tmp_path / "model"), tmp_path / "report.html"
@@ -229,6 +231,7 @@ def test_values_at_the_same_time_are_averaged_where_asked(tmp_path, capsys):
     assert capsys.readouterr().out == twice
 
 
+@pytest.mark.slow
 def test_the_report_is_one_page_without_other_files(tmp_path):
     frame = panel()
     end = frame["ds"] > frame.groupby("unique_id")["ds"].transform("max") - pd.Timedelta("12h")
@@ -253,6 +256,7 @@ def test_the_report_is_one_page_without_other_files(tmp_path):
 AUTO = ["--budget", "none", "--set", 'members=["LastValueForecaster", "DirectForecaster"]']
 
 
+@pytest.mark.slow
 def test_fit_tries_forecasters_and_prints_what_came_of_it(tmp_path, capsys):
     data, model = write(tmp_path, "a.csv", panel()), str(tmp_path / "model")
     assert main(["fit", data, "--horizon", "12h", "--out", model, *AUTO]) == 0

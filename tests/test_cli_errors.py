@@ -152,6 +152,7 @@ def test_whole_numbers_of_a_model_made_in_python_are_met_by_their_text_in_a_file
     assert "'07' (str). Did you mean 7?" in told(capsys)
 
 
+@pytest.mark.slow
 def test_ids_of_parquet_and_of_csv_beside_it_are_one(tmp_path, capsys):
     frame = pd.DataFrame({"unique_id": np.repeat([1, 2], 12), "ds": np.tile(np.arange(12.0), 2), "y": np.arange(24.0)})
     frame.to_parquet(tmp_path / "a.parquet")

@@ -49,6 +49,7 @@ def test_a_kept_row_number_and_a_second_copy_of_a_column_are_left_out_by_name(tm
     assert "1 channels ('y')" in told
 
 
+@pytest.mark.slow
 def test_booleans_of_set_are_read_as_such_and_others_refused(tmp_path, capsys):
     options = ["--max-epochs", "1", "--set", "n_modes=2", "n_hidden=4", "n_members=1"]
     for text in ("gate=False", "gate=false"):
@@ -96,6 +97,7 @@ def test_codes_with_leading_zeros_are_categories_in_fit_and_in_predict(tmp_path,
     assert main(ask) == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_channel_with_dollar_signs_is_reported_on(tmp_path):
     text = "unique_id,ds,$x^$\n" + "\n".join(f"a,{t},{t * t % 7}" for t in range(40))
     (tmp_path / "d.csv").write_text(text)

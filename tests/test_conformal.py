@@ -49,6 +49,7 @@ def test_the_margin_of_single_scores_is_the_order_statistic_of_split_conformal(n
     assert conformal_margin(scores, np.arange(n), level) == expected
 
 
+@pytest.mark.slow
 def test_the_margin_covers_a_new_group_whose_scores_depend_on_each_other():
     rng = np.random.default_rng(0)
     n_repeats, k, level = 4000, 30, 80.0

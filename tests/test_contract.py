@@ -62,12 +62,14 @@ def test_forecasters_keep_the_contract(name, check):
     check(fitted(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_keep_the_contract(name):
     torch.manual_seed(0)
     check_model(small_filter(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_keep_the_contract_in_the_plain_loop(name):
     torch.manual_seed(0)
@@ -81,6 +83,7 @@ def test_baseline_models_keep_the_contract(name):
     check_model(FORECASTERS[name]().build_model(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evolution", ["linear", "mlp"])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_latent_odes_keep_the_contract(encoder, evolution):
@@ -104,6 +107,7 @@ def test_latent_sdes_keep_the_contract(encoder, solver):
     check_model(small_latent_sde(encoder, solver=solver))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_keep_the_contract(name):
     torch.manual_seed(0)

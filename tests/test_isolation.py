@@ -158,6 +158,7 @@ class Stranger(Dynamics):
         return self.net(z)
 
 
+@pytest.mark.slow
 def test_threads_give_the_bits_of_one_and_never_move_the_global_state(tmp_path):
     torch.rand(1)
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002

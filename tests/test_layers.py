@@ -68,6 +68,7 @@ def none_of(faults: list[str]) -> None:
 # -- the package -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_imports_only_look_down():
     faults = []
     for module in modules():
@@ -91,6 +92,7 @@ def test_imports_only_look_down():
     none_of(faults)
 
 
+@pytest.mark.slow
 def test_no_import_leads_round():
     none_of([f"A circle: {'; '.join(map(str, circle))}." for circle in find_circles(package())])
 
@@ -122,6 +124,7 @@ def test_the_first_line_of_every_module_begins_with_a_noun():
     none_of([fault for module in package().values() if (fault := first_line_fault(module))])
 
 
+@pytest.mark.slow
 def test_no_module_and_no_class_is_long():
     faults = []
     for module in package().values():

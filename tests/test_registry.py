@@ -192,6 +192,7 @@ def test_the_intensity_of_a_point_process_takes_settings():
     assert np.isfinite(fitted.score(frame))
 
 
+@pytest.mark.slow
 def test_a_search_goes_over_parts():
     frame = example_panel(4)
     forecaster = small(JumpODEForecaster, evolution="mlp", solver="midpoint", n_members=1)

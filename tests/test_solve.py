@@ -252,6 +252,7 @@ def test_doubling_the_doses_of_a_linear_system_doubles_its_state():
     close(twice, 2 * amounts(times, events, **how), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_steady_state_of_saturable_elimination_is_what_many_doses_lead_to():
     def field(t, z):
         return -20.0 * z / (30.0 + z)
@@ -342,6 +343,7 @@ def test_gradients_of_a_concentration_are_those_of_the_closed_form():
     close([clearance.grad, volume.grad], [float(x) for x in exact])
 
 
+@pytest.mark.slow
 def test_gradients_go_through_a_steady_state_by_amounts_starts_and_parameters():
 
     dose = frame(ds=[0.0, 4.0], amount=[100.0, 50.0], duration=[np.nan, 30.0], every=[12.0, 12.0], steady_state=[1, 2])
@@ -559,6 +561,7 @@ def test_a_side_of_each_answer_is_checked():
             solve(one, {"drug": 0.0}, [0.0], events=events, side=side)
 
 
+@pytest.mark.slow
 def test_the_area_under_a_saturable_elimination_does_not_hide_its_steady_state():
     def field(t, z):
         drug = z[:, 0]

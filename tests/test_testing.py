@@ -128,6 +128,7 @@ class PositiveScores(LastValueForecaster):
         return -super().score(X, y, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -418,6 +419,7 @@ class LosesGradients(Euler):
         return super().solve(field, z.detach(), t0, t1, gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "message"),
     [

@@ -29,6 +29,7 @@ def assert_near(paths: torch.Tensor, truth: torch.Tensor, bias: float) -> None:
     assert (se < 0.05).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filter", [ParticleFilter(400), GuidedFilter(400)])
 @pytest.mark.parametrize(("kind", "n_steps"), [(Linear, 1), (LinearInSteps, 3)])
 def test_paths_have_the_moments_of_rauch_tung_and_striebel(filter, kind, n_steps):
@@ -51,6 +52,7 @@ PUSHED = torch.tensor([[0.0, 1.0], [-1.0, -0.4]], dtype=torch.float64)
 IN_SPEED = torch.tensor([[0.0], [0.7]], dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lag", [3, None])
 def test_where_noise_is_in_the_speed_alone_paths_are_those_of_ancestors(lag):
     motion = LinearInSteps(PUSHED, 0 * B, IN_SPEED)

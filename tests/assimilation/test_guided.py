@@ -95,6 +95,7 @@ def both(name: str, sd: float, r: int, m: int, n_steps: int = 4) -> tuple[torch.
     return one, other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_guiding_makes_the_log_likelihood_of_exact_observations_far_less_variable(name):
     bootstrap, guided = both(name, 0.02, 100, 200)
@@ -102,6 +103,7 @@ def test_guiding_makes_the_log_likelihood_of_exact_observations_far_less_variabl
     assert guided.var() < CASES[name][-1] * bootstrap.var()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_guided_and_bootstrap_likelihoods_are_the_same_in_the_mean(name):
     bootstrap, guided = both(name, 0.3, 250, 120)
@@ -111,6 +113,7 @@ def test_guided_and_bootstrap_likelihoods_are_the_same_in_the_mean(name):
     assert se < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [poisson, cauchy])
 def test_noise_that_is_not_normal_is_guided_to_the_same_likelihood(law):
     motion, r = double_well(0.7), 1000
@@ -156,6 +159,7 @@ def test_without_an_observation_ahead_it_is_the_bootstrap_filter():
         assert torch.equal(other.log_weights, beliefs[0].log_weights)
 
 
+@pytest.mark.slow
 def test_gradient_is_kalman_s_score_in_the_mean():
     mean, se = score_of(GuidedFilter(500, differentiable=True), 300)
     truth = truth_of_score()

@@ -78,6 +78,7 @@ def cycled(inflation, n_rows, n, wrong, seed=0):
     return np.mean(errors[late]), np.mean(spreads[late]), torch.stack(factors[late.start :]).mean(dim=0), belief
 
 
+@pytest.mark.slow
 def test_adaptive_inflation_mends_an_ensemble_that_knows_too_little_noise():
     plain, narrow, _, _ = cycled(Inflation(), 200, 60, wrong=10.0)  # a hundredth of the variance
     mended, _, factor, belief = cycled(AdaptiveInflation(), 200, 60, wrong=10.0)
@@ -93,6 +94,7 @@ def test_adaptive_inflation_mends_an_ensemble_that_knows_too_little_noise():
     torch.testing.assert_close(belief.members[..., 1].var(dim=1), torch.full((200,), 1.0 + 60 * 0.01).double())
 
 
+@pytest.mark.slow
 def test_adaptive_inflation_of_a_true_model_costs_little():
     exact, _, _, _ = cycled(Inflation(), 200, 60, wrong=1.0)
     found, spread, factor, _ = cycled(AdaptiveInflation(), 200, 60, wrong=1.0)

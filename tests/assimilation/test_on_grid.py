@@ -61,6 +61,7 @@ def test_grid_is_kalman_on_a_linear_equation():
 PLANE = pytest.param("log prey and predators", marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["double well, itself", "double well, its square", PLANE])
 @pytest.mark.parametrize("filter", [ParticleFilter(150), GuidedFilter(80)], ids=["bootstrap", "guided"])
 def test_likelihood_in_equal_steps_is_the_grid_s_in_the_mean(name, filter):

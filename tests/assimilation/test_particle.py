@@ -59,6 +59,7 @@ def test_likelihood_is_kalman_s_in_the_mean_at_any_threshold(threshold):
     assert_one_in_the_mean(log_ratio)
 
 
+@pytest.mark.slow
 def test_error_of_the_log_likelihood_falls_with_the_root_of_the_number_of_particles():
     few, many = (estimates(ParticleFilter(n), 300) - exact() for n in (100, 1600))
     # sd of a ratio of two sample sds is 6 % of it

@@ -112,6 +112,7 @@ def trained(seed, targets, x, n_steps):
         return (network(x) - targets).square().mean().sqrt().item()
 
 
+@pytest.mark.slow
 def test_a_small_network_comes_within_three_percent_of_descent_by_gradients():
     x = torch.linspace(-1.0, 1.0, 100)[:, None]
     noise = torch.randn(100, 1, generator=torch.Generator().manual_seed(1))

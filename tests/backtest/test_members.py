@@ -26,6 +26,7 @@ def table(estimators, **options):
     return score_table(estimators, FRAME, cutoffs=[CUT], horizon="16h", **{"prefit": True} | options)
 
 
+@pytest.mark.slow
 def test_members_of_a_fitted_choice_have_rows_that_are_their_own_scores(auto):
     found = table({"Auto": auto}, members=True)
     models = found.index.get_level_values("model").unique().tolist()
@@ -36,6 +37,7 @@ def test_members_of_a_fitted_choice_have_rows_that_are_their_own_scores(auto):
     pd.testing.assert_frame_equal(found.xs(f"Auto / {name}", level="model"), alone)
 
 
+@pytest.mark.slow
 def test_members_have_no_rows_unless_they_are_asked_for(auto):
     assert not any("/" in name for name in table({"Auto": auto}).index.get_level_values("model"))
 

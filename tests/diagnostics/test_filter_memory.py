@@ -97,6 +97,7 @@ def test_at_uneven_gaps_the_filters_own_gains_are_followed():
     assert 0.0 < table["standard_error"].iloc[0] < 0.2 * abs(exponent)
 
 
+@pytest.mark.slow
 def test_a_long_history_with_hardly_uneven_gaps_comes_to_the_closed_form():
     """By other ways: growth along the history, and eigenvalues. The start of the difference counts as 1/n."""
     system = random_system(3, 2, seed=1)
@@ -115,6 +116,7 @@ def test_the_unit_is_the_hour_where_times_are_datetimes():
     assert table["half_life_hours"].iloc[0] == pytest.approx(0.5, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_unit_of_the_model_does_not_matter():
     tables = [
         forgetting(LinearSDEForecaster(random_state=0, time_unit=unit, max_epochs=1).fit(example_panel(4)))
@@ -226,6 +228,7 @@ def test_members_of_an_ensemble_are_averaged_or_told_one_by_one():
     assert (spread > 0.0).all()
 
 
+@pytest.mark.slow
 def test_the_gradient_mode_of_training_does_not_matter():
     made = small(JumpODEForecaster, evolution="mlp", solver="dopri5", n_members=1).fit(example_panel(3))
     table = forgetting(made)
@@ -236,6 +239,7 @@ def test_the_gradient_mode_of_training_does_not_matter():
         assert solved.gradient.name == gradient
 
 
+@pytest.mark.slow
 def test_doses_and_infusions_are_flown_through():
     panel = example_panel(4)
     events = pd.DataFrame({

@@ -79,6 +79,7 @@ def derivative(table, panel, row, column):
 # -- by observations ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in SMALL_FORECASTERS if "float64" in n and not n.startswith("Auto")])
 def test_derivatives_equal_differences_of_predict(name):
     forecaster, panel = fitted(name), example_panel()
@@ -158,6 +159,7 @@ def test_one_channel_can_be_asked_for():
 # -- by events ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DOSED)
 def test_derivatives_by_doses_and_rates_equal_differences_of_predict(name):
     panel = example_panel(5)
@@ -214,6 +216,7 @@ def test_rates_are_per_unit_of_time_where_times_are_numbers():
     assert 3.0 * (start["derivative"] - end["derivative"]) == pytest.approx(twice - once, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_events_that_were_told_to_fit_are_the_default():
     panel = example_panel(5)
     events = doses(panel)

@@ -36,6 +36,7 @@ def test_our_steps_are_right_at_rest():
     assert (table[["steps_error", "mode_error"]] < 2e-2).all(axis=None)
 
 
+@pytest.mark.slow
 def test_an_adjoint_that_has_lost_its_start_is_found():
     solver = TorchDiffEq(rtol=1e-7, atol=1e-9)
     table = gradient_check(Rate(-50.0), tensor([[1.0]]), t1=0.5, solver=solver, gradient="adjoint")

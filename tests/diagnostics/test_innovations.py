@@ -63,6 +63,7 @@ def test_innovations_of_a_linear_model_are_those_of_its_kalman_filter():
     assert table["ds"].tolist() == data.index.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filter", ["extended", "unscented"])
 def test_innovations_of_a_known_linear_sde_are_those_of_its_kalman_filter(filter):
     data = pd.DataFrame({"unique_id": 1, "ds": _simulated(30).index, "y": _simulated(30).to_numpy()})
@@ -85,6 +86,7 @@ def test_innovations_of_a_known_linear_sde_are_those_of_its_kalman_filter(filter
     np.testing.assert_allclose(table["innovation"], scores, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_right_model_is_fine_and_wrong_ones_are_named():
     data = _simulated(600)
     verdict = {

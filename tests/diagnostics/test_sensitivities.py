@@ -24,6 +24,7 @@ class Linear(nn.Module):
         return z @ self.matrix.T
 
 
+@pytest.mark.slow
 def test_a_linear_field_has_the_derivatives_of_its_exponential():
     found = state_sensitivities(Linear(), STARTS, 0.2, 1.7)
     flow = expm(1.5 * MATRIX)

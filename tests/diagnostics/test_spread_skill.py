@@ -75,6 +75,7 @@ def test_by_default_forecasts_reach_as_far_as_the_forecaster_and_do_not_overlap(
     assert table["n"].tolist() == [8] * 3  # cutoffs at 6 and 9
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_that_of_repetitions_though_errors_of_one_cutoff_are_alike():
     tables = [spread_skill(model(), data(60, seed=seed), n_bins=1, **ASKED) for seed in range(60)]
     ratios, errors = (np.array([table[name] for table in tables]) for name in ("ratio", "ratio_se"))
@@ -91,6 +92,7 @@ def test_bins_of_spread_are_compared_with_the_errors_of_those_forecasts():
     assert (np.abs(table["ratio"] - 1.0) < 6 * table["ratio_se"]).all()
 
 
+@pytest.mark.slow
 def test_ranks_are_even_where_the_model_is_right_and_the_shape_names_what_is_wrong():
     frame = data(300)
     right = rank_histogram(model(), frame, **ASKED)

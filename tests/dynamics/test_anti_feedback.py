@@ -48,6 +48,7 @@ def test_states_stay_in_their_box_however_much_time_is_stretched(size, stretch):
     assert torch.equal(end[:, 6:], z[:, 6:])
 
 
+@pytest.mark.slow
 def test_the_gru_that_sees_its_state_itself_explodes_when_time_is_stretched():
     field = with_random_weights(1.0, n_state=8, floor=0.2)
     z = torch.ones(4, 8, dtype=torch.float64)
@@ -58,6 +59,7 @@ def test_the_gru_that_sees_its_state_itself_explodes_when_time_is_stretched():
     assert ours.abs().max() <= 4
 
 
+@pytest.mark.slow
 def test_the_gate_of_the_paper_lets_states_run_away():
     field = AntiFeedback(1, floor=1e-12).double()
     with torch.no_grad():

@@ -51,6 +51,7 @@ def test_the_slope_is_at_most_the_bound_over_a_hundred_thousand_pairs(weights, s
     assert 0.3 * 2.5 < slope <= 2.5 * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_the_bound_holds_in_training_in_evaluation_before_any_call_and_in_double_from_single_precision():
     torch.manual_seed(0)
     single = Lipschitz(n_state=6, slope=1.0)
@@ -62,6 +63,7 @@ def test_the_bound_holds_in_training_in_evaluation_before_any_call_and_in_double
         assert guarantee.holds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ORTHONORMAL)
 def test_the_bound_holds_after_200_huge_steps_of_an_optimiser_and_after_load(weights):
     field = made(1.0, 1.0, weights=weights, width=12)

@@ -132,6 +132,7 @@ def test_parameters_out_of_range_are_refused(params, message):
         PathRegressor(**params).fit(*path())
 
 
+@pytest.mark.slow
 def test_it_stands_in_the_searches_and_wrappers_of_scikit_learn():
     X, y = path(60)
     X, y = X[np.argsort(X[:, 0])], y[np.argsort(X[:, 0])]

@@ -113,6 +113,7 @@ def test_a_linear_sde_with_classes_gives_each_path_the_variation_of_its_class():
         assert 1 < len(np.unique(per_time[:, 0].round(9))) <= 3
 
 
+@pytest.mark.slow
 def test_a_positive_quantity_has_the_variation_of_its_logarithm():
     data = walks().assign(y=lambda rows: np.exp(rows["y"] / 2))
     forecaster = LinearSDEForecaster(
@@ -123,6 +124,7 @@ def test_a_positive_quantity_has_the_variation_of_its_logarithm():
         np.testing.assert_allclose(relative, relative[0, 0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_latent_models_leave_the_noise_out_and_filters_say_that_they_cannot():
     latent = LatentODEForecaster(max_epochs=2, random_state=0, horizon=5.0, id_col="unique_id", time_col="ds")
     latent.fit(walks())

@@ -113,6 +113,7 @@ def test_vectors_come_as_the_kind_of_frame_that_is_asked_for(estimator):
     np.testing.assert_array_equal(plain.set_output(transform="default").transform(X), vectors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("summaries", [True, False])
 def test_a_head_is_the_same_where_all_transformers_are_set_to_give_frames(summaries):
     X, y = steps()
@@ -208,6 +209,7 @@ def test_routed_events_reach_every_fit_whole():
     assert seen == [len(frame)] * (2 * 2 + 2 * 2 + 1 + 1)  # fits and scores, the refit, and the pipeline
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_routed_events_is_fitted_scored_and_searched():
     levels = load_theophylline()
     doses = EventTable(load_theophylline_doses().rename(columns={"dose_mg": "amount"}))
@@ -261,6 +263,7 @@ def test_series_are_cross_validated_by_the_people_they_come_from():
     assert scores.mean() > 0.9
 
 
+@pytest.mark.slow
 def test_every_series_is_predicted_by_a_model_that_has_not_seen_it():
     X, y = steps()
     proba = cross_val_predict(classifier(), X, np.where(y, "up", "flat"), cv=3, method="predict_proba")
@@ -269,6 +272,7 @@ def test_every_series_is_predicted_by_a_model_that_has_not_seen_it():
     assert ((proba[:, 1] > 0.5) == y).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_classifier_of_series_is_calibrated():
     X, y = steps()
     calibrated = CalibratedClassifierCV(classifier(), cv=2, ensemble=False).fit(X, y)

@@ -35,6 +35,7 @@ def test_every_basis_keeps_the_contract(basis):
     check_evolution(OrthogonalFlow(2, 1, basis=basis))
 
 
+@pytest.mark.slow
 def test_the_norm_is_kept_over_ten_thousand_irregular_gaps():
     flow = with_random_weights(n_modes=4, n_static=2)
     z = start = torch.randn(3, flow.n_state, dtype=torch.float64)

@@ -32,6 +32,7 @@ def example(n_static=1, width=6):
     return field, torch.randn(3, 4 + n_static, dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_the_inverse_is_exact_after_ten_thousand_steps_of_a_chaotic_field():
     field = SeparableHamiltonian(  # Henon and Heiles at an energy of 1/6
         4,

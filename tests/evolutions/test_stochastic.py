@@ -37,6 +37,7 @@ def path_kl(z0, rate, level, sigma, prior_rate, prior_level, span):
     return (square + b**2 * variance) / (2 * sigma**2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [EulerMaruyama(max_step=1 / 128), Milstein(max_step=1 / 128)])
 def test_path_kl_of_two_ornstein_uhlenbeck_drifts_is_its_closed_form(solver):
     n, span = 4000, 1.25

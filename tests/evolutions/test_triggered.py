@@ -107,6 +107,7 @@ def test_contact_that_stays_is_a_status():
         assert evolved.status.tolist() == [Status.CONTACT, Status.OK]
 
 
+@pytest.mark.slow
 def test_a_learned_surface_and_reset_recover_those_that_made_the_data():
     class Falling(nn.Module):
         n_state = 2
@@ -133,6 +134,7 @@ def test_a_learned_surface_and_reset_recover_those_that_made_the_data():
     torch.testing.assert_close(found, torch.tensor([0.0, 0.8], dtype=torch.float64), rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [JumpODEForecaster, LatentODEForecaster])
 def test_forecasters_take_it_as_their_evolution(made):
     known = made.__init__.__kwdefaults__

@@ -164,6 +164,7 @@ def test_compartments_are_named_by_their_numbers():
     assert read_nonmem(table).events["target"].tolist() == [1, 2]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(

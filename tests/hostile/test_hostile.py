@@ -100,6 +100,7 @@ def test_every_defect_of_a_container_is_read_rightly_or_refused_by_name(containe
             check_hostile(case, BASELINES[k % len(BASELINES)])
 
 
+@pytest.mark.slow
 def test_every_question_is_answered_rightly_or_refused_by_name():
     for k, question in enumerate(QUESTIONS):
         whose = list(CONTAINERS)[(5 * k) % len(CONTAINERS)]
@@ -115,6 +116,7 @@ def test_what_are_no_times_is_refused_in_every_container(times):
         assert not check_hostile(make_case(container, times, "none", "nothing", seed=k), BASELINES[k % 3]).is_forecast
 
 
+@pytest.mark.slow
 @a_few_and_the_rest
 @pytest.mark.parametrize("ids", IDS)
 def test_a_table_beside_the_data_says_the_same_in_other_words_or_is_refused_by_name(ids, draw):

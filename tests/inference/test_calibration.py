@@ -12,6 +12,7 @@ from tsode.inference.settings import Settings
 SMALL = Settings(n_prior=512, n_starts=8, n_importance=1024, n_draws=1024)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["quadrature", "importance"])
 def test_ranks_of_a_right_posterior_are_uniform(engine):
     found = calibrate(Decay.draw, Decay.simulate, 300, 0, engine, SMALL)
@@ -22,6 +23,7 @@ def test_ranks_of_a_right_posterior_are_uniform(engine):
     assert found.n_failed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "sign"), [(0.8, 1.0), (1.25, -1.0)])
 def test_a_posterior_of_the_wrong_width_is_rejected(factor, sign):
     def change(posterior):

@@ -181,6 +181,7 @@ def test_expected_information_is_the_curvature_of_the_divergence_of_both_laws():
         torch.testing.assert_close(found[row], truth, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fo", "foce", "focei", "laplace"])
 def test_gradients_by_the_correlation_are_those_of_differences(name):
     pairs = [(("conc", "effect"), Normal(0, 0.5, lower=-1, upper=1))]

@@ -118,6 +118,7 @@ def test_a_reset_does_not_wait_for_the_dose_that_comes_late(bends):
     torch.testing.assert_close(levels(density, u), expected, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 @BENDS
 def test_lags_that_bring_doses_to_the_time_of_a_value_have_the_derivative_of_before(bends):
     # at the middle of the prior the dose of time 1 arrives at 1.5, where a value is, and with the dose of time 1.5

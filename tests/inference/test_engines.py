@@ -120,6 +120,7 @@ def test_quadrature_is_exact_on_normal_laws(p):
     torch.testing.assert_close(draws.std(1), torch.ones(2, p).double(), rtol=0.05, atol=0)
 
 
+@pytest.mark.slow
 def test_chains_carry_two_modes_by_their_masses():
     posterior = infer(two_modes(4, weight=0.3), "hmc", 0)
     assert float(posterior.rhat.max()) < 1.02
@@ -156,6 +157,7 @@ def test_draws_that_are_too_narrow_drift_and_right_ones_rest():
     assert not is_at_rest(evaluator, replace(right, draws=cut), Settings()).any()
 
 
+@pytest.mark.slow
 def test_thirty_coordinates_with_correlations_of_99_per_cent_are_answered_without_a_problem():
     density = Normal(30, 0.99)
     posterior = infer(density, random_state=0)

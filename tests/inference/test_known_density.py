@@ -43,6 +43,7 @@ def with_gradient(density, u):
 # -- truth -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "means", "truth"),
     [(lynx_hare, LYNX_HARE_MEANS, lynx_hare_by_scipy), (sir, SIR_MEANS, sir_by_scipy)],
@@ -99,6 +100,7 @@ def test_the_order_of_parameters_and_states_changes_nothing():
     assert torch.equal(one.log_prob(u), other.log_prob(u))
 
 
+@pytest.mark.slow
 def test_units_of_time_and_of_states_shift_the_density_by_a_constant_alone():
     base = lynx_hare(n_years=8)
     u = draws(base, 3, spread=0.5)
@@ -109,6 +111,7 @@ def test_units_of_time_and_of_states_shift_the_density_by_a_constant_alone():
         torch.testing.assert_close(slope, gradient, rtol=1e-7, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_other_points_in_the_batch_change_nothing():
     density = lynx_hare(n_years=8)
     u = draws(density, 4, spread=0.5)
@@ -262,6 +265,7 @@ def test_a_prediction_that_is_really_negative_is_impossible_and_one_that_is_so_b
     assert rounded.log_prob(u).isfinite()
 
 
+@pytest.mark.slow
 def test_counts_of_an_epidemic_that_is_over_are_possible_though_differences_are_rounding():
     whole = sir()
     late = numbers([[1000.0, 1007.0, 1014.0, 1021.0, 1028.0]])

@@ -82,6 +82,7 @@ def test_a_loose_solver_is_exact_in_what_it_integrates_exactly_because_it_stops_
     np.testing.assert_allclose(states.flatten().numpy(), truth, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_line", [False, True])
 def test_the_gradient_under_an_input_is_that_of_differences(is_line):
     own = density(
@@ -93,6 +94,7 @@ def test_the_gradient_under_an_input_is_that_of_differences(is_line):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_line", [False, True])
 def test_a_knot_that_changes_nothing_changes_no_likelihood(is_line):
     few = density(paths(is_line=is_line))

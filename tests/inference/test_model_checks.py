@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from tests.inference.known_examples import draws, lynx_hare, lynx_hare_rates, observations
@@ -12,6 +13,7 @@ from tsode.inference.noise import AdditiveNoise
 from tsode.inference.priors import LogNormal
 
 
+@pytest.mark.slow
 def test_a_right_gradient_passes_and_one_with_a_hidden_parameter_does_not():
     def hiding(t, z, p):
         hare, lynx = z.unbind(-1)

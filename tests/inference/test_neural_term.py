@@ -70,6 +70,7 @@ def test_a_residual_is_added_to_the_rates_of_its_state_alone():
     torch.testing.assert_close(inside.log_prob(u), density.log_prob(u), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_linear_loss_is_found_again_where_data_have_been():
     # x' = -f(x) with f(x) = x / 2, seen almost without noise
     term = NeuralTerm("lost", [4.0], 2.0, n_hidden=6)

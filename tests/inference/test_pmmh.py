@@ -46,6 +46,7 @@ def assert_right(posterior, mean: Tensor, sd: Tensor) -> None:
     assert (posterior.rhat < 1.02).all()
 
 
+@pytest.mark.slow
 def test_without_estimates_it_is_metropolis_hastings_with_the_posterior_of_quadrature():
     truth = infer(Decay(), "quadrature", 0)
     posterior = infer(Decay(), "pmmh", 0, SMALL)

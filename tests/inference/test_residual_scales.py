@@ -77,6 +77,7 @@ def decay(inflow: float, seed: int) -> KnownDensity:
     return KnownDensity(system, observations(times, (level + noise)[:, None]))
 
 
+@pytest.mark.slow
 def test_a_residual_shrinks_beside_complete_equations_and_not_beside_others():
     scales = []
     for inflow in (0.0, 1.0):

@@ -78,6 +78,7 @@ def two_series() -> KnownDensity:
 HALF = Trigger(lambda t, z, p: z[:, 0] - 4.0, direction=-1, reset=lambda t, z, p: 0.8 * z)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "density",
     [lynx_hare(solver=CLOSE), two_series(), dosed(), dosed(triggers=[HALF])],
@@ -95,6 +96,7 @@ def test_segments_without_gaps_have_the_density_of_whole_series(density):
     assert float(moved.gaps.abs().max()) > 0.01
 
 
+@pytest.mark.slow
 def test_segments_in_rows_are_those_of_states_that_are_set():
     density = two_series()
     segmented = SegmentedDensity(density, 5)
@@ -170,6 +172,7 @@ def test_a_posterior_by_segments_is_that_without_where_both_find_the_mode():
     assert float(((cut.mean - plain.mean) / plain.sd).abs().max()) < 0.1
 
 
+@pytest.mark.slow
 def test_a_decay_with_one_segment_or_none_is_the_same():
     few = Settings(n_prior=64, n_starts=4)
     plain, one, cut = (infer(decay(), "quadrature", 0, replace(few, segments=k)) for k in (None, 1, 3))

@@ -40,6 +40,7 @@ def test_rounds_change_no_state_by_more_than_the_tolerance(make, monkeypatch):
         assert ((states(Dopri5(max_steps=20_000)) - exact).abs() <= 3e-4 * size).all()
 
 
+@pytest.mark.slow
 def test_only_those_that_are_not_through_begin_anew_and_stiff_ones_by_an_implicit_method(solves):
     density = sir()
     solves.clear()
@@ -69,6 +70,7 @@ def test_a_points_answer_and_gradient_do_not_depend_on_the_stiff_ones_beside_it(
             )
 
 
+@pytest.mark.slow
 def test_a_hurried_density_is_the_same_where_nothing_is_stiff_and_impossible_elsewhere(solves):
     density = sir()
     u = draws(density, 32, seed=1)

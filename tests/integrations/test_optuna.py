@@ -35,6 +35,7 @@ def states(study: optuna.Study) -> list[str]:
     return [trial.state.name for trial in study.trials]
 
 
+@pytest.mark.slow
 def test_the_best_is_that_with_the_lowest_score_on_the_ends_of_the_series_and_is_fitted_on_all():
     frame = example_panel(4)
     estimator = made()
@@ -95,6 +96,7 @@ class Threshold(optuna.pruners.BasePruner):
         return trial.number > 0 and trial.last_step >= 2
 
 
+@pytest.mark.slow
 def test_a_trial_that_falls_behind_is_stopped_and_recorded_as_pruned_and_own_callbacks_run():
     rows = []
     estimator = made(max_epochs=4, early_stopping=False, callbacks=[lambda row: rows.append(row["epoch"])])
@@ -149,6 +151,7 @@ def test_an_interrupted_trial_ends_the_search_and_is_done_anew_later(tmp_path):
     assert states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
+@pytest.mark.slow
 def test_a_callable_space_may_suggest_some_parameters_only_for_others_and_is_asked_for_the_best_again():
     def space(trial):
         params = {"loss": trial.suggest_categorical("score", ["crps", "nll"])}
@@ -177,6 +180,7 @@ def test_forecasters_without_epochs_and_such_that_wrap_another_are_tuned_too():
     assert list(study.trials[0].intermediate_values) == [1, 2]
 
 
+@pytest.mark.slow
 def test_any_container_and_given_cutoffs_are_scored_alike():
     frame = example_panel(3)
     how = {"n_trials": 2, "random_state": 0, "refit": False, "cutoffs": "2024-03-02", "metric": "rmse"}
@@ -185,6 +189,7 @@ def test_any_container_and_given_cutoffs_are_scored_alike():
     assert [t.value for t in long.trials] == [t.value for t in indexed.trials]
 
 
+@pytest.mark.slow
 def test_doses_reach_the_trials_and_the_last_fit():
     frame = example_panel(3)
     doses = pd.DataFrame({"unique_id": ["s0", "s1", "s2"], "ds": pd.Timestamp("2024-03-01 05:00"), "amount": 1.0})
@@ -204,6 +209,7 @@ def test_a_file_holds_studies_of_one_task_each(tmp_path):
     assert len(tune(made(), frame, RATE, metric="mae", study_name="mae", **how)[1].trials) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_said_unless_asked_and_the_log_of_optuna_is_as_it_was(capfd):
     before = optuna.logging.get_verbosity()
     tune(made(), example_panel(3), RATE, n_trials=2, refit=False)

@@ -41,6 +41,7 @@ def test_the_mean_count_of_a_simulated_hawkes_process_is_its_closed_form():
     assert abs(counts.mean() - expected) < 6.0 * counts.std() / math.sqrt(n)
 
 
+@pytest.mark.slow
 def test_a_path_on_its_way_to_millions_of_events_is_refused_soon_and_one_within_the_limit_is_not():
     wild = small_intensity("neural_jump", 2).double()
     with torch.no_grad():

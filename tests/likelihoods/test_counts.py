@@ -172,6 +172,7 @@ def test_counts_cannot_be_moved_and_positive_values_only_scaled():
         family.affine(params, numbers(1.0), numbers(2.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_mixture_of_counts_has_whole_quantiles_and_the_score_of_the_sum_over_all_counts(name):
     family, params, law = FAMILIES[name]

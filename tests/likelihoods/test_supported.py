@@ -145,5 +145,6 @@ def test_a_law_without_moments_on_a_logarithm_is_refused():
         SupportedMixture.push(StudentT(), double([0.0, 0.0]), Transform.stack([LOG]), double(0.0), double(INF))
 
 
+@pytest.mark.slow
 def test_the_contract_of_likelihoods_holds():
     check_likelihood(SupportedMixture(2))

@@ -197,6 +197,7 @@ def test_draws_have_the_moments_and_the_shares_below():
         assert abs((y <= x).double().mean() - level) < 6.0 * math.sqrt(level * (1.0 - level) / n)
 
 
+@pytest.mark.slow
 def test_nothing_positive_is_ever_below_zero_or_lost_however_wide():
     transforms = [LOG, LOG_ZERO, ROOT, ROOT_ZERO, POWER, Transform.box_cox(0.01), UNIT, UNIT_ENDS]
     levels = double(1e-9, 0.05, 0.5, 0.95, 1.0 - 1e-9)
@@ -302,6 +303,7 @@ def test_rows_without_an_answer_stay_so_and_leave_others_alone():
         assert answer.isnan().tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_of_hundreds_of_components_the_crps_is_that_of_the_mean_pinball_loss():
     generator = torch.Generator().manual_seed(0)
     normals = torch.randn(4, 3, 60, generator=generator, dtype=torch.float64)

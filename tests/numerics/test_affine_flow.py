@@ -62,6 +62,7 @@ def test_a_row_that_grows_beyond_all_numbers_says_so_and_stays():
     assert found.z.tolist() == [[1.0], [0.0]]
 
 
+@pytest.mark.slow
 def test_a_stiff_absorption_in_steady_state_and_thousands_of_doses_are_exact_and_soon_done():
     ka, k = 500.0, 0.1
 

@@ -436,6 +436,7 @@ def test_a_touch_without_a_change_of_sign_is_no_event():
         assert found.n_events.tolist() == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [TIGHT, RK4(max_step=0.1), Dopri5()], ids=["tight", "rk4", "default"])
 def test_accumulating_bounces_end_with_a_status_and_name_their_time(solver):
     limit = FALL * 1.8 / 0.2
@@ -482,6 +483,7 @@ def test_more_than_max_events_is_a_status_without_a_time_of_accumulation():
 # ---------------------------------------------------------------------------------------------- gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "factor", "gradient"),
     [

@@ -60,6 +60,7 @@ def test_number_of_steps_is_that_of_a_per_row_solver():
     assert ours.n_steps.item() == pytest.approx(len(theirs.t) - 1, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_row_that_blows_up_says_so_and_leaves_the_others_alone(dtype):
     z = torch.tensor([[1.0], [0.1], [0.2]], dtype=dtype, requires_grad=True)

@@ -60,6 +60,7 @@ def test_one_step_is_exact_for_a_constant_correction(field, z0, span):
     torch.testing.assert_close(solve(field, z0, span, solver=ExponentialDifference()), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_error_falls_with_order_one_and_is_below_that_of_euler(corrected, z0):
     exact = solve(corrected, z0, 1.0)
     coarse, fine = [

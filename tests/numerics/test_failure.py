@@ -51,6 +51,7 @@ def test_time_may_run_back_into_a_pole(made):
     assert found.status.item() == Status.BLOW_UP
 
 
+@pytest.mark.slow
 def test_growth_over_all_numbers_is_a_blow_up():
     found = integrate(lambda t, z: z, numbers([1.0]), numbers(0.0), numbers(2000.0), Dopri5(max_steps=100_000))
     assert found.status.item() == Status.BLOW_UP
@@ -63,6 +64,7 @@ def fails(field, z0, **settings):
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_blow_up_is_named_with_its_time_and_state():
     said = fails(square, {"a": {"x": 0.1}, "b": {"x": 0.75}})
     assert "series 'b' grows without bound at t = 1.33333, where 'x' is" in said

@@ -40,6 +40,7 @@ def worst_errors(solver, n_steps, marks):
     return [float(errors[:mark].max()) for mark in marks]
 
 
+@pytest.mark.slow
 def test_the_energy_of_a_field_that_is_not_separable_is_bounded_over_many_periods():
     # a period is about 4: six of them, and thirty
     early, late = worst_errors(ImplicitMidpoint(max_step=0.1), 1200, [240, 1200])
@@ -48,6 +49,7 @@ def test_the_energy_of_a_field_that_is_not_separable_is_bounded_over_many_period
     assert drift[1] > 3.0 * drift[0]
 
 
+@pytest.mark.slow
 def test_the_energy_between_steps_is_kept_as_well_as_at_steps():
     z, t0 = numbers([[1.5, 0.0]]), numbers([0.0])
     at_steps = 0.05 * torch.arange(1, 201, dtype=torch.float64)[None]
@@ -111,6 +113,7 @@ def test_a_step_without_a_root_is_a_status_of_its_row_alone():
     assert "Newton" in Status.UNSOLVED.meaning
 
 
+@pytest.mark.slow
 def test_steps_are_taken_back_for_their_gradient():
     found = []
     for gradient in ("backprop", "reversible", part("checkpoint", every=7)):

@@ -42,6 +42,7 @@ def test_a_thousand_steps_are_taken_back_to_rounding(made):
     torch.testing.assert_close(pair, start, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 @every_method
 def test_steps_taken_back_give_the_gradient_of_backprop_over_many_steps(made):
     length, found = numbers(1.3, True), []
@@ -95,6 +96,7 @@ def test_damping_makes_decays_stable_at_order_one():
     assert order == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta", [0.9, 0.7])
 def test_decays_are_stable_up_to_the_rate_that_is_stated(eta):
     limit = 2.0 * (1.0 - eta) / (eta * 0.1)

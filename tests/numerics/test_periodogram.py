@@ -165,6 +165,7 @@ def test_a_second_period_is_found_beside_the_first_and_is_no_overtone_of_it():
 # -- candidates --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_known_period_is_found_where_a_search_finds_none():
     times = np.arange(80.0)
     n_searched, n_known = 0, 0
@@ -177,6 +178,7 @@ def test_a_known_period_is_found_where_a_search_finds_none():
     assert n_known >= 8
 
 
+@pytest.mark.slow
 def test_known_periods_are_no_part_of_noise():
     n_found = 0
     for seed in range(12):

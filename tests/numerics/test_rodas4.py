@@ -27,6 +27,7 @@ START = numbers(0.0)
 TRACES = Rodas4(rtol=1e-7, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("until", "truth"),
     [
@@ -81,6 +82,7 @@ def gradient(field_of, solver, until):
     return torch.cat([x.flatten() for x in torch.autograd.grad(end[0, 0], [rates, z])]) * torch.cat([rates, z[0]])
 
 
+@pytest.mark.slow
 def test_gradients_of_a_stiff_solve_are_right():
     def field_of(rates):
         def field(t, z):

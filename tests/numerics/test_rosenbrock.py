@@ -50,6 +50,7 @@ def test_tables_agree_with_themselves(made):
     assert abs(at_infinity.item()) < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [*METHODS, Switching])
 @pytest.mark.parametrize("with_time", [False, True])
 def test_a_jacobian_that_is_given_is_asked_in_place_of_the_field(made, with_time):
@@ -69,6 +70,7 @@ def test_a_jacobian_that_is_given_is_asked_in_place_of_the_field(made, with_time
     assert torch.equal(found.n_steps, own.n_steps)
 
 
+@pytest.mark.slow
 def test_a_field_that_leaves_pytorch_is_solved_by_its_jacobian():
     outside = lambda t, z: torch.from_numpy(field(t, z).numpy())  # noqa: E731
     given = lambda t, z: (jacobian(t, z), slope_by_time(t, z))  # noqa: E731

@@ -18,6 +18,7 @@ def van_der_pol(mu):
     return field
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ADAPTIVE)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_row_is_the_same_to_the_bit_alone_and_in_any_batch(solver, dtype):

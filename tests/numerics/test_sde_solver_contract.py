@@ -36,6 +36,7 @@ def paths(rows=None):
     return drawn.starting_at(T0[rows], rows)
 
 
+@pytest.mark.slow
 @every_setting(SDE_SOLVERS)
 def test_solvers_keep_the_contract(solver):
     check_sde_solver(solver)

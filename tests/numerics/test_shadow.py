@@ -77,6 +77,7 @@ def test_queries_far_from_the_start_have_their_gradients_too():
     np.testing.assert_allclose(found, np.exp(-times.numpy()), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [0.0, 1e-12])
 def test_a_response_at_its_baseline_until_a_dose_has_the_gradient_of_the_dose(offset):
     kin, kout = (torch.tensor([value], dtype=torch.float64, requires_grad=True) for value in (0.5, 0.1))
@@ -101,6 +102,7 @@ def test_inputs_as_long_as_their_interval_have_a_steady_state(duration):
     assert found == pytest.approx(truth, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_row_does_not_depend_on_the_others():
     system = torch.tensor(MATRICES["a stiff pair"], dtype=torch.float64)
     z0 = torch.tensor([[0.0, 0.0], [1.0, -2.0], [0.0, 3.0]], dtype=torch.float64)
@@ -158,6 +160,7 @@ def test_a_field_without_second_derivatives_has_its_gradient_too():
     assert jacobian(lambda t, z: _Once.apply(z), [0.0], 30.0, EXACT) == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["leaf", "computed", "module"])
 def test_the_effect_of_an_input_is_seen_before_there_is_any(form):
     wanted = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
@@ -186,6 +189,7 @@ def test_no_unit_of_time_or_state_changes_a_gradient_at_rest(unit):
     np.testing.assert_allclose([float(part) for part in found], [0.0, 1.0, 0.0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_single_precision_has_its_gradient_at_rest():
     for end in (10.0, 100.0, 1000.0):
         level, z = torch.ones(1, requires_grad=True), torch.ones(1, 1, requires_grad=True)
@@ -194,6 +198,7 @@ def test_single_precision_has_its_gradient_at_rest():
         np.testing.assert_allclose(found, [1.0, np.exp(-end)], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own, in forward mode
 def test_functional_derivatives_in_either_mode_are_those_at_rest():
     def after(z, level):

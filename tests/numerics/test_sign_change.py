@@ -98,6 +98,7 @@ def test_where_crossings_may_have_been_missed_a_warning_says_when_and_what_helps
         cross(hiss, 1e-5, 1, solver=RK4())
 
 
+@pytest.mark.slow
 def test_rows_with_surfaces_of_their_own_are_as_if_alone():
     speed = torch.tensor([1.0, 30.0, 200.0, 5.0], dtype=torch.float64)
     level = torch.tensor([0.2, 0.0, 0.9, -0.99], dtype=torch.float64)

@@ -13,6 +13,7 @@ from tsode.numerics.integrate import integrate, integrate_to
 from tsode.testing import check_solver
 
 
+@pytest.mark.slow
 @every_setting(SOLVERS)
 def test_solvers_keep_the_contract(solver):
     check_solver(solver)

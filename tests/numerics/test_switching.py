@@ -58,6 +58,7 @@ def test_a_stiff_window_is_entered_and_left():
     assert found.z.item() == pytest.approx(-0.23101961, rel=1e-5)  # by scipy's Radau at a tolerance of 1e-10
 
 
+@pytest.mark.slow
 def test_a_limit_cycle_with_jumps_is_followed_through_them():
     found = integrate(van_der_pol(1000.0), numbers([2.0, 0.0]), START, START + 2000.0, Switching(max_steps=5000))
     assert found.status.item() == Status.OK
@@ -67,6 +68,7 @@ def test_a_limit_cycle_with_jumps_is_followed_through_them():
     torch.testing.assert_close(found.z, numbers([1.70616773, -8.92809701e-4]), rtol=1e-3, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
 def test_what_is_not_stiff_is_solved_as_by_the_explicit_method(rtol):
     field, z, end = van_der_pol(1.0), numbers([2.0, 0.0]), START + 15.0
@@ -94,6 +96,7 @@ def test_a_surface_is_met_by_steps_of_either_method():
     torch.testing.assert_close(found.event_times[0, 0].item(), 0.6931471805599453 + 1e-6, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_gradient_goes_through_both_methods():
     rate = numbers(1e5).requires_grad_()
     z = numbers([3.0, 1.0]).requires_grad_()

@@ -45,6 +45,7 @@ def energy_errors(field, z, solver, times):
     return (field.energies(states.flatten(0, 1)).reshape(times.shape) - field.energies(z)[:, None]).abs()
 
 
+@pytest.mark.slow
 def test_leapfrog_keeps_the_energy_of_keplers_orbit_as_well_as_is_known():
     field, z = kepler()
     steps = 0.01 * torch.arange(1, 629, dtype=torch.float64)[None]
@@ -52,6 +53,7 @@ def test_leapfrog_keeps_the_energy_of_keplers_orbit_as_well_as_is_known():
     assert float(worst) == pytest.approx(3.707e-4, abs=5e-8)
 
 
+@pytest.mark.slow
 @every_method
 def test_values_between_steps_keep_the_energy_as_well_as_those_at_steps(made):
     field, z = kepler()
@@ -74,6 +76,7 @@ def test_one_step_is_a_canonical_map_at_random_weights(made):
         assert (jacobian.T @ canonical @ jacobian - canonical).abs().max() < 1e-12 * jacobian.norm() ** 2
 
 
+@pytest.mark.slow
 @every_method
 def test_angular_momentum_of_a_central_force_is_kept_to_rounding(made):
     field, z = kepler()
@@ -91,6 +94,7 @@ def test_a_solve_there_and_back_ends_where_it_began(made):
     torch.testing.assert_close(back, z, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_order_four_is_worth_its_evaluations():
     field, z = kepler()
     times = torch.linspace(0.0, 2.0 * math.pi, 100, dtype=torch.float64)[None]
@@ -127,6 +131,7 @@ def test_an_infusion_goes_into_a_separable_field_as_into_any_other():
     assert ends[0][0, 4] == 0.3
 
 
+@pytest.mark.slow
 def test_known_energies_are_solved_through_doses_and_infusions():
     field = SeparableHamiltonian(2, kinetic=free, potential=lambda q, theta: 0.5 * q.square().sum(dim=1))
     events = pd.DataFrame({"ds": [1.0, 2.0], "target": ["p", "p"], "amount": [1.0, 0.5], "duration": [0.0, 1.0]})

@@ -132,6 +132,7 @@ def _saved_numbers(gradient, n_steps, method="rk4"):
     return sum(kept.values())
 
 
+@pytest.mark.slow
 def test_checkpoints_keep_a_state_a_step_and_the_adjoint_keeps_none():
     of_a_step = {way: (_saved_numbers(way, 40) - _saved_numbers(way, 20)) / 20 for way in ("backprop", "checkpoint")}
     assert of_a_step["checkpoint"] <= 210  # two states, of 100 numbers each, and the times

@@ -99,6 +99,7 @@ def test_our_solvers_follow_a_path_of_torchsde_to_the_same_end_with_the_same_gra
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_adjoint_gradient_of_torchsde_comes_to_ours_as_its_steps_shrink(z):
     sde = neural(bounds=(0.1, 0.5))
     brownian = ItsPath(3)

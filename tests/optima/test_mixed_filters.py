@@ -69,6 +69,7 @@ def test_a_pendulum_swings_by_its_equation():
     assert family.period(1e-6) == pytest.approx(2.0 * np.pi / family.rate)
 
 
+@pytest.mark.slow
 def test_the_pendulums_grid_is_fine_enough():
     generator = np.random.default_rng(3)
     coarse, fine = Pendulum(), Pendulum(n_amplitudes=800, n_phases=512)

@@ -39,6 +39,7 @@ def test_cells_have_the_colour_of_their_attractor_whose_share_is_in_the_legend()
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xlim(), ax.get_ylim()) == ("x", "y", (-2, 2), (-1, 3))
 
 
+@pytest.mark.slow
 def test_states_that_diverge_are_grey_and_their_share_is_told():
     def field(t, z):
         return torch.stack([z[:, 0] ** 2 - 1, -z[:, 1]], dim=1)
@@ -48,6 +49,7 @@ def test_states_that_diverge_are_grey_and_their_share_is_told():
     assert set(np.unique(ax.collections[0].get_array())) == {1, 2}
 
 
+@pytest.mark.slow
 def test_states_without_a_grid_are_dots_and_distances_are_lines_to_the_edge():
     generator = torch.Generator().manual_seed(0)
     starts = 4 * torch.rand(50, 2, dtype=torch.float64, generator=generator) - 2

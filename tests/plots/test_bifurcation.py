@@ -44,6 +44,7 @@ def test_stable_parts_are_solid_unstable_ones_dashed_and_folds_marked_where_they
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("p", "z1")
 
 
+@pytest.mark.slow
 def test_cycles_are_drawn_by_their_least_and_largest_values_beside_fixed_points():
     points = continuation(bautin, [0.0, 0.0], (-0.5, 0.5))
     cycles = continuation(bautin, points[points["event"] == "hopf"], (-0.5, 0.5), of="cycles")

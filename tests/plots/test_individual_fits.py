@@ -60,6 +60,7 @@ def lines(axis):
     return {line.get_label(): line for line in axis.lines}
 
 
+@pytest.mark.slow
 def test_each_series_has_a_panel_and_those_beyond_thirty_a_page(forty):
     first, second = plot_individual_fits(forty), plot_individual_fits(forty, page=2)
     assert [axis.get_title() for axis in drawn(first)] == IDS[:30]
@@ -71,6 +72,7 @@ def test_each_series_has_a_panel_and_those_beyond_thirty_a_page(forty):
         plot_individual_fits(forty, series=["person41"])
 
 
+@pytest.mark.slow
 def test_a_panel_has_curve_bands_values_doses_and_what_is_below_the_limit(forty):
     (axis,) = drawn(plot_individual_fits(forty, series=["person 7"], level=80))
     by_label = lines(axis)

@@ -64,6 +64,7 @@ def test_states_before_an_observation_do_not_know_it():
     np.testing.assert_allclose(begun.z_plus[0], whole.z_plus[0, :n], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_both_limits_are_dots_and_doses_are_ticks(dosed):
     made, doses = dosed
     ax = plot_latent(made["JumpODEForecaster"], series=doses["unique_id"][0], components=[2, 0])

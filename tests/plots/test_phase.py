@@ -85,6 +85,7 @@ def test_a_source_is_open_and_a_centre_a_cross():
         )
 
 
+@pytest.mark.slow
 def test_manifolds_go_from_the_saddle_along_the_field_to_where_it_rests_or_out_of_the_picture():
     def field(t, z):
         return torch.stack([z[:, 0] - z[:, 0] ** 3, -z[:, 1] + z[:, 0] ** 2], dim=1)

@@ -40,6 +40,7 @@ def points(axis):
     return next(line for line in axis.lines if line.get_marker() == "o").get_data()
 
 
+@pytest.mark.slow
 def test_goodness_of_fit_draws_values_and_residuals_of_the_table(fitted):
     table = fitted.goodness_of_fit(n=0)
     pred, ipred, by_pred, by_time = plot_goodness_of_fit(fitted, table=table).axes
@@ -55,6 +56,7 @@ def test_goodness_of_fit_draws_values_and_residuals_of_the_table(fitted):
         plot_goodness_of_fit(fitted, "lever")
 
 
+@pytest.mark.slow
 def test_goodness_of_fit_says_how_many_values_are_censored_and_names_what_lies_far_out(censored):
     table = censored.goodness_of_fit(n=100)
     table.loc[table["censored"] == "", "CWRES"] = 0.0
@@ -65,6 +67,7 @@ def test_goodness_of_fit_says_how_many_values_are_censored_and_names_what_lies_f
     assert [text.get_text() for text in figure.axes[2].texts] == [IDS[3]]
 
 
+@pytest.mark.slow
 def test_the_predictive_check_draws_quantiles_their_bands_and_shares_below_the_limit(censored):
     table = censored.visual_predictive_check(n=50, corrected=False)
     above, below = plot_visual_predictive_check(censored, table=table).axes
@@ -80,6 +83,7 @@ def test_the_predictive_check_draws_quantiles_their_bands_and_shares_below_the_l
     assert below.get_xlabel() == "time since the start (hours)"
 
 
+@pytest.mark.slow
 def test_the_predictive_check_says_when_it_is_corrected(fitted):
     (axis,) = plot_visual_predictive_check(fitted, n=20).axes
     assert axis.get_ylabel() == "level, prediction-corrected"
@@ -109,6 +113,7 @@ def test_effects_without_covariates_ask_for_some_by_name(censored, fitted):
         plot_effects(fitted, ["weigth"])
 
 
+@pytest.mark.slow
 def test_profiles_are_drawn_through_their_points_up_to_the_rise_that_ends_the_interval(fitted):
     profiles = fitted.profile(level=90)
     intervals, curves = profiles

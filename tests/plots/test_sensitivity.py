@@ -75,6 +75,7 @@ def test_what_is_drawn_has_to_be_said_and_be_there(table):
         plot_sensitivity(table, "a", series="s3", forecast_time=pd.Timestamp("1999-01-01"))
 
 
+@pytest.mark.slow
 def test_the_bold_line_of_an_influence_is_the_median_over_series():
     curves = influence(fitted("LinearSDEForecaster-float64"))
     ax = plot_influence(curves, half_life=5.0)

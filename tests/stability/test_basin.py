@@ -38,6 +38,7 @@ def test_eight_wells_share_the_box_evenly(is_random):
     assert table.attrs["undecided"] == {"unsettled": 0.0, "diverged": 0.0}
 
 
+@pytest.mark.slow
 def test_labels_are_the_same_on_any_grid_and_when_asked_again():
     tables = [basin(duffing, [(-2, 2)] * 2, n=n) for n in (8, 8, 12)]
     pd.testing.assert_frame_equal(tables[0], tables[1])

@@ -89,6 +89,7 @@ def test_a_fold_without_other_states_is_at_zero():
     np.testing.assert_allclose(table[["p", "z1"]].to_numpy(), [[0.0, 0.0]], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "start", "at"), [(pitchfork, 0.0, -1.0), (pitchfork, 1.0, 1.0), (transcritical, 0.0, -1.0)]
 )
@@ -114,6 +115,7 @@ def test_the_hopf_point_of_the_brusselator_is_where_its_trace_vanishes():
     assert found["first_lyapunov_coefficient"].iloc[0] < 0
 
 
+@pytest.mark.slow
 def test_lorenz_equations_lose_their_stability_at_470_over_19_subcritically():
     table = events(continuation(lorenz, [0.0, 0.0, 0.0], (0.0, 30.0), name="r"))
     hopf = table[table["event"] == "hopf"]
@@ -126,6 +128,7 @@ def test_lorenz_equations_lose_their_stability_at_470_over_19_subcritically():
     assert neutral.tolist() == pytest.approx([((16 / 3 + 11) ** 2 - 121) / 40 + 1], abs=1e-8)
 
 
+@pytest.mark.slow
 def test_hopf_points_of_a_nerve_are_where_its_trace_vanishes():
     found = events(continuation(fitzhugh_nagumo, [-1.2, -0.6], (0.0, 2.0), name="current"))
     assert found["event"].tolist() == ["hopf", "hopf"]
@@ -210,6 +213,7 @@ def test_a_start_outside_the_range_is_refused():
 # -- cycles ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cycles_from_a_hopf_point_are_those_of_the_normal_form_and_turn_at_its_fold():
     hopf = continuation(bautin, [0.0, 0.0], (-0.5, 0.5))
     table = continuation(bautin, hopf[hopf["event"] == "hopf"], (-0.5, 0.5), of="cycles")
@@ -227,6 +231,7 @@ def test_cycles_from_a_hopf_point_are_those_of_the_normal_form_and_turn_at_its_f
     np.testing.assert_allclose(np.stack(table["multiplier_1"])[inner].real, truth[inner], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_amplitudes_and_periods_near_a_hopf_point_are_those_of_the_normal_form():
     branch = continuation(brusselator, [1.0, 0.5], (0.5, 3.0))
     hopf = branch[branch["event"] == "hopf"]

@@ -90,6 +90,7 @@ def test_every_forecaster_has_a_system_or_says_by_name_that_it_has_none(name):
             fitted_system(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "atol"), [("midpoint", 1e-9), ("rk4", 1e-9), (part("rk4", max_step=0.1), 1e-9), ("dopri5", 1e-5)]
 )
@@ -141,6 +142,7 @@ def dosed(made):
     return small(made, dtype="float64").fit(panel, events=events), panel, events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [JumpODEForecaster, LinearSDEForecaster, LatentODEForecaster])
 def test_what_is_given_after_the_last_row_does_not_change_where_a_series_stands(made):
     forecaster, panel, events = dosed(made)
@@ -208,6 +210,7 @@ def test_a_linear_sde_has_the_eigenvalues_of_its_drift():
     np.testing.assert_allclose(table["exponent_per_day"], np.sort(truth)[::-1] / days, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_exponents_do_not_depend_on_the_unit_of_time_of_the_data():
     panel = example_panel(4)
     hours = panel.assign(ds=(panel["ds"] - panel["ds"].min()) / pd.Timedelta("1h"))
@@ -292,6 +295,7 @@ def test_a_parameter_of_known_equations_can_take_another_value():
         system.of_one("c")
 
 
+@pytest.mark.slow
 def test_a_branch_of_known_equations_has_the_fold_of_each_draw():
     """``x' = u + k x - x**3`` has its folds at ``u = 2 (k / 3)**1.5`` and at minus that."""
     rng = np.random.default_rng(0)

@@ -35,6 +35,7 @@ def breathing(t, z):
     return (t.cos()[:, None] - 0.5) * z
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t0", [0.0, 1.0])
 def test_the_driven_springs_orbit_is_a_fixed_point_with_its_multipliers(t0):
     solver = Dopri5(rtol=1e-8, atol=1e-10, max_steps=10_000)
@@ -47,6 +48,7 @@ def test_the_driven_springs_orbit_is_a_fixed_point_with_its_multipliers(t0):
     )
 
 
+@pytest.mark.slow
 def test_exponents_per_step_are_those_of_the_field_times_the_period():
     steps = lyapunov_spectrum(period_map(breathing, TURN), [1.0], duration=2, transient=2, n_starts=2)
     field = lyapunov_spectrum(breathing, [1.0], duration=4 * TURN, transient=0.0, interval=TURN / 5, n_starts=2)
@@ -56,12 +58,14 @@ def test_exponents_per_step_are_those_of_the_field_times_the_period():
     assert not steps.attrs["is_clock_left_out"]
 
 
+@pytest.mark.slow
 def test_exponents_on_a_periodic_orbit_are_logarithms_of_its_multipliers():
     table = lyapunov_spectrum(period_map(spring(1.0, 1.0), TURN), [0.0, 1.0], duration=2, transient=10, n_starts=2)
     assert table.attrs["method"] == "closed form"
     np.testing.assert_allclose(table["exponent_per_step"], [-math.pi, -math.pi], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_finite_time_exponents_of_a_chaotic_pendulum_are_those_of_its_field_times_the_period():
     start = [[0.3, 0.7], [2.0, -1.0]]
     steps = finite_time_exponents(period_map(pendulum, 1.5 * TURN), start, [1, 2]).filter(like="exponent")
@@ -69,6 +73,7 @@ def test_finite_time_exponents_of_a_chaotic_pendulum_are_those_of_its_field_time
     np.testing.assert_allclose(steps, field * 1.5 * TURN, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_exponents_of_a_chaotic_pendulum_sum_to_minus_its_damping_per_period():
     table = lyapunov_spectrum(period_map(pendulum, 1.5 * TURN), [0.3, 0.7], duration=4, transient=1, n_starts=4)
     assert table.attrs["sum"] == pytest.approx(-0.5 * 1.5 * TURN, abs=1e-6)

@@ -64,6 +64,7 @@ def test_a_turn_by_an_irrational_angle_is_regular():
     assert row["cross_correlation"] == pytest.approx(1.0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_driven_field_is_classed_by_its_period_map():
     def field(t, z):
         return (t.cos()[:, None] - 0.5) * z

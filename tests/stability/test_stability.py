@@ -165,6 +165,7 @@ def test_an_evolution_in_closed_form_is_refused_by_name():
         fixed_points(OrthogonalFlow(2), [0.0, 0.0, 0.0, 0.0])
 
 
+@pytest.mark.slow
 def test_an_orbit_does_not_depend_on_those_beside_it():
     starts = torch.tensor([[1.0, 1.0, 1.0], [5.0, -3.0, 30.0]], dtype=torch.float64)
     both, alone = (finite_time_exponents(lorenz, z, [0.7, 2.0]) for z in (starts, starts[1:]))
@@ -185,6 +186,7 @@ def test_van_der_pols_cycle_has_its_smallest_period_and_multiplier(period):
     assert cycle["z1"].max() == pytest.approx(2.008619861, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_cycles_side_by_side_are_not_called_stable():
     cycle = limit_cycle(pendulum, [2.0, 0.0], transient=0.0)
     assert cycle.attrs["kind"] == "not isolated"

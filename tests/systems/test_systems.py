@@ -119,6 +119,7 @@ def test_starts_are_those_of_the_priors_and_the_dose(name):
         assert sum(before) == pytest.approx(1000.0)
 
 
+@pytest.mark.slow
 @ALL
 def test_draws_from_the_prior_can_be_solved_and_observed_with_finite_gradients(name):
     where = density(name)

@@ -26,6 +26,7 @@ def test_rk4_asks_a_field_four_times_a_step_and_a_closed_counter_counts_no_more(
     assert counter.take() == 0
 
 
+@pytest.mark.slow
 def test_the_history_of_a_solved_field_has_the_evaluations_of_a_batch():
     made = small(FORECASTERS["JumpODEForecaster"], evolution="mean_reverting", solver="rk4").fit(example_panel())
     assert made.history_["n_evaluations"].iloc[0] >= 4.0

@@ -37,6 +37,7 @@ def kind(request):
     return fit(settings), sizes
 
 
+@pytest.mark.slow
 def test_forecasts_are_the_same_before_and_after(kind):
     model, sizes = copy.deepcopy(kind[0]), kind[1]
     n_before = sum(weight.numel() for weight in model.module_.parameters())
@@ -48,6 +49,7 @@ def test_forecasts_are_the_same_before_and_after(kind):
     assert {name: model.get_params()[name] for name in sizes} == sizes
 
 
+@pytest.mark.slow
 def test_what_old_units_read_of_new_ones_is_learned_from_the_first_epoch_on_and_unequal(kind):
     model, sizes = copy.deepcopy(kind[0]), kind[1]
     model.grow(**sizes)
@@ -62,6 +64,7 @@ def test_what_old_units_read_of_new_ones_is_learned_from_the_first_epoch_on_and_
     assert len(learned.unique()) == len(learned)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_there_and_never_gets_much_worse():
     data = example_panel()
     model = small(FORECASTERS["JumpODEForecaster"], n_modes=2, n_static=2, n_hidden=4, max_epochs=6, n_members=1)
@@ -80,6 +83,7 @@ def test_a_grown_model_is_kept_in_a_file(tmp_path):
     assert np.isfinite(wanted.select_dtypes("number").to_numpy()).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "sizes", "message"),
     [

@@ -58,6 +58,7 @@ def test_steps_are_halved_from_level_to_level_and_judged_at_the_models_own():
     assert model.evolution.solver == RK4(max_step=0.125)
 
 
+@pytest.mark.slow
 def test_levels_reach_the_loss_of_fine_steps_at_less_than_six_tenths_of_the_evaluations():
     (_, coarse, _), (_, fine, _) = fit(n_levels=3, n_epochs=18), fit(n_levels=1, n_epochs=18)
     assert sum(row["n_evaluations"] for row in coarse) <= 0.6 * sum(row["n_evaluations"] for row in fine)
@@ -66,6 +67,7 @@ def test_levels_reach_the_loss_of_fine_steps_at_less_than_six_tenths_of_the_eval
     assert "level" not in fine[0]
 
 
+@pytest.mark.slow
 def test_a_level_that_gets_no_better_gives_way_to_the_next_before_the_rate_goes_down():
     worse = iter([3.0, 1.0] + [2.0] * 30)
     _, history, _ = fit(n_levels=2, n_epochs=30, patience=3, scores=worse)
@@ -83,6 +85,7 @@ def test_a_model_without_a_solver_has_one_level_and_a_forecaster_says_so():
         small(FORECASTERS["JumpODEForecaster"], n_levels=2).fit(example_panel())
 
 
+@pytest.mark.slow
 def test_a_forecaster_learns_by_levels_and_ends_with_its_own_solver():
     solver = RK4(max_step=0.25)
     made = small(FORECASTERS["JumpODEForecaster"], evolution="mean_reverting", solver=solver, n_levels=2, max_epochs=3)

@@ -14,6 +14,7 @@ from tsode.testing import example_batch
 from tsode.training.observation_times import times_loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [{}, {"evolution": "mlp", "jump": "gru"}], ids=["linear", "mlp"])
 def test_the_likelihood_of_observation_times_is_that_of_a_quadrature(parts):
     torch.manual_seed(0)

@@ -132,6 +132,7 @@ def fit_flow(spec, truth: Dynamics, noise: float, n_steps: int = 150) -> Dynamic
     return model.evolution.dynamics.requires_grad_(False)
 
 
+@pytest.mark.slow
 def test_a_fit_with_a_penalty_contracts_where_one_without_does_not():
     truth = Given(2, lambda z: torch.stack([-0.5 * z[:, 0] + z[:, 1], -z[:, 0] - 0.5 * z[:, 1]], dim=1))
     t, z = states(40, 2)
@@ -143,6 +144,7 @@ def test_a_fit_with_a_penalty_contracts_where_one_without_does_not():
     assert float(norms[1].max()) < 0.1 * float(norms[0].max())
 
 
+@pytest.mark.slow
 def test_a_fit_with_a_penalty_keeps_an_energy_better_than_one_without():
     t, z = states(20, 2)
     z = 0.5 * z
@@ -158,6 +160,7 @@ def test_a_fit_with_a_penalty_keeps_an_energy_better_than_one_without():
 # -- in forecasters ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PENALTIES)
 @pytest.mark.parametrize("made", [JumpODEForecaster, LatentODEForecaster])
 def test_forecasters_train_with_a_penalty_and_tell_of_it(made, name, tmp_path):
@@ -177,6 +180,7 @@ def test_penalties_that_do_not_fit_are_refused_by_name():
         small(JumpODEForecaster, evolution="mlp", penalties=part("contraction", speed=1.0)).fit(example_panel())
 
 
+@pytest.mark.slow
 def test_a_penalty_of_no_weight_changes_no_forecast():
     panel = example_panel()
     plain, other = (

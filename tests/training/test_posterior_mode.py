@@ -75,6 +75,7 @@ def test_the_same_seed_finds_the_same_parameters() -> None:
     assert torch.equal(parameters_to_vector(one.parameters()), parameters_to_vector(other.parameters()))
 
 
+@pytest.mark.slow
 def test_a_likelihood_that_is_nowhere_finite_is_an_error() -> None:
     broken = [Series(row.times, np.full_like(row.values, 1e200)) for row in SERIES]
     with pytest.raises(SolverError, match="not finite where the search starts"):
@@ -91,6 +92,7 @@ def _turning_series(n: int, seed: int) -> list[Series]:
     return made
 
 
+@pytest.mark.slow
 def test_from_classes_laid_too_high_a_likelier_mode_is_found_by_laying_them_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -97,6 +97,7 @@ def test_segments_find_an_oscillation_that_one_path_over_all_its_turns_takes_for
 # -- in forecasters ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), [("LatentODEForecaster", "elbo"), ("LatentSDEForecaster", "crps")])
 def test_latent_forecasters_train_in_segments_and_tell_of_the_gaps(name, loss):
     forecaster = small(FORECASTERS[name], n_segments=3, loss=loss).fit(example_panel())

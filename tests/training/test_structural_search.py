@@ -88,6 +88,7 @@ def test_a_fit_that_goes_on_keeps_components_and_weights_and_ends_at_the_mode(se
     assert ((mean - other).abs() < 0.25 * spread).all()
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_only_with_data_of_its_kind(searched: dict[str, ChannelFit]) -> None:
     seen, identity, log = _seen(*_simulated()), Transform.identity(), Transform.box_cox(0.0, 0.1)
     fit = replace(searched["all"], transform=Transform.box_cox(0.0))

@@ -60,6 +60,7 @@ def one_series(values: np.ndarray) -> pd.Series:
 # -- the leaderboard ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_leaderboard_is_sorted_below_the_combination_and_has_the_baselines(fitted):
     rows = fitted.leaderboard_
     assert rows["model"].iloc[0] == "combination"
@@ -71,6 +72,7 @@ def test_the_leaderboard_is_sorted_below_the_combination_and_has_the_baselines(f
     assert rows["coverage_80"].between(0.0, 1.0).all()
 
 
+@pytest.mark.slow
 def test_weights_are_not_negative_and_sum_to_one_by_channel_and_lead(fitted):
     table = fitted.weights_
     weights = table[list(fitted.members_)]
@@ -81,6 +83,7 @@ def test_weights_are_not_negative_and_sum_to_one_by_channel_and_lead(fitted):
     np.testing.assert_allclose(shares, weights.mean())
 
 
+@pytest.mark.slow
 def test_members_under_names_of_their_own_are_listed_by_these():
     members = {"mine": DirectForecaster(calendar=None), "last": "LastValueForecaster"}
     made = AutoForecaster(members=members, budget=None, random_state=0).fit(example_panel(4))
@@ -97,6 +100,7 @@ def test_the_leaderboard_that_is_handed_out_is_a_copy(fitted):
 # -- what fails, lasts or is stopped -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_member_that_fails_is_a_row_with_its_reason_and_changes_no_forecast(fitted):
     with own_names():
         tsode.register("forecaster", "FailingForecaster", Failing)
@@ -136,6 +140,7 @@ def test_ctrl_c_before_anything_is_done_is_handed_on():
         auto([Stopped(), *QUICK]).fit(example_panel())
 
 
+@pytest.mark.slow
 def test_fit_keeps_to_its_budget_on_a_small_panel():
     frame = example_panel()
     started = time.perf_counter()
@@ -150,6 +155,7 @@ def test_fit_keeps_to_its_budget_on_a_small_panel():
 # -- the same again ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_a_budget_the_same_seed_gives_the_same_choice_to_the_bit_in_any_order_of_rows(fitted):
     frame = example_panel()
     place = {key: k for k, key in enumerate(frame["unique_id"].unique())}
@@ -284,6 +290,7 @@ def test_update_takes_the_members_along():
     pd.testing.assert_frame_equal(made.predict(asked), told)
 
 
+@pytest.mark.slow
 def test_a_member_answers_by_itself_as_the_combination_asks_it(fitted):
     """With one member of weight one, both are the same but for the spread."""
     single = auto(["DirectForecaster"]).fit(example_panel())
@@ -304,6 +311,7 @@ def test_samples_have_the_marginals_of_the_quantiles(fitted):
             assert (np.abs(below - level) < 6.0 * np.sqrt(level * (1.0 - level) / n)).all()
 
 
+@pytest.mark.slow
 def test_validation_series_are_what_members_are_judged_on():
     frame = example_panel()
     is_held = frame["unique_id"].isin(["s0", "s1", "s2"])
@@ -334,6 +342,7 @@ def test_one_row_is_refused_with_what_helps():
         auto().fit(example_panel().iloc[:1])
 
 
+@pytest.mark.slow
 def test_members_that_read_no_past_covariates_forecast_the_targets_alone_wherever_these_stand():
     frame = example_panel()[["unique_id", "ds", "b", "a"]]  # the covariate comes before the target
     made = auto(QUICK[:2], past_covariates=["b"]).fit(frame)

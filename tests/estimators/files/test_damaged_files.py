@@ -354,6 +354,7 @@ def test_a_tensor_of_another_shape_or_dtype_is_refused_by_name(name, step, what,
             assert repr(key.removeprefix("module.")) in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITTED)
 def test_a_tensor_missing_or_too_many_is_refused_by_name(name, files, path):
     path.write_bytes(files[name])
@@ -416,6 +417,7 @@ def test_the_audit_hears_a_pickle(audit, tmp_path):
     assert any(event.startswith("pickle.find_class") for event in audit(lambda: pickle.loads(content)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_loading_runs_no_code_reads_no_pickle_and_imports_nothing(name, files, path, audit):
     path.write_bytes(files[name])

@@ -194,6 +194,7 @@ def test_a_sparse_file_with_a_wrong_checksum_takes_no_memory_for_its_tensors(tmp
     assert peak_of(lambda: refuse(path, "does not have the checksum")) < size // 8
 
 
+@pytest.mark.slow
 def test_a_whole_file_takes_its_size_once(tmp_path):
     frame = pd.DataFrame({"ds": np.arange(300_000.0), "y": np.arange(300_000.0) % 7})
     path = tmp_path / "m"

@@ -213,6 +213,7 @@ def test_a_loaded_forecaster_can_be_fitted_on(tmp_path):
     assert np.isfinite(loaded.predict(horizon="3h")["a"]).all()
 
 
+@pytest.mark.slow
 def test_a_class_of_ones_own_loads_its_own_files(tmp_path):
     check_forecaster(MyForecaster())
     MyForecaster().fit(example_panel()).save(tmp_path / "m")

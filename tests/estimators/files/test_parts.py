@@ -104,6 +104,7 @@ def test_a_registered_class_is_saved_by_its_name_and_needed_to_load(evolution, p
         BaseForecaster.load(path)
 
 
+@pytest.mark.slow
 @own_names()
 def test_a_part_that_a_file_cannot_hold_says_how_it_can_be(path):
     class Deaf(GRU):

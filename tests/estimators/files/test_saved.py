@@ -112,6 +112,7 @@ def test_a_regressor_comes_back_to_the_last_bit(kind, head, tmp_path):
         assert loaded.head.get_params() == head.get_params()
 
 
+@pytest.mark.slow
 def test_times_of_columns_and_other_heads_come_back(tmp_path):
     X, y = grid(), np.arange(20) % 3
     for times in (pd.date_range("2024-01-01", periods=6), np.arange(6.0) ** 2, [0, 1, 2, 4, 8, 16]):

@@ -65,6 +65,7 @@ def test_its_parameter_is_one_of_those_that_clone_set_params_and_files_know(tmp_
     pd.testing.assert_frame_equal(loaded.predict_interval(), made.predict_interval())
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract():
     check_forecaster(DampedTrendForecaster(rate=0.5))
 

@@ -18,6 +18,7 @@ def fitted() -> LinearSDEForecaster:
     return LinearSDEForecaster(components=["level", CHANGES], random_state=0).fit(DATA)
 
 
+@pytest.mark.slow
 def test_steps_and_kinks_are_learned_and_go_on_in_the_forecast(fitted: LinearSDEForecaster) -> None:
     np.testing.assert_allclose(fitted.predict(times=[10.5, 11.0]), 3.0 - 0.8 * np.array([3.5, 4.0]), atol=0.25)
     plain = LinearSDEForecaster(components=["level"], random_state=0).fit(DATA)

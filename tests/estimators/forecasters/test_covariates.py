@@ -277,6 +277,7 @@ def test_parameters_about_covariates_are_checked():
         small(JumpODEForecaster).fit(TRAIN, static=GROUPS.iloc[[0, *range(2, N_SERIES)]])
 
 
+@pytest.mark.slow
 def test_searches_hand_covariates_on_whole_or_row_by_row():
     hours = np.arange(0.0, 20.0)
     rows = pd.concat([pd.DataFrame({"unique_id": f"s{k}", "ds": hours, "y": np.sin(hours + k)}) for k in range(6)])

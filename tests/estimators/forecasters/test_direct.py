@@ -91,6 +91,7 @@ def test_a_longer_lead_is_never_surer_though_wild_times_are_those_that_were_seen
     assert (width[:, 1:] >= width[:, :-1] * (1.0 - 1e-6)).all()
 
 
+@pytest.mark.slow
 def test_trees_learn_quantiles_that_no_line_in_the_past_gives():
     rng = np.random.default_rng(0)
     frames = []
@@ -183,6 +184,7 @@ def test_a_single_observation_says_nothing_about_change():
         DirectForecaster(horizon=1.0).fit(pd.Series([1.0], index=[0.0]))
 
 
+@pytest.mark.slow
 def test_forecasts_are_the_same_again_with_the_same_seed():
     train, after = walk(12, 1.0, 0)
     first, again = (DirectForecaster(random_state=5).fit(train).predict(after) for _ in range(2))

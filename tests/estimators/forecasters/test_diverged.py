@@ -42,6 +42,7 @@ def test_a_learning_rate_that_is_far_too_high_is_never_taken_in_silence(name):
     assert any("Lower learning_rate, which is 1000" in message for message in heard)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "place"),
     [("jump", "jump_ode.calibrate"), ("latent", "latent.fit_spread"), ("latent", "latent.warn_unless_used")],

@@ -51,6 +51,7 @@ def _without_ends(fitted: JumpODEForecaster, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(fitted, "reader_", replace(fitted.reader_, ends=None))
 
 
+@pytest.mark.slow
 def test_means_quantiles_intervals_and_samples_stay_between_the_ends(
     fitted: JumpODEForecaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +65,7 @@ def test_means_quantiles_intervals_and_samples_stay_between_the_ends(
         np.testing.assert_array_equal(_columns(answer, "free"), _columns(free[name], "free"), err_msg=name)
 
 
+@pytest.mark.slow
 def test_scores_are_no_worse_with_ends_and_finite_at_them(
     fitted: JumpODEForecaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +157,7 @@ def _skew_panel(n: int = 130) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+@pytest.mark.slow
 def test_records_of_very_many_series_hold_unless_events_or_covariates_may_drive_a_series_farther() -> None:
     panel = _skew_panel()
     settings = {**SMALL, "horizon": 3.0, "max_epochs": 1}

@@ -58,6 +58,7 @@ def test_a_model_that_is_told_of_doses_forecasts_better():
     assert with_doses.score(later, events=told, metric="mse") > 0.5 * without.score(later, metric="mse")
 
 
+@pytest.mark.slow
 def test_in_a_linear_system_twice_the_dose_has_twice_the_effect(linear):
     base = DOSES[DOSES["unique_id"] != "s3"]
     twice = DOSES.assign(amount=np.where(DOSES["unique_id"] == "s3", 2.0, 1.0) * DOSES["amount"])
@@ -93,6 +94,7 @@ def test_repeats_are_explicit_rows(filtered):
     assert filtered.predict(**question, events=repeated).equals(filtered.predict(**question, events=explicit))
 
 
+@pytest.mark.slow
 def test_an_infusion_with_datetimes_says_its_amount_and_duration():
     start = pd.Timestamp("2024-01-01")
     frame = FRAME.assign(ds=start + pd.to_timedelta(FRAME["ds"], unit="h"))
@@ -105,6 +107,7 @@ def test_an_infusion_with_datetimes_says_its_amount_and_duration():
         fitted.predict(times=times, events=DOSES.assign(ds=infusions["ds"], rate=3.0))
 
 
+@pytest.mark.slow
 def test_a_table_of_events_goes_whole_through_cross_validation(monkeypatch):
     """It has as many rows as the data: scikit-learn would cut a frame of that length like them."""
     rows = pd.concat([DOSES.assign(ds=DOSES["ds"] + shift) for shift in (0.0, 1.0, 2.0)])
@@ -149,6 +152,7 @@ def test_events_that_the_model_cannot_read_are_named(filtered, change, message):
         filtered.predict(horizon=1.0, events=DOSES.head(2).assign(**change))
 
 
+@pytest.mark.slow
 def test_events_are_refused_where_their_effect_is_not_known():
     without = JumpODEForecaster(**QUICK).fit(FRAME)
     with pytest.raises(DataError, match="fit saw no events"):
@@ -171,6 +175,7 @@ def test_scenarios_that_are_no_dict_of_tables_are_an_error(filtered):
         filtered.what_if({}, horizon=1.0)
 
 
+@pytest.mark.slow
 def test_a_filter_goes_on_learning_with_the_same_events_alone():
     again = JumpODEForecaster(**QUICK, horizon=20.0, warm_start=True).fit(FRAME, events=DOSES)
     again.fit(FRAME, events=DOSES.head(20))

@@ -30,6 +30,7 @@ def plainly_learned():
     return jump(gradient="backprop").fit(panel())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["checkpoint", part("checkpoint", every=3), Binomial(), "auto"], ids=str)
 def test_a_forecaster_learns_the_same_in_every_exact_way(gradient):
     plain, other = plainly_learned(), jump(gradient=gradient).fit(panel())
@@ -43,6 +44,7 @@ def test_pairs_that_do_not_fit_are_refused_in_fit():
         jump(gradient="reversible").fit(panel())
 
 
+@pytest.mark.slow
 def test_gradients_of_a_fitted_forecaster_are_checked():
     data = panel()
     table = gradient_check(jump(gradient="checkpoint").fit(data), data)

@@ -47,6 +47,7 @@ def test_forecast_of_an_ornstein_uhlenbeck_process_is_nearly_the_best_possible()
     assert abs(scores["sde"][1] - scores["best"][1]) < 0.05
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_noise_and_the_same_seed_the_same():
     frame = example_panel(4)
     with quick_epochs():

@@ -38,6 +38,7 @@ def ask_all(forecaster) -> list[np.ndarray]:
     return [answer.iloc[:, 2:].to_numpy() for answer in answers] + [np.array(scores)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_question_in_pieces_has_the_answers_of_the_whole(name, monkeypatch):
     forecaster = MAKERS[name]().fit(FRAME)
@@ -47,6 +48,7 @@ def test_a_question_in_pieces_has_the_answers_of_the_whole(name, monkeypatch):
         np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_long_history_is_run_over_in_parts_with_the_answers_of_the_whole(monkeypatch):
     doses = pd.DataFrame({"unique_id": "s1", "ds": FRAME["ds"].min() + pd.to_timedelta([5, 30, 90], unit="h")})
     forecaster = MAKERS["jump"]().fit(FRAME, events=doses.assign(amount=1.0))

@@ -31,6 +31,7 @@ def fitted() -> LinearSDEForecaster:
     return LinearSDEForecaster(series_rates=5, **SETTINGS).fit(_turning(16, 0))
 
 
+@pytest.mark.slow
 def test_series_of_their_own_frequencies_are_forecast_better_than_by_one_rate_for_all(
     fitted: LinearSDEForecaster,
 ) -> None:
@@ -41,6 +42,7 @@ def test_series_of_their_own_frequencies_are_forecast_better_than_by_one_rate_fo
     assert errors[0] < 0.9 * errors[1]
 
 
+@pytest.mark.slow
 def test_a_file_and_an_update_keep_the_classes(fitted: LinearSDEForecaster, tmp_path: Path) -> None:
     fitted.save(tmp_path / "m.safetensors")
     loaded = LinearSDEForecaster.load(tmp_path / "m.safetensors")
@@ -65,6 +67,7 @@ def test_the_history_has_a_row_a_search_each_on_no_less_of_the_data(fitted: Line
     assert (rows["valid_loss"] == rows["train_loss"]).all()
 
 
+@pytest.mark.slow
 def test_the_validation_loss_is_that_of_the_given_series(fitted: LinearSDEForecaster) -> None:
     other = _turning(5, 1)
     judged = LinearSDEForecaster(series_rates=5, **SETTINGS).fit(_turning(16, 0), validation=other)
@@ -74,6 +77,7 @@ def test_the_validation_loss_is_that_of_the_given_series(fitted: LinearSDEForeca
     assert judged.history_["valid_loss"].iloc[-1] == pytest.approx(in_units, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_callback_or_an_interrupt_ends_the_fit_with_the_best_so_far() -> None:
     def interrupt(_: dict[str, float]) -> None:
         raise KeyboardInterrupt
@@ -87,6 +91,7 @@ def test_a_callback_or_an_interrupt_ends_the_fit_with_the_best_so_far() -> None:
         pd.testing.assert_frame_equal(other.predict(horizon=[1.0]), one.predict(horizon=[1.0]))
 
 
+@pytest.mark.slow
 def test_the_progress_line_is_shown_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     for verbose in (1, 0):
         LinearSDEForecaster(series_rates=2, verbose=verbose, **SETTINGS).fit(_turning(3, 0))
@@ -94,6 +99,7 @@ def test_the_progress_line_is_shown_only_when_asked(capsys: pytest.CaptureFixtur
         assert (out, "search" in err) == ("", bool(verbose))
 
 
+@pytest.mark.slow
 def test_single_precision_is_fitted_in_double_and_then_rounded(fitted: LinearSDEForecaster) -> None:
     single = LinearSDEForecaster(series_rates=5, dtype="float32", **SETTINGS).fit(_turning(16, 0))
     assert next(single.module_.parameters()).dtype == torch.float32

@@ -82,6 +82,7 @@ def test_an_update_is_a_whole_history(fitted: LinearSDEForecaster, tmp_path: Pat
     pd.testing.assert_frame_equal(part.predict_interval(horizon=[1.0]), fitted.predict_interval(horizon=[1.0]))
 
 
+@pytest.mark.slow
 def test_each_of_two_targets_has_its_own_errors() -> None:
     other = _walk(seed=4)
     frame = FRAME.assign(x=other["y"], x_se=other["y_se"])
@@ -94,6 +95,7 @@ def test_each_of_two_targets_has_its_own_errors() -> None:
         np.testing.assert_allclose(found[name], alone.predict(horizon=[2.0])[name].iloc[0], rtol=rtol)
 
 
+@pytest.mark.slow
 def test_series_with_parameters_of_their_own_and_doubted_values_read_errors() -> None:
     panel = pd.concat([_walk(40, seed).assign(unique_id=f"s{seed}") for seed in range(3)])
     model = _forecaster(per_series=True, robust=True).fit(panel)

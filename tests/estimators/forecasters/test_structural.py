@@ -21,6 +21,7 @@ def fitted() -> LinearSDEForecaster:
     return LinearSDEForecaster(components="auto", random_state=0).fit(_series())
 
 
+@pytest.mark.slow
 def test_automatic_components_find_trend_and_season(fitted: LinearSDEForecaster) -> None:
     assert {"slope", "unit"} <= set(fitted.components_["y"]) or {"damped_slope", "unit"} <= set(fitted.components_["y"])
     times = np.array([10.25, 10.75, 11.25, 12.0])

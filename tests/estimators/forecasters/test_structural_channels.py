@@ -37,6 +37,7 @@ def own() -> LinearSDEForecaster:
     return LinearSDEForecaster(components=["level"], random_state=0).fit(_stopped())
 
 
+@pytest.mark.slow
 def test_a_channel_that_stopped_is_forecast_from_the_other(
     joint: LinearSDEForecaster, own: LinearSDEForecaster
 ) -> None:
@@ -52,6 +53,7 @@ def test_a_channel_that_stopped_is_forecast_from_the_other(
     assert ((bands["b-lo-90"] < truth) & (truth < bands["b-hi-90"])).mean() > 0.7
 
 
+@pytest.mark.slow
 def test_a_gap_of_one_channel_is_filled_from_the_other(joint: LinearSDEForecaster, own: LinearSDEForecaster) -> None:
     data = _walks()
     given = data.copy()
@@ -103,6 +105,7 @@ def test_update_and_a_file_keep_channels_together(joint: LinearSDEForecaster, tm
     assert after == pytest.approx(again, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_channels_at_their_own_times_and_on_their_own_scales_are_fitted_together() -> None:
     data = _walks(60)
     data = data.assign(a=data["a"] - 50.0, b=np.exp(0.5 * data["b"]))

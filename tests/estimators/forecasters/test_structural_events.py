@@ -34,6 +34,7 @@ def fitted() -> LinearSDEForecaster:
     return LinearSDEForecaster(components=["level", "ou"], random_state=0, horizon=10.0).fit(FRAME, events=DOSES)
 
 
+@pytest.mark.slow
 def test_a_dose_to_come_raises_the_forecast_as_it_raised_the_past(fitted: LinearSDEForecaster) -> None:
     asked = pd.DataFrame({"unique_id": "s0", "ds": [62.0, 65.0, 70.0]})
     planned = pd.concat([DOSES, pd.DataFrame({"unique_id": ["s0"], "ds": [61.0], "amount": [3.0]})])

@@ -90,6 +90,7 @@ def test_where_nearly_all_values_are_one_the_bands_know_of_the_other(components:
     assert 0.5 < high - low < 4.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_series", [False, True])
 def test_panels_of_very_different_series_are_forecast(per_series: bool) -> None:
     rng = np.random.default_rng(1)

@@ -37,6 +37,7 @@ def test_clean_series_are_forecast_to_the_bit_as_without(clean: LinearSDEForecas
     )
 
 
+@pytest.mark.slow
 def test_outliers_move_the_forecast_by_less_than_a_fifth_of_its_spread(clean: LinearSDEForecaster) -> None:
     rng = np.random.default_rng(5)
     data = _series()

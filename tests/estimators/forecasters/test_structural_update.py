@@ -68,6 +68,7 @@ def _quantiles(forecaster: LinearSDEForecaster, **how) -> pd.DataFrame:
     return forecaster.predict_quantiles(times=ENDS, **how).set_index(["unique_id", "ds"]).sort_index()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_forecasts_after_any_cut_of_the_stream_are_those_from_the_whole_history(fitted, seed) -> None:
     frame, rng = _frame(), np.random.default_rng(seed)
@@ -85,6 +86,7 @@ def test_forecasts_after_any_cut_of_the_stream_are_those_from_the_whole_history(
     pd.testing.assert_frame_equal(again.predict(times=ENDS), forecaster.predict(times=ENDS))
 
 
+@pytest.mark.slow
 def test_the_work_of_a_new_row_does_not_grow_with_the_history(fitted, n_filtered) -> None:
     forecaster = fitted.with_history(_frame()[["unique_id", "ds", "x"]].assign(y=np.nan))
     forecaster.update(pd.DataFrame({"unique_id": ["a"], "ds": [1.5], "x": [0.0], "y": [0.0]}))
@@ -116,6 +118,7 @@ def test_states_are_kept_while_there_is_room(fitted, monkeypatch) -> None:
         assert [key for key, kept in forecaster._checkpoints.plain().items() if kept is not None] == list(expected)
 
 
+@pytest.mark.slow
 def test_what_asks_for_later_events_is_given_all_of_a_long_history(fitted, monkeypatch) -> None:
     frame = _frame()
     asked = {"times": [0.3, 0.31, 0.7, 2.0], "context": frame}
@@ -126,6 +129,7 @@ def test_what_asks_for_later_events_is_given_all_of_a_long_history(fitted, monke
         pd.testing.assert_frame_equal(actual, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_parameters_of_each_series_follow_all_of_its_history() -> None:
     frame = _frame()
     forecaster = LinearSDEForecaster(components=["level"], per_series=True, random_state=0)
@@ -151,6 +155,7 @@ def test_a_forecast_after_an_update_takes_no_longer_after_thirty_thousand_rows()
     assert took[1] < 2.5 * took[0]  # it was fifteen times as long when it ran over the history
 
 
+@pytest.mark.slow
 def test_a_refit_keeps_components_and_weights_and_forecasts_as_a_fit_of_all() -> None:
     rng = np.random.default_rng(0)
     times = np.sort(rng.uniform(0.0, 8.0, 130))

@@ -51,6 +51,7 @@ def inside(frame, names):
     return bool((x >= 0.0).all() and (share >= 0.0).all() and (share <= 1.0).all())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The latent state is not used")
 @pytest.mark.parametrize("made", LEARNED)
 def test_no_answer_leaves_the_support(made):
@@ -74,6 +75,7 @@ def test_no_answer_leaves_the_support(made):
         assert np.isfinite(fitted.score(panel(seed=1), metric=metric))
 
 
+@pytest.mark.slow
 def test_forecasts_are_those_of_the_logarithm_pushed_forward():
     frame = panel()[["unique_id", "ds", "x"]].dropna()
     times = {"times": [1.0, 3.0, 9.0]}
@@ -98,6 +100,7 @@ def test_forecasts_are_those_of_the_logarithm_pushed_forward():
     np.testing.assert_allclose(logs, -np.log(frame["x"]).groupby(frame["unique_id"]).sum(), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_forecasts_are_in_any_unit_of_the_data():
     frame = panel()
     asked = {"horizon": 1.0, "quantiles": [0.1, 0.9]}
@@ -111,6 +114,7 @@ def test_forecasts_are_in_any_unit_of_the_data():
             np.testing.assert_allclose(other[f"{channel}-q-{end}"], factor * one[f"{channel}-q-{end}"], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_real_values_change_nothing():
     frame = panel()
     plain, named = quick(LinearSDEForecaster, support="real"), quick(LinearSDEForecaster, support={"x": "real"})
@@ -138,6 +142,7 @@ def test_a_zero_that_comes_later_is_read_as_half_the_least_of_fit():
     pd.testing.assert_frame_equal(*answers)
 
 
+@pytest.mark.slow
 def test_a_later_value_outside_of_the_support_is_an_error_by_any_way_in():
     frame = panel().dropna()
     fitted = quick(LinearSDEForecaster).fit(frame)
@@ -186,6 +191,7 @@ def test_a_value_that_auto_did_not_expect_is_told_of_and_answered():
         assert np.isfinite(fitted.score(later, metric="crps"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [JumpODEForecaster, LinearSDEForecaster])
 def test_files_updates_and_warm_starts_keep_the_scales(made, tmp_path):
     frame, more = panel(), panel(seed=3).assign(ds=lambda f: f["ds"] + 50.0)
@@ -241,6 +247,7 @@ def test_past_covariates_are_read_as_they_are_unless_named():
         quick(JumpODEForecaster, **made, support={"y": "positive"}).fit(frame)
 
 
+@pytest.mark.slow
 def test_one_wide_frame_is_answered_in_kind():
     frame = panel(n_series=1, n=60).drop(columns="unique_id").set_index("ds")
     answer = quick(LinearSDEForecaster).fit(frame).predict_interval(horizon=1.0, level=95)
@@ -257,6 +264,7 @@ def test_scenarios_keep_the_support():
     assert np.isfinite(answer["x-diff"]).all()
 
 
+@pytest.mark.slow
 def test_conformal_bands_stay_in_the_support():
     frame = panel(n_series=24)[["unique_id", "ds", "x", "share"]]
     narrow = ConformalForecaster(quick(LinearSDEForecaster), random_state=0).fit(frame)

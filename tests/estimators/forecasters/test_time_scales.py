@@ -15,6 +15,7 @@ def frame(times: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"ds": times, "y": np.sin(np.arange(len(times)) % 60 / 4.0)})
 
 
+@pytest.mark.slow
 def test_a_linear_sde_learns_beside_a_silence_as_without_it():
     later = TIMES + 60.0 + 1e6
     forecaster = LinearSDEForecaster(max_epochs=2, random_state=0).fit(frame(np.r_[TIMES, later]))

@@ -124,6 +124,7 @@ def test_a_late_row_has_its_own_series_run_over_again_and_no_other(monkeypatch):
     assert sum(events) == len(own)  # one more by the late row, and one less: the last is left ahead
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FILTERS if name != "neural_jump_ode"])
 def test_events_may_come_with_the_stream(name):
     first, later = history()

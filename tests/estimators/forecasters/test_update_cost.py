@@ -69,6 +69,7 @@ def test_an_update_walks_through_no_series_but_its_own(name, walks):
     assert walks  # to see all of them is one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [JumpODEForecaster, LinearSDEForecaster])
 def test_events_and_covariates_of_an_update_walk_through_no_other_series_either(kind, walks):
     frame = example_panel()

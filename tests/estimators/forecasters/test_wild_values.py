@@ -48,6 +48,7 @@ def spoilt(deviations: float) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_wild_last_value_leaves_all_other_answers_to_the_bit_and_its_own_finite(name, dtype):
@@ -91,6 +92,7 @@ def test_where_nothing_can_be_forecast_there_is_an_error():
         forecaster.score(one.assign(ds=FRAME["ds"] + pd.Timedelta("9D")), context=context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("model", ["innovation", "ode_rnn", "gru_ode_bayes"])
 def test_a_wild_dose_leaves_all_other_answers_to_the_bit(model, dtype):
@@ -105,6 +107,7 @@ def test_a_wild_dose_leaves_all_other_answers_to_the_bit(model, dtype):
     pd.testing.assert_frame_equal(found[1:], wanted[1:], rtol=0.0, atol=0.0)
 
 
+@pytest.mark.slow
 def test_a_linear_sde_with_a_robust_scale_learns_the_others_as_without_the_wild_value():
     mad = FRAME.copy()
     mad.loc[20, "b"], gone = 1e9, FRAME.copy()

@@ -50,6 +50,7 @@ def medians(forecaster: JumpODEForecaster, events: pd.DataFrame, value: float = 
     return table["level"].to_numpy()
 
 
+@pytest.mark.slow
 def test_twice_the_dose_has_twice_the_effect_and_without_any_nothing_is_left_of_what_was_seen():
     forecaster = quick_fit(zero_input_response=True, likelihood="normal")
     one = DOSES[DOSES["unique_id"] == "s1"].assign(ds=[1.0, 5.0, 9.0])
@@ -86,6 +87,7 @@ def test_auto_leaves_a_panel_that_no_dose_moves_as_it_is():
     pd.testing.assert_frame_equal(found.predict(horizon=5.0), usual.predict(horizon=5.0), check_exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("events", [None, "marks"])
 def test_without_doses_nothing_changes(events):
     marks = None if events is None else DOSES.assign(kind="mark").drop(columns="amount")

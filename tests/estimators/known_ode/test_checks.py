@@ -57,6 +57,7 @@ def test_a_sample_of_the_prior_has_one_value_of_what_series_share():
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_failed_draws_of_the_prior_are_counted_in_prior_predictive():
     drawn = explosive().prior_predictive(100, 0, pd.DataFrame({"unique_id": "a", "ds": [1.0, 3.0]}))
     # it fails where k > 1/3: a share of .458
@@ -80,6 +81,7 @@ def test_the_density_at_given_values_is_that_of_the_formula_without_any_fit():
         decay().evaluate({"k": 0.5}, frame())
 
 
+@pytest.mark.slow
 def test_gradients_of_a_right_model_pass_and_of_one_that_hides_a_parameter_are_a_named_problem():
     own = decay(**QUICK).fit(frame())
     table = own.gradient_check()
@@ -134,6 +136,7 @@ def test_calibration_keeps_the_gaps_series_and_doses_of_the_fit():
     assert table.shape == (20, 2)  # two series that share nothing: a data set each
 
 
+@pytest.mark.slow
 def test_failures_are_told_by_cause_share_series_time_and_values():
     rows = pd.DataFrame({"unique_id": "patient 7", "ds": [1.0, 3.0], "level": [1.3, 2.0]})
     table = explosive().failures(rows)
@@ -148,6 +151,7 @@ def test_failures_are_told_by_cause_share_series_time_and_values():
     assert set(own.failures()["of"]) == {"prior"}
 
 
+@pytest.mark.slow
 def test_failures_have_datetimes_where_data_have():
     times = pd.Timestamp("2026-01-01") + pd.to_timedelta([1.0, 3.0], unit="h")
     rows = pd.DataFrame({"unique_id": "a", "ds": times, "level": [1.3, 2.0]})
@@ -155,6 +159,7 @@ def test_failures_have_datetimes_where_data_have():
     assert pd.Timestamp("2026-01-01") < table["ds"].iloc[0] < times[-1]
 
 
+@pytest.mark.slow
 def test_no_finite_start_says_which_part_is_not_finite_and_shows_the_best_three_draws():
     rows = pd.DataFrame({"unique_id": "patient 7", "ds": [1.0, 3.0], "level": [1.3, 2.0]})
     with pytest.raises(SolverError) as caught:

@@ -58,6 +58,7 @@ def test_the_correlation_of_simulated_errors_is_found(fitted):
     assert found["sd"] < 0.15
 
 
+@pytest.mark.slow
 def test_maximum_likelihood_of_a_population_finds_the_correlation_within_its_error():
     data = simulated(n_series=12, n=10, omega=0.3)
     found = model(random_effects=["k"], inference="likelihood", n_starts=2).fit(data)
@@ -93,6 +94,7 @@ def test_a_datatree_has_replicated_data_with_the_correlation(fitted):
     assert abs(np.corrcoef(np.log(x), y)[0, 1] - RHO) < 0.2
 
 
+@pytest.mark.slow
 def test_left_out_values_of_a_right_model_have_uniform_levels(fitted):
     levels = fitted.loo_pit(random_state=0)["pit"].to_numpy()
     distance = np.abs(np.sort(levels) - (np.arange(len(levels)) + 0.5) / len(levels)).max()

@@ -69,6 +69,7 @@ def held() -> KnownODEForecaster:
     return model(known_path="last").fit(frame("last"), known=known())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["linear", "last"])
 def test_equations_read_a_known_column_by_name_by_the_rule_of_known_path(path, alone, held):
     own = {"linear": alone, "last": held}[path]
@@ -101,6 +102,7 @@ def test_a_row_without_observation_changes_no_likelihood(alone):
     np.testing.assert_allclose(alone.predict(times=[7.0])["level"], more.predict(times=[7.0])["level"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_forecasts_follow_known_values_of_the_future(fitted):
     later = pd.concat([pd.DataFrame({"unique_id": key, "ds": [8.0, 9.0], "inflow": x})
                        for key, x in (("a", [2.0, 10.0]), ("b", [2.0, 2.0]))])  # fmt: skip
@@ -118,6 +120,7 @@ def test_forecasts_follow_known_values_of_the_future(fitted):
     np.testing.assert_allclose(before, fitted.predict(times=[7.5])["level"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_update_goes_on_with_later_inputs(alone):
     own = copy.deepcopy(alone)
     truth = 2.0 / K + (closed_form(8.0, K, "linear") - 2.0 / K) * np.exp(-0.5 * K)
@@ -133,6 +136,7 @@ def test_update_goes_on_with_later_inputs(alone):
     assert own.log_likelihood_.shape[1] == 8
 
 
+@pytest.mark.slow
 def test_scenarios_may_differ_in_what_is_known(fitted):
     levels = [1.0, 3.0, -2.0, 0.5, 10.0]
     table = fitted.what_if(
@@ -175,6 +179,7 @@ def test_the_same_call_gives_the_draws_of_fit_when_nothing_is_new(fitted):
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
+@pytest.mark.slow
 def test_inputs_with_datetimes_are_those_with_numbers(alone):
     def clock(table):
         return table.assign(ds=pd.Timestamp("2026-01-01") + pd.to_timedelta(table["ds"], unit="h"))

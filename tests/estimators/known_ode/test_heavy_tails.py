@@ -46,6 +46,7 @@ def test_the_shape_of_a_tail_is_that_of_its_law():
     assert float(tail_shape(torch.zeros(100, dtype=torch.float64))[0]) < 0.5
 
 
+@pytest.mark.slow
 def test_a_ratio_alone_leaves_both_of_its_parts_without_a_variance_and_that_is_named():
     # along the ridge the density falls as x^-2 x^-2 x: a tail of shape .5, from which on there is no variance
     assert named(michaelis_menten(0, 10.0)) == ["km", "vmax"]

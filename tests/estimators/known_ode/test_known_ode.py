@@ -166,6 +166,7 @@ def test_lynx_and_hare_are_those_of_published_reference_draws():
     assert model.problems_ == []
 
 
+@pytest.mark.slow
 def test_a_patient_with_a_dose_is_followed_and_asked_what_another_would_do():
     levels, doses = load_theophylline(), load_theophylline_doses()
     one = levels[levels["unique_id"] == 1].rename(columns={"theophylline_mg_l": "concentration"})

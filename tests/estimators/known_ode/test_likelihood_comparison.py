@@ -34,6 +34,7 @@ def models() -> dict[str, KnownODEForecaster]:
     }
 
 
+@pytest.mark.slow
 def test_criteria_and_ratios_are_those_of_the_objectives(models):
     table = compare_models(models, by="likelihood").set_index("model")
     assert table["aic"].is_monotonic_increasing
@@ -51,6 +52,7 @@ def test_criteria_and_ratios_are_those_of_the_objectives(models):
     assert pd.isna(table.loc["same", "df"])
 
 
+@pytest.mark.slow
 def test_a_spread_at_its_bound_has_the_mixture_and_one_inside_has_not(models):
     for smaller, law, part in (("same", "0.5 chi2(0) + 0.5 chi2(1)", 0.5), ("fixed", "chi2(1)", 1.0)):
         table = compare_models({name: models[name] for name in ("plain", smaller)}, by="likelihood").set_index("model")

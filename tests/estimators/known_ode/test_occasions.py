@@ -71,6 +71,7 @@ def fitted() -> tsode.KnownODEForecaster:
     return model().fit(levels, events=events)
 
 
+@pytest.mark.slow
 def test_spreads_of_both_levels_are_those_of_the_analysis_of_variance(fitted):
     # noise is small beside either spread, so that the rate of an occasion is the slope of its logarithms
     levels, _ = simulated()
@@ -88,6 +89,7 @@ def test_spreads_of_both_levels_are_those_of_the_analysis_of_variance(fitted):
     assert not fitted.summary().index.str.startswith("kappa").any()
 
 
+@pytest.mark.slow
 def test_each_occasion_has_the_rate_that_its_levels_fall_at(fitted):
     found = fitted.occasion_parameters()["ke", "mean"]
     assert found.index.names == ["unique_id", "visit"]
@@ -119,6 +121,7 @@ def test_an_occasion_to_come_is_as_wide_as_occasions_differ(fitted):
     assert own["ke", "sd"] < 0.02
 
 
+@pytest.mark.slow
 def test_a_new_series_is_forecast_before_and_after_its_first_rows(fitted):
     events = doses(1, 2).assign(unique_id="new")
     asked = pd.DataFrame({"unique_id": "new", "ds": [9.0, 18.0]})
@@ -151,6 +154,7 @@ def test_a_file_keeps_occasions(fitted, tmp_path):
     pd.testing.assert_series_equal(spread_of_next(fitted, 4), spread_of_next(again, 4))
 
 
+@pytest.mark.slow
 def test_checks_of_populations_draw_occasions_too(fitted):
     found = fitted.goodness_of_fit(n=100)
     assert np.isfinite(found[["CWRES", "NPDE"]].to_numpy()).all()

@@ -57,6 +57,7 @@ def width(band: pd.DataFrame) -> np.ndarray:
     return ((band["y-hi-90"] - band["y-lo-90"]) / band["y"]).to_numpy()
 
 
+@pytest.mark.slow
 def test_estimates_have_errors_intervals_and_what_the_objective_is(fitted):
     table = fitted.estimates()
     assert table.index.tolist() == ["ke", "omega_ke", "sd"]
@@ -70,6 +71,7 @@ def test_estimates_have_errors_intervals_and_what_the_objective_is(fitted):
     assert not fitted.summary().index.str.startswith("eta").any()
 
 
+@pytest.mark.slow
 def test_individuals_lie_between_their_own_data_and_the_typical_value(fitted):
     own = fitted.individual_parameters()["ke", "mean"]
     rows = frame()
@@ -90,6 +92,7 @@ def test_a_new_series_is_forecast_by_the_population_and_narrower_by_its_own_rows
     np.testing.assert_allclose(total, spread["y-sd"] ** 2, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_file_gives_the_same_forecasts(weighed, tmp_path):
     weighed.save(tmp_path / "model.tsode")
     again = tsode.KnownODEForecaster.load(tmp_path / "model.tsode", rates=rates)
@@ -101,6 +104,7 @@ def test_a_file_gives_the_same_forecasts(weighed, tmp_path):
     assert weighed.estimates().attrs == again.estimates().attrs
 
 
+@pytest.mark.slow
 def test_covariates_move_forecasts_of_new_series_as_their_power_says(weighed):
     means = []
     for weight in (40.0, 110.0):
@@ -125,6 +129,7 @@ def test_a_posterior_of_a_population_holds_its_estimates(fitted):
         assert abs(table.loc[name, "mean"] - estimates.loc[name, "estimate"]) < table.loc[name, "sd"]
 
 
+@pytest.mark.slow
 def test_a_population_without_any_start_says_what_is_not_finite():
     rows = frame().assign(y=-1.0)
     with pytest.raises(DataError, match="numbers above 0"):

@@ -76,6 +76,7 @@ def test_a_dose_after_all_values_of_a_series_is_an_error_with_both_times():
         fit(doses=later)
 
 
+@pytest.mark.slow
 def test_a_dose_before_the_first_value_is_honoured_from_its_own_time():
     fitted = fit(DATA, DOSES.assign(ds=-5.0))
     table = fitted.goodness_of_fit(n=0)
@@ -237,6 +238,7 @@ def two_parameters(data=DATA, doses=DOSES, **settings: Any) -> KnownODEForecaste
     ).fit(data, events=doses)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_more_effects_than_values_or_series_allow_are_a_warning_that_names_what_to_do():
     some = (DATA["unique_id"].isin(IDS[:2])) & (DATA["ds"] == TIMES[1])
     with pytest.warns(TsodeWarning, match=r"few values.*no series has more than 1 value.*shrink") as told:
@@ -246,6 +248,7 @@ def test_more_effects_than_values_or_series_allow_are_a_warning_that_names_what_
     assert any("give it more time (max_seconds=)" in text for text in fitted.problems_)
 
 
+@pytest.mark.slow
 def test_a_series_with_a_dose_in_another_unit_is_named_after_the_fit():
     with pytest.warns(TsodeWarning) as told:
         fitted = fit(doses=with_first(DOSES, amount=1e5), max_seconds=2.0, observed={"level": NOISES["log-normal"]})
@@ -259,6 +262,7 @@ def fitted() -> KnownODEForecaster:
     return fit()
 
 
+@pytest.mark.slow
 def test_order_of_rows_changes_nothing(fitted):
     mixed = [frame.sample(frac=1.0, random_state=1) for frame in (DATA, DOSES, STATIC)]
     once, again = fitted.estimates(), fit(*mixed).estimates()
@@ -266,6 +270,7 @@ def test_order_of_rows_changes_nothing(fitted):
     assert once.attrs["objective"] == pytest.approx(again.attrs["objective"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_series_without_values_changes_no_estimate(fitted):
     silent = pd.concat([DATA, pd.DataFrame({"unique_id": ["empty"], "ds": [4.0], "level": [np.nan]})])
     doses = pd.concat([DOSES, DOSES.iloc[:1].assign(unique_id="empty")])
@@ -274,6 +279,7 @@ def test_a_series_without_values_changes_no_estimate(fitted):
     np.testing.assert_allclose(found["estimate"], fitted.estimates()["estimate"], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The posterior has problems. unfinished")
 def test_a_category_that_fit_has_not_seen_is_named_at_a_forecast():
     sexes = STATIC.assign(sex=[*"MFMFMFMF"])

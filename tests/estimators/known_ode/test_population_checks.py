@@ -30,6 +30,7 @@ def censored() -> KnownODEForecaster:
     return bolus(observed={"level": noise}, covariates=None, time_unit="1h").fit(data, events=doses)
 
 
+@pytest.mark.slow
 def test_goodness_of_fit_has_a_row_a_value_with_ids_and_times_as_they_were_given(fitted):
     data, _, _ = simulated_bolus()
     found = fitted.goodness_of_fit(n=100)
@@ -44,6 +45,7 @@ def test_goodness_of_fit_has_a_row_a_value_with_ids_and_times_as_they_were_given
     assert np.isfinite(found[["CWRES", "NPDE"]].to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_the_typical_and_of_the_individual_parameters(fitted):
     _, _, static = simulated_bolus()
     found = fitted.goodness_of_fit(n=0)
@@ -69,6 +71,7 @@ def test_checks_are_the_same_for_the_same_seed_and_after_a_file(fitted, tmp_path
     pd.testing.assert_frame_equal(first, again.goodness_of_fit(n=60, random_state=3), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_curves_have_no_value_where_noise_in_proportion_is_about_nothing_before_the_dose():
     data, doses, static = simulated_bolus()
     noise = ProportionalNoise(lambda t, z, p: z[:, 0] / 20.0, cv=0.1)
@@ -109,6 +112,7 @@ def test_the_predictive_check_has_a_bin_a_time_of_the_protocol_and_a_band_about_
     assert edges[["from", "to", "n"]].to_numpy().tolist() == [[0.0, 6.0, 16], [6.0, 24.0, 16]]
 
 
+@pytest.mark.slow
 def test_censored_values_rank_lowest_and_their_share_has_rows_of_its_own(censored):
     data, _, _ = simulated_bolus()
     found = censored.visual_predictive_check(n=100, corrected=False)

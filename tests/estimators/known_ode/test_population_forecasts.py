@@ -36,6 +36,7 @@ def filled() -> KnownODEForecaster:
     return bolus(n_starts=1, n_draws=1000, initial={"drug": 100.0}, initial_time=0.0).fit(DATA, static=STATIC)
 
 
+@pytest.mark.slow
 def test_a_series_of_covariates_alone_is_forecast_as_the_population_says(filled):
     found = filled.predict_quantiles(ASKED, static=WEIGHTS, quantiles=[0.5])["level-q-0.5"].to_numpy()
     table = filled.estimates()
@@ -49,6 +50,7 @@ def test_a_series_of_covariates_alone_is_forecast_as_the_population_says(filled)
     pd.testing.assert_frame_equal(whole, filled.predict(ASKED, static=WEIGHTS))
 
 
+@pytest.mark.slow
 def test_without_its_covariates_a_new_series_is_an_error_that_names_it(filled):
     with pytest.raises(DataError, match=r"no history of series 'light'"):
         filled.predict(ASKED)
@@ -56,11 +58,13 @@ def test_without_its_covariates_a_new_series_is_an_error_that_names_it(filled):
         filled.predict(ASKED, context=SEEN)
 
 
+@pytest.mark.slow
 def test_the_start_of_a_series_of_nothing_is_asked_for_by_name(fitted):
     with pytest.raises(DataError, match=r"when series 'light' starts, which has no rows and no events: set initial_t"):
         fitted.predict(ASKED, static=WEIGHTS)
 
 
+@pytest.mark.slow
 def test_a_level_of_a_new_series_narrows_what_is_its_own_and_leaves_what_all_share(fitted):
     before, after = (fitted.predict_spread(ASKED, context=rows, **ONE) for rows in (SEEN.iloc[:0], SEEN))
     for table in (before, after):
@@ -72,6 +76,7 @@ def test_a_level_of_a_new_series_narrows_what_is_its_own_and_leaves_what_all_sha
     assert (before["level-sd-population"] > 0.0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The posterior has problems")
 def test_the_parts_of_the_spread_are_those_of_a_linear_mixed_model():
     generator = np.random.default_rng(1)

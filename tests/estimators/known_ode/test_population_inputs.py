@@ -85,6 +85,7 @@ def test_rates_of_a_population_read_inputs_along_time(path):
     assert found == pytest.approx(truth, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_population_beside_inputs_is_found_and_forecast_by_those_to_come(fitted):
     table = fitted.estimates()
     assert abs(table.loc["ke", "estimate"] - KE) < 3.0 * table.loc["ke", "se"]
@@ -96,6 +97,7 @@ def test_a_population_beside_inputs_is_found_and_forecast_by_those_to_come(fitte
         assert ahead[key] == pytest.approx(truth.mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_new_series_has_its_own_inputs_and_then_its_own_rate(fitted):
     known = renal(["s0"]).assign(unique_id="new")
     asked = pd.DataFrame({"unique_id": "new", "ds": [7.0]})
@@ -169,6 +171,7 @@ def test_numbers_of_doses_that_vary_act_as_in_the_closed_form(kind):
     assert found == pytest.approx(truth, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DOSED)
 def test_effects_on_doses_integrate_out_with_their_gradient(kind):
     own, rows, doses = dosed(kind)

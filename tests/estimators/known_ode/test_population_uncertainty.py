@@ -17,6 +17,7 @@ def fitted() -> KnownODEForecaster:
     return bolus().fit(data, events=doses, static=static)
 
 
+@pytest.mark.slow
 def test_profiles_have_intervals_in_units_and_the_curves_that_they_end_on(fitted):
     intervals, curves = fitted.profile(level=90)
     table = fitted.estimates()
@@ -37,6 +38,7 @@ def test_profiles_have_intervals_in_units_and_the_curves_that_they_end_on(fitted
     assert fitted.profile("cl", level=50).intervals["upper"]["cl"] < intervals["upper"]["cl"]
 
 
+@pytest.mark.slow
 def test_a_bootstrap_has_replicates_in_units_their_percentiles_and_the_error_of_the_sandwich(fitted):
     summary, replicates = fitted.bootstrap(100, random_state=1)
     assert replicates.columns.tolist() == ["cl", "omega_cl", "status"]
@@ -50,6 +52,7 @@ def test_a_bootstrap_has_replicates_in_units_their_percentiles_and_the_error_of_
     pd.testing.assert_frame_equal(fewer, replicates.head(5), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_replicates_that_have_not_converged_are_counted_and_told(fitted, monkeypatch):
     monkeypatch.setattr("tsode.inference.population.refit.MOST", 2)
     with pytest.warns(TsodeWarning, match="Of 4 replicates 0 failed and are left out, and 4 have not converged"):
@@ -58,6 +61,7 @@ def test_replicates_that_have_not_converged_are_counted_and_told(fitted, monkeyp
     assert summary.attrs["n_not_converged"] == 4
 
 
+@pytest.mark.slow
 def test_an_estimate_that_is_not_the_top_is_found_out_by_its_profile(fitted, tmp_path):
     fitted.save(tmp_path / "bolus.tsode")
     other = KnownODEForecaster.load(tmp_path / "bolus.tsode", rates=fitted.rates, observed=fitted.observed)
@@ -67,6 +71,7 @@ def test_an_estimate_that_is_not_the_top_is_found_out_by_its_profile(fitted, tmp
         other.profile("cl")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked_is_refused_by_name(fitted):
     with pytest.raises(ParameterError, match=r"'clearance' is no parameter .* Those are: cl, omega_cl"):
         fitted.profile("clearance")

@@ -50,6 +50,7 @@ def hybrid() -> KnownODEForecaster:
     return fitted_with_residual(frame(WITH_INFLOW))
 
 
+@pytest.mark.slow
 def test_a_residual_finds_what_the_equations_lack(hybrid):
     plain = model().fit(frame(WITH_INFLOW))
     assert hybrid.log_evidence_ > plain.log_evidence_ + 10.0
@@ -102,6 +103,7 @@ def test_what_is_no_residual_and_no_number_of_segments_is_said(changes, message)
         model(**changes).fit(frame(EXPONENTIAL))
 
 
+@pytest.mark.slow
 def test_bands_of_a_hybrid_hold_the_truth_between_the_rows_that_were_seen(hybrid):
     # how often, over many systems, tells part "hybrid_bands" of tests/benchmarks/bayes.py
     between = 0.5 * (TIMES[1:] + TIMES[:-1])

@@ -28,6 +28,7 @@ def slow() -> KnownODEForecaster:
     return decay(**SHARED).fit(data)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_a_new_series_that_the_draws_do_not_allow_is_that_of_a_fit_with_it(slow):
     fast = frame(["new"], levels=levels_at(0.8))
@@ -42,6 +43,7 @@ def test_a_new_series_that_the_draws_do_not_allow_is_that_of_a_fit_with_it(slow)
     assert abs(whole.summary().loc["k", "mean"] - slow.summary().loc["k", "mean"]) > 3 * slow.summary().loc["k", "sd"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_new_rows_of_a_series_of_fit_that_are_not_expected_are_those_of_a_fit_with_them(slow):
     new = pd.DataFrame({"unique_id": "c", "ds": [6.5, 7.0, 7.5], "level": [5.5, 5.4, 5.3]})

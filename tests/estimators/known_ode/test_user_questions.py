@@ -107,6 +107,7 @@ def test_data_times_a_thousand_and_hours_to_days_map_the_posterior_exactly_and_s
     assert ahead == pytest.approx(plain.predict(times=[8.0])["level"][0], rel=1e-8)
 
 
+@pytest.mark.slow
 def test_the_order_of_parameters_their_names_and_the_order_of_series_and_rows_change_nothing():
     def model(names, n_draws=64):
         first, second = names
@@ -131,6 +132,7 @@ def test_the_order_of_parameters_their_names_and_the_order_of_series_and_rows_ch
     assert two.log_evidence_ == pytest.approx(one.log_evidence_, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_fit_a_fit_b_fit_a_is_bit_equal_the_first():
     own, other = decay(inference="importance", n_draws=64), frame(levels=[6.1, 4.4, 3.1, 1.7, 0.6])
     first = own.fit(frame()).posterior_
@@ -178,6 +180,7 @@ def two_channels(**changes) -> KnownODEForecaster:
     return KnownODEForecaster(decay_rates, **given | changes)
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_nan_is_as_if_it_were_absent():
     rows = frame().assign(doubled=lambda f: 2.0 * f["level"], logged=lambda f: f["level"])
     holes = rows.copy()
@@ -286,6 +289,7 @@ def test_a_new_patient_with_a_dose_and_no_levels_has_the_forecast_of_the_shared_
     np.testing.assert_allclose(ahead, truth, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_doses_that_arrive_together_by_their_lag_have_right_values_and_gradients():
     # a dose with a lag of 1 arrives when a second is given without, and a value is read
     both = {
@@ -373,6 +377,7 @@ def test_a_time_limit_keeps_the_best_state_marked_unfinished(monkeypatch):
     assert np.isfinite(own.predict(times=[8.0])["level"]).all()
 
 
+@pytest.mark.slow
 def test_wild_proposals_are_rejections_and_the_posterior_is_that_where_solves_succeed():
     # z' = k z^2 from 1: no solve to 2 where k > 1/2; the data say that k is near 0.45
     k = 0.45

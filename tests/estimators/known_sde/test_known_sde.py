@@ -119,6 +119,7 @@ def test_rows_that_come_later_move_the_state_as_if_fit_had_seen_them():
     pd.testing.assert_frame_equal(by_context, whole.predict(times=[13.0, 20.0]), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "filter", ["extended", part("square_root", n_members=12), part("guided", n_particles=20)], ids=str
 )
@@ -144,6 +145,7 @@ def test_a_stream_of_rows_has_the_forecasts_of_a_run_over_all(filter):
     pd.testing.assert_frame_equal(streamed.predict(times=[14.0]), whole.predict(times=[14.0]), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_row_more_costs_as_many_steps_however_long_the_history_is(monkeypatch):
     steps = []
     usual = KnownMotion.transition
@@ -159,6 +161,7 @@ def test_a_row_more_costs_as_many_steps_however_long_the_history_is(monkeypatch)
     assert counts[0] == counts[1] <= 4
 
 
+@pytest.mark.slow
 def test_many_times_far_ahead_share_their_steps_and_have_the_answers_that_each_has_alone(monkeypatch):
     def bent(t, z, p):
         return (-p.k * torch.sinh(z[:, 0] - 2.0),)
@@ -202,6 +205,7 @@ def test_paths_given_all_rows_have_the_moments_of_the_smoother(known):
         assert row.std == pytest.approx(sd, rel=6 / np.sqrt(2000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "filter",
     ["unscented", part("square_root", n_members=40), part("ensemble", n_members=300), part("particle", n_particles=300),
@@ -223,6 +227,7 @@ def growth(t, z, p):
     return (p.r * z[:, 0] * (1 - z[:, 0] / 10.0) + p.u - 0.3 * z[:, 0],)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The posterior has problems. a mode has no width")
 def test_with_next_to_no_noise_events_and_inputs_act_as_on_equations_without_any():
     given = {
@@ -249,6 +254,7 @@ def test_with_next_to_no_noise_events_and_inputs_act_as_on_equations_without_any
     np.testing.assert_allclose(drawn, wanted, atol=6 * 0.5 / np.sqrt(4000))
 
 
+@pytest.mark.slow
 def test_a_posterior_knows_parameters_and_process_noise_on_real_data():
     def in_logs(t, z, p):
         hare, lynx = z[:, 0].exp(), z[:, 1].exp()
@@ -297,6 +303,7 @@ def of_example() -> KnownSDEForecaster:
     ).fit(example_panel())  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*the posterior did not expect")  # the contract brings series from elsewhere
 @pytest.mark.parametrize("check", OF_FORECASTS, ids=lambda check: check.__name__)
 def test_forecasts_keep_the_contract(of_example, check):
@@ -378,6 +385,7 @@ def test_doses_in_steady_state_are_refused_with_what_to_do(known):
         known.predict(times=[14.0], events=dose)
 
 
+@pytest.mark.slow
 def test_the_report_of_a_filter_has_the_likelihoods_of_its_rows_and_names_the_worst():
     rows = walks(("a",))
     rows.loc[12, "y"] += 6.0

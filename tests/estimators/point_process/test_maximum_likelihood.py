@@ -181,6 +181,7 @@ def test_an_interrupted_fit_keeps_the_best_parameters_and_a_callback_may_stop_on
     assert fit("self_correcting", rounded_events(), callbacks=[lambda row: row["epoch"] == 1]).n_iter_ == 1
 
 
+@pytest.mark.slow
 def test_a_network_learns_from_all_events_unless_it_stops_early():
     events = rounded_events()
     seen = {

@@ -160,6 +160,7 @@ def test_summaries_are_those_worked_out_by_hand():
     np.testing.assert_array_equal(summarise([one])[0, len(SUMMARIES) :], 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "forecaster",
     [small(JumpODEForecaster, n_members=1), small(JumpODEForecaster, n_members=2), LinearSDEForecaster(max_epochs=1)],
@@ -199,6 +200,7 @@ def test_which_way_time_runs_is_told_by_default_settings_and_not_by_summaries():
     assert plain.score(those, truth) < 0.6  # a half and 3.5 standard errors of 300
 
 
+@pytest.mark.slow
 def test_probabilities_sum_to_one_and_agree_with_the_class():
     X, y = waves(24, seed=1)
     classifier = SeriesClassifier(encoder(), random_state=0).fit(X, y)
@@ -211,6 +213,7 @@ def test_probabilities_sum_to_one_and_agree_with_the_class():
         classifier.fit(X, 0 * y)
 
 
+@pytest.mark.slow
 def test_labels_that_the_series_do_not_tell_are_not_predicted_with_confidence():
     X, y = waves(40, seed=1)[0], np.random.default_rng(1).integers(0, 2, 240)
     chosen = SeriesClassifier(encoder(), random_state=0).fit(X, y[:40])
@@ -226,6 +229,7 @@ def test_a_class_of_one_series_is_learned_too():
     assert SeriesClassifier(encoder(), random_state=0).fit(X, np.arange(20) == 3).predict(X)[3]
 
 
+@pytest.mark.slow
 def test_the_regressor_finds_the_mean_and_the_amplitude_of_irregular_waves():
     X, _ = waves(120, seed=2)
     level, size = np.random.default_rng(3).uniform(1.0, 3.0, (2, 120))
@@ -235,6 +239,7 @@ def test_the_regressor_finds_the_mean_and_the_amplitude_of_irregular_waves():
         assert regressor.score(moved[80:], target[80:]) > 0.8
 
 
+@pytest.mark.slow
 def test_they_stand_in_pipelines_searches_and_wrappers():
     X, y = waves(24, seed=1)
     groups = np.arange(24) // 2 % 4

@@ -25,6 +25,7 @@ def mean_scores(density: MarginalDensity, theta: torch.Tensor) -> tuple[torch.Te
     return found.mean(dim=0), blocks.std(dim=0) / 10**0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sample", "lines", "decays"])
 def test_scores_by_chains_are_those_of_the_marginal_likelihood(kind):
     if kind == "decays":

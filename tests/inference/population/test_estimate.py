@@ -18,6 +18,7 @@ from tsode.inference.population.methods import METHODS
 from tsode.inference.priors import LogNormal
 
 
+@pytest.mark.slow
 def test_theophylline_by_focei_has_the_published_objective_estimates_and_errors():
     joint = theophylline()
     density = MarginalDensity(joint, METHODS["focei"]())
@@ -51,6 +52,7 @@ def test_a_parameter_that_nothing_reads_has_no_errors_and_is_named():
     assert any("flat along unread" in text for text in problems_of(found, density))
 
 
+@pytest.mark.slow
 def test_a_start_whose_spread_has_fallen_to_zero_rises_to_the_top_that_another_has_found():
     levels = [[9.0, 8.1], [8.3, 6.7], [6.6, 4.5], [5.1, 2.4], [2.9, 1.0]]
     noise = AdditiveNoise("c", sd="sd")

@@ -73,6 +73,7 @@ def test_of_one_occasion_the_variances_of_both_levels_add_up(name):
     torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-5 if name == "quadrature" else 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["focei", "laplace", "quadrature"])
 def test_gradients_by_the_spread_of_occasions_are_those_of_differences(name):
     joint = two_levels(

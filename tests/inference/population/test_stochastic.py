@@ -61,6 +61,7 @@ def test_six_effects_of_a_linear_model_end_at_the_top_of_its_closed_form():
     torch.testing.assert_close(found.covariance.diagonal(), errors, rtol=0.1, atol=0.0)
 
 
+@pytest.mark.slow
 def test_starts_from_the_prior_come_to_the_same_and_a_time_limit_is_told():
     joint = normal_sample(sd=0.3).joint
     density = MarginalDensity(joint, Stochastic(n=64))

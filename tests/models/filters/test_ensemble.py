@@ -97,6 +97,7 @@ def test_dropout_draws_for_every_member_by_itself():
     assert not torch.equal(filtered[0].path.z_end, filtered[1].path.z_end)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "likelihood"), [("innovation", "normal"), ("ode_rnn", "normal"), ("innovation", "laplace")]
 )
@@ -142,6 +143,7 @@ def waves() -> pd.DataFrame:
     return pd.concat(rows)
 
 
+@pytest.mark.slow
 def test_spread_parts_add_up_and_disagreement_grows_off_the_data(tmp_path):
     frame = waves()
     model = JumpODEForecaster(
@@ -168,6 +170,7 @@ def test_spread_parts_add_up_and_disagreement_grows_off_the_data(tmp_path):
     pd.testing.assert_frame_equal(again.predict_spread(horizon=2.0), spread)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_heavy_tails_answers_every_question(tmp_path):
     frame = waves()
     model = JumpODEForecaster(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from tests.training.series import ou_series
@@ -34,6 +35,7 @@ def _means_at(n_series: int):
     return batch, times, means_of
 
 
+@pytest.mark.slow
 def test_squares_of_the_moves_sum_to_the_mean_square_of_the_draws() -> None:
     expert, mode = _mode(8)
     _, _, means_of = _means_at(4)
@@ -50,6 +52,7 @@ def test_squares_of_the_moves_sum_to_the_mean_square_of_the_draws() -> None:
     assert cosine > 0.95
 
 
+@pytest.mark.slow
 def test_fewer_series_leave_more_unknown_of_the_expert() -> None:
     unknown = []
     for n in (4, 32):
@@ -71,6 +74,7 @@ def test_draws_have_the_curvature_of_the_search() -> None:
     np.testing.assert_allclose(draws.var(axis=0), np.diag(inverse), rtol=0.14)
 
 
+@pytest.mark.slow
 def test_a_forecast_by_the_expert_alone_has_an_epistemic_part_that_updates_keep() -> None:
     rng = np.random.default_rng(0)
     rows = []

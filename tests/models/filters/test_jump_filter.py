@@ -149,6 +149,7 @@ def test_any_solver_goes_with_any_jump(solver, jump):
     assert not forecast.status.any()
 
 
+@pytest.mark.slow
 def test_parts_may_be_given_by_instance():
     family, evolution = StudentT(), Solved(LinearDynamics(3), Midpoint())
     model = build_filter(2, evolution=evolution, jump=GRU, likelihood=family, n_hidden=4)

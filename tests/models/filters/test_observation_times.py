@@ -31,6 +31,7 @@ def test_the_rate_of_observations_is_learned_where_it_depends_on_the_state():
     assert "train_times" in forecaster.history_
 
 
+@pytest.mark.slow
 def test_an_intensity_is_per_hour_of_datetimes_and_knows_no_later_data():
     rng = np.random.default_rng(0)
     start = pd.Timestamp("2024-01-01")

@@ -31,6 +31,7 @@ def test_filters_of_two_passes_keep_the_contract(name):
     check_model(make(name))
 
 
+@pytest.mark.slow
 def test_ensembles_of_two_passes_keep_the_contract():
     check_model(Ensemble([make(seed=0), make(seed=1)]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from tests.registries import quick_epochs
@@ -72,6 +73,7 @@ def test_what_the_last_layer_reads_gives_its_locations() -> None:
     assert not member.readout.location_out._forward_pre_hooks
 
 
+@pytest.mark.slow
 def test_more_series_leave_less_unknown_and_a_file_keeps_it(tmp_path) -> None:
     frame = _waves(60)
     few, many = (
@@ -95,6 +97,7 @@ def test_more_series_leave_less_unknown_and_a_file_keeps_it(tmp_path) -> None:
     pd.testing.assert_frame_equal(again.predict_spread(**asked), few.predict_spread(**asked))
 
 
+@pytest.mark.slow
 def test_a_file_without_a_posterior_is_read_and_answers_by_its_members(tmp_path) -> None:
     with quick_epochs():
         model = JumpODEForecaster(random_state=0, **SETTINGS).fit(_waves(12))

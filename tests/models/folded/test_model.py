@@ -35,6 +35,7 @@ def queries(*rows: np.ndarray) -> torch.Tensor:
     return torch.tensor(np.stack(rows))
 
 
+@pytest.mark.slow
 def test_later_values_of_new_stars_are_forecast_to_little_more_than_the_noise(learned):
     series, periods = stars(4, n_nights=40, seed=7)
     held, errors = [], []
@@ -51,6 +52,7 @@ def test_later_values_of_new_stars_are_forecast_to_little_more_than_the_noise(le
     assert 0.8 < np.concatenate(held).mean() < 0.98
 
 
+@pytest.mark.slow
 def test_a_pooled_shape_forecasts_a_star_of_few_nights_better_than_one_of_its_own(learned):
     series, _ = stars(4, n_nights=32, seed=3)
     alone = FoldedModel(2, pooled=False)
@@ -86,6 +88,7 @@ def test_an_event_at_the_query_is_seen_from_the_right_alone(learned):
     assert not torch.equal(left, right)
 
 
+@pytest.mark.slow
 def test_units_of_time_and_value_move_the_forecast_with_them():
     series, _ = stars(9, n_nights=30, seed=8)
     later = given(series[-1])[1]
@@ -109,6 +112,7 @@ def test_short_and_empty_histories_get_the_level(learned):
     assert (learned.forecast(batch_of(short), queries(np.array([5.0]))).variance > 0.0).all()
 
 
+@pytest.mark.slow
 def test_paths_follow_the_forecast_at_each_time_and_share_what_is_not_known_of_the_shape(learned):
     (star,), _ = stars(1, n_nights=40, seed=9)
     past, later = given(star)

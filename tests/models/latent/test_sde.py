@@ -204,6 +204,7 @@ def test_cost_has_a_gradient_for_guide_encoder_and_prior():
         assert all(p.grad is None or p.grad.isfinite().all() for p in part.parameters())
 
 
+@pytest.mark.slow
 def test_a_method_of_torchsde_serves_as_the_solver():
     torch.manual_seed(0)
     model = small_latent_sde(solver=TorchSDE("milstein", n_steps=2)).double().eval()

@@ -322,12 +322,14 @@ def test_no_queries_give_no_samples():
         assert draw(batch, none, 3, torch.Generator()).shape == (3, 1, 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_channels", "n_state"), [(1, 2), (2, 5)])
 def test_models_keep_the_contract(n_channels, n_state):
     torch.manual_seed(0)
     check_model(StableLinearSDE(n_channels, n_state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_given_systems_keep_the_contract(name):
     check_model(LinearSDE(**SYSTEMS[name]))

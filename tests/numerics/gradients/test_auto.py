@@ -16,6 +16,7 @@ def chosen(field, d, memory, solver=STEPS):
     return integrate(field, z, start, start + 2, solver, Auto(memory)).gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [STEPS, FINE], ids=["fixed", "adaptive"])
 def test_the_way_is_chosen_by_memory_and_the_number_of_parameters(solver):
     rates = tensor([1.5, 1.0, 3.0, 1.0], True)

@@ -58,6 +58,7 @@ def all_inputs(rates, solver, gradient, seen="end"):
     return states.detach(), torch.cat([x.flatten() for x in found])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seen", ["end", "times", "both"])
 @pytest.mark.parametrize("solver", [FINE, STEPS], ids=["adaptive", "fixed"])
 def test_all_ways_agree_on_starts_their_times_ends_queries_and_tensors_in_a_closure(solver, seen):
@@ -88,6 +89,7 @@ def test_what_flows_in_along_time_has_its_gradient_in_every_way():
         np.testing.assert_allclose(found, [[0.5, 1.0, 1.0, 0.5]], rtol=1e-10, err_msg=repr(gradient))
 
 
+@pytest.mark.slow
 @named
 def test_a_state_at_rest_has_the_gradient_of_its_linearisation(gradient):
     z = tensor([[0.0]], True)
@@ -95,6 +97,7 @@ def test_a_state_at_rest_has_the_gradient_of_its_linearisation(gradient):
     assert torch.autograd.grad(end.sum(), z)[0].item() == pytest.approx(np.exp(-6.0), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_adjoint_does_not_lose_a_start_that_has_decayed():
     finest = Dopri5(rtol=1e-10, atol=1e-16)  # the state ends at 2e-9
     rate, z = tensor([-50.0], True), tensor([[1.0]], True)
@@ -129,6 +132,7 @@ def test_second_derivatives_are_refused_by_name_where_there_are_none(gradient):
         torch.autograd.grad(end.sum(), z, create_graph=True)
 
 
+@pytest.mark.slow
 def test_steps_that_are_taken_back_give_the_gradient_of_backprop():
     length = tensor([1.3], True)
     z = tensor([[1.0, 0.2], [2.0, -0.1]], True)
@@ -144,6 +148,7 @@ def test_steps_that_are_taken_back_give_the_gradient_of_backprop():
     torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_fields_that_take_a_gradient_themselves_are_solved_in_every_way():
     mass = tensor([2.0], True)
 

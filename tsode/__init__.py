@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 from tsode._registry import Part, part, register
-from tsode.control import plan, replan
+from tsode.control import forecast_functional, plan, replan
 from tsode.errors import ZenoError
 from tsode.estimators import (
     AutoForecaster,
@@ -62,6 +62,7 @@ __all__ = [
     "compare_models",
     "compare_structures",
     "find_crossings",
+    "forecast_functional",
     "integrate_triggers",
     "part",
     "plan",

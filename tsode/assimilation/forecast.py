@@ -64,8 +64,11 @@ class Branches:
 
     # -- forecasts -----------------------------------------------------------------------------------------------------
 
-    def laws(self, times: Tensor, by_all: bool = False) -> list[Law]:
-        """Law of each channel at ``times`` (r q), by what was seen strictly before, or by all data."""
+    def laws(self, times: Tensor, by_all: bool = False, with_noise: bool = True) -> list[Law]:
+        """Law of each channel at ``times`` (r q), by what was seen strictly before, or by all data.
+
+        Without noise it is that of what noise is about, for densities whose filter is exact.
+        """
         q = times.shape[1]
         branch, t = self._rows_at(times), times.flatten()
         beliefs = self._smoothed_at(times) if by_all else self._beliefs_at(times)
@@ -78,7 +81,7 @@ class Branches:
                 seen = branch.seen(c, t, torch.ones_like(t), torch.ones_like(t, dtype=torch.bool))
                 mean, slope, beside = filter.regressed(beliefs, seen)
                 assert seen.variance is not None
-                sd = (slope.square().sum(dim=1) + beside + seen.variance).sqrt()
+                sd = (slope.square().sum(dim=1) + beside + (seen.variance if with_noise else 0.0)).sqrt()
                 params = torch.stack([mean, sd.log()], dim=-1)[:, None]
             else:
                 z = filter.members(beliefs, self.n_members, t, self._draws_of(branch)) if z is None else z

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tsode._isolation import isolated
+from tsode.assimilation.filters.gaussian import GaussianFilter
 from tsode.assimilation.forecast import Branches
 from tsode.assimilation.motion import Draws
 from tsode.assimilation.resume import can_resume as can_resume_events
@@ -180,6 +181,25 @@ class AnswersByFilter(AnswersByDraws):
         if rest:
             yield rest, [Signal(np.empty((n_samples, 0, len(self.reader_.targets))), None, of) for _ in rest]
         report_failed(query, failed, len(failed) == len(query.ids) > 0)
+
+    def _exact_laws(self, query: Query, panel: Panel, of: str) -> Iterator[tuple[int, Predictive]]:
+        """Laws of each series' paths or signals at its times, as `_signals` draws them; none where they are not exact.
+
+        They are exact where Kalman's filter is, and then mixtures over the draws that paths go on from.
+        """
+        density: Any = self._density
+        if not (density.is_exact and isinstance(density.filter, GaussianFilter)):
+            return
+        for runs, standings in self._cut_runs(self._runs(query, panel, "first"), can_resume=True):
+            with isolated(), torch.no_grad():
+                branches, chosen = self._branches(runs, panel, 0, standings)
+                k = len(branches.rows.series) // len(runs)
+                laws = branches.laws(_side_by_side(runs).repeat(k, 1), with_noise=of != "signal")
+                for place, run in enumerate(runs):
+                    m = len(run.times)
+                    draws = chosen[place][:1].expand(m, -1)
+                    rows = place + len(runs) * torch.arange(k)
+                    yield run.row, mixture_over_draws(laws, rows, draws, m, run.at)
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 

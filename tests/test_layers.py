@@ -32,7 +32,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"estimators.known_sde"}),
     frozenset({"estimators"}),
     frozenset({"backtest"}),
-    frozenset({"diagnostics", "stability"}),
+    frozenset({"diagnostics", "influence", "stability"}),
     frozenset({"conformal", "datasets", "plots", "solve", "testing"}),
     frozenset({"cli", "integrations"}),
 )

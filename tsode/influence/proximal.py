@@ -57,10 +57,10 @@ class ProximalObjective:
         loss = (self.module.loss(self._all) * kept[self._owner]).sum()
         slope = _flat(torch.autograd.grad(loss, self._parameters))
         away = point - self.centre
-        return float(loss) + 0.5 * float(away @ away), slope + away
+        return float(loss.detach()) + 0.5 * float(away @ away), slope + away
 
     def curvature(self, point: Tensor, k: int | None = None) -> Tensor:
-        """Second derivatives (p p) of the likelihood of all series, or of series `k`; what holds the weights is apart."""
+        """Second derivatives (p p) of the likelihood of all series, or of series `k`, without what holds weights."""
         batch = self._all if k is None else self._own[k]
         if batch is None:
             return torch.zeros(len(point), len(point), dtype=point.dtype)

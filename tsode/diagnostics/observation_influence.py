@@ -29,6 +29,7 @@ def influence(
     Of each series one observation is looked at, and every prediction within the history knows all that was seen before
     it: what is left of the influence is what later observations have not replaced. `forgetting` has the rate at which
     curves fall in the end, for filters; this is for every forecaster that `sensitivity` answers for.
+    What was learned stays as it is; how far it moves without a training series is `tsode.influence.influence`.
 
     Parameters
     ----------

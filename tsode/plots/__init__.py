@@ -13,6 +13,7 @@ from tsode.plots.growth import plot_growth
 from tsode.plots.history import plot_history
 from tsode.plots.inclusion import plot_inclusion
 from tsode.plots.individual_fits import plot_individual_fits
+from tsode.plots.influence_ranking import plot_influence_ranking
 from tsode.plots.innovations import plot_innovations
 from tsode.plots.intensity import plot_intensity
 from tsode.plots.latent import plot_latent
@@ -51,6 +52,7 @@ __all__ = [
     "plot_inclusion",
     "plot_individual_fits",
     "plot_influence",
+    "plot_influence_ranking",
     "plot_innovations",
     "plot_intensity",
     "plot_latent",

@@ -1,0 +1,215 @@
+"""Influence of each training series on forecasts: how far they move when it is left out of training."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import clone
+from tqdm import tqdm
+
+from tsode._isolation import isolated
+from tsode.errors import DataError, ParameterError
+from tsode.estimators.forecasters.fitted import FittedForecaster
+from tsode.estimators.forecasters.linear_sde import LinearSDEForecaster
+from tsode.frames.panel import Panel
+from tsode.influence.proximal import ProximalObjective
+from tsode.models.linear.sde import StableLinearSDE
+
+__all__ = ["influence"]
+
+METHODS = ("auto", "implicit", "warm", "refit")
+ONE_SD = 100.0 * 0.6826894921370859  # per cent of a normal law within a standard deviation
+
+
+def influence(
+    forecaster: FittedForecaster, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None,
+    events: Any = None, static: Any = None, known: Any = None, method: str = "auto", train: Any = None,
+    verbose: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Rank the training series by how far forecasts move when each is left out of training.
+
+    The histories that are forecast from stay as they are: only what was learned changes. (What one *observation* of a
+    history does to later predictions of its own series is `tsode.diagnostics.influence`.)
+
+    A learned forecaster that is fitted anew also moves by its random start, its stochastic steps and its validation
+    split, often as far as by leaving a series out. So "implicit" and "warm" do not train anew: they take the objective
+    of training on all series, held near the fitted weights (`ProximalObjective`), go to its minimum, and ask where
+    that lies without a series.
+
+    Parameters
+    ----------
+    forecaster : fitted forecaster
+    X, times, horizon, context, events, static, known
+        Which forecasts, as in ``predict``.
+    method : {"auto", "implicit", "warm", "refit"}
+        "implicit": one Newton step with exact second derivatives from the minimum with all series; "warm": to the
+        minimum without the series, from there; both for `LinearSDEForecaster` without components=, system=,
+        series_rates= and scale="robust". "refit": a clone of the forecaster fitted without the series, for every
+        forecaster; compare it with fits of other seeds before believing it. "auto": "implicit" where it is possible,
+        else "refit".
+    train : DataFrame, optional
+        With "refit": the data given to fit, in long format, with ids in the forecaster's `id_col`. `events`, `static`
+        and `known` are then given to fit too.
+    verbose : int
+        0 = silent, 1 = one progress line.
+
+    Returns
+    -------
+    DataFrame
+        A row a series and channel, the most influential series first: ``series``, ``channel``, ``rms`` and
+        ``mean_change`` (without the series minus with it) over the forecasts, in units of the channel, ``rms_sd`` in
+        those of the forecasts' own standard deviations, and ``status``: "ok", or "not converged".
+        ``attrs["method"]`` is the method that was used.
+
+    Raises
+    ------
+    ParameterError
+        If the method is not known, or not possible for this forecaster.
+    DataError
+        If there are fewer than two training series, or a forecast is asked of a series that is not known.
+
+    References
+    ----------
+    Koh and Liang, "Understanding black-box predictions via influence functions", ICML 2017; Bae, Ng, Lo, Ghassemi and
+    Grosse, "If influence functions are the answer, then what is the question?", NeurIPS 2022.
+
+    Examples
+    --------
+    >>> from tsode import LinearSDEForecaster
+    >>> from tsode.datasets import load_theophylline
+    >>> from tsode.influence import influence
+    >>> data = load_theophylline()
+    >>> forecaster = LinearSDEForecaster(n_state=1, max_epochs=3, random_state=0).fit(data[data["unique_id"] < 5])
+    >>> influence(forecaster, horizon=2.0).columns.tolist()
+    ['series', 'channel', 'rms', 'rms_sd', 'mean_change', 'status']
+    """
+    if method not in METHODS:
+        raise ParameterError(f"method={method!r} is not known: choose from {', '.join(map(repr, METHODS))}.")
+    forecaster._check_fitted()
+    fault = _why_not_smooth(forecaster)
+    chosen = ("refit" if fault else "implicit") if method == "auto" else method
+    if chosen != "refit" and fault:
+        raise ParameterError(f"method={method!r} {fault}: choose method='refit' and give train=.")
+    asked = {
+        "times": times, "horizon": horizon, "context": context, "events": events, "static": static, "known": known,
+    }  # fmt: skip
+    told = {name: value for name, value in asked.items() if value is not None}
+    if chosen == "refit":
+        variants = _refits(forecaster, X, told, train)
+    else:
+        assert isinstance(forecaster, LinearSDEForecaster)
+        variants = _moved(forecaster, is_warm=chosen == "warm")
+    _, base, _ = next(variants)
+    channels = list(base.channels_)
+    center = _table(base.predict(X, **told), channels)
+    spread = _spread(base, X, told, channels)
+    n = len(_ids(forecaster._panel if chosen != "refit" else None, train, forecaster))
+    rows = []
+    for key, other, is_settled in tqdm(variants, total=n, disable=not verbose, desc="influence", unit="series"):
+        change = _table(other.predict(X, **told), channels) - center
+        for k, channel in enumerate(channels):
+            own = change[:, k]
+            rows.append({
+                "series": key, "channel": channel, "rms": _rms(own), "rms_sd": _rms(own / spread[:, k]),
+                "mean_change": float(np.mean(own)), "status": "ok" if is_settled else "not converged",
+            })  # fmt: skip
+    found = pd.DataFrame(rows)
+    first = found.groupby("series", sort=False)["rms_sd"].transform("max")
+    order = np.lexsort((-found["rms_sd"].to_numpy(), pd.factorize(found["series"])[0], -first.to_numpy()))
+    found = found.iloc[order].reset_index(drop=True)
+    found.attrs["method"] = chosen
+    return found
+
+
+def _why_not_smooth(forecaster: FittedForecaster) -> str:
+    """Why there is no objective to differentiate; empty where there is one."""
+    if not isinstance(forecaster, LinearSDEForecaster) or not isinstance(forecaster.module_, StableLinearSDE):
+        return "needs a LinearSDEForecaster without components=, system= and series_rates="
+    return "knows nothing of scale='robust'" if forecaster.scale == "robust" else ""
+
+
+def _ids(panel: Panel | None, train: Any, forecaster: FittedForecaster) -> list[Hashable]:
+    """Training series, of which there must be two."""
+    if panel is None:
+        ids = list(pd.unique(train[forecaster.id_col if forecaster.id_col is not None else "unique_id"]))
+    else:
+        ids = list(panel.ids)
+    if len(ids) < 2:
+        raise DataError(f"There is {len(ids)} training series, but without it nothing is left: give two or more.")
+    return ids
+
+
+def _moved(forecaster: LinearSDEForecaster, is_warm: bool) -> Iterator[tuple[Hashable, FittedForecaster, bool]]:
+    """The forecaster at the minimum with all series, and then as it is without each."""
+    ids = _ids(forecaster._panel, None, forecaster)
+    assert isinstance(forecaster.module_, StableLinearSDE)
+    with isolated():
+        series = forecaster.reader_.series(forecaster._panel)
+        objective = ProximalObjective(forecaster.module_, series, forecaster.max_context)
+        least, is_settled = objective.settle(objective.centre)
+        whole = objective.curvature(least)
+    yield None, _at(forecaster, objective, least), is_settled
+    for k, key in enumerate(ids):
+        kept = torch.ones(len(ids), dtype=torch.float64)
+        kept[k] = 0.0
+        with isolated():
+            if is_warm:
+                point, is_reached = objective.without(k, least)
+            else:
+                rest = whole - objective.curvature(least, k)
+                point, is_reached = least + objective.step(least, kept, rest), True
+        yield key, _at(forecaster, objective, point), is_settled and is_reached
+
+
+def _at(forecaster: LinearSDEForecaster, objective: ProximalObjective, point: torch.Tensor) -> FittedForecaster:
+    """A copy of the forecaster with these parameters."""
+    objective.place(point)
+    other = copy.copy(forecaster)
+    other.module_ = copy.deepcopy(objective.module).to(forecaster._torch_device(), forecaster._torch_dtype())
+    return other
+
+
+def _refits(
+    forecaster: FittedForecaster, X: Any, told: dict[str, Any], train: Any
+) -> Iterator[tuple[Hashable, FittedForecaster, bool]]:
+    """The forecaster itself, and then a clone fitted without each series, with the histories of all."""
+    if not isinstance(train, pd.DataFrame):
+        raise ParameterError("method='refit' needs the data given to fit, as a DataFrame in long format: give train=.")
+    if X is None and not {"times", "horizon"} & set(told):
+        raise ParameterError("method='refit' needs horizon=, times= or X: each fit would choose a horizon of its own.")
+    column = getattr(forecaster, "id_col", None)
+    column = "unique_id" if column is None else column
+    if column not in train:
+        raise DataError(f"train= has no column {column!r} of ids: it has {list(train.columns)}.")
+    ids = _ids(None, train, forecaster)
+    tables = {name: told[name] for name in ("events", "static", "known") if name in told}
+    yield None, forecaster, True
+    told.setdefault("context", train)  # the histories of series left out too
+    for key in ids:
+        other = clone(forecaster).fit(train[train[column] != key], **tables)
+        yield key, other, True
+
+
+def _table(forecast: Any, channels: list[Hashable]) -> np.ndarray:
+    return np.asarray(forecast[channels], dtype=float).reshape(-1, len(channels))
+
+
+def _spread(base: FittedForecaster, X: Any, told: dict[str, Any], channels: list[Hashable]) -> np.ndarray:
+    """Half the width of the central interval of a standard deviation to each side, array[n c]."""
+    level = ONE_SD
+    found = base.predict_interval(X, level=level, **told)
+    ends = [
+        [name for name in found.columns if str(name).startswith(f"{channel}-{side}-")]
+        for channel in channels for side in ("lo", "hi")
+    ]  # fmt: skip
+    low, high = (np.stack([found[names[0]].to_numpy(float) for names in ends[k::2]], axis=1) for k in (0, 1))
+    return np.maximum(0.5 * (high - low), np.finfo(float).tiny)
+
+
+def _rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x))))

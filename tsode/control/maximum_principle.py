@@ -60,8 +60,8 @@ def costate(plan: Plan, times: Any) -> np.ndarray:
     >>> given = pd.DataFrame({"ds": [0.0], "amount": [90.0]})
     >>> body = one_compartment_iv(spread=0.3).with_(parameters={"sd": 0.2, "cv": 0.1})
     >>> model = KnownODEForecaster(system=body, random_state=0).fit(levels, events=given)
-    >>> found = plan(model, Tracking({"concentration": 6.0}), actions=Doses([9.0], high=100.0), events=given, times=16.0,
-    ...              random_state=0)
+    >>> doses = Doses([9.0], high=100.0)
+    >>> found = plan(model, Tracking({"concentration": 6.0}), actions=doses, events=given, times=16.0, random_state=0)
     >>> derivative = costate(found, [9.0]).mean()  # by the dose, which is the best
     >>> bool(abs(derivative) < 1e-6)
     True

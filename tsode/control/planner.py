@@ -280,7 +280,11 @@ def _search(problem: Problem, names: Sequence[Hashable], generator: torch.Genera
         best = choose_slots(fast, best, go)
     # the last steps, by gradients where there are any, of times too
     local = still.by(linearised_at(still, best)) if not (is_affine or problem.response.is_differentiable) else problem
-    best, residual = polished(fast if is_affine and not slots.shift.any() else local, best)
+    last, residual = polished(fast if is_affine and not slots.shift.any() else local, best)
+    judge = fast if is_affine and not slots.shift.any() else problem  # what a linearisation promised may not hold
+    none = np.clip(np.zeros(len(slots)), slots.low, slots.high)
+    nothing = replace(best, amounts=none, shifts=np.zeros(len(slots)))
+    best = min((last, best, nothing), key=partial(merit, judge))
     best = rounded(fast if not slots.shift.any() else problem, best)
     return best, residual / largest if largest > 0.0 else residual
 

@@ -119,8 +119,8 @@ def compare_structures(
     ... )
     >>> rows = pd.DataFrame({"unique_id": "a", "ds": [0.5, 1.0, 2.0, 3.0], "y": [0.3, 0.37, 0.27, 0.15]})
     >>> found = tsode.compare_structures(model, {"x->y": "k"}, rows, random_state=0)
-    >>> found.table.index[0], round(found.inclusion.loc["x->y", "probability"], 2)
-    ('x->y', 1.0)
+    >>> found.table.index[0], f"{found.inclusion.loc['x->y', 'probability']:.2f}"
+    ('x->y', '1.00')
     """
     model, reader, panel, data = _read(base_model, X, y, events, static, known)
     system = model._said()

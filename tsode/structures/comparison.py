@@ -46,7 +46,7 @@ class StructureComparison:
         "ok", what is worth knowing of its posterior, or why it has none.
     inclusion : DataFrame
         A row an edge, or a law of an edge: ``prior`` and posterior ``probability``, the ``log_bayes_factor`` for it
-        (natural; 1, 3 and 5 are called positive, strong and very strong by Kass & Raftery), and its share by
+        (natural; 1, 3 and 5 are positive, strong, very strong by Kass & Raftery; NaN: certain before), its share by
         ``stacking``.
     edges : list of str
         Names of the edges.

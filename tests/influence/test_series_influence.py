@@ -26,7 +26,8 @@ def fitted(panel):
     return fit(panel)
 
 
-def test_one_newton_step_ranks_series_as_minima_found_by_another_search_do(fitted, panel):
+@pytest.mark.slow
+def test_warm_minima_are_those_that_another_search_finds(fitted, panel):
     """L-BFGS of SciPy from the fitted weights knows neither the Newton steps nor where they start."""
     objective = ProximalObjective(fitted.module_, fitted.reader_.series(fitted._panel), fitted.max_context)
 
@@ -51,23 +52,21 @@ def test_one_newton_step_ranks_series_as_minima_found_by_another_search_do(fitte
     warm = influence(fitted, horizon=2.0, method="warm").set_index("series")
     assert (warm["status"] == "ok").all()
     np.testing.assert_allclose(warm["rms"].loc[ids], truth, rtol=1e-2, atol=1e-5)
-    implicit = influence(fitted, horizon=2.0, method="implicit").set_index("series")["rms"].loc[ids]
-    assert np.corrcoef(implicit.rank(), np.argsort(np.argsort(truth)))[0, 1] > 0.95
 
 
 def test_an_outlying_series_comes_out_on_top(panel):
     data = panel.copy()
     odd = data["unique_id"] == "s03"
     data.loc[odd, "y"] = 15.0 * np.where(np.arange(odd.sum()) % 2, 1.0, -1.0)
-    assert influence(fit(data), horizon=2.0)["series"].iloc[0] == "s03"
+    assert influence(fit(data), horizon=2.0, method="implicit")["series"].iloc[0] == "s03"
 
 
 def test_the_order_of_series_does_not_matter(fitted, panel):
-    there = influence(fitted, horizon=2.0).set_index("series")
+    there = influence(fitted, horizon=2.0, method="implicit").set_index("series")
+    # the same weights, learned from the same series in the other order
     turned = copy.copy(fitted)
-    turned._panel = fitted._panel.select(range(8)[::-1])
-    turned._keep_histories(turned._panel)
-    back = influence(turned, horizon=2.0).set_index("series").loc[there.index]
+    turned._keep_histories(fitted._panel.select(range(8)[::-1]))
+    back = influence(turned, horizon=2.0, method="implicit").set_index("series").loc[there.index]
     np.testing.assert_allclose(back["rms"], there["rms"], rtol=1e-6)
 
 

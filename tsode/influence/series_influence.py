@@ -47,10 +47,11 @@ def influence(
     X, times, horizon, context, events, static, known
         Which forecasts, as in ``predict``.
     method : {"auto", "implicit", "warm", "refit"}
-        "implicit": one Newton step with exact second derivatives from the minimum with all series; "warm": to the
+        "implicit": one Newton step with exact second derivatives from the minimum with all series, which is rough where
+        series are few and each is a large share of what is known (compare with "warm"); "warm": to the
         minimum without the series, from there; both for `LinearSDEForecaster` without components=, system=,
         series_rates= and scale="robust". "refit": a clone of the forecaster fitted without the series, for every
-        forecaster; compare it with fits of other seeds before believing it. "auto": "implicit" where it is possible,
+        forecaster; compare it with fits of other seeds before believing it. "auto": "warm" where it is possible,
         else "refit".
     train : DataFrame, optional
         With "refit": the data given to fit, in long format, with ids in the forecaster's `id_col`. `events`, `static`
@@ -92,7 +93,7 @@ def influence(
         raise ParameterError(f"method={method!r} is not known: choose from {', '.join(map(repr, METHODS))}.")
     forecaster._check_fitted()
     fault = _why_not_smooth(forecaster)
-    chosen = ("refit" if fault else "implicit") if method == "auto" else method
+    chosen = ("refit" if fault else "warm") if method == "auto" else method
     if chosen != "refit" and fault:
         raise ParameterError(f"method={method!r} {fault}: choose method='refit' and give train=.")
     asked = {

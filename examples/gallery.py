@@ -18,8 +18,11 @@ from tsode import (
     LatentODEForecaster,
     LinearSDEForecaster,
     PointProcessForecaster,
+    compare_structures,
     part,
+    plan,
 )
+from tsode.control import ChanceLimit, Doses, TargetRange
 from tsode.datasets import (
     load_cgm,
     load_earthquakes,
@@ -32,11 +35,14 @@ from tsode.datasets import (
 )
 from tsode.diagnostics import forgetting, influence, innovations, rank_histogram, sensitivity, spread_skill
 from tsode.errors import TsodeWarning
+from tsode.inference import AdditiveNoise, Normal
+from tsode.influence import influence as influence_of_series
 from tsode.plots import (
     Page,
     plot_basin,
     plot_bifurcation,
     plot_calibration,
+    plot_crossing,
     plot_decomposition,
     plot_effects,
     plot_fan,
@@ -45,8 +51,10 @@ from tsode.plots import (
     plot_goodness_of_fit,
     plot_growth,
     plot_history,
+    plot_inclusion,
     plot_individual_fits,
     plot_influence,
+    plot_influence_ranking,
     plot_innovations,
     plot_intensity,
     plot_latent,
@@ -54,6 +62,7 @@ from tsode.plots import (
     plot_pairs,
     plot_phase,
     plot_pit,
+    plot_plan,
     plot_plume,
     plot_posterior_predictive,
     plot_prior_posterior,
@@ -232,6 +241,17 @@ kept = forgetting(straight).attrs["half_life"]
 axes = plot_influence(influence(straight, share=0.1), half_life=kept)
 page.figure(axes, "Influence of an early observation on later predictions, and the half-life of forgetting.")
 
+page.heading("plot_influence_ranking: which series decide the fit")
+page.figure(
+    plot_influence_ranking(influence_of_series(straight, horizon=6.0)),
+    "How far forecasts of all twelve people move when one of them is left out of training.",
+)
+
+page.heading("plot_crossing: when a level is crossed, and which of two first")
+ahead = [f"{days}D" for days in range(30, 3000, 30)]
+crossed = structural.predict_crossing("co2_ppm", {"360 ppm": 360.0, "365 ppm": 365.0}, horizon=ahead, random_state=0)
+page.figure(plot_crossing(crossed), "CO2 at Mauna Loa, from the data up to 1993: levels are crossed in spring.")
+
 page.heading("plot_what_if: forecasts under two plans")
 solved = JumpODEForecaster(
     evolution="mlp", jump="gru", n_state=8, n_hidden=16, horizon=24.0, max_epochs=20, random_state=0
@@ -268,6 +288,36 @@ page.figure(plot_posterior_predictive(known).axes[0], "The data beside replicate
 page.figure(plot_pairs(known, [f"{name}[3]" for name in own]).axes[0], "What the data tell of one of them together.")
 page.figure(plot_prior_posterior(known, [f"{name}[3]" for name in own]).axes[0], "Each by itself, with its prior.")
 page.figure(plot_forest(known, [f"clearance[{key}]" for key in (3, 6, 9)]), "Clearance of the three.")
+
+page.heading("plot_plan: doses that keep a person in range")
+target, limit = TargetRange("concentration", 6.0, 12.0, probability=0.5), ChanceLimit("concentration", 14.0, 0.1)
+tablets = Doses([24.0, 32.0, 40.0, 48.0], "depot", high=400.0, available=50.0)
+given = dosed.assign(target="depot").query("unique_id == 3")
+planned = plan(
+    known, target, constraints=limit, actions=tablets, events=given, times=56.0, series=3, if_infeasible="closest",
+    random_state=0,
+)  # fmt: skip
+axes = plot_plan(planned, target=target, limit=limit, history=levels, label="theophylline (mg/L)")
+axes.set_xlabel("hours")
+page.figure(axes, "Tablets of 50 mg for one of the three, through the posterior, and doing nothing more.")
+
+page.heading("plot_inclusion: which terms of the equations the data support")
+
+
+def wired(t, z, p):
+    x, y = z.unbind(1)
+    return p.yx * y - x, p.xy * x - 0.5 * y
+
+
+network = KnownODEForecaster(
+    wired, states=["x", "y"], parameters={"xy": Normal(0, 1), "yx": Normal(0, 1)}, initial={"x": 1.0, "y": 1.0},
+    observed={name: AdditiveNoise(name, sd=0.02) for name in "xy"}, initial_time=0.0,
+)  # fmt: skip
+times = np.linspace(0.25, 5.0, 20)  # of y' = .8 x - y / 2, x' = -x
+looks = pd.DataFrame({"ds": times, "x": np.exp(-times), "y": 2.6 * np.exp(-times / 2) - 1.6 * np.exp(-times)})
+looks[["x", "y"]] += 0.02 * np.random.default_rng(0).normal(size=(20, 2))
+wirings = compare_structures(network, {"x->y": "xy", "y->x": "yx"}, looks, random_state=0)
+page.figure(plot_inclusion(wirings)[0], "Two nodes: one edge that is there, and one that is not.")
 
 page.heading("plot_goodness_of_fit and three more: populations")
 people = KnownODEForecaster(

@@ -17,7 +17,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 RESULTS = {"auto": "ahead", "series": "bands", "wide": "filled", "long": "ahead", "static": "ahead", "ahead": "ahead",
            "components": "parts", "doses": "answer", "known": "states", "bounces": "met", "random": "ahead",
            "equations": "ahead", "chance": "ahead",
-           "structure": "table", "stability": "exponents", "pipeline": "ahead", "time": "search",
+           "structure": "table", "stability": "exponents", "decision": "kept", "pipeline": "ahead", "time": "search",
            "people": "search", "routing": "scores", "list": "scores", "path": "level"}  # fmt: skip
 # the dearest, of whose calls others are examples too
 SLOW = {
@@ -31,6 +31,7 @@ SLOW = {
     "chance",
     "structure",
     "stability",
+    "decision",
     "pipeline",
     "time",
     "people",

@@ -100,6 +100,7 @@ def largest_mean(forecaster):
     return found["mean"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["payoff", "share", "maximum"])
 def test_errors_are_as_large_as_they_are_said_to_be(reverting, name):
     mean, sd = signal_law(reverting)
@@ -118,6 +119,7 @@ def test_errors_are_as_large_as_they_are_said_to_be(reverting, name):
     assert (np.abs(scores) < 3.0).mean() >= 0.96
 
 
+@pytest.mark.slow
 def test_controls_are_zero_in_expectation(reverting, price):
     jumps = JumpODEForecaster(max_epochs=2, random_state=0, horizon=5.0).fit(walks())
     cases = [(reverting, TIMES, "signal"), (reverting, TIMES, "observation"), (jumps, TIMES, "observation"),
@@ -134,6 +136,7 @@ def test_controls_are_zero_in_expectation(reverting, price):
                     assert (np.abs(controls.values.mean(axis=0)) < 5.0 * error).all()
 
 
+@pytest.mark.slow
 def test_a_positive_quantity_keeps_its_law_and_its_mirror_image():
     data = walks().assign(y=lambda rows: np.exp(rows["y"] / 2))
     forecaster = LinearSDEForecaster(max_epochs=3, random_state=0, support="positive", horizon=5.0).fit(data)

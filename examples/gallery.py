@@ -290,7 +290,10 @@ page.figure(plot_prior_posterior(known, [f"{name}[3]" for name in own]).axes[0],
 page.figure(plot_forest(known, [f"clearance[{key}]" for key in (3, 6, 9)]), "Clearance of the three.")
 
 page.heading("plot_plan: doses that keep a person in range")
-target, limit = TargetRange("concentration", 6.0, 12.0, probability=0.5), ChanceLimit("concentration", 14.0, 0.1)
+target, limit = (
+    TargetRange("concentration", 6.0, 12.0, probability=0.5),
+    ChanceLimit("concentration", above=14.0, probability=0.1),
+)
 tablets = Doses([24.0, 32.0, 40.0, 48.0], "depot", high=400.0, available=50.0)
 given = dosed.assign(target="depot").query("unique_id == 3")
 planned = plan(

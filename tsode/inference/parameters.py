@@ -217,16 +217,24 @@ class ParameterSpace:
         shape = (*u.shape[:2], self.n_series)
         values = {name: value.to(u).expand(shape) for name, value in self.fixed.items()}
         log_prior, is_fine = u.new_zeros(u.shape[:2]), u.new_ones(u.shape[:2], dtype=torch.bool)
-        for name, prior, start, width in self._blocks():
-            part = u[..., start : start + width]
+        for name, prior, part, is_free in self._parts(u):
             is_near = prior.is_in_reach(part)
             x, log_jacobian = prior.constrain(torch.where(is_near, part, 0.0))
             log_density = prior.log_prob(x) + log_jacobian
             is_likely = log_density.detach().isfinite()
+            is_good = is_near & is_likely
+            if is_free is not None:
+                x = torch.where(is_free, x, values.get(name, x))
+                is_likely, is_good = is_likely & is_free, is_good | ~is_free
             values[name] = x.expand(shape)
             log_prior = log_prior + torch.where(is_likely, log_density, 0.0).sum(dim=-1)
-            is_fine = is_fine & (is_near & is_likely).all(dim=-1)
+            is_fine = is_fine & is_good.all(dim=-1)
         return Unpacked(values, log_prior, is_fine)
+
+    def _parts(self, u: Tensor) -> Iterator[tuple[str, Prior, Tensor, Tensor | None]]:
+        """Name, prior and coordinates (g b w) of each parameter; and (g 1 1) which problems do not know it, or all."""
+        for name, prior, start, width in self._blocks():
+            yield name, prior, u[..., start : start + width], None
 
     def log_prior(self, u: Tensor) -> Tensor:
         """Log density of the coordinates ``u`` (g b p) before any data, (g b); -inf where a number is out of range."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from tsode.errors import ShapeError
-from tsode.inference.parameters import ParameterSpace, Unpacked
+from tsode.inference.parameters import ParameterSpace
+from tsode.inference.priors import Prior
 from tsode.inference.streams import key_of
 
 __all__ = ["StructuresSpace"]
@@ -55,27 +55,10 @@ class StructuresSpace(ParameterSpace):
         place = {name: start[problems] for name, start in self.place.items()}
         return replace(self, fixed=fixed, place=place, n_problems=len(problems))
 
-    def unpack(self, u: Tensor) -> Unpacked:
-        if u.dim() != 3 or u.shape[0] != self.n_problems or u.shape[2] != len(self.names):
-            raise ShapeError(
-                f"`u` must be ({self.n_problems}, b, {len(self.names)}), of problems, points and coordinates, but is "
-                f"{tuple(u.shape)}."
-            )
-        shape = (*u.shape[:2], self.n_series)
-        values = {name: value.to(u).expand(shape) for name, value in self.fixed.items()}
-        log_prior, is_fine = u.new_zeros(u.shape[:2]), u.new_ones(u.shape[:2], dtype=torch.bool)
+    def _parts(self, u: Tensor) -> Iterator[tuple[str, Prior, Tensor, Tensor | None]]:
         for name, prior in self.priors.items():
             is_free = (self.place[name] >= 0)[:, None, None]
-            part = torch.where(is_free, u.gather(2, self._where(name, u.shape[1])), 0.0)
-            is_near = prior.is_in_reach(part)
-            x, log_jacobian = prior.constrain(torch.where(is_near, part, 0.0))
-            log_density = prior.log_prob(x) + log_jacobian
-            is_likely = log_density.detach().isfinite()
-            known = values.get(name, x)
-            values[name] = torch.where(is_free, x, known).expand(shape)
-            log_prior = log_prior + torch.where(is_likely & is_free, log_density, 0.0).sum(dim=-1)
-            is_fine = is_fine & ((is_near & is_likely) | ~is_free).all(dim=-1)
-        return Unpacked(values, log_prior, is_fine)
+            yield name, prior, torch.where(is_free, u.gather(2, self._where(name, u.shape[1])), 0.0), is_free
 
     def _where(self, name: str, n: int) -> Tensor:
         """Coordinates (g n w) of a parameter; those of another where the problem knows it."""

@@ -294,10 +294,10 @@ target, limit = (
     TargetRange("concentration", 6.0, 12.0, probability=0.5),
     ChanceLimit("concentration", above=14.0, probability=0.1),
 )
-tablets = Doses([24.0, 32.0, 40.0, 48.0], "depot", high=400.0, available=50.0)
+tablets = Doses([26.0, 34.0, 42.0, 50.0], "depot", high=400.0, available=50.0)
 given = dosed.assign(target="depot").query("unique_id == 3")
 planned = plan(
-    known, target, constraints=limit, actions=tablets, events=given, times=56.0, series=3, if_infeasible="closest",
+    known, target, constraints=limit, actions=tablets, events=given, times=58.0, series=3, if_infeasible="closest",
     random_state=0,
 )  # fmt: skip
 axes = plot_plan(planned, target=target, limit=limit, history=levels, label="theophylline (mg/L)")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,12 +26,16 @@ def linearised_at(problem: Problem, candidate: Candidate) -> Superposed:
     return linearised(problem.response, torch.from_numpy(at), torch.from_numpy(step))
 
 
-def descend_by_differences(problem: Problem, start: Candidate, is_near: bool = False) -> Candidate:
-    """As `descend`, where paths have no gradients and are not affine in the amounts.
+def descend_by_differences(problem: Problem, starts: Sequence[Candidate], is_near: bool = False) -> Candidate:
+    """As `descend`, where paths have no gradients or dear ones and are not affine in the amounts: the best of all ends.
 
     In each round paths are linearised by differences of paths with the same random numbers, and the search is held
     within a region, which shrinks where that promised too much.
     """
+    return min((_descend(problem, start, is_near) for start in starts), key=partial(merit, problem))
+
+
+def _descend(problem: Problem, start: Candidate, is_near: bool) -> Candidate:
     slots, region = problem.slots, _REGION
     scale, candidate = slots.scale(), start
     best = merit(problem, candidate)
@@ -38,7 +44,7 @@ def descend_by_differences(problem: Problem, start: Candidate, is_near: bool = F
         near = linearised_at(problem, candidate)
         low, high = (np.clip(at + sign * region * scale, slots.low, slots.high) for sign in (-1.0, 1.0))
         local = replace(problem.by(near), slots=replace(slots, low=low, high=high))
-        found = descend(local, candidate, is_near or k > 0)
+        found = descend(local, [candidate], is_near or k > 0)
         worth = merit(problem, found)
         gone = np.abs(found.amounts - at).max() / scale.max()
         if worth < best:

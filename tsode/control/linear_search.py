@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tsode.control.problem import Candidate, Problem
-from tsode.control.response import Superposed, linearised
+from tsode.control.response import linearised
 from tsode.control.search import descend, merit
 
 __all__ = ["descend_by_differences", "linearised_at"]
@@ -19,11 +19,14 @@ _STEP = 0.02  # of the scale of an amount: of differences
 _ROUNDS, _REGION = 6, 0.3
 
 
-def linearised_at(problem: Problem, candidate: Candidate) -> Superposed:
-    """Paths as affine functions of the amounts near a candidate."""
-    at, scale = candidate.amounts, problem.slots.scale()
-    step = np.where(at + _STEP * scale <= problem.slots.high, _STEP, -_STEP) * scale
-    return linearised(problem.response, torch.from_numpy(at), torch.from_numpy(step))
+def linearised_at(problem: Problem, candidate: Candidate, region: float) -> Problem:
+    """The same problem with paths that are affine in the amounts, held within a region (of scales) of a candidate."""
+    slots, at = problem.slots, candidate.amounts
+    scale = slots.scale()
+    step = np.where(at + _STEP * scale <= slots.high, _STEP, -_STEP) * scale
+    near = linearised(problem.response, torch.from_numpy(at), torch.from_numpy(step))
+    low, high = (np.clip(at + sign * region * scale, slots.low, slots.high) for sign in (-1.0, 1.0))
+    return replace(problem.by(near), slots=replace(slots, low=low, high=high))
 
 
 def descend_by_differences(problem: Problem, starts: Sequence[Candidate], is_near: bool = False) -> Candidate:
@@ -41,9 +44,7 @@ def _descend(problem: Problem, start: Candidate, is_near: bool) -> Candidate:
     best = merit(problem, candidate)
     for k in range(_ROUNDS):
         at = candidate.amounts
-        near = linearised_at(problem, candidate)
-        low, high = (np.clip(at + sign * region * scale, slots.low, slots.high) for sign in (-1.0, 1.0))
-        local = replace(problem.by(near), slots=replace(slots, low=low, high=high))
+        local = linearised_at(problem, candidate, region)
         found = descend(local, [candidate], is_near or k > 0)
         worth = merit(problem, found)
         gone = np.abs(found.amounts - at).max() / scale.max()

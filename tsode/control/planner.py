@@ -40,6 +40,7 @@ _OBSERVATIONAL = (
     "treatment was given at random, or for reasons that the model sees."
 )
 _LEVELS = (50.0, 90.0)
+_NEAR = 0.1  # of the scale of an amount: how far the last steps trust a linearisation
 
 
 def plan(
@@ -280,10 +281,10 @@ def _search(problem: Problem, names: Sequence[Hashable], generator: torch.Genera
         best = choose_slots(fast, best, go)
     # the last steps by superposition, and then by gradients of paths where there are any, of times too
     is_done = is_affine and not slots.shift.any()
-    near = fast if is_affine else still.by(linearised_at(still, best))
+    near = fast if is_affine else linearised_at(still, best, _NEAR)
     last, residual, margins = polished(near, best)
     if problem.response.is_differentiable and not is_done:
-        last, residual, _ = polished(problem, last, margins)
+        last, residual, _ = polished(problem, min((last, best), key=partial(merit, problem)), margins)
     judge = fast if is_done else problem  # what a linearisation promised may not hold
     none = np.clip(np.zeros(len(slots)), slots.low, slots.high)
     nothing = replace(best, amounts=none, shifts=np.zeros(len(slots)))

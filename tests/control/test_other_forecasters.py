@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.estimators.known_ode.small_population import bolus, simulated_bolus
-from tsode import JumpODEForecaster, KnownODEForecaster, KnownSDEForecaster
+from tsode import JumpODEForecaster, KnownODEForecaster, KnownSDEForecaster, LinearSDEForecaster
 from tsode.control import ChanceLimit, Doses, ExpectedCost, Input, TargetRange, Tracking, plan
 from tsode.errors import ParameterError, UnreadActionError
 from tsode.inference import AdditiveNoise, LogNormal, Normal
@@ -67,6 +67,46 @@ def panel(n):
         rows.append(pd.DataFrame({"unique_id": key, "ds": t, "y": y}))
         doses.append({"unique_id": key, "ds": at, "amount": amount})
     return pd.concat(rows, ignore_index=True), pd.DataFrame(doses)
+
+
+def dosed():
+    """Series about 10 that rise by twice the amount of a dose, and come back in five units of time."""
+    rng = np.random.default_rng(0)
+    rows, doses = [], []
+    for key in range(4):
+        t = np.sort(rng.uniform(0.0, 60.0, 80))
+        at, amounts = np.array([12.0, 30.0 + key, 45.0]), rng.uniform(1.0, 4.0, 3)
+        since = t[:, None] - at
+        y = 10.0 + (2.0 * amounts * np.where(since > 0.0, np.exp(-since / 5.0), 0.0)).sum(axis=1)
+        rows.append(pd.DataFrame({"unique_id": key, "ds": t, "y": y + 0.2 * rng.normal(size=80)}))
+        doses.append(pd.DataFrame({"unique_id": key, "ds": at, "amount": amounts}))
+    return pd.concat(rows, ignore_index=True), pd.concat(doses, ignore_index=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [{"components": ["level", "ou"]}, {"n_state": 2, "max_epochs": 20}])
+def test_linear_models_are_planned_with_by_the_effects_that_they_found(kind):
+    data, doses = dosed()
+    model = LinearSDEForecaster(**kind, horizon=10.0, random_state=0).fit(data, events=doses)
+    asked = {"events": doses, "series": 0, "horizon": 10.0, "n_draws": 40, "random_state": 0}
+    found = plan(model, Tracking({"y": 14.0}), actions=Doses([61.0, 65.0], high=10.0), **asked)
+    clock = found._problem.response.clock
+    t, weights = found.forecast["ds"].to_numpy(), np.sqrt(clock.weights.numpy())
+    units = np.stack([np.where(t > at, 2.0 * np.exp(-(t - at) / 5.0), 0.0) for at in (61.0, 65.0)], axis=1)
+    best = np.linalg.lstsq(units * weights[:, None], (14.0 - found.without["y"].to_numpy()) * weights, rcond=None)[0]
+    np.testing.assert_allclose(found.doses["amount"], best, atol=0.3)  # the effects are found from noisy series
+    mean = model.predict(times={0: list(t)}, events=found.events)["y"].to_numpy()
+    np.testing.assert_allclose(mean, found.forecast["y"], atol=0.4)  # of 40 draws of a series that moves by itself
+    assert found.residual < 1e-6
+    with pytest.raises(UnreadActionError, match="does not read doses to 'gut'"):
+        plan(model, Tracking({"y": 14.0}), actions=Doses([61.0], "gut", high=10.0), **asked)
+
+
+def test_a_linear_model_that_was_fitted_without_events_cannot_be_planned_with():
+    data, _ = dosed()
+    model = LinearSDEForecaster(components=["level"], random_state=0, horizon=10.0).fit(data)
+    with pytest.raises(UnreadActionError, match="does not read doses"):
+        plan(model, Tracking({"y": 14.0}), actions=Doses([61.0], high=10.0), series=0, horizon=10.0, n_draws=4)
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def choose_slots(problem: Problem, found: Candidate, descend: Descend) -> Candid
             to = near[np.abs(slots.times[near] - slots.times[k]).argmin()]
             amounts[to] = min(amounts[to] + found.amounts[k], slots.high[to])
     shifts = np.where(is_used, found.shifts, 0.0)
-    best = descend(Candidate(amounts, shifts, is_used))
+    best = descend([Candidate(amounts, shifts, is_used)])
     worth = merit(problem, best)
     for _ in range(_ROUNDS):
         others = _moved(slots, best)
@@ -51,7 +51,7 @@ def choose_slots(problem: Problem, found: Candidate, descend: Descend) -> Candid
         order = sorted(range(len(worths)), key=lambda j: worths[j].score + 10.0 * worths[j].excess)
         improved = False
         for place in order[:2]:
-            tried = descend(others[place], is_near=True)
+            tried = descend([others[place]], is_near=True)
             if merit(problem, tried) < worth:
                 best, worth, improved = tried, merit(problem, tried), True
                 break

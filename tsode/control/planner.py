@@ -40,6 +40,7 @@ _OBSERVATIONAL = (
     "treatment was given at random, or for reasons that the model sees."
 )
 _LEVELS = (50.0, 90.0)
+_NEAR = 0.1  # of the scale of an amount: how far the last steps trust a linearisation
 
 
 def plan(
@@ -275,13 +276,16 @@ def _search(problem: Problem, names: Sequence[Hashable], generator: torch.Genera
     if not is_affine:
         starts = starts[:2]  # each step of theirs asks for paths anew
     largest = max(float(np.linalg.norm(gradients_at(still.by(affine), start).score)) for start in starts)
-    best = min((go(start) for start in starts), key=partial(merit, fast))
+    best = go(starts)
     if not is_choice_free(slots):
         best = choose_slots(fast, best, go)
-    # the last steps, by gradients where there are any, of times too
-    local = still.by(linearised_at(still, best)) if not (is_affine or problem.response.is_differentiable) else problem
-    last, residual = polished(fast if is_affine and not slots.shift.any() else local, best)
-    judge = fast if is_affine and not slots.shift.any() else problem  # what a linearisation promised may not hold
+    # the last steps by superposition, and then by gradients of paths where there are any, of times too
+    is_done = is_affine and not slots.shift.any()
+    near = fast if is_affine else linearised_at(still, best, _NEAR)
+    last, residual, margins = polished(near, best)
+    if problem.response.is_differentiable and not is_done:
+        last, residual, _ = polished(problem, min((last, best), key=partial(merit, problem)), margins)
+    judge = fast if is_done else problem  # what a linearisation promised may not hold
     none = np.clip(np.zeros(len(slots)), slots.low, slots.high)
     nothing = replace(best, amounts=none, shifts=np.zeros(len(slots)))
     best = min((last, best, nothing), key=partial(merit, judge))

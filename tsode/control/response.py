@@ -87,7 +87,7 @@ def linearised(response: Response, at: Tensor, step: Tensor) -> Superposed:
     with torch.no_grad():
         paths = response.paths(torch.cat([at[None], at + torch.diag(step)]))
     units = (paths[1:] - paths[0]) / step[:, None, None, None]
-    return Superposed(response.names, response.clock, response.n_draws, at, paths[0], units)
+    return Superposed(response.names, response.clock, response.n_draws, at, paths[0].contiguous(), units.contiguous())
 
 
 def superposed(response: Response, slots: Slots, generator: torch.Generator) -> tuple[Superposed, bool]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from tsode.control.problem import Candidate, Problem
 __all__ = ["Gradients", "best_starts", "descend", "gradients_at", "merit", "polished", "residual_at"]
 
 _MOST_STEPS = 60
+_SAME = 0.01  # of the scale of a number: searches as near as this are one
 _N_TRIED, _N_STARTS = 32, 3
 _N_MARGINS = 3
 _PENALTY = 10.0
 _HOPELESS = 0.01  # in numbers of order one: what a requirement is still missed by where it cannot be kept
+_SPARE = 5e-4  # in numbers of order one: what may be left of a requirement that holds a plan back
 _ACTIVE = 1e-5  # in numbers of order one: how near to its limit a requirement is that holds a plan back
 
 
@@ -131,19 +134,36 @@ def gradients_at(problem: Problem, candidate: Candidate) -> Gradients:
     return variables.at(variables.write(candidate), problem.objective.stages[-1])[1]
 
 
-def descend(problem: Problem, start: Candidate, is_near: bool = False) -> Candidate:
-    """Go down from a candidate through all stages, or through the last alone from one that `is_near`.
+def descend(problem: Problem, starts: Sequence[Candidate], is_near: bool = False) -> Candidate:
+    """Go down from candidates through all stages, or through the last alone from some that are near; the best of ends.
 
-    Where no candidate keeps the requirements, the end is where they are missed least.
+    Searches that come to the same place after a stage go on as one. Where no candidate keeps the requirements, the end
+    is where they are missed least.
     """
-    candidate = start
-    if _smooth_excess(problem, start) > 0.0:
-        candidate = _minimise(problem, start, None, only_excess=True)
-        if _smooth_excess(problem, candidate) > _HOPELESS:
-            return candidate
+    ends, found = [], []
+    for start in starts:
+        candidate = start
+        if _smooth_excess(problem, start) > 0.0:
+            candidate = _minimise(problem, start, None, only_excess=True)
+            if _smooth_excess(problem, candidate) > _HOPELESS:
+                ends.append(candidate)
+                continue
+        found.append(candidate)
     for sharpness in problem.objective.stages[-1:] if is_near else problem.objective.stages:
-        candidate = _minimise(problem, candidate, sharpness)
-    return candidate
+        found = [_minimise(problem, candidate, sharpness) for candidate in _distinct(problem, found)]
+    return min(found + ends, key=partial(merit, problem))
+
+
+def _distinct(problem: Problem, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates without those that are at the place of one before."""
+    kept: list[Candidate] = []
+    scale = problem.slots.scale()
+    for one in candidates:
+        moves = [np.abs(one.shifts - other.shifts).max() / max(problem.slots.shift.max(), 1e-300) for other in kept]
+        gaps = [np.abs((one.amounts - other.amounts) / scale).max() for other in kept]
+        if not any(gap < _SAME and move < _SAME for gap, move in zip(gaps, moves)):
+            kept.append(one)
+    return kept
 
 
 def merit(problem: Problem, candidate: Candidate) -> float:
@@ -152,33 +172,37 @@ def merit(problem: Problem, candidate: Candidate) -> float:
     return worth.score + _PENALTY * max(worth.excess, 0.0)
 
 
-def polished(problem: Problem, candidate: Candidate) -> tuple[Candidate, float]:
-    """The end of a search at its sharpest, and how far from stationary it is.
+def polished(
+    problem: Problem, candidate: Candidate, margins: np.ndarray | None = None
+) -> tuple[Candidate, float, np.ndarray]:
+    """The end of a search at its sharpest, how far from stationary it is, and the margins that it was found under.
 
-    Margins are moved until requirements that hold the plan back are met as they are reported.
+    Margins are moved until requirements that hold the plan back are met as they are reported. They may begin with those
+    of a problem near by.
     """
     last = problem.objective.stages[-1]
-    is_hopeless = _smooth_excess(problem, candidate) > _HOPELESS
-    candidate = _minimise(problem, candidate, None if is_hopeless else last, only_excess=is_hopeless)
+    tight = problem if margins is None else problem.tightened(margins)
+    is_hopeless = _smooth_excess(tight, candidate) > _HOPELESS
+    candidate = _minimise(tight, candidate, None if is_hopeless else last, only_excess=is_hopeless)
     if is_hopeless:
-        return candidate, residual_at(problem, candidate)
-    tight, best = problem, candidate
-    residual = residual_at(tight, candidate)
+        return candidate, residual_at(problem, candidate), np.zeros_like(problem.margins)
+    best, of_best = candidate, tight
     for _ in range(_N_MARGINS if problem.requirements else 0):
         gap = _exact_excess(problem, candidate)
         variables = _Variables(problem, candidate.is_used)
         there = _Variables(tight, candidate.is_used).at(variables.write(candidate), last)[1]
         more = np.where((there.excess > -_ACTIVE) | (gap > 0.0), gap, 0.0)
-        if (np.abs(more) < 1e-6).all():
+        if ((more > -_SPARE) & (more < 1e-6)).all():
             break
         tight = tight.tightened(more + np.where(more > 0.0, 1e-4, 0.0))
         candidate = _minimise(tight, candidate, last)
         if problem.worth(candidate).is_better(problem.worth(best)):
-            best, residual = candidate, residual_at(tight, candidate)
+            best, of_best = candidate, tight
+    residual = residual_at(of_best, best)
     if (_exact_excess(problem, best) > 1e-9).any():
         near = _minimise(tight, best, None, only_excess=True)
         best = near if problem.worth(near).is_better(problem.worth(best)) else best
-    return best, residual
+    return best, residual, of_best.margins - problem.margins
 
 
 def residual_at(problem: Problem, candidate: Candidate) -> float:

@@ -39,7 +39,7 @@ def _linear(report: Report, data: pd.DataFrame) -> None:
 
 
 def _jump(report: Report, data: pd.DataFrame) -> None:
-    """Refits by L-BFGS in the weights' own coordinates, from the fitted weights to the minimum of the same objective."""
+    """Refits by L-BFGS from the fitted weights to the minimum of the same objective, which knows no curvature."""
     forecaster = JumpODEForecaster(**JUMP, random_state=0).fit(data)
     objective = held_objective(forecaster)
     assert isinstance(objective, WindowObjective)

@@ -82,7 +82,7 @@ def test_refits_are_those_of_clones_and_need_the_training_data(panel):
         influence(base, horizon=1.0)
     with pytest.raises(ParameterError, match="a horizon of its own"):
         influence(base, train=panel)
-    with pytest.raises(ParameterError, match="method='implicit' needs a LinearSDEForecaster"):
+    with pytest.raises(ParameterError, match="method='implicit' needs a JumpODEForecaster, or a LinearSDE"):
         influence(base, horizon=1.0, method="implicit")
 
 

@@ -69,6 +69,22 @@ class ProximalObjective:
         rows = torch.autograd.grad(slope, self._parameters, torch.eye(len(slope)).to(slope), is_grads_batched=True)
         return torch.cat([part.flatten(1) for part in rows], dim=1).detach()
 
+    def start(self) -> tuple[Tensor, bool]:
+        """The minimum with all series (p), whose curvature is kept, and whether it was reached."""
+        self._least, self._is_settled = self.settle(self.centre)
+        self._whole = self.curvature(self._least)
+        return self._least, self._is_settled
+
+    def move(self, k: int, is_warm: bool) -> tuple[Tensor, bool]:
+        """Minimum without series `k` (p): one Newton step to it from that of `start`, or as many as it takes."""
+        if is_warm:
+            point, is_reached = self.without(k, self._least)
+            return point, is_reached and self._is_settled
+        kept = torch.ones(self.n, dtype=torch.float64)
+        kept[k] = 0.0
+        rest = self._whole - self.curvature(self._least, k)
+        return self._least + self.step(self._least, kept, rest), self._is_settled
+
     def settle(self, point: Tensor) -> tuple[Tensor, bool]:
         """Minimum with all series, by Newton steps from a point, and whether it was reached."""
         kept = torch.ones(self.n, dtype=torch.float64)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.base import clone
+from torch import Tensor
 from tqdm import tqdm
 
 from tsode._isolation import isolated
 from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.fitted import FittedForecaster
+from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
 from tsode.estimators.forecasters.linear_sde import LinearSDEForecaster
 from tsode.frames.panel import Panel
 from tsode.influence.proximal import ProximalObjective
+from tsode.influence.window_scores import WindowObjective
 from tsode.models.linear.sde import StableLinearSDE
+from tsode.training.objective import FilterObjective, channel_weights
 
 __all__ = ["influence"]
 
@@ -38,8 +41,12 @@ def influence(
 
     A learned forecaster that is fitted anew also moves by its random start, its stochastic steps and its validation
     split, often as far as by leaving a series out. So "implicit" and "warm" do not train anew: they take the objective
-    of training on all series, held near the fitted weights (`ProximalObjective`), go to its minimum, and ask where
-    that lies without a series.
+    of training on all series, held near the fitted weights, go to its minimum, and ask where that lies without a
+    series.
+    That of `LinearSDEForecaster` is the likelihood (`ProximalObjective`). That of `JumpODEForecaster` are scores over
+    fixed windows, tilted so that the fitted weights are the minimum (`WindowObjective`): training stopped long before
+    the true one. What is fitted after training (an expert, a posterior of readouts, the spread) stays as it is. So
+    this ranks series by how much the fitted weights rest on them; fits from other random starts may rank otherwise.
 
     Parameters
     ----------
@@ -49,10 +56,10 @@ def influence(
     method : {"auto", "implicit", "warm", "refit"}
         "implicit": one Newton step with exact second derivatives from the minimum with all series, which is rough where
         series are few and each is a large share of what is known (compare with "warm"); "warm": to the
-        minimum without the series, from there; both for `LinearSDEForecaster` without components=, system=,
-        series_rates= and scale="robust". "refit": a clone of the forecaster fitted without the series, for every
-        forecaster; compare it with fits of other seeds before believing it. "auto": "warm" where it is possible,
-        else "refit".
+        minimum without the series, from there; both for `JumpODEForecaster`, and for `LinearSDEForecaster` without
+        components=, system=, series_rates= and scale="robust". "refit": a clone of the forecaster
+        fitted without the series, for every forecaster; compare it with fits of other seeds before believing it.
+        "auto": "warm" where it is possible, else "refit".
     train : DataFrame, optional
         With "refit": the data given to fit, in long format, with ids in the forecaster's `id_col`. `events`, `static`
         and `known` are then given to fit too.
@@ -103,7 +110,6 @@ def influence(
     if chosen == "refit":
         variants = _refits(forecaster, X, told, train)
     else:
-        assert isinstance(forecaster, LinearSDEForecaster)
         variants = _moved(forecaster, is_warm=chosen == "warm")
     _, base, _ = next(variants)
     channels = list(base.channels_)
@@ -129,8 +135,10 @@ def influence(
 
 def _why_not_smooth(forecaster: FittedForecaster) -> str:
     """Why there is no objective to differentiate; empty where there is one."""
+    if isinstance(forecaster, JumpODEForecaster):
+        return ""
     if not isinstance(forecaster, LinearSDEForecaster) or not isinstance(forecaster.module_, StableLinearSDE):
-        return "needs a LinearSDEForecaster without components=, system= and series_rates="
+        return "needs a JumpODEForecaster, or a LinearSDEForecaster without components=, system= and series_rates="
     return "knows nothing of scale='robust'" if forecaster.scale == "robust" else ""
 
 
@@ -145,33 +153,55 @@ def _ids(panel: Panel | None, train: Any, forecaster: FittedForecaster) -> list[
     return ids
 
 
-def _moved(forecaster: LinearSDEForecaster, is_warm: bool) -> Iterator[tuple[Hashable, FittedForecaster, bool]]:
+class Held(Protocol):
+    """Training objective whose minimum is one, near the fitted weights."""
+
+    @property
+    def module(self) -> Any:
+        """A copy of the fitted one."""
+
+    def place(self, point: Tensor) -> None:
+        """Give the module these parameters (p)."""
+
+    def start(self) -> tuple[Tensor, bool]:
+        """The minimum with all series (p), and whether it was reached; comes before `move`."""
+
+    def move(self, k: int, is_warm: bool) -> tuple[Tensor, bool]:
+        """The minimum without series `k` (p), searched for or by one Newton step, and whether it was reached."""
+
+
+def held_objective(forecaster: FittedForecaster) -> Held:
+    """The objective that a forecaster was trained by, held near the fitted weights."""
+    assert isinstance(forecaster, LinearSDEForecaster | JumpODEForecaster)
+    series = forecaster.reader_.series(forecaster._panel)
+    if isinstance(forecaster, LinearSDEForecaster):
+        assert isinstance(forecaster.module_, StableLinearSDE)
+        return ProximalObjective(forecaster.module_, series, forecaster.max_context)
+    weight = channel_weights(series, forecaster.balance)
+    objective = FilterObjective(forecaster.loss, horizon=forecaster.reader_.reach, weight=weight)
+    return WindowObjective(forecaster.module_, series, objective, forecaster.max_context)
+
+
+def _moved(forecaster: FittedForecaster, is_warm: bool) -> Iterator[tuple[Hashable, FittedForecaster, bool]]:
     """The forecaster at the minimum with all series, and then as it is without each."""
     ids = _ids(forecaster._panel, None, forecaster)
-    assert isinstance(forecaster.module_, StableLinearSDE)
     with isolated():
-        series = forecaster.reader_.series(forecaster._panel)
-        objective = ProximalObjective(forecaster.module_, series, forecaster.max_context)
-        least, is_settled = objective.settle(objective.centre)
-        whole = objective.curvature(least)
-    yield None, _at(forecaster, objective, least), is_settled
+        objective = held_objective(forecaster)
+        point, is_settled = objective.start()
+    yield None, moved_to(forecaster, objective, point), is_settled
     for k, key in enumerate(ids):
-        kept = torch.ones(len(ids), dtype=torch.float64)
-        kept[k] = 0.0
         with isolated():
-            if is_warm:
-                point, is_reached = objective.without(k, least)
-            else:
-                rest = whole - objective.curvature(least, k)
-                point, is_reached = least + objective.step(least, kept, rest), True
-        yield key, _at(forecaster, objective, point), is_settled and is_reached
+            point, is_reached = objective.move(k, is_warm)
+        yield key, moved_to(forecaster, objective, point), is_reached
 
 
-def _at(forecaster: LinearSDEForecaster, objective: ProximalObjective, point: torch.Tensor) -> FittedForecaster:
+def moved_to(forecaster: FittedForecaster, objective: Held, point: Tensor) -> FittedForecaster:
     """A copy of the forecaster with these parameters."""
+    assert isinstance(forecaster, LinearSDEForecaster | JumpODEForecaster)
     objective.place(point)
     other = copy.copy(forecaster)
     other.module_ = copy.deepcopy(objective.module).to(forecaster._torch_device(), forecaster._torch_dtype())
+    other._keep_histories(forecaster._panel)  # states of the old weights are forgotten
     return other
 
 

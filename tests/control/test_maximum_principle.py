@@ -30,6 +30,7 @@ def test_doses_are_those_of_the_discrete_riccati_equation():
     assert found.residual < 1e-6
 
 
+@pytest.mark.slow
 def test_the_costate_is_the_solution_of_the_adjoint_equation():
     found, times = planned(0.004), np.array([0.3, 0.9, 1.4])
     truth = adjoint(found, times)

@@ -125,6 +125,7 @@ def test_learned_effects_are_planned_with_only_where_that_is_acknowledged():
     assert len(model.predict(times={0: [12.0]}, events=found.events)) == 1
 
 
+@pytest.mark.slow
 def test_a_patient_of_a_population_who_is_new_is_planned_by_own_effects():
     data, doses, weights = simulated_bolus()
     with warnings.catch_warnings():

@@ -44,6 +44,7 @@ def test_a_plan_of_available_doses_is_the_best_of_all_combinations():
     assert set(found.doses["amount"]) <= {25.0, 50.0, 75.0, 100.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["quantile", "shortfall"])
 def test_a_limit_is_kept_as_the_draws_say_and_holds_the_plan_back(by):
     limit = ChanceLimit("concentration", above=10.0, probability=0.1, by=by)
@@ -72,6 +73,7 @@ def test_the_probability_of_a_range_is_the_share_of_draws_and_time():
     assert found.status == "kept"
 
 
+@pytest.mark.slow
 def test_doses_whose_times_may_move_are_no_worse_and_stay_within_their_windows():
     actions = {"times": EVERY_8[:2], "target": "central", "high": 100.0, "duration": 2.0}
     cost = Tracking({"concentration": lambda t: 3.0 + 2.0 * torch.sin(t / 5.0)})
@@ -116,6 +118,7 @@ def test_the_same_seed_gives_the_same_plan_and_a_table_of_events_stands_for_a_fr
     pd.testing.assert_frame_equal(first.doses, again.doses)
 
 
+@pytest.mark.slow
 def test_a_plan_is_made_again_after_a_level_and_keeps_what_was_given():
     doses = Doses(EVERY_8, high=100.0, available=10.0)
     first = plan(patient(), TARGET, actions=doses, **asked())
@@ -140,6 +143,7 @@ def test_a_level_that_was_to_be_expected_changes_little_and_one_that_was_not_mov
     assert float(same.without["concentration"].iloc[-1]) < 0.5 * expected
 
 
+@pytest.mark.slow
 def test_what_cannot_be_kept_is_said_with_the_closest_plan():
     doses = Doses(EVERY_8, high=100.0)
     target = TargetRange("concentration", 6.0, 6.5, 0.9)

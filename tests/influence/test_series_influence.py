@@ -54,6 +54,7 @@ def test_warm_minima_are_those_that_another_search_finds(fitted, panel):
     np.testing.assert_allclose(warm["rms"].loc[ids], truth, rtol=1e-2, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_outlying_series_comes_out_on_top(panel):
     data = panel.copy()
     odd = data["unique_id"] == "s03"
@@ -61,6 +62,7 @@ def test_an_outlying_series_comes_out_on_top(panel):
     assert influence(fit(data), horizon=2.0, method="implicit")["series"].iloc[0] == "s03"
 
 
+@pytest.mark.slow
 def test_the_order_of_series_does_not_matter(fitted, panel):
     there = influence(fitted, horizon=2.0, method="implicit").set_index("series")
     # the same weights, learned from the same series in the other order
@@ -86,6 +88,7 @@ def test_refits_are_those_of_clones_and_need_the_training_data(panel):
         influence(base, horizon=1.0, method="implicit")
 
 
+@pytest.mark.slow
 def test_errors_say_what_is_wrong(fitted, panel):
     with pytest.raises(ParameterError, match="method='newton' is not known"):
         influence(fitted, method="newton")

@@ -27,6 +27,7 @@ def found():
     return tsode.compare_structures(forecaster(seen=seen), EDGES, rows, candidates=both, random_state=0)
 
 
+@pytest.mark.slow
 def test_edges_that_are_named_by_their_ends_make_a_matrix_of_target_and_source(found):
     left, right = plot_inclusion(found)
     assert [text.get_text() for text in left.get_xticklabels()] == ["x", "y", "z"]

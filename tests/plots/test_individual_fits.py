@@ -103,6 +103,7 @@ def test_counts_are_steps_and_multiplicative_noise_stands_on_a_logarithmic_axis(
         plot_individual_fits(channels, ["lever"])
 
 
+@pytest.mark.slow
 def test_a_predictive_check_has_the_shares_of_the_data_and_of_replicates(forty, channels):
     figure = plot_posterior_predictive(channels, n_samples=7)
     level, levels, left, _ = figure.axes

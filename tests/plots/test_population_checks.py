@@ -91,6 +91,7 @@ def test_the_predictive_check_says_when_it_is_corrected(fitted):
     assert axis.get_yscale() == "log"
 
 
+@pytest.mark.slow
 def test_effects_are_drawn_beside_covariates_of_fit_and_others(fitted):
     effects = fitted.individual_effects()
     (axis,) = plot_effects(fitted).axes
@@ -104,6 +105,7 @@ def test_effects_are_drawn_beside_covariates_of_fit_and_others(fitted):
     np.testing.assert_array_equal(points(age)[0], np.arange(8.0)[::-1])
 
 
+@pytest.mark.slow
 def test_effects_without_covariates_ask_for_some_by_name(censored, fitted):
     with pytest.raises(ParameterError, match="static= with a row a series"):
         plot_effects(censored)

@@ -29,6 +29,7 @@ def open_question():
     return tsode.compare_structures(forecaster(sd=0.1), EDGES, rows, forbidden=["x->z", "z->x"], random_state=0)
 
 
+@pytest.mark.slow
 def test_the_true_structure_is_found_among_16(informative):
     assert informative.table.index[0] == "x->y + z->x"
     assert informative.table["probability"].iloc[0] > 0.95
@@ -48,6 +49,7 @@ def test_the_true_structure_is_found_where_rates_are_nonlinear_and_strengths_pos
     assert found.table["probability"].iloc[0] > 0.95
 
 
+@pytest.mark.slow
 def test_structures_that_a_hidden_node_makes_equal_are_named_as_equivalent():
     """Of y and z only the sum is seen: which of them is in the loop cannot be told."""
     seen = ("x", "total")
@@ -62,6 +64,7 @@ def test_structures_that_a_hidden_node_makes_equal_are_named_as_equivalent():
     assert "equivalent" in found.summary()
 
 
+@pytest.mark.slow
 def test_structures_that_only_these_data_do_not_tell_apart_are_not_called_equivalent():
     rows = data({"xy": 0.8}, n=2, sd=0.01)
     found = tsode.compare_structures(
@@ -72,6 +75,7 @@ def test_structures_that_only_these_data_do_not_tell_apart_are_not_called_equiva
     assert alike.kind == "not told apart"
 
 
+@pytest.mark.slow
 def test_data_without_information_leave_the_prior():
     rows = data({"xy": 0.8}, n=3)
     found = tsode.compare_structures(forecaster(sd=300.0), EDGES, rows, prior={"x->y": 0.2}, random_state=0)
@@ -80,6 +84,7 @@ def test_data_without_information_leave_the_prior():
     assert found.inclusion["log_bayes_factor"].abs().max() < 0.02
 
 
+@pytest.mark.slow
 def test_forecasts_are_the_mixture_of_the_structures(open_question):
     """Means and variances are those of the law of total variance, up to the choice of 1,000 draws of all."""
     found = open_question
@@ -135,6 +140,7 @@ def test_the_next_observation_is_where_structures_disagree():
     assert joint.loc[0, "information"] > table.loc[0, "information"] - 6 * joint.loc[0, "se"]
 
 
+@pytest.mark.slow
 def test_one_law_is_chosen_of_several_and_what_it_does_not_read_is_not_counted():
     def exponential(t, z, p):
         return (-p.rate * z[:, 0])[:, None]

@@ -37,6 +37,7 @@ def polynomial(n_terms):
     )
 
 
+@pytest.mark.slow
 def test_evidences_of_linear_normal_structures_are_those_of_the_closed_form():
     """All 16 subsets of four terms."""
     rng = np.random.default_rng(0)
@@ -107,6 +108,7 @@ def test_evidences_over_one_and_two_parameters_are_those_of_quadrature():
     assert abs(with_it["log_evidence"] - np.log(two)) <= 4.0 * with_it["log_evidence_se"] + 1e-3
 
 
+@pytest.mark.slow
 def test_structures_side_by_side_have_the_evidence_of_each_alone():
     model, _, _, seen = _read(forecaster(sd=0.05), data({"xy": 0.8}, sd=0.05, n=5), None, None, None, None)
     edges = read_edges({name: EDGES[name] for name in ("x->y", "y->x")}, model._said())

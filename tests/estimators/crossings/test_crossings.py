@@ -81,6 +81,7 @@ def test_the_time_above_is_the_integral_of_the_probability_of_being_above():
     assert other["mean"] == pytest.approx(2.0 - row["mean"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_of_two_levels_the_first_is_that_of_the_exit_from_a_band():
     levels, ways = {"high": 0.8, "low": -0.4}, {"high": "up", "low": "down"}
     found = walking().predict_crossing(

@@ -17,15 +17,17 @@ from tsode.errors import DataError, ParameterError
 from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
 from tsode.estimators.forecasters.linear_sde import LinearSDEForecaster
+from tsode.estimators.known_ode.forecaster import KnownODEForecaster
 from tsode.frames.panel import Panel
 from tsode.influence.proximal import ProximalObjective
+from tsode.influence.reweighted import reweigh, why_not_reweighed
 from tsode.influence.window_scores import WindowObjective
 from tsode.models.linear.sde import StableLinearSDE
 from tsode.training.objective import FilterObjective, channel_weights
 
 __all__ = ["influence"]
 
-METHODS = ("auto", "implicit", "warm", "refit")
+METHODS = ("auto", "implicit", "warm", "importance", "refit")
 ONE_SD = 100.0 * 0.6826894921370859  # per cent of a normal law within a standard deviation
 
 
@@ -53,13 +55,14 @@ def influence(
     forecaster : fitted forecaster
     X, times, horizon, context, events, static, known
         Which forecasts, as in ``predict``.
-    method : {"auto", "implicit", "warm", "refit"}
+    method : {"auto", "implicit", "warm", "importance", "refit"}
         "implicit": one Newton step with exact second derivatives from the minimum with all series, which is rough where
         series are few and each is a large share of what is known (compare with "warm"); "warm": to the
         minimum without the series, from there; both for `JumpODEForecaster`, and for `LinearSDEForecaster` without
-        components=, system=, series_rates= and scale="robust". "refit": a clone of the forecaster
-        fitted without the series, for every forecaster; compare it with fits of other seeds before believing it.
-        "auto": "warm" where it is possible, else "refit".
+        components=, system=, series_rates= and scale="robust". "importance": draws of the posterior of a
+        `KnownODEForecaster` whose parameters all series share, weighted by one over the likelihood of the series.
+        "refit": a clone of the forecaster fitted without the series, for every forecaster; compare it with fits of
+        other seeds before believing it. "auto": "warm" or "importance" where it is possible, else "refit".
     train : DataFrame, optional
         With "refit": the data given to fit, in long format, with ids in the forecaster's `id_col`. `events`, `static`
         and `known` are then given to fit too.
@@ -71,7 +74,8 @@ def influence(
     DataFrame
         A row a series and channel, the most influential series first: ``series``, ``channel``, ``rms`` and
         ``mean_change`` (without the series minus with it) over the forecasts, in units of the channel, ``rms_sd`` in
-        those of the forecasts' own standard deviations, and ``status``: "ok", or "not converged".
+        those of the forecasts' own standard deviations, and ``status``: "ok", "not converged", or the Pareto shape of
+        weights that are too uneven, of a series that should be left out in fact.
         ``attrs["method"]`` is the method that was used.
 
     Raises
@@ -99,31 +103,41 @@ def influence(
     if method not in METHODS:
         raise ParameterError(f"method={method!r} is not known: choose from {', '.join(map(repr, METHODS))}.")
     forecaster._check_fitted()
-    fault = _why_not_smooth(forecaster)
-    chosen = ("refit" if fault else "warm") if method == "auto" else method
-    if chosen != "refit" and fault:
+    faults = {"implicit": _why_not_smooth, "warm": _why_not_smooth, "importance": why_not_reweighed}
+    chosen = method
+    if method == "auto":
+        chosen = next((name for name in ("warm", "importance") if not faults[name](forecaster)), "refit")
+    fault = faults[chosen](forecaster) if chosen in faults else ""
+    if fault:
         raise ParameterError(f"method={method!r} {fault}: choose method='refit' and give train=.")
     asked = {
         "times": times, "horizon": horizon, "context": context, "events": events, "static": static, "known": known,
     }  # fmt: skip
     told = {name: value for name, value in asked.items() if value is not None}
     if chosen == "refit":
-        variants = _refits(forecaster, X, told, train)
+        _check_train(forecaster, X, told, train)
+    ids, channels = _ids(forecaster._panel if chosen != "refit" else None, train, forecaster), forecaster.channels_
+    left: Iterator[tuple[Hashable, np.ndarray, str]]
+    if chosen == "importance":
+        assert isinstance(forecaster, KnownODEForecaster)
+        found_by_draws = reweigh(forecaster, X, told)
+        center, spread, left = found_by_draws.mean, found_by_draws.sd, found_by_draws.each(ids)
     else:
-        variants = _moved(forecaster, is_warm=chosen == "warm")
-    _, base, _ = next(variants)
-    channels = list(base.channels_)
-    center = _table(base.predict(X, **told), channels)
-    spread = _spread(base, X, told, channels)
-    n = len(_ids(forecaster._panel if chosen != "refit" else None, train, forecaster))
+        is_warm = chosen == "warm"
+        variants = _refits(forecaster, X, told, train) if chosen == "refit" else _moved(forecaster, is_warm)
+        _, base, _ = next(variants)
+        center, spread = _table(base.predict(X, **told), channels), _spread(base, X, told, channels)
+        left = (
+            (key, _table(other.predict(X, **told), channels), "ok" if is_settled else "not converged")
+            for key, other, is_settled in variants
+        )
     rows = []
-    for key, other, is_settled in tqdm(variants, total=n, disable=not verbose, desc="influence", unit="series"):
-        change = _table(other.predict(X, **told), channels) - center
+    for key, table, status in tqdm(left, total=len(ids), disable=not verbose, desc="influence", unit="series"):
         for k, channel in enumerate(channels):
-            own = change[:, k]
+            own = table[:, k] - center[:, k]
             rows.append({
                 "series": key, "channel": channel, "rms": _rms(own), "rms_sd": _rms(own / spread[:, k]),
-                "mean_change": float(np.mean(own)), "status": "ok" if is_settled else "not converged",
+                "mean_change": float(np.mean(own)), "status": status,
             })  # fmt: skip
     found = pd.DataFrame(rows)
     first = found.groupby("series", sort=False)["rms_sd"].transform("max")
@@ -145,7 +159,7 @@ def _why_not_smooth(forecaster: FittedForecaster) -> str:
 def _ids(panel: Panel | None, train: Any, forecaster: FittedForecaster) -> list[Hashable]:
     """Training series, of which there must be two."""
     if panel is None:
-        ids = list(pd.unique(train[forecaster.id_col if forecaster.id_col is not None else "unique_id"]))
+        ids = list(pd.unique(train[_id_column(forecaster)]))
     else:
         ids = list(panel.ids)
     if len(ids) < 2:
@@ -209,14 +223,7 @@ def _refits(
     forecaster: FittedForecaster, X: Any, told: dict[str, Any], train: Any
 ) -> Iterator[tuple[Hashable, FittedForecaster, bool]]:
     """The forecaster itself, and then a clone fitted without each series, with the histories of all."""
-    if not isinstance(train, pd.DataFrame):
-        raise ParameterError("method='refit' needs the data given to fit, as a DataFrame in long format: give train=.")
-    if X is None and not {"times", "horizon"} & set(told):
-        raise ParameterError("method='refit' needs horizon=, times= or X: each fit would choose a horizon of its own.")
-    column = getattr(forecaster, "id_col", None)
-    column = "unique_id" if column is None else column
-    if column not in train:
-        raise DataError(f"train= has no column {column!r} of ids: it has {list(train.columns)}.")
+    column = _id_column(forecaster)
     ids = _ids(None, train, forecaster)
     tables = {name: told[name] for name in ("events", "static", "known") if name in told}
     yield None, forecaster, True
@@ -224,6 +231,21 @@ def _refits(
     for key in ids:
         other = clone(forecaster).fit(train[train[column] != key], **tables)
         yield key, other, True
+
+
+def _id_column(forecaster: FittedForecaster) -> Hashable:
+    column = getattr(forecaster, "id_col", None)
+    return "unique_id" if column is None else column
+
+
+def _check_train(forecaster: FittedForecaster, X: Any, told: dict[str, Any], train: Any) -> None:
+    if not isinstance(train, pd.DataFrame):
+        raise ParameterError("method='refit' needs the data given to fit, as a DataFrame in long format: give train=.")
+    if X is None and not {"times", "horizon"} & set(told):
+        raise ParameterError("method='refit' needs horizon=, times= or X: each fit would choose a horizon of its own.")
+    column = _id_column(forecaster)
+    if column not in train:
+        raise DataError(f"train= has no column {column!r} of ids: it has {list(train.columns)}.")
 
 
 def _table(forecast: Any, channels: list[Hashable]) -> np.ndarray:

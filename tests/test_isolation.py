@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+import tsode
 from tests.own_parts import own_names
 from tsode import (
     JumpODEForecaster,
@@ -182,3 +185,28 @@ def test_threads_give_the_bits_of_one_and_never_move_the_global_state(tmp_path):
     assert all(answer.equals(found[k % 2]) for k, answer in enumerate(found))
     assert moved == [False] * 8
     assert np.random.get_state()[1].tolist() == numpy_before  # noqa: NPY002
+
+
+def yields_inside(tree: ast.AST) -> list[int]:
+    """Lines on which a generator hands out while settings of the process are changed; context managers may."""
+    found = []
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef) or any(
+            "manager" in ast.unparse(d) for d in function.decorator_list
+        ):
+            continue
+        for block in ast.walk(function):
+            if isinstance(block, ast.With):
+                held = " ".join(ast.unparse(item.context_expr) for item in block.items)
+                if any(name in held for name in ("isolated(", "no_grad(", "enable_grad(")):
+                    found += [x.lineno for x in ast.walk(block) if isinstance(x, ast.Yield | ast.YieldFrom)]
+    return found
+
+
+def test_no_generator_hands_out_while_it_has_changed_settings_of_the_process():
+    """Whoever takes turns with two of them would end with the settings of one: gradients that stay off."""
+    assert yields_inside(ast.parse("def f():\n    with torch.no_grad():\n        yield 1")) == [3]
+    package = Path(tsode.__file__).parent
+    faults = [f"{path.name}:{line}" for path in sorted(package.rglob("*.py"))
+              for line in yields_inside(ast.parse(path.read_text()))]  # fmt: skip
+    assert not faults, faults

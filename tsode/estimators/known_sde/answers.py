@@ -114,14 +114,14 @@ class AnswersByFilter(AnswersByDraws):
                 branches, chosen = self._branches(runs, panel, 0, standings)
                 k = len(branches.rows.series) // len(runs)
                 laws = branches.laws(_side_by_side(runs).repeat(k, 1), by_all=impute)
-                for place, run in enumerate(runs):
-                    rows = place + len(runs) * torch.arange(k)
-                    answer = mixture_over_draws(laws, rows, chosen[place], len(run.times), run.at)
-                    is_lost = not np.isfinite(answer.mean).any()
-                    if is_lost:
-                        failed[run.row] = int(Status.NON_FINITE)
-                    n_answered += not is_lost
-                    yield answer
+            for place, run in enumerate(runs):
+                rows = place + len(runs) * torch.arange(k)
+                answer = mixture_over_draws(laws, rows, chosen[place], len(run.times), run.at)
+                is_lost = not np.isfinite(answer.mean).any()
+                if is_lost:
+                    failed[run.row] = int(Status.NON_FINITE)
+                n_answered += not is_lost
+                yield answer
         if report is not None:
             report.fail(failed)
         report_failed(query, failed, must_hold or not n_answered)
@@ -195,11 +195,11 @@ class AnswersByFilter(AnswersByDraws):
                 branches, chosen = self._branches(runs, panel, 0, standings)
                 k = len(branches.rows.series) // len(runs)
                 laws = branches.laws(_side_by_side(runs).repeat(k, 1), with_noise=of != "signal")
-                for place, run in enumerate(runs):
-                    m = len(run.times)
-                    draws = chosen[place][:1].expand(m, -1)
-                    rows = place + len(runs) * torch.arange(k)
-                    yield run.row, mixture_over_draws(laws, rows, draws, m, run.at)
+            for place, run in enumerate(runs):
+                m = len(run.times)
+                draws = chosen[place][:1].expand(m, -1)
+                rows = place + len(runs) * torch.arange(k)
+                yield run.row, mixture_over_draws(laws, rows, draws, m, run.at)
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Influence of training series: implicit leave-one-out beside true refits, of a linear SDE and of a jump ODE."""
+"""Influence of training series: leave-one-out of a linear SDE and a jump ODE beside refits, ridges beside bounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from tests.benchmarks.structural_parts.report import Report
 from tests.influence.scenes import ou_panel
 from tsode import JumpODEForecaster, LinearSDEForecaster
-from tsode.influence import influence
+from tsode.influence import influence, ridge_bound, stability_bound
 from tsode.influence.series_influence import held_objective, moved_to
 from tsode.influence.window_scores import WindowObjective
 
@@ -23,6 +23,7 @@ JUMP = {
 
 def run(report: Report) -> None:
     data = ou_panel(max(8, report.count(N_SERIES)), N_TIMES)
+    _ridge(report, data)
     _linear(report, data)
     _jump(report, data)
 
@@ -56,3 +57,48 @@ def _jump(report: Report, data: pd.DataFrame) -> None:
         found = influence(forecaster, horizon=2.0, method=method).set_index("series")["rms"]
         rank = spearmanr(found.loc[list(refits)], list(refits.values())).statistic
         report.at_least(f"jump ODE, {len(refits)} series: rank correlation of {method} with refits", float(rank), 0.7)
+
+
+def _ridge(report: Report, data: pd.DataFrame) -> None:
+    """Ridge regression of each series' last value on those before: one exchanged, or left out, beside the bounds.
+
+    Losses are half the squared error and half the squared weights times the penalty; L is the largest gradient of any
+    of them where the weights have been, or the largest slope by the prediction.
+    """
+    rows = np.stack([of_series["y"].to_numpy()[-4:] for _, of_series in data.groupby("unique_id")])
+    rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+    x, y = np.concatenate([rows[:, :3], np.ones((len(rows), 1))], axis=1), rows[:, 3]
+    n, penalty, n_steps, n_orders = len(x), 0.1, 200, 50
+    smoothness = float((x**2).sum(axis=1).max()) + penalty
+    steps = np.minimum(1.0 / smoothness, 2.0 / (10.0 + np.arange(n_steps)))
+    rng = np.random.default_rng(0)
+    order, other = rng.integers(n, size=(n_orders, n_steps)), rng.permutation(n)
+
+    def gradient(w: np.ndarray, at: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return ((w * at).sum(axis=-1) - target)[..., None] * at + penalty * w
+
+    # (order, exchanged series or none, weight): where a series is exchanged, another stands in its place
+    place = np.arange(n + 1)
+    w, largest = np.zeros((n_orders, n + 1, x.shape[1])), 0.0
+    for t in range(n_steps):
+        drawn = np.broadcast_to(order[:, t, None], (n_orders, n + 1))
+        drawn = np.where(drawn == place, other[drawn], drawn)
+        step = gradient(w, x[drawn], y[drawn])
+        largest = max(largest, float(np.linalg.norm(gradient(w[:, :, None], x, y), axis=-1).max()))
+        w = w - steps[t] * step
+    loss = 0.5 * (w @ x.T - y) ** 2 + 0.5 * penalty * (w**2).sum(axis=-1, keepdims=True)  # (order, exchanged, point)
+    change = float(np.abs(loss[:, :-1] - loss[:, -1:]).mean(axis=0).max())  # in the mean over orders, at the worst
+    bound = stability_bound(largest, steps, n)
+    report.note(f"ridge by stochastic gradients: L {largest:.2f}, sum of steps {steps.sum():.2f}, {n} series")
+    report.at_most(f"ridge by stochastic gradients: change of a loss (bound {bound:.3g})", change, bound)
+
+    def minimiser(kept: np.ndarray) -> np.ndarray:  # of the mean squared error and the penalty
+        return np.linalg.solve(x[kept].T @ x[kept] / n + penalty * np.eye(x.shape[1]), x[kept].T @ y[kept] / n)
+
+    every = np.ones(n, dtype=bool)
+    weights = np.stack([minimiser(every), *(minimiser(np.arange(n) != k) for k in range(n))])
+    residual = weights @ x.T - y
+    change = float(np.abs(residual[1:] ** 2 - residual[0] ** 2).max())
+    slope = 2.0 * float(np.abs(residual).max())
+    bound = ridge_bound(slope, float(np.linalg.norm(x, axis=1).max()), penalty, n)
+    report.at_most(f"ridge in closed form: change of a squared error (bound {bound:.3g})", change, bound)

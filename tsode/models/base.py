@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tsode.core.batch import IrregularBatch
 from tsode.core.forecast import Forecast
 
-__all__ = ["ForecastModel", "HasSignal"]
+__all__ = ["DrawsSignal", "ForecastModel", "HasSignal"]
 
 
 class ForecastModel(nn.Module, ABC):
@@ -88,10 +88,23 @@ class ForecastModel(nn.Module, ABC):
         """Draw joint paths of the observations after the history: Tensor[s b m c]."""
 
 
-class HasSignal:
+class HasSignal(ABC):
     """Part of a model whose paths are those of a signal that is seen through noise."""
 
     is_smooth = False  # whether a path is a curve, which the same seed draws at any times
+
+    @abstractmethod
+    def sample_signal(
+        self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, **known: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Draw joint paths (s b m c) without noise, and their quadratic variations (s b m-1 c) between the times.
+
+        Query times are in increasing order. The variation is None where it is not known.
+        """
+
+
+class DrawsSignal(HasSignal):
+    """Part of a model that draws a signal, and then the noise through which it is seen."""
 
     @torch.no_grad()
     def sample(
@@ -104,15 +117,11 @@ class HasSignal:
     def sample_signal(
         self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, **known: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """Draw joint paths (s b m c) without noise, and their quadratic variations (s b m-1 c) between the times.
-
-        Query times are in increasing order. The variation is None where it is not known.
-        """
         return self._sample(batch, query_times, n_samples, generator, has_noise=False, **known), None
 
+    @abstractmethod
     def _sample(
         self, batch: IrregularBatch, query_times: Tensor, n_samples: int, generator: torch.Generator, *,
         has_noise: bool, **known: Any,
     ) -> Tensor:  # fmt: skip
         """Joint paths of a signal, with the noise through which it is seen or without."""
-        raise NotImplementedError

@@ -16,7 +16,7 @@ from tsode.encoders.base import Encoded, Encoder
 from tsode.likelihoods.base import Likelihood
 from tsode.likelihoods.normal import Normal
 from tsode.likelihoods.normal_mixture import NormalMixture
-from tsode.models.base import ForecastModel, HasSignal
+from tsode.models.base import DrawsSignal, ForecastModel
 from tsode.models.query_groups import HistoryRanges, cut
 from tsode.models.reach import Reach
 from tsode.models.spread_calibration import SpreadCalibration
@@ -105,7 +105,7 @@ class LatentPaths:
     status: Tensor
 
 
-class LatentModel(HasSignal, ForecastModel):
+class LatentModel(DrawsSignal, ForecastModel):
     """Family of latent models: encoder, posterior, path, emission.
 
     ``z ~ N(0, I)`` stands at the first event of a context; a member says in `paths` how it goes on from there, and

@@ -19,7 +19,7 @@ from tsode.core.transforms import Transform
 from tsode.kernels.paired_filter import Belief
 from tsode.likelihoods.normal_mixture import NormalMixture
 from tsode.likelihoods.transformed_mixture import TransformedMixture
-from tsode.models.base import ForecastModel, HasSignal
+from tsode.models.base import DrawsSignal, ForecastModel
 from tsode.models.filter_state import FilterState
 from tsode.models.structural.changepoints import change_features
 from tsode.models.structural.filtering import standings
@@ -40,7 +40,7 @@ MOST_KEPT = 100_000  # fits of single series
 HELD_AT_ONCE = 2**22  # numbers of covariances of problems filtered together
 
 
-class StructuralModel(HasSignal, ForecastModel):
+class StructuralModel(DrawsSignal, ForecastModel):
     """Structural models of each channel, averaged over structures and over the uncertainty of their parameters.
 
     Parameters

@@ -132,8 +132,8 @@ def test_controls_are_zero_in_expectation(reverting, price):
         for rows, signals in forecaster._signals(query, panel, n, torch.Generator().manual_seed(5), of):
             for row, signal in zip(rows, signals):
                 for controls in controls_of(signal.paths, marginals[row]):
-                    error = controls.values.std(axis=0) / n**0.5
-                    assert (np.abs(controls.values.mean(axis=0)) < 5.0 * error).all()
+                    error = controls.std(axis=0) / n**0.5
+                    assert (np.abs(controls.mean(axis=0)) < 5.0 * error).all()
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_parameters_out_of_range_are_named(reverting, price):
         return forecast_functional(forecaster, maximum() if g is None else g, times, **settings)
 
     for settings, words in (
-        ({"n_samples": 1}, "n_samples"), ({"quantiles": (0.1, 10)}, "quantiles holds 10"),
+        ({"n_samples": 1}, "n_samples"), ({"quantiles": (0.1, 10)}, "quantiles must lie between 0 and 1"),
         ({"variance_reduction": "both"}, "'antithetic'"), ({"of": "state"}, "'observation'"), ({"g": 3.0}, "g must be"),
         ({"forecaster": price, "times": [4.0], "variance_reduction": "antithetic"}, "exact law"),
     ):  # fmt: skip

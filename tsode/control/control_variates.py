@@ -10,26 +10,13 @@ import torch
 
 from tsode.control.known_marginals import Marginal
 
-__all__ = ["Controls", "Estimate", "controls_of", "estimate"]
+__all__ = ["Estimate", "controls_of", "estimate"]
 
 N_FOLDS = 5
 SHARE = 0.05  # most controls, in parts of the paths
 LEVELS = (0.005, 0.02, *(k / 16 for k in range(1, 16)), 0.98, 0.995)  # of the knots
 FEWEST_BEYOND = 40  # paths on either side of a knot, in expectation: fewer do not fix a coefficient
 RIDGE = 1e-8  # of the variance of a control
-
-
-@dataclass(frozen=True, eq=False)
-class Controls:
-    """Functions of paths, less their expectations.
-
-    Parameters
-    ----------
-    values : array[s k]
-        Of each path; they are zero in expectation.
-    """
-
-    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,8 +39,8 @@ class Estimate:
     n_controls: int
 
 
-def controls_of(paths: np.ndarray, marginals: Sequence[Marginal]) -> list[Controls]:
-    """Sets of controls of paths (s m c), to choose from: lines, and lines with ever more bends.
+def controls_of(paths: np.ndarray, marginals: Sequence[Marginal]) -> list[np.ndarray]:
+    """Sets (s k) of controls of paths (s m c), zero in expectation: lines, and lines with ever more bends.
 
     The values themselves; and how far they are above knots, at quantiles of their laws: together these stand for any
     function of a value, up to what it does between two knots. Where times are so many that there would be more
@@ -72,11 +59,11 @@ def controls_of(paths: np.ndarray, marginals: Sequence[Marginal]) -> list[Contro
     for chosen in (levels < 0.0, levels * 4 % 1 == 0.0, levels * 8 % 1 == 0.0, levels > 0.0):
         part = torch.cat([line, bend[..., torch.from_numpy(chosen)]], dim=3)
         whole, short = part.flatten(1), torch.cat([part.mean(dim=1), part[:, -1]], dim=1).flatten(1)
-        sets += [Controls(one.numpy()) for one in (whole, short) if one.shape[1] <= SHARE * n]
+        sets += [one.numpy() for one in (whole, short) if one.shape[1] <= SHARE * n]
     return sets
 
 
-def estimate(values: np.ndarray, choices: Sequence[Controls], generator: np.random.Generator) -> Estimate:
+def estimate(values: np.ndarray, choices: Sequence[np.ndarray], generator: np.random.Generator) -> Estimate:
     """Estimate the mean of the values (s,) of paths, with those controls that leave the least variance.
 
     Coefficients are those of a regression on the other folds of the paths, so that they are independent of the path
@@ -93,9 +80,9 @@ def estimate(values: np.ndarray, choices: Sequence[Controls], generator: np.rand
     if plain > 0.0 and n >= 4 * N_FOLDS:
         fold = generator.permutation(n) % N_FOLDS
         for controls in choices:
-            rest = _rest(values, controls.values, fold)
+            rest = _rest(values, controls, fold)
             if rest.var(ddof=1) < best.var(ddof=1):
-                best, n_controls = rest, controls.values.shape[1]
+                best, n_controls = rest, controls.shape[1]
     left = float(best.var(ddof=1)) if n > 1 else np.nan
     reduction = plain / left if left > 0.0 else (1.0 if not plain > 0.0 else np.inf)
     return Estimate(float(best.mean()), float(np.sqrt(left / n)), reduction, n_controls)

@@ -15,6 +15,7 @@ from tsode.control.known_marginals import Marginal, known_marginals
 from tsode.control.path_functionals import PathFunctional
 from tsode.errors import DataError, ParameterError, ShapeError
 from tsode.estimators.forecasters.fitted import FittedForecaster
+from tsode.estimators.settings import read_levels
 from tsode.frames.table import ID_COL
 
 __all__ = ["forecast_functional"]
@@ -96,7 +97,7 @@ def forecast_functional(
         if value not in known_values:
             raise ParameterError(f"{name} must be one of {', '.join(map(repr, known_values))}, but is {value!r}.")
     n = _read_count(n_samples)
-    levels = _read_levels(quantiles)
+    levels = read_levels(quantiles, "quantiles", 1.0)
     if not callable(g):
         raise ParameterError(f"g must be a function of paths (s m c) and times (m,), but is {g!r}.")
     query, panel = forecaster._read_query(X, times, horizon, context, events, static, known)
@@ -201,14 +202,6 @@ def _read_count(n_samples: Any) -> int:
     if isinstance(n_samples, bool) or not isinstance(n_samples, int | np.integer) or n_samples < 2:
         raise ParameterError(f"n_samples must be a whole number from 2 on, but is {n_samples!r}.")
     return int(n_samples)
-
-
-def _read_levels(quantiles: Sequence[float]) -> list[float]:
-    levels = np.atleast_1d(np.asarray(quantiles, dtype=float)).tolist()
-    bad = [level for level in levels if not 0.0 <= level <= 1.0]
-    if bad:
-        raise ParameterError(f"quantiles holds {bad[0]!r}, but levels lie between 0 and 1: use 0.1 for 10 %.")
-    return list(dict.fromkeys(levels))
 
 
 def _free(label: Hashable, taken: Sequence[str]) -> Hashable:

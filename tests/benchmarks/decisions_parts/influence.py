@@ -42,6 +42,7 @@ def _linear(report: Report, data: pd.DataFrame) -> None:
 def _jump(report: Report, data: pd.DataFrame) -> None:
     """Refits by L-BFGS from the fitted weights to the minimum of the same objective, which knows no curvature."""
     forecaster = JumpODEForecaster(**JUMP, random_state=0).fit(data)
+    _by_chance(report, data, forecaster)
     objective = held_objective(forecaster)
     assert isinstance(objective, WindowObjective)
     objective.start()
@@ -57,6 +58,22 @@ def _jump(report: Report, data: pd.DataFrame) -> None:
         found = influence(forecaster, horizon=2.0, method=method).set_index("series")["rms"]
         rank = spearmanr(found.loc[list(refits)], list(refits.values())).statistic
         report.at_least(f"jump ODE, {len(refits)} series: rank correlation of {method} with refits", float(rank), 0.7)
+
+
+def _by_chance(report: Report, data: pd.DataFrame, forecaster: JumpODEForecaster) -> None:
+    """How far fits from the beginning move by another seed, and by leaving a series out."""
+    times = {key: rows["ds"].max() + np.linspace(0.2, 2.0, 5) for key, rows in data.groupby("unique_id")}
+    base = forecaster.predict(times=times)["y"].to_numpy()
+
+    def moved(seed: int, left_out: str | None) -> float:
+        other = JumpODEForecaster(**JUMP, random_state=seed).fit(data[data["unique_id"] != left_out])
+        change = other.predict(times=times, context=data)["y"].to_numpy() - base
+        return float(np.sqrt(np.mean(change**2)))
+
+    by_seed = [moved(seed, None) for seed in (1, 2, 3)]
+    by_series = [moved(0, key) for key in list(times)[:3]]
+    report.note(f"fits from the beginning move by {np.round(by_seed, 3).tolist()} with other seeds, and by "
+                f"{np.round(by_series, 3).tolist()} without a series")  # fmt: skip
 
 
 def _ridge(report: Report, data: pd.DataFrame) -> None:

@@ -54,6 +54,14 @@ def test_warm_minima_are_those_that_another_search_finds(fitted, panel):
     np.testing.assert_allclose(warm["rms"].loc[ids], truth, rtol=1e-2, atol=1e-5)
 
 
+def test_attrs_tell_what_holds_the_weights_and_how_far_the_minimum_with_all_series_is(fitted):
+    objective = ProximalObjective(fitted.module_, fitted.reader_.series(fitted._panel), fitted.max_context)
+    least, _ = objective.settle(objective.centre)
+    attrs = influence(fitted, horizon=2.0, method="implicit").attrs
+    assert attrs["method"] == "implicit" and attrs["hold"] == 1.0
+    assert attrs["distance"] == pytest.approx(float((least - objective.centre).norm())) and attrs["distance"] > 0.1
+
+
 @pytest.mark.slow
 def test_an_outlying_series_comes_out_on_top(panel):
     data = panel.copy()

@@ -18,6 +18,7 @@ __all__ = ["ProximalObjective"]
 
 MOST_STEPS, CHEAP_STEPS, MOST_HALVINGS = 100, 10, 30
 SETTLED = 1e-9  # nats that a step still promises
+HOLD = 1.0  # weight of half the squared distance from the fitted weights
 
 
 class ProximalObjective:
@@ -40,7 +41,7 @@ class ProximalObjective:
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.centre = parameters_to_vector(self._parameters).detach().clone()
         pieces = [pieces_of(one, n_events) for one in series]
-        self.n = len(series)
+        self.n, self.hold = len(series), HOLD
         self._owner = torch.tensor([k for k, own in enumerate(pieces) for _ in own], dtype=torch.int64)
         if not len(self._owner):
             raise DataError("No series has two observation times, so none has influenced what was learned.")
@@ -57,7 +58,7 @@ class ProximalObjective:
         loss = (self.module.loss(self._all) * kept[self._owner]).sum()
         slope = _flat(torch.autograd.grad(loss, self._parameters))
         away = point - self.centre
-        return float(loss.detach()) + 0.5 * float(away @ away), slope + away
+        return float(loss.detach()) + 0.5 * self.hold * float(away @ away), slope + self.hold * away
 
     def curvature(self, point: Tensor, k: int | None = None) -> Tensor:
         """Second derivatives (p p) of the likelihood of all series, or of series `k`, without what holds weights."""
@@ -132,7 +133,7 @@ class ProximalObjective:
 def _solve(curvature: Tensor, slope: Tensor) -> Tensor:
     """Newton's step, made downhill where the objective bends the other way, by the size of each eigenvalue."""
     values, vectors = torch.linalg.eigh(0.5 * (curvature + curvature.mT))
-    return vectors @ ((vectors.mT @ slope) / (values + 1.0).abs().clamp(min=1e-2))
+    return vectors @ ((vectors.mT @ slope) / (values + HOLD).abs().clamp(min=1e-2))
 
 
 def _flat(parts: Sequence[Tensor]) -> Tensor:

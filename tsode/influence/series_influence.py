@@ -76,7 +76,9 @@ def influence(
         ``mean_change`` (without the series minus with it) over the forecasts, in units of the channel, ``rms_sd`` in
         those of the forecasts' own standard deviations, and ``status``: "ok", "not converged", or the Pareto shape of
         weights that are too uneven, of a series that should be left out in fact.
-        ``attrs["method"]`` is the method that was used.
+        ``attrs["method"]`` is the method that was used. With "implicit" and "warm", ``attrs["hold"]`` is the weight of
+        half the squared distance from the fitted weights, and ``attrs["distance"]`` how far from them the minimum with
+        all series is (0 where the objective is tilted).
 
     Raises
     ------
@@ -118,13 +120,14 @@ def influence(
         _check_train(forecaster, X, told, train)
     ids, channels = _ids(forecaster._panel if chosen != "refit" else None, train, forecaster), forecaster.channels_
     left: Iterator[tuple[Hashable, np.ndarray, str]]
+    facts: dict[str, Any] = {"method": chosen}
     if chosen == "importance":
         assert isinstance(forecaster, KnownODEForecaster)
         found_by_draws = reweigh(forecaster, X, told)
         center, spread, left = found_by_draws.mean, found_by_draws.sd, found_by_draws.each(ids)
     else:
         is_warm = chosen == "warm"
-        variants = _refits(forecaster, X, told, train) if chosen == "refit" else _moved(forecaster, is_warm)
+        variants = _refits(forecaster, X, told, train) if chosen == "refit" else _moved(forecaster, is_warm, facts)
         _, base, _ = next(variants)
         center, spread = _table(base.predict(X, **told), channels), _spread(base, X, told, channels)
         left = (
@@ -143,7 +146,7 @@ def influence(
     first = found.groupby("series", sort=False)["rms_sd"].transform("max")
     order = np.lexsort((-found["rms_sd"].to_numpy(), pd.factorize(found["series"])[0], -first.to_numpy()))
     found = found.iloc[order].reset_index(drop=True)
-    found.attrs["method"] = chosen
+    found.attrs.update(facts)
     return found
 
 
@@ -169,6 +172,9 @@ def _ids(panel: Panel | None, train: Any, forecaster: FittedForecaster) -> list[
 
 class Held(Protocol):
     """Training objective whose minimum is one, near the fitted weights."""
+
+    centre: Tensor  # fitted weights (p)
+    hold: float  # weight of half the squared distance from them
 
     @property
     def module(self) -> Any:
@@ -196,12 +202,15 @@ def held_objective(forecaster: FittedForecaster) -> Held:
     return WindowObjective(forecaster.module_, series, objective, forecaster.max_context)
 
 
-def _moved(forecaster: FittedForecaster, is_warm: bool) -> Iterator[tuple[Hashable, FittedForecaster, bool]]:
-    """The forecaster at the minimum with all series, and then as it is without each."""
+def _moved(
+    forecaster: FittedForecaster, is_warm: bool, facts: dict[str, Any]
+) -> Iterator[tuple[Hashable, FittedForecaster, bool]]:
+    """The forecaster at the minimum with all series, and then as it is without each; `facts` are told of the first."""
     ids = _ids(forecaster._panel, None, forecaster)
     with isolated():
         objective = held_objective(forecaster)
         point, is_settled = objective.start()
+    facts.update(hold=objective.hold, distance=float((point - objective.centre).norm()))
     yield None, moved_to(forecaster, objective, point), is_settled
     for k, key in enumerate(ids):
         with isolated():

@@ -58,8 +58,10 @@ def test_attrs_tell_what_holds_the_weights_and_how_far_the_minimum_with_all_seri
     objective = ProximalObjective(fitted.module_, fitted.reader_.series(fitted._panel), fitted.max_context)
     least, _ = objective.settle(objective.centre)
     attrs = influence(fitted, horizon=2.0, method="implicit").attrs
-    assert attrs["method"] == "implicit" and attrs["hold"] == 1.0
-    assert attrs["distance"] == pytest.approx(float((least - objective.centre).norm())) and attrs["distance"] > 0.1
+    assert attrs["method"] == "implicit"
+    assert attrs["hold"] == 1.0
+    assert attrs["distance"] == pytest.approx(float((least - objective.centre).norm()))
+    assert attrs["distance"] > 0.1
 
 
 @pytest.mark.slow

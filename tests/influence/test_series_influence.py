@@ -3,12 +3,13 @@ import copy
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from torch import float64, ones, tensor
+from torch import tensor
 
 from tests.influence.scenes import ou_panel
 from tsode import LastValueForecaster, LinearSDEForecaster
 from tsode.errors import DataError, ParameterError
 from tsode.influence import influence
+from tsode.influence.left_out import LeftOut
 from tsode.influence.proximal import ProximalObjective
 
 
@@ -31,13 +32,11 @@ def test_warm_minima_are_those_that_another_search_finds(fitted, panel):
     """L-BFGS of SciPy from the fitted weights knows neither the Newton steps nor where they start."""
     objective = ProximalObjective(fitted.module_, fitted.reader_.series(fitted._panel), fitted.max_context)
 
-    def least(left_out):
-        kept = ones(objective.n, dtype=float64)
-        if left_out is not None:
-            kept[left_out] = 0.0
+    def least(out):
+        rest = objective.rest(out)
 
         def value(x):
-            loss, slope = objective.value(tensor(x), kept)
+            loss, slope = objective.value(tensor(x), rest)
             return loss, slope.numpy()
 
         found = minimize(value, objective.centre.numpy(), jac=True, method="L-BFGS-B", options={"gtol": 1e-7})
@@ -47,7 +46,7 @@ def test_warm_minima_are_those_that_another_search_finds(fitted, panel):
         return other.predict(horizon=2.0)["y"].to_numpy()
 
     base = least(None)
-    truth = np.array([np.sqrt(np.mean((least(k) - base) ** 2)) for k in range(8)])
+    truth = np.array([np.sqrt(np.mean((least(LeftOut(k)) - base) ** 2)) for k in range(8)])
     ids = list(fitted._panel.ids)
     warm = influence(fitted, horizon=2.0, method="warm").set_index("series")
     assert (warm["status"] == "ok").all()

@@ -5,6 +5,7 @@ import torch
 from tests.influence.scenes import ou_panel
 from tsode import JumpODEForecaster
 from tsode.influence import influence
+from tsode.influence.left_out import LeftOut
 from tsode.influence.series_influence import held_objective, moved_to
 
 
@@ -17,7 +18,7 @@ def fitted():
 @pytest.fixture(scope="module")
 def objective(fitted):
     found = held_objective(fitted)
-    found.start()
+    found.start([LeftOut(k) for k in range(found.n)])
     return found
 
 
@@ -31,8 +32,8 @@ def test_the_fitted_weights_are_the_minimum_with_all_series(objective):
 def test_slopes_are_those_of_differences_of_values(objective):
     axis = torch.randn(len(objective.centre), generator=torch.Generator().manual_seed(1)).double()
     point = objective.centre + 0.01 * axis
-    ends = [objective.value(point + step * axis, 2)[0] for step in (-1e-5, 1e-5)]
-    assert float(objective.value(point, 2)[1] @ axis) == pytest.approx((ends[1] - ends[0]) / 2e-5, rel=1e-5)
+    ends = [objective.value(point + step * axis, LeftOut(2))[0] for step in (-1e-5, 1e-5)]
+    assert float(objective.value(point, LeftOut(2))[1] @ axis) == pytest.approx((ends[1] - ends[0]) / 2e-5, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -42,7 +43,7 @@ def test_warm_minima_are_those_of_a_search_that_knows_no_curvature(fitted, objec
     assert (warm["status"] == "ok").all()
     ids, truth = list(fitted._panel.ids)[:4], []
     for k in range(4):
-        point, is_reached = objective.least(k)
+        point, is_reached = objective.least(LeftOut(k))
         assert is_reached
         left = moved_to(fitted, objective, point).predict(horizon=2.0)["y"].to_numpy()
         truth.append(np.sqrt(np.mean((left - base) ** 2)))

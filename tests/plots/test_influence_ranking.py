@@ -37,6 +37,17 @@ def test_a_minimum_that_was_not_reached_is_pale():
     assert [bar.get_alpha() for bar in plot_influence_ranking(TABLE).containers[0]] == [1.0, 1.0, 0.35]
 
 
+def test_observations_are_told_apart_by_series_and_time_and_by_channel_where_there_are_several():
+    table = TABLE.assign(series="a", time=[0.5, 1.0, 2.25], observed="y")
+    assert [text.get_text() for text in plot_influence_ranking(table).get_yticklabels()] == [
+        "a, 0.5",
+        "a, 1",
+        "a, 2.25",
+    ]
+    ax = plot_influence_ranking(table.assign(observed=["y", "u", "y"]), "y")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a, y, 0.5", "a, u, 1", "a, y, 2.25"]
+
+
 def test_an_empty_table_has_nothing_to_rank():
     with pytest.raises(DataError, match="no row"):
         plot_influence_ranking(TABLE.iloc[:0])

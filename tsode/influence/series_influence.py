@@ -1,9 +1,9 @@
-"""Influence of each training series on forecasts: how far they move when it is left out of training."""
+"""Influence of each training series or observation on forecasts: how far they move when it is left out of training."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,9 @@ from tsode.estimators.forecasters.fitted import FittedForecaster
 from tsode.estimators.forecasters.jump_ode import JumpODEForecaster
 from tsode.estimators.forecasters.linear_sde import LinearSDEForecaster
 from tsode.estimators.known_ode.forecaster import KnownODEForecaster
+from tsode.frames.index import restore_times
 from tsode.frames.panel import Panel
+from tsode.influence.left_out import LeftOut, each_observation, each_series
 from tsode.influence.proximal import ProximalObjective
 from tsode.influence.reweighted import reweigh, why_not_reweighed
 from tsode.influence.window_scores import WindowObjective
@@ -28,17 +30,18 @@ from tsode.training.objective import FilterObjective, channel_weights
 __all__ = ["influence"]
 
 METHODS = ("auto", "implicit", "warm", "importance", "refit")
+PARTS = ("series", "observations")
 ONE_SD = 100.0 * 0.6826894921370859  # per cent of a normal law within a standard deviation
 
 
 def influence(
     forecaster: FittedForecaster, X: Any = None, *, times: Any = None, horizon: Any = None, context: Any = None,
-    events: Any = None, static: Any = None, known: Any = None, method: str = "auto", train: Any = None,
-    verbose: int = 0,
+    events: Any = None, static: Any = None, known: Any = None, of: str = "series", series: Any = None,
+    method: str = "auto", train: Any = None, verbose: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """Rank the training series by how far forecasts move when each is left out of training.
+    """Rank the training series, or their observations, by how far forecasts move when each is left out of training.
 
-    The histories that are forecast from stay as they are: only what was learned changes. (What one *observation* of a
+    The histories that are forecast from stay as they are: only what was learned changes. (What an observation of a
     history does to later predictions of its own series is `tsode.diagnostics.influence`.)
 
     A learned forecaster that is fitted anew also moves by its random start, its stochastic steps and its validation
@@ -55,6 +58,10 @@ def influence(
     forecaster : fitted forecaster
     X, times, horizon, context, events, static, known
         Which forecasts, as in ``predict``.
+    of : {"series", "observations"}
+        What is left out, one at a time. An observation is one value of one channel.
+    series : label or list of labels, optional
+        Those that are left out, or whose observations are; by default all.
     method : {"auto", "implicit", "warm", "importance", "refit"}
         "implicit": one Newton step with exact second derivatives from the minimum with all series, which is rough where
         series are few and each is a large share of what is known (compare with "warm"); "warm": to the
@@ -72,10 +79,11 @@ def influence(
     Returns
     -------
     DataFrame
-        A row a series and channel, the most influential series first: ``series``, ``channel``, ``rms`` and
+        A row a series and forecast channel, the most influential series first: ``series``, ``channel``, ``rms`` and
         ``mean_change`` (without the series minus with it) over the forecasts, in units of the channel, ``rms_sd`` in
         those of the forecasts' own standard deviations, and ``status``: "ok", "not converged", or the Pareto shape of
-        weights that are too uneven, of a series that should be left out in fact.
+        weights that are too uneven, of a series that should be left out in fact. With observations, a row each of
+        them and channel, with ``time`` and ``observed`` (its channel) after ``series``.
         ``attrs["method"]`` is the method that was used. With "implicit" and "warm", ``attrs["hold"]`` is the weight of
         half the squared distance from the fitted weights, and ``attrs["distance"]`` how far from them the minimum with
         all series is (0 where the objective is tilted).
@@ -85,7 +93,7 @@ def influence(
     ParameterError
         If the method is not known, or not possible for this forecaster.
     DataError
-        If there are fewer than two training series, or a forecast is asked of a series that is not known.
+        If there are fewer than two training series, or a series is named that is not known.
 
     References
     ----------
@@ -104,6 +112,8 @@ def influence(
     """
     if method not in METHODS:
         raise ParameterError(f"method={method!r} is not known: choose from {', '.join(map(repr, METHODS))}.")
+    if of not in PARTS:
+        raise ParameterError(f"of={of!r} is not known: choose from {', '.join(map(repr, PARTS))}.")
     forecaster._check_fitted()
     faults = {"implicit": _why_not_smooth, "warm": _why_not_smooth, "importance": why_not_reweighed}
     chosen = method
@@ -118,34 +128,44 @@ def influence(
     told = {name: value for name, value in asked.items() if value is not None}
     if chosen == "refit":
         _check_train(forecaster, X, told, train)
-    ids, channels = _ids(forecaster._panel if chosen != "refit" else None, train, forecaster), forecaster.channels_
-    left: Iterator[tuple[Hashable, np.ndarray, str]]
+    panel = (
+        forecaster._panel
+        if chosen != "refit"
+        else forecaster.reader_.read(train, beside=forecaster._panel, name="train")
+    )
+    channels = forecaster.channels_
+    parts = _parts(panel, of, series)
+    left: Iterator[tuple[np.ndarray, str]]
     facts: dict[str, Any] = {"method": chosen}
     if chosen == "importance":
         assert isinstance(forecaster, KnownODEForecaster)
-        found_by_draws = reweigh(forecaster, X, told)
-        center, spread, left = found_by_draws.mean, found_by_draws.sd, found_by_draws.each(ids)
+        found_by_draws = reweigh(forecaster, parts, X, told)
+        center, spread, left = found_by_draws.mean, found_by_draws.sd, found_by_draws.each()
     else:
         is_warm = chosen == "warm"
-        variants = _refits(forecaster, X, told, train) if chosen == "refit" else _moved(forecaster, is_warm, facts)
-        _, base, _ = next(variants)
+        variants = (
+            _refits(forecaster, panel, parts, told, train) if chosen == "refit"
+            else _moved(forecaster, parts, is_warm, facts)
+        )  # fmt: skip
+        base, _ = next(variants)
         center, spread = _table(base.predict(X, **told), channels), _spread(base, X, told, channels)
         left = (
-            (key, _table(other.predict(X, **told), channels), "ok" if is_settled else "not converged")
-            for key, other, is_settled in variants
+            (_table(other.predict(X, **told), channels), "ok" if is_settled else "not converged")
+            for other, is_settled in variants
         )
     rows = []
-    for key, table, status in tqdm(left, total=len(ids), disable=not verbose, desc="influence", unit="series"):
+    steps = tqdm(left, total=len(parts), disable=not verbose, desc="influence", unit=of)
+    for place, (out, (table, status)) in enumerate(zip(parts, steps)):
         for k, channel in enumerate(channels):
             own = table[:, k] - center[:, k]
             rows.append({
-                "series": key, "channel": channel, "rms": _rms(own), "rms_sd": _rms(own / spread[:, k]),
-                "mean_change": float(np.mean(own)), "status": status,
+                "place": place, **_name(panel, out), "channel": channel, "rms": _rms(own),
+                "rms_sd": _rms(own / spread[:, k]), "mean_change": float(np.mean(own)), "status": status,
             })  # fmt: skip
     found = pd.DataFrame(rows)
-    first = found.groupby("series", sort=False)["rms_sd"].transform("max")
-    order = np.lexsort((-found["rms_sd"].to_numpy(), pd.factorize(found["series"])[0], -first.to_numpy()))
-    found = found.iloc[order].reset_index(drop=True)
+    first = found.groupby("place")["rms_sd"].transform("max")
+    order = np.lexsort((-found["rms_sd"].to_numpy(), found["place"].to_numpy(), -first.to_numpy()))
+    found = found.iloc[order].drop(columns="place").reset_index(drop=True)
     found.attrs.update(facts)
     return found
 
@@ -159,15 +179,29 @@ def _why_not_smooth(forecaster: FittedForecaster) -> str:
     return "knows nothing of scale='robust'" if forecaster.scale == "robust" else ""
 
 
-def _ids(panel: Panel | None, train: Any, forecaster: FittedForecaster) -> list[Hashable]:
-    """Training series, of which there must be two."""
-    if panel is None:
-        ids = list(pd.unique(train[_id_column(forecaster)]))
-    else:
-        ids = list(panel.ids)
+def _parts(panel: Panel, of: str, series: Any) -> list[LeftOut]:
+    """What is left out, one at a time."""
+    ids = list(panel.ids)
+    wanted = ids if series is None else list(series) if isinstance(series, list | tuple | np.ndarray) else [series]
+    unknown = [key for key in wanted if key not in ids]
+    if unknown or not wanted:
+        raise DataError(f"series= names {unknown or 'nothing'}, which is not among the training series {ids[:5]} ...")
+    if of == "observations":
+        return each_observation(panel, wanted)
     if len(ids) < 2:
         raise DataError(f"There is {len(ids)} training series, but without it nothing is left: give two or more.")
-    return ids
+    return [out for out in each_series(panel) if ids[out.k] in wanted]
+
+
+def _name(panel: Panel, out: LeftOut) -> dict[str, Any]:
+    """What a row of the result says of what was left out."""
+    name: dict[str, Any] = {"series": panel.ids[out.k]}
+    if out.row is not None:
+        seen = ~np.isnan(panel.values[out.k]).all(axis=1)
+        time = panel.times[out.k][seen][out.row : out.row + 1]
+        name["time"] = restore_times(time, panel.layout.time_dtype)[0]
+        name["observed"] = panel.channels[out.channel]
+    return name
 
 
 class Held(Protocol):
@@ -183,11 +217,11 @@ class Held(Protocol):
     def place(self, point: Tensor) -> None:
         """Give the module these parameters (p)."""
 
-    def start(self) -> tuple[Tensor, bool]:
-        """The minimum with all series (p), and whether it was reached; comes before `move`."""
+    def start(self, asked: Sequence[LeftOut]) -> tuple[Tensor, bool]:
+        """The minimum with all series (p), and whether it was reached; comes before `move` of one of those asked."""
 
-    def move(self, k: int, is_warm: bool) -> tuple[Tensor, bool]:
-        """The minimum without series `k` (p), searched for or by one Newton step, and whether it was reached."""
+    def move(self, out: LeftOut, is_warm: bool) -> tuple[Tensor, bool]:
+        """The minimum without a part (p), searched for or by one Newton step, and whether it was reached."""
 
 
 def held_objective(forecaster: FittedForecaster) -> Held:
@@ -203,19 +237,18 @@ def held_objective(forecaster: FittedForecaster) -> Held:
 
 
 def _moved(
-    forecaster: FittedForecaster, is_warm: bool, facts: dict[str, Any]
-) -> Iterator[tuple[Hashable, FittedForecaster, bool]]:
+    forecaster: FittedForecaster, parts: Sequence[LeftOut], is_warm: bool, facts: dict[str, Any]
+) -> Iterator[tuple[FittedForecaster, bool]]:
     """The forecaster at the minimum with all series, and then as it is without each; `facts` are told of the first."""
-    ids = _ids(forecaster._panel, None, forecaster)
     with isolated():
         objective = held_objective(forecaster)
-        point, is_settled = objective.start()
+        point, is_settled = objective.start(parts)
     facts.update(hold=objective.hold, distance=float((point - objective.centre).norm()))
-    yield None, moved_to(forecaster, objective, point), is_settled
-    for k, key in enumerate(ids):
+    yield moved_to(forecaster, objective, point), is_settled
+    for out in parts:
         with isolated():
-            point, is_reached = objective.move(k, is_warm)
-        yield key, moved_to(forecaster, objective, point), is_reached
+            point, is_reached = objective.move(out, is_warm)
+        yield moved_to(forecaster, objective, point), is_reached
 
 
 def moved_to(forecaster: FittedForecaster, objective: Held, point: Tensor) -> FittedForecaster:
@@ -229,17 +262,25 @@ def moved_to(forecaster: FittedForecaster, objective: Held, point: Tensor) -> Fi
 
 
 def _refits(
-    forecaster: FittedForecaster, X: Any, told: dict[str, Any], train: Any
-) -> Iterator[tuple[Hashable, FittedForecaster, bool]]:
-    """The forecaster itself, and then a clone fitted without each series, with the histories of all."""
-    column = _id_column(forecaster)
-    ids = _ids(None, train, forecaster)
+    forecaster: FittedForecaster, panel: Panel, parts: Sequence[LeftOut], told: dict[str, Any], train: pd.DataFrame
+) -> Iterator[tuple[FittedForecaster, bool]]:
+    """The forecaster itself, and then a clone fitted without each part of `train`, with the histories of all."""
     tables = {name: told[name] for name in ("events", "static", "known") if name in told}
-    yield None, forecaster, True
+    yield forecaster, True
     told.setdefault("context", train)  # the histories of series left out too
-    for key in ids:
-        other = clone(forecaster).fit(train[train[column] != key], **tables)
-        yield key, other, True
+    for out in parts:
+        yield clone(forecaster).fit(_without(train, panel, out), **tables), True
+
+
+def _without(train: pd.DataFrame, panel: Panel, out: LeftOut) -> pd.DataFrame:
+    """The training data without a series, or with an empty cell in place of a value."""
+    name = _name(panel, out)
+    is_own = train[panel.layout.id_col] == name["series"]
+    if out.row is None:
+        return train[~is_own]
+    left = train.copy()
+    left.loc[is_own & (train[panel.layout.time_col] == name["time"]), name["observed"]] = np.nan
+    return left
 
 
 def _id_column(forecaster: FittedForecaster) -> Hashable:

@@ -1,13 +1,15 @@
-"""Objective of training on windows, tilted so that the fitted weights are its minimum, and what it is without a series.
+"""Objective of training on windows, tilted so that the fitted weights are its minimum, and what it is without a part.
 
 Training of a large model stops long before the minimum of what it has learned from, where forecasts would be poor. So
-the question is not where that minimum moves, but where the fitted weights go when a series no longer pulls at them.
+the question is not where that minimum moves, but where the fitted weights go when a series, or a
+value, no longer pulls at them.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,10 +17,12 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from tsode.core.batch import IrregularBatch
 from tsode.core.series import Series
 from tsode.errors import DataError, SolverError
+from tsode.influence.left_out import LeftOut
 from tsode.training.objective import FilterObjective
-from tsode.training.windows import validation_windows
+from tsode.training.windows import Window, validation_windows
 
 __all__ = ["WindowObjective"]
 
@@ -27,14 +31,17 @@ LEAST_HOLD, SHARE_OF_STEEPEST, TIMES_LOWEST = 1.0, 0.01, 5.0
 FLAT = 1e-2  # largest slope at a minimum, in coordinates of unit curvature
 MOST_STEPS = 300
 FEWEST_WINDOWS = 200
+MOST_AXES = 100  # of the space in which curvature is measured, to begin with
 
 
 class WindowObjective:
     """Sum of scores over windows, less its slope at the fitted weights, plus what holds these.
 
     ``F(w) - F'(w0) (w - w0) + hold / 2 |w - w0|^2``, of which a series takes its own scores out of ``F`` but not out of
-    the slope at ``w0``. All windows are fixed, and nothing is dropped from them. `hold` is 1 % of the steepest second
-    derivative along the slopes of series, or five times the most negative one, so that the minimum stays one.
+    the slope at ``w0``. A value is taken out of every window that it is in, as target and as history, and the scores of
+    each kind stay means over what is left, times the number of targets that there were. All windows are fixed, and
+    nothing else is dropped from them. `hold` is 1 % of the steepest second derivative along the slopes of what is left
+    out, or five times the most negative one, so that the minimum stays one.
 
     Parameters
     ----------
@@ -57,7 +64,7 @@ class WindowObjective:
         self.module = copy.deepcopy(module).to("cpu", torch.float64).eval()
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.centre = parameters_to_vector(self._parameters).detach().clone()
-        self.n, self.hold, self._objective = len(series), 0.0, objective
+        self.n, self.hold, self._objective, self._series = len(series), 0.0, objective, series
         long = [k for k, one in enumerate(series) if len(one.times) > 1]
         windows = validation_windows(
             [series[k] for k in long], None, objective.horizon, max_context, torch.float64, 10**9, FEWEST_WINDOWS
@@ -76,11 +83,11 @@ class WindowObjective:
         """Give the module these parameters (p)."""
         vector_to_parameters(point, self._parameters)
 
-    def value(self, point: Tensor, left_out: int | None = None) -> tuple[float, Tensor]:
-        """Objective and its gradient (p) at a point (p), with all series or without one."""
-        window = self._window if left_out is None else self._window.select(self._number != left_out)
+    def value(self, point: Tensor, out: LeftOut | None = None) -> tuple[float, Tensor]:
+        """Objective and its gradient (p) at a point (p), with everything or without a part."""
+        window = self._window if out is None else self._without(out)
         self.place(point)
-        number = window.targets.mask.sum()
+        number = (self._window if out is None or out.row is not None else window).targets.mask.sum()
         loss = number * self._objective(self.module, window)[0]  # type: ignore[arg-type]
         found = torch.autograd.grad(loss, self._parameters, allow_unused=True)
         slope = torch.cat([
@@ -91,50 +98,65 @@ class WindowObjective:
         value = float(loss.detach()) - float(self._tilt @ away) + 0.5 * self.hold * float(away @ away)
         return value, slope - self._tilt + self.hold * away
 
-    def start(self) -> tuple[Tensor, bool]:
+    def _without(self, out: LeftOut) -> Window:
+        """The windows without a part of what is in them."""
+        is_own = self._number == out.k
+        if out.row is None:
+            return self._window.select(~is_own)
+        time = self._series[out.k].times[out.row]
+
+        def hide(batch: IrregularBatch) -> IrregularBatch:
+            mask = batch.mask.clone()
+            mask[..., out.channel] &= ~(is_own[:, None] & (batch.times == time))
+            return replace(batch, mask=mask)
+
+        window = self._window
+        return Window(hide(window.context), hide(window.targets), hide(window.hidden), window.number)
+
+    def start(self, asked: Sequence[LeftOut]) -> tuple[Tensor, bool]:
         """The minimum with all series, which the fitted weights are; the curvature there is measured and kept.
 
-        It is projected to the slopes of the series and to what is left of Newton's equations when they are solved in
-        the span of these: two blocks of a Krylov space.
+        It is projected to the slopes of what is going to be left out and to what is left of Newton's equations when
+        they are solved in the span of these: two blocks of a Krylov space, of the leading directions.
         """
-        slopes = torch.stack([self.value(self.centre, k)[1] for k in range(self.n)])  # (n p)
-        space = _span(slopes)
+        slopes = torch.stack([self.value(self.centre, out)[1] for out in asked])  # (n p)
+        space = _span(slopes)[:, :MOST_AXES]
         bent = self._products(space)  # (r p)
         curves = torch.linalg.eigvalsh(_even(bent @ space))
         self.hold = _hold(curves)
         bent = bent + self.hold * space.mT
         weights = torch.linalg.solve(_even(bent @ space), -(slopes @ space).mT).mT  # (n r)
         further = slopes + weights @ bent
-        space = _span(torch.cat([space.mT, further]))
+        space = _span(torch.cat([space.mT, _span(further)[:, :MOST_AXES].mT]))
         values, vectors = torch.linalg.eigh(_even(self._products(space) @ space))
         bare = values - self.hold  # a wider span shows more of what bends the other way
         self.hold = max(self.hold, _hold(bare))
         self._curves = bare + self.hold
         self._axes = space @ vectors  # (p r)
-        self._slopes = slopes
+        self._slopes = dict(zip(asked, slopes))
         return self.centre, True
 
-    def move(self, k: int, is_warm: bool) -> tuple[Tensor, bool]:
-        """Minimum without series `k` (p): Newton's step to it, or where a search from the fitted weights ends."""
+    def move(self, out: LeftOut, is_warm: bool) -> tuple[Tensor, bool]:
+        """Minimum without a part (p): Newton's step to it, or where a search from the fitted weights ends."""
         if not is_warm:
-            slope = self._slopes[k]
+            slope = self._slopes[out]
             along = self._axes.mT @ slope
             across = slope - self._axes @ along
             return self.centre - self._axes @ (along / self._curves) - across / self.hold, True
-        return self.least(k, self._natural)
+        return self.least(out, self._natural)
 
-    def least(self, k: int, natural: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, bool]:
-        """Minimum without series `k` by L-BFGS in other coordinates, and whether it was reached.
+    def least(self, out: LeftOut, natural: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, bool]:
+        """Minimum without a part by L-BFGS in other coordinates, and whether it was reached.
 
         Parameters
         ----------
-        k : int
+        out : LeftOut
         natural : callable
             Symmetric linear map (p) -> (p) from these coordinates to the weights' own.
         """
 
         def value(x: np.ndarray) -> tuple[float, np.ndarray]:
-            found, slope = self.value(self.centre + natural(torch.from_numpy(x)), k)
+            found, slope = self.value(self.centre + natural(torch.from_numpy(x)), out)
             return found, natural(slope).numpy()
 
         # the slope's size in coordinates whose least curvature is 1, or that of `hold`
@@ -161,7 +183,7 @@ def _hold(curves: Tensor) -> float:
 
 
 def _span(rows: Tensor) -> Tensor:
-    """Orthonormal basis (p r) of what rows (n p) span."""
+    """Orthonormal basis (p r) of what rows (n p) span, the leading directions first."""
     _, sizes, axes = torch.linalg.svd(rows, full_matrices=False)
     return axes[sizes > 1e-9 * sizes[0].clamp(min=1e-300)].mT
 

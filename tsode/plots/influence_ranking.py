@@ -1,4 +1,4 @@
-"""Ranking of training series by their influence, as horizontal bars."""
+"""Ranking of training series, or their observations, by their influence, as horizontal bars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["plot_influence_ranking"]
 def plot_influence_ranking(
     table: pd.DataFrame, channel: Hashable = None, *, n: int = 20, bound: float | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw how far forecasts of a channel move without each of the leading training series.
+    """Draw how far forecasts of a channel move without each of the leading training series or observations.
 
     Colours tell which way the mean forecast moves; a pale bar is one whose minimum was not reached.
 
@@ -30,7 +30,7 @@ def plot_influence_ranking(
     channel : label, optional
         May be left out if there is one channel.
     n : int
-        Most series.
+        Most bars.
     bound : float, optional
         What no series can exceed, in units of the channel: drawn as a dashed line.
     ax : Axes, optional
@@ -65,9 +65,20 @@ def plot_influence_ranking(
             ax.barh(0, 0.0, color=colour, label=label)
     if bound is not None:
         ax.axvline(bound, color="0.2", linestyle="--", linewidth=1.0, label="bound")
-    ax.set_yticks(places, [plain_text(name) for name in own["series"]])
+    ax.set_yticks(places, [", ".join(map(plain_text, names)) for names in _names(own)])
     ax.set(ylim=(len(own) - 0.4, -0.6), xlabel=f"change of the forecast of {plain_text(channel)} (rms)")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     ax.legend(loc="lower right", frameon=False, fontsize="small")
     return ax
+
+
+def _names(table: pd.DataFrame) -> list[list[Hashable]]:
+    """What tells the rows of one forecast channel apart."""
+    columns = [name for name in ("series", "observed", "time") if name in table]
+    if "observed" in columns and table["observed"].nunique() == 1:
+        columns.remove("observed")
+    shown = table[columns].copy()
+    if "time" in columns and pd.api.types.is_float_dtype(shown["time"]):
+        shown["time"] = [f"{time:.4g}" for time in shown["time"]]
+    return shown.astype(object).to_numpy().tolist()

@@ -10,6 +10,7 @@ from tests.benchmarks.structural_parts.report import Report
 from tests.influence.scenes import ou_panel
 from tsode import JumpODEForecaster, LinearSDEForecaster
 from tsode.influence import influence, ridge_bound, stability_bound
+from tsode.influence.left_out import each_observation, each_series
 from tsode.influence.series_influence import held_objective, moved_to
 from tsode.influence.window_scores import WindowObjective
 
@@ -37,6 +38,17 @@ def _linear(report: Report, data: pd.DataFrame) -> None:
     report.at_least("share of refits at their minimum", float((warm["status"] == "ok").mean()), 1.0)
     rank = spearmanr(found["implicit"]["rms"].loc[warm.index], warm["rms"]).statistic
     report.at_least(f"linear SDE, {len(warm)} series: rank correlation with refits", float(rank), 0.95)
+    some = list(forecaster._panel.ids)[:3]
+    found = {
+        method: influence(forecaster, horizon=2.0, of="observations", series=some, method=method)
+        for method in ("implicit", "warm")
+    }
+    named = {method: table.set_index(["series", "time"])["rms"] for method, table in found.items()}
+    report.at_least(
+        "share of refits without a value at their minimum", float((found["warm"]["status"] == "ok").mean()), 1.0
+    )
+    rank = spearmanr(named["implicit"].loc[named["warm"].index], named["warm"]).statistic
+    report.at_least(f"linear SDE, {len(named['warm'])} values: rank correlation with refits", float(rank), 0.95)
 
 
 def _jump(report: Report, data: pd.DataFrame) -> None:
@@ -45,19 +57,25 @@ def _jump(report: Report, data: pd.DataFrame) -> None:
     _by_chance(report, data, forecaster)
     objective = held_objective(forecaster)
     assert isinstance(objective, WindowObjective)
-    objective.start()
     base = forecaster.predict(horizon=2.0)["y"].to_numpy()
-    refits, reached = {}, []
-    for k, key in enumerate(forecaster._panel.ids):
-        point, is_reached = objective.least(k)
-        left = moved_to(forecaster, objective, point).predict(horizon=2.0)["y"].to_numpy()
-        refits[key] = float(np.sqrt(np.mean((left - base) ** 2)))
-        reached.append(is_reached)
-    report.at_least("jump ODE: share of refits at their minimum", float(np.mean(reached)), 1.0)
-    for method in ("implicit", "warm"):
-        found = influence(forecaster, horizon=2.0, method=method).set_index("series")["rms"]
-        rank = spearmanr(found.loc[list(refits)], list(refits.values())).statistic
-        report.at_least(f"jump ODE, {len(refits)} series: rank correlation of {method} with refits", float(rank), 0.7)
+    panel = forecaster._panel
+    asked = {"series": each_series(panel), "observations": each_observation(panel, [panel.ids[0]])}
+    for of, parts in asked.items():
+        objective.start(parts)
+        refits, reached = [], []
+        for out in parts:
+            point, is_reached = objective.least(out)
+            left = moved_to(forecaster, objective, point).predict(horizon=2.0)["y"].to_numpy()
+            refits.append(float(np.sqrt(np.mean((left - base) ** 2))))
+            reached.append(is_reached)
+        report.at_least(f"jump ODE: share of refits without one of {of} at their minimum", float(np.mean(reached)), 1.0)
+        which = {"of": of, "series": None if of == "series" else panel.ids[0]}
+        for method in ("implicit", "warm"):
+            found = influence(forecaster, horizon=2.0, method=method, **which)
+            by = ["series"] if of == "series" else ["time"]  # as the parts go
+            rank = spearmanr(found.sort_values(by)["rms"], refits).statistic
+            what = f"jump ODE, {len(refits)} {of}: rank correlation of {method} with refits"
+            report.at_least(what, float(rank), 0.7)
 
 
 def _by_chance(report: Report, data: pd.DataFrame, forecaster: JumpODEForecaster) -> None:

@@ -240,21 +240,48 @@ def calibration(report: Report) -> None:
         table = fitted.predict_crossing("y", LEVEL, **how).probability
         by_law = law.forecaster().fit(seen).predict_crossing("y", LEVEL, **how).probability
         report.note(f"crossings of {n} series {what}, twice: {time.process_time() - started:.1f} CPU-s")
+        tables = {what: table}
+        if law is TRUTH:
+            started = time.process_time()
+            tables["of the truth, by a known SDE"] = (
+                known_truth().fit(seen).predict_crossing("y", LEVEL, **how).probability
+            )
+            report.note(f"crossings of {n} series by a known SDE: {time.process_time() - started:.1f} CPU-s")
         happened = crossed.loc[table["unique_id"], "time"].to_numpy() < table["ds"].to_numpy()
         for lead in AHEAD:
             rows = np.isclose(table["ds"] - SPAN / 2.0, lead)
             y = happened[rows].astype(float)
-            p, best = (np.clip(one["probability"].to_numpy()[rows], 1e-9, 1 - 1e-9) for one in (table, by_law))
-            z = np.sum((y - p) * (1 - 2 * p)) / np.sqrt(np.sum((1 - 2 * p) ** 2 * p * (1 - p)))
-            in_the_large, of_law = (np.sum(y - one) / np.sqrt(np.sum(one * (1 - one))) for one in (p, best))
-            parts = brier_decomposition(y, p, n_bins=10)
-            chance = 10 * np.mean(p * (1 - p)) / len(p)
-            label = f"series {what}, crossed within {lead:g}"
-            report.within(f"{label}: Spiegelhalter's z of {len(p)}", z, -3.0, 3.0)
-            # a tenth of a chi-squared of ten degrees is above 2.96 once in a thousand
-            report.at_most(f"{label}: reliability in units of chance", parts.reliability / chance, 2.96)
-            if law is learned:  # the error of the fit moves all forecasts of the truth to one side
-                report.within(f"{label}: z of how many crossed", in_the_large, -3.0, 3.0)
-            report.note(f"z of how many crossed {in_the_large:.2f}, of the law itself {of_law:.2f}; Brier "
-                        f"{brier_score(y, p):.4f}, of the law itself {brier_score(y, best):.4f}, uncertainty "
-                        f"{parts.uncertainty:.4f}; happened {y.mean():.3f}, foretold {p.mean():.3f}")  # fmt: skip
+            best = np.clip(by_law["probability"].to_numpy()[rows], 1e-9, 1 - 1e-9)
+            for whose, one in tables.items():
+                p = np.clip(one["probability"].to_numpy()[rows], 1e-9, 1 - 1e-9)
+                # the error of a fit moves all forecasts of the truth to one side
+                is_right = law is learned or one is not table
+                judge(report, f"series {whose}, crossed within {lead:g}", y, p, best, is_right)
+
+
+def judge(report: Report, label: str, y: np.ndarray, p: np.ndarray, best: np.ndarray, is_right: bool) -> None:
+    """Probabilities (n) beside what happened (n) and those of the law itself (n)."""
+    z = np.sum((y - p) * (1 - 2 * p)) / np.sqrt(np.sum((1 - 2 * p) ** 2 * p * (1 - p)))
+    in_the_large, of_law = (np.sum(y - one) / np.sqrt(np.sum(one * (1 - one))) for one in (p, best))
+    parts = brier_decomposition(y, p, n_bins=10)
+    chance = 10 * np.mean(p * (1 - p)) / len(p)
+    report.within(f"{label}: Spiegelhalter's z of {len(p)}", z, -3.0, 3.0)
+    # a tenth of a chi-squared of ten degrees is above 2.96 once in a thousand
+    report.at_most(f"{label}: reliability in units of chance", parts.reliability / chance, 2.96)
+    if is_right:
+        report.within(f"{label}: z of how many crossed", in_the_large, -3.0, 3.0)
+    report.note(
+        f"z of how many crossed {in_the_large:.2f}, of the law itself {of_law:.2f}; Brier {brier_score(y, p):.4f}, of "
+        f"the law itself {brier_score(y, best):.4f}, uncertainty {parts.uncertainty:.4f}; happened {y.mean():.3f}, "
+        f"foretold {p.mean():.3f}"
+    )
+
+
+def known_truth() -> KnownSDEForecaster:
+    """The law of the simulated series as a known equation."""
+    return KnownSDEForecaster(
+        lambda t, z, p: (-p.k * z[:, 0],), states=["x"], parameters={"k": RATE}, process_noise={"x": SPREAD},
+        initial={"x": Normal(0.0, SPREAD / (2.0 * RATE) ** 0.5)}, initial_time=0.0,
+        observed={"y": AdditiveNoise("x", sd=NOISE)}, horizon=SPAN / 2.0, id_col="unique_id", time_col="ds",
+        random_state=0,
+    )  # fmt: skip

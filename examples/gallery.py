@@ -241,10 +241,17 @@ kept = forgetting(straight).attrs["half_life"]
 axes = plot_influence(influence(straight, share=0.1), half_life=kept)
 page.figure(axes, "Influence of an early observation on later predictions, and the half-life of forgetting.")
 
-page.heading("plot_influence_ranking: which series decide the fit")
+page.heading("plot_influence_ranking: which series, and which of their values, decide the fit")
+ranked = influence_of_series(straight, horizon=6.0)
 page.figure(
-    plot_influence_ranking(influence_of_series(straight, horizon=6.0)),
+    plot_influence_ranking(ranked),
     "How far forecasts of all twelve people move when one of them is left out of training.",
+)
+leading = ranked["series"].iloc[0]
+values = influence_of_series(straight, horizon=6.0, of="observations", series=leading, method="implicit")
+page.figure(
+    plot_influence_ranking(values),
+    "The same without one value of the person who counts most: the series, and hours since the dose.",
 )
 
 page.heading("plot_crossing: when a level is crossed, and which of two first")

@@ -60,21 +60,21 @@ def test_warm_minima_of_a_linear_sde_are_those_that_another_search_finds(linear)
         found = minimize(value, objective.centre.numpy(), jac=True, method="L-BFGS-B", options={"gtol": 1e-8})
         return moved_to(linear, objective, torch.tensor(found.x)).predict(horizon=2.0)["y"].to_numpy()
 
-    base, parts = least(None), each_observation(linear._panel, ["s02"])
+    base, parts = least(None), each_observation(linear._panel, ["s02"])[::3]
     truth = np.array([np.sqrt(np.mean((least(out) - base) ** 2)) for out in parts])
     warm = influence(linear, horizon=2.0, of="observations", series="s02", method="warm")
     assert (warm["status"] == "ok").all()
-    np.testing.assert_allclose(warm.sort_values("time")["rms"], truth, rtol=2e-2, atol=2e-5)
+    np.testing.assert_allclose(warm.sort_values("time")["rms"][::3], truth, rtol=2e-2, atol=2e-5)
 
 
 @pytest.mark.slow
 def test_one_newton_step_ranks_observations_of_a_linear_sde_as_searches_do(linear):
     found = {
-        method: influence(linear, horizon=2.0, of="observations", series=["s00", "s03"], method=method)
+        method: influence(linear, horizon=2.0, of="observations", series="s03", method=method)
         for method in ("implicit", "warm")
     }
     found = {method: table.set_index(LABELS)["rms"] for method, table in found.items()}
-    assert len(found["warm"]) == 20
+    assert len(found["warm"]) == 10
     assert spearmanr(found["implicit"].loc[found["warm"].index], found["warm"]).statistic > 0.95
 
 

@@ -242,7 +242,7 @@ axes = plot_influence(influence(straight, share=0.1), half_life=kept)
 page.figure(axes, "Influence of an early observation on later predictions, and the half-life of forgetting.")
 
 page.heading("plot_influence_ranking: which series, and which of their values, decide the fit")
-ranked = influence_of_series(straight, horizon=6.0)
+ranked = influence_of_series(straight, horizon=6.0, method="implicit")
 page.figure(
     plot_influence_ranking(ranked),
     "How far forecasts of all twelve people move when one of them is left out of training.",

@@ -19,7 +19,7 @@ from tsode.training.series_pieces import pieces_of
 
 __all__ = ["ProximalObjective"]
 
-MOST_STEPS, CHEAP_STEPS, MOST_HALVINGS = 100, 10, 30
+MOST_STEPS, FEW_STEPS, CHEAP_STEPS, MOST_HALVINGS = 100, 3, 10, 30
 SETTLED = 1e-9  # nats that a step still promises
 HOLD = 1.0  # weight of half the squared distance from the fitted weights
 
@@ -109,7 +109,7 @@ class ProximalObjective:
     def settle(self, point: Tensor) -> tuple[Tensor, bool]:
         """Minimum with all series, by Newton steps from a point, and whether it was reached."""
         for _ in range(MOST_STEPS):
-            point, is_settled = self.descend(point, self.rest(), self.curvature(point, self._all), 1)
+            point, is_settled = self.descend(point, self.rest(), self.curvature(point, self._all), FEW_STEPS)
             if is_settled:
                 return point, True
         return point, False

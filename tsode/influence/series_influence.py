@@ -47,11 +47,11 @@ def influence(
     A learned forecaster that is fitted anew also moves by its random start, its stochastic steps and its validation
     split, often as far as by leaving a series out. So "implicit" and "warm" do not train anew: they take the objective
     of training on all series, held near the fitted weights, go to its minimum, and ask where that lies without a
-    series.
-    That of `LinearSDEForecaster` is the likelihood (`ProximalObjective`). That of `JumpODEForecaster` are scores over
-    fixed windows, tilted so that the fitted weights are the minimum (`WindowObjective`): training stopped long before
-    the true one. What is fitted after training (an expert, a posterior of readouts, the spread) stays as it is. So
-    this ranks series by how much the fitted weights rest on them; fits from other random starts may rank otherwise.
+    part of the data. That of `LinearSDEForecaster` is the likelihood (`ProximalObjective`). That of `JumpODEForecaster`
+    are scores over fixed windows, tilted so that the fitted weights are the minimum (`WindowObjective`): training
+    stopped long before the true one. What is fitted after training (an expert, a posterior of readouts, the spread)
+    stays as it is. So this ranks series, or values, by how much the fitted weights rest on them; fits from other random
+    starts may rank otherwise.
 
     Parameters
     ----------
@@ -126,14 +126,10 @@ def influence(
         "times": times, "horizon": horizon, "context": context, "events": events, "static": static, "known": known,
     }  # fmt: skip
     told = {name: value for name, value in asked.items() if value is not None}
+    panel, channels = forecaster._panel, forecaster.channels_
     if chosen == "refit":
         _check_train(forecaster, X, told, train)
-    panel = (
-        forecaster._panel
-        if chosen != "refit"
-        else forecaster.reader_.read(train, beside=forecaster._panel, name="train")
-    )
-    channels = forecaster.channels_
+        panel = forecaster.reader_.read(train, beside=panel, name="train")
     parts = _parts(panel, of, series)
     left: Iterator[tuple[np.ndarray, str]]
     facts: dict[str, Any] = {"method": chosen}
@@ -182,12 +178,16 @@ def _why_not_smooth(forecaster: FittedForecaster) -> str:
 def _parts(panel: Panel, of: str, series: Any) -> list[LeftOut]:
     """What is left out, one at a time."""
     ids = list(panel.ids)
-    wanted = ids if series is None else list(series) if isinstance(series, list | tuple | np.ndarray) else [series]
+    is_one = isinstance(series, tuple) or not pd.api.types.is_list_like(series)  # a tuple is a label of a MultiIndex
+    wanted = ids if series is None else [series] if is_one else list(series)
     unknown = [key for key in wanted if key not in ids]
     if unknown or not wanted:
         raise DataError(f"series= names {unknown or 'nothing'}, which is not among the training series {ids[:5]} ...")
     if of == "observations":
-        return each_observation(panel, wanted)
+        values = each_observation(panel, wanted)
+        if not values:
+            raise DataError(f"Nothing was observed of series {wanted[:5]}, so no observation can be left out.")
+        return values
     if len(ids) < 2:
         raise DataError(f"There is {len(ids)} training series, but without it nothing is left: give two or more.")
     return [out for out in each_series(panel) if ids[out.k] in wanted]

@@ -78,8 +78,7 @@ def test_one_newton_step_ranks_observations_of_a_linear_sde_as_searches_do(linea
     assert spearmanr(found["implicit"].loc[found["warm"].index], found["warm"]).statistic > 0.95
 
 
-def test_windows_without_a_value_are_those_of_the_series_without_it(jump):
-    """A value that is nobody's target: its windows with the row taken away give the same scores."""
+def test_windows_hide_a_value_of_its_own_series_alone(jump):
     objective = held_objective(jump)
     out = LeftOut(3, 0)
     window = objective._without(out)
